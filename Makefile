@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a developer runs. Each target builds the environment first when it is missing or out of date.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV)-uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
+SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
+
+.PHONY: setup demo test check generate lock bench clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## build .venv from requirements.lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@command -v $(UV) >/dev/null 2>&1 || { $(PYTHON) -m venv $(VENV)-uv && $(VENV)-uv/bin/python -m pip install --quiet uv; }
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: setup  ## run Bell on three providers, with live progress
+	@$(BIN)/qonduit demo
+
+test: setup  ## run every test
+	$(BIN)/python -m pytest
+
+check: setup  ## style, types, import rules, protos, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git status --porcelain -- generated)"
+
+generate: setup  ## write generated/ anew from protos/
+	@rm -rf generated/python/qonduit generated/python/buf
+	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos \
+		--python_out=generated/python --pyi_out=generated/python \
+		$(PROTOS) buf/validate/validate.proto
+	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
+
+lock: setup  ## resolve pyproject.toml into requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
+
+bench: setup  ## measure, as ratios against the bare SDKs in the same run
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## remove what the targets built
+	rm -rf $(VENV) $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,122 @@
+from qonduit.v1 import event_pb2 as _event_pb2
+from qonduit.v1 import failure_pb2 as _failure_pb2
+from qonduit.v1 import job_pb2 as _job_pb2
+from qonduit.v1 import provider_pb2 as _provider_pb2
+from qonduit.v1 import result_pb2 as _result_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TaskProgram(_message.Message):
+    __slots__ = ("program_id", "language", "text", "binary")
+    PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BINARY_FIELD_NUMBER: _ClassVar[int]
+    program_id: int
+    language: _provider_pb2.AssemblerLanguage
+    text: str
+    binary: bytes
+    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ...) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAMS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TIME_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    attempt: int
+    provider: str
+    device: str
+    type: _job_pb2.JobType
+    shots: int
+    seed: int
+    programs: _containers.RepeatedCompositeFieldContainer[TaskProgram]
+    memory_limit_bytes: int
+    time_limit_seconds: float
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ...) -> None: ...
+
+class TaskBatch(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[Task]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ...) -> None: ...
+
+class TaskStarted(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TaskProgress(_message.Message):
+    __slots__ = ("progress", "message")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    progress: float
+    message: str
+    def __init__(self, progress: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ProgramStarted(_message.Message):
+    __slots__ = ("index",)
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    def __init__(self, index: _Optional[int] = ...) -> None: ...
+
+class ProgramSucceeded(_message.Message):
+    __slots__ = ("index", "result")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    result: _result_pb2.Result
+    def __init__(self, index: _Optional[int] = ..., result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ...) -> None: ...
+
+class ProgramFailed(_message.Message):
+    __slots__ = ("index", "failure")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    failure: _failure_pb2.Failure
+    def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class TaskFinished(_message.Message):
+    __slots__ = ("failure",)
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    failure: _failure_pb2.Failure
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class TaskEvent(_message.Message):
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_STARTED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FAILED_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    attempt: int
+    started: TaskStarted
+    progress: TaskProgress
+    program_started: ProgramStarted
+    program_succeeded: ProgramSucceeded
+    program_failed: ProgramFailed
+    log: _event_pb2.LogLine
+    finished: TaskFinished
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ...) -> None: ...
+
+class TaskEventBatch(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[TaskEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[TaskEvent, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,52 @@
+from qonduit.v1 import job_pb2 as _job_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DeviceCapabilities(_message.Message):
+    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "job_types")
+    MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPES_FIELD_NUMBER: _ClassVar[int]
+    mid_circuit_measurement: bool
+    reset: bool
+    conditionals: bool
+    parameters: bool
+    noise: bool
+    job_types: _containers.RepeatedScalarFieldContainer[_job_pb2.JobType]
+    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
+    IS_SIMULATOR_FIELD_NUMBER: _ClassVar[int]
+    IS_LOCAL_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_SHOTS_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    BASIS_GATES_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    num_qubits: int
+    is_simulator: bool
+    is_local: bool
+    provider_id: int
+    available: bool
+    status_message: str
+    queue_depth: int
+    max_shots: int
+    capabilities: DeviceCapabilities
+    basis_gates: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., num_qubits: _Optional[int] = ..., is_simulator: _Optional[bool] = ..., is_local: _Optional[bool] = ..., provider_id: _Optional[int] = ..., available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., max_shots: _Optional[int] = ..., capabilities: _Optional[_Union[DeviceCapabilities, _Mapping]] = ..., basis_gates: _Optional[_Iterable[str]] = ...) -> None: ...

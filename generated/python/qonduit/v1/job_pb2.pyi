@@ -1,0 +1,101 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from qonduit.v1 import failure_pb2 as _failure_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_QUEUED: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_CANCELLING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+    JOB_STATE_CANCELLED: _ClassVar[JobState]
+
+class JobType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_TYPE_UNSPECIFIED: _ClassVar[JobType]
+    JOB_TYPE_RUNNER: _ClassVar[JobType]
+    JOB_TYPE_SAMPLER: _ClassVar[JobType]
+    JOB_TYPE_ESTIMATOR: _ClassVar[JobType]
+    JOB_TYPE_IBM_RUNNER: _ClassVar[JobType]
+    JOB_TYPE_IBM_UPLOAD: _ClassVar[JobType]
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_QUEUED: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_CANCELLING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_FAILED: JobState
+JOB_STATE_CANCELLED: JobState
+JOB_TYPE_UNSPECIFIED: JobType
+JOB_TYPE_RUNNER: JobType
+JOB_TYPE_SAMPLER: JobType
+JOB_TYPE_ESTIMATOR: JobType
+JOB_TYPE_IBM_RUNNER: JobType
+JOB_TYPE_IBM_UPLOAD: JobType
+
+class ProgramRun(_message.Message):
+    __slots__ = ("program_id", "index", "state", "failure", "result_ids")
+    PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_IDS_FIELD_NUMBER: _ClassVar[int]
+    program_id: int
+    index: int
+    state: JobState
+    failure: _failure_pb2.Failure
+    result_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., result_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_BY_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_SPECIFIC_ID_FIELD_NUMBER: _ClassVar[int]
+    CELERY_ID_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_ON_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_RUNS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    executed_by: str
+    progress: float
+    state: JobState
+    shots: int
+    type: JobType
+    started_at: _timestamp_pb2.Timestamp
+    provider_specific_id: str
+    celery_id: str
+    executed_on_id: int
+    deployment_id: int
+    finished_at: _timestamp_pb2.Timestamp
+    created_at: _timestamp_pb2.Timestamp
+    last_sequence: int
+    failure: _failure_pb2.Failure
+    seed: int
+    program_runs: _containers.RepeatedCompositeFieldContainer[ProgramRun]
+    attempt: int
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...

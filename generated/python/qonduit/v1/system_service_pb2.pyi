@@ -1,0 +1,46 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServerLimits(_message.Message):
+    __slots__ = ("max_request_bytes", "max_response_bytes", "max_program_bytes", "max_programs", "max_shots", "max_task_memory_bytes", "max_job_duration", "max_queued_jobs")
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROGRAM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROGRAMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SHOTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TASK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_JOB_DURATION_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    max_request_bytes: int
+    max_response_bytes: int
+    max_program_bytes: int
+    max_programs: int
+    max_shots: int
+    max_task_memory_bytes: int
+    max_job_duration: _duration_pb2.Duration
+    max_queued_jobs: int
+    def __init__(self, max_request_bytes: _Optional[int] = ..., max_response_bytes: _Optional[int] = ..., max_program_bytes: _Optional[int] = ..., max_programs: _Optional[int] = ..., max_shots: _Optional[int] = ..., max_task_memory_bytes: _Optional[int] = ..., max_job_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued_jobs: _Optional[int] = ...) -> None: ...
+
+class GetServerInfoResponse(_message.Message):
+    __slots__ = ("version", "limits", "features", "store")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    STORE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    limits: ServerLimits
+    features: _containers.RepeatedScalarFieldContainer[str]
+    store: str
+    def __init__(self, version: _Optional[str] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ..., store: _Optional[str] = ...) -> None: ...
