@@ -26,9 +26,9 @@ def _loaded(code: str) -> set[str]:
     return set(line.split()[1:])
 
 
-BELL = "OPENQASM 2.0; include \\"qelib1.inc\\"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 
-SERVER_AT_WORK = f'''
+SERVER_AT_WORK = f"""
 import tempfile, threading, pathlib
 from qonduit_server import app
 from qonduit_server.settings import Settings
@@ -38,14 +38,14 @@ with tempfile.TemporaryDirectory() as folder:
                         log_level="error")
     running = app.start(settings)
     try:
-        job = qonduit_client.Client(running.target).run("{BELL}", device="IBM/aer_simulator", shots=100)
+        job = qonduit_client.Client(running.target).run({BELL!r}, device="IBM/aer_simulator", shots=100)
         counts = job.result(timeout=90).counts
         assert set(counts) <= {{"0x0", "0x3"}}, counts
     finally:
         running.stop(0, threading.Event())
-'''
+"""
 
-WORKER_AT_WORK = f'''
+WORKER_AT_WORK = f"""
 import qonduit_server.worker
 from qonduit_server import runner
 from qonduit_server.providers import registry
@@ -55,11 +55,11 @@ from qonduit.v1.job_pb2 import JobType
 provider = registry.get("IBM")
 provider.load()
 task = Task(job_id=1, attempt=1, provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
-task.programs.add(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text="{BELL}")
+task.programs.add(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text={BELL!r})
 events = []
 runner.run(task, events.append, provider, runner.Cache())
 assert any(event.HasField("program_succeeded") for event in events), events
-'''
+"""
 
 
 def test_the_server_process_loads_no_quantum_sdk() -> None:

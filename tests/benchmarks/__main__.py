@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.benchmarks`: measure, print one table, and with --write keep it in BENCHMARKS.md.
+
+Every figure stands beside its reference from the same run. Ours and the reference alternate, and medians are told, so
+that a drift of the machine's speed touches both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.server import Server, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+CORES = os.cpu_count() or 1
+SHOTS = 1000
+
+
+@dataclass
+class Row:
+    """One line of the table: what, ours, the reference, their ratio, and the goal."""
+
+    what: str
+    ours: str
+    reference: str
+    ratio: str
+    goal: str
+
+
+def _python(module: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def _answers(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+    answers = []
+    for process in processes:
+        out, _ = process.communicate(timeout=600)
+        if process.returncode:
+            raise RuntimeError(f"{process.args} ended with {process.returncode}")
+        answers.append(json.loads(out.splitlines()[-1]))
+    return answers
+
+
+def bare(kind: str, seconds: float, processes: int = 1, shots: int = SHOTS) -> list[dict[str, Any]]:
+    """The bare SDK, so many processes at once."""
+    return _answers([_python("tests.benchmarks.bare", kind, seconds, shots) for _ in range(processes)])
+
+
+def ours(server: Server, kind: str, seconds: float, streams: int = 1, shots: int = SHOTS) -> dict[str, Any]:
+    """The same through the server; adds the CPU its processes used."""
+    before = server.cpu()
+    (answer,) = _answers([_python("tests.benchmarks.load", server.target, kind, seconds, shots, streams)])
+    if answer["failures"] or not answer["checked"]:
+        raise RuntimeError(f"jobs failed: {answer['failures']}")
+    answer["server_cpu"] = server.cpu() - before
+    return answer
+
+
+def _warm(server: Server) -> None:
+    ours(server, "bell", 2, streams=8)
+
+
+def _spread(values: list[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
+
+
+def throughput(server: Server, name: str, rounds: int, seconds: float) -> list[Row]:
+    """Bell jobs a second end to end against one bare loop a core, and the CPU a job costs."""
+    rates, references, ratios, cpus, cpu_references = [], [], [], [], []
+    for _ in range(rounds):
+        loops = bare("bell", seconds, CORES)
+        reference = sum(len(loop["times"]) / loop["wall"] for loop in loops)
+        cpu_reference = sum(loop["cpu"] for loop in loops) / sum(len(loop["times"]) for loop in loops)
+        load = ours(server, "bell", seconds, streams=32)
+        rate = len(load["times"]) / load["wall"]
+        rates.append(rate)
+        references.append(reference)
+        ratios.append(rate / reference)
+        cpus.append(load["server_cpu"] / len(load["times"]) * 1e3)
+        cpu_references.append(cpu_reference * 1e3)
+    cpu_ratios = [a / b for a, b in zip(cpus, cpu_references, strict=True)]
+    return [
+        Row(
+            f"Bell jobs a second, end to end, {name}",
+            _spread(rates, ".0f"),
+            f"bare loop, {CORES} processes: {_spread(references, '.0f')}",
+            _spread(ratios, ".2f"),
+            ">= 0.5, never < 0.25",
+        ),
+        Row(
+            f"CPU a job, server and workers, {name}",
+            f"{_spread(cpus, '.2f')} ms",
+            f"bare loop: {_spread(cpu_references, '.2f')} ms",
+            _spread(cpu_ratios, ".2f"),
+            "<= 2",
+        ),
+    ]
+
+
+def latency(server: Server, name: str, rounds: int) -> list[Row]:
+    """One Bell job at a time on an idle server, RunJob to terminal event."""
+    p50, p99, reference = [], [], []
+    for _ in range(rounds):
+        reference.append(statistics.median(bare("bell", 2)[0]["times"]) * 1e3)
+        times = sorted(ours(server, "bell", 3)["times"])
+        p50.append(statistics.median(times) * 1e3)
+        p99.append(times[int(len(times) * 0.99)] * 1e3)
+    over = [a - b for a, b in zip(p50, reference, strict=True)]
+    over99 = [a - b for a, b in zip(p99, reference, strict=True)]
+    told = f"bare run: {_spread(reference, '.1f')} ms"
+    return [
+        Row(
+            f"latency of a Bell job, p50, {name}",
+            f"{_spread(p50, '.1f')} ms",
+            told,
+            f"+{_spread(over, '.1f')} ms",
+            "<= +10 ms",
+        ),
+        Row(
+            f"latency of a Bell job, p99, {name}",
+            f"{_spread(p99, '.1f')} ms",
+            told,
+            f"+{_spread(over99, '.1f')} ms",
+            "<= +30 ms",
+        ),
+    ]
+
+
+def batch(server: Server, rounds: int) -> list[Row]:
+    """One job of a hundred programs against the SDK's own call with a list."""
+    mine, reference = [], []
+    for _ in range(rounds):
+        reference.append(statistics.median(bare("hundred", 3)[0]["times"]) * 1e3)
+        mine.append(statistics.median(ours(server, "hundred", 3)["times"]) * 1e3)
+    speed = [b / a for a, b in zip(mine, reference, strict=True)]
+    return [
+        Row(
+            "one job of 100 programs",
+            f"{_spread(mine, '.0f')} ms",
+            f"SDK, parse + one call with a list: {_spread(reference, '.0f')} ms",
+            _spread(speed, ".2f"),
+            ">= 1.0 x its speed",
+        )
+    ]
+
+
+def large(server: Server, rounds: int, qubits: int, depth: int) -> list[Row]:
+    """A circuit that is all simulation: what the server adds must vanish in it."""
+    kind = f"layered:{qubits}:{depth}"
+    mine, reference = [], []
+    for _ in range(rounds):
+        reference.append(statistics.median(bare(kind, 4)[0]["times"]))
+        mine.append(statistics.median(ours(server, kind, 4)["times"]))
+    over = [(a / b - 1) * 100 for a, b in zip(mine, reference, strict=True)]
+    return [
+        Row(
+            f"a {qubits}-qubit circuit, depth {depth}",
+            f"{_spread(mine, '.2f')} s",
+            f"bare SDK: {_spread(reference, '.2f')} s",
+            f"{_spread(over, '+.1f')} %",
+            "<= +1 %",
+        )
+    ]
+
+
+def start_up(folder: Path, rounds: int) -> list[Row]:
+    """From `serve` to serving (new database, existing database), memory at rest, `qonduit --help`."""
+    fresh, again, resident, helped, floor = [], [], [], [], []
+    for k in range(rounds):
+        url = f"sqlite:///{folder / f'start{k}.sqlite3'}"
+        with serving(url) as server:
+            fresh.append(server.serving_after)
+        with serving(url) as server:
+            again.append(server.serving_after)
+            _warm(server)
+            resident.append(server.resident() / 1024**2)
+        for into, command in (
+            (helped, [str(Path(sys.executable).parent / "qonduit"), "--help"]),
+            (floor, [sys.executable, "-c", "import grpc, sqlalchemy"]),
+        ):
+            begun = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            into.append(time.perf_counter() - begun)
+    base = statistics.median(floor)
+    told = f"`import grpc, sqlalchemy`: {_spread(floor, '.2f')} s"
+    rows = [
+        Row(what, f"{_spread(times, '.2f')} s", told, f"{statistics.median(times) / base:.1f}", goal)
+        for what, times, goal in (
+            ("`serve` to serving, new database", fresh, "<= 1.0 s"),
+            ("`serve` to serving, existing database", again, "<= 1.0 s"),
+            ("`qonduit --help`", helped, "<= 0.25 s"),
+        )
+    ]
+    return [
+        *rows,
+        Row("server process after 2 s of load, resident", f"{_spread(resident, '.0f')} MB", "", "", "<= 120 MB"),
+    ]
+
+
+@contextlib.contextmanager
+def _postgresql() -> Iterator[str]:
+    from tests.postgresql import server
+
+    with server() as postgresql:
+        yield postgresql.new_database()
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | ours | reference, same run | ratio | goal |", "|---|---|---|---|---|"]
+    return "\n".join(lines + [f"| {r.what} | {r.ours} | {r.reference} | {r.ratio} | {r.goal} |" for r in rows])
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="keep the table in BENCHMARKS.md")
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--only", help="only measurements whose name contains this")
+    options = parser.parse_args()
+    rounds, seconds = (1, 3.0) if options.quick else (5, 5.0)
+    rows: list[Row] = []
+
+    def measure(name: str, work: Callable[[], list[Row]]) -> None:
+        if options.only and options.only not in name:
+            return
+        new = work()
+        rows.extend(new)
+        for row in new:
+            print(f"{row.what}: {row.ours} | {row.reference} | {row.ratio} | {row.goal}", flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measure("start", lambda: start_up(folder, rounds))
+        with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload='["IBM"]') as server:
+            _warm(server)
+            measure("throughput sqlite", lambda: throughput(server, "SQLite", rounds, seconds))
+            measure("latency sqlite", lambda: latency(server, "SQLite", rounds))
+            measure("hundred", lambda: batch(server, rounds))
+            measure("large", lambda: large(server, min(rounds, 3), 22, 5))
+        if not options.only or "postgresql" in options.only:
+            with _postgresql() as url, serving(url, preload='["IBM"]') as server:
+                _warm(server)
+                measure("throughput postgresql", lambda: throughput(server, "PostgreSQL", rounds, seconds))
+                measure("latency postgresql", lambda: latency(server, "PostgreSQL", rounds))
+    text = table(rows)
+    print("\n" + text)
+    if options.write:
+        head = (
+            "# Benchmarks\n\nWritten by `make bench`. Ours and the reference alternate in one run; each figure is the "
+            "median of the rounds, with minimum and maximum. Machines differ: read the ratios.\n\n"
+        )
+        machine = (
+            f"Machine: {CORES} cores, {platform.machine()}, Python {platform.python_version()}, "
+            f"{datetime.date.today().isoformat()}; {rounds} rounds, {SHOTS} shots a circuit. The load generator (a "
+            "Python client) shares the machine with the server.\n\n"
+        )
+        (ROOT / "BENCHMARKS.md").write_text(head + machine + text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client under load: keeps many RunJob streams open at once and notes how long each took. A process of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+
+import grpc
+
+from qonduit.v1 import job_service_pb2, result_service_pb2, result_service_pb2_grpc
+from qonduit.v1.job_pb2 import Job, JobState, JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from tests.benchmarks import programs
+
+
+def request(texts: list[str], shots: int) -> job_service_pb2.RunJobRequest:
+    """One job of these programs on Aer, nothing created before."""
+    message = job_service_pb2.RunJobRequest(
+        job=Job(type=JobType.JOB_TYPE_RUNNER, shots=shots), device="IBM/aer_simulator"
+    )
+    for text in texts:
+        message.deployment.programs.add(
+            quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+        )
+    return message
+
+
+def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float, streams: int) -> dict[str, object]:
+    """Run the job over and over on `streams` streams at once; times are seconds from call to terminal event."""
+    payload = message.SerializeToString()
+    times: list[float] = []
+    failures: list[str] = []
+    end = time.perf_counter() + seconds
+    last_events: list[bytes] = []
+
+    def worker() -> None:
+        channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+        # Bytes in, bytes out: what is measured is the server, so the client does as little as it can.
+        run = channel.unary_stream("/qonduit.v1.JobService/RunJob", lambda b: b, lambda b: b)
+        while time.perf_counter() < end:
+            begun = time.perf_counter()
+            last = b""
+            for event in run(payload, timeout=120):
+                last = event
+            times.append(time.perf_counter() - begun)
+            final = job_service_pb2.RunJobResponse.FromString(last).event.state_change
+            if final.to_state != JobState.JOB_STATE_SUCCEEDED:
+                failures.append(final.job.failure.message)
+            last_events.append(last)
+        channel.close()
+
+    threads = [threading.Thread(target=worker) for _ in range(streams)]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wall = time.perf_counter() - begun
+    job = job_service_pb2.RunJobResponse.FromString(last_events[-1]).event.state_change.job
+    with grpc.insecure_channel(target) as channel:
+        listed = result_service_pb2_grpc.ResultServiceStub(channel).ListResults(
+            result_service_pb2.ListResultsRequest(job_id=job.id)
+        )
+    shots = [sum(result.counts_and_probabilities.counts.values()) for result in listed.results]
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "times": times,
+        "wall": wall,
+        "failures": failures[:3],
+        "checked": len(shots) == len(message.deployment.programs) and set(shots) == {message.job.shots},
+        "client_cpu": usage.ru_utime + usage.ru_stime,
+    }
+
+
+def main(target: str, kind: str, seconds: float, shots: int, streams: int) -> None:
+    """Measure one kind: bell, hundred, or layered:QUBITS:DEPTH."""
+    name, *numbers = kind.split(":")
+    texts = {"bell": lambda: [programs.BELL], "hundred": programs.hundred}.get(
+        name, lambda: [programs.layered(*map(int, numbers))]
+    )()
+    run_for(target, request(texts, shots), 0.5, 1)
+    print(json.dumps(run_for(target, request(texts, shots), seconds, streams)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

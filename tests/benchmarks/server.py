@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real `qonduit serve` for a measurement, and what its processes use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Server:
+    """A running server: where it serves, its process, and how long it took from start to serving (seconds)."""
+
+    target: str
+    process: subprocess.Popen[str]
+    serving_after: float
+
+    def _family(self) -> list[int]:
+        """The server's process and all that descend from it."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                parents[int(entry.name)] = int(fields[1])
+        family = [self.process.pid]
+        for pid in family:
+            family += [child for child, parent in parents.items() if parent == pid]
+        return family
+
+    def cpu(self) -> float:
+        """CPU seconds of all its processes so far, ended ones included as far as they were waited for."""
+        total = 0
+        for pid in self._family():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            total += sum(map(int, fields[11:15]))
+        return total / _TICK
+
+    def resident(self) -> int:
+        """Resident bytes of the server process alone."""
+        line = next(x for x in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if x[:6] == "VmRSS:")
+        return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def serving(database: str, **settings: str) -> Iterator[Server]:
+    """Start `qonduit serve` on a free loopback port, end it afterwards.
+
+    Args:
+        database: an SQLAlchemy URL.
+        settings: further QONDUIT_* settings, by their lower-case names.
+    """
+    environment = os.environ | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0", "--database", database],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("serving on "):
+            raise RuntimeError(f"the server did not start: {line!r}")
+        yield Server(line.split()[-1], process, time.perf_counter() - begun)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
