@@ -50,7 +50,7 @@ lock: setup  ## resolve pyproject.toml into requirements.lock
 		--all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --write
 
 clean:  ## remove what the targets built
 	rm -rf $(VENV) $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.server import Server, serving
+from tests.serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = os.cpu_count() or 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real `qonduit serve` for a measurement, and what its processes use."""
+"""A real `qonduit serve` for tests and measurements, and what its processes use."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Server:
     target: str
     process: subprocess.Popen[str]
     serving_after: float
+    log: Path | None = None
 
     def _family(self) -> list[int]:
         """The server's process and all that descend from it."""
@@ -57,28 +58,34 @@ class Server:
 
 
 @contextmanager
-def serving(database: str, **settings: str) -> Iterator[Server]:
+def serving(database: str, *, log: Path | None = None, **settings: str) -> Iterator[Server]:
     """Start `qonduit serve` on a free loopback port, end it afterwards.
 
     Args:
         database: an SQLAlchemy URL.
+        log: a file for its log (standard error), JSON lines; none: thrown away.
         settings: further QONDUIT_* settings, by their lower-case names.
     """
-    environment = os.environ | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0", "--database", database],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
+    environment = (
+        os.environ
+        | {"QONDUIT_LOG_FORMAT": "json"}
+        | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
     )
+    begun = time.perf_counter()
+    with Path(log or os.devnull).open("a") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0", "--database", database],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith("serving on "):
             raise RuntimeError(f"the server did not start: {line!r}")
-        yield Server(line.split()[-1], process, time.perf_counter() - begun)
+        yield Server(line.split()[-1], process, time.perf_counter() - begun, log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real server, started once for the end-to-end tests that only use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving import Server, serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`qonduit serve` on a free port with a SQLite file; `.target` is its HOST:PORT, `.log` its log of JSON lines."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(f"sqlite:///{folder / 'qonduit.sqlite3'}", log=folder / "log.jsonl") as running:
+        yield running

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
+
+A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in the
+background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.postgresql import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").glob("*.md")]
+)
+#: Blocks in these languages are run; others (text, proto, json ...) are shown only.
+RUN = {"bash", "python"}
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
+_SHOWN_DATABASE = "postgresql://qonduit@127.0.0.1:5432/qonduit"
+
+
+def blocks(document: str) -> list[tuple[str, str]]:
+    """The document's code blocks as (language, text)."""
+    return [(m[1], m[2]) for m in _FENCE.finditer((ROOT / document).read_text())]
+
+
+@dataclass
+class Session:
+    """One reader at work: a folder, the servers started so far, and what shown addresses really are."""
+
+    folder: Path
+    database: str
+    servers: list[subprocess.Popen[str]] = field(default_factory=list)
+    real: dict[str, str] = field(default_factory=dict)
+
+    def _exchanged(self, text: str) -> str:
+        for shown, real in self.real.items():
+            text = text.replace(shown, real)
+        return text.replace(_SHOWN_DATABASE, self.database)
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "NO_COLOR": "1"}
+        if "127.0.0.1:50051" in self.real:
+            environment["QONDUIT_SERVER"] = self.real["127.0.0.1:50051"]
+        go = shutil.which("go")
+        if go:
+            path = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
+            environment["PATH"] += f":{path}/bin"
+        return environment
+
+    def _serve(self, options: str) -> None:
+        shown = re.search(r"--listen (\S+)", options)
+        options = re.sub(r"--listen \S+", "", self._exchanged(options))
+        server = subprocess.Popen(
+            f"exec .venv/bin/qonduit serve --listen 127.0.0.1:0 {options}",
+            shell=True,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.servers.append(server)
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith("serving on "), line
+        self.real[shown[1] if shown else "127.0.0.1:50051"] = line.split()[-1]
+
+    def _run(self, command: list[str], text: str) -> None:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self._environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{text}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+    def follow(self, language: str, text: str) -> None:
+        """Do what one block says."""
+        if language == "python":
+            self._run([sys.executable, "-c", self._exchanged(text)], text)
+        elif serve := _SERVE.match(text.strip()):
+            self._serve(serve["options"])
+        elif make := re.fullmatch(r"make (\w+).*", text.strip()):
+            # Running the tests inside a test would not end; what the target would do is asked instead.
+            dry = ["--dry-run"] if make[1] in {"test", "bench", "check"} else []
+            self._run(["make", "-C", str(ROOT), *dry, *text.split()[1:]], text)
+        else:
+            self._run(["bash", "-euo", "pipefail", "-c", self._exchanged(text)], text)
+
+
+@pytest.fixture
+def session(tmp_path: Path, postgresql: PostgresServer) -> Iterator[Session]:
+    """A reader in an empty folder that has the environment."""
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    session = Session(tmp_path, postgresql.new_database())
+    yield session
+    for server in session.servers:
+        server.send_signal(signal.SIGTERM)
+    for server in session.servers:
+        server.wait(timeout=60)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if any(lang in RUN for lang, _ in blocks(name))])
+def test_every_block_of_the_document_works(document: str, session: Session) -> None:
+    for language, text in blocks(document):
+        if language in RUN:
+            session.follow(language, text)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_of_the_document_leads_somewhere(document: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / document).read_text()):
+        if "://" not in target:
+            assert ((ROOT / document).parent / target).exists(), f"{document} names {target}"
