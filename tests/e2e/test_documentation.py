@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
 
-A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in the
-background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free ones.
+A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
+the background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free
+ones.
 """
 
 from __future__ import annotations
