@@ -3,20 +3,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 
 @dataclass(frozen=True)
+class Formula:
+    """A Boolean function of numbered bits: the one kind of classical logic that every provider can be given.
+
+    Build it with the functions below, which simplify as they go, so that two formulas that are plainly the same are equal.
+    """
+
+    kind: Literal["constant", "bit", "not", "and", "or", "xor"]
+    #: The constant's value (0 or 1) or the bit's number; 0 for the other kinds.
+    number: int = 0
+    parts: tuple[Formula, ...] = ()
+
+    def value(self, outcome: int) -> int:
+        """Evaluate where bit k of `outcome` is bit k; returns 0 or 1."""
+        match self.kind:
+            case "constant":
+                return self.number
+            case "bit":
+                return outcome >> self.number & 1
+            case "not":
+                return 1 - self.parts[0].value(outcome)
+            case "and":
+                return int(all(part.value(outcome) for part in self.parts))
+            case "or":
+                return int(any(part.value(outcome) for part in self.parts))
+            case "xor":
+                return sum(part.value(outcome) for part in self.parts) & 1
+
+    @cached_property
+    def bits(self) -> frozenset[int]:
+        """The bits it depends on."""
+        if self.kind == "bit":
+            return frozenset((self.number,))
+        return frozenset().union(*(part.bits for part in self.parts)) if self.parts else frozenset()
+
+    def substitute(self, values: Callable[[int], Formula]) -> Formula:
+        """Put a formula in the place of each bit."""
+        match self.kind:
+            case "constant":
+                return self
+            case "bit":
+                return values(self.number)
+            case "not":
+                return negation(self.parts[0].substitute(values))
+            case "and":
+                return conjunction(part.substitute(values) for part in self.parts)
+            case "or":
+                return disjunction(part.substitute(values) for part in self.parts)
+            case "xor":
+                return parity(part.substitute(values) for part in self.parts)
+
+
+FALSE = Formula("constant", 0)
+TRUE = Formula("constant", 1)
+
+
+def constant(value: object) -> Formula:
+    """TRUE or FALSE."""
+    return TRUE if value else FALSE
+
+
+def bit(number: int) -> Formula:
+    """The value of one bit."""
+    return Formula("bit", number)
+
+
+def negation(part: Formula) -> Formula:
+    """Whether `part` is 0."""
+    if part.kind == "constant":
+        return constant(not part.number)
+    return part.parts[0] if part.kind == "not" else Formula("not", 0, (part,))
+
+
+def conjunction(parts: Iterable[Formula]) -> Formula:
+    """Whether all are 1."""
+    kept: dict[Formula, None] = {}
+    for part in parts:
+        for inner in part.parts if part.kind == "and" else (part,):
+            if inner == FALSE or negation(inner) in kept:
+                return FALSE
+            if inner != TRUE:
+                kept[inner] = None
+    return _joined("and", tuple(kept), TRUE)
+
+
+def disjunction(parts: Iterable[Formula]) -> Formula:
+    """Whether any is 1."""
+    kept: dict[Formula, None] = {}
+    for part in parts:
+        for inner in part.parts if part.kind == "or" else (part,):
+            if inner == TRUE or negation(inner) in kept:
+                return TRUE
+            if inner != FALSE:
+                kept[inner] = None
+    return _joined("or", tuple(kept), FALSE)
+
+
+def parity(parts: Iterable[Formula]) -> Formula:
+    """Whether an odd number of them are 1."""
+    odd: dict[Formula, None] = {}
+    flip = 0
+    for part in parts:
+        for inner in part.parts if part.kind == "xor" else (part,):
+            term = inner
+            if term.kind == "not":
+                term, flip = term.parts[0], flip ^ 1
+            if term.kind == "constant":
+                flip ^= term.number
+            elif odd.pop(term, term) is term:
+                odd[term] = None
+    joined = _joined("xor", tuple(odd), FALSE)
+    return negation(joined) if flip else joined
+
+
+def choice(condition: Formula, then: Formula, otherwise: Formula) -> Formula:
+    """`then` where `condition` is 1, else `otherwise`."""
+    if then == otherwise:
+        return then
+    return disjunction((conjunction((condition, then)), conjunction((negation(condition), otherwise))))
+
+
+def _joined(kind: Literal["and", "or", "xor"], parts: tuple[Formula, ...], empty: Formula) -> Formula:
+    return empty if not parts else parts[0] if len(parts) == 1 else Formula(kind, 0, parts)
+
+
+@dataclass(frozen=True)
 class ClassicalRegister:
-    """A classical register of the program: bit i of its number is bit `bits[i]` of the hub circuit."""
+    """A classical register of the program.
+
+    Bit i of its number is `bits[i]`: a classical bit of the hub circuit, or a formula over several of them (a program may
+    compute with what it measured).
+    """
 
     name: str
-    bits: tuple[int, ...]
+    bits: tuple[int | Formula, ...]
 
 
 @dataclass(frozen=True)
@@ -35,10 +165,21 @@ class Circuit:
 
         Returns one hexadecimal number a register, last declared register first, separated by spaces: "0x1 0x2".
         """
-        return " ".join(
-            hex(sum(1 << place for place, bit in enumerate(register.bits) if outcome >> bit & 1))
-            for register in reversed(self.registers)
-        )
+        return " ".join([hex(read(outcome)) for read in self._readers])
+
+    @cached_property
+    def _readers(self) -> list[Callable[[int], int]]:
+        return [_reader(register.bits) for register in reversed(self.registers)]
+
+
+def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
+    """How a register's number is got from an outcome: by one shift where its bits lie side by side, as they mostly do."""
+    first = bits[0] if bits else 0
+    if isinstance(first, int) and bits == tuple(range(first, first + len(bits))):
+        mask = (1 << len(bits)) - 1
+        return lambda outcome: outcome >> first & mask
+    places = [entry if isinstance(entry, Formula) else bit(entry) for entry in bits]
+    return lambda outcome: sum(formula.value(outcome) << place for place, formula in enumerate(places))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job from start to finish inside a worker: a Task in, TaskEvents out."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramStarted,
+    ProgramSucceeded,
+    Task,
+    TaskEvent,
+    TaskFinished,
+    TaskProgram,
+    TaskProgress,
+    TaskStarted,
+)
+from qonduit.v1.event_pb2 import LogLevel, LogLine
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
+from qonduit_server.circuit import Circuit, Outcome
+from qonduit_server.errors import DeviceError, LimitError, RunError
+from qonduit_server.languages import registry as languages
+from qonduit_server.providers.provider import Prepared, Provider
+
+Emit = Callable[[TaskEvent], None]
+
+#: The share of a job's work that reading and compiling its programs counts for.
+_PREPARING: Final = 0.1
+#: Failures longer than this are cut: they are stored with the job and sent with its last event.
+_MESSAGE_LIMIT: Final = 2000
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A program, read and compiled, as the cache keeps it."""
+
+    circuit: Circuit
+    prepared: Prepared
+    registers: tuple[Register, ...]
+    parse_seconds: float
+    compile_seconds: float
+
+
+class Cache:
+    """Programs that were read and compiled lately, by what they are and where they run; the oldest go first.
+
+    Args:
+        entries: how many are kept at most.
+        source_bytes: how long their sources may be together; what is kept of a program grows with its source.
+    """
+
+    def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
+        self._entries = entries
+        self._source_bytes = source_bytes
+        self._kept: OrderedDict[tuple[object, ...], tuple[int, Kept]] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: tuple[object, ...]) -> Kept | None:
+        """What is kept under a key, which then counts as used."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[1]
+
+    def put(self, key: tuple[object, ...], size: int, kept: Kept) -> None:
+        """Keep a program whose source has `size` bytes."""
+        if size > self._source_bytes // 4:
+            return
+        before = self._kept.pop(key, None)
+        self._size += size - (before[0] if before else 0)
+        self._kept[key] = (size, kept)
+        while len(self._kept) > self._entries or self._size > self._source_bytes:
+            _, (gone, _) = self._kept.popitem(last=False)
+            self._size -= gone
+
+
+def load(provider: Provider) -> None:
+    """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
+    provider.load()
+    languages.load()
+
+
+def run(task: Task, emit: Emit, provider: Provider, cache: Cache) -> None:
+    """Run one task. Everything that happens is emitted, what goes wrong too; the last event is `finished`."""
+    _Run(task, emit, provider, cache).run()
+
+
+class _Run:
+    """One task on its way: what its events need to know."""
+
+    def __init__(self, task: Task, emit: Emit, provider: Provider, cache: Cache) -> None:
+        self._task = task
+        self._emit = emit
+        self._provider = provider
+        self._cache = cache
+        self._progress = -1.0
+
+    def run(self) -> None:
+        self._send(started=TaskStarted())
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
+            self._send(finished=TaskFinished(failure=failure_of(error)))
+        else:
+            self._send(finished=TaskFinished())
+
+    def _run(self) -> None:
+        task = self._task
+        if task.type != JobType.JOB_TYPE_RUNNER:
+            raise DeviceError(
+                "UNSUPPORTED_JOB_TYPE",
+                f"{task.provider}/{task.device} takes jobs of type RUNNER only, not {_job_type(task.type)}",
+            )
+        number = len(task.programs)
+        ready: list[tuple[int, Kept, bool]] = []
+        failed = 0
+        for index, program in enumerate(task.programs):
+            self._send(program_started=ProgramStarted(index=index))
+            try:
+                kept, hit = self._prepare(program)
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
+                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
+                failed += 1
+            else:
+                ready.append((index, kept, hit))
+                for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
+                    self._log(LogLevel.LOG_LEVEL_WARNING, warning, program.program_id)
+            if number > 1:
+                self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
+        seed = task.seed if task.HasField("seed") else None
+        outcomes = self._provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
+        done = 0
+        for (index, kept, hit), outcome in zip(ready, self._each(outcomes, len(ready)), strict=True):
+            done += 1
+            if isinstance(outcome, Outcome):
+                self._send(
+                    program_succeeded=ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
+                )
+            else:
+                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(outcome)))
+            self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
+
+    def _each(self, outcomes: Iterator[Outcome | RunError], number: int) -> Iterator[Outcome | Exception]:
+        """What a provider gives, one each; where it breaks down, the rest fail with its error."""
+        given = 0
+        try:
+            for outcome in outcomes:
+                given += 1
+                yield outcome
+        except Exception as error:  # noqa: BLE001 - see run()
+            for _ in range(number - given):
+                yield error
+
+    def _prepare(self, program: TaskProgram) -> tuple[Kept, bool]:
+        task = self._task
+        key = (program.language, program.text or program.binary, task.device, task.memory_limit_bytes)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return kept, True
+        began = time.perf_counter()
+        circuit = languages.read(program.language, program.text, program.binary)
+        parsed = time.perf_counter()
+        prepared = self._provider.prepare(circuit, task.device, task.memory_limit_bytes)
+        registers = tuple(
+            Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers)
+        )
+        kept = Kept(circuit, prepared, registers, parsed - began, time.perf_counter() - parsed)
+        self._cache.put(key, len(program.text) + len(program.binary), kept)
+        return kept, False
+
+    def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
+        shots = self._task.shots
+        result = Result(
+            program_id=self._task.programs[index].program_id,
+            result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
+            counts_and_probabilities=CountsAndProbabilities(),
+            shots=shots,
+            registers=kept.registers,
+        )
+        counts, probabilities = result.counts_and_probabilities.counts, result.counts_and_probabilities.probabilities
+        if kept.registers:
+            name = kept.circuit.key
+            for value, number in outcome.counts.items():
+                # Outcomes that differ in bits the program does not show share a key.
+                counts[name(value)] += number
+            for key, number in counts.items():
+                probabilities[key] = number / shots
+        result.meta_data.update(
+            {
+                **outcome.meta_data,
+                "parse_seconds": 0.0 if hit else kept.parse_seconds,
+                "compile_seconds": 0.0 if hit else kept.compile_seconds,
+                "from_cache": hit,
+            }
+        )
+        return result
+
+    def _tell(self, progress: float, message: str) -> None:
+        """Tell progress where it grew by a hundredth, and always its end."""
+        progress = min(1.0, progress)
+        if progress >= self._progress + 0.01 or (progress >= 1.0 > self._progress):
+            self._progress = progress
+            self._send(progress=TaskProgress(progress=progress, message=message))
+
+    def _log(self, level: LogLevel, message: str, program_id: int) -> None:
+        self._send(log=LogLine(level=level, message=message, program_id=program_id))
+
+    def _send(self, **event: object) -> None:
+        self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
+
+
+def failure_of(error: BaseException) -> Failure:
+    """A failure as it is stored and sent: whose fault, a stable word, what happened and what to do."""
+    if isinstance(error, RunError):
+        return Failure(
+            category=FailureCategory.Value(f"FAILURE_CATEGORY_{error.category}"),
+            reason=error.reason,
+            message=error.message[:_MESSAGE_LIMIT],
+            retryable=error.retryable,
+            provider_code=error.provider_code,
+            line=error.line,
+            column=error.column,
+        )
+    if isinstance(error, MemoryError):
+        return failure_of(
+            LimitError("MEMORY_LIMIT", "the run needed more memory than one task may use: use fewer qubits or shots")
+        )
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
+        reason="INTERNAL",
+        message=f"{type(error).__name__}: {error}"[:_MESSAGE_LIMIT],
+    )
+
+
+def _job_type(number: int) -> str:
+    return JobType.Name(number).removeprefix("JOB_TYPE_") if number in JobType.values() else str(number)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenQASM 2.0 (arXiv:1707.03429) read into the hub, by Qiskit's parser behind checks that bound what it may cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from qiskit import qasm2
+from qiskit.circuit import QuantumCircuit
+from qiskit.circuit.library import RYYGate
+
+from qonduit_server.circuit import Circuit, ClassicalRegister
+from qonduit_server.errors import ProgramError
+from qonduit_server.languages.source import (
+    MAX_CLBITS,
+    MAX_DEPTH,
+    MAX_OPERATIONS,
+    MAX_QUBITS,
+    Position,
+    check_language,
+    check_nesting,
+    place,
+    without_comments,
+)
+
+_REGISTER: Final = re.compile(r"\b([qc])reg\s+(\w+)\s*\[\s*(\d+)\s*\]")
+_INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|[^;\s]*)")
+_DEFINITION: Final = re.compile(r"\b(gate|opaque)\s+([A-Za-z]\w*)([^{;]*)(?:\{([^}]*)\})?")
+_STATEMENT: Final = re.compile(r"[^;{}]+")
+_NAME: Final = re.compile(r"\s*(?:if\s*\([^)]*\)\s*)?([A-Za-z]\w*)")
+_OPERAND: Final = re.compile(r"([A-Za-z]\w*)\s*(\[)?")
+_PLACED: Final = re.compile(r"^<input>:(\d+),(\d+): (.*)$", re.DOTALL)
+
+#: What programs use without defining it: exporters took these to be part of qelib1.inc, whose text grew over the years.
+_CUSTOM: Final = (
+    *(each for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if each.name != "delay"),
+    qasm2.CustomInstruction("ryy", 1, 2, RYYGate, builtin=True),
+)
+
+
+def read(text: str) -> Circuit:
+    """Read an OpenQASM 2 program.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
+    code = without_comments(text)
+    check_language(code, version=2)
+    check_nesting(code)
+    _check_includes(code)
+    _check_cost(code)
+    defined = {match.group(2) for match in _DEFINITION.finditer(code)}
+    custom = [each for each in _CUSTOM if each.name not in defined]
+    try:
+        quantum = qasm2.loads(text, include_path=(), custom_instructions=custom, strict=False)
+    except qasm2.QASM2ParseError as error:
+        raise _refusal(error, code) from error
+    except BaseException as error:
+        # A panic of the parser's Rust half is a BaseException, not an Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and names") from error
+    return Circuit(quantum, registers_of(quantum))
+
+
+def registers_of(quantum: QuantumCircuit) -> tuple[ClassicalRegister, ...]:
+    """The classical registers of a circuit that was built by the program's own declarations."""
+    index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
+    return tuple(ClassicalRegister(each.name, tuple(index[clbit] for clbit in each)) for each in quantum.cregs)
+
+
+def _check_includes(code: str) -> None:
+    for match in _INCLUDE.finditer(code):
+        if match.group(1) != '"qelib1.inc"':
+            where = place(code, match.start())
+            raise ProgramError(
+                "UNSUPPORTED_CONSTRUCT",
+                f'line {where.line}: only include "qelib1.inc" is read; put other definitions into the program itself',
+                line=where.line,
+                column=where.column,
+            )
+
+
+def _check_cost(code: str) -> None:
+    """Bound what the program unrolls to before anything is allocated: qubits, bits, operations after expansion of gates."""
+    sizes: dict[str, int] = {}
+    totals = {"q": 0, "c": 0}
+    for match in _REGISTER.finditer(code):
+        kind, name, digits = match.groups()
+        size = int(digits) if len(digits) < 12 else 10**12
+        sizes[name] = size
+        totals[kind] += size
+        limit, what = (MAX_QUBITS, "qubits") if kind == "q" else (MAX_CLBITS, "classical bits")
+        if totals[kind] > limit:
+            raise _too_large(f"it declares more than {limit} {what}", place(code, match.start()))
+    weights: dict[str, tuple[int, int]] = {}
+    rest = code
+    definitions = list(_DEFINITION.finditer(code))
+    for match in definitions:
+        if match.group(1) == "gate":
+            weight, depth = 0, 0
+            for statement in (match.group(4) or "").split(";"):
+                inner, below = _weight(statement, weights)
+                weight, depth = weight + inner, max(depth, below)
+            weights[match.group(2)] = (weight, depth + 1)
+            if depth >= MAX_DEPTH:
+                raise _too_large(f"gates are nested more than {MAX_DEPTH} deep", place(code, match.start()))
+    for match in reversed(definitions):
+        rest = rest[: match.start()] + " " * (match.end() - match.start()) + rest[match.end() :]
+    total = 0
+    for match in _STATEMENT.finditer(rest):
+        statement = match.group()
+        inner, _ = _weight(statement, weights)
+        broadcast = max(
+            (sizes.get(operand.group(1), 1) for operand in _OPERAND.finditer(statement) if not operand.group(2)),
+            default=1,
+        )
+        total += inner * max(1, broadcast)
+        if total > MAX_OPERATIONS:
+            raise _too_large(f"it unrolls to more than {MAX_OPERATIONS} operations", place(code, match.start()))
+
+
+def _weight(statement: str, weights: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """How many operations a statement unrolls to, and how deep; gates of the standard library count as one."""
+    name = _NAME.match(statement)
+    return weights.get(name.group(1), (1, 0)) if name else (0, 0)
+
+
+def _too_large(why: str, where: Position) -> ProgramError:
+    return ProgramError(
+        "TOO_LARGE", f"line {where.line}: the program is too large: {why}", line=where.line, column=where.column
+    )
+
+
+def _refusal(error: qasm2.QASM2ParseError, code: str) -> ProgramError:
+    """Qiskit's message, with its place taken out of the text and a word that tells unknown gates from other mistakes."""
+    match = _PLACED.match(error.message)
+    if match is None:
+        return ProgramError("SYNTAX_ERROR", error.message)
+    line, column, message = int(match.group(1)), int(match.group(2)) + 1, match.group(3)
+    lines = code.split("\n")
+    before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]).rstrip() if line <= len(lines) else ""
+    reason = "SYNTAX_ERROR"
+    if "is not defined in this scope" in message and (not before or before[-1] in ";{})"):
+        reason = "UNKNOWN_GATE"
+        message += ": define it with `gate`, or use a gate of qelib1.inc"
+        if "qelib1.inc" not in code:
+            message += ' (the program does not include "qelib1.inc")'
+    return ProgramError(reason, f"line {line}, column {column}: {message}", line=line, column=column)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source text before it is parsed: comments, places, nesting and which language it is; and the limits all readers share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from qonduit_server.errors import ProgramError
+
+#: No simulator holds more; a vendor's largest machine has fewer.
+MAX_QUBITS: Final = 4096
+MAX_CLBITS: Final = 65_536
+#: Operations after loops, subroutines and gate definitions are unrolled.
+MAX_OPERATIONS: Final = 1_000_000
+#: How deep gate definitions, blocks and brackets may be nested.
+MAX_DEPTH: Final = 100
+
+_COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"", re.DOTALL)
+_VERSION: Final = re.compile(r"\A\s*OPENQASM\s+([0-9]{1,9})(?:\.([0-9]{1,9}))?\s*;")
+_HEADER: Final = re.compile(r"\A\s*OPENQASM\b")
+#: How programs in other languages begin: a hint for people who named the wrong language.
+_OTHERS: Final = (
+    (re.compile(r"\A\s*[{\[]"), "JSON (a Cirq or IonQ circuit?)"),
+    (re.compile(r"\A\s*(from\s+[\w.]+\s+import|import\s+[\w.]+|def\s+\w+\([^)]*\)\s*(->[^:]*)?:|#!)"), "Python"),
+    (
+        re.compile(r"\A\s*(DECLARE|DEFGATE|DEFCIRCUIT|PRAGMA|MEASURE|[A-Z]+(\([^)]*\))?(\s+\d+)+\s*$)", re.MULTILINE),
+        "Quil",
+    ),
+    (re.compile(r"\AQISKIT"), "QPY"),
+)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a program, both counted from 1."""
+
+    line: int
+    column: int
+
+
+def place(text: str, offset: int) -> Position:
+    """Line and column of an offset."""
+    return Position(text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1)
+
+
+def without_comments(text: str) -> str:
+    """Blank out the comments, keeping every other character and every line end where it is."""
+    if "//" not in text and "/*" not in text:
+        return text
+    return _COMMENT.sub(
+        lambda match: match.group() if match.group().startswith('"') else re.sub(r"[^\n]", " ", match.group()), text
+    )
+
+
+def check_language(code: str, version: int) -> None:
+    """Refuse a program that is plainly in another language than OpenQASM `version`."""
+    header = _VERSION.match(code)
+    if header is not None:
+        if int(header.group(1)) != version:
+            raise ProgramError(
+                "WRONG_LANGUAGE",
+                f"the program says it is OpenQASM {header.group(1)}, but was sent as QASM{version}: "
+                f"set assembler_language to QASM{header.group(1)}"
+                if header.group(1) in ("2", "3")
+                else f"OpenQASM {header.group(1)} is not a version this server knows: use 2.0 or 3.0",
+                line=place(code, header.start(1)).line,
+                column=place(code, header.start(1)).column,
+            )
+        return
+    if _HEADER.match(code):
+        return
+    for pattern, name in _OTHERS:
+        if pattern.match(code):
+            raise ProgramError(
+                "WRONG_LANGUAGE",
+                f"the program was sent as QASM{version}, but looks like {name}: set assembler_language to what it is",
+                line=1,
+                column=1,
+            )
+
+
+def check_nesting(code: str) -> None:
+    """Refuse brackets nested so deep that a recursive parser would run out of stack."""
+    depth = 0
+    for match in re.finditer(r"[()\[\]{}]", code):
+        depth += 1 if match.group() in "([{" else -1
+        if depth > MAX_DEPTH:
+            where = place(code, match.start())
+            raise ProgramError(
+                "TOO_LARGE",
+                f"line {where.line}, column {where.column}: brackets are nested more than {MAX_DEPTH} deep",
+                line=where.line,
+                column=where.column,
+            )

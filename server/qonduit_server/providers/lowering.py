@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gates a device does not have, replaced by gates it has; for every provider's prepare()."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from qonduit_server.errors import DeviceError, LimitError
+
+if TYPE_CHECKING:
+    from qiskit.circuit import CircuitInstruction, Instruction, QuantumCircuit
+
+#: Operations one program may expand to; readers bound theirs too, this holds for what they cannot see.
+MAX_OPERATIONS: Final = 2_000_000
+_MAX_DEPTH: Final = 200
+
+
+class Lowering:
+    """Expands operations by their definitions until `is_native` accepts all of them.
+
+    Definitions' global phases are dropped: nothing that is measured depends on them once gates are expanded outside of controls.
+
+    Args:
+        device: for messages, "PROVIDER/device".
+        is_native: whether the device takes an operation as it is.
+    """
+
+    def __init__(self, device: str, is_native: Callable[[Instruction], bool]) -> None:
+        self._device = device
+        self._is_native = is_native
+        self._known: dict[object, list[tuple[Instruction, tuple[int, ...]]]] = {}
+        self._budget = MAX_OPERATIONS
+
+    def expand(self, operation: Instruction, depth: int = 0) -> list[tuple[Instruction, tuple[int, ...]]]:
+        """The native operations an operation stands for, each with its places among the operation's qubits.
+
+        Raises:
+            DeviceError: UNSUPPORTED_CONSTRUCT, it has no definition.
+            LimitError: it expands to too much.
+        """
+        if self._is_native(operation):
+            return [(operation, tuple(range(operation.num_qubits)))]
+        key = self._key(operation)
+        steps = self._known.get(key) if key is not None else None
+        if steps is None:
+            steps = self._define(operation, depth)
+            if key is not None:
+                self._known[key] = steps
+        self._budget -= len(steps)
+        if self._budget < 0:
+            raise LimitError(
+                "TOO_LARGE", f"the program expands to more than {MAX_OPERATIONS} operations on {self._device}"
+            )
+        return steps
+
+    def _key(self, operation: Instruction) -> object:
+        """Operations of the standard library with the same numbers expand to the same; others are told apart by identity."""
+        if operation.mutable or getattr(operation, "_standard_gate", None) is None:
+            return None
+        return (operation.base_class, tuple(operation.params))
+
+    def _define(self, operation: Instruction, depth: int) -> list[tuple[Instruction, tuple[int, ...]]]:
+        if depth > _MAX_DEPTH:
+            raise LimitError("TOO_LARGE", f"gates are nested more than {_MAX_DEPTH} deep")
+        definition = operation.definition
+        if definition is None:
+            raise DeviceError(
+                "UNSUPPORTED_CONSTRUCT",
+                f"{self._device} has no operation {operation.name!r}, and the program does not define it (opaque?)",
+            )
+        steps: list[tuple[Instruction, tuple[int, ...]]] = []
+        for inner in definition.data:
+            if inner.operation.name in ("barrier", "delay"):
+                continue
+            places = tuple(definition.find_bit(qubit).index for qubit in inner.qubits)
+            for step, own in self.expand(inner.operation, depth + 1):
+                steps.append((step, tuple(places[place] for place in own)))
+        return steps
+
+
+def bits_of(circuit: QuantumCircuit, instruction: CircuitInstruction) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The numbers of an instruction's qubits and classical bits."""
+    find = circuit.find_bit
+    return tuple(find(qubit).index for qubit in instruction.qubits), tuple(
+        find(clbit).index for clbit in instruction.clbits
+    )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a provider is: the seam between the runner and each vendor's SDK."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_server.circuit import Circuit, Outcome
+from qonduit_server.errors import LimitError, RunError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A circuit compiled for one device; kept and run again as often as the same program comes.
+
+    Args:
+        native: the SDK's own form of it.
+        qubits: how many qubits are simulated, helpers included.
+        memory_bytes: what a run of it is going to need.
+        warnings: what was changed on the way, for people.
+    """
+
+    native: object
+    qubits: int
+    memory_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """One vendor, or the simulators of one vendor's SDK. Lives in a worker process; one object a process."""
+
+    @property
+    def name(self) -> str:
+        """The first half of "PROVIDER/device"."""
+
+    def describe(self) -> ProviderDescription:
+        """Tell what it offers, without importing its SDK."""
+
+    def load(self) -> None:
+        """Import the SDK and make ready to run. Does nothing the second time.
+
+        Raises:
+            ProviderError: the SDK is not installed; the message says which extra installs it.
+        """
+
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+        """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
+
+        Args:
+            circuit: the hub circuit.
+            device: one of the described devices' names.
+            memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+
+        Raises:
+            DeviceError: the device cannot run it; the message names the construct.
+            LimitError: reason MEMORY_LIMIT.
+        """
+
+    def run(
+        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError]:
+        """Run circuits, giving one outcome each, in order and as early as it is known.
+
+        The same circuits with the same seed give the same outcomes; each circuit has randomness of its own. A circuit that
+        fails gives a RunError and does not keep the others from running.
+        """
+
+
+def installed_version(distribution: str) -> str:
+    """The version of an installed distribution, "" if it is not installed. Imports nothing."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def physical_memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def most_qubits(bytes_per_amplitude: int, fixed_bytes: int) -> int:
+    """How many qubits fit this machine's memory."""
+    return max(1, (max(1, (physical_memory() - fixed_bytes) // bytes_per_amplitude)).bit_length() - 1)
+
+
+def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int, note: str = "") -> int:
+    """Refuse a statevector that does not fit.
+
+    Returns:
+        What it needs, in bytes.
+
+    Raises:
+        LimitError: reason MEMORY_LIMIT, naming need and limit.
+    """
+    need = bytes_per_amplitude << qubits
+    limit = min(memory_limit_bytes or physical_memory(), physical_memory())
+    if need > limit:
+        fits = max(0, (limit // bytes_per_amplitude).bit_length() - 1)
+        raise LimitError(
+            "MEMORY_LIMIT",
+            f"simulating {qubits} qubits{note} needs {readable(need)}, the limit is {readable(limit)}: "
+            f"use at most {fits} qubits",
+        )
+    return need
+
+
+def readable(size: int) -> str:
+    """A number of bytes for people."""
+    amount, units = float(size), iter(("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+    unit = next(units)
+    for larger in units:
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return (
+        f"{amount:.0f} {unit}"
+        if unit == "B" or amount >= 100
+        else f"{amount:.1f} {unit}"
+        if amount < 1e15
+        else f"10^{len(str(size)) - 1} B"
+    )

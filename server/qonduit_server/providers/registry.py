@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which providers there are; a new one adds one line here, a third party's joins by the entry point `qonduit.providers`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from qonduit_server.errors import ProviderError
+from qonduit_server.providers.provider import Provider
+
+#: Name -> "module:class". A provider's module imports its SDK in load() only.
+PROVIDERS: Final[dict[str, str]] = {
+    "IBM": "qonduit_server.providers.ibm:IBM",
+}
+#: The entry point group of providers that come from other distributions; an entry's name is the provider's.
+GROUP: Final = "qonduit.providers"
+
+
+def names() -> tuple[str, ...]:
+    """All providers' names, ours first. Imports none of them."""
+    return (*PROVIDERS, *(name for name in _others() if name not in PROVIDERS))
+
+
+def get(name: str) -> Provider:
+    """Make a provider.
+
+    Raises:
+        ProviderError: there is none of that name, or its module cannot be imported.
+    """
+    if name in PROVIDERS:
+        module, _, attribute = PROVIDERS[name].partition(":")
+        provider: Provider = getattr(import_module(module), attribute)()
+        return provider
+    entry = _others().get(name)
+    if entry is None:
+        raise ProviderError("UNKNOWN_PROVIDER", f"there is no provider {name}; known are {', '.join(names())}")
+    try:
+        found: Provider = entry.load()()
+    except ImportError as error:
+        raise ProviderError(
+            "PROVIDER_BROKEN", f"provider {name}, announced as {entry.value}, cannot be imported: {error}"
+        ) from error
+    return found
+
+
+def _others() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
