@@ -1,2 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Qonduit client: submit quantum programs, follow them live, read results in one form."""
+"""The Qonduit client: submit quantum programs, follow them live, read results in one form.
+
+    from qonduit_client import Client
+
+    with Client("127.0.0.1:50051") as client:
+        job = client.run('OPENQASM 2.0; include "qelib1.inc"; ...', device="IBM/aer_simulator", shots=1000)
+        for event in job.events():
+            print(event)
+        print(job.result().counts)
+
+Names are loaded when they are first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qonduit_client.client import Client
+    from qonduit_client.errors import (
+        AlreadyExists,
+        InvalidRequest,
+        JobCancelled,
+        JobFailed,
+        LimitExceeded,
+        NotFound,
+        PreconditionFailed,
+        ProgramUnreadable,
+        QonduitError,
+        Refused,
+        ServerFault,
+        ServerUnavailable,
+        TimedOut,
+        Violation,
+    )
+    from qonduit_client.job import JobHandle
+    from qonduit_client.result import Result
+    from qonduit_client.retry import Retry
+
+__all__ = [
+    "AlreadyExists",
+    "Client",
+    "InvalidRequest",
+    "JobCancelled",
+    "JobFailed",
+    "JobHandle",
+    "LimitExceeded",
+    "NotFound",
+    "PreconditionFailed",
+    "ProgramUnreadable",
+    "QonduitError",
+    "Refused",
+    "Result",
+    "Retry",
+    "ServerFault",
+    "ServerUnavailable",
+    "TimedOut",
+    "Violation",
+]
+
+_HOME = {"Client": "client", "JobHandle": "job", "Result": "result", "Retry": "retry"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

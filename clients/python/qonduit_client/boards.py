@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How jobs are shown while they run: live bars on a terminal, lines in a pipe, JSON for programs.
+
+A board is a context; each job followed has a row of its own, and rows may be fed by several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit_client.as_json import as_dict, as_line
+from qonduit_client.job import state_name
+from qonduit_client.telling import event_words, failure_words, seconds_between
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Row = Callable[[JobEvent], None]
+
+
+class Board(Protocol):
+    """Somewhere to show jobs that run."""
+
+    def __enter__(self) -> Board: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+    def row(self, label: str) -> Row:
+        """Makes a row; it is called with each event of its job."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Shows a remark above or between the rows."""
+        ...
+
+
+def board_for(stream: TextIO | None = None, *, json: bool = False) -> Board:
+    """Chooses: JSON when asked for, live bars on a terminal that can move its cursor, plain lines otherwise."""
+    stream = stream or sys.stdout
+    if json:
+        return JsonBoard(stream)
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return LiveBoard(stream)
+    return LineBoard(stream)
+
+
+class LineBoard:
+    """A line an event, with the seconds since the job was made (by the server's clock)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> LineBoard:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def row(self, label: str) -> Row:
+        start: list[Timestamp] = []
+
+        def show(event: JobEvent) -> None:
+            if not start:
+                start.append(event.created.created_at if event.HasField("created") else event.event_time)
+                if not start[0].seconds:
+                    start[0] = event.event_time
+            word, said = event_words(event)
+            where = f"{label}, " if label and word == "created" else ""
+            prefix = f"{label}  " if label and word != "created" else ""
+            self.say(f"{seconds_between(start[0], event.event_time):8.3f} s  {word:<10} {prefix}{where}{said}".rstrip())
+
+        return show
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            print(text, file=self._stream, flush=True)
+
+
+class JsonBoard:
+    """An event a line, as `{"event": {...}}`; remarks are left out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> JsonBoard:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def row(self, label: str) -> Row:
+        def show(event: JobEvent) -> None:
+            with self._lock:
+                print(as_line({"event": as_dict(event)}), file=self._stream, flush=True)
+
+        return show
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class LiveBoard:
+    """A moving bar a job, with its state, share done, latest message and time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._progress = _bars(stream)
+
+    def __enter__(self) -> LiveBoard:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def row(self, label: str) -> Row:
+        bars = self._progress
+        task = bars.add_task(label or "job", total=1.0, state="SUBMITTED", said="")
+
+        def show(event: JobEvent) -> None:
+            kind = event.WhichOneof("event")
+            if kind == "created":
+                name = f"{label} job {event.job_id}" if label else f"job {event.job_id}"
+                bars.update(task, description=name, state=state_name(event.created.state))
+            elif kind == "state_change":
+                change = event.state_change
+                state = state_name(change.to_state)
+                said = failure_words(change.job.failure) if change.job.HasField("failure") else ""
+                done = 1.0 if state == "SUCCEEDED" else None
+                bars.update(task, state=state, said=said, completed=done)
+                if change.job.HasField("finished_at"):
+                    bars.stop_task(task)
+            elif kind == "progress":
+                bars.update(task, completed=event.progress.progress, said=event.progress.message)
+            elif kind == "log":
+                bars.update(task, said=event.log.message)
+
+        return show
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+def _bars(stream: TextIO) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    return Progress(
+        SpinnerColumn(finished_text="●"),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[state]}", markup=False, style="bold", table_column=Column(min_width=9)),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}", markup=False, style="dim", table_column=Column(ratio=1, no_wrap=True)),
+        console=Console(file=stream),
+        refresh_per_second=15,
+        expand=True,
+    )

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line `qonduit`: submit programs, follow jobs, read results; starts servers where they are installed.
+
+Nothing but click is imported until a command runs. Commands of other packages join by an entry point of the group
+`qonduit.commands`: its name is the command's, its object a click command.
+
+Exit codes:
+    0 succeeded, 1 the job failed, 2 wrong usage, 3 not found, 4 refused or invalid, 5 server unavailable or at fault,
+    6 the job was cancelled, 124 timeout (the job goes on), 130 interrupted (the job goes on).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from qonduit_client.cli_session import INTERRUPTED, Session, report, session, shared_options
+from qonduit_client.errors import QonduitError
+
+ENTRY_POINTS: Final = "qonduit.commands"
+
+#: Commands of the client: where each lives, and its line in the help.
+_CLIENT: Final[dict[str, tuple[str, str]]] = {
+    "run": ("qonduit_client.cli_run:run", "Run programs, follow the job and show what was measured."),
+    "watch": ("qonduit_client.cli_run:watch", "Follow a job until it ends."),
+    "rerun": ("qonduit_client.cli_run:rerun", "Run a job's programs again."),
+    "result": ("qonduit_client.cli_run:result", "Show what a job measured."),
+    "jobs": ("qonduit_client.cli_jobs:jobs", "List jobs, newest first."),
+    "job": ("qonduit_client.cli_jobs:job", "Show one job."),
+    "cancel": ("qonduit_client.cli_jobs:cancel", "Cancel jobs."),
+    "delete": ("qonduit_client.cli_jobs:delete", "Delete jobs that have ended."),
+    "devices": ("qonduit_client.cli_catalogue:devices", "List what programs can run on."),
+    "deployments": ("qonduit_client.cli_catalogue:deployments", "List, create, show and delete stored programs."),
+    "info": ("qonduit_client.cli_catalogue:info", "Show a server's version and limits."),
+}
+#: Commands of the server, listed without asking it.
+_SERVER: Final[dict[str, str]] = {
+    "serve": "Start a server.",
+    "demo": "Run Bell on three providers, with live progress.",
+    "doctor": "Check this machine and say what to do.",
+    "migrate": "Bring the database to this version.",
+}
+
+
+class Commands(click.Group):
+    """A group that loads a command when it is called, and turns every error into words and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_CLIENT, *_SERVER]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _CLIENT:
+            module, _, attribute = _CLIENT[cmd_name][0].partition(":")
+            command = getattr(import_module(module), attribute)
+            return command if isinstance(command, click.Command) else None
+        return _plugged_in(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _CLIENT.items()])
+        with formatter.section("Server"):
+            formatter.write_dl(list(_SERVER.items()))
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs the command line; ends the process with a code that means something."""
+        here = Session()
+        extra.setdefault("obj", here)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort:
+            code = INTERRUPTED
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except QonduitError as error:
+            code = report(error, extra["obj"])
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing.startswith("qonduit"):
+                raise
+            click.echo(_not_installed(missing), err=True)
+            code = 2
+        code = code if isinstance(code, int) else 0
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _plugged_in(name: str) -> click.Command | None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing == "qonduit_client" or missing == "qonduit":
+                raise
+            return _stub(name, missing)
+        return command if isinstance(command, click.Command) else None
+    return _stub(name, "") if name in _SERVER else None
+
+
+def _stub(name: str, missing: str) -> click.Command:
+    """Stands in for a server command that cannot be loaded, so that its call and its help say what to install."""
+
+    @click.command(
+        name,
+        help=_SERVER.get(name, ""),
+        epilog=_not_installed(missing),
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def command() -> None:
+        raise click.ClickException(_not_installed(missing))
+
+    return command
+
+
+def _not_installed(missing: str) -> str:
+    why = f" ({missing} is missing)" if missing else ""
+    return f'This needs the server, which is not installed{why}: pip install "qonduit[server]"'
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": None},
+    epilog=(
+        "Exit codes: 0 succeeded, 1 the job failed, 2 wrong usage, 3 not found, 4 refused or invalid, "
+        "5 server unavailable, 6 the job was cancelled, 124 timeout, 130 interrupted "
+        "(after a timeout or an interrupt the job goes on)."
+    ),
+)
+@shared_options(environment=True)
+@click.version_option(package_name="qonduit", prog_name="qonduit")
+def qonduit() -> None:
+    """Run quantum programs on any provider's devices.
+
+    \b
+    qonduit run bell.qasm --device IBM/aer_simulator --shots 1000
+    """
+    session()
+
+
+def main() -> None:
+    """The console script."""
+    if sys.platform != "win32" and "GRPC_VERBOSITY" not in os.environ:
+        os.environ["GRPC_VERBOSITY"] = "NONE"  # errors are told in our own words
+    qonduit.main(prog_name="qonduit")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration: one Bell program on three providers at once, live bars, and the three histograms side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import sqrt
+from typing import Final, TextIO
+
+from qonduit_client.boards import Row, board_for
+from qonduit_client.client import Client
+from qonduit_client.errors import QonduitError
+from qonduit_client.histogram import bar
+from qonduit_client.result import Result, key_order
+from qonduit_client.tables import table_of
+
+BELL: Final = """OPENQASM 2.0;
+include "qelib1.inc";
+qreg q[2];
+creg c[2];
+h q[0];
+cx q[0], q[1];
+measure q -> c;
+"""
+DEVICES: Final = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
+
+
+def show_demo(
+    target: str,
+    *,
+    shots: int = 1000,
+    devices: Sequence[str] = DEVICES,
+    timeout: float = 120.0,
+    stream: TextIO | None = None,
+) -> int:
+    """Runs Bell on several devices of a running server and shows it.
+
+    Args:
+        target: the server, as "HOST:PORT".
+        shots: of each run.
+        devices: "PROVIDER/device" each.
+        timeout: seconds for each run.
+        stream: where to write; standard output by default.
+
+    Returns:
+        0 when every device ran the program and all agree, else 1.
+    """
+    stream = stream or sys.stdout
+    print(f"Bell, {shots} shots, on {len(devices)} providers at once:\n", file=stream, flush=True)
+    outcomes: dict[str, Result | QonduitError] = {}
+    with (
+        Client(target) as client,
+        board_for(stream) as board,
+        ThreadPoolExecutor(len(devices), thread_name_prefix="demo") as threads,
+    ):
+        rows = [board.row(device) for device in devices]
+        running = [
+            threads.submit(_one, client, device, shots, timeout, row) for device, row in zip(devices, rows, strict=True)
+        ]
+        for device, each in zip(devices, running, strict=True):
+            outcomes[device] = each.result()
+    results = {device: outcome for device, outcome in outcomes.items() if isinstance(outcome, Result)}
+    if results:
+        print("\n" + side_by_side({device: each.counts for device, each in results.items()}), file=stream)
+    for device, outcome in outcomes.items():
+        if isinstance(outcome, QonduitError):
+            print(f"\n{device} did not run it: {outcome.message}", file=stream)
+    if not results:
+        return 1
+    agree = agreed([each.counts for each in results.values()])
+    who = " and ".join((", ".join(list(results)[:-1]), list(results)[-1])) if len(results) > 1 else next(iter(results))
+    if agree and len(results) > 1:
+        print(f"\n{who} agree: the same outcomes, equally often within sampling error.", file=stream)
+    elif not agree:
+        print(f"\n{who} do not agree.", file=stream)
+    return 0 if agree and len(results) == len(devices) else 1
+
+
+def _one(client: Client, device: str, shots: int, timeout: float, row: Row) -> Result | QonduitError:
+    try:
+        job = client.run(BELL, device, shots, name="bell")
+        for event in job.events(timeout=timeout):
+            row(event)
+        return job.result(timeout=timeout)
+    except QonduitError as error:
+        return error
+
+
+def side_by_side(counts: Mapping[str, Mapping[str, int]], *, width: int = 14) -> str:
+    """One table of several histograms: a line an outcome, a column of count and bar a device."""
+    keys = sorted({key for each in counts.values() for key in each}, key=key_order)
+    totals = {device: sum(each.values()) or 1 for device, each in counts.items()}
+    largest = max((each[key] / totals[device] for device, each in counts.items() for key in each), default=1.0)
+    digits = max((len(str(count)) for each in counts.values() for count in each.values()), default=1)
+    rows = [
+        (
+            key,
+            *(
+                f"{each.get(key, 0):>{digits}} {bar(each.get(key, 0) / totals[device] / largest, width):<{width}}"
+                for device, each in counts.items()
+            ),
+        )
+        for key in keys
+    ]
+    return table_of(("", *counts), rows, right={0})
+
+
+def agreed(several: Sequence[Mapping[str, int]]) -> bool:
+    """Whether counts may come from one distribution: each pair's shares differ by at most five standard errors."""
+    keys = {key for counts in several for key in counts}
+    for index, one in enumerate(several):
+        for other in several[index + 1 :]:
+            n, m = sum(one.values()), sum(other.values())
+            if not n or not m:
+                return False
+            for key in keys:
+                a, b = one.get(key, 0), other.get(key, 0)
+                pooled = (a + b) / (n + m)
+                if abs(a / n - b / m) > 5 * sqrt(pooled * (1 - pooled) * (1 / n + 1 / m)) + 1e-12:
+                    return False
+    return True

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts as bars of text, for terminals and pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One bar: its label, its count and its share of all (0..1)."""
+
+    label: str
+    count: int
+    share: float
+
+
+def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key", top: int = 16) -> list[Line]:
+    """Returns the lines of a histogram.
+
+    Args:
+        counts: how often each outcome was seen.
+        sort: "key" sorts by the numbers in the keys, "count" puts the most frequent first.
+        top: the most outcomes shown; the most frequent ones are kept and the rest summed up in a last line, "others".
+            0 shows all.
+    """
+    total = sum(counts.values()) or 1
+    by_count = sorted(counts, key=lambda key: (-counts[key], _order(key)))
+    kept = by_count if top <= 0 or len(by_count) <= top else by_count[:top]
+    if sort == "key":
+        kept = sorted(kept, key=_order)
+    lines = [Line(key, counts[key], counts[key] / total) for key in kept]
+    rest = len(by_count) - len(kept)
+    if rest:
+        left = sum(counts.values()) - sum(line.count for line in lines)
+        lines.append(Line(f"{rest} other{'s' if rest > 1 else ''}", left, left / total))
+    return lines
+
+
+def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
+    """A bar that fills this share (0..1) of the width, exact to an eighth of a character."""
+    share = min(1.0, max(0.0, share))
+    if ascii_only:
+        return "#" * round(share * width)
+    eighths = round(share * width * 8)
+    if eighths == 0 and share > 0:
+        eighths = 1
+    return _EIGHTHS[8] * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def text_of(
+    counts: Mapping[str, int],
+    *,
+    sort: Literal["key", "count"] = "key",
+    top: int = 16,
+    width: int = 80,
+    color: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """The whole histogram, a line an outcome: key, count, per cent, bar; the longest bar fills the width."""
+    if not counts:
+        return "  (no counts: the program has no classical bits)"
+    lines = lines_of(counts, sort=sort, top=top)
+    label_width = max(len(line.label) for line in lines)
+    count_width = max(len(str(line.count)) for line in lines)
+    room = max(8, width - label_width - count_width - 16)
+    largest = max(line.share for line in lines) or 1.0
+    on, off = ("\x1b[36m", "\x1b[0m") if color else ("", "")
+    return "\n".join(
+        f"  {line.label:>{label_width}}  {line.count:>{count_width}}  {line.share:6.1%}  "
+        f"{on}{bar(line.share / largest, room, ascii_only=ascii_only)}{off}"
+        for line in lines
+    )
+
+
+def _order(key: str) -> tuple[object, ...]:
+    """Numbers by value; anything else after them, by text."""
+    try:
+        return (0, tuple(int(number, 16) for number in key.split()), key)
+    except ValueError:
+        return (1, (), key)

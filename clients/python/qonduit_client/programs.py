@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a caller has (text, bytes, files, messages) to QuantumProgram messages, with the language found out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.errors import ProgramUnreadable
+
+#: One program: its text, its bytes (binary languages), a file, or a message that is ready.
+Program: TypeAlias = str | bytes | Path | QuantumProgram
+
+_PREFIX: Final = "ASSEMBLER_LANGUAGE_"
+_NOISE: Final = re.compile(r"\A(?:\s+|//[^\n]*(?:\n|\Z)|/\*.*?\*/)+", re.DOTALL)
+_VERSION: Final = re.compile(r"\AOPENQASM\s+(\d+)(?:\.\d+)?\s*;")
+_SUFFIXES: Final = {
+    ".qasm2": "QASM2",
+    ".qasm3": "QASM3",
+    ".qpy": "QISKIT",
+    ".quil": "QUIL",
+    ".py": "PYTHON",
+}
+_FILE_NAME: Final = re.compile(r"\A[\w.\-/\\~ ]+\.(?:qasm[23]?|inc|qpy|quil|json|py)\Z")
+
+
+def programs_of(program: Program | Iterable[Program], language: str | None = None) -> list[QuantumProgram]:
+    """Returns the messages of one or several programs.
+
+    Args:
+        program: one program or several. A `str` is always text, never the name of a file: pass a `Path` for that.
+        language: the language of all of them ("QASM2"); found out from header and file suffix when not given.
+
+    Raises:
+        ProgramUnreadable: a language cannot be told, or is none that there is.
+        OSError: a file cannot be read.
+    """
+    several = [program] if isinstance(program, str | bytes | Path | QuantumProgram) else list(program)
+    return [_message(each, language) for each in several]
+
+
+def enum_name(language: str) -> str:
+    """Returns the name of a language's enum value; it may be given with or without the prefix, in any case.
+
+    Raises:
+        ProgramUnreadable: there is no such language.
+    """
+    full = _PREFIX + language.upper().removeprefix(_PREFIX)
+    known = [key for key in AssemblerLanguage.keys() if not key.endswith("UNSPECIFIED")]  # noqa: SIM118
+    if full not in known:
+        names = ", ".join(key.removeprefix(_PREFIX) for key in known)
+        raise ProgramUnreadable(f"there is no language {language!r}; there are {names}", reason="UNKNOWN_LANGUAGE")
+    return full
+
+
+def guess_language(source: str | bytes, suffix: str = "") -> str:
+    """Tells the language of a program from how it begins, else from the suffix of its file.
+
+    The header wins over the suffix: `.qasm` is used for OpenQASM 2 and 3 alike. Without a header, a `.qasm` file is
+    OpenQASM 3, the only one of the two in which the header may be missing.
+
+    Raises:
+        ProgramUnreadable: neither tells.
+    """
+    suffix = suffix.lower()
+    if isinstance(source, bytes):
+        if source.startswith(b"QISKIT"):
+            return "QISKIT"
+        try:
+            source = source.decode()
+        except UnicodeDecodeError:
+            raise _not_told(suffix) from None
+    body = _NOISE.sub("", source.removeprefix("\ufeff"))
+    version = _VERSION.match(body)
+    if version:
+        if version[1] == "2":
+            return "QASM2"
+        if version[1] == "3":
+            return "BRAKET" if re.search(r"^\s*#pragma\s+braket\b", body, re.MULTILINE) else "QASM3"
+    elif body.startswith("{"):
+        if '"cirq_type"' in body:
+            return "CIRQ"
+        if '"circuit"' in body and '"qubits"' in body:
+            return "IONQ"
+    elif suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    elif suffix == ".qasm":
+        return "QASM2" if re.search(r'^\s*include\s+"qelib1\.inc"', body, re.MULTILINE) else "QASM3"
+    raise _not_told(suffix, version[0] if version else "")
+
+
+def _not_told(suffix: str, header: str = "") -> ProgramUnreadable:
+    what = f"its header is {header!r}" if header else "it has no header such as 'OPENQASM 2.0;' or 'OPENQASM 3;'"
+    name = f", and its file's suffix is {suffix!r}" if suffix else ""
+    return ProgramUnreadable(
+        f"the language of the program cannot be told: {what}{name}. Name the language", reason="UNKNOWN_LANGUAGE"
+    )
+
+
+def _message(program: Program, language: str | None) -> QuantumProgram:
+    if isinstance(program, QuantumProgram):
+        return program
+    suffix = ""
+    source: str | bytes
+    if isinstance(program, Path):
+        suffix = program.suffix
+        source = program.read_bytes()
+    else:
+        source = program
+        if isinstance(source, str) and _FILE_NAME.match(source.strip()):
+            raise ProgramUnreadable(
+                f"{source.strip()!r} looks like a file's name; text is taken as the program itself, so pass Path(...)",
+                reason="FILE_NAME_AS_TEXT",
+            )
+    found = enum_name(language or guess_language(source, suffix))
+    if isinstance(source, bytes) and found != _PREFIX + "QISKIT":
+        try:
+            source = source.decode().removeprefix("\ufeff")
+        except UnicodeDecodeError as wrong:
+            raise ProgramUnreadable(f"the program is not UTF-8 text: {wrong}", reason="NOT_TEXT") from None
+    if isinstance(source, bytes):
+        return QuantumProgram(quantum_circuit_binary=source, assembler_language=found)
+    return QuantumProgram(quantum_circuit=source, assembler_language=found)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events and jobs in words, for people who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.event_pb2 import JobEvent, LogLevel
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
+from qonduit_client.job import state_name
+
+
+def event_words(event: JobEvent) -> tuple[str, str]:
+    """What happened, as a short word and a sentence (which may be empty)."""
+    kind = event.WhichOneof("event")
+    if kind == "created":
+        return "created", f"job {event.job_id}, {plural(event.created.shots, 'shot')}"
+    if kind == "state_change":
+        change = event.state_change
+        said = failure_words(change.job.failure) if change.job.HasField("failure") else ""
+        if not said and state_name(change.to_state) == "RUNNING" and change.job.attempt > 1:
+            said = f"attempt {change.job.attempt}"
+        return state_name(change.to_state).lower(), said
+    if kind == "progress":
+        return "progress", f"{event.progress.progress:.0%} {event.progress.message}".rstrip()
+    if kind == "program_run":
+        run = event.program_run
+        said = f"program {run.index + 1} {state_name(run.state).lower()}"
+        return "program", f"{said}: {failure_words(run.failure)}" if run.HasField("failure") else said
+    if kind == "result_ready":
+        return "result", f"result {event.result_ready.result_id} can be read"
+    if kind == "log":
+        return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
+    return "event", "of a kind this client does not know yet"
+
+
+def failure_words(failure: Failure) -> str:
+    """Why a job failed: the message, its place in the program and its stable reason."""
+    place = f" (line {failure.line}, column {failure.column})" if failure.line and failure.column else ""
+    if failure.line and not failure.column:
+        place = f" (line {failure.line})"
+    if place and f"line {failure.line}" in failure.message:
+        place = ""
+    again = "; running it again may help" if failure.retryable else ""
+    category = _category(failure.category)
+    return f"{failure.message or 'no message'}{place} [{category}{failure.reason or 'UNKNOWN'}]{again}"
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 shot", "2 shots"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def local_time(stamp: Timestamp) -> str:
+    """The time of day here, with the date; "-" when it is not set."""
+    if not stamp.seconds:
+        return "-"
+    return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds_between(start: Timestamp, end: Timestamp) -> float:
+    """Seconds from one time to another; 0 when one is not set."""
+    if not start.seconds or not end.seconds:
+        return 0.0
+    return (end.seconds - start.seconds) + (end.nanos - start.nanos) / 1e9
+
+
+def _category(category: int) -> str:
+    if category not in FailureCategory.values() or category == FailureCategory.FAILURE_CATEGORY_UNSPECIFIED:
+        return ""
+    return FailureCategory.Name(category).removeprefix("FAILURE_CATEGORY_") + "/"
+
+
+def device_names(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[int, str]:
+    """From a device's id to its "PROVIDER/device"."""
+    owners = {provider.id: provider.name for provider in providers}
+    return {device.id: f"{owners.get(device.provider_id, '?')}/{device.name}" for device in devices}
+
+
+def language_name(language: int) -> str:
+    """The short name of a language; "LANGUAGE_<n>" for one that this client does not know yet."""
+    if language not in AssemblerLanguage.values():
+        return f"LANGUAGE_{language}"
+    return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
