@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call as the front door knows it: its request id, who makes it, and the one line the log gets about it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+
+from qonduit_server.errors import CallError
+from qonduit_server.rpc.auth import Metadata
+
+REQUEST_ID_KEY = "x-request-id"
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
+
+_log = structlog.get_logger("qonduit.rpc")
+
+
+class Call:
+    """Made when a call arrives, passed to its handler, logged when it ended. Handlers set `job_id` if they know it."""
+
+    __slots__ = ("_started", "caller", "job_id", "method", "request_id")
+
+    def __init__(self, method: str, metadata: Metadata) -> None:
+        self.method = method
+        self.request_id = _request_id(metadata)
+        self.caller = ""
+        self.job_id = 0
+        self._started = time.perf_counter()
+
+    @property
+    def trailer(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Metadata that every answer ends with."""
+        return ((REQUEST_ID_KEY, self.request_id),)
+
+    def ended(self, error: CallError | None = None, *, code: str = "OK", **more: object) -> None:
+        """Write the call's line to the log. Never a program, never a credential: only names, numbers and ids."""
+        if self.job_id:
+            more["job_id"] = self.job_id
+        if error is not None:
+            code = error.status
+            more["reason"] = error.reason
+            more["message"] = error.message[:200]
+        _log.info(
+            "call",
+            method=self.method,
+            code=code,
+            ms=round((time.perf_counter() - self._started) * 1e3, 3),
+            request_id=self.request_id,
+            caller=self.caller,
+            **more,
+        )
+
+
+def _request_id(metadata: Metadata) -> str:
+    for key, value in metadata:
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _SANE_REQUEST_ID(value):
+            return value
+    return secrets.token_hex(8)

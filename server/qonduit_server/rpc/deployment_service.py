@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeploymentService: programs, stored to be run."""
+
+from __future__ import annotations
+
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.deployment_service_pb2 import (
+    CreateDeploymentRequest,
+    CreateDeploymentResponse,
+    DeleteDeploymentRequest,
+    DeleteDeploymentResponse,
+    GetDeploymentRequest,
+    GetDeploymentResponse,
+    ListDeploymentsRequest,
+    ListDeploymentsResponse,
+    UpdateDeploymentRequest,
+    UpdateDeploymentResponse,
+)
+from qonduit_server.errors import InvalidArgument
+from qonduit_server.rpc import submission
+from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.store import deployments
+from qonduit_server.store.database import Database
+
+_CHANGEABLE = ("name", "programs")
+#: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
+_ADDED_BYTES = 64
+
+
+class DeploymentService:
+    """Checks deployments and keeps them in the store."""
+
+    def __init__(self, db: Database, limits: Limits) -> None:
+        self._db = db
+        self._limits = limits
+
+    def create_deployment(self, request: CreateDeploymentRequest, call: Call) -> CreateDeploymentResponse:
+        """Store a deployment."""
+        self._check(request.deployment)
+        made = deployments.create(self._db, call.caller, request.deployment, request.request_id)
+        return CreateDeploymentResponse(deployment=made)
+
+    def get_deployment(self, request: GetDeploymentRequest, call: Call) -> GetDeploymentResponse:
+        """Return one deployment."""
+        return GetDeploymentResponse(deployment=deployments.get(self._db, call.caller, request.id))
+
+    def list_deployments(self, request: ListDeploymentsRequest, call: Call) -> ListDeploymentsResponse:
+        """Return a page of the caller's deployments."""
+        page = deployments.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
+        return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
+
+    def update_deployment(self, request: UpdateDeploymentRequest, call: Call) -> UpdateDeploymentResponse:
+        """Change the name, or replace the programs."""
+        paths = list(request.update_mask.paths)
+        for index, path in enumerate(paths):
+            if path not in _CHANGEABLE:
+                field = f"update_mask.paths[{index}]"
+                raise InvalidArgument.of(
+                    field, "update_mask.unknown", f"{field}: only {' and '.join(_CHANGEABLE)} can be changed"
+                )
+        if "programs" in paths and not request.deployment.programs:
+            raise InvalidArgument.of(
+                "deployment.programs",
+                "deployment.programs.required",
+                "deployment.programs: give at least one program",
+            )
+        deployment_id = request.deployment.id
+        self._check(request.deployment)
+        request.deployment.id = deployment_id
+        changed = deployments.update(self._db, call.caller, request.deployment, paths)
+        return UpdateDeploymentResponse(deployment=changed)
+
+    def delete_deployment(self, request: DeleteDeploymentRequest, call: Call) -> DeleteDeploymentResponse:
+        """Delete a deployment that no job refers to."""
+        deployments.delete(self._db, call.caller, request.id)
+        return DeleteDeploymentResponse()
+
+    def _check(self, deployment: Deployment) -> None:
+        """Check the programs, and that the answer, which repeats them, is not too large for clients."""
+        submission.check_programs(deployment, self._limits)
+        size = deployment.ByteSize() + _ADDED_BYTES * (len(deployment.programs) + 4)
+        if size > self._limits.max_response_bytes:
+            raise InvalidArgument.of(
+                "deployment.programs",
+                "deployment.programs.max_bytes",
+                f"deployment.programs: {size} bytes; at most {self._limits.max_response_bytes} in one deployment",
+            )

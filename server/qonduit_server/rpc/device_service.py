@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeviceService: what programs can run on, and how many jobs wait there."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.device_service_pb2 import (
+    GetDeviceRequest,
+    GetDeviceResponse,
+    GetDeviceStatusRequest,
+    GetDeviceStatusResponse,
+    ListDevicesRequest,
+    ListDevicesResponse,
+)
+from qonduit_server.rpc.call import Call
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database
+
+
+class DeviceService:
+    """Reads the catalogue and counts the queue. The catalogue's messages are shared: copied here, never changed."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get_device(self, request: GetDeviceRequest, call: Call) -> GetDeviceResponse:
+        """Return one device."""
+        response = GetDeviceResponse(device=catalogue.device(self._db, request.id))
+        response.device.queue_depth = catalogue.queue_depth(self._db, request.id)
+        return response
+
+    def list_devices(self, request: ListDevicesRequest, call: Call) -> ListDevicesResponse:
+        """Return a page of devices."""
+        page = catalogue.list_devices(self._db, request.page_size, request.page_token, request.filter)
+        response = ListDevicesResponse(devices=page.items, next_page_token=page.next_page_token)
+        depths = catalogue.queue_depths(self._db)
+        for device in response.devices:
+            device.queue_depth = depths.get(device.id, 0)
+        return response
+
+    def get_device_status(self, request: GetDeviceStatusRequest, call: Call) -> GetDeviceStatusResponse:
+        """Tell whether a device takes jobs now."""
+        device = catalogue.device(self._db, request.id)
+        now = Timestamp()
+        now.GetCurrentTime()
+        return GetDeviceStatusResponse(
+            available=device.available,
+            status_message=device.status_message,
+            queue_depth=catalogue.queue_depth(self._db, request.id),
+            checked_at=now,
+        )

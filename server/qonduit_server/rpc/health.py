@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""grpc.health.v1, for each service and for the server as a whole (the empty name)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from qonduit_server.errors import NotFound
+from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.stream import Stream
+
+SERVICE: Final = "grpc.health.v1.Health"
+
+
+class Health:
+    """SERVING until the server drains, then NOT_SERVING for ever."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._services = {"", *services}
+        self._lock = threading.Lock()
+        self._serving = True
+        self._watchers: set[Stream] = set()
+
+    def check(self, request: HealthCheckRequest, call: Call) -> HealthCheckResponse:
+        """Tell how a service is. Raises NotFound for one that is not here."""
+        if request.service not in self._services:
+            raise NotFound("service", request.service)
+        return HealthCheckResponse(status=self._status(request.service))
+
+    def watch(self, request: HealthCheckRequest, call: Call, stream: Stream) -> None:
+        """Tell how a service is, and again when that changes."""
+        with self._lock:
+            status = self._status(request.service)
+            if request.service in self._services and self._serving:
+                self._watchers.add(stream)
+                stream.on_close(lambda: self._watchers.discard(stream))
+            # Under the lock, so that nothing is told twice or in the wrong order; it does not wait for the reader.
+            stream.send(HealthCheckResponse(status=status).SerializeToString(), _nothing_more)
+
+    def drain(self) -> None:
+        """Tell everybody that this server takes no more calls."""
+        told = HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
+        with self._lock:
+            self._serving = False
+            watchers = list(self._watchers)
+            self._watchers.clear()
+        for stream in watchers:
+            stream.finish(told)
+
+    def _status(self, service: str) -> Any:
+        if service not in self._services:
+            return HealthCheckResponse.SERVICE_UNKNOWN
+        return HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING
+
+
+def _nothing_more() -> None:
+    """A watcher of health waits for the next change."""

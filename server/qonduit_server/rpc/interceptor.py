@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every call goes through: who calls, is the request sound, what went wrong, and one line in the log.
+
+It wraps each handler once, when the server starts; a `grpc.ServerInterceptor` would do the same anew for each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from qonduit_server.errors import CallError, ResourceExhausted
+from qonduit_server.rpc import validation
+from qonduit_server.rpc.auth import Authenticate
+from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.status import Unimplemented, outcome, status_of
+from qonduit_server.rpc.stream import Stream
+
+_Request = TypeVar("_Request", bound=Message)
+#: Bytes in, bytes out: reading and writing messages is done in here.
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Unary = Callable[[_Request, Call], Message]
+#: Opens a stream: returns once it is being served, and holds no thread after that.
+Opening = Callable[[_Request, Call, Stream], None]
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the wrapping of a handler needs to know."""
+
+    authenticate: Authenticate
+    limits: Limits
+    #: Streams are opened in threads of their own, so that no burst of them delays a unary call.
+    openers: ThreadPoolExecutor
+
+
+def unary(door: Door, method: str, request_type: type[_Request], handler: Unary[_Request]) -> Handler:
+    """Make a gRPC handler of a function from request to response."""
+
+    def answer(call: Call, data: bytes, context: grpc.ServicerContext) -> bytes:
+        call.caller = door.authenticate(context.invocation_metadata())
+        response = handler(validation.parse(request_type, data, door.limits.max_request_bytes), call)
+        sent = response.SerializeToString()
+        if len(sent) > door.limits.max_response_bytes:
+            raise ResourceExhausted(
+                f"the response has {len(sent)} bytes, more than clients take", subject="max_response_bytes"
+            )
+        return sent
+
+    def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
+        call = Call(method, context.invocation_metadata())
+        response, error = outcome(call.request_id, answer, call, data, context)
+        call.ended(error)
+        if error is not None:
+            _abort(context, call, error)
+        context.set_trailing_metadata(call.trailer)
+        return response or b""
+
+    # No deserializer: grpcio would answer bytes it cannot read with INTERNAL, and read them in its polling thread.
+    return grpc.unary_unary_rpc_method_handler(behave)
+
+
+def streaming(door: Door, method: str, request_type: type[_Request], handler: Opening[_Request]) -> Handler:
+    """Make a gRPC handler of a function that opens a stream of responses."""
+
+    def open_stream(call: Call, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
+        call.caller = door.authenticate(context.invocation_metadata())
+        handler(validation.parse(request_type, data, door.limits.max_request_bytes), call, stream)
+
+    def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
+        call = Call(method, context.invocation_metadata())
+        stream = Stream(context, call)
+        if not stream.on_close(lambda: _log_end(stream)):
+            return
+        _, error = outcome(call.request_id, open_stream, call, data, context, stream)
+        if error is not None:
+            stream.fail(error)
+
+    behave.experimental_non_blocking = True  # type: ignore[attr-defined]
+    behave.experimental_thread_pool = door.openers  # type: ignore[attr-defined]
+    return grpc.unary_stream_rpc_method_handler(behave)
+
+
+def unimplemented() -> Handler:
+    """Make the handler of every method that there is not."""
+
+    def behave(_data: bytes, context: grpc.ServicerContext) -> bytes:
+        call = Call("unknown", context.invocation_metadata())
+        error = Unimplemented("this server has no such method")
+        call.ended(error)
+        _abort(context, call, error)
+        return b""
+
+    return grpc.unary_unary_rpc_method_handler(behave)
+
+
+def _abort(context: grpc.ServicerContext, call: Call, error: CallError) -> None:
+    code, message, details = status_of(error, call.request_id)
+    context.set_trailing_metadata((*call.trailer, ("grpc-status-details-bin", details)))
+    context.abort(code, message)
+
+
+def _log_end(stream: Stream) -> None:
+    if stream.error is None and not stream.finished:
+        stream.call.ended(code="CANCELLED", sent=stream.sent)
+    else:
+        stream.call.ended(stream.error, sent=stream.sent)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JobService: submit, watch, cancel, repeat, delete."""
+
+from __future__ import annotations
+
+import threading
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_service_pb2 import (
+    CancelJobRequest,
+    CancelJobResponse,
+    CreateJobRequest,
+    CreateJobResponse,
+    DeleteJobRequest,
+    DeleteJobResponse,
+    GetJobRequest,
+    GetJobResponse,
+    ListJobEventsRequest,
+    ListJobEventsResponse,
+    ListJobsRequest,
+    ListJobsResponse,
+    RerunJobRequest,
+    RerunJobResponse,
+    RunJobRequest,
+    WatchJobRequest,
+)
+from qonduit_server.rpc import submission
+from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.stream import Stream
+from qonduit_server.rpc.watch import DEFAULT_HEARTBEAT, Watching, draining, framed
+from qonduit_server.store import events, jobs
+from qonduit_server.store.database import Database
+
+
+class JobService:
+    """Turns requests into changes of the store, and streams into watches; runs nothing itself."""
+
+    def __init__(self, db: Database, limits: Limits, watching: Watching, stopping: threading.Event) -> None:
+        self._db = db
+        self._limits = limits
+        self._watching = watching
+        #: While it is set, no job is taken that this server would not get to run.
+        self._stopping = stopping
+
+    def create_job(self, request: CreateJobRequest, call: Call) -> CreateJobResponse:
+        """Queue a job."""
+        self._open_for_jobs()
+        new = submission.new_job(self._db, call.caller, request, "CreateJob", self._limits)
+        if request.validate_only:
+            return CreateJobResponse(job=submission.preview(new))
+        created = jobs.create(self._db, new)
+        call.job_id = created.job.id
+        return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
+
+    def run_job(self, request: RunJobRequest, call: Call, stream: Stream) -> None:
+        """Queue a job and watch it."""
+        self._open_for_jobs()
+        interval = _seconds(request.heartbeat_interval)
+        new = submission.new_job(self._db, call.caller, request, "RunJob", self._limits)
+        if request.validate_only:
+            now = Timestamp()
+            now.GetCurrentTime()
+            event = JobEvent(sequence=1, event_time=now, created=submission.preview(new))
+            stream.finish(framed(event.SerializeToString()))
+            return
+        created = jobs.create(self._db, new)
+        call.job_id = created.job.id
+        self._watching.open(stream, created.job.id, request.after_sequence, interval, fresh=not created.deduplicated)
+
+    def get_job(self, request: GetJobRequest, call: Call) -> GetJobResponse:
+        """Return one job."""
+        call.job_id = request.id
+        return GetJobResponse(job=jobs.get(self._db, call.caller, request.id))
+
+    def list_jobs(self, request: ListJobsRequest, call: Call) -> ListJobsResponse:
+        """Return a page of the caller's jobs."""
+        page = jobs.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
+        return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
+
+    def cancel_job(self, request: CancelJobRequest, call: Call) -> CancelJobResponse:
+        """Ask for a job to be cancelled."""
+        call.job_id = request.id
+        return CancelJobResponse(job=jobs.cancel(self._db, call.caller, request.id))
+
+    def rerun_job(self, request: RerunJobRequest, call: Call) -> RerunJobResponse:
+        """Queue a new job with the programs, device and options of another one."""
+        self._open_for_jobs()
+        created = jobs.rerun(
+            self._db, call.caller, request.id, request.request_id, max_queued=self._limits.max_queued_jobs
+        )
+        call.job_id = created.job.id
+        return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
+
+    def delete_job(self, request: DeleteJobRequest, call: Call) -> DeleteJobResponse:
+        """Delete a job that has ended."""
+        call.job_id = request.id
+        jobs.delete(self._db, call.caller, request.id)
+        return DeleteJobResponse()
+
+    def watch_job(self, request: WatchJobRequest, call: Call, stream: Stream) -> None:
+        """Send a job's events, then new ones as they happen."""
+        call.job_id = request.job_id
+        events.owns(self._db, call.caller, request.job_id)
+        interval = _seconds(request.heartbeat_interval)
+        self._watching.open(stream, request.job_id, request.after_sequence, interval)
+
+    def list_job_events(self, request: ListJobEventsRequest, call: Call) -> ListJobEventsResponse:
+        """Return a page of a job's stored events."""
+        call.job_id = request.job_id
+        page = events.list_page(
+            self._db, call.caller, request.job_id, request.page_size, request.page_token, request.after_sequence
+        )
+        return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
+
+    def _open_for_jobs(self) -> None:
+        if self._stopping.is_set():
+            raise draining()
+
+
+def _seconds(interval: Duration) -> float:
+    return interval.seconds + interval.nanos / 1e9 or DEFAULT_HEARTBEAT

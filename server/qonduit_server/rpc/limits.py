@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server allows: checked at the front door, told by GetServerInfo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+
+from qonduit.v1.system_service_pb2 import ServerLimits
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    max_request_bytes: int = 16 * 1024**2
+    max_program_bytes: int = 1024**2
+    max_programs: int = 500
+    max_shots: int = 10_000_000
+    max_task_memory_bytes: int = 0
+    max_job_seconds: float = 3600.0
+    max_queued_jobs: int = 100_000
+    #: Default clients take 4 MiB; the contract promises 3.
+    max_response_bytes: int = 3 * 1024**2
+
+    def message(self) -> ServerLimits:
+        """The same for clients."""
+        duration = Duration()
+        duration.FromNanoseconds(int(self.max_job_seconds * 1e9))
+        return ServerLimits(
+            max_request_bytes=self.max_request_bytes,
+            max_response_bytes=self.max_response_bytes,
+            max_program_bytes=self.max_program_bytes,
+            max_programs=self.max_programs,
+            max_shots=self.max_shots,
+            max_task_memory_bytes=self.max_task_memory_bytes,
+            max_job_duration=duration,
+            max_queued_jobs=self.max_queued_jobs,
+        )

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server reflection, v1 and v1alpha, for every symbol of the contract.
+
+grpcio's own package speaks v1alpha only and finds no methods, so `grpcurl describe SERVICE.METHOD` fails on it. The two
+versions have the same wire form: the messages of v1alpha serve both, and the file of v1 is made from that of v1alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message import DecodeError
+from grpc_reflection.v1alpha import reflection_pb2
+
+from qonduit_server.rpc.interceptor import Handler
+
+SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+_V1_FILE = "grpc/reflection/v1/reflection.proto"
+
+Request = reflection_pb2.ServerReflectionRequest
+Response = reflection_pb2.ServerReflectionResponse
+
+
+class Reflection:
+    """Answers from the descriptor pool that the generated code fills."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._services = sorted({*services, *SERVICES})
+        self._pool = descriptor_pool.Default()
+        _know_v1(self._pool)
+
+    def handlers(self, threads: ThreadPoolExecutor) -> dict[str, Handler]:
+        """Make the gRPC handlers by full method name; each open call holds one of `threads`."""
+
+        def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            for data in requests:
+                yield self.answer(data).SerializeToString()
+
+        behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
+        handler: Handler = grpc.stream_stream_rpc_method_handler(behave)
+        return {f"/{service}/ServerReflectionInfo": handler for service in SERVICES}
+
+    def answer(self, data: bytes) -> Response:
+        """Answer one request."""
+        try:
+            request = Request.FromString(data)
+        except DecodeError:
+            return _error(Request(), grpc.StatusCode.INVALID_ARGUMENT, "not a ServerReflectionRequest")
+        response = Response(valid_host=request.host, original_request=request)
+        kind = request.WhichOneof("message_request")
+        try:
+            if kind == "list_services":
+                for name in self._services:
+                    response.list_services_response.service.add(name=name)
+            elif kind == "file_by_filename":
+                _add_file(response, self._pool.FindFileByName(request.file_by_filename))
+            elif kind == "file_containing_symbol":
+                _add_file(response, self._file_of(request.file_containing_symbol))
+            elif kind == "file_containing_extension":
+                asked = request.file_containing_extension
+                extended = self._pool.FindMessageTypeByName(asked.containing_type)
+                extension = self._pool.FindExtensionByNumber(extended, asked.extension_number)
+                _add_file(response, self._pool.FindFileContainingSymbol(extension.full_name))
+            elif kind == "all_extension_numbers_of_type":
+                extended = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
+                numbers = response.all_extension_numbers_response
+                numbers.base_type_name = extended.full_name
+                numbers.extension_number.extend(sorted(one.number for one in self._pool.FindAllExtensions(extended)))
+            else:
+                return _error(request, grpc.StatusCode.INVALID_ARGUMENT, "say what to reflect on")
+        except KeyError:
+            return _error(request, grpc.StatusCode.NOT_FOUND, "not known here")
+        return response
+
+    def _file_of(self, symbol: str) -> FileDescriptor:
+        """Find the file of a symbol of any kind. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            # The pool does not find methods, nor the values of an enum under the enum's own name.
+            parent, _, name = symbol.rpartition(".")
+            finders: tuple[Callable[[str], object], ...] = (
+                lambda known: self._pool.FindServiceByName(known).methods_by_name[name],
+                lambda known: self._pool.FindEnumTypeByName(known).values_by_name[name],
+                lambda known: self._pool.FindMessageTypeByName(known).fields_by_name[name],
+            )
+            for find in finders:
+                try:
+                    find(parent)
+                except KeyError:
+                    continue
+                return self._pool.FindFileContainingSymbol(parent)
+            raise
+
+
+def _add_file(response: Response, file: FileDescriptor) -> None:
+    """Add a file and all it imports, imports first."""
+    seen: dict[str, bytes] = {}
+
+    def visit(one: FileDescriptor) -> None:
+        if one.name not in seen:
+            seen[one.name] = one.serialized_pb
+            for imported in one.dependencies:
+                visit(imported)
+
+    visit(file)
+    response.file_descriptor_response.file_descriptor_proto.extend(seen.values())
+
+
+def _error(request: Request, code: grpc.StatusCode, message: str) -> Response:
+    return Response(
+        original_request=request,
+        error_response=reflection_pb2.ErrorResponse(error_code=code.value[0], error_message=message),
+    )
+
+
+def _know_v1(pool: descriptor_pool.DescriptorPool) -> None:
+    """Add the file of v1 to the pool, unless something else brought it."""
+    try:
+        pool.FindFileByName(_V1_FILE)
+    except KeyError:
+        renamed = descriptor_pb2.FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+        renamed.name = _V1_FILE
+        renamed.package = "grpc.reflection.v1"
+        for message in renamed.message_type:
+            for field in message.field:
+                if field.type_name:
+                    field.type_name = _v1(field.type_name)
+        for service in renamed.service:
+            for method in service.method:
+                method.input_type = _v1(method.input_type)
+                method.output_type = _v1(method.output_type)
+        pool.Add(renamed)
+
+
+def _v1(name: str) -> str:
+    return name.replace(".grpc.reflection.v1alpha.", ".grpc.reflection.v1.")

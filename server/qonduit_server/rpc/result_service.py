@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResultService: what jobs gave."""
+
+from __future__ import annotations
+
+from qonduit.v1.result_service_pb2 import (
+    GetResultRequest,
+    GetResultResponse,
+    ListResultsRequest,
+    ListResultsResponse,
+)
+from qonduit_server.rpc.call import Call
+from qonduit_server.store import results
+from qonduit_server.store.database import Database
+
+
+class ResultService:
+    """Reads results; the store ends a page before it grows too large for clients."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get_result(self, request: GetResultRequest, call: Call) -> GetResultResponse:
+        """Return one result."""
+        return GetResultResponse(result=results.get(self._db, call.caller, request.id))
+
+    def list_results(self, request: ListResultsRequest, call: Call) -> ListResultsResponse:
+        """Return a page of a job's results."""
+        call.job_id = request.job_id
+        page = results.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
+        return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gRPC server: which services there are, on which address, with which threads; start, drain, stop."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc_health.v1 import health_pb2
+
+from qonduit.v1 import (
+    deployment_service_pb2,
+    device_service_pb2,
+    job_service_pb2,
+    provider_service_pb2,
+    result_service_pb2,
+    system_service_pb2,
+)
+from qonduit_server.errors import StartError
+from qonduit_server.rpc import auth, interceptor
+from qonduit_server.rpc.deployment_service import DeploymentService
+from qonduit_server.rpc.device_service import DeviceService
+from qonduit_server.rpc.health import Health
+from qonduit_server.rpc.interceptor import Door, Handler
+from qonduit_server.rpc.job_service import JobService
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.provider_service import ProviderService
+from qonduit_server.rpc.reflection import Reflection
+from qonduit_server.rpc.result_service import ResultService
+from qonduit_server.rpc.system_service import SystemService
+from qonduit_server.rpc.watch import Watching
+from qonduit_server.store.database import Database
+
+_FILES: Final = (
+    deployment_service_pb2,
+    device_service_pb2,
+    job_service_pb2,
+    provider_service_pb2,
+    result_service_pb2,
+    system_service_pb2,
+)
+#: Every service of the contract, by full name.
+SERVICES: Final[dict[str, ServiceDescriptor]] = {
+    service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+}
+
+#: Calls that may wait for a thread. grpcio's default of 1,000 answers larger bursts with CANCELLED.
+_MAX_PENDING: Final = 100_000
+_REFLECTION_THREADS: Final = 4
+
+
+class RpcServer:
+    """A running server. `port` is the one it listens on, also where 0 was asked for."""
+
+    def __init__(
+        self, server: grpc.Server, port: int, watching: Watching, health: Health, stopping: threading.Event,
+        pools: Sequence[ThreadPoolExecutor],
+    ) -> None:  # fmt: skip
+        self.port = port
+        self._server = server
+        self._watching = watching
+        self._health = health
+        self._stopping = stopping
+        self._pools = pools
+
+    @property
+    def streams(self) -> int:
+        """How many jobs are being watched now."""
+        return len(self._watching)
+
+    def drain(self) -> None:
+        """Take no new jobs, end every stream with UNAVAILABLE, report NOT_SERVING; other calls are still answered."""
+        self._stopping.set()
+        self._health.drain()
+        self._watching.drain()
+
+    def stop(self, grace: float) -> None:
+        """Drain, refuse new calls, give those under way `grace` seconds, end."""
+        self.drain()
+        self._server.stop(grace).wait()
+        self._watching.stop()
+        for pool in self._pools:
+            pool.shutdown()
+
+
+def serve(
+    db: Database,
+    *,
+    listen: str = "127.0.0.1:0",
+    limits: Limits | None = None,
+    threads: int = 24,
+    features: Iterable[str] = (),
+    authenticate: auth.Authenticate = auth.caller,
+    slow_reader: float = 10.0,
+) -> RpcServer:
+    """Serve a store over gRPC.
+
+    Args:
+        listen: HOST:PORT; port 0 takes a free one.
+        limits: what is allowed; told by GetServerInfo.
+        threads: how many unary calls are answered at once. Streams need none while they are open.
+        features: optional abilities that are switched on, told by GetServerInfo.
+        authenticate: names the caller from a call's metadata.
+        slow_reader: seconds a reader may take to make room for an event before it is cut off.
+
+    Raises:
+        StartError: the address cannot be used.
+    """
+    limits = limits or Limits()
+    stopping = threading.Event()
+    watching = Watching(db, slow_reader=slow_reader)
+    health = Health(SERVICES)
+    unary_pool = ThreadPoolExecutor(threads, thread_name_prefix="rpc")
+    openers = ThreadPoolExecutor(max(2, threads // 2), thread_name_prefix="rpc-open")
+    reflectors = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
+    door = Door(authenticate, limits, openers)
+    servants: dict[str, object] = {
+        "qonduit.v1.DeploymentService": DeploymentService(db, limits),
+        "qonduit.v1.DeviceService": DeviceService(db),
+        "qonduit.v1.JobService": JobService(db, limits, watching, stopping),
+        "qonduit.v1.ProviderService": ProviderService(db),
+        "qonduit.v1.ResultService": ResultService(db),
+        "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
+    }
+    handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors)
+    for name, service in SERVICES.items():
+        handlers |= _handlers(door, service, servants[name])
+    health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    handlers |= _handlers(door, health_service, health)
+
+    server = grpc.server(
+        unary_pool,
+        handlers=[_Methods(handlers)],
+        options=(
+            # A request a little over the limit is answered with details; one far over it is not even received.
+            ("grpc.max_receive_message_length", limits.max_request_bytes + 1024**2),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            ("grpc.server.max_pending_requests", _MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
+            # A client that is gone without a word is noticed after 80 s; clients may ask for signs of life every 10 s.
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ),
+    )
+    pools = (unary_pool, openers, reflectors)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        watching.stop()
+        for pool in pools:
+            pool.shutdown()
+        raise StartError(
+            f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
+        ) from error
+    server.start()
+    return RpcServer(server, port, watching, health, stopping, pools)
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Finds the handler of a method by its name."""
+
+    def __init__(self, handlers: dict[str, Handler]) -> None:
+        self._handlers = handlers
+        self._unknown = interceptor.unimplemented()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+
+def _handlers(door: Door, service: ServiceDescriptor, servant: object) -> dict[str, Handler]:
+    """Make the handlers of a service: `GetJob` is answered by the servant's `get_job`. There must be one for each."""
+    return {
+        f"/{service.full_name}/{method.name}": _handler(door, method, getattr(servant, _snake(method.name)))
+        for method in service.methods
+    }
+
+
+def _handler(door: Door, method: MethodDescriptor, function: Any) -> Handler:
+    request_type = message_factory.GetMessageClass(method.input_type)
+    wrap = interceptor.streaming if method.server_streaming else interceptor.unary
+    return wrap(door, f"{method.containing_service.name}/{method.name}", request_type, function)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a job or a deployment can be taken: the checks that need the server's limits and the catalogue of devices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
+from qonduit_server import lifecycle
+from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.store import catalogue, deployments
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import NewJob
+
+#: Every other language is text.
+BINARY_LANGUAGES = frozenset({AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT})
+
+_FIELD = "deployment.programs"
+
+
+def new_job(
+    db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
+) -> NewJob:
+    """Check a submission and bring it into the store's form. Output-only fields of `request` are cleared.
+
+    Raises:
+        InvalidArgument: a limit or a rule is broken.
+        NotFound: no such device or deployment.
+        FailedPrecondition: the device is not available, or does not do what the job needs.
+    """
+    job = _inputs(request.job)
+    if job.shots > limits.max_shots:
+        raise InvalidArgument.of("job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots")
+    inline = request.deployment if request.HasField("deployment") else None
+    if inline is not None:
+        check_programs(inline, limits)
+
+    device = (
+        catalogue.device_by_name(db, request.device)
+        if request.device
+        else catalogue.device(db, request.job.executed_on_id)
+    )
+    provider = catalogue.provider(db, device.provider_id)
+    name = f"{provider.name}/{device.name}"
+    if not device.available:
+        raise FailedPrecondition(
+            f"device {name} takes no jobs now: {device.status_message or 'not available'}",
+            subject=f"device/{name}",
+            kind="DEVICE_UNAVAILABLE",
+        )
+    if device.max_shots and job.shots > device.max_shots:
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.device_max", f"job.shots: {name} takes at most {device.max_shots} shots"
+        )
+    if request.credential and not provider.with_token:
+        raise InvalidArgument.of(
+            "credential", "credential.unexpected", f"credential: {provider.name} takes none; do not send one"
+        )
+    _check_type(db, job.type, device, name)
+    deployment_id = request.job.deployment_id
+    programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
+    _check_languages(programs, provider)
+
+    return NewJob(
+        caller=caller,
+        job=job,
+        device_id=device.id,
+        deployment=inline,
+        deployment_id=deployment_id,
+        request_id=request.request_id,
+        method=method,
+        fingerprint=_fingerprint(request, job),
+        max_queued=limits.max_queued_jobs,
+    )
+
+
+def preview(new: NewJob) -> Job:
+    """The job as it would be made, for `validate_only`: without ids and times, which only the store gives."""
+    job = Job(
+        executed_by=new.caller,
+        state=lifecycle.QUEUED,
+        progress=0.0,
+        executed_on_id=new.device_id,
+        deployment_id=new.deployment_id,
+    )
+    job.MergeFrom(new.job)
+    for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
+        job.program_runs.add(index=index, state=lifecycle.QUEUED)
+    return job
+
+
+def check_programs(deployment: Deployment, limits: Limits) -> None:
+    """Check programs by themselves, whatever device they will run on; clear what only the server may set.
+
+    Raises:
+        InvalidArgument: too many or too large programs, a missing or wrong text, no language.
+    """
+    count = len(deployment.programs)
+    if count > limits.max_programs:
+        raise InvalidArgument.of(
+            _FIELD, "deployment.programs.max_items", f"{_FIELD}: {count} programs; at most {limits.max_programs}"
+        )
+    for output_only in ("id", "deployed_at", "deployed_by"):
+        deployment.ClearField(output_only)
+    broken: list[Violation] = []
+    for index, program in enumerate(deployment.programs):
+        program.ClearField("id")
+        program.ClearField("deployment_id")
+        broken += _broken(program, f"{_FIELD}[{index}]", limits)
+    if broken:
+        raise InvalidArgument(broken)
+
+
+def _broken(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
+    def violation(field: str, rule: str, what: str) -> Violation:
+        return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {what}")
+
+    language = program.assembler_language
+    if language == AssemblerLanguage.ASSEMBLER_LANGUAGE_UNSPECIFIED:
+        yield violation("assembler_language", "language.required", "say which language the program is written in")
+        return
+    named = AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
+    text, binary = program.quantum_circuit, program.quantum_circuit_binary
+    if language in BINARY_LANGUAGES:
+        right, wrong, kind = "quantum_circuit_binary", "quantum_circuit", "binary"
+        size, misplaced = len(binary), bool(text)
+        empty = not binary
+    else:
+        right, wrong, kind = "quantum_circuit", "quantum_circuit_binary", "text"
+        # Only a text that may be too long is worth counting in bytes.
+        size = len(text) if len(text) * 4 <= limits.max_program_bytes else len(text.encode())
+        misplaced = bool(binary)
+        empty = not text or text.isspace()
+    if misplaced:
+        yield violation(wrong, "form", f"{named} is {kind}: put the program into {right}")
+    if empty and not misplaced and not program.python_file_path:
+        yield violation(right, "required", "the program is empty")
+    if size > limits.max_program_bytes:
+        yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes}")
+
+
+def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:
+    known = {line.supported_language for line in provider.supported_languages}
+    for index, program in enumerate(programs):
+        if program.assembler_language not in known:
+            given = AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
+            takes = ", ".join(AssemblerLanguage.Name(one).removeprefix("ASSEMBLER_LANGUAGE_") for one in sorted(known))
+            raise FailedPrecondition(
+                f"{_FIELD}[{index}].assembler_language: {provider.name} takes no {given}; it takes {takes or 'none'}",
+                subject=f"{_FIELD}[{index}].assembler_language",
+                kind="LANGUAGE",
+                reason="UNSUPPORTED_BY_DEVICE",
+            )
+
+
+def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> None:
+    if job_type in device.capabilities.job_types:
+        return
+    wanted = JobType.Name(job_type).removeprefix("JOB_TYPE_")
+    providers = {one.id: one.name for one in catalogue.list_providers(db, page_size=1000).items}
+    others = [
+        f"{providers.get(other.provider_id, '?')}/{other.name}"
+        for other in catalogue.list_devices(db, page_size=1000).items
+        if other.available and job_type in other.capabilities.job_types
+    ]
+    raise FailedPrecondition(
+        f"job.type: {name} does not do {wanted} jobs; "
+        + (f"these do: {', '.join(sorted(others)[:10])}" if others else "no device of this server does"),
+        subject="job.type",
+        kind="JOB_TYPE",
+        reason="UNSUPPORTED_BY_DEVICE",
+    )
+
+
+def _inputs(given: Job) -> Job:
+    """What a caller may choose about a job."""
+    job = Job(shots=given.shots, type=given.type or JobType.JOB_TYPE_RUNNER)
+    if given.HasField("name"):
+        job.name = given.name
+    if given.HasField("seed"):
+        job.seed = given.seed
+    return job
+
+
+def _fingerprint(request: CreateJobRequest | RunJobRequest, job: Job) -> bytes:
+    """Tell requests apart that come under one request id; where a watcher resumes makes no other request of it."""
+    if not request.request_id:
+        return b""
+    same = CreateJobRequest(job=job, device=request.device, credential=request.credential)
+    same.job.executed_on_id = request.job.executed_on_id
+    same.job.deployment_id = request.job.deployment_id
+    if request.HasField("deployment"):
+        same.deployment.CopyFrom(request.deployment)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SystemService: what this server is and allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.limits import Limits
+
+
+class SystemService:
+    """Tells what it was given at start."""
+
+    def __init__(self, limits: Limits, features: Sequence[str], store: str) -> None:
+        self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=store)
+
+    def get_server_info(self, request: GetServerInfoRequest, call: Call) -> GetServerInfoResponse:
+        """Return version, limits and features."""
+        return self._info
+
+
+def version() -> str:
+    """The version of the installed package; "0" in a source tree that was never installed."""
+    try:
+        return metadata.version("qonduit")
+    except metadata.PackageNotFoundError:
+        return "0"
