@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor of one machine: warm worker processes, forked by one nursery a provider, served by one thread.
+
+A task waits in its provider's backlog until one of the `workers` slots is free, over all providers the oldest first. A
+worker whose tasks are short is handed several ahead; they are taken back as soon as one of them turns out to be slow
+and another worker is idle. See qonduit_server.worker for how the two sides agree on what has begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.execution.v1.worker_pb2 import (
+    Fork,
+    NurseryReply,
+    NurseryRequest,
+    Preload,
+    ProviderDescription,
+    WorkerReply,
+)
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit_server import frames
+from qonduit_server.execution.executor import Listener, Loss, LossKind
+from qonduit_server.execution.processes import Held, Key, Provider, Worker
+from qonduit_server.execution.schedule import Schedule
+from qonduit_server.execution.sockets import Sockets
+
+#: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
+_MAX_STILLBORN: Final = 4
+#: After this many seconds a broken provider is given another chance.
+_RETRY_SECONDS: Final = 30.0
+#: Workers forked as soon as an SDK is loaded; the others when they are needed.
+_FORK_AHEAD: Final = 2
+
+
+class ProcessPool:
+    """Runs tasks in worker processes. Safe to use from several threads.
+
+    Use: `launch()`, `descriptions()`, `start(listener)`, `preload(names)`, ..., `stop(grace)`.
+
+    Args:
+        providers: names of the providers to offer.
+        workers: how many tasks run at once, at most.
+        pythons: another Python for a provider's processes, by provider name.
+        memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
+        program: arguments that make a Python a nursery.
+        show_errors: let nurseries and workers write to this process's stderr.
+        environment: variables for nurseries and workers; default: those of this process.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[str],
+        workers: int,
+        *,
+        pythons: Mapping[str, str] | None = None,
+        memory_limit_bytes: int = 0,
+        program: Sequence[str] = ("-m", "qonduit_server.nursery"),
+        show_errors: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._slots = workers
+        self._memory_limit_bytes = memory_limit_bytes
+        self._stderr = None if show_errors else subprocess.DEVNULL
+        self._environment = environment
+        self._providers = {
+            name: Provider(name, [(pythons or {}).get(name, sys.executable), *program])
+            for name in dict.fromkeys(providers)
+        }
+        self._lock = threading.RLock()
+        self._said = threading.Condition(self._lock)
+        self._schedule = Schedule(self._providers, workers, self._fork)
+        self._listener: Listener | None = None
+        self._news: list[TaskEvent | tuple[Key, Loss]] = []
+        self._more_wanted = False
+        self._ids = itertools.count(1)
+        self._preloads: list[str] = []
+        self._sockets: Sockets[Provider | Worker] = Sockets()
+        self._sleeps_until = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="pool", daemon=True)
+
+    # What the server calls.
+
+    def launch(self) -> None:
+        """Start all nurseries; they tell what they offer while the caller does something else."""
+        self._thread.start()
+
+    def descriptions(self, timeout: float) -> list[ProviderDescription]:
+        """What each provider offers; one that does not tell within `timeout` seconds is described as unavailable."""
+        with self._said:
+            self._said.wait_for(
+                lambda: all(p.description or p.state == "broken" for p in self._providers.values()), timeout=timeout
+            )
+            return [
+                p.description
+                or ProviderDescription(
+                    provider=ProviderMessage(name=p.name),
+                    unavailable=p.reason or f"its process did not answer within {timeout:g} s",
+                )
+                for p in self._providers.values()
+            ]
+
+    def preload(self, providers: Iterable[str] | None = None) -> None:
+        """Load the SDKs in the background, one after another; default: all."""
+        with self._lock:
+            self._preloads = [name for name in (providers or self._providers) if name in self._providers]
+            self._sockets.wake()
+
+    def start(self, listener: Listener) -> None:
+        """Begin to run tasks."""
+        with self._lock:
+            self._listener = listener
+            self._more_wanted = True
+            self._sockets.wake()
+
+    def capacity(self) -> Mapping[str, int]:
+        """How many more tasks are wanted now, by provider name."""
+        with self._lock:
+            return {} if self._stopping else self._schedule.wanted(time.monotonic())
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Run these tasks."""
+        with self._lock:
+            for task in tasks:
+                provider = self._providers.get(task.provider)
+                if provider is None:
+                    self._fail(task, "this server does not offer it")
+                else:
+                    self._schedule.add(provider, task)
+            now = time.monotonic()
+            self._place(now)
+            if self._news or self._sockets.unsettled or self._schedule.next_deadline(now) < self._sleeps_until:
+                self._sockets.wake()
+
+    def cancel(self, job_id: int, attempt: int) -> None:
+        """End a task, running or not: it is lost as CANCELLED, unless it ends by itself in the same moment."""
+        key = (job_id, attempt)
+        with self._lock:
+            held = self._schedule.remove(key)
+            if held is not None:
+                self._lose(held, LossKind.CANCELLED, "cancelled before it began")
+            else:
+                workers = [w for p in self._providers.values() for w in p.ready if key in w.held]
+                for worker in workers:
+                    self._end(worker, key, LossKind.CANCELLED, "cancelled while it ran")
+            self._place(time.monotonic())
+            self._sockets.wake()
+
+    def stop(self, grace: float) -> None:
+        """End everything; what still runs is lost as STOPPED."""
+        with self._lock:
+            self._stopping = True
+            self._sockets.wake()
+        if self._thread.ident is None:
+            return
+        self._thread.join(timeout=grace + 5.0)
+        deadline = time.monotonic() + grace
+        for provider in self._providers.values():
+            if provider.process is not None:
+                try:
+                    provider.process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    provider.process.kill()
+                    provider.process.wait()
+        self._sockets.close()
+
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids by provider name: the nursery's, then its workers'."""
+        with self._lock:
+            return {
+                p.name: [p.process.pid, *(w.pid for w in p.ready if w.pid)]
+                for p in self._providers.values()
+                if p.process is not None
+            }
+
+    # The thread that serves the sockets. All below runs under the lock, except that it sleeps and calls the listener.
+
+    def _serve(self) -> None:
+        with self._lock:
+            for provider in self._providers.values():
+                self._launch(provider, time.monotonic())
+        while True:
+            with self._lock:
+                self._sockets.settle()
+                now = time.monotonic()
+                self._sleeps_until = self._schedule.next_deadline(now)
+            pause = None if self._sleeps_until == float("inf") else max(0.0, self._sleeps_until - now)
+            readable = self._sockets.wait(pause)
+            with self._lock:
+                now = time.monotonic()
+                self._sockets.flush()
+                for channel in readable:
+                    owner = self._sockets.owner(channel)
+                    if isinstance(owner, Worker):
+                        self._hear_worker(owner, now)
+                    elif owner is not None:
+                        self._hear_nursery(owner, now)
+                if self._stopping:
+                    self._stop_all()
+                else:
+                    self._attend_clock(now)
+                    self._place(now)
+                news, self._news = self._news, []
+                more, self._more_wanted = self._more_wanted, False
+            if self._listener is not None:
+                _tell(self._listener, news, more=more)
+            if self._stopping:
+                return
+
+    def _hear_worker(self, worker: Worker, now: float, *, everything: bool = False) -> None:
+        finished = 0
+        for body in worker.channel.receive(everything=everything):
+            for event in WorkerReply.FromString(body).events.events:
+                key = (event.job_id, event.attempt)
+                held = worker.held.get(key)
+                if held is None:
+                    continue
+                kind = event.WhichOneof("event")
+                if kind == "started":
+                    held.started_at = now
+                elif kind == "finished":
+                    del worker.held[key]
+                    finished += 1
+                elif kind not in ("progress", "log"):
+                    held.told = True
+                self._news.append(event)
+        if finished:
+            worker.finished(finished, now)
+            worker.provider.stillborn = 0
+            self._more_wanted = True
+        if worker.channel.ended:
+            self._sockets.drop(worker.channel)
+            if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
+                worker.kill()
+
+    def _hear_nursery(self, provider: Provider, now: float) -> None:
+        assert provider.channel is not None
+        for body in provider.channel.receive():
+            reply = NurseryReply.FromString(body)
+            kind = reply.WhichOneof("reply")
+            if kind == "description":
+                provider.description = reply.description
+                provider.state = "idle"
+                if reply.description.unavailable:
+                    self._break(provider, reply.description.unavailable, now, for_good=True)
+                    self._cut(provider)
+                    return
+                self._said.notify_all()
+            elif kind == "loaded":
+                self._more_wanted = True
+                if reply.loaded.error:
+                    self._break(provider, reply.loaded.error, now)
+                else:
+                    provider.state = "loaded"
+                    for _ in range(min(_FORK_AHEAD, self._slots)):
+                        self._fork(provider)
+            elif kind == "forked":
+                if (worker := provider.workers.get(reply.forked.worker_id)) is not None:
+                    worker.forked(reply.forked.pid, now)
+            elif kind == "exited" and (worker := provider.workers.get(reply.exited.worker_id)) is not None:
+                worker.exit_code = reply.exited.exit_code
+                self._bury(worker, _how_it_died(worker.exit_code), now)
+        if provider.channel is not None and provider.channel.ended:
+            self._bury_nursery(provider, now)
+
+    def _bury(self, worker: Worker, how: str, now: float) -> None:
+        """A worker is dead. What it had begun is lost; what it had not goes to others."""
+        self._hear_worker(worker, now, everything=True)
+        self._sockets.drop(worker.channel)
+        provider = worker.provider
+        del provider.workers[worker.id]
+        back = worker.reclaim()
+        for held in worker.held.values():
+            if worker.doom is None:
+                self._lose(held, LossKind.DIED, f"the process that ran it {how}")
+            elif worker.doom[0] == held.key:
+                self._lose(held, worker.doom[1], worker.doom[2])
+            elif held.told:
+                self._lose(held, LossKind.STOPPED, "it shared its process with a task that had to be killed")
+            else:
+                back.append(held)
+        worker.useful = worker.useful or bool(worker.held)
+        worker.held.clear()
+        worker.close()
+        self._schedule.put_back(provider, back)
+        self._more_wanted = True
+        if not worker.useful and worker.doom is None and provider.state == "loaded":
+            provider.stillborn += 1
+            if provider.stillborn > _MAX_STILLBORN:
+                self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
+                return
+        if worker.doom is None and provider.state == "loaded":
+            self._fork(provider)
+
+    def _bury_nursery(self, provider: Provider, now: float) -> None:
+        """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
+        assert provider.process is not None
+        self._cut(provider)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            provider.process.wait(0.5)
+        provider.process.kill()
+        how = _how_it_died(provider.process.wait())
+        was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
+        for worker in list(provider.workers.values()):
+            worker.kill()
+            self._bury(worker, f"ended, because the process that it was forked from {how}", now)
+        if provider.state == "broken":
+            return
+        provider.reason = f"its process {how}"
+        provider.wanted = provider.wanted or was == "loaded"
+        if was != "loaded":
+            provider.stillborn += 1
+        if provider.stillborn > _MAX_STILLBORN:
+            self._break(provider, f"its process dies before it is ready: the last one {how}", now)
+        else:
+            provider.start_at = now + (0.05 * 2**provider.stillborn if provider.stillborn else 0.0)
+
+    def _launch(self, provider: Provider, now: float) -> None:
+        """Start a nursery, in place of one that is dead or was of no use."""
+        self._cut(provider)
+        for worker in list(provider.workers.values()):
+            worker.kill()
+            self._bury(worker, "was ended", now)
+        if provider.process is not None:
+            provider.process.kill()
+            provider.process.wait()
+        try:
+            channel = provider.launch(self._stderr, self._environment)
+        except OSError as error:
+            self._break(provider, f"its process cannot be started: {error}", now)
+        else:
+            self._sockets.add(channel, provider)
+
+    def _cut(self, provider: Provider) -> None:
+        """Close a nursery's socket: it ends, with its workers."""
+        if provider.channel is not None:
+            self._sockets.drop(provider.channel)
+            provider.channel.close()
+            provider.channel = None
+
+    def _break(self, provider: Provider, reason: str, now: float, *, for_good: bool = False) -> None:
+        """A provider cannot run anything. Its tasks fail; unless it is for good, a new nursery tries again later."""
+        provider.state, provider.reason = "broken", reason
+        provider.start_at = None if for_good else now + _RETRY_SECONDS
+        provider.stillborn = 0
+        provider.wanted = False
+        self._said.notify_all()
+
+    def _fork(self, provider: Provider) -> Worker | None:
+        """Ask for a worker, if there may be one more."""
+        if provider.channel is None or len(provider.ready) >= self._slots:
+            return None
+        worker, ends = Worker.make(next(self._ids), provider)
+        provider.workers[worker.id] = worker
+        self._sockets.add(worker.channel, worker)
+        request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
+        provider.channel.send(frames.pack(NurseryRequest(fork=request)), ends)
+        self._sockets.sent(provider.channel)
+        return worker
+
+    def _end(self, worker: Worker, key: Key, kind: LossKind, message: str) -> None:
+        """Take a task from a worker: quietly if it has not begun, else by killing the worker and forking another."""
+        back = worker.reclaim()
+        for held in back:
+            if held.key == key:
+                back.remove(held)
+                self._lose(held, kind, message)
+                break
+        else:
+            worker.doom = (key, kind, message)
+            worker.kill()
+            self._fork(worker.provider)
+        self._schedule.put_back(worker.provider, back)
+
+    def _attend_clock(self, now: float) -> None:
+        """Time limits, tasks stuck behind slow ones, nurseries to start, SDKs to load."""
+        for provider in self._providers.values():
+            if provider.start_at is not None and provider.start_at <= now:
+                self._launch(provider, now)
+            for worker in provider.ready:
+                limit = worker.limit()
+                if limit is not None and limit[0] <= now:
+                    self._end(worker, limit[1], LossKind.TIME_LIMIT, "it ran longer than its time limit")
+        self._schedule.take_from_slow(now)
+        if not any(p.state == "loading" for p in self._providers.values()):
+            for name in self._preloads:
+                if (provider := self._providers[name]).state == "idle":
+                    self._load(provider)
+                    break
+
+    def _place(self, now: float) -> None:
+        """Hand tasks to workers, have SDKs loaded that tasks wait for, and fail what cannot be run."""
+        for provider in self._providers.values():
+            if provider.state == "broken":
+                for held in self._schedule.clear(provider):
+                    self._fail(held.task, provider.reason)
+            elif provider.state == "idle" and (provider.backlog or provider.wanted):
+                self._load(provider)
+        for worker in self._schedule.place(now):
+            self._sockets.sent(worker.channel)
+
+    def _load(self, provider: Provider) -> None:
+        assert provider.channel is not None
+        provider.state, provider.wanted = "loading", False
+        provider.channel.send(frames.pack(NurseryRequest(preload=Preload())))
+        self._sockets.sent(provider.channel)
+
+    def _lose(self, held: Held, kind: LossKind, message: str) -> None:
+        self._news.append((held.key, Loss(kind, message)))
+        self._more_wanted = True
+
+    def _fail(self, task: Task, reason: str) -> None:
+        failure = Failure(
+            category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
+            reason="SDK_UNAVAILABLE",
+            message=f"The provider {task.provider} cannot run anything here: {reason}",
+        )
+        finished = TaskFinished(failure=failure)
+        self._news.append(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=finished))
+        self._more_wanted = True
+
+    def _stop_all(self) -> None:
+        """Lose all tasks and close all sockets; the processes end by that."""
+        for provider in self._providers.values():
+            for held in self._schedule.clear(provider):
+                self._lose(held, LossKind.STOPPED, "the server stopped")
+            for worker in provider.workers.values():
+                for held in worker.held.values():
+                    self._lose(held, LossKind.STOPPED, "the server stopped")
+                if worker.held:
+                    worker.kill()
+                self._sockets.drop(worker.channel)
+                worker.close()
+            provider.workers.clear()
+            self._cut(provider)
+
+
+def _tell(listener: Listener, news: Sequence[TaskEvent | tuple[Key, Loss]], *, more: bool) -> None:
+    events: list[TaskEvent] = []
+    for item in news:
+        if isinstance(item, TaskEvent):
+            events.append(item)
+            continue
+        if events:
+            listener.events(events)
+            events = []
+        (job_id, attempt), loss = item
+        listener.lost(job_id, attempt, loss)
+    if events:
+        listener.events(events)
+    if more:
+        listener.capacity_changed()
+
+
+def _how_it_died(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (perhaps the machine ran out of memory)" if name == "SIGKILL" else "")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames between the server, its nurseries and its workers: a 4-byte big-endian length, then a message."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from google.protobuf.message import Message
+
+_LENGTH: Final = struct.Struct(">I")
+
+#: What is put into a worker's pipe for the n-th task sent to it, from 0. Who takes it out decides about the task: the
+#: worker by running it, the server by giving it to another worker.
+TOKEN: Final = struct.Struct(">q")
+
+
+def pack(message: Message) -> bytes:
+    """Return the message as one frame."""
+    body = message.SerializeToString()
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameBuffer:
+    """Puts frames together from the pieces in which a stream socket delivers them."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Take what was received and give the bodies of the frames that are complete now, in order."""
+        data = self._data
+        data += piece
+        start = 0
+        while len(data) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data, start)
+            end = start + _LENGTH.size + length
+            if len(data) < end:
+                break
+            yield bytes(data[start + _LENGTH.size : end])
+            start = end
+        if start:
+            del data[:start]

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nursery, a program of its own (`python -m qonduit_server.nursery`): loads one SDK once and forks workers.
+
+It is started with the Python that the provider's SDK lives in, tells at once what the provider offers, and loads the
+SDK when it is told to. Forking from a loaded process makes a new worker in tens of milliseconds instead of
+seconds. It has one thread, so that forking is safe, and ends with its workers when the server closes its socket or dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.worker_pb2 import (
+    Exited,
+    Fork,
+    Forked,
+    Loaded,
+    NurseryReply,
+    NurseryRequest,
+    ProviderDescription,
+)
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit_server import frames, worker
+from qonduit_server.errors import ProviderError
+from qonduit_server.providers import registry
+from qonduit_server.providers.provider import Provider
+
+#: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
+#: workers need, and BLAS threads do not survive a fork.
+_ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+_PR_SET_PDEATHSIG: Final = 1
+
+#: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes.
+RunnerOf = Callable[[Provider], tuple[worker.Run, int]]
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    provider_of: Callable[[str], Provider] = registry.get,
+    runner_of: RunnerOf | None = None,
+) -> int:
+    """Serve as a nursery until the server goes away."""
+    parser = argparse.ArgumentParser(prog="qonduit_server.nursery", description="Started by the server, not by people.")
+    parser.add_argument("--provider", required=True, help="the provider's name")
+    parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
+    options = parser.parse_args(arguments)
+    _die_with_parent()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    server = socket.socket(fileno=options.socket)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            provider = provider_of(options.provider)
+        except ProviderError as error:
+            missing = ProviderDescription(provider=ProviderMessage(name=options.provider), unavailable=error.message)
+            server.sendall(frames.pack(NurseryReply(description=missing)))
+            server.recv(1)
+            return os.EX_UNAVAILABLE
+        _Nursery(server, provider, runner_of or _runner_of).serve()
+    return os.EX_OK
+
+
+def _runner_of(provider: Provider) -> tuple[worker.Run, int]:
+    from qonduit_server import runner
+
+    runner.load(provider)
+    cache = runner.Cache()
+
+    def run(tasks: Sequence[Task], emit: worker.Emit) -> None:
+        for task in tasks:
+            runner.run(task, emit, provider, cache)
+
+    return run, 1
+
+
+class _Nursery:
+    """The loop: what the server says, and children that ended."""
+
+    def __init__(self, server: socket.socket, provider: Provider, runner_of: RunnerOf) -> None:
+        self._server = server
+        self._provider = provider
+        self._runner_of = runner_of
+        self._run: worker.Run | None = None
+        self._fold = 1
+        self._buffer = frames.FrameBuffer()
+        self._descriptors: deque[int] = deque()
+        self._children: dict[int, int] = {}
+
+    def serve(self) -> None:
+        # Ctrl-C and a service manager's SIGTERM reach every process of the server; it alone decides when tasks end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._wakeup = (woken, wake)
+        self._say(NurseryReply(description=self._provider.describe()))
+        poll = select.poll()
+        poll.register(self._server, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if woken in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(woken, 4096)
+                self._reap()
+            if self._server.fileno() in ready:
+                piece, descriptors, _, _ = socket.recv_fds(self._server, 65536, 16)
+                if not piece:
+                    return
+                self._descriptors.extend(descriptors)
+                for body in self._buffer.feed(piece):
+                    request = NurseryRequest.FromString(body)
+                    if request.HasField("fork"):
+                        self._fork(request.fork)
+                    elif self._run is None:
+                        self._load()
+
+    def _say(self, reply: NurseryReply) -> None:
+        self._server.sendall(frames.pack(reply))
+
+    def _load(self) -> worker.Run | None:
+        began = time.monotonic()
+        try:
+            self._run, self._fold = self._runner_of(self._provider)
+        except (ProviderError, ImportError, OSError) as error:
+            self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
+            return None
+        # What is alive now stays: keep the collector from touching, and so copying, pages shared with the workers.
+        gc.collect()
+        gc.freeze()
+        self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began)))
+        return self._run
+
+    def _fork(self, request: Fork) -> None:
+        """Fork a worker: its socket and the reading end of its tokens came with the request."""
+        link, tokens = self._descriptors.popleft(), self._descriptors.popleft()
+        try:
+            run = self._run or self._load()
+            pid = os.fork() if run is not None else -1
+        except OSError as error:
+            print(f"cannot fork: {error}", file=sys.stderr)
+            pid = -1
+        if pid == 0:
+            assert run is not None
+            self._become_worker(link, tokens, request.memory_limit_bytes, run)
+        os.close(link)
+        os.close(tokens)
+        if pid < 0:
+            self._say(NurseryReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
+        else:
+            self._children[pid] = request.worker_id
+            self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
+
+    def _become_worker(self, link: int, tokens: int, memory_limit_bytes: int, run: worker.Run) -> NoReturn:
+        code = os.EX_SOFTWARE
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _die_with_parent()
+            for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
+                os.close(descriptor)
+            _reseed()
+            if memory_limit_bytes:
+                _limit_memory(memory_limit_bytes)
+            with socket.socket(fileno=link) as server:
+                worker.serve(server, tokens, run, self._fold)
+            code = os.EX_OK
+        finally:
+            if code:
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Report children that ended. Others than our own are left alone: an SDK may have started some."""
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                self._say(NurseryReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies; elsewhere than on Linux the closed socket ends it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _reseed() -> None:
+    """Give this worker randomness of its own; all are forked with the same state."""
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Limit what this process may add to its address space."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = now + limit_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
