@@ -11,7 +11,6 @@ Exit codes:
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -155,8 +154,6 @@ def qonduit() -> None:
 
 def main() -> None:
     """The console script."""
-    if sys.platform != "win32" and "GRPC_VERBOSITY" not in os.environ:
-        os.environ["GRPC_VERBOSITY"] = "NONE"  # errors are told in our own words
     qonduit.main(prog_name="qonduit")
 
 

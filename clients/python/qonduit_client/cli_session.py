@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +21,7 @@ from qonduit_client.errors import (
     ProgramUnreadable,
     QonduitError,
     Refused,
+    ServerFault,
     ServerUnavailable,
     TimedOut,
 )
@@ -49,6 +51,7 @@ class Session:
 
     def client(self) -> Client:
         """Connects; a server that is not there is noticed within a second or so."""
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are told in our own words
         from qonduit_client.client import Client
 
         return Client(self.server, connect_timeout=1.0)
@@ -127,7 +130,7 @@ def explain(error: QonduitError, server: str) -> str:
         lines.append("say --language QASM2 or --language QASM3, or another one of `qonduit devices --languages`")
     elif isinstance(error, Refused):
         lines.append("the server wants to know who you are, or does not let you")
-    if error.request_id:
+    if isinstance(error, ServerFault) and error.request_id and error.request_id not in error.message:
         lines.append(f"the server's log tells more under request {error.request_id}")
     if error.retry_after and error.status != "UNAVAILABLE":
         lines.append(f"try again in {error.retry_after:g} s")

@@ -34,7 +34,7 @@ def show_demo(
     devices: Sequence[str] = DEVICES,
     timeout: float = 120.0,
     stream: TextIO | None = None,
-) -> int:
+) -> bool:
     """Runs Bell on several devices of a running server and shows it.
 
     Args:
@@ -45,7 +45,7 @@ def show_demo(
         stream: where to write; standard output by default.
 
     Returns:
-        0 when every device ran the program and all agree, else 1.
+        Whether every device ran the program and all agree.
     """
     stream = stream or sys.stdout
     print(f"Bell, {shots} shots, on {len(devices)} providers at once:\n", file=stream, flush=True)
@@ -68,14 +68,14 @@ def show_demo(
         if isinstance(outcome, QonduitError):
             print(f"\n{device} did not run it: {outcome.message}", file=stream)
     if not results:
-        return 1
+        return False
     agree = agreed([each.counts for each in results.values()])
     who = " and ".join((", ".join(list(results)[:-1]), list(results)[-1])) if len(results) > 1 else next(iter(results))
     if agree and len(results) > 1:
         print(f"\n{who} agree: the same outcomes, equally often within sampling error.", file=stream)
     elif not agree:
         print(f"\n{who} do not agree.", file=stream)
-    return 0 if agree and len(results) == len(devices) else 1
+    return agree and len(results) == len(devices)
 
 
 def _one(client: Client, device: str, shots: int, timeout: float, row: Row) -> Result | QonduitError:

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scripted peer and a client that waits almost no time between attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qonduit_client.client import Client
+from qonduit_client.retry import Retry
+from tests.unit.client.peer import Peer, serving_peer
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """A server that does as it is told."""
+    with serving_peer() as running:
+        yield running
+
+
+@pytest.fixture
+def client(peer: Peer) -> Iterator[Client]:
+    """A client of the peer."""
+    with Client(peer.target, timeout=20, retry=Retry(first=0.001, most=0.005)) as connected:
+        yield connected

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real gRPC server in this process that plays one job as a script says, and breaks streams on purpose."""
+
+# ruff: noqa: N802 (handlers are named as the RPCs are)
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2 as details
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.device_service_pb2 import ListDevicesRequest, ListDevicesResponse
+from qonduit.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
+from qonduit.v1.event_pb2 import Heartbeat, JobEvent, Progress, ResultReady, StateChange
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import Job, JobState, ProgramRun
+from qonduit.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
+from qonduit.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersResponse
+from qonduit.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
+from qonduit.v1.result_service_pb2 import ListResultsRequest, ListResultsResponse
+from qonduit.v1.result_service_pb2_grpc import ResultServiceServicer, add_ResultServiceServicer_to_server
+
+JOB = 7
+START = 1_700_000_000
+QUEUED = JobState.JOB_STATE_QUEUED
+RUNNING = JobState.JOB_STATE_RUNNING
+SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
+FAILED = JobState.JOB_STATE_FAILED
+CANCELLED = JobState.JOB_STATE_CANCELLED
+BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A status with details."""
+
+    code: grpc.StatusCode
+    message: str = "no"
+    reason: str = ""
+    retry_after: float | None = None
+    further: Sequence[Message] = ()
+
+    def abort(self, context: grpc.ServicerContext) -> NoReturn:
+        """Ends the call with it."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        packed: list[Message] = list(self.further)
+        if self.reason:
+            packed.append(details.ErrorInfo(reason=self.reason, domain="qonduit"))
+        if self.retry_after is not None:
+            delay = Duration()
+            delay.FromMilliseconds(int(self.retry_after * 1000))
+            packed.append(details.RetryInfo(retry_delay=delay))
+        for detail in packed:
+            wrapped = Any()
+            wrapped.Pack(detail)
+            status.details.append(wrapped)
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError("abort returned")
+
+
+AWAY = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "DRAINING", retry_after=0.001)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How one WatchJob goes: it sends so many events (all: None), seen ones again first, then ends as it says."""
+
+    send: int | None = None
+    again: int = 0
+    refusal: Refusal | None = None
+    hang: bool = False
+
+
+def job_at(state: JobState, *, sequence: int = 0, progress: float = 0.0, failure: Failure | None = None) -> Job:
+    """The job as it is in this state."""
+    job = Job(
+        id=JOB,
+        name="bell",
+        state=state,
+        shots=1000,
+        progress=progress,
+        executed_on_id=1,
+        deployment_id=3,
+        created_at=Timestamp(seconds=START),
+        last_sequence=sequence,
+        failure=failure,
+        attempt=1,
+    )
+    if state in (SUCCEEDED, FAILED, CANCELLED):
+        job.finished_at.CopyFrom(Timestamp(seconds=START, nanos=250_000_000))
+        run = ProgramRun(program_id=5, index=0, state=state, failure=failure)
+        if state == SUCCEEDED:
+            run.result_ids.append(11)
+        job.program_runs.append(run)
+    return job
+
+
+def history(end: JobState = SUCCEEDED) -> list[JobEvent]:
+    """The events of a small job that ends like this."""
+    failure = None
+    if end == FAILED:
+        failure = Failure(
+            category=FailureCategory.FAILURE_CATEGORY_PROGRAM,
+            reason="SYNTAX_ERROR",
+            message="no gate foo",
+            line=4,
+            column=1,
+        )
+    told: list[JobEvent] = [
+        JobEvent(created=job_at(QUEUED)),
+        JobEvent(state_change=StateChange(from_state=QUEUED, to_state=RUNNING, job=job_at(RUNNING))),
+    ]
+    if end == SUCCEEDED:
+        told += [
+            JobEvent(program_run=ProgramRun(program_id=5, index=0, state=SUCCEEDED, result_ids=[11])),
+            JobEvent(result_ready=ResultReady(result_id=11, program_id=5)),
+            JobEvent(progress=Progress(progress=1.0, message="1 of 1 programs")),
+        ]
+    last = len(told) + 1
+    progress = 1.0 if end == SUCCEEDED else 0.0
+    final = job_at(end, sequence=last, progress=progress, failure=failure)
+    told.append(JobEvent(state_change=StateChange(from_state=RUNNING, to_state=end, job=final)))
+    for index, event in enumerate(told):
+        event.job_id = JOB
+        event.sequence = index + 1
+        event.event_time.CopyFrom(Timestamp(seconds=START, nanos=index * 50_000_000))
+    return told
+
+
+def counted(counts: dict[str, int], *, job_id: int = JOB, result_id: int = 11) -> Result:
+    """A result with these counts of a register of two bits."""
+    shots = sum(counts.values())
+    return Result(
+        id=result_id,
+        job_id=job_id,
+        program_id=5,
+        result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
+        counts_and_probabilities=CountsAndProbabilities(
+            counts=counts, probabilities={key: count / shots for key, count in counts.items()}
+        ),
+        shots=shots,
+        registers=[Register(name="c", size=2)],
+    )
+
+
+@dataclass
+class Peer(JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, ProviderServiceServicer):
+    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`."""
+
+    events: list[JobEvent] = field(default_factory=history)
+    results: list[Result] = field(default_factory=lambda: [counted({"0x0": 507, "0x3": 493})])
+    refusals: deque[Refusal] = field(default_factory=deque)
+    streams: deque[Stream] = field(default_factory=deque)
+    created: list[calls.CreateJobRequest] = field(default_factory=list)
+    watched: list[int] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    page: int = 1
+    hanging: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event = field(default_factory=threading.Event)
+    target: str = ""
+
+    def _maybe_refuse(self, context: grpc.ServicerContext) -> None:
+        if self.refusals:
+            self.refusals.popleft().abort(context)
+
+    def CreateJob(self, request: calls.CreateJobRequest, context: grpc.ServicerContext) -> calls.CreateJobResponse:
+        known = any(request.request_id == other.request_id for other in self.created)
+        self.created.append(request)
+        self._maybe_refuse(context)
+        return calls.CreateJobResponse(job=job_at(QUEUED, sequence=1), deduplicated=known)
+
+    def RerunJob(self, request: calls.RerunJobRequest, context: grpc.ServicerContext) -> calls.RerunJobResponse:
+        self._maybe_refuse(context)
+        return calls.RerunJobResponse(job=job_at(QUEUED, sequence=1))
+
+    def GetJob(self, request: calls.GetJobRequest, context: grpc.ServicerContext) -> calls.GetJobResponse:
+        self._maybe_refuse(context)
+        if request.id != JOB:
+            Refusal(grpc.StatusCode.NOT_FOUND, f"job {request.id} does not exist", "NOT_FOUND").abort(context)
+        return calls.GetJobResponse(job=self.events[-1].state_change.job)
+
+    def CancelJob(self, request: calls.CancelJobRequest, context: grpc.ServicerContext) -> calls.CancelJobResponse:
+        self.cancelled.append(request.id)
+        self._maybe_refuse(context)
+        return calls.CancelJobResponse(job=job_at(JobState.JOB_STATE_CANCELLING, sequence=3))
+
+    def DeleteJob(self, request: calls.DeleteJobRequest, context: grpc.ServicerContext) -> calls.DeleteJobResponse:
+        self._maybe_refuse(context)
+        return calls.DeleteJobResponse()
+
+    def ListJobs(self, request: calls.ListJobsRequest, context: grpc.ServicerContext) -> calls.ListJobsResponse:
+        self._maybe_refuse(context)
+        number = int(request.page_token or 0)
+        token = str(number + 1) if number + 1 < self.page else ""
+        return calls.ListJobsResponse(jobs=[job_at(SUCCEEDED, sequence=6, progress=1.0)], next_page_token=token)
+
+    def WatchJob(
+        self, request: calls.WatchJobRequest, context: grpc.ServicerContext
+    ) -> Iterator[calls.WatchJobResponse]:
+        self.watched.append(request.after_sequence)
+        how = self.streams.popleft() if self.streams else Stream()
+        first = max(0, request.after_sequence - how.again)
+        left = [event for event in self.events if event.sequence > first]
+        yield calls.WatchJobResponse(
+            event=JobEvent(job_id=JOB, heartbeat=Heartbeat(last_sequence=request.after_sequence))
+        )
+        for event in left if how.send is None else left[: how.send]:
+            yield calls.WatchJobResponse(event=event)
+        if how.hang:
+            context.add_callback(self.let_go.set)
+            self.hanging.set()
+            self.let_go.wait(30)
+        if how.refusal is not None:
+            how.refusal.abort(context)
+
+    def ListResults(self, request: ListResultsRequest, context: grpc.ServicerContext) -> ListResultsResponse:
+        self._maybe_refuse(context)
+        number = int(request.page_token or 0)
+        token = str(number + 1) if number + 1 < len(self.results) else ""
+        return ListResultsResponse(results=self.results[number : number + 1], next_page_token=token)
+
+    def ListDevices(self, request: ListDevicesRequest, context: grpc.ServicerContext) -> ListDevicesResponse:
+        self._maybe_refuse(context)
+        device = Device(
+            id=1, name="aer_simulator", num_qubits=30, is_simulator=True, is_local=True, provider_id=2, available=True
+        )
+        return ListDevicesResponse(devices=[device])
+
+    def ListProviders(self, request: ListProvidersRequest, context: grpc.ServicerContext) -> ListProvidersResponse:
+        self._maybe_refuse(context)
+        taken = ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
+        return ListProvidersResponse(providers=[Provider(id=2, name="IBM", supported_languages=[taken])])
+
+
+@contextmanager
+def serving_peer() -> Iterator[Peer]:
+    """The peer on a free port; ends every stream when it goes."""
+    peer = Peer()
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    add_JobServiceServicer_to_server(peer, server)
+    add_ResultServiceServicer_to_server(peer, server)
+    add_DeviceServiceServicer_to_server(peer, server)
+    add_ProviderServiceServicer_to_server(peer, server)
+    peer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield peer
+    finally:
+        peer.let_go.set()
+        server.stop(None).wait(10)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Submits are safe to repeat, other writes are not repeated, lists are read a page at a time."""
+
+from __future__ import annotations
+
+import uuid
+
+import grpc
+import pytest
+
+from qonduit_client.client import Client
+from qonduit_client.errors import InvalidRequest, LimitExceeded, ServerUnavailable, TimedOut
+from qonduit_client.transport import with_port
+from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
+
+Code = grpc.StatusCode
+
+
+def test_submit_carries_all_that_was_asked(peer: Peer, client: Client) -> None:
+    job = client.run([BELL, "OPENQASM 3;"], "AWS/local_simulator", 50, seed=0, name="two")
+    request = peer.created[0]
+    assert job.id == JOB
+    assert (request.device, request.job.shots, request.job.name) == ("AWS/local_simulator", 50, "two")
+    assert request.job.HasField("seed")
+    assert [program.assembler_language for program in request.deployment.programs] == [1, 2]
+    assert str(uuid.UUID(request.request_id)) == request.request_id == job.request_id
+
+
+def test_submit_is_repeated_with_the_same_request_id(peer: Peer, client: Client) -> None:
+    peer.refusals.extend([AWAY, Refusal(Code.UNAVAILABLE)])
+    job = client.run(BELL)
+    assert len(peer.created) == 3
+    assert len({request.request_id for request in peer.created}) == 1
+    assert job.deduplicated
+
+
+def test_submits_differ_in_their_request_ids(peer: Peer, client: Client) -> None:
+    client.run(BELL)
+    client.run(BELL)
+    given = client.run(BELL, request_id="6a2a3b1e-0f0c-4d3a-9a55-0d8f3f0f3c11")
+    assert len({request.request_id for request in peer.created}) == 3
+    assert given.request_id == "6a2a3b1e-0f0c-4d3a-9a55-0d8f3f0f3c11"
+
+
+def test_refusal_is_not_repeated(peer: Peer, client: Client) -> None:
+    peer.refusals.append(Refusal(Code.RESOURCE_EXHAUSTED, "queue full", "LIMIT_EXCEEDED", retry_after=0.001))
+    with pytest.raises(LimitExceeded) as caught:
+        client.run(BELL)
+    assert caught.value.retry_after == 0.001
+    assert len(peer.created) == 1
+
+
+def test_read_is_repeated_and_delete_is_not(peer: Peer, client: Client) -> None:
+    peer.refusals.append(AWAY)
+    assert client.job(JOB).job().id == JOB
+    peer.refusals.append(AWAY)
+    with pytest.raises(ServerUnavailable):
+        client.delete_job(JOB)
+    client.delete_job(JOB)
+
+
+def test_call_has_a_deadline() -> None:
+    # A socket that listens and never answers: the connection stands, the call does not come back.
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client(target, timeout=0.4) as client, pytest.raises((TimedOut, ServerUnavailable)):
+            client.info()
+
+
+def test_lists_are_read_as_they_are_taken(peer: Peer, client: Client) -> None:
+    peer.page = 5
+    assert len(list(client.jobs())) == 5
+    assert len(list(client.jobs(limit=3))) == 3
+    assert next(iter(client.jobs())).id == JOB
+    assert [device.name for device in client.devices()] == ["aer_simulator"]
+    assert [provider.name for provider in client.providers()] == ["IBM"]
+
+
+def test_check_makes_nothing(peer: Peer, client: Client) -> None:
+    client.check(BELL)
+    assert peer.created[0].validate_only
+    peer.refusals.append(Refusal(Code.INVALID_ARGUMENT, "bad"))
+    with pytest.raises(InvalidRequest):
+        client.check(BELL)
+
+
+def test_either_program_or_deployment(peer: Peer, client: Client) -> None:
+    client.run(deployment_id=3)
+    assert peer.created[0].job.deployment_id == 3
+    assert not peer.created[0].HasField("deployment")
+    with pytest.raises(ValueError, match="either"):
+        client.run()
+    with pytest.raises(ValueError, match="either"):
+        client.run(BELL, deployment_id=3)
+
+
+@pytest.mark.parametrize(
+    ("target", "full"),
+    [
+        ("localhost", "localhost:50051"),
+        ("example.org:443", "example.org:443"),
+        ("[::1]:50052", "[::1]:50052"),
+        ("::1", "[::1]:50051"),
+        ("[::1]", "[::1]:50051"),
+        ("unix:/run/qonduit.sock", "unix:/run/qonduit.sock"),
+        ("dns:///example.org:443", "dns:///example.org:443"),
+    ],
+)
+def test_targets(target: str, full: str) -> None:
+    assert with_port(target) == full

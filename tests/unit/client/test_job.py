@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job is followed across every way a stream can break: each event once, in order, and then its results."""
+
+from __future__ import annotations
+
+import threading
+
+import grpc
+import pytest
+
+from qonduit_client.client import Client
+from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerUnavailable, TimedOut
+from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
+
+Code = grpc.StatusCode
+ALL = [1, 2, 3, 4, 5, 6]
+
+
+def sequences(client: Client, after: int = 0) -> list[int]:
+    return [event.sequence for event in client.job(JOB).events(after_sequence=after)]
+
+
+def test_events_in_order_without_heartbeats(peer: Peer, client: Client) -> None:
+    assert sequences(client) == ALL
+    assert peer.watched == [0]
+
+
+def test_events_after_a_sequence(peer: Peer, client: Client) -> None:
+    assert sequences(client, 4) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Stream(send=2, refusal=AWAY),
+        Stream(send=2, refusal=Refusal(Code.UNAVAILABLE, "socket closed")),
+        Stream(send=2, refusal=Refusal(Code.INTERNAL, "RST_STREAM")),
+        Stream(send=2, refusal=Refusal(Code.UNKNOWN, "Stream removed")),
+        Stream(send=2, refusal=Refusal(Code.CANCELLED, "connection closed")),
+        Stream(send=2, refusal=Refusal(Code.RESOURCE_EXHAUSTED, "too slow", "SLOW_READER")),
+        Stream(send=2),
+    ],
+    ids=["draining", "socket", "reset", "removed", "cancelled", "slow reader", "ended early"],
+)
+def test_broken_stream_is_resumed(peer: Peer, client: Client, broken: Stream) -> None:
+    peer.streams.extend([broken, broken])
+    assert sequences(client) == ALL
+    assert peer.watched == [0, 2, 4]
+
+
+def test_event_that_is_sent_twice_is_shown_once(peer: Peer, client: Client) -> None:
+    peer.streams.extend([Stream(send=4, refusal=AWAY), Stream(again=3)])
+    assert sequences(client) == ALL
+
+
+def test_stream_may_break_again_and_again(peer: Peer, client: Client) -> None:
+    peer.streams.extend([Stream(send=0, refusal=AWAY), Stream(send=1, refusal=AWAY)] * 5)
+    assert sequences(client) == ALL
+    assert len(peer.watched) == 11
+
+
+def test_patience_ends(peer: Peer) -> None:
+    gone = Refusal(Code.UNAVAILABLE, "away", "DRAINING", retry_after=30)
+    peer.streams.append(Stream(send=2, refusal=gone))
+    seen: list[int] = []
+    with Client(peer.target, timeout=5) as client, pytest.raises(ServerUnavailable):
+        seen.extend(event.sequence for event in client.job(JOB).events())
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.INTERNAL])
+def test_what_the_server_means_is_not_tried_again(peer: Peer, client: Client, code: grpc.StatusCode) -> None:
+    peer.streams.append(Stream(send=2, refusal=Refusal(code, "gone", "MEANT")))
+    with pytest.raises(Exception, match="gone") as caught:
+        sequences(client)
+    assert isinstance(caught.value, NotFound) == (code == Code.NOT_FOUND)
+    assert peer.watched == [0]
+
+
+def test_ended_job_has_no_further_events(peer: Peer, client: Client) -> None:
+    assert sequences(client, 6) == []
+
+
+def test_leaving_the_loop_ends_the_stream_and_not_the_job(peer: Peer, client: Client) -> None:
+    peer.streams.append(Stream(send=2, hang=True))
+    for event in client.job(JOB).events():
+        if event.sequence == 2:
+            break
+    assert peer.let_go.wait(10)
+    assert peer.cancelled == []
+
+
+def test_timeout_says_that_the_job_goes_on(peer: Peer, client: Client) -> None:
+    peer.streams.append(Stream(send=2, hang=True))
+    with pytest.raises(TimedOut, match="goes on") as caught:
+        client.run(BELL).wait(timeout=0.3)
+    assert isinstance(caught.value, TimeoutError)
+    assert peer.cancelled == []
+
+
+def test_result(peer: Peer, client: Client) -> None:
+    job = client.run(BELL)
+    result = job.result(timeout=20)
+    assert result.counts == {"0x0": 507, "0x3": 493}
+    assert result.probabilities == {"0x0": 0.507, "0x3": 0.493}
+    assert result.registers == [("c", 2)]
+    assert peer.watched == [1], "the first event is known from the answer"
+    assert job.result().shots == 1000
+    assert peer.watched == [1], "a job that has ended is not watched again"
+
+
+def test_several_results_come_page_by_page(peer: Peer, client: Client) -> None:
+    peer.results = [counted({"0x0": k + 1}, result_id=k + 1) for k in range(3)]
+    job = client.job(JOB)
+    assert [result.id for result in job.results()] == [1, 2, 3]
+    with pytest.raises(ValueError, match="results"):
+        job.result()
+
+
+def test_failed_job(peer: Peer, client: Client) -> None:
+    peer.events = history(FAILED)
+    with pytest.raises(JobFailed, match="no gate foo") as caught:
+        client.job(JOB).result()
+    assert caught.value.reason == "SYNTAX_ERROR"
+    assert (caught.value.failure.line, caught.value.job.id) == (4, JOB)
+
+
+def test_cancelled_job(peer: Peer, client: Client) -> None:
+    peer.events = history(CANCELLED)
+    with pytest.raises(JobCancelled) as caught:
+        client.run(BELL).result()
+    assert caught.value.job.id == JOB
+
+
+def test_status_and_cancel(peer: Peer, client: Client) -> None:
+    job = client.job(JOB)
+    assert job.status == "SUCCEEDED"
+    peer.refusals.append(AWAY)
+    assert job.cancel().id == JOB
+    assert peer.cancelled == [JOB, JOB], "a cancel may be asked for twice"
+
+
+def test_two_threads_follow_one_handle(peer: Peer, client: Client) -> None:
+    job = client.run(BELL)
+    seen: list[list[int]] = []
+
+    def follow() -> None:
+        seen.append([event.sequence for event in job.events()])
+
+    threads = [threading.Thread(target=follow) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert seen == [ALL] * 4

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting grows, has jitter, never comes before the server asked for it, and ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from qonduit_client.errors import ServerUnavailable
+from qonduit_client.retry import Attempts, Retry
+
+
+class Time:
+    """A clock that only moves by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def policy(time: Time, luck: float = 1.0) -> Retry:
+    return Retry(first=0.1, factor=2, most=1.0, clock=time.clock, sleep=time.sleep, random=lambda: luck)
+
+
+def test_delays_double_up_to_the_longest() -> None:
+    retry = policy(Time())
+    assert [retry.delay(n) for n in range(1, 7)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+
+
+def test_jitter_takes_up_to_half() -> None:
+    assert policy(Time(), 0.0).delay(3) == pytest.approx(0.2)
+    assert policy(Time(), 0.5).delay(3) == pytest.approx(0.3)
+
+
+def test_server_that_says_when_is_never_asked_earlier() -> None:
+    assert policy(Time(), 0.0).delay(1, asked=3.0) == 3.0
+    assert policy(Time(), 1.0).delay(1, asked=3.0) == 3.75
+    assert policy(Time(), 1.0).delay(4, asked=0.1) == pytest.approx(0.8)
+
+
+def test_patience_ends_with_the_last_error() -> None:
+    time = Time()
+    attempts = Attempts(policy(time))
+    errors = [ServerUnavailable(f"{n}") for n in range(20)]
+    for error in errors[:4]:
+        attempts.wait(error, limit=2.0)
+    with pytest.raises(ServerUnavailable) as caught:
+        attempts.wait(errors[4], limit=2.0)
+    assert caught.value is errors[4]
+    assert sum(time.slept) <= 2.0
+    assert len(time.slept) == 4
+
+
+def test_success_renews_patience() -> None:
+    time = Time()
+    attempts = Attempts(policy(time))
+    for _ in range(30):
+        attempts.wait(ServerUnavailable("away"), limit=1.0)
+        attempts.went_well()
+    assert time.slept == pytest.approx([0.1] * 30)
+
+
+def test_no_attempt_is_made_after_the_deadline() -> None:
+    time = Time()
+    attempts = Attempts(policy(time))
+    with pytest.raises(ServerUnavailable):
+        attempts.wait(ServerUnavailable("away", retry_after=5.0), limit=60.0, deadline=time.now + 4.0)
+    assert time.slept == []
