@@ -3,54 +3,284 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.provider_pb2 import Provider
-
+from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
+from qonduit_server.errors import NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.paging import Page
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
+from qonduit_server.store.signals import Wake
+from qonduit_server.store.writer import Operation, Transaction
+
+_NOT_OFFERED: Final = "the server does not offer it now"
+
+
+@dataclass
+class _Memory:
+    """All providers and devices, in the order of their ids."""
+
+    providers: dict[int, Provider] = field(default_factory=dict)
+    devices: dict[int, Device] = field(default_factory=dict)
+    by_name: dict[str, Device] = field(default_factory=dict)
+
+
+class _Cache:
+    """Holds a database's providers and devices until a sync, here or on another server, changed them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._memory: _Memory | None = None
+        self._changes = 0
+
+    def note(self, wake: Wake) -> None:
+        if wake.catalogue:
+            with self._lock:
+                self._changes += 1
+                self._memory = None
+
+    def get(self, db: Database) -> _Memory:
+        memory = self._memory
+        if memory is None:
+            changes = self._changes
+            with db.read() as connection:
+                memory = _read(connection)
+            with self._lock:
+                # What was read while a change came in may be old already: used once, not kept.
+                if changes == self._changes:
+                    self._memory = memory
+        return memory
+
+
+_caches: WeakKeyDictionary[Database, _Cache] = WeakKeyDictionary()
+_caches_lock = threading.Lock()
+
+
+def _known(db: Database) -> _Memory:
+    cache = _caches.get(db)
+    if cache is None:
+        with _caches_lock:
+            cache = _caches.get(db)
+            if cache is None:
+                cache = _Cache()
+                db.signals.subscribe(cache.note)
+                _caches[db] = cache
+    return cache.get(db)
 
 
 def sync(db: Database, descriptions: Sequence[ProviderDescription]) -> None:
     """Store what the workers described, by name. Devices described no longer become unavailable, never deleted."""
-    raise NotImplementedError
+    _known(db)
+    db.write(_SYNC, descriptions)
 
 
 def provider(db: Database, provider_id: int) -> Provider:
     """Return one provider. Raises NotFound."""
-    raise NotImplementedError
+    found = _known(db).providers.get(provider_id)
+    if found is None:
+        raise NotFound("provider", provider_id)
+    return _copy_provider(found)
 
 
 def list_providers(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Provider]:
     """Return a page of providers, newest first. Filter fields: name, with_token."""
-    raise NotImplementedError
+    wanted = conditions(filter, _PROVIDER_FIELDS)
+    cursor = Cursor(("providers", filter), page_size, page_token)
+    query = select(providers.c.id).where(*wanted).order_by(providers.c.id.desc()).limit(cursor.size + 1)
+    if cursor.after:
+        query = query.where(providers.c.id < cursor.after[0])
+    memory = _known(db)
+    with db.read() as connection:
+        ids = list(connection.execute(query).scalars())
+    kept, token = cursor.cut(ids, lambda found: (found,), lambda found: 200)
+    return Page([_copy_provider(memory.providers[found]) for found in kept if found in memory.providers], token)
 
 
 def device(db: Database, device_id: int) -> Device:
     """Return one device, from memory; `queue_depth` is left unset (see `queue_depth`). Raises NotFound."""
-    raise NotImplementedError
+    found = _known(db).devices.get(device_id)
+    if found is None:
+        raise NotFound("device", device_id)
+    return _copy_device(found)
 
 
 def device_by_name(db: Database, name: str) -> Device:
     """Return the device called "PROVIDER/device", from memory. Raises NotFound."""
-    raise NotImplementedError
+    found = _known(db).by_name.get(name)
+    if found is None:
+        raise NotFound("device", name[:200])
+    return _copy_device(found)
 
 
 def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Device]:
     """Return a page of devices, newest first, `queue_depth` unset (see `queue_depths`).
 
-    Filter fields: name, provider_id, is_simulator, is_local, available, num_qubits.
+    Filter fields: name, provider_id, available, is_simulator, is_local, num_qubits.
     """
-    raise NotImplementedError
+    wanted = conditions(filter, _DEVICE_FIELDS)
+    cursor = Cursor(("devices", filter), page_size, page_token)
+    query = select(devices.c.id).where(*wanted).order_by(devices.c.id.desc()).limit(cursor.size + 1)
+    if cursor.after:
+        query = query.where(devices.c.id < cursor.after[0])
+    memory = _known(db)
+    with db.read() as connection:
+        ids = list(connection.execute(query).scalars())
+    found = [memory.devices[device_id] for device_id in ids if device_id in memory.devices]
+    kept, token = cursor.cut(found, lambda item: (item.id,), lambda item: item.ByteSize() + 8)
+    return Page([_copy_device(item) for item in kept], token)
 
 
 def queue_depth(db: Database, device_id: int) -> int:
     """Return how many jobs wait for a device or run on it."""
-    raise NotImplementedError
+    with db.read() as connection:
+        return int(connection.execute(_DEPTH, {"device": device_id}).scalar_one())
 
 
 def queue_depths(db: Database) -> dict[int, int]:
     """Return how many jobs wait for each device or run on it, by device id; devices without any are left out."""
-    raise NotImplementedError
+    with db.read() as connection:
+        return {row[0]: row[1] for row in connection.execute(_DEPTHS)}
+
+
+_PROVIDER_FIELDS: Final = {
+    "name": FilterField(providers.c.name, str),
+    "with_token": FilterField(providers.c.with_token, bool),
+}
+_DEVICE_FIELDS: Final = {
+    "name": FilterField(devices.c.name, str),
+    "provider_id": FilterField(devices.c.provider_id, int),
+    "available": FilterField(devices.c.available, bool),
+    "is_simulator": FilterField(devices.c.is_simulator, bool),
+    "is_local": FilterField(devices.c.is_local, bool),
+    "num_qubits": FilterField(devices.c.num_qubits, int, ordered=True),
+}
+_DEPTH: Final = select(func.count()).select_from(jobs).where(IS_ACTIVE, jobs.c.device_id == bindparam("device"))
+_DEPTHS: Final = select(jobs.c.device_id, func.count()).where(IS_ACTIVE).group_by(jobs.c.device_id)
+
+
+def _copy_provider(found: Provider) -> Provider:
+    copy = Provider()
+    copy.CopyFrom(found)
+    return copy
+
+
+def _copy_device(found: Device) -> Device:
+    copy = Device()
+    copy.CopyFrom(found)
+    return copy
+
+
+def _read(connection: Connection) -> _Memory:
+    memory = _Memory()
+    for row in connection.execute(select(providers).order_by(providers.c.id)):
+        memory.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
+    for row in connection.execute(select(provider_languages).order_by(provider_languages.c.id)):
+        memory.providers[row.provider_id].supported_languages.append(
+            ProviderAssemblerLanguage(id=row.id, provider_id=row.provider_id, supported_language=row.language)
+        )
+    for row in connection.execute(select(devices).order_by(devices.c.id)):
+        found = _device(row)
+        memory.devices[found.id] = found
+        memory.by_name[f"{memory.providers[found.provider_id].name}/{found.name}"] = found
+    return memory
+
+
+def _device(row: Any) -> Device:
+    found = Device.FromString(row.description)
+    found.id = row.id
+    found.provider_id = row.provider_id
+    found.available = row.available
+    found.status_message = row.status_message
+    return found
+
+
+def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription]]) -> list[None]:
+    # Calls that wait together: the last one is the newest.
+    descriptions = calls[-1]
+    connection = transaction.connection
+    if transaction.kind == "postgresql":
+        # Servers that start together would insert the same names.
+        connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
+    before = _read(connection)
+    known = {found.name: found for found in before.providers.values()}
+    described: set[int] = set()
+    for description in descriptions:
+        said = description.provider
+        provider_id = _sync_provider(transaction, said, known.get(said.name))
+        for wanted in description.devices:
+            old = before.by_name.get(f"{said.name}/{wanted.name}")
+            described.add(_sync_device(transaction, provider_id, wanted, description.unavailable, old))
+    for old in before.devices.values():
+        if old.id not in described and (old.available or old.status_message != _NOT_OFFERED):
+            _change(transaction, devices, old.id, {"available": False, "status_message": _NOT_OFFERED})
+    return [None] * len(calls)
+
+
+def _sync_provider(transaction: Transaction, said: Provider, old: Provider | None) -> int:
+    connection = transaction.connection
+    values = {"name": said.name, "with_token": said.with_token}
+    if old is None:
+        transaction.catalogue = True
+        provider_id = int(connection.execute(insert(providers).values(values).returning(providers.c.id)).scalar_one())
+    else:
+        provider_id = old.id
+        if old.with_token != said.with_token:
+            _change(transaction, providers, provider_id, values)
+    wanted = [line.supported_language for line in said.supported_languages]
+    stored = {line.supported_language: line.id for line in old.supported_languages} if old else {}
+    for language in dict.fromkeys(wanted):
+        if language not in stored:
+            transaction.catalogue = True
+            connection.execute(insert(provider_languages).values(provider_id=provider_id, language=language))
+    for language, line_id in stored.items():
+        if language not in wanted:
+            transaction.catalogue = True
+            connection.execute(provider_languages.delete().where(provider_languages.c.id == line_id))
+    return provider_id
+
+
+def _sync_device(
+    transaction: Transaction, provider_id: int, wanted: Device, unavailable: str, old: Device | None
+) -> int:
+    said = _copy_device(wanted)
+    said.provider_id = provider_id
+    said.ClearField("queue_depth")
+    if unavailable:
+        said.available = False
+        said.status_message = unavailable
+    if old is not None:
+        said.id = old.id
+        if said == old:
+            return old.id
+    said.ClearField("id")
+    values = {
+        "provider_id": provider_id,
+        "name": said.name,
+        "available": said.available,
+        "status_message": said.status_message.replace("\0", " "),
+        "is_simulator": said.is_simulator,
+        "is_local": said.is_local,
+        "num_qubits": said.num_qubits,
+        "description": said.SerializeToString(),
+    }
+    if old is not None:
+        _change(transaction, devices, old.id, values)
+        return old.id
+    transaction.catalogue = True
+    return int(transaction.connection.execute(insert(devices).values(values).returning(devices.c.id)).scalar_one())
+
+
+def _change(transaction: Transaction, table: Any, row_id: int, values: dict[str, Any]) -> None:
+    transaction.catalogue = True
+    transaction.connection.execute(update(table).where(table.c.id == row_id).values(values))
+
+
+_SYNC: Final = Operation(_sync)

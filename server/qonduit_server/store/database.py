@@ -5,13 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from types import TracebackType
+from typing import Final, Literal, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from qonduit_server.store.signals import Signals
+from qonduit_server.store import migrations
+from qonduit_server.store.engines import parse_url, reading_engine, writing_engine
+from qonduit_server.store.signals import Signals, Wake
+from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, unavailable
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 def utc_now() -> datetime:
@@ -19,27 +26,169 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Reading:
+    """A connection lent for reading: `with db.read() as connection`."""
+
+    __slots__ = ("_connection", "_engine")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> Connection:
+        try:
+            self._connection = self._engine.connect()
+        except AWAY as error:
+            raise unavailable(error) from error
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        if isinstance(error, AWAY):
+            raise unavailable(error) from error
+
+
+class SqliteTransactions:
+    """Transactions of the only process that writes to a file."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._connection: Connection | None = None
+        self._synchronous = ""
+
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+        """Run `work` in a transaction, commit it, and return what is to be told."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._synchronous = ""
+        connection = self._connection
+        try:
+            synchronous = "FULL" if durable else "NORMAL"
+            if synchronous != self._synchronous:
+                # Ignored inside a transaction, so it comes first.
+                connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+                self._synchronous = synchronous
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            transaction = Transaction(connection, "sqlite", self._clock)
+            work(transaction)
+            connection.commit()
+        except BaseException as error:
+            if isinstance(error, AWAY):
+                # A file that was replaced, or a disk that was full: begin anew on a fresh connection.
+                self.close()
+            else:
+                connection.rollback()
+            raise
+        return transaction.wake()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+class PostgresqlTransactions:
+    """Transactions of one of the servers that share a database."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], tell: Callable[[Connection, Wake], None]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._tell = tell
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+        """Run `work` in a transaction, commit it, and return what is to be told."""
+        fresh = self._connection is None
+        try:
+            wake = self._prepare(work, durable=durable)
+        except DBAPIError as error:
+            if fresh or not error.connection_invalidated:
+                raise
+            # The server was restarted since. Nothing was committed: once more, on a new connection.
+            wake = self._prepare(work, durable=durable)
+        assert self._connection is not None
+        try:
+            self._connection.commit()
+        except BaseException:
+            self.close()
+            raise
+        return wake
+
+    def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        connection = self._connection
+        try:
+            if not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            transaction = Transaction(connection, "postgresql", self._clock)
+            work(transaction)
+            wake = transaction.wake()
+            if wake:
+                self._tell(connection, wake)
+        except BaseException as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                self.close()
+            else:
+                connection.rollback()
+            raise
+        return wake
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class Database:
     """An open database. Reads go on in the calling thread; writes go to one thread that commits them in groups."""
 
-    kind: Literal["sqlite", "postgresql"]
-    signals: Signals
+    def __init__(self, url: str, clock: Callable[[], datetime]) -> None:
+        parsed = parse_url(url)
+        self.kind: Final[Literal["sqlite", "postgresql"]] = "sqlite" if parsed.drivername == "sqlite" else "postgresql"
+        self.signals: Final = Signals()
+        self._reading = reading_engine(parsed)
+        self._writing = writing_engine(parsed)
+        self._listener = None
+        if self.kind == "sqlite":
+            self._writer = Writer(SqliteTransactions(self._writing, clock), self.signals.deliver)
+        else:
+            # Brings psycopg, which a server on SQLite has no use for.
+            from qonduit_server.store.listener import Listener
 
-    def read(self) -> AbstractContextManager[Connection]:
+            self._listener = Listener(self._writing, self.signals.deliver)
+            transactions = PostgresqlTransactions(self._writing, clock, self._listener.tell)
+            self._writer = Writer(transactions, self.signals.deliver)
+
+    def read(self) -> Reading:
         """Lend a connection to read with. Raises Unavailable when the database does not answer."""
-        raise NotImplementedError
+        return Reading(self._reading)
 
-    def write(self, operation: Any, argument: Any) -> Any:
-        """Run an operation and return its result once it is committed."""
-        raise NotImplementedError
+    def write(self, operation: Operation[A, R], argument: A) -> R:
+        """Run an operation and return its result once it is committed.
 
-    def write_later(self, operation: Any, argument: Any) -> Future[Any]:
+        Raises:
+            Unavailable: the database does not answer. Whether the change was made is then not known.
+            CallError: what the operation says about this argument.
+        """
+        return self._writer.submit(operation, argument).result()
+
+    def write_later(self, operation: Operation[A, R], argument: A) -> Future[R]:
         """Queue an operation; the future holds its result once it is committed."""
-        raise NotImplementedError
+        return self._writer.submit(operation, argument)
 
     def close(self) -> None:
         """Finish what was queued and close every connection."""
-        raise NotImplementedError
+        self._writer.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._reading.dispose()
+        self._writing.dispose()
 
 
 def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Database:
@@ -52,4 +201,5 @@ def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Datab
     Raises:
         StartError: it cannot be reached, or was written by a newer version.
     """
-    raise NotImplementedError
+    migrations.upgrade(url)
+    return Database(url, clock)

@@ -3,34 +3,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
-from qonduit.v1.deployment_pb2 import Deployment
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, insert, select
 
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, InvalidArgument, NotFound
+from qonduit_server.store.bounds import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.paging import Page
+from qonduit_server.store.identity import new_ids
+from qonduit_server.store.moments import set_time
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.schema import deployments, jobs, programs
+from qonduit_server.store.writer import Operation, Transaction
+
+
+class NewDeployment(NamedTuple):
+    """A deployment, ready to be written: programs are serialized in the caller's thread, not in the one that writes."""
+
+    caller: str
+    name: str | None
+    programs: Sequence[bytes]
+    request_id: str | None = None
+    fingerprint: bytes | None = None
+
+
+class _Update(NamedTuple):
+    caller: str
+    deployment_id: int
+    changes_name: bool
+    name: str | None
+    programs: Sequence[bytes] | None
+
+
+class _Named(NamedTuple):
+    caller: str
+    deployment_id: int
+
+
+_COLUMNS: Final = (deployments.c.id, deployments.c.caller, deployments.c.name, deployments.c.deployed_at)
+_SELECT: Final = select(*_COLUMNS).where(
+    deployments.c.id == bindparam("id"), deployments.c.caller == bindparam("caller")
+)
+_SELECT_LOCKED: Final = _SELECT.with_for_update()
+_SELECT_PROGRAMS: Final = (
+    select(programs.c.id, programs.c.deployment_id, programs.c.program)
+    .where(programs.c.deployment_id.in_(bindparam("ids", expanding=True)), programs.c.is_current.is_(True))
+    .order_by(programs.c.deployment_id, programs.c.position)
+)
+_SELECT_REQUESTS: Final = select(
+    deployments.c.id, deployments.c.caller, deployments.c.request_id, deployments.c.fingerprint
+).where(deployments.c.request_id.in_(bindparam("requests", expanding=True)))
+_SELECT_USE: Final = select(jobs.c.id).where(jobs.c.deployment_id == bindparam("deployment")).limit(1)
+_INSERT: Final = insert(deployments)
+_INSERT_PROGRAMS: Final = insert(programs)
+_RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam("deployment")).values(is_current=False)
+
+_FIELDS: Final = {
+    "name": FilterField(deployments.c.name, str),
+    "id": FilterField(deployments.c.id, int, ordered=True),
+    "deployed_at": FilterField(deployments.c.deployed_at, datetime, ordered=True),
+}
 
 
 def create(db: Database, caller: str, deployment: Deployment, request_id: str = "") -> Deployment:
     """Store a deployment and its programs; output-only fields are ignored.
 
     Args:
-        request_id: if not empty, repeating it with the same deployment returns the one that was made first, as it is now.
+        request_id: if not empty, repeating it with the same deployment returns the first one, as it is now.
 
     Raises:
         AlreadyExists: the request id was used for another deployment.
     """
-    raise NotImplementedError
+    new = prepare(caller, deployment)
+    if request_id:
+        fingerprint = hashlib.sha256(deployment.SerializeToString(deterministic=True)).digest()
+        new = new._replace(request_id=checked_text("request_id", request_id), fingerprint=fingerprint)
+    return db.write(_CREATE, new)
 
 
 def get(db: Database, caller: str, deployment_id: int) -> Deployment:
     """Return one deployment with its programs. Raises NotFound."""
-    raise NotImplementedError
+    if is_id(deployment_id):
+        with db.read() as connection:
+            parameters = {"id": deployment_id, "caller": checked_text("caller", caller)}
+            if (row := connection.execute(_SELECT, parameters).first()) is not None:
+                return _messages(connection, [row])[0]
+    raise NotFound("deployment", deployment_id)
 
 
-def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Deployment]:
+def list_page(
+    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = ""
+) -> Page[Deployment]:
     """Return a page of the caller's deployments, newest first. Filter fields: id, name, deployed_at."""
-    raise NotImplementedError
+    wanted = conditions(filter, _FIELDS)
+    cursor = Cursor(("deployments", checked_text("caller", caller), filter), page_size, page_token)
+    query = select(*_COLUMNS, deployments.c.size).where(deployments.c.caller == caller, *wanted)
+    if cursor.after:
+        query = query.where(deployments.c.id < cursor.after[0])
+    with db.read() as connection:
+        rows = connection.execute(query.order_by(deployments.c.id.desc()).limit(cursor.size + 1)).all()
+        kept, token = cursor.cut(list(rows), lambda row: (row.id,), lambda row: int(row.size) + 400)
+        return Page(_messages(connection, kept), token)
 
 
 def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
@@ -43,9 +121,209 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
         NotFound: no such deployment.
         InvalidArgument: a path that cannot be changed, or no program left.
     """
-    raise NotImplementedError
+    unknown = [path for path in paths if path not in ("name", "programs")]
+    if unknown:
+        raise InvalidArgument.of(
+            "update_mask",
+            "update_mask.path",
+            f"update_mask: {unknown[0]!r:.100} cannot be changed; name and programs can",
+        )
+    changes_programs = "programs" in paths if paths else bool(deployment.programs)
+    if changes_programs and not deployment.programs:
+        raise InvalidArgument.of(
+            "deployment.programs", "deployment.programs.required", "deployment.programs: give at least one program"
+        )
+    if not is_id(deployment.id):
+        raise NotFound("deployment", deployment.id)
+    new = prepare(caller, deployment)
+    return db.write(
+        _UPDATE,
+        _Update(
+            caller=caller,
+            deployment_id=deployment.id,
+            changes_name="name" in paths if paths else deployment.HasField("name"),
+            name=new.name,
+            programs=new.programs if changes_programs else None,
+        ),
+    )
 
 
 def delete(db: Database, caller: str, deployment_id: int) -> None:
     """Delete a deployment. Raises NotFound, and FailedPrecondition when jobs refer to it."""
-    raise NotImplementedError
+    if not is_id(deployment_id):
+        raise NotFound("deployment", deployment_id)
+    db.write(_DELETE, _Named(checked_text("caller", caller), deployment_id))
+
+
+def prepare(caller: str, deployment: Deployment) -> NewDeployment:
+    """Make a deployment ready to be written. Raises InvalidArgument when a text cannot be stored."""
+    return NewDeployment(
+        caller=checked_text("caller", caller),
+        name=checked_text("deployment.name", deployment.name) if deployment.HasField("name") else None,
+        programs=[_bytes(program) for program in deployment.programs],
+    )
+
+
+def _bytes(program: QuantumProgram) -> bytes:
+    if program.id or program.deployment_id:
+        bare = QuantumProgram()
+        bare.CopyFrom(program)
+        bare.ClearField("id")
+        bare.ClearField("deployment_id")
+        return bare.SerializeToString()
+    return program.SerializeToString()
+
+
+def insert_many(transaction: Transaction, new: Sequence[NewDeployment]) -> list[tuple[int, list[int]]]:
+    """Write deployments; return the id of each, and the ids of its programs in their order."""
+    if not new:
+        return []
+    ids = new_ids(transaction, deployments, len(new))
+    transaction.connection.execute(
+        _INSERT,
+        [
+            {
+                "id": deployment_id,
+                "caller": one.caller,
+                "name": one.name,
+                "deployed_at": transaction.now,
+                "request_id": one.request_id,
+                "fingerprint": one.fingerprint,
+                "size": sum(map(len, one.programs)),
+            }
+            for deployment_id, one in zip(ids, new, strict=True)
+        ],
+    )
+    program_ids = _insert_programs(transaction, [(key, one.programs) for key, one in zip(ids, new, strict=True)])
+    return list(zip(ids, program_ids, strict=True))
+
+
+def program_ids(connection: Connection, caller: str, ids: Iterable[int]) -> dict[int, list[int]]:
+    """Return the ids of the current programs of those of the deployments that exist and are the caller's."""
+    found: dict[int, list[int]] = {}
+    for program_id, deployment_id in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids), "caller": caller}):
+        found.setdefault(deployment_id, []).append(program_id)
+    return found
+
+
+_SELECT_PROGRAM_IDS: Final = (
+    select(programs.c.id, programs.c.deployment_id)
+    .join(deployments, deployments.c.id == programs.c.deployment_id)
+    .where(
+        programs.c.deployment_id.in_(bindparam("ids", expanding=True)),
+        programs.c.is_current.is_(True),
+        deployments.c.caller == bindparam("caller"),
+    )
+    .order_by(programs.c.deployment_id, programs.c.position)
+)
+
+
+def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[bytes]]]) -> list[list[int]]:
+    unused = iter(new_ids(transaction, programs, sum(len(sources) for _, sources in new)))
+    rows: list[dict[str, Any]] = []
+    ids: list[list[int]] = []
+    for deployment_id, sources in new:
+        mine = [next(unused) for _ in sources]
+        ids.append(mine)
+        rows += [
+            {"id": key, "deployment_id": deployment_id, "position": position, "is_current": True, "program": source}
+            for position, (key, source) in enumerate(zip(mine, sources, strict=True))
+        ]
+    if rows:
+        transaction.connection.execute(_INSERT_PROGRAMS, rows)
+    return ids
+
+
+def _messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Deployment]:
+    found: dict[int, Deployment] = {}
+    for row in rows:
+        deployment = Deployment(id=row[0], deployed_by=row[1], name=row[2])
+        set_time(deployment.deployed_at, row[3])
+        found[row[0]] = deployment
+    if found:
+        for program_id, deployment_id, source in connection.execute(_SELECT_PROGRAMS, {"ids": list(found)}):
+            program = found[deployment_id].programs.add()
+            program.ParseFromString(source)
+            program.id = program_id
+            program.deployment_id = deployment_id
+    return list(found.values())
+
+
+def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Deployment | CallError]:
+    connection = transaction.connection
+    requests = [one.request_id for one in new if one.request_id]
+    known: dict[tuple[str, str], tuple[int, bytes]] = {}
+    if requests:
+        for deployment_id, caller, request_id, fingerprint in connection.execute(
+            _SELECT_REQUESTS, {"requests": requests}
+        ):
+            known[caller, request_id] = (deployment_id, fingerprint)
+    # Of equal requests that wait together the first one makes the deployment.
+    first: dict[object, NewDeployment] = {}
+    for one in new:
+        if (one.caller, one.request_id) not in known:
+            first.setdefault(_key(one), one)
+    written = insert_many(transaction, list(first.values()))
+    made = {key: deployment_id for key, (deployment_id, _) in zip(first, written, strict=True)}
+    answers: list[int | CallError] = []
+    for one in new:
+        key = _key(one)
+        deployment_id, fingerprint = known.get(key) or (made[key], first[key].fingerprint)  # type: ignore[call-overload]
+        if fingerprint == one.fingerprint:
+            answers.append(deployment_id)
+        else:
+            answers.append(AlreadyExists(f"request_id {one.request_id} was used before, for another deployment"))
+    found: dict[int, Deployment] = {}
+    ids = [answer for answer in answers if isinstance(answer, int)]
+    rows = connection.execute(select(*_COLUMNS).where(deployments.c.id.in_(ids))).all()
+    found = {deployment.id: deployment for deployment in _messages(connection, rows)}
+    return [found[answer] if isinstance(answer, int) else answer for answer in answers]
+
+
+def _key(one: NewDeployment) -> object:
+    return (one.caller, one.request_id) if one.request_id else id(one)
+
+
+def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deployment | CallError]:
+    connection = transaction.connection
+    answers: list[Deployment | CallError] = []
+    for wanted in updates:
+        parameters = {"id": wanted.deployment_id, "caller": wanted.caller}
+        if connection.execute(_SELECT_LOCKED, parameters).first() is None:
+            answers.append(NotFound("deployment", wanted.deployment_id))
+            continue
+        values: dict[str, Any] = {"deployed_at": transaction.now}
+        if wanted.changes_name:
+            values["name"] = wanted.name
+        if wanted.programs is not None:
+            connection.execute(_RETIRE, {"deployment": wanted.deployment_id})
+            _insert_programs(transaction, [(wanted.deployment_id, wanted.programs)])
+            values["size"] = sum(map(len, wanted.programs))
+        connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
+        answers.append(_messages(connection, [connection.execute(_SELECT, parameters).one()])[0])
+    return answers
+
+
+def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[CallError | None]:
+    connection = transaction.connection
+    answers: list[CallError | None] = []
+    for caller, deployment_id in calls:
+        if connection.execute(_SELECT_LOCKED, {"id": deployment_id, "caller": caller}).first() is None:
+            answers.append(NotFound("deployment", deployment_id))
+        elif connection.execute(_SELECT_USE, {"deployment": deployment_id}).first() is not None:
+            answers.append(
+                FailedPrecondition(
+                    f"jobs refer to deployment {deployment_id}; delete them first",
+                    subject=f"deployments/{deployment_id}",
+                    kind="IN_USE",
+                )
+            )
+        else:
+            connection.execute(sa.delete(deployments).where(deployments.c.id == deployment_id))
+            answers.append(None)
+    return answers
+
+
+_CREATE: Final = Operation(_create)
+_UPDATE: Final = Operation(_update)
+_DELETE: Final = Operation(_delete)

@@ -3,13 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, tuple_
 
 from qonduit.v1.deployment_pb2 import Deployment
-from qonduit.v1.job_pb2 import Job
-
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
+from qonduit_server.store import catalogue, deployments
+from qonduit_server.store.bounds import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.paging import Page
+from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.schema import events, jobs, results
+from qonduit_server.store.submission import CREATE, Created, Submission
+from qonduit_server.store.writer import Operation, Transaction
+
+__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page", "rerun"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +54,24 @@ class NewJob:
     max_queued: int = 0
 
 
-@dataclass(frozen=True)
-class Created:
-    """A job that was made, or (`deduplicated`) the one that this request made before, as it is now."""
+class _Named(NamedTuple):
+    caller: str
+    job_id: int
 
-    job: Job
-    deduplicated: bool
+
+_GET: Final = SELECT_JOBS.where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_FIELDS: Final = {
+    "state": FilterField(jobs.c.state, JobState),
+    "deployment_id": FilterField(jobs.c.deployment_id, int),
+    "executed_on_id": FilterField(jobs.c.device_id, int),
+    "name": FilterField(jobs.c.name, str),
+    "created_at": FilterField(jobs.c.created_at, datetime, ordered=True),
+}
+_DELETES: Final = (
+    sa.delete(events).where(events.c.job_id == bindparam("job")),
+    sa.delete(results).where(results.c.job_id == bindparam("job")),
+    sa.delete(jobs).where(jobs.c.id == bindparam("job")),
+)
 
 
 def create(db: Database, new: NewJob) -> Created:
@@ -56,35 +83,142 @@ def create(db: Database, new: NewJob) -> Created:
         FailedPrecondition: the device is not available.
         ResourceExhausted: too many jobs wait.
     """
-    raise NotImplementedError
+    device = catalogue.device(db, new.device_id)
+    if new.deployment is None and not is_id(new.deployment_id):
+        raise NotFound("deployment", new.deployment_id)
+    return db.write(
+        CREATE,
+        Submission(
+            caller=checked_text("caller", new.caller),
+            method=new.method,
+            request_id=checked_text("request_id", new.request_id) or None,
+            fingerprint=new.fingerprint,
+            max_queued=new.max_queued,
+            device=device,
+            deployment=deployments.prepare(new.caller, new.deployment) if new.deployment is not None else None,
+            deployment_id=new.deployment_id,
+            name=checked_text("job.name", new.job.name) if new.job.HasField("name") else None,
+            type=new.job.type,
+            shots=new.job.shots,
+            seed=new.job.seed if new.job.HasField("seed") else None,
+        ),
+    )
 
 
 def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0) -> Created:
     """Queue a new job with the programs, device and options of another. Raises as `create` does."""
-    raise NotImplementedError
+    source = get(db, caller, job_id)
+    return db.write(
+        CREATE,
+        Submission(
+            caller=caller,
+            method="RerunJob",
+            request_id=checked_text("request_id", request_id) or None,
+            fingerprint=str(job_id).encode(),
+            max_queued=max_queued,
+            device=catalogue.device(db, source.executed_on_id),
+            # The programs that the other job ran, whatever its deployment holds by now.
+            program_ids=[run.program_id for run in source.program_runs],
+            deployment_id=source.deployment_id,
+            name=source.name if source.HasField("name") else None,
+            type=source.type,
+            shots=source.shots,
+            seed=source.seed if source.HasField("seed") else None,
+        ),
+    )
 
 
 def get(db: Database, caller: str, job_id: int) -> Job:
     """Return one job. Raises NotFound."""
-    raise NotImplementedError
+    if is_id(job_id):
+        with db.read() as connection:
+            row = connection.execute(_GET, {"id": job_id, "caller": checked_text("caller", caller)}).first()
+        if row is not None:
+            return job_message(row)
+    raise NotFound("job", job_id)
 
 
 def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Job]:
     """Return a page of the caller's jobs, newest first.
 
-    Filter fields: id, name, state, type, deployment_id, executed_on_id, created_at.
+    Filter fields: state, deployment_id, executed_on_id, name, created_at.
 
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER) or page token (INVALID_PAGE_TOKEN).
     """
-    raise NotImplementedError
+    wanted = conditions(filter, _FIELDS)
+    cursor = Cursor(("jobs", checked_text("caller", caller), filter), page_size, page_token, keys=2)
+    query = SELECT_JOBS.where(jobs.c.caller == caller, *wanted)
+    if cursor.after:
+        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(*cursor.after))
+    query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(cursor.size + 1)
+    with db.read() as connection:
+        rows = list(connection.execute(query))
+    kept, token = cursor.cut(
+        rows,
+        lambda row: (row.created_at, row.id),
+        lambda row: len(row.program_runs) + len(row.failure or b"") + len(row.name or "") + 200,
+    )
+    return Page([job_message(row) for row in kept], token)
 
 
 def cancel(db: Database, caller: str, job_id: int) -> Job:
     """Ask for a job to be cancelled; return it as CANCELLED, CANCELLING, or as it ended. Raises NotFound."""
-    raise NotImplementedError
+    if not is_id(job_id):
+        raise NotFound("job", job_id)
+    return db.write(_CANCEL, _Named(checked_text("caller", caller), job_id))
 
 
 def delete(db: Database, caller: str, job_id: int) -> None:
     """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
-    raise NotImplementedError
+    if not is_id(job_id):
+        raise NotFound("job", job_id)
+    db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
+
+
+def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | NotFound]:
+    ledger = Ledger(transaction)
+    ledger.load({job_id for _, job_id in calls})
+    answers: list[Job | NotFound] = []
+    for caller, job_id in calls:
+        entry = ledger.entries.get(job_id)
+        if entry is None or entry.job.executed_by != caller:
+            answers.append(NotFound("job", job_id))
+            continue
+        if entry.job.state == QUEUED:
+            ledger.settle_programs(entry, CANCELLED)
+            ledger.move(entry, CANCELLED)
+        elif entry.job.state == RUNNING:
+            ledger.move(entry, CANCELLING)
+            transaction.cancels = True
+        answers.append(entry.job)
+    ledger.flush()
+    return answers
+
+
+def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | None]:
+    ledger = Ledger(transaction)
+    ledger.load({job_id for _, job_id in calls})
+    answers: list[NotFound | FailedPrecondition | None] = []
+    for caller, job_id in calls:
+        entry = ledger.entries.get(job_id)
+        if entry is None or entry.job.executed_by != caller:
+            answers.append(NotFound("job", job_id))
+        elif not is_terminal(entry.job.state):
+            answers.append(
+                FailedPrecondition(
+                    f"job {job_id} is {JobState.Name(entry.job.state)}; only a job that has ended can be deleted",
+                    subject=f"jobs/{job_id}",
+                )
+            )
+        else:
+            for statement in _DELETES:
+                transaction.connection.execute(statement, {"job": job_id})
+            transaction.jobs.add(job_id)
+            del ledger.entries[job_id]
+            answers.append(None)
+    return answers
+
+
+_CANCEL: Final = Operation(_cancel)
+_DELETE: Final = Operation(_delete)

@@ -3,13 +3,29 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from sqlalchemy import Column, ColumnElement
+
+from qonduit_server.errors import InvalidArgument
+from qonduit_server.store.bounds import MAX_ID
 
 T = TypeVar("T")
 
 #: A page is also ended by its size, so that every client with gRPC's default limit of 4 MiB can read it.
 MAX_PAGE_BYTES: Final = 3 * 1024**2
+_DEFAULT_SIZE: Final = 50
+_MOST: Final = 1000
+_MARK_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -18,3 +34,176 @@ class Page(Generic[T]):
 
     items: list[T]
     next_page_token: str = ""
+
+
+class Cursor:
+    """Where a page of one list begins, how long it may be, and the token of the page after it.
+
+    Args:
+        scope: everything a token is bound to: the list's name, the caller, the filter.
+        page_size: 0 means 50; more than 1000 means 1000.
+        page_token: of the page before, or empty.
+        keys: how many numbers order the list.
+    """
+
+    def __init__(self, scope: Iterable[object], page_size: int, page_token: str, keys: int = 1) -> None:
+        if page_size < 0:
+            raise InvalidArgument.of("page_size", "page_size.gte", "page_size: must not be negative")
+        self.size = min(page_size or _DEFAULT_SIZE, _MOST)
+        text = "\0".join(map(str, scope)).encode("utf-8", "surrogatepass")
+        self._mark = hashlib.sha256(text).digest()[:_MARK_BYTES]
+        self._form = struct.Struct(f">{keys}q")
+        #: The keys of the last item of the page before; None on the first page.
+        self.after: tuple[int, ...] | None = self._read(page_token) if page_token else None
+
+    def _read(self, token: str) -> tuple[int, ...]:
+        try:
+            raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        except (ValueError, binascii.Error):
+            raw = b""
+        if len(raw) != _MARK_BYTES + self._form.size or raw[:_MARK_BYTES] != self._mark:
+            raise InvalidArgument.of(
+                "page_token",
+                "page_token.unknown",
+                "page_token: was not made by this list with this filter; begin again without it",
+                reason="INVALID_PAGE_TOKEN",
+            )
+        return self._form.unpack(raw[_MARK_BYTES:])
+
+    def token(self, *keys: int) -> str:
+        """Return the token of the page that begins after these keys."""
+        return base64.b64encode(self._mark + self._form.pack(*keys), altchars=b"-_").decode()
+
+    def cut(self, rows: list[T], keys: Callable[[T], tuple[int, ...]], size: Callable[[T], int]) -> tuple[list[T], str]:
+        """End a page.
+
+        Args:
+            rows: one more than the page holds, if there are that many.
+            keys: the numbers that order the list, of a row.
+            size: about how many bytes a row becomes.
+
+        Returns:
+            The rows of the page (at least one, if there is any), and the token of the next one.
+        """
+        total = 0
+        kept = rows[: self.size]
+        for place, row in enumerate(kept):
+            total += size(row)
+            if total > MAX_PAGE_BYTES and place:
+                kept = kept[:place]
+                break
+        return kept, self.token(*keys(kept[-1])) if len(kept) < len(rows) else ""
+
+
+@dataclass(frozen=True)
+class FilterField:
+    """A field that a list can be filtered by.
+
+    Attributes:
+        column: what it is compared with.
+        kind: of its values. For str, bool and an enum only "=" is offered: nothing else has an index to serve it.
+        ordered: whether <, <=, > and >= are offered too.
+    """
+
+    column: Column[Any]
+    kind: type[int] | type[str] | type[bool] | type[datetime] | EnumTypeWrapper
+    ordered: bool = False
+
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?: (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<operator><=|>=|!=|=|<|>|:) | (?P<word>[^\s"'=<>!:()]+) | (?P<other>\S) )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def conditions(text: str, fields: Mapping[str, FilterField]) -> list[ColumnElement[bool]]:
+    """Read a filter: comparisons joined by AND, such as `state = "RUNNING" AND deployment_id = 7`.
+
+    Raises:
+        InvalidArgument: reason INVALID_FILTER, with a message that says what would be understood.
+    """
+    tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup]
+    found: list[ColumnElement[bool]] = []
+    place = 0
+    while place < len(tokens):
+        if found:
+            if tokens[place].group("word") != "AND":
+                raise _bad(fields, f"expected AND at {_shown(tokens[place])}")
+            place += 1
+        comparison = tokens[place : place + 3]
+        if len(comparison) < 3:
+            raise _bad(fields, "it ends in the middle of a comparison")
+        found.append(_condition(comparison, fields))
+        place += 3
+    return found
+
+
+def _condition(comparison: list[re.Match[str]], fields: Mapping[str, FilterField]) -> ColumnElement[bool]:
+    name, operator, value = comparison
+    field = fields.get(name.group("word") or "")
+    if field is None:
+        raise _bad(fields, f"no field {_shown(name)}")
+    sign = operator.group("operator")
+    offered = ("=", "<", "<=", ">", ">=") if field.ordered else ("=",)
+    if sign not in offered:
+        raise _bad(
+            fields, f"{name.group('word')} can be compared with {' '.join(offered)} only, not {_shown(operator)}"
+        )
+    string = value.group("string")
+    word = re.sub(r"\\(.)", r"\1", string[1:-1], flags=re.DOTALL) if string else value.group("word")
+    if word is None or (string is None and field.kind is str):
+        raise _bad(fields, f'expected a value at {_shown(value)} (text goes in quotes: name = "bell")')
+    try:
+        number = _value(word, field)
+    except ValueError as error:
+        raise _bad(fields, f"{_shown(value)} is not a value of {name.group('word')}: {error}") from error
+    compared: ColumnElement[bool] = field.column.op(sign, is_comparison=True)(number)
+    return compared
+
+
+def _value(word: str, field: FilterField) -> int | str | bool:
+    if field.kind is str:
+        if "\0" in word:
+            raise ValueError("NUL is in no text")
+        word.encode()
+        return word
+    if field.kind is bool:
+        if word not in ("true", "false"):
+            raise ValueError("give true or false")
+        return word == "true"
+    if field.kind is int:
+        if not re.fullmatch(r"-?\d{1,19}", word, re.ASCII) or not -MAX_ID - 1 <= int(word) <= MAX_ID:
+            raise ValueError("give a 64-bit integer")
+        return int(word)
+    if field.kind is datetime:
+        return _microseconds(word)
+    assert not isinstance(field.kind, type)
+    prefix = field.kind.keys()[0].removesuffix("UNSPECIFIED")
+    values = {name.removeprefix(prefix): number for name, number in field.kind.items() if number}
+    if (number := values.get(word.removeprefix(prefix))) is None:
+        raise ValueError(f"give one of {', '.join(values)}")
+    return number
+
+
+def _microseconds(word: str) -> int:
+    moment = datetime.fromisoformat(word)
+    if moment.tzinfo is None:
+        raise ValueError("give a time with its zone, such as 2026-01-31T12:00:00Z")
+    # Whole seconds and the rest apart: a float would lose microseconds.
+    return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
+
+
+def _shown(match: re.Match[str]) -> str:
+    text = match.group(match.lastgroup or 0)
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _bad(fields: Mapping[str, FilterField], what: str) -> InvalidArgument:
+    known = ", ".join(f"{name}{' (also < <= > >=)' if field.ordered else ''}" for name, field in fields.items())
+    return InvalidArgument.of(
+        "filter",
+        "filter.syntax",
+        f"filter: {what}. Write comparisons (field = value) joined by AND; the fields are {known}",
+        reason="INVALID_FILTER",
+    )

@@ -5,10 +5,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Final, NamedTuple
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent
+from sqlalchemy import bindparam, select, text, update
 
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, LEASED, QUEUED, RUNNING
 from qonduit_server.store.database import Database
+from qonduit_server.store.ledger import SELECT_ENTRIES, Entry, Ledger
+from qonduit_server.store.recording import Recording
+from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
+from qonduit_server.store.writer import Operation, Transaction
+
+
+class _Claim(NamedTuple):
+    owner: str
+    capacity: Mapping[str, int]
+    lease: int
+
+
+class _Batch(NamedTuple):
+    owner: str
+    events: Sequence[TaskEvent]
+
+
+class _Release(NamedTuple):
+    owner: str
+    jobs: Sequence[tuple[int, int]]
+    why: str
+
+
+class _Renewal(NamedTuple):
+    owner: str
+    lease: int
+
+
+_SELECT_QUEUED: Final = (
+    SELECT_ENTRIES.where(
+        IS_QUEUED,
+        jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
+    )
+    .order_by(jobs.c.id)
+    .limit(bindparam("capacity"))
+    .with_for_update(skip_locked=True, of=jobs)
+)
+_SELECT_EXPIRED: Final = (
+    SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
+    .order_by(jobs.c.id)
+    .with_for_update(skip_locked=True)
+)
+_SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(
+    programs.c.id.in_(bindparam("ids", expanding=True))
+)
+_SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
+_RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
+_SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
+    text(f"state = {int(CANCELLING)}"), IS_LEASED, jobs.c.owner == bindparam("owner")
+)
 
 
 def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
@@ -22,35 +78,146 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     Returns:
         Tasks with their programs; limits of memory and time are left for the dispatcher to fill in.
     """
-    raise NotImplementedError
+    return db.write(_CLAIM, _Claim(owner, capacity, _microseconds(lease)))
 
 
 def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
     """Store what happened to running jobs, in one transaction: results, events, states.
 
-    Events of a (job, attempt) that is not leased to `owner` now change nothing.
+    Events of a (job, attempt) that is not leased to `owner` now change nothing. Results inside `batch` get their ids.
 
     Returns:
         The refused (job, attempt) pairs: their tasks can be dropped.
     """
-    raise NotImplementedError
+    if not batch:
+        return set()
+    ends = any(event.HasField("finished") for event in batch)
+    return db.write(_RECORD_ENDS if ends else _RECORD, _Batch(owner, batch))
 
 
 def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str) -> None:
     """Hand (job, attempt) pairs back: RUNNING -> QUEUED with a log event telling why; CANCELLING -> CANCELLED."""
-    raise NotImplementedError
+    if jobs:
+        db.write(_RELEASE, _Release(owner, jobs, why))
 
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
     """Prolong all leases of an owner, from now."""
-    raise NotImplementedError
+    db.write(_RENEW_ALL, _Renewal(owner, _microseconds(lease)))
 
 
 def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
     """Return the (job, attempt) pairs leased to an owner whose cancel was asked for."""
-    raise NotImplementedError
+    with db.read() as connection:
+        return [(job, attempt) for job, attempt in connection.execute(_SELECT_CANCELLING, {"owner": owner})]
 
 
 def expire(db: Database) -> int:
     """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many."""
-    raise NotImplementedError
+    return db.write(_EXPIRE, None)
+
+
+def _microseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task]]:
+    ledger = Ledger(transaction)
+    claimed: list[list[tuple[str, Entry]]] = []
+    for wanted in claims:
+        mine: list[tuple[str, Entry]] = []
+        for provider, capacity in wanted.capacity.items():
+            if capacity > 0:
+                rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
+                entries = ledger.enter(rows.all())
+                for entry in entries:
+                    ledger.start(entry, wanted.owner, transaction.now + wanted.lease)
+                mine += [(provider, entry) for entry in entries]
+                # The next query of this transaction must not find them again.
+                ledger.flush()
+        claimed.append(mine)
+    if not ledger.entries:
+        return [[] for _ in claims]
+    ids = {run.program_id for entry in ledger.entries.values() for run in entry.job.program_runs}
+    sources = {
+        program_id: QuantumProgram.FromString(program)
+        for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
+    }
+    names = {row.id: row.name for row in transaction.connection.execute(_SELECT_DEVICES)}
+    return [[_task(entry.job, provider, names, sources) for provider, entry in mine] for mine in claimed]
+
+
+def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[int, QuantumProgram]) -> Task:
+    task = Task(
+        job_id=job.id,
+        attempt=job.attempt,
+        provider=provider,
+        device=names[job.executed_on_id],
+        type=job.type,
+        shots=job.shots,
+        seed=job.seed if job.HasField("seed") else None,
+    )
+    for run in job.program_runs:
+        source = sources[run.program_id]
+        task.programs.append(
+            TaskProgram(
+                program_id=run.program_id,
+                language=source.assembler_language,
+                text=source.quantum_circuit,
+                binary=source.quantum_circuit_binary,
+            )
+        )
+    return task
+
+
+def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[set[tuple[int, int]]]:
+    recording = Recording(transaction, [event for batch in batches for event in batch.events])
+    refused = [recording.take(batch.owner, batch.events) for batch in batches]
+    recording.close()
+    return refused
+
+
+def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:
+    ledger = Ledger(transaction)
+    ledger.load({job_id for release in releases for job_id, _ in release.jobs})
+    for release in releases:
+        for job_id, attempt in release.jobs:
+            entry = ledger.entries.get(job_id)
+            if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
+                _take_back(ledger, entry, release.why)
+    ledger.flush()
+    return [None] * len(releases)
+
+
+def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]:
+    for renewal in renewals:
+        transaction.connection.execute(_RENEW, {"of": renewal.owner, "until": transaction.now + renewal.lease})
+    return [None] * len(renewals)
+
+
+def _expire(transaction: Transaction, calls: Sequence[None]) -> list[int]:
+    ledger = Ledger(transaction)
+    expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": transaction.now}).all())
+    for entry in expired:
+        _take_back(ledger, entry, "the server that ran the job was lost")
+    ledger.flush()
+    return [len(expired), *[0] * (len(calls) - 1)]
+
+
+def _take_back(ledger: Ledger, entry: Entry, why: str) -> None:
+    """End a lease without an outcome. What programs have ended stay so, whatever the next attempt says of them."""
+    if entry.job.state == CANCELLING:
+        ledger.settle_programs(entry, CANCELLED)
+        ledger.move(entry, CANCELLED)
+    elif entry.job.state == RUNNING:
+        ledger.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
+        ledger.settle_programs(entry, QUEUED)
+        ledger.move(entry, QUEUED)
+
+
+_CLAIM: Final = Operation(_claim, durable=False)
+_RECORD: Final = Operation(_record, durable=False)
+_RECORD_ENDS: Final = Operation(_record, durable=True)
+_RELEASE: Final = Operation(_release, durable=True)
+_RENEW_ALL: Final = Operation(_renew, durable=False)
+_EXPIRE: Final = Operation(_expire, durable=True)

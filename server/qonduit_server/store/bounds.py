@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a column can hold: said to the caller before the database would say it in its own words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qonduit_server.errors import InvalidArgument
+
+MAX_ID: Final = 2**63 - 1
+#: An indexed text must stay well below a third of a database page.
+_MAX_TEXT_BYTES: Final = 1024
+
+
+def is_id(number: int) -> bool:
+    """Whether a number can be an id at all."""
+    return 0 < number <= MAX_ID
+
+
+def checked_text(field: str, value: str) -> str:
+    """Return `value` if a text column can hold it.
+
+    Raises:
+        InvalidArgument: it holds NUL or lone surrogates, or has more than 1024 bytes.
+    """
+    if "\0" in value:
+        raise InvalidArgument.of(field, "text.nul", f"{field}: must not contain the character NUL")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument.of(field, "text.unicode", f"{field}: is not valid Unicode") from error
+    if size > _MAX_TEXT_BYTES:
+        raise InvalidArgument.of(field, "text.max_bytes", f"{field}: {size} bytes, at most {_MAX_TEXT_BYTES} allowed")
+    return value

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections: how SQLite and PostgreSQL are spoken to."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any, Final
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+
+from qonduit_server.errors import StartError
+
+#: How long to wait for SQLite's lock, or for PostgreSQL to take a connection, before saying that it is away.
+_PATIENCE_SECONDS: Final = 2
+#: A pooled connection that lay idle for longer is tried before it is lent: its server may have been restarted.
+_IDLE_SECONDS: Final = 5.0
+
+
+def parse_url(url: str) -> URL:
+    """Return a URL with its driver named. Raises StartError when it is not one of a database we know."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StartError(
+            f"the database URL cannot be read: give sqlite:///FILE or postgresql://... ({error})"
+        ) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed):
+            raise StartError("the database must be a file (sqlite:///FILE): memory is lost with the process")
+        return parsed.set(drivername="sqlite")
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StartError(f"no store for {parsed.drivername!r}: give sqlite:///FILE or postgresql://...")
+
+
+def reading_engine(url: URL) -> Engine:
+    """Make the engine that any thread reads with: every statement sees what was committed before it."""
+    if url.drivername == "sqlite":
+        return _sqlite(url, pool_size=8)
+    engine = create_engine(
+        url, isolation_level="AUTOCOMMIT", pool_size=8, **_LIMITS, connect_args=_postgresql_arguments(url)
+    )
+    _try_idle_connections(engine)
+    return engine
+
+
+def writing_engine(url: URL) -> Engine:
+    """Make the engine of the one thread that writes."""
+    if url.drivername == "sqlite":
+        return _sqlite(url, pool_size=1)
+    return create_engine(url, pool_size=1, **_LIMITS, connect_args=_postgresql_arguments(url))
+
+
+_LIMITS: Final[dict[str, Any]] = {"max_overflow": 64, "pool_timeout": _PATIENCE_SECONDS, "pool_use_lifo": True}
+
+
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
+    """Return libpq parameters; those in the URL win."""
+    arguments = {
+        "connect_timeout": _PATIENCE_SECONDS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,
+        "application_name": "qonduit",
+        "options": "-c lock_timeout=4s -c statement_timeout=60s -c timezone=UTC",
+    }
+    return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+def _sqlite(url: URL, pool_size: int) -> Engine:
+    engine = create_engine(
+        url, pool_size=pool_size, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _PATIENCE_SECONDS}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: object) -> None:
+        # The driver must not begin transactions by itself: reads need none, the writer begins with BEGIN IMMEDIATE.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "cache_size=-16384",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return engine
+
+
+def _try_idle_connections(engine: Engine) -> None:
+    @event.listens_for(engine, "checkin")
+    def note(connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def attempt(connection: Any, record: Any, proxy: object) -> None:
+        since = record.info.get("idle_since")
+        if since is None or time.monotonic() - since < _IDLE_SECONDS:
+            return
+        try:
+            connection.execute("SELECT 1")
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jobs that a transaction changes: read and locked at once, changed in memory, written back in bulk with events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Select, bindparam, insert, select, update
+
+from qonduit.v1.event_pb2 import JobEvent, StateChange
+from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
+from qonduit_server.store.moments import microseconds, set_time
+from qonduit_server.store.schema import events, jobs
+from qonduit_server.store.writer import Transaction
+
+_JOB_COLUMNS: Final = (
+    jobs.c.id,
+    jobs.c.caller,
+    jobs.c.device_id,
+    jobs.c.deployment_id,
+    jobs.c.name,
+    jobs.c.type,
+    jobs.c.shots,
+    jobs.c.seed,
+    jobs.c.created_at,
+    jobs.c.state,
+    jobs.c.progress,
+    jobs.c.started_at,
+    jobs.c.finished_at,
+    jobs.c.attempt,
+    jobs.c.last_sequence,
+    jobs.c.provider_specific_id,
+    jobs.c.failure,
+    jobs.c.program_runs,
+)
+
+#: What makes a Job message.
+SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
+#: The same, and who holds the lease.
+SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.owner, jobs.c.lease_until)
+
+_SELECT_BY_IDS: Final = (
+    SELECT_ENTRIES.where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id).with_for_update()
+)
+_INSERT_EVENTS: Final = insert(events)
+_UPDATE_JOBS: Final = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"))
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in (
+                *("state", "progress", "started_at", "finished_at", "attempt", "last_sequence"),
+                *("owner", "lease_until", "failure", "program_runs"),
+            )
+        }
+    )
+)
+
+
+def job_message(row: Sequence[Any]) -> Job:
+    """Make a Job of a row of SELECT_JOBS."""
+    (job_id, caller, device_id, deployment_id, name, kind, shots, seed, created_at) = row[:9]
+    (state, progress, started_at, finished_at, attempt, last_sequence, provider_specific_id, failure, runs) = row[9:18]
+    job = Job.FromString(runs)
+    job.id = job_id
+    job.executed_by = caller
+    job.executed_on_id = device_id
+    job.deployment_id = deployment_id
+    if name is not None:
+        job.name = name
+    job.type = kind
+    job.shots = shots
+    if seed is not None:
+        job.seed = seed
+    set_time(job.created_at, created_at)
+    job.state = state
+    job.progress = progress
+    if started_at is not None:
+        set_time(job.started_at, started_at)
+    if finished_at is not None:
+        set_time(job.finished_at, finished_at)
+    if attempt:
+        job.attempt = attempt
+        job.celery_id = f"{job_id}.{attempt}"
+    job.last_sequence = last_sequence
+    if provider_specific_id is not None:
+        job.provider_specific_id = provider_specific_id
+    if failure is not None:
+        job.failure.ParseFromString(failure)
+    return job
+
+
+def program_runs(job: Job) -> bytes:
+    """Return what the column program_runs holds of a job."""
+    return Job(program_runs=job.program_runs).SerializeToString()
+
+
+class Entry:
+    """A job, and the lease on it."""
+
+    __slots__ = ("changed", "job", "lease_until", "owner")
+
+    def __init__(self, job: Job, owner: str | None, lease_until: int | None) -> None:
+        self.job = job
+        self.owner = owner
+        self.lease_until = lease_until
+        self.changed = False
+
+
+class Ledger:
+    """The jobs of one transaction. Nothing is written before `flush`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.entries: dict[int, Entry] = {}
+        self._events: list[dict[str, Any]] = []
+
+    def load(self, ids: Collection[int]) -> None:
+        """Read jobs and lock them until the transaction ends; those that do not exist are left out."""
+        if ids:
+            self.enter(self.transaction.connection.execute(_SELECT_BY_IDS, {"ids": list(ids)}).all())
+
+    def enter(self, rows: Sequence[Sequence[Any]]) -> list[Entry]:
+        """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
+        found = [Entry(job_message(row), row[18], row[19]) for row in rows]
+        self.entries.update((entry.job.id, entry) for entry in found)
+        return found
+
+    def append(self, entry: Entry, **event: Any) -> None:
+        """Add an event to a job's history; `event` is the one member of JobEvent to set."""
+        job = entry.job
+        entry.changed = True
+        job.last_sequence += 1
+        self.note(job, is_terminal=False, **event)
+
+    def note(self, job: Job, *, is_terminal: bool, **event: Any) -> None:
+        """Write down an event under the sequence that the job has now."""
+        message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=self.transaction.timestamp, **event)
+        self._events.append(
+            {
+                "job_id": job.id,
+                "sequence": job.last_sequence,
+                "is_terminal": is_terminal,
+                "payload": message.SerializeToString(),
+            }
+        )
+
+    def move(self, entry: Entry, state: JobState) -> None:
+        """Bring a job into another state and tell so. Leaving the hands of a dispatcher ends its lease."""
+        job = entry.job
+        before = job.state
+        if not may(before, state):
+            raise ValueError(f"job {job.id} cannot go from {JobState.Name(before)} to {JobState.Name(state)}")
+        ended = is_terminal(state)
+        entry.changed = True
+        job.state = state
+        job.last_sequence += 1
+        if ended:
+            job.finished_at.CopyFrom(self.transaction.timestamp)
+        if ended or state == QUEUED:
+            entry.owner = entry.lease_until = None
+        if state == QUEUED:
+            self.transaction.queue = True
+        self.note(job, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job))
+
+    def start(self, entry: Entry, owner: str, lease_until: int) -> None:
+        """Lease a queued job: its next attempt begins."""
+        job = entry.job
+        job.attempt += 1
+        job.celery_id = f"{job.id}.{job.attempt}"
+        if not job.HasField("started_at"):
+            job.started_at.CopyFrom(self.transaction.timestamp)
+        self.move(entry, RUNNING)
+        entry.owner = owner
+        entry.lease_until = lease_until
+
+    def settle_programs(self, entry: Entry, state: JobState, failure: Failure | None = None) -> None:
+        """Bring the programs that have not ended into another state; the text of a failure stays with the job alone."""
+        for run in entry.job.program_runs:
+            if not is_terminal(run.state):
+                run.state = state
+                if failure is not None:
+                    run.failure.category = failure.category
+                    run.failure.reason = failure.reason
+                    run.failure.retryable = failure.retryable
+
+    def flush(self) -> None:
+        """Write every change that was not written before."""
+        connection = self.transaction.connection
+        if self._events:
+            connection.execute(_INSERT_EVENTS, self._events)
+            self.transaction.jobs.update(event["job_id"] for event in self._events)
+            self._events = []
+        changed = [entry for entry in self.entries.values() if entry.changed]
+        if changed:
+            connection.execute(_UPDATE_JOBS, [_changes(entry) for entry in changed])
+            for entry in changed:
+                entry.changed = False
+
+
+def _changes(entry: Entry) -> dict[str, Any]:
+    job = entry.job
+    return {
+        "job": job.id,
+        "new_state": job.state,
+        "new_progress": job.progress,
+        "new_started_at": microseconds(job.started_at) if job.HasField("started_at") else None,
+        "new_finished_at": microseconds(job.finished_at) if job.HasField("finished_at") else None,
+        "new_attempt": job.attempt,
+        "new_last_sequence": job.last_sequence,
+        "new_owner": entry.owner,
+        "new_lease_until": entry.lease_until,
+        "new_failure": job.failure.SerializeToString() if job.HasField("failure") else None,
+        "new_program_runs": program_runs(job),
+    }

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wakes between servers that share a PostgreSQL: NOTIFY inside the transaction, LISTEN on a connection of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from qonduit_server.store.signals import EVERYTHING, Wake
+
+_CHANNEL: Final = "qonduit"
+#: A payload has at most 8000 bytes.
+_IDS_A_PAYLOAD: Final = 350
+#: More changed jobs than this in one transaction are told as "any job".
+_MOST_IDS: Final = 3500
+_RECONNECT_SECONDS: Final = 0.5
+
+_NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
+
+
+def payloads(server: str, wake: Wake) -> Iterator[str]:
+    """Write a wake as notifications."""
+    ids = sorted(wake.jobs)
+    message: dict[str, Any] = {"s": server}
+    for flag, name in ((wake.queue, "q"), (wake.cancels, "c"), (wake.catalogue, "d"), (len(ids) > _MOST_IDS, "a")):
+        if flag:
+            message[name] = 1
+    if "a" in message:
+        ids = []
+    message["j"] = ids[:_IDS_A_PAYLOAD]
+    yield json.dumps(message, separators=(",", ":"))
+    for start in range(_IDS_A_PAYLOAD, len(ids), _IDS_A_PAYLOAD):
+        yield json.dumps({"s": server, "j": ids[start : start + _IDS_A_PAYLOAD]}, separators=(",", ":"))
+
+
+def read_payload(payload: str) -> tuple[str, Wake]:
+    """Return the server that sent a notification, and the wake. Raises ValueError when it is not one of ours."""
+    message = json.loads(payload)
+    if not isinstance(message, dict):
+        raise ValueError("not a wake")
+    return str(message.get("s")), Wake(
+        queue="q" in message,
+        cancels="c" in message,
+        catalogue="d" in message,
+        all_jobs="a" in message,
+        jobs=frozenset(message.get("j", ())),
+    )
+
+
+class Listener:
+    """The thread that hears other servers.
+
+    Args:
+        engine: where to listen.
+        deliver: is told what other servers changed; after a lost connection, that anything may have changed.
+    """
+
+    def __init__(self, engine: Engine, deliver: Callable[[Wake], None]) -> None:
+        self.server: Final = uuid.uuid4().hex
+        self._engine = engine
+        self._deliver = deliver
+        self._closing = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="store-listener", daemon=True)
+        self._thread.start()
+        # Wakes sent from now on must not be missed; with the database away they are made up for later.
+        self._listening.wait(5.0)
+
+    def tell(self, connection: Connection, wake: Wake) -> None:
+        """Send a wake to the other servers when the transaction commits."""
+        for payload in payloads(self.server, wake):
+            connection.execute(_NOTIFY, {"payload": payload})
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _work(self) -> None:
+        missed = False
+        while not self._closing.is_set():
+            try:
+                connection = self._connect()
+                try:
+                    connection.execute(f"LISTEN {_CHANNEL}")
+                    if missed:
+                        self._deliver(EVERYTHING)
+                    self._listening.set()
+                    self._listen(connection)
+                finally:
+                    connection.close()
+            except (psycopg.Error, DBAPIError, OSError):
+                missed = True
+                self._closing.wait(_RECONNECT_SECONDS)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        return psycopg.connect(*arguments, **options, autocommit=True, connect_timeout=2, keepalives_idle=5)
+
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        while not self._closing.is_set():
+            for notification in connection.notifies(timeout=0):
+                try:
+                    server, wake = read_payload(notification.payload)
+                except ValueError:
+                    continue
+                if server != self.server and wake:
+                    self._deliver(wake)
+            select.select([connection.fileno(), self._wake_read], [], [])

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alembic's entry: runs the revisions on the connection, and in the transaction, that migrations.upgrade hands over."""
+
+from alembic import context
+
+from qonduit_server.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=False,
+    render_as_batch=True,
+)
+context.run_migrations()

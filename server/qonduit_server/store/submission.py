@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How submits become queued jobs: many at once, each told apart by its request id from those that were made before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, insert, select
+
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job, JobType, ProgramRun
+from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
+from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import deployments
+from qonduit_server.store.deployments import NewDeployment
+from qonduit_server.store.identity import new_ids
+from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message, program_runs
+from qonduit_server.store.schema import IS_QUEUED, jobs
+from qonduit_server.store.writer import Operation, Transaction
+
+
+@dataclass(frozen=True)
+class Created:
+    """A job that was made, or (`deduplicated`) the one that this request made before, as it is now."""
+
+    job: Job
+    deduplicated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A job to be made, checked and ready to be written.
+
+    Its programs are those of `deployment` (written with it), or `program_ids`, or the current ones of `deployment_id`.
+    """
+
+    caller: str
+    method: str
+    request_id: str | None
+    fingerprint: bytes
+    max_queued: int
+    device: Device
+    name: str | None
+    type: JobType
+    shots: int
+    seed: int | None
+    deployment_id: int
+    deployment: NewDeployment | None = None
+    program_ids: Sequence[int] = field(default_factory=tuple)
+
+
+_Key = tuple[str, str, str | None]
+
+_SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
+    jobs.c.request_id.in_(bindparam("requests", expanding=True))
+)
+_SELECT_MANY: Final = SELECT_JOBS.where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_COUNT_QUEUED: Final = select(func.count()).select_from(
+    select(jobs.c.id).where(IS_QUEUED).limit(bindparam("most")).subquery()
+)
+_INSERT: Final = insert(jobs)
+
+
+def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list[Created | CallError]:
+    answers: list[Created | CallError | None] = [None] * len(submissions)
+    known = _known_requests(transaction, submissions)
+    room = _room(transaction, submissions)
+    stored = _stored_programs(transaction, submissions)
+    accepted: list[int] = []
+    for place, new in enumerate(submissions):
+        key = _key(new)
+        if new.request_id is not None and key in known:
+            continue
+        if (refusal := _refusal(new, room - len(accepted), stored)) is not None:
+            answers[place] = refusal
+            continue
+        accepted.append(place)
+        if new.request_id is not None:
+            # An equal request that waits in the same transaction finds this one.
+            known[key] = (-1 - place, new.fingerprint)
+    for place, job in zip(accepted, _write(transaction, [submissions[i] for i in accepted], stored), strict=True):
+        answers[place] = Created(job, deduplicated=False)
+    repeated = {place: known[_key(submissions[place])] for place, answer in enumerate(answers) if answer is None}
+    earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
+    for place, (job_id, fingerprint) in repeated.items():
+        if fingerprint != submissions[place].fingerprint:
+            answers[place] = AlreadyExists(
+                f"request_id {submissions[place].request_id} was used before, for another request; make a new one"
+            )
+        elif job_id > 0:
+            answers[place] = Created(earlier[job_id], deduplicated=True)
+        else:
+            first = answers[-1 - job_id]
+            assert isinstance(first, Created)
+            answers[place] = Created(first.job, deduplicated=True)
+    return [answer for answer in answers if answer is not None]
+
+
+def _key(new: Submission) -> _Key:
+    return (new.caller, new.method, new.request_id)
+
+
+def _known_requests(transaction: Transaction, submissions: Sequence[Submission]) -> dict[_Key, tuple[int, bytes]]:
+    requests = {new.request_id for new in submissions if new.request_id is not None}
+    if not requests:
+        return {}
+    rows = transaction.connection.execute(_SELECT_REQUESTS, {"requests": list(requests)})
+    return {
+        (caller, method, request_id): (job_id, fingerprint) for job_id, caller, method, request_id, fingerprint in rows
+    }
+
+
+def _room(transaction: Transaction, submissions: Sequence[Submission]) -> int:
+    """Return how many more jobs may wait: counts no further than the limit, on an index that holds nothing else."""
+    most = max(new.max_queued for new in submissions)
+    if not most:
+        return len(submissions)
+    return most - int(transaction.connection.execute(_COUNT_QUEUED, {"most": most}).scalar_one())
+
+
+def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[tuple[str, int], list[int]]:
+    """Return the programs of the stored deployments that submits name, by caller and deployment."""
+    wanted: dict[str, set[int]] = {}
+    for new in submissions:
+        if new.deployment is None and not new.program_ids:
+            wanted.setdefault(new.caller, set()).add(new.deployment_id)
+    return {
+        (caller, deployment_id): ids
+        for caller, deployment_ids in wanted.items()
+        for deployment_id, ids in deployments.program_ids(transaction.connection, caller, deployment_ids).items()
+    }
+
+
+def _refusal(new: Submission, room: int, stored: dict[tuple[str, int], list[int]]) -> CallError | None:
+    if not new.device.available:
+        why = f": {new.device.status_message}" if new.device.status_message else ""
+        return FailedPrecondition(
+            f"device {new.device.name} is not available{why}", subject=f"devices/{new.device.id}", kind="AVAILABLE"
+        )
+    if new.deployment is None and not new.program_ids and (new.caller, new.deployment_id) not in stored:
+        return NotFound("deployment", new.deployment_id)
+    if new.max_queued and room <= 0:
+        return ResourceExhausted(f"{new.max_queued} jobs wait already; try again later", subject="max_queued_jobs")
+    return None
+
+
+def _write(
+    transaction: Transaction, accepted: Sequence[Submission], stored: dict[tuple[str, int], list[int]]
+) -> list[Job]:
+    if not accepted:
+        return []
+    written = iter(
+        deployments.insert_many(transaction, [new.deployment for new in accepted if new.deployment is not None])
+    )
+    ledger = Ledger(transaction)
+    made: list[Job] = []
+    rows: list[dict[str, Any]] = []
+    for job_id, new in zip(new_ids(transaction, jobs, len(accepted)), accepted, strict=True):
+        if new.deployment is not None:
+            deployment_id, program_ids = next(written)
+        else:
+            deployment_id = new.deployment_id
+            program_ids = list(new.program_ids) or stored[new.caller, deployment_id]
+        job = Job(
+            id=job_id,
+            name=new.name,
+            executed_by=new.caller,
+            progress=0.0,
+            state=QUEUED,
+            shots=new.shots,
+            type=new.type or JOB_TYPE_RUNNER,
+            executed_on_id=new.device.id,
+            deployment_id=deployment_id,
+            created_at=transaction.timestamp,
+            last_sequence=1,
+            seed=new.seed,
+            program_runs=[
+                ProgramRun(program_id=program_id, index=index, state=QUEUED)
+                for index, program_id in enumerate(program_ids)
+            ],
+        )
+        ledger.note(job, is_terminal=False, created=job)
+        made.append(job)
+        rows.append(
+            {
+                "id": job_id,
+                "caller": new.caller,
+                "method": new.method,
+                "request_id": new.request_id,
+                "fingerprint": new.fingerprint if new.request_id is not None else None,
+                "provider_id": new.device.provider_id,
+                "device_id": new.device.id,
+                "deployment_id": deployment_id,
+                "name": new.name,
+                "type": job.type,
+                "shots": new.shots,
+                "seed": new.seed,
+                "created_at": transaction.now,
+                "state": QUEUED,
+                "progress": 0.0,
+                "attempt": 0,
+                "last_sequence": 1,
+                "program_runs": program_runs(job),
+            }
+        )
+    transaction.connection.execute(_INSERT, rows)
+    ledger.flush()
+    transaction.queue = True
+    return made
+
+
+def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:
+    if not ids:
+        return {}
+    return {row.id: job_message(row) for row in transaction.connection.execute(_SELECT_MANY, {"ids": list(ids)})}
+
+
+CREATE: Final = Operation(_create)

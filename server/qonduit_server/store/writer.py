@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group commit: one thread folds the changes that many threads ask for into few transactions.
+
+An operation is written for many arguments at once and gives one result each. Calls that wait at the same moment become
+one transaction: calls of the same operation one call, in the order in which they came. Should such a transaction fail,
+each call is tried again alone, so that a bad call harms nobody else.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from queue import SimpleQueue
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from google.protobuf.message import Error as MessageError
+from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.store.signals import Wake
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+#: Calls folded into one transaction at most: bounds how long the first of them waits for the last.
+_MOST_CALLS: Final = 1000
+#: How often a call that lost a race with another server (a unique key, a row deleted meanwhile) is tried again.
+_RACES: Final = 3
+#: PostgreSQL's codes for a deadlock and for a serialization failure.
+_RACE_CODES: Final = ("40P01", "40001")
+#: What a database that does not answer is told by: locked, gone, full, or no connection free in time.
+AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
+#: What a call can end with. Named one by one: anything else is a fault of the process and ends the thread.
+_ENDINGS: Final = (
+    CallError,
+    SQLAlchemyError,
+    MessageError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class Transaction:
+    """What an operation works in: a connection, the time, and what is to be told after the commit."""
+
+    def __init__(self, connection: Connection, kind: str, clock: Callable[[], datetime]) -> None:
+        self.connection = connection
+        self.kind = kind
+        #: Microseconds since 1970.
+        self.now = int(clock().timestamp() * 1_000_000)
+        self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)
+        self.queue = False
+        self.cancels = False
+        self.catalogue = False
+        self.jobs: set[int] = set()
+
+    def wake(self) -> Wake:
+        """Return what is to be told."""
+        return Wake(queue=self.queue, cancels=self.cancels, jobs=frozenset(self.jobs), catalogue=self.catalogue)
+
+
+@dataclass(frozen=True, eq=False)
+class Operation(Generic[A, R]):
+    """A change to the store.
+
+    Attributes:
+        run: takes all arguments at once and returns one result each, in order. A result that is an exception is raised
+            to its caller alone; the transaction goes on.
+        durable: whether it must survive the loss of power once its caller has the answer.
+    """
+
+    run: Callable[[Transaction, Sequence[A]], Sequence[R | CallError]]
+    durable: bool = True
+
+
+class Transactions(Protocol):
+    """How one kind of database begins and ends transactions."""
+
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+        """Run `work` in a transaction, commit it, and return what is to be told."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        ...
+
+
+@dataclass(eq=False)
+class _Call:
+    operation: Operation[Any, Any]
+    argument: Any
+    future: Future[Any] = field(default_factory=Future)
+    result: Any = None
+
+
+class Writer:
+    """The thread that writes.
+
+    Args:
+        transactions: runs a transaction.
+        deliver: is told, after each commit, what changed.
+    """
+
+    def __init__(self, transactions: Transactions, deliver: Callable[[Wake], None]) -> None:
+        self._transactions = transactions
+        self._deliver = deliver
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[A, R], argument: A) -> Future[R]:
+        """Queue a call. Raises Unavailable after `close`."""
+        call = _Call(operation, argument)
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the store is closed")
+            self._calls.put(call)
+        return call.future
+
+    def close(self) -> None:
+        """Finish what was queued, then end."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join()
+        self._transactions.close()
+
+    def _work(self) -> None:
+        calls: list[_Call] = []
+        try:
+            while self._take(calls):
+                self._serve(calls)
+                calls = []
+        finally:
+            # Reached with calls left only when this thread is ended by a fault: nobody may wait for ever.
+            with self._lock:
+                self._closed = True
+            cause = sys.exc_info()[1]
+            while not self._calls.empty():
+                if (call := self._calls.get()) is not None:
+                    calls.append(call)
+            for call in calls:
+                if not call.future.done():
+                    call.future.set_exception(Unavailable(f"the store's writer ended: {cause!r}"))
+
+    def _take(self, calls: list[_Call]) -> bool:
+        """Wait for a call, then take all that wait. Returns False when there is nothing more to come."""
+        call = self._calls.get()
+        while call is not None:
+            calls.append(call)
+            if len(calls) == _MOST_CALLS or self._calls.empty():
+                return True
+            call = self._calls.get()
+        if calls:
+            self._calls.put(None)
+        return bool(calls)
+
+    def _serve(self, calls: list[_Call]) -> None:
+        try:
+            wake = self._commit(calls)
+        except _ENDINGS as error:
+            if _is_away(error) or (len(calls) == 1 and not _is_race(error)):
+                _fail(calls, error)
+            else:
+                self._serve_one_by_one(calls)
+        else:
+            self._finish(calls, wake)
+
+    def _serve_one_by_one(self, calls: list[_Call]) -> None:
+        for place, call in enumerate(calls):
+            for attempt in range(_RACES):
+                try:
+                    wake = self._commit([call])
+                except _ENDINGS as error:
+                    if _is_away(error):
+                        _fail(calls[place:], error)
+                        return
+                    if attempt + 1 == _RACES or not _is_race(error):
+                        _fail([call], error)
+                        break
+                else:
+                    self._finish([call], wake)
+                    break
+
+    def _commit(self, calls: list[_Call]) -> Wake:
+        folded: dict[Operation[Any, Any], list[_Call]] = {}
+        for call in calls:
+            folded.setdefault(call.operation, []).append(call)
+
+        def work(transaction: Transaction) -> None:
+            for operation, group in folded.items():
+                results = operation.run(transaction, [call.argument for call in group])
+                for call, result in zip(group, results, strict=True):
+                    call.result = result
+
+        return self._transactions.run(work, durable=any(operation.durable for operation in folded))
+
+    def _finish(self, calls: list[_Call], wake: Wake) -> None:
+        if wake:
+            self._deliver(wake)
+        for call in calls:
+            if isinstance(call.result, CallError):
+                call.future.set_exception(call.result)
+            else:
+                call.future.set_result(call.result)
+
+
+def _is_race(error: BaseException) -> bool:
+    """Whether another server came first (or the two waited for each other), so that trying again is likely to do."""
+    if isinstance(error, IntegrityError):
+        return True
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RACE_CODES
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) or (isinstance(error, AWAY) and not _is_race(error))
+
+
+def _fail(calls: list[_Call], error: Exception) -> None:
+    for call in calls:
+        call.future.set_exception(unavailable(error) if isinstance(error, AWAY) else error)
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """Say for callers that the database does not answer; the driver's own words stay the cause."""
+    away = Unavailable("the database does not answer")
+    away.__cause__ = error
+    return away

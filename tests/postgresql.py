@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real PostgreSQL for tests: one server a session, one freshly cloned database a test.
+
+Runs `initdb` and `postgres` from whatever installation it finds, in a folder of its own, on a socket in there only.
+PostgreSQL refuses to run as root, so there it runs as another user.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+
+def find_binaries() -> Path | None:
+    """Return the folder with initdb and postgres, the newest installation first, or None."""
+    installed = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: _version(folder.parent.name), reverse=True
+    )
+    on_path = shutil.which("initdb")
+    # What is on PATH may be a link out of an installation; postgres looks for its own files beside the real one.
+    folders = [*([Path(on_path).resolve().parent] if on_path else []), *installed]
+    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+
+
+def _version(name: str) -> float:
+    try:
+        return float(name)
+    except ValueError:
+        return 0.0
+
+
+def _unprivileged() -> tuple[int, int] | None:
+    """Return the user and group to run as, or None to run as ourselves."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return user.pw_uid, user.pw_gid
+    return 65534, 65534
+
+
+class PostgresqlServer:
+    """A PostgreSQL server that can be stopped and started again; `new_database` clones the template."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._identity = _unprivileged()
+        # Short: a socket's path has at most 107 bytes.
+        self._root = Path(tempfile.mkdtemp(prefix="qpg"))
+        self._data = self._root / "data"
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._identity is not None:
+            os.chown(self._root, *self._identity)
+        self._run(
+            "initdb", "-D", self._data, "-U", "test", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
+        )
+        self.start()
+
+    def _options(self) -> dict[str, object]:
+        if self._identity is None:
+            return {"cwd": self._root}
+        user, group = self._identity
+        return {"cwd": self._root, "user": user, "group": group, "extra_groups": []}
+
+    def _run(self, name: str, *arguments: object) -> None:
+        done = subprocess.run(
+            [str(self._binaries / name), *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            **self._options(),  # type: ignore[call-overload]
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr.decode(errors='replace')}")
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the URL of a database of this server."""
+        return f"postgresql://test@/{database}?host={self._root}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        with (self._root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._binaries / "postgres"),
+                    *("-D", str(self._data), "-k", str(self._root), "-h", ""),
+                    *("-c", "shared_buffers=32MB", "-c", "max_connections=200", "-c", "fsync=off"),
+                ],
+                stdout=log,
+                stderr=log,
+                **self._options(),  # type: ignore[call-overload]
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"postgres did not start: {(self._root / 'log').read_text()}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop the server, breaking off every connection."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
+
+    def execute(self, statement: str) -> None:
+        """Run a statement in the maintenance database."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def new_database(self, template: str = "template1") -> str:
+        """Clone a template and return the clone's name."""
+        name = f"test{next(self._numbers)}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Stop the server and delete its files."""
+        self.stop()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def start_or_skip() -> PostgresqlServer:
+    """Start a server; without PostgreSQL, fail in CI and skip elsewhere."""
+    binaries = find_binaries()
+    if binaries is None:
+        message = "no initdb on PATH or under /usr/lib/postgresql: what runs on PostgreSQL was NOT tested"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    return PostgresqlServer(binaries)
