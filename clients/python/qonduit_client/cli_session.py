@@ -115,7 +115,7 @@ def explain(error: QonduitError, server: str) -> str:
     lines = [error.message]
     for violation in error.violations:
         if violation.description and violation.description not in error.message:
-            where = f"{violation.field}: " if violation.field and violation.field not in violation.description else ""
+            where = f"{violation.field}: " if violation.field and not violation.description.startswith(violation.field) else ""
             lines.append(f"{where}{violation.description}")
     if isinstance(error, ServerUnavailable):
         if error.message.startswith("no server at"):

@@ -218,13 +218,14 @@ class Peer(JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, Pro
         how = self.streams.popleft() if self.streams else Stream()
         first = max(0, request.after_sequence - how.again)
         left = [event for event in self.events if event.sequence > first]
+        if how.hang and not context.add_callback(self.let_go.set):
+            self.let_go.set()
         yield calls.WatchJobResponse(
             event=JobEvent(job_id=JOB, heartbeat=Heartbeat(last_sequence=request.after_sequence))
         )
         for event in left if how.send is None else left[: how.send]:
             yield calls.WatchJobResponse(event=event)
         if how.hang:
-            context.add_callback(self.let_go.set)
             self.hanging.set()
             self.let_go.wait(30)
         if how.refusal is not None:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server commands join by entry points, are listed without being imported, and say what to install."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from qonduit_client.cli import ENTRY_POINTS, qonduit
+
+
+@click.command()
+@click.option("--loud", is_flag=True)
+def plugged(loud: bool) -> None:
+    """Says hello."""
+    click.echo("HELLO" if loud else "hello")
+
+
+@click.command()
+def lacking() -> None:
+    """Needs what is not there."""
+    raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+
+
+@click.command()
+def broken() -> None:
+    """Is at fault itself."""
+    raise ModuleNotFoundError("No module named 'qonduit_server.nonsense'", name="qonduit_server.nonsense")
+
+
+@pytest.fixture
+def points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entry points of this file and of modules that do not exist."""
+    here = __name__
+    found = EntryPoints(
+        [
+            EntryPoint("hello", f"{here}:plugged", ENTRY_POINTS),
+            EntryPoint("serve", "no_such_module.cli:serve", ENTRY_POINTS),
+            EntryPoint("migrate", f"{here}:lacking", ENTRY_POINTS),
+            EntryPoint("doctor", f"{here}:broken", ENTRY_POINTS),
+        ]
+    )
+    monkeypatch.setitem(sys.modules, here, sys.modules[__name__])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **given: found.select(**given))
+
+
+@pytest.mark.usefixtures("points")
+def test_command_of_another_package() -> None:
+    assert CliRunner().invoke(qonduit, ["hello", "--loud"]).stdout == "HELLO\n"
+
+
+@pytest.mark.usefixtures("points")
+@pytest.mark.parametrize(
+    ("name", "missing"), [("serve", "no_such_module"), ("migrate", "sqlalchemy"), ("demo", "not installed")]
+)
+def test_what_is_not_installed(name: str, missing: str) -> None:
+    done = CliRunner().invoke(qonduit, [name])
+    assert done.exit_code != 0
+    assert missing in done.stderr
+    assert 'pip install "qonduit[server]"' in done.stderr
+
+
+@pytest.mark.usefixtures("points")
+def test_help_of_what_is_not_installed() -> None:
+    done = CliRunner().invoke(qonduit, ["serve", "--help"])
+    assert done.exit_code == 0
+    assert "qonduit[server]" in done.stdout
+
+
+@pytest.mark.usefixtures("points")
+def test_fault_of_ours_is_not_taken_for_a_missing_extra() -> None:
+    assert isinstance(CliRunner().invoke(qonduit, ["doctor"]).exception, ModuleNotFoundError)
+
+
+def test_help_lists_both_sections() -> None:
+    text = CliRunner().invoke(qonduit, ["--help"]).stdout
+    commands, server = text.split("Server:")
+    assert all(
+        f"  {name} " in commands for name in ("run", "watch", "jobs", "result", "cancel", "devices", "deployments")
+    )
+    assert all(f"  {name} " in server for name in ("serve", "migrate", "doctor", "demo"))
+    assert "124" in server
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import qonduit_client", {"grpc", "google", "click", "rich", "qonduit"}),
+        ("from qonduit_client.cli import main; main()", {"grpc", "google", "rich", "qonduit", "qonduit_server"}),
+        ("from qonduit_client import Client", {"click", "rich", "qonduit_server"}),
+    ],
+)
+def test_what_is_not_used_is_not_imported(code: str, absent: set[str]) -> None:
+    tell = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", tell + code, "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "LOADED" in loaded
+    assert not loaded & absent
+
+
+def test_all_names_can_be_had() -> None:
+    import qonduit_client
+
+    assert {name for name in dir(qonduit_client) if getattr(qonduit_client, name)} == set(qonduit_client.__all__)
+    with pytest.raises(AttributeError):
+        getattr(qonduit_client, "Nonsense")  # noqa: B009
