@@ -1,25 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 read into the hub."""
+"""OpenQASM 3 (arXiv:2104.14722 and the specification at version 3.1) read into the hub."""
 
 from __future__ import annotations
 
-from qiskit_qasm3_import import ConversionError, parse
+import re
+from typing import Any, Final
 
-from qonduit_server.circuit import Circuit, ClassicalRegister
+from antlr4 import CommonTokenStream, InputStream
+from antlr4.atn.PredictionMode import PredictionMode
+from antlr4.error.ErrorListener import ErrorListener
+from openqasm3 import ast
+from openqasm3.parser import QASMNodeVisitor, qasm3Lexer, qasm3Parser
+
+from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages.source import check_language, check_nesting, without_comments
+from qonduit_server.languages.evaluation import Evaluation
+from qonduit_server.languages.source import check_language, check_nesting, place, without_comments
+
+_INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
 
 
 def read(text: str) -> Circuit:
-    """Read an OpenQASM 3 program."""
+    """Read an OpenQASM 3 program.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
     code = without_comments(text)
     check_language(code, version=3)
     check_nesting(code)
+    for match in _INCLUDE.finditer(code):
+        if match.group(1).strip("\"'") != "stdgates.inc":
+            where = place(code, match.start())
+            raise ProgramError(
+                "UNSUPPORTED_CONSTRUCT",
+                f'line {where.line}: only include "stdgates.inc" is read; put other definitions into the program itself',
+                line=where.line,
+                column=where.column,
+            )
     try:
-        quantum = parse(text)
-    except ConversionError as error:
-        raise ProgramError("SYNTAX_ERROR", str(error)) from error
-    index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
-    return Circuit(
-        quantum, tuple(ClassicalRegister(each.name, tuple(index[clbit] for clbit in each)) for each in quantum.cregs)
-    )
+        return Evaluation().read(_parse(text).statements)
+    except RecursionError:
+        raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
+
+
+class _Listener(ErrorListener):  # type: ignore[misc]
+    """Stops at the first error, and knows where it is."""
+
+    def syntaxError(  # noqa: N802 - ANTLR's name
+        self, recognizer: Any, symbol: Any, line: int, column: int, message: str, error: Any
+    ) -> None:
+        shown = message if len(message) < 120 else message[:120] + "..."
+        raise ProgramError("SYNTAX_ERROR", f"line {line}, column {column + 1}: {shown}", line=line, column=column + 1)
+
+
+def _parse(text: str) -> ast.Program:
+    lexer = qasm3Lexer(InputStream(text))
+    parser = qasm3Parser(CommonTokenStream(lexer))
+    listener = _Listener()
+    for recognizer in (lexer, parser):
+        recognizer.removeErrorListeners()
+        recognizer.addErrorListener(listener)
+    # The grammar needs no more than the simpler prediction, which is several times faster.
+    parser._interp.predictionMode = PredictionMode.SLL
+    program: ast.Program = QASMNodeVisitor().visitProgram(parser.program())
+    return program
