@@ -115,8 +115,8 @@ def explain(error: QonduitError, server: str) -> str:
     lines = [error.message]
     for violation in error.violations:
         if violation.description and violation.description not in error.message:
-            where = f"{violation.field}: " if violation.field and not violation.description.startswith(violation.field) else ""
-            lines.append(f"{where}{violation.description}")
+            named = not violation.field or violation.description.startswith(violation.field)
+            lines.append(violation.description if named else f"{violation.field}: {violation.description}")
     if isinstance(error, ServerUnavailable):
         if error.message.startswith("no server at"):
             lines = [f"{error.message}: start one with `qonduit serve`, or name another with --server"]

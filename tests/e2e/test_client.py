@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python client with a real server: submit, follow across a connection that is cut, read, refuse, cancel."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from qonduit.v1.job_pb2 import JobState
+from qonduit_client import (
+    AlreadyExists,
+    Client,
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    PreconditionFailed,
+)
+from tests.benchmarks.programs import layered
+from tests.serving import Server
+
+BELL2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
+BELL3 = 'OPENQASM 3;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'
+WAIT = 100.0
+
+
+class Proxy:
+    """Stands between client and server, and cuts every connection when told to."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._server = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._server)
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """Cuts what is open now; new connections are let through."""
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        """Ends everything."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A client of the session's server."""
+    with Client(server.target) as connected:
+        yield connected
+
+
+@pytest.mark.parametrize("device", ["IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"])
+def test_bell_gives_the_same_on_every_provider(client: Client, device: str) -> None:
+    job = client.run([BELL2, BELL3], device, 1000, name="bell")
+    events = list(job.events(timeout=WAIT))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert events[0].created.name == "bell"
+    assert events[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    for result in job.results():
+        assert set(result.counts) == {"0x0", "0x3"}
+        assert sum(result.counts.values()) == result.shots == 1000
+        assert result.registers == [("c", 2)]
+        assert 350 < result.counts["0x0"] < 650
+
+
+def test_seed_fixes_the_counts(client: Client) -> None:
+    first, second = (client.run(BELL2, seed=5).result(WAIT).counts for _ in range(2))
+    assert first == second
+
+
+def test_each_event_once_though_the_connection_is_cut(server: Server) -> None:
+    proxy = Proxy(server.target)
+    try:
+        with Client(proxy.target) as client:
+            job = client.run([layered(12, 6, seed=k) for k in range(12)], shots=200)
+            seen: list[int] = []
+            cuts = 0
+            for event in job.events(timeout=WAIT):
+                seen.append(event.sequence)
+                if len(seen) in (1, 4, 9):
+                    proxy.cut()
+                    cuts += 1
+            assert seen == list(range(1, job.job().last_sequence + 1))
+            assert cuts == 3
+            assert len(job.results()) == 12
+    finally:
+        proxy.close()
+
+
+def test_same_request_id_gives_the_same_job(client: Client) -> None:
+    request_id = "0c6a3b1e-0f0c-4d3a-9a55-0d8f3f0f3c77"
+    job = client.run(BELL2, request_id=request_id)
+    again = client.run(BELL2, request_id=request_id)
+    assert (again.id, again.deduplicated, job.deduplicated) == (job.id, True, False)
+    with pytest.raises(AlreadyExists) as caught:
+        client.run(BELL3, request_id=request_id)
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+    job.wait(WAIT)
+
+
+def test_program_at_fault_fails_the_job_and_says_where(client: Client) -> None:
+    job = client.run('OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\nnonsense q[0];\n')
+    with pytest.raises(JobFailed) as caught:
+        job.result(WAIT)
+    assert caught.value.failure.message
+    assert caught.value.reason == caught.value.failure.reason != ""
+    assert caught.value.failure.line == 4
+    assert job.status == "FAILED"
+
+
+def test_refusals_name_what_is_wrong(client: Client) -> None:
+    with pytest.raises(InvalidRequest) as invalid:
+        client.run(BELL2, shots=0)
+    assert any("shots" in violation.field + violation.rule_id for violation in invalid.value.violations)
+    with pytest.raises(NotFound) as missing:
+        client.run(BELL2, "IBM/no_such_device")
+    assert missing.value.reason == "NOT_FOUND"
+    with pytest.raises(NotFound):
+        client.job(10**12).job()
+    with pytest.raises(NotFound):
+        list(client.job(10**12).events())
+    with pytest.raises(InvalidRequest):
+        list(client.jobs("nonsense ="))
+
+
+def test_check_makes_no_job(client: Client) -> None:
+    newest = next(client.jobs(limit=1), None)
+    assert client.check(BELL2, shots=5).shots == 5
+    assert (newest and newest.id) == ((after := next(client.jobs(limit=1), None)) and after.id)
+
+
+def test_deployment_is_stored_run_and_kept_while_it_is_needed(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "bell.qasm"
+    file.write_text(BELL3)
+    made = client.deploy([file, BELL2], name="two")
+    assert client.deployment(made.id).programs[0].quantum_circuit == BELL3
+    assert made.id in {each.id for each in client.deployments('name = "two"')}
+    job = client.run(deployment_id=made.id)
+    assert len(job.results(WAIT)) == 2
+    assert [each.id for each in client.jobs(f"deployment_id = {made.id}")] == [job.id]
+    with pytest.raises(PreconditionFailed):
+        client.delete_deployment(made.id)
+    client.delete_job(job.id)
+    client.delete_deployment(made.id)
+    with pytest.raises(NotFound):
+        client.deployment(made.id)
+
+
+def test_rerun(client: Client) -> None:
+    first = client.run(BELL2, seed=9, shots=77)
+    counts = first.result(WAIT).counts
+    again = client.rerun(first.id)
+    assert again.id != first.id
+    assert again.result(WAIT).counts == counts
+
+
+def test_cancel(client: Client) -> None:
+    job = client.run([layered(16, 10, seed=k) for k in range(60)], shots=100)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.results(WAIT)
+    assert job.cancel().state == JobState.JOB_STATE_CANCELLED
+
+
+def test_catalogue_and_server(client: Client) -> None:
+    assert {"IBM", "AWS", "GOOGLE"} <= {provider.name for provider in client.providers()}
+    assert any(device.name == "aer_simulator" and device.available for device in client.devices())
+    assert all(device.is_simulator for device in client.devices("is_simulator = true"))
+    info = client.info()
+    assert info.version
+    assert info.limits.max_shots > 0

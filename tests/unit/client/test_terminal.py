@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a process of its own: on a terminal, in a pipe, interrupted."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.peer import BELL, Peer, Stream
+
+COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
+
+
+def environment(peer: Peer, **further: str) -> dict[str, str]:
+    """The environment of a terminal of 100 columns that knows the peer."""
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "CI")}
+    return plain | {"QONDUIT_SERVER": peer.target, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"} | further
+
+
+def on_terminal(arguments: list[str], variables: Mapping[str, str]) -> tuple[int, str]:
+    """Runs a command with a terminal as its output; returns its exit code and all that it wrote there."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=variables, close_fds=True
+    )
+    os.close(slave)
+    written = b""
+    with suppress(OSError):  # EIO: the other side was closed
+        while chunk := os.read(master, 65536):
+            written += chunk
+    os.close(master)
+    return process.wait(30), written.decode()
+
+
+@pytest.fixture
+def bell(tmp_path: Path) -> str:
+    """A file with a Bell program."""
+    path = tmp_path / "bell.qasm"
+    path.write_text(BELL)
+    return str(path)
+
+
+def test_live_bar_on_a_terminal(peer: Peer, bell: str) -> None:
+    code, written = on_terminal(["run", bell], environment(peer))
+    assert code == 0
+    assert "SUCCEEDED" in written
+    assert "100%" in written
+    assert "job 7" in written
+    assert "━" in written, "a bar"
+    assert "\x1b[36m█" in written, "a histogram in colour"
+    assert "0.050 s" not in written, "no lines of events"
+
+
+def test_no_color(peer: Peer, bell: str) -> None:
+    code, written = on_terminal(["run", bell], environment(peer, NO_COLOR="1"))
+    assert code == 0
+    assert "█" in written
+    assert "\x1b[3" not in written
+    assert "\x1b[9" not in written
+
+
+def test_terminal_that_cannot_move_its_cursor(peer: Peer, bell: str) -> None:
+    code, written = on_terminal(["run", bell], environment(peer, TERM="dumb"))
+    assert code == 0
+    assert "   0.050 s  running" in written
+    assert "\x1b" not in written
+
+
+def test_pipe_that_knows_no_bars(peer: Peer, bell: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", bell], capture_output=True, env=environment(peer, PYTHONIOENCODING="ascii"), timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "####" in done.stdout.decode("ascii")
+
+
+def test_reader_that_goes_away(peer: Peer, bell: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "run", bell], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(peer)
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait(30)
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(peer: Peer, bell: str, json: bool) -> None:
+    peer.streams.append(Stream(send=2, hang=True))
+    process = subprocess.Popen(
+        [*COMMAND, "run", bell, *(["--json"] if json else [])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(peer),
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "job 7 goes on" in said
+    assert f"qonduit watch 7 --server {peer.target}" in said
+    assert f"qonduit cancel 7 --server {peer.target}" in said
+    assert "Traceback" not in said
+    assert peer.cancelled == []
