@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, InvalidArgument, NotFound
 from qonduit_server.store.bounds import checked_text, is_id
+from qonduit_server.store.bulk import BulkInsert, among
 from qonduit_server.store.database import Database
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.moments import set_time
@@ -52,15 +53,15 @@ _SELECT: Final = select(*_COLUMNS).where(
 _SELECT_LOCKED: Final = _SELECT.with_for_update()
 _SELECT_PROGRAMS: Final = (
     select(programs.c.id, programs.c.deployment_id, programs.c.program)
-    .where(programs.c.deployment_id.in_(bindparam("ids", expanding=True)), programs.c.is_current.is_(True))
+    .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(True))
     .order_by(programs.c.deployment_id, programs.c.position)
 )
 _SELECT_REQUESTS: Final = select(
     deployments.c.id, deployments.c.caller, deployments.c.request_id, deployments.c.fingerprint
-).where(deployments.c.request_id.in_(bindparam("requests", expanding=True)))
+).where(among(deployments.c.request_id, "requests"))
 _SELECT_USE: Final = select(jobs.c.id).where(jobs.c.deployment_id == bindparam("deployment")).limit(1)
-_INSERT: Final = insert(deployments)
-_INSERT_PROGRAMS: Final = insert(programs)
+_INSERT: Final = BulkInsert(deployments, ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size"))
+_INSERT_PROGRAMS: Final = BulkInsert(programs, ("id", "deployment_id", "position", "is_current", "program"))
 _RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam("deployment")).values(is_current=False)
 
 _FIELDS: Final = {
@@ -179,19 +180,11 @@ def insert_many(transaction: Transaction, new: Sequence[NewDeployment]) -> list[
     if not new:
         return []
     ids = new_ids(transaction, deployments, len(new))
-    transaction.connection.execute(
-        _INSERT,
+    _INSERT(
+        transaction.connection,
         [
-            {
-                "id": deployment_id,
-                "caller": one.caller,
-                "name": one.name,
-                "deployed_at": transaction.now,
-                "request_id": one.request_id,
-                "fingerprint": one.fingerprint,
-                "size": sum(map(len, one.programs)),
-            }
-            for deployment_id, one in zip(ids, new, strict=True)
+            (key, one.caller, one.name, transaction.now, one.request_id, one.fingerprint, sum(map(len, one.programs)))
+            for key, one in zip(ids, new, strict=True)
         ],
     )
     program_ids = _insert_programs(transaction, [(key, one.programs) for key, one in zip(ids, new, strict=True)])
@@ -210,7 +203,7 @@ _SELECT_PROGRAM_IDS: Final = (
     select(programs.c.id, programs.c.deployment_id)
     .join(deployments, deployments.c.id == programs.c.deployment_id)
     .where(
-        programs.c.deployment_id.in_(bindparam("ids", expanding=True)),
+        among(programs.c.deployment_id, "ids"),
         programs.c.is_current.is_(True),
         deployments.c.caller == bindparam("caller"),
     )
@@ -220,17 +213,17 @@ _SELECT_PROGRAM_IDS: Final = (
 
 def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[bytes]]]) -> list[list[int]]:
     unused = iter(new_ids(transaction, programs, sum(len(sources) for _, sources in new)))
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[int, int, int, bool, bytes]] = []
     ids: list[list[int]] = []
     for deployment_id, sources in new:
         mine = [next(unused) for _ in sources]
         ids.append(mine)
         rows += [
-            {"id": key, "deployment_id": deployment_id, "position": position, "is_current": True, "program": source}
+            (key, deployment_id, position, True, source)
             for position, (key, source) in enumerate(zip(mine, sources, strict=True))
         ]
     if rows:
-        transaction.connection.execute(_INSERT_PROGRAMS, rows)
+        _INSERT_PROGRAMS(transaction.connection, rows)
     return ids
 
 

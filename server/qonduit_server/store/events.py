@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select, text
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bounds import MAX_ID, checked_text, is_id
+from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import events, jobs
@@ -28,7 +29,7 @@ class StoredEvent:
 
 
 _OWNS: Final = select(jobs.c.id).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
-_EXIST: Final = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
 _READ_AFTER: Final = (
     select(events.c.sequence, events.c.payload, events.c.is_terminal)
     .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))

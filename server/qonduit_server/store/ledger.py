@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import Select, select
 
 from qonduit.v1.event_pb2 import JobEvent, StateChange
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
+from qonduit_server.store.bulk import BulkInsert, BulkUpdate, among
 from qonduit_server.store.moments import microseconds, set_time
 from qonduit_server.store.schema import events, jobs
 from qonduit_server.store.writer import Transaction
@@ -42,22 +43,14 @@ SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
 #: The same, and who holds the lease.
 SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.owner, jobs.c.lease_until)
 
-_SELECT_BY_IDS: Final = (
-    SELECT_ENTRIES.where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id).with_for_update()
-)
-_INSERT_EVENTS: Final = insert(events)
-_UPDATE_JOBS: Final = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("job"))
-    .values(
-        {
-            name: bindparam(f"new_{name}")
-            for name in (
-                *("state", "progress", "started_at", "finished_at", "attempt", "last_sequence"),
-                *("owner", "lease_until", "failure", "program_runs"),
-            )
-        }
-    )
+_SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
+_INSERT_EVENTS: Final = BulkInsert(events, ("job_id", "sequence", "is_terminal", "payload"))
+_UPDATE_JOBS: Final = BulkUpdate(
+    jobs,
+    (
+        *("state", "progress", "started_at", "finished_at", "attempt", "last_sequence"),
+        *("owner", "lease_until", "failure", "program_runs"),
+    ),
 )
 
 
@@ -117,7 +110,7 @@ class Ledger:
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
         self.entries: dict[int, Entry] = {}
-        self._events: list[dict[str, Any]] = []
+        self._events: list[tuple[int, int, bool, bytes]] = []
 
     def load(self, ids: Collection[int]) -> None:
         """Read jobs and lock them until the transaction ends; those that do not exist are left out."""
@@ -140,14 +133,7 @@ class Ledger:
     def note(self, job: Job, *, is_terminal: bool, **event: Any) -> None:
         """Write down an event under the sequence that the job has now."""
         message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=self.transaction.timestamp, **event)
-        self._events.append(
-            {
-                "job_id": job.id,
-                "sequence": job.last_sequence,
-                "is_terminal": is_terminal,
-                "payload": message.SerializeToString(),
-            }
-        )
+        self._events.append((job.id, job.last_sequence, is_terminal, message.SerializeToString()))
 
     def move(self, entry: Entry, state: JobState) -> None:
         """Bring a job into another state and tell so. Leaving the hands of a dispatcher ends its lease."""
@@ -192,28 +178,28 @@ class Ledger:
         """Write every change that was not written before."""
         connection = self.transaction.connection
         if self._events:
-            connection.execute(_INSERT_EVENTS, self._events)
-            self.transaction.jobs.update(event["job_id"] for event in self._events)
+            _INSERT_EVENTS(connection, self._events)
+            self.transaction.jobs.update(event[0] for event in self._events)
             self._events = []
         changed = [entry for entry in self.entries.values() if entry.changed]
         if changed:
-            connection.execute(_UPDATE_JOBS, [_changes(entry) for entry in changed])
+            _UPDATE_JOBS(connection, [_changes(entry) for entry in changed])
             for entry in changed:
                 entry.changed = False
 
 
-def _changes(entry: Entry) -> dict[str, Any]:
+def _changes(entry: Entry) -> tuple[Any, ...]:
     job = entry.job
-    return {
-        "job": job.id,
-        "new_state": job.state,
-        "new_progress": job.progress,
-        "new_started_at": microseconds(job.started_at) if job.HasField("started_at") else None,
-        "new_finished_at": microseconds(job.finished_at) if job.HasField("finished_at") else None,
-        "new_attempt": job.attempt,
-        "new_last_sequence": job.last_sequence,
-        "new_owner": entry.owner,
-        "new_lease_until": entry.lease_until,
-        "new_failure": job.failure.SerializeToString() if job.HasField("failure") else None,
-        "new_program_runs": program_runs(job),
-    }
+    return (
+        job.state,
+        job.progress,
+        microseconds(job.started_at) if job.HasField("started_at") else None,
+        microseconds(job.finished_at) if job.HasField("finished_at") else None,
+        job.attempt,
+        job.last_sequence,
+        entry.owner,
+        entry.lease_until,
+        job.failure.SerializeToString() if job.HasField("failure") else None,
+        program_runs(job),
+        job.id,
+    )

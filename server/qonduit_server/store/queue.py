@@ -14,6 +14,7 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, LEASED, QUEUED, RUNNING
+from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.ledger import SELECT_ENTRIES, Entry, Ledger
 from qonduit_server.store.recording import Recording
@@ -57,9 +58,7 @@ _SELECT_EXPIRED: Final = (
     .order_by(jobs.c.id)
     .with_for_update(skip_locked=True)
 )
-_SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(
-    programs.c.id.in_(bindparam("ids", expanding=True))
-)
+_SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
 _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
-
-from sqlalchemy import insert
+from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.event_pb2 import Progress, ResultReady
@@ -14,12 +12,13 @@ from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
+from qonduit_server.store.bulk import BulkInsert
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.ledger import Entry, Ledger
 from qonduit_server.store.schema import results
 from qonduit_server.store.writer import Transaction
 
-_INSERT_RESULTS: Final = insert(results)
+_INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "size", "result"))
 #: The reason with which a worker says that it stopped because it was told to.
 _CANCELLED_REASON: Final = "CANCELLED"
 
@@ -39,7 +38,7 @@ class Recording:
         self._ledger.load({event.job_id for event in events})
         succeeded = sum(event.HasField("program_succeeded") for event in events)
         self._result_ids: Iterator[int] = iter(new_ids(transaction, results, succeeded))
-        self._results: list[dict[str, Any]] = []
+        self._results: list[tuple[int, int, int, int, bytes]] = []
         self._transaction = transaction
 
     def take(self, owner: str, events: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -81,7 +80,7 @@ class Recording:
     def close(self) -> None:
         """Write everything."""
         if self._results:
-            self._transaction.connection.execute(_INSERT_RESULTS, self._results)
+            _INSERT_RESULTS(self._transaction.connection, self._results)
         self._ledger.flush()
 
     def _succeeded(self, entry: Entry, index: int, result: Result) -> None:
@@ -92,9 +91,7 @@ class Recording:
         result.job_id = entry.job.id
         result.program_id = run.program_id
         payload = result.SerializeToString()
-        self._results.append(
-            {"id": result.id, "job_id": entry.job.id, "position": index, "size": len(payload), "result": payload}
-        )
+        self._results.append((result.id, result.job_id, index, len(payload), payload))
         run.state = SUCCEEDED
         run.result_ids.append(result.id)
         self._ledger.append(entry, program_run=run)

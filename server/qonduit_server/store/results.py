@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select, tuple_
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bounds import checked_text, is_id
+from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.events import owns
 from qonduit_server.store.paging import Cursor, Page
@@ -29,11 +30,7 @@ _SIZES: Final = (
     .order_by(results.c.position, results.c.id)
     .limit(bindparam("limit"))
 )
-_MANY: Final = (
-    select(results.c.result)
-    .where(results.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(results.c.position, results.c.id)
-)
+_MANY: Final = select(results.c.result).where(among(results.c.id, "ids")).order_by(results.c.position, results.c.id)
 
 
 def get(db: Database, caller: str, result_id: int) -> Result:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, select
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job, JobType, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import deployments
+from qonduit_server.store.bulk import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message, program_runs
@@ -54,13 +55,30 @@ class Submission:
 _Key = tuple[str, str, str | None]
 
 _SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
-    jobs.c.request_id.in_(bindparam("requests", expanding=True))
+    among(jobs.c.request_id, "requests")
 )
-_SELECT_MANY: Final = SELECT_JOBS.where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+_SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = select(func.count()).select_from(
     select(jobs.c.id).where(IS_QUEUED).limit(bindparam("most")).subquery()
 )
-_INSERT: Final = insert(jobs)
+_INSERT: Final = BulkInsert(
+    jobs,
+    (
+        *("id", "caller", "method", "request_id", "fingerprint", "provider_id", "device_id", "deployment_id"),
+        *(
+            "name",
+            "type",
+            "shots",
+            "seed",
+            "created_at",
+            "state",
+            "progress",
+            "attempt",
+            "last_sequence",
+            "program_runs",
+        ),
+    ),
+)
 
 
 def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list[Created | CallError]:
@@ -156,7 +174,7 @@ def _write(
     )
     ledger = Ledger(transaction)
     made: list[Job] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for job_id, new in zip(new_ids(transaction, jobs, len(accepted)), accepted, strict=True):
         if new.deployment is not None:
             deployment_id, program_ids = next(written)
@@ -184,28 +202,13 @@ def _write(
         ledger.note(job, is_terminal=False, created=job)
         made.append(job)
         rows.append(
-            {
-                "id": job_id,
-                "caller": new.caller,
-                "method": new.method,
-                "request_id": new.request_id,
-                "fingerprint": new.fingerprint if new.request_id is not None else None,
-                "provider_id": new.device.provider_id,
-                "device_id": new.device.id,
-                "deployment_id": deployment_id,
-                "name": new.name,
-                "type": job.type,
-                "shots": new.shots,
-                "seed": new.seed,
-                "created_at": transaction.now,
-                "state": QUEUED,
-                "progress": 0.0,
-                "attempt": 0,
-                "last_sequence": 1,
-                "program_runs": program_runs(job),
-            }
+            (
+                *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
+                *(new.device.provider_id, new.device.id, deployment_id, new.name, job.type, new.shots, new.seed),
+                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job)),
+            )
         )
-    transaction.connection.execute(_INSERT, rows)
+    _INSERT(transaction.connection, rows)
     ledger.flush()
     transaction.queue = True
     return made
