@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SDKS = {"qiskit", "qiskit_aer", "cirq", "braket", "numpy", "scipy", "sympy", "openqasm3"}
-SERVER_ONLY = {"grpc", "sqlalchemy", "alembic", "psycopg", "structlog", "pydantic"}
+SERVER_ONLY = {"grpc", "sqlalchemy", "alembic", "psycopg", "structlog"}
 
 
 def _loaded(code: str) -> set[str]:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server put together: the only file that knows every room. Settings -> store, executor, dispatcher, front door."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from qonduit_server import logs
+from qonduit_server.errors import StartError
+from qonduit_server.execution.dispatcher import Dispatcher
+from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.providers import registry
+from qonduit_server.rpc import server as rpc
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.settings import Settings
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.doctor import Finding, inspect
+
+#: How long a provider may take to say what it offers; one that is slower can be used after the next start.
+_DESCRIBE_SECONDS = 20.0
+
+_log = structlog.get_logger("qonduit.app")
+
+
+@dataclass(frozen=True)
+class App:
+    """A running server."""
+
+    target: str
+    _database: Database
+    _pool: ProcessPool
+    _dispatcher: Dispatcher
+    _front: rpc.RpcServer
+
+    def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
+        """End: refuse new jobs and end streams, let running jobs end, hand the rest back to the queue.
+
+        Args:
+            drain_seconds: how long running jobs may take to end.
+            hurry: once set, nothing is waited for any more.
+        """
+        _log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
+        self._front.drain()
+        self._dispatcher.drain(drain_seconds, hurry)
+        self._front.stop(0 if hurry.is_set() else 1)
+        self._dispatcher.stop()
+        self._pool.stop(1)
+        self._database.close()
+        _log.info("stopped")
+
+
+def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown:
+        raise StartError(f"there is no provider {', '.join(unknown)}; known are {', '.join(registry.names())}")
+    return ProcessPool(
+        names,
+        settings.workers,
+        pythons=settings.provider_python,
+        memory_limit_bytes=settings.max_task_memory_bytes,
+        show_errors=settings.log_level == "debug",
+    )
+
+
+def start(settings: Settings) -> App:
+    """Start a server; it answers calls when this returns.
+
+    Raises:
+        StartError: a setting, the database or the address cannot be used.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    names = settings.providers or registry.names()
+    with ExitStack() as undo:
+        # The providers tell what they offer while the database is opened.
+        pool = _pool(settings, names)
+        pool.launch()
+        undo.callback(pool.stop, 1)
+        database = open_database(settings.database)
+        undo.callback(database.close)
+        descriptions = pool.descriptions(_DESCRIBE_SECONDS)
+        catalogue.sync(database, descriptions)
+        dispatcher = Dispatcher(
+            database,
+            pool,
+            owner=str(uuid.uuid4()),
+            lease=timedelta(seconds=settings.lease_seconds),
+            max_attempts=settings.max_attempts,
+            time_limit_seconds=settings.max_job_seconds,
+            memory_limit_bytes=settings.max_task_memory_bytes,
+        )
+        front = rpc.serve(database, listen=settings.listen, limits=_limits(settings), threads=settings.rpc_threads)
+        dispatcher.start()
+        pool.preload(settings.preload or None)
+        undo.pop_all()
+    host = settings.listen.rpartition(":")[0]
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, front)
+    for description in descriptions:
+        if description.unavailable:
+            _log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
+    _log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
+    return app
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_request_bytes=settings.max_request_bytes,
+        max_program_bytes=settings.max_program_bytes,
+        max_programs=settings.max_programs,
+        max_shots=settings.max_shots,
+        max_task_memory_bytes=settings.max_task_memory_bytes,
+        max_job_seconds=settings.max_job_seconds,
+        max_queued_jobs=settings.max_queued_jobs,
+    )
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look for what is wrong with the database and with each provider's environment."""
+    findings = list(inspect(settings.database))
+    try:
+        pool = _pool(settings, settings.providers or registry.names())
+    except StartError as error:
+        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS.")]
+    pool.launch()
+    try:
+        for description in pool.descriptions(_DESCRIBE_SECONDS):
+            name = description.provider.name
+            if description.unavailable:
+                findings.append(Finding("warning", f"provider {name} cannot run here", description.unavailable))
+            else:
+                devices = ", ".join(f"{name}/{device.name}" for device in description.devices)
+                findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
+    finally:
+        pool.stop(1)
+    return findings

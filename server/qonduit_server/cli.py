@@ -7,35 +7,89 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from qonduit_server.settings import Settings
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 #: A server that could not start, or a database that needs mending.
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def _settings(**given: Any) -> Settings:
-    """Settings from the environment, overridden by the options that were given."""
-    from pydantic import ValidationError
+class _Names(click.ParamType):
+    """NAME,NAME"""
 
-    from qonduit_server.settings import Settings
+    name = "NAME,..."
 
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise click.UsageError(f"settings: {problems}") from error
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split at commas."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-_database = click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME.")
+class _Pairs(click.ParamType):
+    """NAME=VALUE,NAME=VALUE"""
+
+    name = "NAME=VALUE,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mapping[str, str]:
+        """Split at commas and equals signs."""
+        if isinstance(value, Mapping):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(name.strip() and path.strip() for name, _, path in pairs):
+            self.fail(f"{value!r} is not NAME=VALUE,NAME=VALUE", param, ctx)
+        return {name.strip(): path.strip() for name, _, path in pairs}
+
+
+def _type_of(setting: Field[Any]) -> click.ParamType:
+    if choices := setting.metadata.get("choices"):
+        return click.Choice(choices)
+    least = setting.metadata.get("least")
+    types: dict[str, click.ParamType] = {
+        "str": click.STRING,
+        "int": click.IntRange(min=least),
+        "float": click.FloatRange(min=least),
+        "tuple[str, ...]": _Names(),
+        "Mapping[str, str]": _Pairs(),
+    }
+    return types[str(setting.type)]
+
+
+def _taking(*names: str) -> Callable[[_Command], _Command]:
+    """Give a command the settings of these names (none: all) as options, each also read from QONDUIT_<NAME>."""
+
+    def decorate(command: _Command) -> _Command:
+        for setting in reversed(fields(Settings)):
+            if not names or setting.name in names:
+                command = click.option(
+                    f"--{setting.name.replace('_', '-')}",
+                    type=_type_of(setting),
+                    default=None,
+                    envvar=f"QONDUIT_{setting.name.upper()}",
+                    help=setting.metadata["help"] + _shown(setting.default),
+                )(command)
+        return command
+
+    return decorate
+
+
+def _shown(default: object) -> str:
+    return f"  [{default}]" if default not in ((), MISSING) else ""
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """The settings that were given; the rest have their defaults."""
+    return Settings(**{name: value for name, value in options.items() if value is not None})
 
 
 @click.group(help="Run and look after a Qonduit server. Every setting can also be given as QONDUIT_<NAME>.")
@@ -44,11 +98,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--listen", metavar="HOST:PORT", help="Where to serve [127.0.0.1:50051]; port 0 takes a free one.")
-@_database
-@click.option("--workers", type=click.IntRange(min=1), help="Tasks that run at once [one a core].")
-@click.option("--log-format", type=click.Choice(["auto", "json", "console"]), help="[auto]")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
+@_taking()
 def serve(**options: Any) -> None:
     """Serve until SIGTERM or SIGINT; a first signal drains, a second one ends at once.
 
@@ -57,7 +107,7 @@ def serve(**options: Any) -> None:
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
-    settings = _settings(**options)
+    settings = _settings(options)
     stop = threading.Event()
     hurry = threading.Event()
 
@@ -77,13 +127,13 @@ def serve(**options: Any) -> None:
 
 
 @main.command()
-@_database
+@_taking("database")
 def migrate(**options: Any) -> None:
     """Bring a database to this version's schema, and say which that is. `serve` does the same when it starts."""
     from qonduit_server.errors import StartError
     from qonduit_server.store import migrations
 
-    settings = _settings(**options)
+    settings = _settings(options)
     try:
         before = migrations.current(settings.database)
         after = migrations.upgrade(settings.database)
@@ -94,12 +144,12 @@ def migrate(**options: Any) -> None:
 
 
 @main.command()
-@_database
+@_taking("database", "providers", "provider_python")
 def doctor(**options: Any) -> None:
     """Look for what is wrong with the installation and the database, and say how to mend it. Exit 1 if anything is."""
     from qonduit_server import app
 
-    findings = app.examine(_settings(**options))
+    findings = app.examine(_settings(options))
     for finding in findings:
         click.echo(f"{finding.level:7}  {finding.what}")
         if finding.how_to_mend:
@@ -116,9 +166,8 @@ def demo(shots: int) -> None:
     from qonduit_server.errors import StartError
 
     with tempfile.TemporaryDirectory(prefix="qonduit-demo-") as folder:
-        settings = _settings(
-            listen="127.0.0.1:0", database=f"sqlite:///{Path(folder) / 'demo.sqlite3'}", log_level="error"
-        )
+        database = f"sqlite:///{Path(folder) / 'demo.sqlite3'}"
+        settings = Settings(listen="127.0.0.1:0", database=database, log_level="error")
         try:
             running = app.start(settings)
         except StartError as error:

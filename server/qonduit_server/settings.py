@@ -1,50 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frozen settings object, read once at start from QONDUIT_* variables and the command line; values are passed down."""
+"""One frozen settings object, made once by the command line from options and QONDUIT_* variables, and passed down."""
 
 from __future__ import annotations
 
 import os
-from typing import Literal
-
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 
-class Settings(BaseSettings):
-    """What an operator may choose. Every field can be set as QONDUIT_<NAME>; lists and maps are given as JSON."""
+def _setting(default: Any, help: str, **rules: Any) -> Any:
+    """Declare a setting.
 
-    model_config = SettingsConfigDict(env_prefix="QONDUIT_", frozen=True, extra="forbid")
+    Args:
+        default: its value, or a function that finds it.
+        help: what it is for.
+        rules: `least` (the smallest value), `choices`.
+    """
+    metadata = {"help": help, **rules}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
-    listen: str = Field("127.0.0.1:50051", description="HOST:PORT to serve on; port 0 takes a free one.")
-    database: str = Field("sqlite:///qonduit.sqlite3", description="SQLAlchemy URL: sqlite:///FILE or postgresql://...")
 
-    providers: tuple[str, ...] | None = Field(None, description="Providers to offer; default: all that are registered.")
-    provider_python: dict[str, str] = Field(
-        default_factory=dict, description="Another Python for a provider's workers, by provider name."
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _half_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator may choose. Sizes are bytes, times are seconds."""
+
+    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one.")
+    database: str = _setting("sqlite:///qonduit.sqlite3", "sqlite:///FILE or postgresql://USER@HOST/NAME.")
+
+    providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all that are registered if empty.")
+    provider_python: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}), "Another Python for a provider's processes: NAME=PATH,NAME=PATH."
     )
-    preload: tuple[str, ...] | None = Field(
-        None, description="Providers whose SDK is loaded at start, in this order; default: all that are offered."
+    preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded ahead, in this order; all if empty.")
+
+    workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
+    max_attempts: int = _setting(3, "How often a job is started when its worker dies.", least=1)
+    max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)
+    max_task_memory_bytes: int = _setting(
+        _half_of_memory, "Memory one task may use; default: half of the machine's.", least=1
     )
+    lease_seconds: float = _setting(30.0, "How long the jobs of a silent server stay its own.", least=0.1)
+    drain_seconds: float = _setting(30.0, "Time running jobs get to end when the server stops.", least=0)
 
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="Tasks that run at once.")
-    max_attempts: int = Field(3, ge=1, description="How often a job is started when its worker dies.")
-    max_job_seconds: float = Field(3600.0, gt=0, description="Time one job may run.")
-    max_task_memory_bytes: int = Field(
-        default_factory=lambda: _physical_memory() // 2, gt=0, description="Memory one task may use."
+    max_request_bytes: int = _setting(16 * 1024**2, "The largest request.", least=1)
+    max_program_bytes: int = _setting(1024**2, "The largest program.", least=1)
+    max_programs: int = _setting(500, "The most programs of a deployment.", least=1)
+    max_shots: int = _setting(10_000_000, "The most shots of a job; a device may allow fewer.", least=1)
+    max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
+
+    rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
+    log_format: str = _setting("auto", "auto is console on a terminal, else json.", choices=("auto", "json", "console"))
+    log_level: str = _setting(
+        "info", "What is less important is not logged.", choices=("debug", "info", "warning", "error")
     )
-    lease_seconds: float = Field(30.0, gt=0, description="How long a silent server keeps the jobs it runs.")
-    drain_seconds: float = Field(30.0, ge=0, description="Time running jobs get to end when the server stops.")
-
-    max_request_bytes: int = Field(16 * 1024**2, gt=0)
-    max_program_bytes: int = Field(1024**2, gt=0)
-    max_programs: int = Field(500, gt=0)
-    max_shots: int = Field(10_000_000, gt=0)
-    max_queued_jobs: int = Field(100_000, gt=0)
-
-    rpc_threads: int = Field(24, ge=2, description="Threads that answer unary calls.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -248,14 +248,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measure("start", lambda: start_up(folder, rounds))
-        with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload='["IBM"]') as server:
+        with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:
             _warm(server)
             measure("throughput sqlite", lambda: throughput(server, "SQLite", rounds, seconds))
             measure("latency sqlite", lambda: latency(server, "SQLite", rounds))
             measure("hundred", lambda: batch(server, rounds))
             measure("large", lambda: large(server, min(rounds, 3), 22, 5))
         if not options.only or "postgresql" in options.only:
-            with _postgresql() as url, serving(url, preload='["IBM"]') as server:
+            with _postgresql() as url, serving(url, preload="IBM") as server:
                 _warm(server)
                 measure("throughput postgresql", lambda: throughput(server, "PostgreSQL", rounds, seconds))
                 measure("latency postgresql", lambda: latency(server, "PostgreSQL", rounds))

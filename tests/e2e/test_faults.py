@@ -124,7 +124,7 @@ def is_gone(pid: int) -> bool:
 
 @pytest.mark.timeout(240)
 def test_a_killed_worker_costs_its_own_job_one_attempt_and_others_nothing(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload='["IBM"]') as server:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server:
         job_id = submit(server.target, long_job())
         wait_for(server.target, job_id, working)
         bystander = submit(server.target, a_job(1, 0, 0))
@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_its_own_job_one_attempt_and_others_nothing(tmp_pa
 
 @pytest.mark.timeout(240)
 def test_a_job_whose_workers_keep_dying_fails_with_a_reason_that_says_so(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload='["IBM"]', max_attempts="1") as server:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", max_attempts="1") as server:
         job_id = submit(server.target, long_job())
         wait_for(server.target, job_id, working)
         os.kill(busiest_worker(server), signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_a_job_whose_workers_keep_dying_fails_with_a_reason_that_says_so(tmp_pat
 
 @pytest.mark.timeout(240)
 def test_a_running_job_is_cancelled_and_the_next_one_runs(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload='["IBM"]') as server:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server:
         job_id = submit(server.target, a_job(1, 23, 60))
         wait_for(server.target, job_id, lambda event: event.state_change.to_state == JobState.JOB_STATE_RUNNING)
         with grpc.insecure_channel(server.target) as channel:
@@ -162,7 +162,7 @@ def test_a_running_job_is_cancelled_and_the_next_one_runs(tmp_path: Path) -> Non
 
 @pytest.mark.timeout(240)
 def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database: str) -> None:
-    with serving(database, preload='["IBM"]', lease_seconds="3") as first:
+    with serving(database, preload="IBM", lease_seconds="3") as first:
         running = submit(first.target, long_job())
         queued = [submit(first.target, a_job(1, 0, 0)) for _ in range(20)]
         seen = wait_for(first.target, running, working)
@@ -171,7 +171,7 @@ def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database:
         first.process.wait()
         for pid in family:
             wait_until_gone(pid)
-        with serving(database, preload='["IBM"]', lease_seconds="3") as second:
+        with serving(database, preload="IBM", lease_seconds="3") as second:
             assert_ended_well(second.target, running, 40)
             for job_id in queued:
                 assert_ended_well(second.target, job_id, 1)
@@ -198,22 +198,22 @@ def wait_until_gone(pid: int) -> None:
 
 @pytest.mark.timeout(240)
 def test_a_stopped_server_hands_running_jobs_to_the_next_one(database: str) -> None:
-    with serving(database, preload='["IBM"]', drain_seconds="0") as first:
+    with serving(database, preload="IBM", drain_seconds="0") as first:
         running = submit(first.target, long_job())
         wait_for(first.target, running, working)
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(timeout=30) == 0
-    with serving(database, preload='["IBM"]') as second:
+    with serving(database, preload="IBM") as second:
         assert_ended_well(second.target, running, 40)
 
 
 @pytest.mark.timeout(240)
 def test_draining_lets_a_running_job_end(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    with serving(url, preload='["IBM"]', drain_seconds="60") as first:
+    with serving(url, preload="IBM", drain_seconds="60") as first:
         running = submit(first.target, long_job())
         wait_for(first.target, running, working)
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(timeout=100) == 0
-    with serving(url, preload='["IBM"]') as second:
+    with serving(url, preload="IBM") as second:
         assert assert_ended_well(second.target, running, 40).attempt == 1

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A provider runs in a Python environment of its own, with an SDK of another version than the server's has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from qonduit_client import Client
+from tests.benchmarks.programs import BELL
+from tests.serving import serving
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHER_AER = "0.17.2"
+
+
+def _make_environment(folder: Path) -> Path:
+    """A virtual environment with what a worker needs and an older Aer; returns its Python."""
+    python = folder / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
+    pinned = {name: version(name) for name in ("qiskit", "openqasm3", "qiskit-qasm3-import", "protobuf")}
+    wanted = [*(f"{name}=={number}" for name, number in pinned.items()), f"qiskit-aer=={OTHER_AER}"]
+    uv = shutil.which("uv") or str(ROOT / ".venv-uv" / "bin" / "uv")
+    if Path(uv).exists():
+        installer = [uv, "pip", "install", "--quiet", "--python", str(python)]
+    else:
+        installer = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*installer, *wanted], check=True, timeout=400)
+    (site,) = folder.glob("lib/python*/site-packages")
+    # What `pip install --no-deps --editable` would write.
+    (site / "qonduit.pth").write_text(f"{ROOT / 'server'}\n{ROOT / 'generated' / 'python'}\n")
+    return python
+
+
+@pytest.mark.timeout(600)
+def test_a_provider_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    assert version("qiskit-aer") != OTHER_AER
+    python = _make_environment(tmp_path / "environment")
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with serving(database, providers="IBM", provider_python=f"IBM={python}") as server:
+        result = Client(server.target).run(BELL, device="IBM/aer_simulator", shots=200).result(timeout=90)
+    assert sum(result.counts.values()) == 200
+    assert set(result.counts) <= {"0x0", "0x3"}
+    assert OTHER_AER in json.dumps(dict(result.meta_data))
+
+
+@pytest.mark.timeout(120)
+def test_a_provider_whose_python_does_not_exist_is_unavailable_and_the_others_run(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    missing = f"GOOGLE={tmp_path / 'no' / 'python'}"
+    with serving(database, providers="IBM,GOOGLE", provider_python=missing) as server:
+        client = Client(server.target)
+        assert sum(client.run(BELL, device="IBM/aer_simulator", shots=10).result(timeout=90).counts.values()) == 10
