@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qonduit_server.store import migrations
+from qonduit_server.store.database import Database, open_database
+from tests.postgresql import PostgresqlServer, start_or_skip
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A running PostgreSQL server."""
+    server = start_or_skip()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: PostgresqlServer) -> str:
+    """The name of an empty database that is up to date, to be cloned."""
+    name = postgresql.new_database()
+    migrations.upgrade(postgresql.url(name))
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a new database, of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/qonduit.sqlite3"
+        return
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    name = server.new_database(request.getfixturevalue("postgresql_template"))
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """An open database, of each kind."""
+    database = open_database(database_url)
+    yield database
+    database.close()
