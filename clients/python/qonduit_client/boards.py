@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Row = Callable[[JobEvent], None]
+
+_STYLES: Final = {"SUCCEEDED": "bold green", "FAILED": "bold red", "CANCELLED": "bold yellow"}
 
 
 class Board(Protocol):
@@ -155,16 +157,31 @@ class LiveBoard:
 
 def _bars(stream: TextIO) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskProgressColumn, TextColumn
     from rich.table import Column
+    from rich.text import Text
+
+    class State(ProgressColumn):
+        """The job's state, in its colour."""
+
+        def render(self, task: Task) -> Text:
+            state = str(task.fields["state"])
+            return Text(f"{state:<9}", style=_STYLES.get(state, "bold"))
+
+    class Elapsed(ProgressColumn):
+        """Time since the submit: most jobs take less than a second."""
+
+        def render(self, task: Task) -> Text:
+            taken = task.finished_time if task.finished else task.elapsed
+            return Text(f"{taken or 0.0:6.2f} s")
 
     return Progress(
         SpinnerColumn(finished_text="●"),
         TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[state]}", markup=False, style="bold", table_column=Column(min_width=9)),
+        State(),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
+        Elapsed(),
         TextColumn("{task.fields[said]}", markup=False, style="dim", table_column=Column(ratio=1, no_wrap=True)),
         console=Console(file=stream),
         refresh_per_second=15,

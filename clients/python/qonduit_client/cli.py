@@ -154,6 +154,9 @@ def qonduit() -> None:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot write a name still shows the rest
     qonduit.main(prog_name="qonduit")
 
 

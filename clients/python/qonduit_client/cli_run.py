@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from qonduit_client.cli_session import INTERRUPTED, JOB_FAILED, OK, Session, exit_code, session, shared_options
+from qonduit_client.cli_session import (
+    INTERRUPTED,
+    JOB_FAILED,
+    OK,
+    Session,
+    emphasized,
+    exit_code,
+    session,
+    shared_options,
+)
 from qonduit_client.errors import JobCancelled, QonduitError
 
 if TYPE_CHECKING:
@@ -228,7 +237,7 @@ def _interruptible(here: Session, handle: JobHandle) -> Iterator[list[bool]]:
         interrupted.append(True)
     except QonduitError as error:
         if error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE"):
-            click.echo(f"Follow job {handle.id} again: qonduit watch {handle.id}{here.server_hint()}", err=True)
+            error.add_note(f"follow it again: qonduit watch {handle.id}{here.server_hint()}")
         raise
 
 
@@ -250,7 +259,7 @@ def _show_end(here: Session, handle: JobHandle, sources: Sequence[str], look: Lo
     if job.state == JobState.JOB_STATE_FAILED:
         from qonduit_client.telling import failure_words
 
-        click.echo(f"{click.style('Failed', fg='red', bold=True)}: {failure_words(job.failure)}", err=True)
+        click.echo(f"{emphasized('Failed')}: {failure_words(job.failure)}", err=True)
         return JOB_FAILED
     if job.state == JobState.JOB_STATE_CANCELLED:
         click.echo(f"job {job.id} was cancelled", err=True)
@@ -262,16 +271,12 @@ def _drawn(result: Result, name: str, look: Look) -> str:
     import os
     import shutil
 
-    from qonduit_client.histogram import text_of
+    from qonduit_client.histogram import can_write_bars, text_of
 
     counts = result.bitstrings if look.bits and result.registers else result.counts
     registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
     title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")
-    try:
-        "█▏".encode(sys.stdout.encoding or "utf-8")
-        ascii_only = False
-    except UnicodeEncodeError:
-        ascii_only = True
+    ascii_only = not can_write_bars(sys.stdout)
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     drawn = text_of(counts, sort=look.sort, top=look.top, width=width, color=color, ascii_only=ascii_only)

@@ -134,13 +134,18 @@ def explain(error: QonduitError, server: str) -> str:
         lines.append(f"the server's log tells more under request {error.request_id}")
     if error.retry_after and error.status != "UNAVAILABLE":
         lines.append(f"try again in {error.retry_after:g} s")
-    return "\n".join(lines)
+    return "\n".join([*lines, *getattr(error, "__notes__", ())])
+
+
+def emphasized(word: str) -> str:
+    """A word in bold red, unless no colour is wanted; click leaves it plain where there is no terminal."""
+    return word if os.environ.get("NO_COLOR") else click.style(word, fg="red", bold=True)
 
 
 def report(error: QonduitError, session: Session) -> int:
     """Says what went wrong, on standard error and, with --json, as an object too; returns the exit code."""
     first, *others = explain(error, session.server).splitlines()
-    click.echo(f"{click.style('Error', fg='red', bold=True)}: {first}", err=True)
+    click.echo(f"{emphasized('Error')}: {first}", err=True)
     for other in others:
         click.echo(f"  {other}", err=True)
     code = exit_code(error)

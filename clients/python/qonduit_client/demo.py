@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from qonduit_client.boards import Row, board_for
 from qonduit_client.client import Client
 from qonduit_client.errors import QonduitError
-from qonduit_client.histogram import bar
+from qonduit_client.histogram import bar, can_write_bars
 from qonduit_client.result import Result, key_order
 from qonduit_client.tables import table_of
 
@@ -63,7 +63,8 @@ def show_demo(
             outcomes[device] = each.result()
     results = {device: outcome for device, outcome in outcomes.items() if isinstance(outcome, Result)}
     if results:
-        print("\n" + side_by_side({device: each.counts for device, each in results.items()}), file=stream)
+        shown = {device: each.counts for device, each in results.items()}
+        print("\n" + side_by_side(shown, ascii_only=not can_write_bars(stream)), file=stream)
     for device, outcome in outcomes.items():
         if isinstance(outcome, QonduitError):
             print(f"\n{device} did not run it: {outcome.message}", file=stream)
@@ -88,22 +89,19 @@ def _one(client: Client, device: str, shots: int, timeout: float, row: Row) -> R
         return error
 
 
-def side_by_side(counts: Mapping[str, Mapping[str, int]], *, width: int = 14) -> str:
+def side_by_side(counts: Mapping[str, Mapping[str, int]], *, width: int = 14, ascii_only: bool = False) -> str:
     """One table of several histograms: a line an outcome, a column of count and bar a device."""
     keys = sorted({key for each in counts.values() for key in each}, key=key_order)
     totals = {device: sum(each.values()) or 1 for device, each in counts.items()}
     largest = max((each[key] / totals[device] for device, each in counts.items() for key in each), default=1.0)
     digits = max((len(str(count)) for each in counts.values() for count in each.values()), default=1)
-    rows = [
-        (
-            key,
-            *(
-                f"{each.get(key, 0):>{digits}} {bar(each.get(key, 0) / totals[device] / largest, width):<{width}}"
-                for device, each in counts.items()
-            ),
-        )
-        for key in keys
-    ]
+
+    def cell(device: str, key: str) -> str:
+        count = counts[device].get(key, 0)
+        drawn = bar(count / totals[device] / largest, width, ascii_only=ascii_only)
+        return f"{count:>{digits}} {drawn:<{width}}"
+
+    rows = [(key, *(cell(device, key) for device in counts)) for key in keys]
     return table_of(("", *counts), rows, right={0})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -52,6 +52,15 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
     return _EIGHTHS[8] * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
+def can_write_bars(stream: TextIO) -> bool:
+    """Whether the stream's encoding has the characters that bars are made of."""
+    try:
+        _EIGHTHS.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text_of(
     counts: Mapping[str, int],
     *,
@@ -67,7 +76,7 @@ def text_of(
     lines = lines_of(counts, sort=sort, top=top)
     label_width = max(len(line.label) for line in lines)
     count_width = max(len(str(line.count)) for line in lines)
-    room = max(8, width - label_width - count_width - 16)
+    room = min(50, max(8, width - label_width - count_width - 16))
     largest = max(line.share for line in lines) or 1.0
     on, off = ("\x1b[36m", "\x1b[0m") if color else ("", "")
     return "\n".join(

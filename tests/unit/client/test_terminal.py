@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.client.peer import BELL, Peer, Stream
+from tests.unit.client.peer import BELL, FAILED, Peer, Stream, history
 
 COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
 
@@ -92,6 +92,27 @@ def test_reader_that_goes_away(peer: Peer, bell: str) -> None:
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait(30)
+
+
+def test_failure_without_colour(peer: Peer, bell: str) -> None:
+    peer.events, peer.results = history(FAILED), []
+    code, written = on_terminal(["run", bell], environment(peer, NO_COLOR="1"))
+    assert code == 1
+    assert "Failed: no gate foo" in written
+    code, written = on_terminal(["run", bell], environment(peer))
+    assert "\x1b[31m\x1b[1mFailed\x1b[0m: no gate foo" in written
+
+
+def test_demo_where_bars_cannot_be_written(peer: Peer) -> None:
+    code = "import sys; from qonduit_client.demo import show_demo; sys.exit(not show_demo(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, peer.target],
+        capture_output=True,
+        env=environment(peer, PYTHONIOENCODING="ascii"),
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"####" in done.stdout
 
 
 @pytest.mark.parametrize("json", [False, True])
