@@ -2,8 +2,8 @@
 """The nursery, a program of its own (`python -m qonduit_server.nursery`): loads one SDK once and forks workers.
 
 It is started with the Python that the provider's SDK lives in, tells at once what the provider offers, and loads the
-SDK when it is told to. Forking from a loaded process makes a new worker in tens of milliseconds instead of
-seconds. It has one thread, so that forking is safe, and ends with its workers when the server closes its socket or dies.
+SDK when it is told to. Forking from a loaded process makes a new worker in tens of milliseconds instead of seconds. It
+has one thread, so that forking is safe, and ends with its workers when the server closes its socket or dies.
 """
 
 from __future__ import annotations

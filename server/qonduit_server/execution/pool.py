@@ -232,8 +232,6 @@ class ProcessPool:
                 elif kind == "finished":
                     del worker.held[key]
                     finished += 1
-                elif kind not in ("progress", "log"):
-                    held.told = True
                 self._news.append(event)
         if finished:
             worker.finished(finished, now)
@@ -275,19 +273,19 @@ class ProcessPool:
             self._bury_nursery(provider, now)
 
     def _bury(self, worker: Worker, how: str, now: float) -> None:
-        """A worker is dead. What it had begun is lost; what it had not goes to others."""
+        """A worker is dead. The task that it ran is lost; the others that it had go to other workers."""
         self._hear_worker(worker, now, everything=True)
         self._sockets.drop(worker.channel)
         provider = worker.provider
         del provider.workers[worker.id]
         back = worker.reclaim()
+        # Of those begun, the last one ran; the others had ended, and what they told died with the process.
+        last = next(reversed(worker.held.values()), None)
         for held in worker.held.values():
-            if worker.doom is None:
-                self._lose(held, LossKind.DIED, f"the process that ran it {how}")
-            elif worker.doom[0] == held.key:
+            if worker.doom is not None and worker.doom[0] == held.key:
                 self._lose(held, worker.doom[1], worker.doom[2])
-            elif held.told:
-                self._lose(held, LossKind.STOPPED, "it shared its process with a task that had to be killed")
+            elif worker.doom is None and held is last:
+                self._lose(held, LossKind.DIED, f"the process that ran it {how}")
             else:
                 back.append(held)
         worker.useful = worker.useful or bool(worker.held)

@@ -37,8 +37,6 @@ class Held:
     order: int
     ordinal: int = -1
     started_at: float | None = None
-    #: Something was told about it that must not be told twice.
-    told: bool = False
 
     @property
     def alone(self) -> bool:

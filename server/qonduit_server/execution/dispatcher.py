@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dispatcher: claims jobs from the store, has them run by an executor, and is the only writer of a running job.
+
+Three threads that do not wait for each other: one claims, one records what happened, one keeps leases and hands on
+cancels. All of them sleep until they are woken; only leases are a matter of time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.executor import Executor, Loss, LossKind
+from qonduit_server.execution.telling import Key, Telling
+from qonduit_server.store import queue
+from qonduit_server.store.database import Database
+from qonduit_server.store.signals import Wake
+
+#: Events that one transaction records, at most.
+_BATCH: Final = 2000
+#: With more events than this waiting for the database to come back, log lines are dropped.
+_MANY: Final = 20_000
+_RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Dispatcher:
+    """Moves jobs between the store and an executor, whose listener it is.
+
+    Use: `start()`, ..., `drain(seconds)`, `stop()`; then stop the executor, then close the database.
+
+    Args:
+        db: the store.
+        executor: runs tasks; not started yet.
+        owner: names this dispatcher's leases; unique for each start of a server.
+        lease: how long jobs stay this dispatcher's when it falls silent.
+        max_attempts: how often a job is started when its worker dies.
+        time_limit_seconds: how long one job may run; 0 means no limit.
+        memory_limit_bytes: the memory one job may use; 0 means no limit.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        executor: Executor,
+        *,
+        owner: str,
+        lease: timedelta = timedelta(seconds=30),
+        max_attempts: int = 3,
+        time_limit_seconds: float = 0.0,
+        memory_limit_bytes: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._executor = executor
+        self._owner = owner
+        self._lease = lease
+        self._max_attempts = max_attempts
+        self._time_limit_seconds = time_limit_seconds
+        self._memory_limit_bytes = memory_limit_bytes
+        self._clock = clock
+
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._running: dict[Key, Task] = {}
+        self._cancels: set[Key] = set()
+
+        self._claim_now = threading.Event()
+        self._queue_changed = True
+        self._draining = False
+
+        self._arrived = threading.Condition(threading.Lock())
+        self._inbox: list[TaskEvent | tuple[Key, str]] = []
+
+        self._keep_now = threading.Event()
+        self._cancels_changed = True
+
+        self._stopping = threading.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._threads = [
+            threading.Thread(target=work, name=f"dispatcher-{work.__name__.strip('_')}", daemon=True)
+            for work in (self._claim, self._record, self._keep)
+        ]
+
+    def start(self) -> None:
+        """Begin to claim and run jobs."""
+        self._unsubscribe = self._db.signals.subscribe(self._woken)
+        self._executor.start(self)
+        for thread in self._threads:
+            thread.start()
+        self._claim_now.set()
+        self._keep_now.set()
+
+    def running(self) -> int:
+        """How many jobs are claimed and not yet recorded as ended."""
+        return len(self._running)
+
+    def alive(self) -> bool:
+        """Whether all threads work; one that ended by a fault leaves jobs where they are until their leases run out."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def drain(self, seconds: float) -> None:
+        """Claim no more, let jobs end for so long, then hand the rest back to the queue."""
+        self._draining = True
+        with self._idle:
+            self._idle.wait_for(lambda: not self._running, timeout=seconds)
+            rest = list(self._running)
+        if rest:
+            with self._arrived:
+                self._inbox.extend((key, "the server that ran it is stopping") for key in rest)
+                self._arrived.notify()
+            for key in rest:
+                self._executor.cancel(*key)
+            with self._idle:
+                self._idle.wait_for(lambda: not self._running, timeout=5.0)
+
+    def stop(self) -> None:
+        """End the threads. What is still running is left to its leases; `drain` first."""
+        self._draining = True
+        self._unsubscribe()
+        self._stopping.set()
+        self._claim_now.set()
+        self._keep_now.set()
+        with self._arrived:
+            self._arrived.notify()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout=10.0)
+
+    # The executor's listener.
+
+    def events(self, events: Sequence[TaskEvent]) -> None:
+        """Tasks' events have arrived."""
+        with self._arrived:
+            self._inbox.extend(events)
+            self._arrived.notify()
+
+    def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
+        """A task ended without saying so: run it again, or say for it how it ended."""
+        arrived: TaskEvent | tuple[Key, str]
+        if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < self._max_attempts):
+            arrived = ((job_id, attempt), loss.message)
+        else:
+            finished = TaskFinished(failure=self._failure_of(loss, attempt))
+            arrived = TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
+        with self._arrived:
+            self._inbox.append(arrived)
+            self._arrived.notify()
+
+    def capacity_changed(self) -> None:
+        """The executor may want more tasks."""
+        self._claim_now.set()
+
+    def _failure_of(self, loss: Loss, attempt: int) -> Failure:
+        if loss.kind is LossKind.CANCELLED:
+            return Failure(
+                category=FailureCategory.FAILURE_CATEGORY_WORKER,
+                reason="CANCELLED",
+                message=f"The job was {loss.message}.",
+            )
+        if loss.kind is LossKind.TIME_LIMIT:
+            return Failure(
+                category=FailureCategory.FAILURE_CATEGORY_LIMIT,
+                reason="TIME_LIMIT",
+                message=f"The job ran longer than the {self._time_limit_seconds:g} s that this server allows "
+                "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
+            )
+        return Failure(
+            category=FailureCategory.FAILURE_CATEGORY_WORKER,
+            reason="WORKER_DIED",
+            message=f"The job was started {attempt} times, and no attempt ended: at last {loss.message}.",
+            retryable=True,
+        )
+
+    def _woken(self, wake: Wake) -> None:
+        """Called by the store after a commit."""
+        if wake.queue:
+            self._queue_changed = True
+            self._claim_now.set()
+        if wake.cancels:
+            self._cancels_changed = True
+            self._keep_now.set()
+
+    # The claiming thread.
+
+    def _claim(self) -> None:
+        """Whenever the executor wants tasks and there may be some: claim them, submit them."""
+        empty: set[str] = set()
+        failures = 0
+        while not self._stopping.is_set():
+            self._claim_now.wait()
+            self._claim_now.clear()
+            while not self._draining:
+                if self._queue_changed:
+                    self._queue_changed = False
+                    empty.clear()
+                wanted = {name: count for name, count in self._executor.capacity().items() if name not in empty}
+                if not wanted:
+                    break
+                try:
+                    tasks = queue.claim(self._db, self._owner, wanted, self._lease)
+                except Unavailable:
+                    self._stopping.wait(_pause(failures))
+                    failures += 1
+                    continue
+                failures = 0
+                got = Counter(task.provider for task in tasks)
+                empty.update(name for name, count in wanted.items() if got[name] < count)
+                self._submit(tasks)
+
+    def _submit(self, tasks: list[Task]) -> None:
+        if not tasks:
+            return
+        for task in tasks:
+            task.time_limit_seconds = task.time_limit_seconds or self._time_limit_seconds
+            task.memory_limit_bytes = task.memory_limit_bytes or self._memory_limit_bytes
+        with self._lock:
+            self._running.update({(task.job_id, task.attempt): task for task in tasks})
+        self._executor.submit(tasks)
+        # A cancel may have been asked for after the claim and handed on before the executor knew the task.
+        for task in tasks:
+            if (task.job_id, task.attempt) in self._cancels:
+                self._executor.cancel(task.job_id, task.attempt)
+
+    # The recording thread.
+
+    def _record(self) -> None:
+        """Write down all that has arrived, as one batch; while the database is away, keep it and try again."""
+        telling = Telling()
+        waiting: list[TaskEvent] = []
+        back: dict[Key, str] = {}
+        failures = 0
+        while True:
+            self._wait_for_news(telling, retry_in=_pause(failures - 1) if failures else None)
+            with self._arrived:
+                arrived, self._inbox = self._inbox, []
+            now = self._clock()
+            events: list[TaskEvent] = []
+            for item in arrived:
+                key = (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item[0]
+                if key not in self._running or key in back:  # another's, or handed back
+                    continue
+                if isinstance(item, TaskEvent):
+                    events.append(item)
+                else:
+                    back[key] = item[1]
+            waiting += telling.take(events, now)
+            for key in back:
+                telling.forget(key)
+            if not failures:
+                waiting += telling.due(now)
+            elif len(waiting) > _MANY:
+                waiting = [event for event in waiting if event.WhichOneof("event") != "log"]
+            try:
+                while waiting:
+                    self._write(waiting[:_BATCH], telling)
+                    del waiting[:_BATCH]
+                if back:
+                    self._hand_back(back)
+                    back = {}
+                failures = 0
+            except Unavailable:
+                failures += 1
+            if self._stopping.is_set() and not self._inbox and (failures > 2 or not (waiting or back)):
+                return
+
+    def _wait_for_news(self, telling: Telling, retry_in: float | None) -> None:
+        with self._arrived:
+            if retry_in is not None:
+                self._arrived.wait(retry_in)
+                return
+            while not self._inbox and not self._stopping.is_set():
+                due = telling.next_due()
+                if due == float("inf"):
+                    self._arrived.wait()
+                elif (pause := due - self._clock()) > 0:
+                    self._arrived.wait(pause)
+                else:
+                    return
+
+    def _write(self, events: list[TaskEvent], telling: Telling) -> None:
+        refused = queue.record(self._db, self._owner, events)
+        self._forget(
+            {(event.job_id, event.attempt) for event in events if event.WhichOneof("event") == "finished"} | refused
+        )
+        for key in refused:  # its lease is somebody else's now
+            telling.forget(key)
+            self._executor.cancel(*key)
+
+    def _hand_back(self, back: dict[Key, str]) -> None:
+        for why in set(back.values()):
+            keys = [key for key, reason in back.items() if reason == why]
+            queue.release(self._db, self._owner, keys, why)
+            self._forget(keys)
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        with self._idle:
+            for key in keys:
+                self._running.pop(key, None)
+            if not self._running:
+                self._idle.notify_all()
+
+    # The keeping thread.
+
+    def _keep(self) -> None:
+        """Renew leases, take back those of servers that fell silent, hand on cancels."""
+        period = self._lease.total_seconds() / 3
+        renew_at = self._clock()
+        failures = 0
+        while not self._stopping.is_set():
+            self._keep_now.wait(_pause(failures - 1) if failures else max(0.0, renew_at - self._clock()))
+            self._keep_now.clear()
+            try:
+                if self._cancels_changed:
+                    self._cancels_changed = False
+                    self._hand_on_cancels()
+                if self._clock() >= renew_at:
+                    queue.renew(self._db, self._owner, self._lease)
+                    queue.expire(self._db)
+                    renew_at = self._clock() + period
+                failures = 0
+            except Unavailable:
+                self._cancels_changed = True
+                failures += 1
+
+    def _hand_on_cancels(self) -> None:
+        asked = queue.cancelling(self._db, self._owner)
+        self._cancels = set(asked)
+        for key in asked:
+            self._executor.cancel(*key)
+
+
+def _pause(failures: int) -> float:
+    """How long to wait after so many failures in a row."""
+    return _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server as far as a pool can tell: runs a task that does not end, names its processes, waits to be killed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from tests.unit.execution.staging import pool, task
+
+if __name__ == "__main__":
+    with pool(workers=2) as (made, audience):
+        made.submit([task(1, f"hold {sys.argv[1]}")])
+        audience.wait_begun(1)
+        print(*made.processes()["TEST"], flush=True)
+        threading.Event().wait()

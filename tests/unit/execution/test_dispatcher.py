@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dispatcher with a real store and real workers: every job ends once, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished, TaskProgress
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState, JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.dispatcher import Dispatcher
+from qonduit_server.execution.executor import Listener, Loss, LossKind
+from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, is_terminal
+from qonduit_server.store import catalogue, events, jobs, queue
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.signals import Wake
+from tests.unit.execution.acting import Acting
+from tests.unit.execution.staging import PATIENCE, PROGRAM, Gate, environment
+
+
+class Store:
+    """A real store, and what a front door does with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.db: Database = open_database(f"sqlite:///{folder / 'store.sqlite3'}")
+        catalogue.sync(self.db, [Acting("TEST").describe()])
+        self._changed = threading.Condition()
+        self.db.signals.subscribe(self._woken)
+
+    def _woken(self, wake: Wake) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def create(self, text: str = "noop") -> int:
+        program = QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
+        new = jobs.NewJob(
+            caller="me",
+            job=Job(type=JobType.JOB_TYPE_RUNNER, shots=1),
+            device_id=catalogue.device_by_name(self.db, "TEST/stage").id,
+            deployment=Deployment(programs=[program]),
+        )
+        return jobs.create(self.db, new).job.id
+
+    def get(self, job_id: int) -> Job:
+        return jobs.get(self.db, "me", job_id)
+
+    def history(self, job_id: int) -> list[JobEvent]:
+        stored = events.read_after(self.db, job_id, 0, 1000)
+        assert [event.sequence for event in stored] == list(range(1, len(stored) + 1))
+        return [JobEvent.FromString(event.payload) for event in stored]
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout=PATIENCE)
+
+    def wait_state(self, job_id: int, *states: JobState) -> Job:
+        self.wait(lambda: self.get(job_id).state in states)
+        return self.get(job_id)
+
+    def wait_ended(self, *job_ids: int) -> list[Job]:
+        for job_id in job_ids:
+            self.wait(lambda job_id=job_id: is_terminal(self.get(job_id).state))  # type: ignore[misc]
+        return [self.get(job_id) for job_id in job_ids]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path)
+    yield made
+    made.db.close()
+
+
+@contextmanager
+def dispatching(
+    store: Store, *, workers: int = 2, max_attempts: int = 3, seconds: float = 0.0, drain: float = 0.0
+) -> Iterator[tuple[Dispatcher, ProcessPool]]:
+    pool = ProcessPool(("TEST",), workers, program=PROGRAM, environment=environment(), show_errors=True)
+    dispatcher = Dispatcher(
+        store.db, pool, owner=f"test-{time.monotonic_ns()}", max_attempts=max_attempts, time_limit_seconds=seconds
+    )
+    pool.launch()
+    dispatcher.start()
+    try:
+        yield dispatcher, pool
+        assert dispatcher.alive()
+    finally:
+        dispatcher.drain(drain)
+        dispatcher.stop()
+        pool.stop(PATIENCE)
+
+
+def kinds(history: Sequence[JobEvent]) -> list[str | None]:
+    return [event.WhichOneof("event") for event in history]
+
+
+def test_a_job_runs_and_its_history_is_complete(store: Store) -> None:
+    with dispatching(store):
+        (job,) = store.wait_ended(store.create())
+    assert job.state == SUCCEEDED
+    assert job.progress == 1.0
+    told = kinds(store.history(job.id))
+    assert told[:2] == ["created", "state_change"]
+    assert [kind for kind in told[2:] if kind != "program_run"] == ["result_ready", "progress", "state_change"]
+
+
+def test_jobs_created_before_the_start_and_after_it_all_run(store: Store) -> None:
+    before = [store.create() for _ in range(20)]
+    with dispatching(store) as (dispatcher, _):
+        after = [store.create() for _ in range(100)]
+        ended = store.wait_ended(*before, *after)
+        with dispatcher._idle:
+            assert dispatcher._idle.wait_for(lambda: dispatcher.running() == 0, PATIENCE)
+    assert {job.state for job in ended} == {SUCCEEDED}
+    assert {job.attempt for job in ended} == {1}
+
+
+def test_a_job_whose_worker_dies_is_run_again(store: Store) -> None:
+    with dispatching(store):
+        (job,) = store.wait_ended(store.create("die 2"))
+    assert job.state == SUCCEEDED
+    assert job.attempt == 3
+    logs = [event.log.message for event in store.history(job.id) if event.HasField("log")]
+    assert len(logs) == 2
+    assert "SIGKILL" in logs[0]
+
+
+def test_a_job_that_kills_every_worker_fails_and_says_so(store: Store) -> None:
+    with dispatching(store, max_attempts=2):
+        bad = store.create("kill SIGSEGV")
+        good = [store.create() for _ in range(20)]
+        failed, *others = store.wait_ended(bad, *good)
+    assert failed.state == FAILED
+    assert failed.failure.reason == "WORKER_DIED"
+    assert failed.failure.retryable
+    assert "SIGSEGV" in failed.failure.message
+    assert {job.state for job in others} == {SUCCEEDED}
+
+
+def test_cancel_ends_a_running_job_and_harms_no_other(store: Store, tmp_path: Path) -> None:
+    gate, other = Gate(tmp_path), Gate(tmp_path, "other")
+    with dispatching(store):
+        job_id, neighbour = store.create(f"hold {gate.path}"), store.create(f"wait {other.path}")
+        store.wait_state(job_id, RUNNING)
+        store.wait_state(neighbour, RUNNING)
+        jobs.cancel(store.db, "me", job_id)
+        assert store.wait_ended(job_id)[0].state == CANCELLED
+        other.open()
+        assert store.wait_ended(neighbour)[0].state == SUCCEEDED
+
+
+def test_the_time_limit_is_named(store: Store, tmp_path: Path) -> None:
+    with dispatching(store, seconds=0.3):
+        (job,) = store.wait_ended(store.create(f"hold {Gate(tmp_path).path}"))
+    assert job.state == FAILED
+    assert job.failure.reason == "TIME_LIMIT"
+    assert "0.3 s" in job.failure.message
+
+
+def test_drain_lets_running_jobs_end_and_claims_no_more(store: Store, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with dispatching(store, workers=1) as (dispatcher, _):
+        job_id = store.create(f"wait {gate.path}")
+        store.wait_state(job_id, RUNNING)
+        drained = threading.Thread(target=dispatcher.drain, args=(PATIENCE,))
+        drained.start()
+        gate.open()
+        drained.join(PATIENCE)
+        late = store.create()
+        assert store.get(job_id).state == SUCCEEDED
+        assert dispatcher.running() == 0
+    assert store.get(late).state == QUEUED
+
+
+def test_what_has_not_ended_when_draining_is_over_goes_back_to_the_queue(store: Store, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with dispatching(store, workers=1):
+        job_id = store.create(f"hold {gate.path}")
+        store.wait_state(job_id, RUNNING)
+    job = store.get(job_id)
+    assert job.state == QUEUED
+    gate.path.unlink()
+    gate.path.write_bytes(b"")
+    with dispatching(store, workers=1):
+        (job,) = store.wait_ended(job_id)
+    assert (job.state, job.attempt) == (SUCCEEDED, 2)
+
+
+def test_many_jobs_while_workers_and_nurseries_are_killed(store: Store) -> None:
+    with dispatching(store, workers=2, max_attempts=50) as (_, pool):
+        ids = []
+        for number in range(200):
+            ids.append(store.create())
+            if number % 20 == 10:
+                family = pool.processes().get("TEST", [])
+                victim = 0 if number == 110 else len(family) - 1
+                if family and (victim or number == 110):
+                    try:
+                        os.kill(family[victim], signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+        ended = store.wait_ended(*ids)
+    assert {job.state for job in ended} == {SUCCEEDED}
+    for job in ended:
+        told = kinds(store.history(job.id))
+        assert told.count("result_ready") == 1
+
+
+@dataclass
+class Puppet:
+    """An executor that does nothing by itself."""
+
+    room: int = 10
+    submitted: list[Task] = field(default_factory=list)
+    cancelled: list[tuple[int, int]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    listener: Listener | None = None
+
+    def start(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def capacity(self) -> Mapping[str, int]:
+        return {"TEST": self.room - len(self.submitted)}
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        with self.changed:
+            self.submitted += tasks
+            self.changed.notify_all()
+
+    def cancel(self, job_id: int, attempt: int) -> None:
+        with self.changed:
+            self.cancelled.append((job_id, attempt))
+            self.changed.notify_all()
+
+    def stop(self, grace: float) -> None:
+        pass
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, PATIENCE)
+
+
+@contextmanager
+def puppeteering(
+    store: Store, lease: timedelta = timedelta(seconds=30)
+) -> Iterator[tuple[Dispatcher, Puppet, Listener]]:
+    puppet = Puppet()
+    dispatcher = Dispatcher(store.db, puppet, owner="puppeteer", lease=lease, memory_limit_bytes=77)
+    dispatcher.start()
+    assert puppet.listener is not None
+    try:
+        yield dispatcher, puppet, puppet.listener
+    finally:
+        dispatcher.drain(0)
+        dispatcher.stop()
+
+
+def finished(job_id: int, attempt: int = 1) -> TaskEvent:
+    return TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished())
+
+
+def test_limits_are_filled_in(store: Store) -> None:
+    with puppeteering(store) as (_, puppet, _listener):
+        store.create()
+        puppet.wait(lambda: len(puppet.submitted) == 1)
+    assert puppet.submitted[0].memory_limit_bytes == 77
+
+
+def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:
+    with puppeteering(store) as (dispatcher, puppet, listener):
+        job_id = store.create()
+        puppet.wait(lambda: len(puppet.submitted) == 1)
+        queue.release(store.db, "puppeteer", [(job_id, 1)], "as if the lease had run out")
+        puppet.wait(lambda: len(puppet.submitted) == 2)
+        listener.events([TaskEvent(job_id=job_id, attempt=1, progress=TaskProgress(progress=0.5))])
+        puppet.wait(lambda: (job_id, 1) in puppet.cancelled)
+        assert (job_id, 2) not in puppet.cancelled
+        listener.lost(job_id, 1, Loss(LossKind.CANCELLED, "cancelled while it ran"))
+        assert dispatcher.running() == 1
+        assert store.get(job_id).state == RUNNING
+
+
+def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(store: Store) -> None:
+    with puppeteering(store) as (_, puppet, listener):
+        job_id = store.create()
+        for attempt in range(1, 6):
+            puppet.wait(lambda attempt=attempt: len(puppet.submitted) == attempt)  # type: ignore[misc]
+            listener.lost(job_id, attempt, Loss(LossKind.STOPPED, "the engine was stopped"))
+        puppet.wait(lambda: len(puppet.submitted) == 6)
+
+
+def test_while_the_database_is_away_nothing_that_ended_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, away, failures = queue.record, threading.Event(), threading.Semaphore(0)
+
+    def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
+        if away.is_set():
+            failures.release()
+            raise Unavailable("the database does not answer")
+        return record(db, owner, batch)
+
+    monkeypatch.setattr(queue, "record", recording)
+    with dispatching(store):
+        away.set()
+        ids = [store.create() for _ in range(10)]
+        assert all(failures.acquire(timeout=PATIENCE) for _ in range(3))
+        assert {store.get(job_id).state for job_id in ids} <= {RUNNING, QUEUED}
+        away.clear()
+        ended = store.wait_ended(*ids)
+    assert {(job.state, job.attempt) for job in ended} == {(SUCCEEDED, 1)}
+
+
+def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed, expired, renew, expire = threading.Semaphore(0), threading.Semaphore(0), queue.renew, queue.expire
+
+    def renewing(db: Database, owner: str, lease: timedelta) -> None:
+        renew(db, owner, lease)
+        renewed.release()
+
+    def expiring(db: Database) -> int:
+        expired.release()
+        return expire(db)
+
+    monkeypatch.setattr(queue, "renew", renewing)
+    monkeypatch.setattr(queue, "expire", expiring)
+    job_id = store.create()
+    (lost,) = queue.claim(store.db, "a server that was lost", {"TEST": 1}, timedelta(0))
+    with puppeteering(store, lease=0.6) as (_, puppet, listener):
+        puppet.wait(lambda: bool(puppet.submitted))
+        assert (puppet.submitted[0].job_id, puppet.submitted[0].attempt) == (job_id, lost.attempt + 1)
+        with puppeteering(store, owner="another", lease=0.6) as (_, other, _listener):
+            # Six looks for leases that ran out, 0.2 s apart by two servers: longer than the first one's lease.
+            assert all(renewed.acquire(timeout=PATIENCE) and expired.acquire(timeout=PATIENCE) for _ in range(12))
+            assert not other.submitted
+        listener.events([finished(job_id, lost.attempt + 1)])
+        store.wait_ended(job_id)
