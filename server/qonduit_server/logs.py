@@ -7,6 +7,7 @@ its value is left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -59,7 +60,7 @@ def configure(
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=Lines,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -72,6 +73,20 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
+
+
+class Lines:
+    """Writes rendered lines to standard error. One that cannot be written is lost, and fails nothing else."""
+
+    def __init__(self, *_names: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+
+    debug = info = warning = error = critical = msg
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

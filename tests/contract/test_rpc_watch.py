@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promise about events: each once and in order, whatever breaks; a first message at once, and OK after the last."""
+
+from __future__ import annotations
+
+import random
+import resource
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest
+from qonduit_server import errors
+from qonduit_server.rpc import watch
+from qonduit_server.store import events as events_store
+from qonduit_server.store.signals import Wake
+from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences
+
+SLOW = 0.6
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("rpc"), slow_reader=SLOW) as it:
+        yield it
+
+
+def started(door: House, remarks: int = 0) -> Job:
+    """A running job with some events."""
+    request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
+    job = door.jobs.CreateJob(request).job
+    door.claim()
+    for number in range(remarks):
+        door.say(job.id, f"remark {number}")
+    return job
+
+
+def watching(job_id: int, after: int = 0, heartbeat: float = 20.0) -> job_service.WatchJobRequest:
+    """Ask for a job's events."""
+    request = job_service.WatchJobRequest(job_id=job_id, after_sequence=after)
+    request.heartbeat_interval.FromMilliseconds(int(heartbeat * 1000))
+    return request
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread, for a bounded time."""
+    deadline = time.monotonic() + WAIT
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        pause.wait(0.002)
+
+
+def broken(stream: Any) -> tuple[str, dict[str, Any]]:
+    """Read a stream that must break."""
+    with pytest.raises(grpc.RpcError) as raised:
+        list(stream)
+    return details_of(raised.value)
+
+
+def test_all_events_in_order_and_the_end_with_ok(door: House) -> None:
+    stream = door.jobs.RunJob(bell(), timeout=WAIT)
+    first = next(stream).event
+    assert (first.sequence, first.WhichOneof("event")) == (1, "created")
+    assert stream.is_active()
+    door.run(first.job_id)
+    events = [first, *(response.event for response in stream)]
+    assert sequences(events) == list(range(1, len(events) + 1))
+    assert stream.code() is grpc.StatusCode.OK
+    last = events[-1].state_change
+    assert (last.to_state, last.job.state) == (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_SUCCEEDED)
+    assert [event.WhichOneof("event") for event in events].count("result_ready") == 1
+    replayed = [response.event for response in door.jobs.WatchJob(watching(first.job_id), timeout=WAIT)]
+    assert replayed == events
+    listed = door.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=first.job_id)).events
+    assert list(listed) == events
+
+
+def test_the_stored_bytes_are_sent_untouched(door: House) -> None:
+    job = started(door, remarks=1)
+    door.finish(job.id)
+    raw = door.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
+    sent = list(raw(watching(job.id).SerializeToString(), timeout=WAIT))
+    stored = events_store.read_after(door.db, job.id, 0, 100)
+    assert sent == [watch.framed(event.payload) for event in stored]
+    assert [job_service.WatchJobResponse.FromString(one).event.sequence for one in sent] == [
+        event.sequence for event in stored
+    ]
+
+
+def test_the_reader_of_the_last_event_is_told_nothing_more_and_ok(door: House) -> None:
+    job = started(door)
+    door.finish(job.id)
+    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    responses = list(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
+    assert [response.event.WhichOneof("event") for response in responses] == ["heartbeat"]
+    assert responses[0].event.heartbeat.last_sequence == last
+    code, details = broken(door.jobs.WatchJob(watching(job.id, after=last + 1), timeout=WAIT))
+    assert code == "INVALID_ARGUMENT"
+    assert details["BadRequest"].field_violations[0].field == "after_sequence"
+
+
+@pytest.mark.parametrize("method", ["WatchJob", "RunJob"])
+def test_whatever_breaks_each_event_comes_once_and_in_order(door: House, method: str) -> None:
+    """Several watchers of one job break off at random points, hundreds of times, and see 1..n all the same."""
+    chance = random.Random(f"breaks of {method}")
+    request = bell(request_id=str(uuid.uuid4()))
+    begun = door.jobs.RunJob(request, timeout=WAIT)
+    job_id = next(begun).event.job_id
+    begun.cancel()
+    door.claim()
+    breaks = 0
+
+    def open_stream(after: int) -> Any:
+        if method == "WatchJob":
+            return door.jobs.WatchJob(watching(job_id, after), timeout=WAIT)
+        again = job_service.RunJobRequest()
+        again.CopyFrom(request)
+        again.after_sequence = after
+        return door.jobs.RunJob(again, timeout=WAIT)
+
+    seen: list[list[int]] = [[], [], []]
+    streams = [open_stream(0) for _ in seen]
+    told = 2
+    while breaks < 300:
+        for _ in range(chance.randrange(4)):
+            door.say(job_id, "a remark")
+            told += 1
+        for number, mine in enumerate(seen):
+            for _ in range(chance.randrange(6)):
+                if len(mine) == told:
+                    break
+                event = next(streams[number]).event
+                if event.sequence:
+                    mine.append(event.sequence)
+            if chance.random() < 0.4:
+                streams[number].cancel()
+                streams[number] = open_stream(len(mine))
+                breaks += 1
+    door.finish(job_id)
+    for number, mine in enumerate(seen):
+        mine += sequences([response.event for response in streams[number]])
+        assert streams[number].code() is grpc.StatusCode.OK
+        assert mine == list(range(1, mine[-1] + 1))
+    assert len({mine[-1] for mine in seen}) == 1
+    until(lambda: door.server.streams == 0)
+
+
+def test_many_events_are_read_in_portions(door: House) -> None:
+    job = started(door, remarks=2 * watch.EVENTS + 10)
+    early = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
+    late = door.jobs.WatchJob(watching(job.id, after=watch.EVENTS + 5), timeout=WAIT)
+    door.finish(job.id)
+    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    assert sequences([response.event for response in early]) == list(range(1, last + 1))
+    assert sequences([response.event for response in late]) == list(range(watch.EVENTS + 6, last + 1))
+
+
+def test_silence_is_filled_with_heartbeats(door: House) -> None:
+    job = started(door)
+    stream = door.jobs.WatchJob(watching(job.id, after=2, heartbeat=0.05), timeout=WAIT)
+    beats = [next(stream).event for _ in range(4)]
+    assert [beat.heartbeat.last_sequence for beat in beats] == [2, 2, 2, 2]
+    assert all(beat.job_id == job.id and not beat.sequence for beat in beats)
+    door.say(job.id, "not so silent")
+    events: list[JobEvent] = []
+    while not sequences(events):
+        events.append(next(stream).event)
+    assert sequences(events) == [3]
+    assert next(stream).event.heartbeat.last_sequence == 3
+    door.finish(job.id)
+    assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+
+
+def test_a_lost_wake_delays_and_does_not_hang(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = started(door)
+    stream = door.jobs.WatchJob(watching(job.id, heartbeat=0.1), timeout=WAIT)
+    assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
+    monkeypatch.setattr(door.db.signals, "deliver", lambda wake: None)
+    door.say(job.id, "nobody is told")
+    assert next(event for event in stream if event.event.sequence).event.sequence == 3
+    door.say(job.id, "nor of this")
+    monkeypatch.undo()
+    door.db.signals.deliver(Wake(all_jobs=True))
+    assert next(event for event in stream if event.event.sequence).event.sequence == 4
+    door.finish(job.id)
+    assert list(stream)
+
+
+def test_a_deleted_job_ends_its_streams(door: House) -> None:
+    job = started(door)
+    door.finish(job.id)
+    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
+    assert broken(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
+
+
+def test_ending_a_stream_cancels_no_job(door: House) -> None:
+    stream = door.jobs.RunJob(bell(), timeout=WAIT)
+    job_id = next(stream).event.job_id
+    stream.cancel()
+    until(lambda: door.server.streams == 0)
+    assert door.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.state == JobState.JOB_STATE_QUEUED
+    door.run(job_id)
+
+
+def test_a_store_that_goes_away_ends_streams_with_unavailable(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = started(door)
+    stream = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
+    assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
+
+    def away(*_: object) -> None:
+        raise errors.Unavailable("the database does not answer")
+
+    monkeypatch.setattr(events_store, "read_after_many", away)
+    door.say(job.id, "news")
+    code, details = broken(stream)
+    assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+    assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
+    monkeypatch.undo()
+    resumed = door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT)
+    assert next(resumed).event.sequence == 3
+    door.finish(job.id)
+    assert list(resumed)
+
+
+def test_a_slow_reader_is_cut_off_and_holds_up_nobody(door: House) -> None:
+    job = started(door)
+    slow = [door.jobs.WatchJob(watching(job.id), timeout=WAIT) for _ in range(20)]
+    quick = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
+    for stream in (*slow, quick):
+        next(stream)
+    for _ in range(150):
+        door.say(job.id, "x" * 100_000)
+    assert [next(quick).event.sequence for _ in range(151)] == list(range(2, 153))
+    until(lambda: door.server.streams == 1)
+    with pytest.raises(grpc.RpcError) as raised:
+        list(slow[0])
+    assert raised.value.code() is grpc.StatusCode.CANCELLED
+    door.say(job.id, "the quick one reads on")
+    assert next(quick).event.sequence == 153
+    resumed = door.jobs.WatchJob(watching(job.id, after=1), timeout=WAIT)
+    door.finish(job.id)
+    assert sequences([response.event for response in resumed])[0] == 2
+    assert list(quick)
+
+
+def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(door: House) -> None:
+    jobs = [started(door) for _ in range(10)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    streams = [door.jobs.WatchJob(watching(jobs[number % 10].id, after=1), timeout=60) for number in range(1000)]
+    for stream in streams:
+        assert next(stream).event.sequence == 2
+    assert door.server.streams == 1000
+    assert threading.active_count() < 64
+    # Both ends of each stream are in this process.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250 * 1024
+
+    took = []
+    for job in jobs:
+        door.say(job.id, "to a hundred of you")
+        begun = time.perf_counter()
+        door.system.GetServerInfo(GetServerInfoRequest())
+        took.append(time.perf_counter() - begun)
+    assert sorted(took)[5] < 0.5
+    for stream in streams:
+        assert next(stream).event.sequence == 3
+    for job in jobs:
+        door.finish(job.id)
+    for stream in streams:
+        assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    until(lambda: door.server.streams == 0)
+
+
+def test_draining_ends_streams_and_takes_no_new_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with house(tmp_path_factory.mktemp("rpc")) as door:
+        job = started(door)
+        streams = [door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for _ in range(3)]
+        for stream in streams:
+            next(stream)
+        door.server.drain()
+        for stream in (*streams, door.jobs.WatchJob(watching(job.id), timeout=WAIT)):
+            code, details = broken(stream)
+            assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "DRAINING")
+            assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
+        assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.state == JobState.JOB_STATE_RUNNING
