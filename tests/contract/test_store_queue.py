@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: leases, and what becomes of running jobs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+
+from qonduit.execution.v1.task_pb2 import TaskEvent
+from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, LogLine
+from qonduit_server.errors import NotFound
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
+from qonduit_server.store import catalogue, events, jobs, queue, results
+from qonduit_server.store.database import Database, open_database, utc_now
+from tests.storing import (
+    CALLER,
+    claim,
+    description,
+    failed,
+    finished,
+    history,
+    kinds,
+    known_device,
+    progressed,
+    result,
+    started,
+    submit,
+    succeed,
+    succeeded,
+)
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = utc_now()
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(database_url: str, clock: Clock) -> Iterator[Database]:
+    """A database whose time the test tells."""
+    database = open_database(database_url, clock=clock)
+    yield database
+    database.close()
+
+
+def test_a_small_job_from_start_to_finish(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    assert (task.job_id, task.attempt, task.provider, task.device) == (job.id, 1, "IBM", "aer_simulator")
+    assert (task.shots, task.seed) == (1000, 7)
+    assert task.programs[0].program_id == job.program_runs[0].program_id
+    running = jobs.get(db, CALLER, job.id)
+    assert (running.state, running.attempt, running.celery_id) == (RUNNING, 1, f"{job.id}.1")
+    assert running.HasField("started_at")
+
+    assert queue.record(db, "me", [started(task), succeeded(task), finished(task)]) == set()
+    assert kinds(db, job.id) == [
+        "created",
+        "state_change",
+        "program_run",
+        "result_ready",
+        "progress",
+        "state_change",
+    ]
+    told = history(db, job.id)
+    assert [event.sequence for event in told] == [1, 2, 3, 4, 5, 6]
+    ended = jobs.get(db, CALLER, job.id)
+    assert told[-1].state_change.job == ended
+    assert (ended.state, ended.progress, ended.last_sequence) == (SUCCEEDED, 1.0, 6)
+    assert ended.finished_at.ToMicroseconds() >= ended.started_at.ToMicroseconds()
+    result_id = told[3].result_ready.result_id
+    assert list(ended.program_runs[0].result_ids) == [result_id]
+    stored = results.get(db, CALLER, result_id)
+    assert (stored.id, stored.job_id, stored.program_id) == (result_id, job.id, task.programs[0].program_id)
+    assert stored.counts_and_probabilities == result().counts_and_probabilities
+    stored_events = events.read_after(db, job.id, 0, 100)
+    assert [event.terminal for event in stored_events] == [False] * 5 + [True]
+
+
+def test_oldest_first_by_provider_and_no_more_than_asked_for(db: Database) -> None:
+    catalogue.sync(db, [description("IBM"), description("AWS", ["braket_sv"])])
+    made = [submit(db, device=catalogue.device_by_name(db, "IBM/aer_simulator")) for _ in range(4)]
+    other = submit(db, device=catalogue.device_by_name(db, "AWS/braket_sv"))
+    assert queue.claim(db, "me", {"IBM": 0, "GOOGLE": 5}, timedelta(seconds=30)) == []
+    tasks = queue.claim(db, "me", {"IBM": 2, "AWS": 2}, timedelta(seconds=30))
+    assert [task.job_id for task in tasks] == [made[0].id, made[1].id, other.id]
+    assert [task.job_id for task in claim(db)] == [made[2].id, made[3].id]
+    assert claim(db) == []
+
+
+def test_programs_fail_and_the_others_keep_their_results(db: Database) -> None:
+    job = submit(db, programs=3)
+    (task,) = claim(db)
+    batch = [succeeded(task, 0), failed(task, 1, "TOO_WIDE"), succeeded(task, 2), finished(task)]
+    assert queue.record(db, "me", batch) == set()
+    ended = jobs.get(db, CALLER, job.id)
+    assert ended.state == FAILED
+    assert ended.failure.reason == "TOO_WIDE"
+    assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED, SUCCEEDED]
+    assert ended.program_runs[1].failure.message
+    assert len(results.list_page(db, CALLER, job.id).items) == 2
+
+
+def test_a_task_that_fails_as_a_whole(db: Database) -> None:
+    job = submit(db, programs=2)
+    (task,) = claim(db)
+    queue.record(db, "me", [succeeded(task, 0), finished(task, "WORKER_DIED")])
+    ended = jobs.get(db, CALLER, job.id)
+    assert (ended.state, ended.failure.reason) == (FAILED, "WORKER_DIED")
+    assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
+    assert ended.program_runs[1].failure.reason == "WORKER_DIED"
+
+
+def test_a_task_that_forgets_a_program_has_failed(db: Database) -> None:
+    job = submit(db, programs=2)
+    (task,) = claim(db)
+    queue.record(db, "me", [succeeded(task, 0), succeeded(task, 17), finished(task)])
+    ended = jobs.get(db, CALLER, job.id)
+    assert (ended.state, ended.failure.reason) == (FAILED, "PROGRAM_NOT_RUN")
+
+
+def test_programs_and_logs_are_told_as_they_happen(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    queue.record(db, "me", [started(task)])
+    assert history(db, job.id)[-1].program_run.state == RUNNING
+    line = LogLine(level=LOG_LEVEL_INFO, message="rounded a \0 bit", program_id=task.programs[0].program_id)
+    queue.record(db, "me", [TaskEvent(job_id=job.id, attempt=1, log=line)])
+    assert history(db, job.id)[-1].log == line
+
+
+def test_progress_only_grows(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    queue.record(db, "me", [progressed(task, share) for share in (0.25, 0.25, 0.1, 0.5, float("nan"), 7.0, -1.0)])
+    assert [event.progress.progress for event in history(db, job.id) if event.HasField("progress")] == [0.25, 0.5]
+    assert jobs.get(db, CALLER, job.id).progress == 0.5
+
+
+def test_a_cancelled_task_ends_as_cancelled(db: Database) -> None:
+    job = submit(db, programs=2)
+    (task,) = claim(db)
+    assert queue.cancelling(db, "me") == []
+    jobs.cancel(db, CALLER, job.id)
+    assert queue.cancelling(db, "me") == [(job.id, 1)]
+    assert queue.cancelling(db, "you") == []
+    queue.record(db, "me", [succeeded(task, 0), finished(task, "CANCELLED")])
+    ended = jobs.get(db, CALLER, job.id)
+    assert ended.state == CANCELLED
+    assert not ended.HasField("failure")
+    assert [run.state for run in ended.program_runs] == [SUCCEEDED, CANCELLED]
+    assert queue.cancelling(db, "me") == []
+
+
+def test_nobody_can_say_that_a_job_was_cancelled_which_nobody_cancelled(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    queue.record(db, "me", [finished(task, "CANCELLED")])
+    assert jobs.get(db, CALLER, job.id).state == FAILED
+
+
+def test_events_without_the_lease_are_refused_and_change_nothing(db: Database) -> None:
+    job, other = submit(db), submit(db)
+    (task, second) = claim(db)
+    before = history(db, job.id)
+    assert queue.record(db, "you", [succeeded(task), finished(task)]) == {(job.id, 1)}
+    stale = TaskEvent(job_id=job.id, attempt=2, progress=progressed(task, 0.5).progress)
+    assert queue.record(db, "me", [stale, *[succeeded(second), finished(second)]]) == {(job.id, 2)}
+    assert queue.record(db, "me", [TaskEvent(job_id=4711, attempt=1)]) == {(4711, 1)}
+    assert history(db, job.id) == before
+    assert jobs.get(db, CALLER, other.id).state == SUCCEEDED
+    assert queue.record(db, "me", [finished(second)]) == {(other.id, 1)}
+
+
+def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> None:
+    job = submit(db, programs=2)
+    (task,) = claim(db)
+    queue.record(db, "me", [started(task, 0), succeeded(task, 0), started(task, 1)])
+    (first,) = results.list_page(db, CALLER, job.id).items
+    began = jobs.get(db, CALLER, job.id).started_at
+    queue.release(db, "you", [(job.id, 1)], "not mine")
+    queue.release(db, "me", [(job.id, 9)], "not this attempt")
+    assert jobs.get(db, CALLER, job.id).state == RUNNING
+    queue.release(db, "me", [(job.id, 1)], "the worker died")
+    waiting = jobs.get(db, CALLER, job.id)
+    assert waiting.state == QUEUED
+    assert [run.state for run in waiting.program_runs] == [SUCCEEDED, QUEUED]
+    assert kinds(db, job.id)[-2:] == ["log", "state_change"]
+    assert "the worker died" in history(db, job.id)[-2].log.message
+    assert queue.record(db, "me", [succeeded(task, 1)]) == {(job.id, 1)}
+
+    (again,) = claim(db, "you")
+    assert again.attempt == 2
+    assert not succeed(db, [again], "you")
+    ended = jobs.get(db, CALLER, job.id)
+    assert (ended.state, ended.attempt, ended.started_at) == (SUCCEEDED, 2, began)
+    kept = results.list_page(db, CALLER, job.id).items
+    assert kept[0].id == first.id
+    assert len(kept) == 2
+    sequences = [event.sequence for event in history(db, job.id)]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_a_released_job_whose_cancel_was_asked_for_is_cancelled(db: Database) -> None:
+    job = submit(db)
+    claim(db)
+    jobs.cancel(db, CALLER, job.id)
+    queue.release(db, "me", [(job.id, 1)], "draining")
+    assert jobs.get(db, CALLER, job.id).state == CANCELLED
+    assert claim(db) == []
+
+
+def test_leases_run_out_unless_renewed(timed: Database, clock: Clock) -> None:
+    lost, kept, cancelled = submit(timed), submit(timed), submit(timed)
+    claim(timed, "lost", capacity=1)
+    claim(timed, "kept", capacity=1)
+    claim(timed, "lost", capacity=1)
+    jobs.cancel(timed, CALLER, cancelled.id)
+    clock.now += timedelta(seconds=20)
+    queue.renew(timed, "kept", timedelta(seconds=30))
+    assert queue.expire(timed) == 0
+    clock.now += timedelta(seconds=20)
+    assert queue.expire(timed) == 2
+    assert jobs.get(timed, CALLER, lost.id).state == QUEUED
+    assert jobs.get(timed, CALLER, kept.id).state == RUNNING
+    assert jobs.get(timed, CALLER, cancelled.id).state == CANCELLED
+    assert [task.attempt for task in claim(timed)] == [2]
+
+
+def test_queue_depth_counts_waiting_and_running_jobs(db: Database) -> None:
+    device = known_device(db)
+    for _ in range(3):
+        submit(db)
+    succeed(db, claim(db, capacity=1))
+    claim(db, capacity=1)
+    assert catalogue.queue_depth(db, device.id) == 2
+    assert catalogue.queue_depths(db) == {device.id: 2}
+    assert catalogue.queue_depth(db, 4711) == 0
+
+
+def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Database) -> None:
+    known_device(db)
+    total, threads = 120, 8
+    claimed: list[int] = []
+    lock = threading.Lock()
+    submitted = threading.Event()
+
+    def work(owner: str) -> None:
+        while True:
+            done = submitted.is_set()
+            tasks = queue.claim(db, owner, {"IBM": 5}, timedelta(seconds=30))
+            with lock:
+                claimed.extend(task.job_id for task in tasks)
+            assert not succeed(db, tasks, owner)
+            if done and not tasks:
+                return
+
+    def meddle(job_id: int) -> None:
+        try:
+            jobs.cancel(db, CALLER, job_id)
+        except NotFound:
+            raise AssertionError("a job was lost") from None
+
+    with ThreadPoolExecutor(threads + 4) as pool:
+        workers = [pool.submit(work, f"owner{n}") for n in range(4)]
+        made = list(pool.map(lambda _: submit(db).id, range(total)))
+        cancels = [pool.submit(meddle, job_id) for job_id in made[::10]]
+        for cancel in cancels:
+            cancel.result()
+        submitted.set()
+        for worker in workers:
+            worker.result()
+    assert len(claimed) == len(set(claimed))
+    for job_id in made:
+        told = events.read_after(db, job_id, 0, 1000)
+        assert [event.sequence for event in told] == list(range(1, len(told) + 1))
+        assert [event.terminal for event in told] == [False] * (len(told) - 1) + [True]
+        assert jobs.get(db, CALLER, job_id).state in (SUCCEEDED, CANCELLED)
+    assert CANCELLING not in {jobs.get(db, CALLER, job_id).state for job_id in made}
