@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -98,17 +99,35 @@ class Reflection:
 
 
 def _add_file(response: Response, file: FileDescriptor) -> None:
-    """Add a file and all it imports, imports first."""
+    """Add a file and all it imports."""
     seen: dict[str, bytes] = {}
 
     def visit(one: FileDescriptor) -> None:
         if one.name not in seen:
-            seen[one.name] = one.serialized_pb
+            seen[one.name] = _described(one)
             for imported in one.dependencies:
                 visit(imported)
 
     visit(file)
     response.file_descriptor_response.file_descriptor_proto.extend(seen.values())
+
+
+@cache
+def _described(file: FileDescriptor) -> bytes:
+    """A file with the JSON names of its fields.
+
+    protoc leaves them out of what it generates for Python; without them, clients that learn everything by reflection
+    write `job_id` where the JSON form of protobuf says `jobId`.
+    """
+    proto = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
+    messages = list(proto.message_type)
+    for message in messages:
+        messages.extend(message.nested_type)
+        for field in message.field:
+            if not field.HasField("json_name"):
+                first, *rest = field.name.split("_")
+                field.json_name = first + "".join(part[:1].upper() + part[1:] for part in rest)
+    return proto.SerializeToString()
 
 
 def _error(request: Request, code: grpc.StatusCode, message: str) -> Response:

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything works with grpcurl, a client that knows nothing but what reflection tells it, on one line a call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import Server
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
+
+
+@pytest.fixture(scope="session")
+def grpcurl() -> str:
+    """The grpcurl on PATH, or the one that Go has built or can build."""
+    found = shutil.which("grpcurl")
+    go = shutil.which("go")
+    if found is None and go is not None:
+        root = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
+        built = Path(root) / "bin" / "grpcurl"
+        if not built.exists():
+            subprocess.run([go, "install", MODULE], capture_output=True, timeout=110, check=False)
+        found = str(built) if built.exists() else None
+    if found is None:
+        missing = "grpcurl is neither on PATH nor can Go build it: reflection and one-line calls were not tried with it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+class Caller:
+    """Runs grpcurl against a server."""
+
+    def __init__(self, program: str, target: str) -> None:
+        self._program = program
+        self._target = target
+
+    def run(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run it with these words after the address."""
+        command = [self._program, "-plaintext", "-max-time", "100", *options, self._target, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+
+    def text(self, *words: str) -> str:
+        """What it prints; it must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def call(self, method: str, **request: Any) -> list[dict[str, Any]]:
+        """Call a method; every response message."""
+        done = self.run(method, options=("-d", json.dumps(request)))
+        assert done.returncode == 0, done.stderr
+        return _messages(done.stdout)
+
+    def refused(self, method: str, **request: Any) -> dict[str, Any]:
+        """Call a method that must refuse; the status with its details."""
+        done = self.run(method, options=("-d", json.dumps(request), "-format-error"))
+        assert done.returncode != 0
+        status: dict[str, Any] = _messages(done.stderr)[0]
+        return status
+
+
+def _messages(text: str) -> list[dict[str, Any]]:
+    decoder = json.JSONDecoder()
+    found = []
+    while text := text.lstrip():
+        message, end = decoder.raw_decode(text)
+        found.append(message)
+        text = text[end:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def caller(grpcurl: str, server: Server) -> Caller:
+    return Caller(grpcurl, server.target)
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    """The Bell job of the contract, on one line."""
+    return {
+        "job": {"type": "JOB_TYPE_RUNNER", "shots": 1000},
+        "device": "IBM/aer_simulator",
+        "deployment": {"programs": [{"quantumCircuit": BELL, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM2"}]},
+    } | fields
+
+
+def test_every_service_is_listed(caller: Caller) -> None:
+    listed = caller.text("list").split()
+    for name in ("Provider", "Device", "Deployment", "Job", "Result", "System"):
+        assert f"qonduit.v1.{name}Service" in listed
+    assert "grpc.health.v1.Health" in listed
+    assert "grpc.reflection.v1.ServerReflection" in listed
+    assert "grpc.reflection.v1alpha.ServerReflection" in listed
+    assert "qonduit.v1.JobService.RunJob" in caller.text("list", "qonduit.v1.JobService").split()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "told"),
+    [
+        (
+            "qonduit.v1.JobService",
+            "rpc RunJob ( .qonduit.v1.RunJobRequest ) returns ( stream .qonduit.v1.RunJobResponse",
+        ),
+        ("qonduit.v1.JobService.RunJob", "rpc RunJob"),
+        ("qonduit.v1.Job", "optional double progress = 4"),
+        ("qonduit.v1.Job.shots", "int64 shots = 6"),
+        ("qonduit.v1.JobState", "JOB_STATE_QUEUED = 1"),
+        ("grpc.reflection.v1.ServerReflection", "rpc ServerReflectionInfo"),
+        ("grpc.reflection.v1.ServerReflection.ServerReflectionInfo", ".grpc.reflection.v1.ServerReflectionRequest"),
+        ("grpc.reflection.v1alpha.ServerReflection", "rpc ServerReflectionInfo"),
+        ("grpc.health.v1.Health.Check", "rpc Check"),
+    ],
+)
+def test_every_symbol_is_described(caller: Caller, symbol: str, told: str) -> None:
+    assert told in caller.text("describe", symbol)
+
+
+def test_a_bell_job_on_one_line(caller: Caller) -> None:
+    events = [response["event"] for response in caller.call("qonduit.v1.JobService/RunJob", **job())]
+    assert [int(event.get("sequence", 0)) for event in events if "heartbeat" not in event] == list(
+        range(1, len(events) + 1)
+    )
+    assert "created" in events[0]
+    done = events[-1]["stateChange"]["job"]
+    assert done["state"] == "JOB_STATE_SUCCEEDED"
+    assert done["progress"] == 1
+
+    again = caller.call("qonduit.v1.JobService/WatchJob", job_id=done["id"], after_sequence=2)
+    assert [response["event"] for response in again] == events[2:]
+    results = caller.call("qonduit.v1.ResultService/ListResults", job_id=done["id"])[0]["results"]
+    counts = {key: int(value) for key, value in results[0]["countsAndProbabilities"]["counts"].items()}
+    assert set(counts) == {"0x0", "0x3"}
+    assert sum(counts.values()) == 1000
+    info = caller.call("qonduit.v1.SystemService/GetServerInfo")[0]
+    assert info["version"]
+
+
+def test_a_program_that_does_not_parse_is_a_failure_and_no_error(caller: Caller) -> None:
+    broken = {"programs": [{"quantumCircuit": "OPENQASM 2.0; qreg q[;", "assemblerLanguage": 1}]}
+    events = [response["event"] for response in caller.call("qonduit.v1.JobService/RunJob", **job(deployment=broken))]
+    done = events[-1]["stateChange"]["job"]
+    assert done["state"] == "JOB_STATE_FAILED"
+    assert done["failure"]["category"] == "FAILURE_CATEGORY_PROGRAM"
+    assert done["failure"]["reason"] == "SYNTAX_ERROR"
+
+
+def test_errors_come_with_their_details(caller: Caller) -> None:
+    def details(status: dict[str, Any], kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(one for one in status["details"] if one["@type"].endswith(f"google.rpc.{kind}"))
+        return found
+
+    unknown = caller.refused("qonduit.v1.JobService/RunJob", **job(device="IBM/no_such_device"))
+    assert unknown["code"] == 5
+    assert details(unknown, "ErrorInfo")["reason"] == "NOT_FOUND"
+    assert details(unknown, "ErrorInfo")["domain"] == "qonduit"
+    assert details(unknown, "ResourceInfo")["resourceName"] == "IBM/no_such_device"
+
+    shots = caller.refused("qonduit.v1.JobService/RunJob", **job(job={"shots": 0}))
+    assert shots["code"] == 3
+    violation = details(shots, "BadRequest")["fieldViolations"][0]
+    assert violation["field"] == "job.shots"
+    assert violation["reason"] == "job.shots.range"
+
+
+def test_health(caller: Caller) -> None:
+    assert caller.call("grpc.health.v1.Health/Check", service="qonduit.v1.JobService") == [{"status": "SERVING"}]
+    done = caller.run("grpc.health.v1.Health/Watch", options=("-d", "{}", "-max-time", "1"))
+    assert _messages(done.stdout)[0] == {"status": "SERVING"}
