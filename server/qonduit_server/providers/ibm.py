@@ -15,7 +15,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssembl
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.providers.lowering import Lowering
-from qonduit_server.providers.provider import Prepared, check_memory, installed_version, most_qubits
+from qonduit_server.providers.provider import Prepared, check_memory, installed_version, most_qubits, program_seed
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
@@ -28,9 +28,6 @@ _FIXED_BYTES: Final = 512 * 1024**2
 _THREADED_QUBITS: Final = 14
 #: A call of the SDK with many circuits is cut so that progress is told about this often.
 _CHUNK_SECONDS: Final = 0.1
-#: How Aer derives the seed of circuit i of one call from the call's seed; keeping to it makes a circuit's seed independent
-#: of how a job is cut into calls.
-_SEED_STRIDE: Final = 2113
 
 _BASIS: Final = [
     "x",
@@ -200,7 +197,7 @@ class IBM:
                     end += 1
             began = time.perf_counter()
             yield from self._call(
-                prepared[start:end], shots, None if seed is None else seed + _SEED_STRIDE * start, large
+                prepared[start:end], shots, program_seed(seed, start), large
             )
             seconds = time.perf_counter() - began
             size = max(2, min(512, int((end - start) * _CHUNK_SECONDS / max(seconds, 1e-4))))

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Final, Protocol
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import LimitError, RunError
+
+#: The seed of circuit i of one call is the call's seed plus i times this. It is Aer's own rule, and kept for all providers.
+SEED_STRIDE: Final = 2113
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,8 @@ def readable(size: int) -> str:
         if amount < 1e15
         else f"10^{len(str(size)) - 1} B"
     )
+
+
+def program_seed(seed: int | None, place: int) -> int | None:
+    """The seed of one circuit of a call: each has randomness of its own, and the same one every time."""
+    return None if seed is None else seed + SEED_STRIDE * place

@@ -13,6 +13,7 @@ from qonduit_server.providers.provider import Provider
 #: Name -> "module:class". A provider's module imports its SDK in load() only.
 PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm:IBM",
+    "AWS": "qonduit_server.providers.aws:AWS",
 }
 #: The entry point group of providers that come from other distributions; an entry's name is the provider's.
 GROUP: Final = "qonduit.providers"
