@@ -62,6 +62,7 @@ class LineBoard:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._rows = 0
 
     def __enter__(self) -> LineBoard:
         return self
@@ -71,6 +72,7 @@ class LineBoard:
 
     def row(self, label: str) -> Row:
         start: list[Timestamp] = []
+        self._rows += 1
 
         def show(event: JobEvent) -> None:
             if not start:
@@ -78,9 +80,8 @@ class LineBoard:
                 if not start[0].seconds:
                     start[0] = event.event_time
             word, said = event_words(event)
-            where = f"{label}, " if label and word == "created" else ""
-            prefix = f"{label}  " if label and word != "created" else ""
-            self.say(f"{seconds_between(start[0], event.event_time):8.3f} s  {word:<10} {prefix}{where}{said}".rstrip())
+            whose = f"{label}  " if label and (word == "created" or self._rows > 1) else ""
+            self.say(f"{seconds_between(start[0], event.event_time):8.3f} s  {word:<10} {whose}{said}".rstrip())
 
         return show
 

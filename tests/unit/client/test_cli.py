@@ -41,9 +41,9 @@ def test_run_in_a_pipe(peer: Peer, bell: str) -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert [line.split()[:4] for line in lines[:3]] == [
-        ["0.000", "s", "created", "AWS/local_simulator,"],
-        ["0.050", "s", "running", "AWS/local_simulator"],
-        ["0.100", "s", "program", "AWS/local_simulator"],
+        ["0.000", "s", "created", "AWS/local_simulator"],
+        ["0.050", "s", "running"],
+        ["0.100", "s", "program", "program"],
     ]
     assert lines[5].split()[:3] == ["0.250", "s", "succeeded"]
     assert lines[7] == f"{bell}: 1000 shots, 2 outcomes of c[2]"

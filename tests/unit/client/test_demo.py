@@ -34,7 +34,7 @@ def test_shown(peer: Peer) -> None:
     stream = StringIO()
     assert show_demo(peer.target, stream=stream)
     text = stream.getvalue()
-    assert text.count("  succeeded  ") == 3
+    assert text.count("s  succeeded  ") == 3
     assert "IBM/aer_simulator, AWS/local_simulator and GOOGLE/cirq_simulator agree" in text
     assert {request.device for request in peer.created} == {
         "IBM/aer_simulator",
