@@ -99,6 +99,7 @@ def run(
         raise click.UsageError("give either program files (- for standard input) or --deployment ID")
     programs = read_sources(sources) if sources else None
     name = name or next((Path(source).name for source in sources if source != "-"), None)
+    given_id = request_id
     request_id = request_id or str(uuid.uuid4())
     with here.client() as client:
         if validate_only:
@@ -111,6 +112,8 @@ def run(
             again = f"run the same again with --request-id {request_id}: it gives the same job, never a second one"
             click.echo(f"\nInterrupted while submitting. The job may have been made; {again}", err=True)
             return INTERRUPTED
+        if handle.deduplicated and given_id:
+            click.echo(f"This request id made job {handle.id} before; here it is.", err=True)
         if detach:
             _say(here, {"job": handle.job() if here.as_json else None}, str(handle.id))
             return OK

@@ -112,7 +112,7 @@ class JobHandle:
                     raise
                 broken = error
             finally:
-                stream.close()  # type: ignore[attr-defined]
+                stream.close()
             if broken is None:
                 # Ended with OK, yet the end was not seen: either the caller has it already, or this was no real end.
                 job = self.job()

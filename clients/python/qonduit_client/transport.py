@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final, TypeVar
 
 import grpc
@@ -103,7 +103,7 @@ class Transport:
 
     def stream(
         self, method: str, request: Message, response: type[_Response], *, timeout: float | None
-    ) -> Iterator[_Response]:
+    ) -> Generator[_Response, None, None]:
         """Makes one call that answers with a stream. Ends as the server ends it; closing the iterator ends the call.
 
         Raises:

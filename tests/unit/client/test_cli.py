@@ -83,6 +83,13 @@ def test_run_detached(peer: Peer, bell: str) -> None:
     assert objects(call(peer, "run", bell, "--detach", "--json"))[0]["job"]["id"] == JOB  # type: ignore[index]
 
 
+def test_run_with_a_request_id_that_was_used(peer: Peer, bell: str) -> None:
+    arguments = ("run", bell, "--request-id", "6a2a3b1e-0f0c-4d3a-9a55-0d8f3f0f3c11")
+    assert call(peer, *arguments).stderr == ""
+    assert "job 7 before" in call(peer, *arguments).stderr
+    assert len({request.request_id for request in peer.created}) == 1
+
+
 def test_run_of_a_deployment(peer: Peer) -> None:
     assert call(peer, "run", "--deployment", "3").exit_code == 0
     assert peer.created[0].job.deployment_id == 3
