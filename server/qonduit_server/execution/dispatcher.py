@@ -27,13 +27,15 @@ from qonduit_server.store.signals import Wake
 _BATCH: Final = 2000
 #: With more events than this waiting for the database to come back, log lines are dropped.
 _MANY: Final = 20_000
+#: So soon is somebody heard who cannot wait for jobs to end.
+_HURRY_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Dispatcher:
     """Moves jobs between the store and an executor, whose listener it is.
 
-    Use: `start()`, ..., `drain(seconds)`, `stop()`; then stop the executor, then close the database.
+    Use: `start()`, ..., `drain(seconds, hurry)`, `stop()`; then stop the executor, then close the database.
 
     Args:
         db: the store.
@@ -106,11 +108,13 @@ class Dispatcher:
         """Whether all threads work; one that ended by a fault leaves jobs where they are until their leases run out."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def drain(self, seconds: float) -> None:
-        """Claim no more, let jobs end for so long, then hand the rest back to the queue."""
+    def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
+        """Claim no more, let jobs end for so long or until `hurry` is set, then hand the rest back to the queue."""
         self._draining = True
+        until = self._clock() + seconds
         with self._idle:
-            self._idle.wait_for(lambda: not self._running, timeout=seconds)
+            while self._running and (left := until - self._clock()) > 0 and not (hurry and hurry.is_set()):
+                self._idle.wait(min(left, _HURRY_SECONDS))
             rest = list(self._running)
         if rest:
             with self._arrived:

@@ -199,6 +199,19 @@ def test_what_has_not_ended_when_draining_is_over_goes_back_to_the_queue(store: 
     assert (job.state, job.attempt) == (SUCCEEDED, 2)
 
 
+def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: Store, tmp_path: Path) -> None:
+    gate, hurry = Gate(tmp_path), threading.Event()
+    with dispatching(store, workers=1) as (dispatcher, _):
+        job_id = store.create(f"hold {gate.path}")
+        store.wait_state(job_id, RUNNING)
+        drained = threading.Thread(target=dispatcher.drain, args=(10 * PATIENCE, hurry))
+        drained.start()
+        hurry.set()
+        drained.join(PATIENCE)
+        assert not drained.is_alive()
+        assert store.get(job_id).state == QUEUED
+
+
 def test_many_jobs_while_workers_and_nurseries_are_killed(store: Store) -> None:
     with dispatching(store, workers=2, max_attempts=50) as (_, pool):
         ids = []
@@ -255,10 +268,10 @@ class Puppet:
 
 @contextmanager
 def puppeteering(
-    store: Store, lease: timedelta = timedelta(seconds=30)
+    store: Store, *, owner: str = "puppeteer", lease: float = 30.0
 ) -> Iterator[tuple[Dispatcher, Puppet, Listener]]:
     puppet = Puppet()
-    dispatcher = Dispatcher(store.db, puppet, owner="puppeteer", lease=lease, memory_limit_bytes=77)
+    dispatcher = Dispatcher(store.db, puppet, owner=owner, lease=timedelta(seconds=lease), memory_limit_bytes=77)
     dispatcher.start()
     assert puppet.listener is not None
     try:

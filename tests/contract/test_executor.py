@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every executor promises its dispatcher, whatever runs the tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from qonduit_server.execution.executor import Executor, LossKind
+from tests.unit.execution import staging
+from tests.unit.execution.staging import PATIENCE, Audience, Gate, task
+
+#: Makes a started executor that runs two tasks at once, and its listener; stops it in the end.
+Making = Callable[[], AbstractContextManager[tuple[Executor, Audience]]]
+
+
+@contextmanager
+def process_pool() -> Iterator[tuple[Executor, Audience]]:
+    with staging.pool("TEST", "BROKEN", workers=2) as (made, audience):
+        yield made, audience
+
+
+@pytest.mark.parametrize("making", [process_pool])
+class TestExecutor:
+    """The contract."""
+
+    def test_capacity_is_told_by_provider_and_grows_back(self, making: Making) -> None:
+        with making() as (executor, audience):
+            assert executor.capacity().get("TEST", 0) >= 1
+            executor.submit([task(1)])
+            audience.wait_ended(1)
+            audience.wait(lambda: executor.capacity().get("TEST", 0) >= 1)
+            assert audience.more.is_set()
+
+    def test_each_task_ends_once_and_nothing_is_said_afterwards(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(i, "progress 3") for i in range(1, 301)])
+            audience.wait_ended(*range(1, 301))
+        assert sorted(audience.endings) == list(range(1, 301))
+        assert not audience.losses
+        for told in audience.told.values():
+            kinds = [event.WhichOneof("event") for event in told if event.WhichOneof("event") != "started"]
+            assert kinds == ["program_started", *["progress"] * 3, "program_succeeded", "progress", "finished"]
+            assert {event.attempt for event in told} == {1}
+
+    def test_more_may_be_submitted_than_was_wanted(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(i) for i in range(1, 101)])
+            assert all(count > 0 for count in executor.capacity().values())
+            audience.wait_ended(*range(1, 101))
+
+    def test_as_many_run_at_once_as_there_are_workers(self, making: Making, tmp_path: Path) -> None:
+        one, two, three = (Gate(tmp_path, name) for name in ("one", "two", "three"))
+        with making() as (executor, audience):
+            executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}"), task(3, f"wait {three.path}")])
+            audience.wait_begun(1, 2)
+            assert not audience.told[3]
+            two.open()
+            audience.wait_ended(2)
+            audience.wait_begun(3)
+            one.open()
+            three.open()
+            audience.wait_ended(1, 3)
+
+    def test_events_of_a_running_task_arrive_while_it_runs(self, making: Making, tmp_path: Path) -> None:
+        gate = Gate(tmp_path)
+        with making() as (executor, audience):
+            executor.submit([task(1, f"wait {gate.path}")])
+            audience.wait(lambda: any(event.HasField("program_started") for event in audience.told[1]))
+            assert 1 not in audience.finished
+            gate.open()
+            audience.wait_ended(1)
+
+    def test_cancel_ends_tasks_running_or_waiting_and_no_others(self, making: Making, tmp_path: Path) -> None:
+        one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
+        with making() as (executor, audience):
+            executor.submit([task(1, f"hold {one.path}"), task(2, f"wait {two.path}"), *(task(i) for i in range(3, 9))])
+            audience.wait_begun(1, 2)
+            executor.cancel(5, 1)
+            executor.cancel(1, 1)
+            executor.cancel(1, 1)
+            audience.wait_ended(1, 5)
+            assert {audience.losses[i].kind for i in (1, 5)} == {LossKind.CANCELLED}
+            two.open()
+            audience.wait_ended(*range(1, 9))
+            assert set(audience.finished) == {2, 3, 4, 6, 7, 8}
+
+    def test_cancel_of_what_is_not_there_does_nothing(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(1)])
+            audience.wait_ended(1)
+            executor.cancel(1, 1)
+            executor.cancel(2, 1)
+            executor.submit([task(1, attempt=2)])
+            audience.wait(lambda: len(audience.endings) == 2)
+            assert not audience.losses
+
+    def test_a_death_names_the_signal_and_harms_no_other(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(1), task(2, "kill SIGKILL"), *(task(i) for i in range(3, 30))])
+            audience.wait_ended(*range(1, 30))
+            assert set(audience.losses) == {2}
+            assert audience.losses[2].kind is LossKind.DIED
+            assert "SIGKILL" in audience.losses[2].message
+
+    def test_the_time_limit_is_kept(self, making: Making, tmp_path: Path) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(1, f"hold {Gate(tmp_path).path}", seconds=0.1), task(2, seconds=60)])
+            audience.wait_ended(1, 2)
+            assert audience.losses[1].kind is LossKind.TIME_LIMIT
+            assert set(audience.losses) == {1}
+
+    def test_a_provider_that_cannot_run_fails_its_tasks(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(1, provider="BROKEN"), task(2, provider="NOT OFFERED"), task(3)])
+            audience.wait_ended(1, 2, 3)
+            assert {audience.finished[i].finished.failure.reason for i in (1, 2)} == {"SDK_UNAVAILABLE"}
+            assert not audience.finished[3].finished.HasField("failure")
+
+    def test_stop_tells_of_every_task(self, making: Making, tmp_path: Path) -> None:
+        with making() as (executor, audience):
+            executor.submit([task(i, f"wait {Gate(tmp_path, str(i)).path}") for i in range(1, 6)])
+            audience.wait_begun(1, 2)
+        assert {loss.kind for loss in audience.losses.values()} == {LossKind.STOPPED}
+        assert sorted(audience.losses) == [1, 2, 3, 4, 5]
+
+    def test_several_threads_may_submit_and_cancel(self, making: Making) -> None:
+        with making() as (executor, audience):
+
+            def submit(start: int) -> None:
+                for i in range(start, start + 100):
+                    executor.submit([task(i)])
+                    if i % 10 == 0:
+                        executor.cancel(i, 1)
+
+            threads = [threading.Thread(target=submit, args=(start,)) for start in (1, 101, 201)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(PATIENCE)
+            audience.wait_ended(*range(1, 301))
+        assert sorted(audience.endings) == list(range(1, 301))
+        assert all(job_id % 10 == 0 for job_id in audience.losses)
