@@ -34,8 +34,9 @@ DEFAULT_HEARTBEAT: Final = 20.0
 RECHECK: Final = 20.0
 #: A heartbeat may come so many seconds before its time, rather than wake the timer once more.
 EARLY: Final = 0.005
-#: Watches read with one query, and events a job read at once.
+#: Watches taken at once, jobs read with one query, and events a job read at once.
 BATCH: Final = 500
+JOBS: Final = 64
 EVENTS: Final = 256
 NOBODY: Final[dict[int, Watch]] = {}
 
@@ -181,7 +182,7 @@ class Watching:
                 watch.stale = True
         added = len(self._ready) - before
         if added:
-            self._news.notify(1 + added // BATCH)
+            self._news.notify(1 + added // JOBS)
 
     def _forget(self, number: int, watch: Watch) -> None:
         with self._lock:
@@ -203,31 +204,28 @@ class Watching:
                 if self._stopping:
                     return
                 batch: list[Watch] = []
-                while self._ready and len(batch) < BATCH:
+                cursors: dict[int, int] = {}
+                while self._ready and len(batch) < BATCH and len(cursors) < JOBS:
                     watch = self._ready.popleft()
                     if watch.state is _State.READY:
                         watch.state = _State.BUSY
                         watch.stale = False
                         batch.append(watch)
-            if self._draining:
-                for watch in batch:
-                    watch.stream.fail(draining())
-                continue
-            cursors: dict[int, int] = {}
-            for watch in batch:
-                cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
-            found, error = outcome(
-                batch[0].stream.call.request_id if batch else "",
-                events.read_after_many, self._db, list(cursors.items()), EVENTS,
-            )  # fmt: skip
-            for watch in batch:
-                _, failed = (
-                    (None, error)
-                    if found is None
-                    else outcome(watch.stream.call.request_id, self._deliver, watch, found.get(watch.job_id))
-                )
-                if failed is not None:
-                    watch.stream.fail(failed)
+                        cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
+            outcome("", self._serve, batch, cursors)
+
+    def _serve(self, batch: list[Watch], cursors: dict[int, int]) -> None:
+        """Read for the watches that were taken, and start to send to each."""
+        found: dict[int, list[StoredEvent] | None] | None = None
+        error: CallError | None = draining()
+        if not self._draining:
+            found, error = outcome("", events.read_after_many, self._db, list(cursors.items()), EVENTS)
+        for watch in batch:
+            failed = error
+            if found is not None:
+                _, failed = outcome(watch.stream.call.request_id, self._deliver, watch, found[watch.job_id])
+            if failed is not None:
+                watch.stream.fail(failed)
 
     def _deliver(self, watch: Watch, found: list[StoredEvent] | None) -> None:
         """Take over what was read for a watch, and start to send."""
