@@ -48,7 +48,8 @@ def show_demo(
         Whether every device ran the program and all agree.
     """
     stream = stream or sys.stdout
-    print(f"Bell, {shots} shots, on {len(devices)} providers at once:\n", file=stream, flush=True)
+    print(f"Bell, {shots} shots, on {len(devices)} providers at once.", file=stream)
+    print("A provider's first job waits until its SDK is loaded, which takes some seconds.\n", file=stream, flush=True)
     outcomes: dict[str, Result | QonduitError] = {}
     with (
         Client(target) as client,
