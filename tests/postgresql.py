@@ -32,6 +32,13 @@ def find_binaries() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
 
 
+def _folder() -> str | None:
+    """Return a folder in memory, where cloning a database is several times faster, if there is one."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    return str(memory) if roomy else None
+
+
 def _version(name: str) -> float:
     try:
         return float(name)
@@ -59,7 +66,7 @@ class PostgresqlServer:
         self._binaries = binaries
         self._identity = _unprivileged()
         # Short: a socket's path has at most 107 bytes.
-        self._root = Path(tempfile.mkdtemp(prefix="qpg"))
+        self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=_folder()))
         self._data = self._root / "data"
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None

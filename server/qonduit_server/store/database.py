@@ -12,8 +12,9 @@ from typing import Final, Literal, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
-from qonduit_server.store.engines import parse_url, reading_engine, writing_engine
+from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.signals import Signals, Wake
 from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, unavailable
 
@@ -61,7 +62,7 @@ class SqliteTransactions:
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
         """Run `work` in a transaction, commit it, and return what is to be told."""
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection = connect_to_write(self._engine)
             self._synchronous = ""
         connection = self._connection
         try:
@@ -120,7 +121,7 @@ class PostgresqlTransactions:
 
     def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection = connect_to_write(self._engine)
         connection = self._connection
         try:
             if not durable:
@@ -148,26 +149,26 @@ class PostgresqlTransactions:
 class Database:
     """An open database. Reads go on in the calling thread; writes go to one thread that commits them in groups."""
 
-    def __init__(self, url: str, clock: Callable[[], datetime]) -> None:
-        parsed = parse_url(url)
-        self.kind: Final[Literal["sqlite", "postgresql"]] = "sqlite" if parsed.drivername == "sqlite" else "postgresql"
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+        self.kind: Final[Literal["sqlite", "postgresql"]] = (
+            "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
+        )
         self.signals: Final = Signals()
-        self._reading = reading_engine(parsed)
-        self._writing = writing_engine(parsed)
+        self._engine = engine
         self._listener = None
         if self.kind == "sqlite":
-            self._writer = Writer(SqliteTransactions(self._writing, clock), self.signals.deliver)
+            self._writer = Writer(SqliteTransactions(engine, clock), self.signals.deliver)
         else:
             # Brings psycopg, which a server on SQLite has no use for.
             from qonduit_server.store.listener import Listener
 
-            self._listener = Listener(self._writing, self.signals.deliver)
-            transactions = PostgresqlTransactions(self._writing, clock, self._listener.tell)
+            self._listener = Listener(engine, self.signals.deliver)
+            transactions = PostgresqlTransactions(engine, clock, self._listener.tell)
             self._writer = Writer(transactions, self.signals.deliver)
 
     def read(self) -> Reading:
         """Lend a connection to read with. Raises Unavailable when the database does not answer."""
-        return Reading(self._reading)
+        return Reading(self._engine)
 
     def write(self, operation: Operation[A, R], argument: A) -> R:
         """Run an operation and return its result once it is committed.
@@ -187,8 +188,7 @@ class Database:
         self._writer.close()
         if self._listener is not None:
             self._listener.close()
-        self._reading.dispose()
-        self._writing.dispose()
+        self._engine.dispose()
 
 
 def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Database:
@@ -201,5 +201,10 @@ def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Datab
     Raises:
         StartError: it cannot be reached, or was written by a newer version.
     """
-    migrations.upgrade(url)
-    return Database(url, clock)
+    engine = make_engine(parse_url(url))
+    try:
+        migrations.bring_up_to_date(engine)
+    except StartError:
+        engine.dispose()
+        raise
+    return Database(engine, clock)

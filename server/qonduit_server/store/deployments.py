@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -175,11 +176,12 @@ def _bytes(program: QuantumProgram) -> bytes:
     return program.SerializeToString()
 
 
-def insert_many(transaction: Transaction, new: Sequence[NewDeployment]) -> list[tuple[int, list[int]]]:
-    """Write deployments; return the id of each, and the ids of its programs in their order."""
+def insert_many(
+    transaction: Transaction, new: Sequence[NewDeployment], ids: Sequence[int], program_ids: Iterable[int]
+) -> list[Sequence[int]]:
+    """Write deployments under reserved ids; return the ids of the programs of each, in their order."""
     if not new:
         return []
-    ids = new_ids(transaction, deployments, len(new))
     _INSERT(
         transaction.connection,
         [
@@ -187,8 +189,15 @@ def insert_many(transaction: Transaction, new: Sequence[NewDeployment]) -> list[
             for key, one in zip(ids, new, strict=True)
         ],
     )
-    program_ids = _insert_programs(transaction, [(key, one.programs) for key, one in zip(ids, new, strict=True)])
-    return list(zip(ids, program_ids, strict=True))
+    unused = iter(program_ids)
+    theirs = [list(islice(unused, len(one.programs))) for one in new]
+    _insert_programs(transaction, [(key, mine, one.programs) for key, mine, one in zip(ids, theirs, new, strict=True)])
+    return list(theirs)
+
+
+def count_programs(new: Sequence[NewDeployment]) -> int:
+    """Return how many programs deployments have together."""
+    return sum(len(one.programs) for one in new)
 
 
 def program_ids(connection: Connection, caller: str, ids: Iterable[int]) -> dict[int, list[int]]:
@@ -211,20 +220,15 @@ _SELECT_PROGRAM_IDS: Final = (
 )
 
 
-def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[bytes]]]) -> list[list[int]]:
-    unused = iter(new_ids(transaction, programs, sum(len(sources) for _, sources in new)))
-    rows: list[tuple[int, int, int, bool, bytes]] = []
-    ids: list[list[int]] = []
-    for deployment_id, sources in new:
-        mine = [next(unused) for _ in sources]
-        ids.append(mine)
-        rows += [
-            (key, deployment_id, position, True, source)
-            for position, (key, source) in enumerate(zip(mine, sources, strict=True))
-        ]
+def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
+    """Write programs: (deployment id, program ids, programs) each."""
+    rows = [
+        (key, deployment_id, position, True, source)
+        for deployment_id, ids, sources in new
+        for position, (key, source) in enumerate(zip(ids, sources, strict=True))
+    ]
     if rows:
         _INSERT_PROGRAMS(transaction.connection, rows)
-    return ids
 
 
 def _messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Deployment]:
@@ -256,8 +260,10 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
     for one in new:
         if (one.caller, one.request_id) not in known:
             first.setdefault(_key(one), one)
-    written = insert_many(transaction, list(first.values()))
-    made = {key: deployment_id for key, (deployment_id, _) in zip(first, written, strict=True)}
+    unwritten = list(first.values())
+    ids, program_ids = new_ids(transaction, (deployments, len(first)), (programs, count_programs(unwritten)))
+    insert_many(transaction, unwritten, ids, program_ids)
+    made = dict(zip(first, ids, strict=True))
     answers: list[int | CallError] = []
     for one in new:
         key = _key(one)
@@ -266,9 +272,8 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
             answers.append(deployment_id)
         else:
             answers.append(AlreadyExists(f"request_id {one.request_id} was used before, for another deployment"))
-    found: dict[int, Deployment] = {}
-    ids = [answer for answer in answers if isinstance(answer, int)]
-    rows = connection.execute(select(*_COLUMNS).where(deployments.c.id.in_(ids))).all()
+    wanted = [answer for answer in answers if isinstance(answer, int)]
+    rows = connection.execute(select(*_COLUMNS).where(deployments.c.id.in_(wanted))).all()
     found = {deployment.id: deployment for deployment in _messages(connection, rows)}
     return [found[answer] if isinstance(answer, int) else answer for answer in answers]
 
@@ -290,7 +295,8 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
             values["name"] = wanted.name
         if wanted.programs is not None:
             connection.execute(_RETIRE, {"deployment": wanted.deployment_id})
-            _insert_programs(transaction, [(wanted.deployment_id, wanted.programs)])
+            (ids,) = new_ids(transaction, (programs, len(wanted.programs)))
+            _insert_programs(transaction, [(wanted.deployment_id, ids, wanted.programs)])
             values["size"] = sum(map(len, wanted.programs))
         connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
         answers.append(_messages(connection, [connection.execute(_SELECT, parameters).one()])[0])

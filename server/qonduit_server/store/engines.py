@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from qonduit_server.errors import StartError
@@ -35,25 +35,35 @@ def parse_url(url: str) -> URL:
     raise StartError(f"no store for {parsed.drivername!r}: give sqlite:///FILE or postgresql://...")
 
 
-def reading_engine(url: URL) -> Engine:
-    """Make the engine that any thread reads with: every statement sees what was committed before it."""
+def make_engine(url: URL) -> Engine:
+    """Make the engine. Its connections begin no transactions by themselves: each statement sees what was committed."""
     if url.drivername == "sqlite":
-        return _sqlite(url, pool_size=8)
+        return _sqlite(url)
     engine = create_engine(
-        url, isolation_level="AUTOCOMMIT", pool_size=8, **_LIMITS, connect_args=_postgresql_arguments(url)
+        url,
+        isolation_level="AUTOCOMMIT",
+        use_native_hstore=False,
+        **_LIMITS,
+        connect_args=_postgresql_arguments(url),
     )
     _try_idle_connections(engine)
     return engine
 
 
-def writing_engine(url: URL) -> Engine:
-    """Make the engine of the one thread that writes."""
-    if url.drivername == "sqlite":
-        return _sqlite(url, pool_size=1)
-    return create_engine(url, pool_size=1, **_LIMITS, connect_args=_postgresql_arguments(url))
+def connect_to_write(engine: Engine) -> Connection:
+    """Open a connection for transactions. On SQLite whoever writes has to begin them, with BEGIN IMMEDIATE."""
+    connection = engine.connect()
+    if engine.dialect.name == "sqlite":
+        return connection
+    return connection.execution_options(isolation_level="READ COMMITTED")
 
 
-_LIMITS: Final[dict[str, Any]] = {"max_overflow": 64, "pool_timeout": _PATIENCE_SECONDS, "pool_use_lifo": True}
+_LIMITS: Final[dict[str, Any]] = {
+    "pool_size": 8,
+    "max_overflow": 64,
+    "pool_timeout": _PATIENCE_SECONDS,
+    "pool_use_lifo": True,
+}
 
 
 def _postgresql_arguments(url: URL) -> dict[str, Any]:
@@ -70,14 +80,12 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in url.query}
 
 
-def _sqlite(url: URL, pool_size: int) -> Engine:
-    engine = create_engine(
-        url, pool_size=pool_size, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _PATIENCE_SECONDS}
-    )
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _PATIENCE_SECONDS})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: object) -> None:
-        # The driver must not begin transactions by itself: reads need none, the writer begins with BEGIN IMMEDIATE.
+        # The driver must not begin transactions by itself: reads need none, whoever writes begins with BEGIN IMMEDIATE.
         connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",

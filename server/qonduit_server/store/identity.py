@@ -4,24 +4,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from sqlalchemy import Table, text
+from sqlalchemy import Table, TextClause, text
 
 from qonduit_server.store.writer import Transaction
 
 
-def new_ids(transaction: Transaction, table: Table, count: int) -> Sequence[int]:
-    """Reserve ids for rows of a table, ascending. Ids are never used twice; some may never be used."""
-    if not count:
-        return ()
+def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequence[int]]:
+    """Reserve ids for new rows of some tables, ascending, in one statement.
+
+    Ids are never used twice; some may never be used. Ask once a table and transaction, before its rows are written.
+    """
+    if not any(count for _, count in wanted):
+        return [() for _ in wanted]
+    names = tuple(table.name for table, _ in wanted)
     if transaction.kind == "postgresql":
-        rows = transaction.connection.execute(
-            text(f"SELECT nextval('{table.name}_id_seq') FROM generate_series(1, :count)"), {"count": count}
-        )
-        return list(rows.scalars())
+        counts = {f"count{place}": count for place, (_, count) in enumerate(wanted)}
+        ids: list[list[int]] = [[] for _ in wanted]
+        for place, number in transaction.connection.execute(_from_sequences(names), counts):
+            ids[place].append(number)
+        return list(ids)
     # Nobody else writes while this transaction lasts; SQLite itself notes the highest id that is inserted.
-    last = transaction.connection.execute(
-        text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}
-    ).scalar()
-    first = (last or 0) + 1
-    return range(first, first + count)
+    rows = transaction.connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    last = {row[0]: row[1] for row in rows}
+    return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
+
+
+@lru_cache
+def _from_sequences(names: tuple[str, ...]) -> TextClause:
+    return text(
+        " UNION ALL ".join(
+            f"SELECT {place}, nextval('{name}_id_seq') FROM generate_series(1, :count{place})"
+            for place, name in enumerate(names)
+        )
+    )

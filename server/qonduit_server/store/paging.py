@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from sqlalchemy import Column, ColumnElement
 
 from qonduit_server.errors import InvalidArgument
@@ -101,12 +100,12 @@ class FilterField:
 
     Attributes:
         column: what it is compared with.
-        kind: of its values. For str, bool and an enum only "=" is offered: nothing else has an index to serve it.
-        ordered: whether <, <=, > and >= are offered too.
+        kind: of its values: int, str, bool, datetime, or a protobuf enum.
+        ordered: whether <, <=, > and >= are offered beside =, which needs an index in the order of the list.
     """
 
     column: Column[Any]
-    kind: type[int] | type[str] | type[bool] | type[datetime] | EnumTypeWrapper
+    kind: Any
     ordered: bool = False
 
 
@@ -178,12 +177,12 @@ def _value(word: str, field: FilterField) -> int | str | bool:
         return int(word)
     if field.kind is datetime:
         return _microseconds(word)
-    assert not isinstance(field.kind, type)
-    prefix = field.kind.keys()[0].removesuffix("UNSPECIFIED")
+    # Values of an enum are written with or without its prefix, which its zero tells.
+    prefix = field.kind.Name(0).removesuffix("UNSPECIFIED")
     values = {name.removeprefix(prefix): number for name, number in field.kind.items() if number}
     if (number := values.get(word.removeprefix(prefix))) is None:
         raise ValueError(f"give one of {', '.join(values)}")
-    return number
+    return int(number)
 
 
 def _microseconds(word: str) -> int:

@@ -37,7 +37,7 @@ class Recording:
         self._ledger = Ledger(transaction)
         self._ledger.load({event.job_id for event in events})
         succeeded = sum(event.HasField("program_succeeded") for event in events)
-        self._result_ids: Iterator[int] = iter(new_ids(transaction, results, succeeded))
+        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, succeeded))[0])
         self._results: list[tuple[int, int, int, int, bytes]] = []
         self._transaction = transaction
 

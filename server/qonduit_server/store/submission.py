@@ -18,7 +18,8 @@ from qonduit_server.store.bulk import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message, program_runs
-from qonduit_server.store.schema import IS_QUEUED, jobs
+from qonduit_server.store.schema import IS_QUEUED, jobs, programs
+from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.writer import Operation, Transaction
 
 
@@ -169,18 +170,25 @@ def _write(
 ) -> list[Job]:
     if not accepted:
         return []
+    inline = [new.deployment for new in accepted if new.deployment is not None]
+    job_ids, deployment_ids, program_ids = new_ids(
+        transaction,
+        (jobs, len(accepted)),
+        (stored_deployments, len(inline)),
+        (programs, deployments.count_programs(inline)),
+    )
     written = iter(
-        deployments.insert_many(transaction, [new.deployment for new in accepted if new.deployment is not None])
+        zip(deployment_ids, deployments.insert_many(transaction, inline, deployment_ids, program_ids), strict=True)
     )
     ledger = Ledger(transaction)
     made: list[Job] = []
     rows: list[tuple[Any, ...]] = []
-    for job_id, new in zip(new_ids(transaction, jobs, len(accepted)), accepted, strict=True):
+    for job_id, new in zip(job_ids, accepted, strict=True):
         if new.deployment is not None:
-            deployment_id, program_ids = next(written)
+            deployment_id, sources = next(written)
         else:
             deployment_id = new.deployment_id
-            program_ids = list(new.program_ids) or stored[new.caller, deployment_id]
+            sources = new.program_ids or stored[new.caller, deployment_id]
         job = Job(
             id=job_id,
             name=new.name,
@@ -195,8 +203,7 @@ def _write(
             last_sequence=1,
             seed=new.seed,
             program_runs=[
-                ProgramRun(program_id=program_id, index=index, state=QUEUED)
-                for index, program_id in enumerate(program_ids)
+                ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
         )
         ledger.note(job, is_terminal=False, created=job)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit_server.errors import StartError
-from qonduit_server.store.engines import parse_url, writing_engine
+from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.schema import metadata
 
 if TYPE_CHECKING:
@@ -27,40 +27,47 @@ _ADVISORY_LOCK: Final = 0x716F6E64
 
 def current(url: str) -> str | None:
     """Return the revision of a database, or None when it has none. Raises StartError when it cannot be reached."""
-    engine = writing_engine(parse_url(url))
+    engine = make_engine(parse_url(url))
     try:
         with engine.connect() as connection:
             return _revision(connection)
     except SQLAlchemyError as error:
-        raise _unreachable(engine, error) from error
+        raise _unusable(engine, error) from error
     finally:
         engine.dispose()
 
 
 def upgrade(url: str) -> str:
-    """Bring a database up to date and return its revision.
+    """Bring a database up to date and return its revision. Raises as `bring_up_to_date` does."""
+    engine = make_engine(parse_url(url))
+    try:
+        bring_up_to_date(engine)
+        return HEAD
+    finally:
+        engine.dispose()
+
+
+def bring_up_to_date(engine: Engine) -> None:
+    """Bring a database up to date.
 
     Raises:
         StartError: it cannot be reached, or its revision is not known here.
     """
-    engine = writing_engine(parse_url(url))
     try:
-        with engine.connect() as connection:
+        with connect_to_write(engine) as connection:
             if _revision(connection) == HEAD:
-                return HEAD
+                return
             connection.rollback()
             _lock(connection)
+            # Another server may have come first.
             revision = _revision(connection)
-            if revision is None and not inspect(connection).has_table("jobs"):
+            if revision is None and not _has_table(connection, "jobs"):
                 _create(connection)
             elif revision != HEAD:
                 _migrate(connection, revision)
             connection.commit()
-            return HEAD
     except SQLAlchemyError as error:
-        raise _unreachable(engine, error) from error
-    finally:
-        engine.dispose()
+        raise _unusable(engine, error) from error
 
 
 def configuration() -> Config:
@@ -73,10 +80,19 @@ def configuration() -> Config:
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not _has_table(connection, "alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return found
+
+
+def _has_table(connection: Connection, name: str) -> bool:
+    # Asked directly: SQLAlchemy's inspector would cost more than all the rest of opening a database.
+    if connection.dialect.name == "postgresql":
+        query = text("SELECT to_regclass(:name) IS NOT NULL")
+    else:
+        query = text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name")
+    return bool(connection.execute(query, {"name": name}).scalar())
 
 
 def _lock(connection: Connection) -> None:
@@ -110,6 +126,6 @@ def _migrate(connection: Connection, revision: str | None) -> None:
     command.upgrade(config, "head")
 
 
-def _unreachable(engine: Engine, error: SQLAlchemyError) -> StartError:
+def _unusable(engine: Engine, error: SQLAlchemyError) -> StartError:
     where = engine.url.render_as_string(hide_password=True)
     return StartError(f"the database {where} cannot be used: {str(error).splitlines()[0]}")

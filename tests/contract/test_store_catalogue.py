@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: providers, devices and deployments."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from qonduit_server.store import catalogue, deployments, jobs
+from qonduit_server.store.database import Database
+from qonduit_server.store.signals import Wake
+from tests.storing import CALLER, claim, deployment, description, submit, succeed
+
+
+def test_what_workers_describe_can_be_read(db: Database) -> None:
+    with pytest.raises(NotFound):
+        catalogue.device_by_name(db, "IBM/aer_simulator")
+    catalogue.sync(db, [description(), description("AWS", ["braket_sv", "braket_dm"])])
+    device = catalogue.device_by_name(db, "IBM/aer_simulator")
+    assert (device.num_qubits, device.available, device.is_simulator) == (29, True, True)
+    assert catalogue.device(db, device.id) == device
+    provider = catalogue.provider(db, device.provider_id)
+    assert provider.name == "IBM"
+    assert [line.provider_id for line in provider.supported_languages] == [provider.id] * 2
+    assert [one.name for one in catalogue.list_providers(db).items] == ["AWS", "IBM"]
+    assert [one.name for one in catalogue.list_devices(db).items] == ["braket_dm", "braket_sv", "aer_simulator"]
+    page = catalogue.list_devices(db, 2)
+    assert [one.name for one in catalogue.list_devices(db, 2, page.next_page_token).items] == ["aer_simulator"]
+    found = catalogue.list_devices(db, filter=f"provider_id = {provider.id} AND is_simulator = true AND num_qubits > 5")
+    assert found.items == [device]
+    assert catalogue.list_devices(db, filter="available = false").items == []
+    assert [one.name for one in catalogue.list_providers(db, filter='name = "AWS"').items] == ["AWS"]
+    for name in ("", "IBM", "IBM/", "/aer_simulator", "IBM/aer_simulator/", "x\0y", "x" * 100_000):
+        with pytest.raises(NotFound):
+            catalogue.device_by_name(db, name)
+    for number in (0, -1, 2**70):
+        with pytest.raises(NotFound):
+            catalogue.device(db, number)
+        with pytest.raises(NotFound):
+            catalogue.provider(db, number)
+
+
+def test_callers_cannot_change_what_is_kept_in_memory(db: Database) -> None:
+    catalogue.sync(db, [description()])
+    catalogue.device_by_name(db, "IBM/aer_simulator").num_qubits = 1
+    assert catalogue.device_by_name(db, "IBM/aer_simulator").num_qubits == 29
+
+
+def test_a_sync_that_changes_nothing_tells_nobody(db: Database) -> None:
+    catalogue.sync(db, [description()])
+    wakes: list[Wake] = []
+    db.signals.subscribe(wakes.append)
+    catalogue.sync(db, [description()])
+    assert wakes == []
+
+
+def test_devices_described_no_longer_stay_and_become_unavailable(db: Database) -> None:
+    catalogue.sync(db, [description(devices=["one", "two"])])
+    before = catalogue.device_by_name(db, "IBM/two")
+    catalogue.sync(db, [description(devices=["one"])])
+    gone = catalogue.device_by_name(db, "IBM/two")
+    assert (gone.id, gone.available) == (before.id, False)
+    assert gone.status_message
+    catalogue.sync(db, [description(devices=["one", "two"])])
+    assert catalogue.device_by_name(db, "IBM/two") == before
+    catalogue.sync(db, [description(devices=["one", "two"], unavailable="install qonduit[ibm]")])
+    assert catalogue.device_by_name(db, "IBM/two").status_message == "install qonduit[ibm]"
+    changed = description(devices=["one", "two"])
+    changed.devices[0].num_qubits = 5
+    del changed.provider.supported_languages[1]
+    catalogue.sync(db, [changed])
+    assert catalogue.device_by_name(db, "IBM/one").num_qubits == 5
+    assert len(catalogue.list_providers(db).items[0].supported_languages) == 1
+
+
+def test_a_deployment_and_its_programs(db: Database) -> None:
+    made = deployments.create(db, CALLER, deployment(2, "bell"))
+    assert (made.name, made.deployed_by) == ("bell", CALLER)
+    assert made.HasField("deployed_at")
+    assert [program.deployment_id for program in made.programs] == [made.id] * 2
+    assert made.programs[0].id < made.programs[1].id
+    assert deployments.get(db, CALLER, made.id) == made
+    unnamed = deployments.create(db, CALLER, deployment(1))
+    assert not unnamed.HasField("name")
+    for call in (deployments.get, deployments.delete):
+        for caller, number in (("bob", made.id), (CALLER, 0), (CALLER, 4711), (CALLER, 2**70)):
+            with pytest.raises(NotFound):
+                call(db, caller, number)
+    with pytest.raises(InvalidArgument):
+        deployments.create(db, CALLER, deployment(1, "a\0b"))
+
+
+def test_equal_requests_make_one_deployment(db: Database) -> None:
+    request = str(uuid.uuid4())
+    barrier = threading.Barrier(16)
+
+    def create(_: int) -> int:
+        barrier.wait()
+        return deployments.create(db, CALLER, deployment(2), request).id
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(create, range(16)))) == 1
+    with pytest.raises(AlreadyExists):
+        deployments.create(db, CALLER, deployment(3), request)
+    assert len(deployments.list_page(db, CALLER).items) == 1
+    deployments.create(db, "bob", deployment(3), request)
+
+
+def test_an_update_makes_new_programs_and_jobs_keep_theirs(db: Database) -> None:
+    job = submit(db)
+    old = deployments.get(db, CALLER, job.deployment_id)
+    new = Deployment(id=old.id, programs=deployment(2).programs)
+    new.programs[0].quantum_circuit = "other"
+    updated = deployments.update(db, CALLER, new)
+    assert updated == deployments.get(db, CALLER, old.id)
+    assert not {program.id for program in updated.programs} & {program.id for program in old.programs}
+    assert updated.programs[0].quantum_circuit == "other"
+    (task,) = claim(db)
+    assert [program.program_id for program in task.programs] == [program.id for program in old.programs]
+    assert task.programs[0].text == old.programs[0].quantum_circuit
+    assert jobs.get(db, CALLER, job.id).program_runs[0].program_id == old.programs[0].id
+
+
+def test_an_update_changes_what_it_names(db: Database) -> None:
+    made = deployments.create(db, CALLER, deployment(1, "first"))
+    renamed = deployments.update(db, CALLER, Deployment(id=made.id, name="second"))
+    assert renamed.name == "second"
+    assert renamed.programs == made.programs
+    both = Deployment(id=made.id, name="third", programs=deployment(2).programs)
+    assert deployments.update(db, CALLER, both, ["name"]).programs == made.programs
+    assert not deployments.update(db, CALLER, Deployment(id=made.id), ["name"]).HasField("name")
+    for bad in (["deployed_by"], ["programs"]):
+        with pytest.raises(InvalidArgument):
+            deployments.update(db, CALLER, Deployment(id=made.id), bad)
+    for caller, number in (("bob", made.id), (CALLER, 4711), (CALLER, 0)):
+        with pytest.raises(NotFound):
+            deployments.update(db, caller, Deployment(id=number, name="x"))
+
+
+def test_a_deployment_in_use_is_not_deleted(db: Database) -> None:
+    job = submit(db)
+    with pytest.raises(FailedPrecondition):
+        deployments.delete(db, CALLER, job.deployment_id)
+    succeed(db, claim(db))
+    jobs.delete(db, CALLER, job.id)
+    deployments.delete(db, CALLER, job.deployment_id)
+    with pytest.raises(NotFound):
+        deployments.get(db, CALLER, job.deployment_id)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: events, results, lists, filters and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.errors import InvalidArgument, NotFound
+from qonduit_server.lifecycle import SUCCEEDED
+from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
+from qonduit_server.store.database import Database, open_database, utc_now
+from qonduit_server.store.paging import Page
+from tests.storing import (
+    CALLER,
+    claim,
+    deployment,
+    description,
+    finished,
+    history,
+    known_device,
+    progressed,
+    result,
+    submit,
+    succeed,
+    succeeded,
+)
+
+
+def walk(read: Callable[[str], Page[Job]]) -> list[int]:
+    """Return the ids of all pages."""
+    found: list[int] = []
+    token = ""
+    while True:
+        page = read(token)
+        found += [item.id for item in page.items]
+        if not (token := page.next_page_token):
+            return found
+
+
+def test_events_are_read_after_a_sequence(db: Database) -> None:
+    job = submit(db)
+    succeed(db, claim(db))
+    everything = events.read_after(db, job.id, 0, 100)
+    assert [event.sequence for event in everything] == [1, 2, 3, 4, 5, 6]
+    assert events.read_after(db, job.id, 0, 2) == everything[:2]
+    assert events.read_after(db, job.id, 4, 100) == everything[4:]
+    assert events.read_after(db, job.id, 6, 100) == []
+    assert events.read_after(db, job.id, 2**63 - 1, 100) == []
+    events.owns(db, CALLER, job.id)
+
+
+def test_events_of_many_jobs_are_read_at_once(db: Database) -> None:
+    first, second, quiet = submit(db), submit(db), submit(db)
+    succeed(db, claim(db, capacity=2))
+    found = events.read_after_many(db, [(first.id, 0), (second.id, 4), (quiet.id, 1), (4711, 0)], 3)
+    assert found == {
+        first.id: events.read_after(db, first.id, 0, 3),
+        second.id: events.read_after(db, second.id, 4, 3),
+        quiet.id: [],
+        4711: None,
+    }
+    assert events.read_after_many(db, [(first.id, 2**63 - 1)], 2**31) == {first.id: []}
+    assert events.read_after_many(db, [], 3) == {}
+
+
+def test_events_are_listed_in_pages(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    queue.record(db, "me", [progressed(task, step / 100) for step in range(1, 100)])
+    first = events.list_page(db, CALLER, job.id, 60)
+    rest = events.list_page(db, CALLER, job.id, 60, first.next_page_token)
+    assert [*first.items, *rest.items] == history(db, job.id)
+    assert rest.next_page_token == ""
+    assert [event.sequence for event in events.list_page(db, CALLER, job.id, 2, after_sequence=7).items] == [8, 9]
+    other = submit(db)
+    with pytest.raises(InvalidArgument):
+        events.list_page(db, CALLER, other.id, 60, first.next_page_token)
+
+
+def test_results_are_listed_in_the_order_of_the_programs(db: Database) -> None:
+    job = submit(db, programs=5)
+    (task,) = claim(db)
+    batch = [succeeded(task, index, result(hex(index))) for index in (3, 1, 4, 0, 2)]
+    queue.record(db, "me", [*batch, finished(task)])
+    listed = results.list_page(db, CALLER, job.id).items
+    assert [next(iter(one.counts_and_probabilities.counts)) for one in listed] == ["0x0", "0x1", "0x2", "0x3", "0x4"]
+    assert [results.get(db, CALLER, one.id) for one in listed] == listed
+    first = results.list_page(db, CALLER, job.id, 3)
+    rest = results.list_page(db, CALLER, job.id, 3, first.next_page_token)
+    assert [*first.items, *rest.items] == listed
+    with pytest.raises(NotFound):
+        results.get(db, "bob", listed[0].id)
+
+
+def test_a_page_of_results_is_ended_by_its_size_but_never_empty(db: Database) -> None:
+    job = submit(db, programs=4)
+    (task,) = claim(db)
+    for index, size in enumerate((1_500_000, 1_400_000, 1_000_000, 3_500_000)):
+        large = result()
+        large.meta_data["padding"] = "x" * size
+        queue.record(db, "me", [succeeded(task, index, large)])
+    sizes: list[int] = []
+    token = ""
+    while True:
+        page = results.list_page(db, CALLER, job.id, 0, token)
+        sizes.append(len(page.items))
+        if not (token := page.next_page_token):
+            break
+    assert sizes == [2, 1, 1]
+
+
+def test_jobs_are_listed_newest_first_whatever_is_made_meanwhile(db: Database) -> None:
+    made = [submit(db).id for _ in range(23)]
+
+    def read(token: str) -> Page[Job]:
+        page = jobs.list_page(db, CALLER, 5, token)
+        submit(db)
+        return page
+
+    assert walk(read) == made[::-1]
+    page = jobs.list_page(db, CALLER, 2)
+    assert page.items[0] == jobs.get(db, CALLER, page.items[0].id)
+
+
+def test_page_sizes(db: Database) -> None:
+    for _ in range(60):
+        submit(db)
+    assert len(jobs.list_page(db, CALLER).items) == 50
+    assert len(jobs.list_page(db, CALLER, 2**31 - 1).items) == 60
+    with pytest.raises(InvalidArgument):
+        jobs.list_page(db, CALLER, -1)
+
+
+def test_page_tokens_belong_to_one_list_filter_and_caller(db: Database) -> None:
+    for _ in range(3):
+        submit(db)
+        submit(db, caller="bob")
+    token = jobs.list_page(db, CALLER, 1).next_page_token
+    wrong = [
+        lambda: jobs.list_page(db, CALLER, 1, token, 'state = "QUEUED"'),
+        lambda: jobs.list_page(db, "bob", 1, token),
+        lambda: deployments.list_page(db, CALLER, 1, token),
+        *[
+            (lambda bad=bad: jobs.list_page(db, CALLER, 1, bad))  # type: ignore[misc]
+            for bad in ("x", token[:-4], token + "AAAA", "=" * 40, "\ud800", "\0", token.swapcase())
+        ],
+    ]
+    for call in wrong:
+        with pytest.raises(InvalidArgument) as caught:
+            call()
+        assert caught.value.reason == "INVALID_PAGE_TOKEN"
+    assert len(jobs.list_page(db, CALLER, 1, token).items) == 1
+
+
+class Ticking:
+    """A clock that goes on by a second each time it is asked."""
+
+    def __init__(self) -> None:
+        self.now = utc_now()
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def ticking(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url, clock=Ticking())
+    yield database
+    database.close()
+
+
+def test_jobs_are_filtered(ticking: Database) -> None:
+    db = ticking
+    catalogue.sync(db, [description(devices=["aer_simulator", "other"])])
+    other = catalogue.device_by_name(db, "IBM/other")
+    plain, named, elsewhere = submit(db), submit(db, name='a "b" \\ c'), submit(db, device=other)
+    succeed(db, claim(db, capacity=1))
+    moment = named.created_at.ToDatetime().isoformat() + "Z"
+    expected = {
+        "": [elsewhere, named, plain],
+        "  ": [elsewhere, named, plain],
+        'state = "SUCCEEDED"': [plain],
+        "state = JOB_STATE_SUCCEEDED": [plain],
+        f"state=QUEUED AND executed_on_id={other.id}": [elsewhere],
+        'name = "a \\"b\\" \\\\ c"': [named],
+        "name = 'nobody'": [],
+        f"deployment_id = {named.deployment_id}": [named],
+        f'created_at > "{moment}"': [elsewhere],
+        f"created_at >= '{moment}'": [elsewhere, named],
+        f'created_at < "{moment}" AND state = SUCCEEDED': [plain],
+        f'created_at <= "{moment}" AND created_at >= "{moment}"': [named],
+        'state = "QUEUED" AND state = "RUNNING"': [],
+        "deployment_id = -9223372036854775808": [],
+    }
+    for filter, wanted in expected.items():
+        for size in (0, 1):
+            found = walk(lambda token, filter=filter, size=size: jobs.list_page(db, CALLER, size, token, filter))  # type: ignore[misc]
+            assert found == [job.id for job in wanted], filter
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        "nonsense",
+        "state",
+        "state =",
+        'state = "NOPE"',
+        "state = UNSPECIFIED",
+        'state != "QUEUED"',
+        'state = "QUEUED" OR state = "RUNNING"',
+        'state = "QUEUED" AND',
+        'AND state = "QUEUED"',
+        'state = "QUEUED" state = "RUNNING"',
+        '(state = "QUEUED")',
+        "shots = 3",
+        "deployment_id = seven",
+        "deployment_id = 99999999999999999999999",
+        "deployment_id = 9223372036854775808",
+        "deployment_id < 3",
+        "created_at > yesterday",
+        "created_at > 2026-01-01T00:00:00",
+        "name = bare",
+        'name = "a\0b"',
+        'name = "\ud800"',
+        'name = "open',
+        "'; DROP TABLE jobs; --",
+        "\0",
+        "=" * 2000,
+    ],
+)
+def test_bad_filters_say_what_would_be_understood(db: Database, filter: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        jobs.list_page(db, CALLER, filter=filter)
+    assert caught.value.reason == "INVALID_FILTER"
+    assert "created_at" in caught.value.message
+    assert len(caught.value.message) < 600
+
+
+def test_deployments_are_listed_with_their_programs(db: Database) -> None:
+    first = deployments.create(db, CALLER, deployment(2, "bell"))
+    second = deployments.create(db, CALLER, deployment(1))
+    deployments.create(db, "bob", deployment(1))
+    assert deployments.list_page(db, CALLER).items == [second, first]
+    assert deployments.list_page(db, CALLER, filter='name = "bell"').items == [first]
+    page = deployments.list_page(db, CALLER, 1)
+    assert deployments.list_page(db, CALLER, 1, page.next_page_token).items == [first]
+
+
+def test_a_page_of_deployments_is_ended_by_its_size(db: Database) -> None:
+    large = deployment(1)
+    large.programs[0].quantum_circuit = "x" * 1_700_000
+    for _ in range(3):
+        deployments.create(db, CALLER, large)
+    assert len(deployments.list_page(db, CALLER).items) == 1
+
+
+def test_a_job_that_ended_stays_readable_after_the_store_was_closed(database_url: str) -> None:
+    db = open_database(database_url)
+    job = submit(db)
+    succeed(db, claim(db))
+    before = history(db, job.id)
+    db.close()
+    db = open_database(database_url)
+    assert jobs.get(db, CALLER, job.id).state == SUCCEEDED
+    assert history(db, job.id) == before
+    known_device(db)
+    assert submit(db).id > job.id
+    db.close()
