@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub every language is read into and every provider starts from: a Qiskit circuit and the program's own registers."""
+"""The hub between languages and providers: a Qiskit circuit and the program's own registers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Formula:
     """A Boolean function of numbered bits: the one kind of classical logic that every provider can be given.
 
-    Build it with the functions below, which simplify as they go, so that two formulas that are plainly the same are equal.
+    Build it with the functions below, which simplify as they go: formulas that are plainly the same are equal.
     """
 
     kind: Literal["constant", "bit", "not", "and", "or", "xor"]
@@ -141,8 +141,8 @@ def _joined(kind: Literal["and", "or", "xor"], parts: tuple[Formula, ...], empty
 class ClassicalRegister:
     """A classical register of the program.
 
-    Bit i of its number is `bits[i]`: a classical bit of the hub circuit, or a formula over several of them (a program may
-    compute with what it measured).
+    Bit i of its number is `bits[i]`: a classical bit of the hub circuit, or a formula over several of them (a program
+    may compute with what it measured).
     """
 
     name: str
@@ -173,7 +173,7 @@ class Circuit:
 
 
 def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
-    """How a register's number is got from an outcome: by one shift where its bits lie side by side, as they mostly do."""
+    """How a register's number is got from an outcome: by one shift where its bits lie side by side, as most do."""
     first = bits[0] if bits else 0
     if isinstance(first, int) and bits == tuple(range(first, first + len(bits))):
         mask = (1 << len(bits)) - 1
@@ -186,7 +186,8 @@ def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
 class Outcome:
     """What a provider measured for one circuit.
 
-    `counts` maps an outcome (bit k is classical bit k of the hub circuit; bits never written are 0) to how often it was seen.
+    `counts` maps an outcome (bit k is classical bit k of the hub circuit; bits never written are 0) to how often it was
+    seen.
     `meta_data` holds JSON values: SDK, version, method, times in seconds.
     """
 

@@ -137,9 +137,8 @@ class _Run:
                 self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
         seed = task.seed if task.HasField("seed") else None
         outcomes = self._provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
-        done = 0
-        for (index, kept, hit), outcome in zip(ready, self._each(outcomes, len(ready)), strict=True):
-            done += 1
+        each = zip(ready, self._each(outcomes, len(ready)), strict=True)
+        for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
                 self._send(
                     program_succeeded=ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
@@ -193,9 +192,9 @@ class _Run:
                 counts[name(value)] += number
             for key, number in counts.items():
                 probabilities[key] = number / shots
+        result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(
             {
-                **outcome.meta_data,
                 "parse_seconds": 0.0 if hit else kept.parse_seconds,
                 "compile_seconds": 0.0 if hit else kept.compile_seconds,
                 "from_cache": hit,
@@ -221,7 +220,7 @@ def failure_of(error: BaseException) -> Failure:
     """A failure as it is stored and sent: whose fault, a stable word, what happened and what to do."""
     if isinstance(error, RunError):
         return Failure(
-            category=FailureCategory.Value(f"FAILURE_CATEGORY_{error.category}"),
+            category=f"FAILURE_CATEGORY_{error.category}",
             reason=error.reason,
             message=error.message[:_MESSAGE_LIMIT],
             retryable=error.retryable,

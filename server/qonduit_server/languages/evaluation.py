@@ -2,8 +2,8 @@
 """OpenQASM 3 by partial evaluation: everything that is known is done while reading, under budgets.
 
 Loops, subroutines, gate definitions, modifiers and arithmetic leave no trace in the hub. What depends on a measurement
-becomes operations guarded by formulas over measured bits; each measurement writes a bit of its own, so that a formula means
-the same wherever it is used. Only a loop whose end depends on a measurement stays a loop.
+becomes operations guarded by formulas over measured bits; each measurement writes a bit of its own, so that a formula
+means the same wherever it is used. Only a loop whose end depends on a measurement stays a loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Final
 
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
-from qiskit.circuit.library import GlobalPhaseGate
 
 from qonduit_server.circuit import (
     FALSE,
@@ -47,13 +46,11 @@ from qonduit_server.languages.values import (
     Table,
     Type,
     Value,
-    apply,
     as_bits,
     coerce,
     equal,
     merge,
     number,
-    of_formula,
     too_large,
     truth,
     unsupported,
@@ -64,19 +61,19 @@ from qonduit_server.languages.values import (
 MAX_STEPS: Final = 200_000
 
 
-class _Break(Exception):
+class _Break(Exception):  # noqa: N818 - a way out, not an error
     pass
 
 
-class _Continue(Exception):
+class _Continue(Exception):  # noqa: N818
     pass
 
 
-class _End(Exception):
+class _End(Exception):  # noqa: N818
     pass
 
 
-class _Return(Exception):
+class _Return(Exception):  # noqa: N818
     def __init__(self, value: Value | None) -> None:
         self.value = value
 
@@ -622,7 +619,7 @@ class Evaluation(Expressions):
         self._hub_loop(node)
 
     def _hub_loop(self, node: ast.WhileLoop) -> None:
-        """A loop whose end depends on a measurement: what it writes lives in bits of the hub, set at the end of each round."""
+        """A loop whose end depends on a measurement: what it writes lives in bits of the hub, set after each round."""
         outer_block, outer_guard = self._builder.block, self._guard
         self._hub_loops += 1
         self._loop_guards.append(FALSE)  # no guard is FALSE: any break in here is refused

@@ -44,7 +44,7 @@ class Qubits:
 
 @dataclass(eq=False)
 class Variable:
-    """A classical variable. `homes` are the hub's bits that were set aside for a register, until each is written once."""
+    """A classical variable. `homes` are the hub's bits set aside for a register, until each is written once."""
 
     name: str
     type: Type
@@ -117,7 +117,7 @@ def _power(base: Number, exponent: Number) -> Number:
             return float(base) ** exponent
         if abs(base) > 1 and base.bit_length() * exponent > 2 * MAX_INTEGER_BITS:
             raise too_large(f"an integer has more than {MAX_INTEGER_BITS} bits")
-    return base**exponent  # type: ignore[no-any-return]
+    return base**exponent
 
 
 def _divided(left: Number, right: Number) -> Number:
@@ -246,14 +246,13 @@ class Expressions:
     def value(self, node: object) -> Value:
         """Evaluate to a number or bits."""
         match node:
-            case ast.IntegerLiteral() | ast.FloatLiteral() | ast.BooleanLiteral():
-                return node.value
+            case ast.IntegerLiteral() | ast.FloatLiteral() | ast.BooleanLiteral() | ast.DurationLiteral():
+                known: Number = node.value
+                return known
             case ast.ImaginaryLiteral():
                 return complex(0, node.value)
             case ast.BitstringLiteral():
                 return as_bits(node.value, node.width)
-            case ast.DurationLiteral():
-                return node.value
             case ast.Identifier():
                 return self._named(node.name)
             case ast.UnaryExpression():
@@ -366,7 +365,7 @@ class Expressions:
         return place % size
 
     def range(self, node: ast.RangeDefinition, size: int | None = None) -> range:
-        """A range, whose end belongs to it. With a size it selects from a register, and ends may be left out or negative."""
+        """A range, whose end belongs to it. With a size it selects from a register: ends may be missing or negative."""
         step = 1 if node.step is None else self.integer(node.step, "a step")
         if step == 0:
             raise wrong("a range has step 0")

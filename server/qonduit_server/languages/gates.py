@@ -136,7 +136,7 @@ def control(steps: Sequence[Step], controls: int, positive: bool) -> list[Step]:
 
 
 def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
-    """pow(exponent) @. A whole exponent repeats; a fraction is computed on the eigenvalues, where the gate is small enough."""
+    """pow(exponent) @. A whole exponent repeats; a fraction is computed as a matrix, where the gate is small enough."""
     if exponent == int(exponent):
         times = abs(int(exponent))
         budget(times * max(1, len(steps)))

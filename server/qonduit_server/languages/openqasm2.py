@@ -7,7 +7,6 @@ import re
 from typing import Final
 
 from qiskit import qasm2
-from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.library import RYYGate
 
 from qonduit_server.circuit import Circuit, ClassicalRegister
@@ -30,6 +29,7 @@ _DEFINITION: Final = re.compile(r"\b(gate|opaque)\s+([A-Za-z]\w*)([^{;]*)(?:\{([
 _STATEMENT: Final = re.compile(r"[^;{}]+")
 _NAME: Final = re.compile(r"\s*(?:if\s*\([^)]*\)\s*)?([A-Za-z]\w*)")
 _OPERAND: Final = re.compile(r"([A-Za-z]\w*)\s*(\[)?")
+_LIBRARY: Final = frozenset(each.name for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS) | {"ryy", "U", "CX"}
 _PLACED: Final = re.compile(r"^<input>:(\d+),(\d+): (.*)$", re.DOTALL)
 
 #: What programs use without defining it: exporters took these to be part of qelib1.inc, whose text grew over the years.
@@ -52,22 +52,50 @@ def read(text: str) -> Circuit:
     _check_cost(code)
     defined = {match.group(2) for match in _DEFINITION.finditer(code)}
     custom = [each for each in _CUSTOM if each.name not in defined]
+    renamed, names = _rename_registers(code)
     try:
-        quantum = qasm2.loads(text, include_path=(), custom_instructions=custom, strict=False)
+        quantum = qasm2.loads(renamed, include_path=(), custom_instructions=custom, strict=False)
     except qasm2.QASM2ParseError as error:
-        raise _refusal(error, code) from error
+        raise _refusal(error, renamed, names) from error
     except BaseException as error:
         # A panic of the parser's Rust half is a BaseException, not an Exception.
         if type(error).__name__ != "PanicException":
             raise
         raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and names") from error
-    return Circuit(quantum, registers_of(quantum))
-
-
-def registers_of(quantum: QuantumCircuit) -> tuple[ClassicalRegister, ...]:
-    """The classical registers of a circuit that was built by the program's own declarations."""
     index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
-    return tuple(ClassicalRegister(each.name, tuple(index[clbit] for clbit in each)) for each in quantum.cregs)
+    return Circuit(
+        quantum,
+        tuple(
+            ClassicalRegister(names.get(each.name, each.name), tuple(index[clbit] for clbit in each))
+            for each in quantum.cregs
+        ),
+    )
+
+
+def _rename_registers(code: str) -> tuple[str, dict[str, str]]:
+    """Give registers that are named like a library's gate another name, for the parser keeps both in one space.
+
+    Returns:
+        The program, and the names to tell instead of the new ones.
+    """
+    clashes = {match.group(2) for match in _REGISTER.finditer(code)} & _LIBRARY
+    if not clashes:
+        return code, {}
+    fresh = {name: f"{name}_register" for name in clashes}
+    while any(re.search(rf"\b{new}\b", code) for new in fresh.values()):
+        fresh = {name: f"{new}_" for name, new in fresh.items()}
+    gates = set()
+    statements = _without_definitions(code)
+    for match in _STATEMENT.finditer(statements):
+        name = _NAME.match(match.group())
+        if name is not None:
+            gates.add(match.start() + name.start(1))
+
+    def rename(match: re.Match[str]) -> str:
+        keeps = match.start() in gates or statements[match.start()] == " "
+        return match.group() if keeps else fresh.get(match.group(), match.group())
+
+    return re.sub(r"(?<!\w)[A-Za-z]\w*", rename, code), {new: name for name, new in fresh.items()}
 
 
 def _check_includes(code: str) -> None:
@@ -83,7 +111,7 @@ def _check_includes(code: str) -> None:
 
 
 def _check_cost(code: str) -> None:
-    """Bound what the program unrolls to before anything is allocated: qubits, bits, operations after expansion of gates."""
+    """Bound qubits, bits and the operations that gates expand to, before anything is allocated."""
     sizes: dict[str, int] = {}
     totals = {"q": 0, "c": 0}
     for match in _REGISTER.finditer(code):
@@ -95,9 +123,7 @@ def _check_cost(code: str) -> None:
         if totals[kind] > limit:
             raise _too_large(f"it declares more than {limit} {what}", place(code, match.start()))
     weights: dict[str, tuple[int, int]] = {}
-    rest = code
-    definitions = list(_DEFINITION.finditer(code))
-    for match in definitions:
+    for match in _DEFINITION.finditer(code):
         if match.group(1) == "gate":
             weight, depth = 0, 0
             for statement in (match.group(4) or "").split(";"):
@@ -106,10 +132,8 @@ def _check_cost(code: str) -> None:
             weights[match.group(2)] = (weight, depth + 1)
             if depth >= MAX_DEPTH:
                 raise _too_large(f"gates are nested more than {MAX_DEPTH} deep", place(code, match.start()))
-    for match in reversed(definitions):
-        rest = rest[: match.start()] + " " * (match.end() - match.start()) + rest[match.end() :]
     total = 0
-    for match in _STATEMENT.finditer(rest):
+    for match in _STATEMENT.finditer(_without_definitions(code)):
         statement = match.group()
         inner, _ = _weight(statement, weights)
         broadcast = max(
@@ -119,6 +143,11 @@ def _check_cost(code: str) -> None:
         total += inner * max(1, broadcast)
         if total > MAX_OPERATIONS:
             raise _too_large(f"it unrolls to more than {MAX_OPERATIONS} operations", place(code, match.start()))
+
+
+def _without_definitions(code: str) -> str:
+    """Blank out the gate definitions."""
+    return _DEFINITION.sub(lambda match: " " * len(match.group()), code)
 
 
 def _weight(statement: str, weights: dict[str, tuple[int, int]]) -> tuple[int, int]:
@@ -133,12 +162,14 @@ def _too_large(why: str, where: Position) -> ProgramError:
     )
 
 
-def _refusal(error: qasm2.QASM2ParseError, code: str) -> ProgramError:
-    """Qiskit's message, with its place taken out of the text and a word that tells unknown gates from other mistakes."""
+def _refusal(error: qasm2.QASM2ParseError, code: str, names: dict[str, str]) -> ProgramError:
+    """Qiskit's message, with its place taken out of the text; unknown gates are told from other mistakes."""
     match = _PLACED.match(error.message)
     if match is None:
         return ProgramError("SYNTAX_ERROR", error.message)
     line, column, message = int(match.group(1)), int(match.group(2)) + 1, match.group(3)
+    for new, name in names.items():
+        message = message.replace(repr(new), repr(name))
     lines = code.split("\n")
     before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]).rstrip() if line <= len(lines) else ""
     reason = "SYNTAX_ERROR"

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from antlr4 import CommonTokenStream, InputStream
-from antlr4.atn.PredictionMode import PredictionMode
-from antlr4.error.ErrorListener import ErrorListener
+from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped]
+from antlr4.atn.PredictionMode import PredictionMode  # type: ignore[import-untyped]
+from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
 from openqasm3 import ast
 from openqasm3.parser import QASMNodeVisitor, qasm3Lexer, qasm3Parser
 
@@ -34,7 +34,7 @@ def read(text: str) -> Circuit:
             where = place(code, match.start())
             raise ProgramError(
                 "UNSUPPORTED_CONSTRUCT",
-                f'line {where.line}: only include "stdgates.inc" is read; put other definitions into the program itself',
+                f'line {where.line}: only include "stdgates.inc" is read; put other definitions into the program',
                 line=where.line,
                 column=where.column,
             )

@@ -11,7 +11,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
 
-#: Language -> module of this room. Each module has `read(text) -> Circuit`, or `read(binary) -> Circuit` for BINARY ones.
+#: Language -> module of this room. Each has `read(text) -> Circuit`, or `read(binary) -> Circuit` for BINARY ones.
 LANGUAGES: Final[dict[AssemblerLanguage, str]] = {
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: "openqasm2",
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: "openqasm3",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source text before it is parsed: comments, places, nesting and which language it is; and the limits all readers share."""
+"""Source text before it is parsed: comments, places, nesting, which language it is; and the limits of all readers."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +12,12 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
-
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.providers.provider import (
     Prepared,
     check_memory,
+    helper_check,
     installed_version,
     most_qubits,
     program_seed,
@@ -114,12 +114,8 @@ class AWS:
         self._simulator = StateVectorSimulator()
 
     def _is_native(self, operation: Instruction) -> bool:
-        if operation.base_class not in self._classes:
-            return False
-        state = getattr(operation, "ctrl_state", None)
-        if state is not None and state != (1 << operation.num_ctrl_qubits) - 1:
-            return False
-        return operation.name in _NAMES
+        # By name and by class: a program may define a gate of its own under the name of one that Braket has.
+        return operation.name in _NAMES and operation.base_class in self._classes
 
     def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
@@ -180,21 +176,6 @@ class AWS:
         if seed is not None:
             meta["seed"] = seed
         return Outcome(counts, meta)
-
-
-def helper_check(device: str, bytes_per_amplitude: int, memory_limit_bytes: int) -> Callable[[int, int], None]:
-    """Refuses a circuit as soon as its helper qubits make it too large."""
-
-    def check(qubits: int, helpers: int) -> None:
-        note = ""
-        if helpers:
-            note = (
-                f" ({helpers} of them because {device} measures, resets and branches at the end only; "
-                "IBM/aer_simulator needs none)"
-            )
-        check_memory(qubits, bytes_per_amplitude, memory_limit_bytes, note)
-
-    return check
 
 
 def _line(gate: Instruction, qubits: tuple[int, ...]) -> str:

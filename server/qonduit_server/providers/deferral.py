@@ -2,8 +2,8 @@
 """Circuits with measurements, resets and conditions in their midst, rewritten to gates followed by measurement.
 
 For simulators that have none of these, or run them once a shot. Nothing is approximated: by the principle of deferred
-measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one, and an
-operation that is conditioned on measured bits is controlled by the qubits that hold them. Each costs qubits, not shots.
+measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one,
+and an operation that is conditioned on measured bits is controlled by the qubits that hold them. Each costs qubits, not shots.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _DIAGONAL: Final = frozenset(
 class Deferred:
     """Gates, then measurement of `measured`.
 
-    `values[k]` is classical bit k of the hub, as a formula in which bit j is what `measured[j]` gave. Qubits that no gate
-    acts on do not appear: they are 0. `qubits` counts those that do, numbered from 0.
+    `values[k]` is classical bit k of the hub, as a formula in which bit j is what `measured[j]` gave. Qubits that no
+    gate acts on do not appear: they are 0. `qubits` counts those that do, numbered from 0.
     """
 
     gates: list[tuple[Instruction, tuple[int, ...]]] = field(default_factory=list)
@@ -64,7 +64,7 @@ def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Calla
         quantum: the hub circuit.
         lowering: expands what the device does not have.
         device: for messages, "PROVIDER/device".
-        check: is given the number of qubits and of helpers among them, as they grow, and raises where they are too many.
+        check: is given the number of qubits and of helpers among them, as they grow; raises where they are too many.
 
     Raises:
         DeviceError: a construct that cannot be rewritten, by name.
@@ -96,7 +96,9 @@ class _Deferral:
     def result(self) -> Deferred:
         quantum = self._quantum
         self._block(quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), TRUE)
-        used = sorted({source for formula in self._values for k in formula.bits if (source := self._sources[k]) is not None})
+        used = sorted(
+            {source for formula in self._values for k in formula.bits if (source := self._sources[k]) is not None}
+        )
         place = {source: number for number, source in enumerate(used)}
 
         def final(k: int) -> Formula:
@@ -111,7 +113,8 @@ class _Deferral:
         where = {clbit: clbits[find(clbit).index] for clbit in block.clbits}
 
         def read(clbit: Clbit) -> Formula:
-            return self._values[where[clbit]]
+            formula: Formula = self._values[where[clbit]]
+            return formula
 
         for instruction in block.data:
             places = tuple(qubits[find(qubit).index] for qubit in instruction.qubits)
@@ -148,9 +151,7 @@ class _Deferral:
             self._set(where[operation.lvalue.var], value, guard, fresh=False)
         elif instruction.clbits or name in ("store", "while_loop", "for_loop", "break_loop", "continue_loop"):
             what = "a loop whose end depends on a measurement" if "loop" in name else f"the operation {name!r}"
-            raise DeviceError(
-                "UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}; IBM/aer_simulator can"
-            )
+            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}; IBM/aer_simulator can")
         else:
             for step, own in self._lowering.expand(operation):
                 targets = tuple(places[place] for place in own)
@@ -175,9 +176,7 @@ class _Deferral:
             bits = [read(clbit) for clbit in target]
         rest = guard
         for labels, block in operation.cases_specifier():
-            hit = disjunction(
-                equals(bits, int(label)) if isinstance(label, int | bool) else TRUE for label in labels
-            )
+            hit = disjunction(equals(bits, int(label)) if isinstance(label, int | bool) else TRUE for label in labels)
             self._guarded(block, places, clbits, conjunction((rest, hit)))
             rest = conjunction((rest, negation(hit)))
 

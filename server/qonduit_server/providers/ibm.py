@@ -29,51 +29,11 @@ _THREADED_QUBITS: Final = 14
 #: A call of the SDK with many circuits is cut so that progress is told about this often.
 _CHUNK_SECONDS: Final = 0.1
 
-_BASIS: Final = [
-    "x",
-    "y",
-    "z",
-    "h",
-    "s",
-    "sdg",
-    "t",
-    "tdg",
-    "sx",
-    "sxdg",
-    "id",
-    "p",
-    "r",
-    "rx",
-    "ry",
-    "rz",
-    "u",
-    "u1",
-    "u2",
-    "u3",
-    "cx",
-    "cy",
-    "cz",
-    "cp",
-    "cu",
-    "cu1",
-    "cu3",
-    "csx",
-    "crx",
-    "cry",
-    "crz",
-    "swap",
-    "ecr",
-    "rxx",
-    "ryy",
-    "rzz",
-    "rzx",
-    "ccx",
-    "ccz",
-    "cswap",
-    "mcx",
-    "mcphase",
-    "unitary",
-]
+_BASIS: Final = (
+    "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "id", "p", "r", "rx", "ry", "rz", "u", "u1", "u2", "u3",
+    "cx", "cy", "cz", "cp", "cu", "cu1", "cu3", "csx", "crx", "cry", "crz", "swap", "ecr",
+    "rxx", "ryy", "rzz", "rzx", "ccx", "ccz", "cswap", "mcx", "mcphase", "unitary",
+)  # fmt: skip
 
 
 _NATIVE: Final = frozenset((*_BASIS, "measure", "reset", "barrier", "delay"))
@@ -160,7 +120,7 @@ class IBM:
         return operation.name in _NATIVE and operation.base_class in self._classes
 
     def _compile(self, quantum: QuantumCircuit, lowering: Lowering) -> tuple[QuantumCircuit, bool]:
-        """Replace what Aer has not; a circuit that needs nothing replaced is returned as it is. Tells whether it measures."""
+        """Replace what Aer has not; a circuit that needs nothing replaced stays as it is. Tells whether it measures."""
         from qiskit.circuit import ControlFlowOp
 
         measures, clean = False, True
@@ -196,9 +156,7 @@ class IBM:
                 while end < min(start + size, len(prepared)) and prepared[end].qubits < _THREADED_QUBITS:
                     end += 1
             began = time.perf_counter()
-            yield from self._call(
-                prepared[start:end], shots, program_seed(seed, start), large
-            )
+            yield from self._call(prepared[start:end], shots, program_seed(seed, start), large)
             seconds = time.perf_counter() - began
             size = max(2, min(512, int((end - start) * _CHUNK_SECONDS / max(seconds, 1e-4))))
             start = end

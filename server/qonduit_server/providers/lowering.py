@@ -19,7 +19,7 @@ _MAX_DEPTH: Final = 200
 class Lowering:
     """Expands operations by their definitions until `is_native` accepts all of them.
 
-    Definitions' global phases are dropped: nothing that is measured depends on them once gates are expanded outside of controls.
+    Global phases of definitions are dropped: nothing measured depends on them, since controls are expanded last.
 
     Args:
         device: for messages, "PROVIDER/device".
@@ -55,7 +55,7 @@ class Lowering:
         return steps
 
     def _key(self, operation: Instruction) -> object:
-        """Operations of the standard library with the same numbers expand to the same; others are told apart by identity."""
+        """What two operations that expand to the same have in common; None for those of which this is not known."""
         if operation.mutable or getattr(operation, "_standard_gate", None) is None:
             return None
         return (operation.base_class, tuple(operation.params))

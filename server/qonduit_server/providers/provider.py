@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import LimitError, RunError
 
-#: The seed of circuit i of one call is the call's seed plus i times this. It is Aer's own rule, and kept for all providers.
+#: The seed of circuit i of one call is the call's seed plus i times this: Aer's own rule, kept for all providers.
 SEED_STRIDE: Final = 2113
 
 
@@ -69,8 +69,8 @@ class Provider(Protocol):
     ) -> Iterator[Outcome | RunError]:
         """Run circuits, giving one outcome each, in order and as early as it is known.
 
-        The same circuits with the same seed give the same outcomes; each circuit has randomness of its own. A circuit that
-        fails gives a RunError and does not keep the others from running.
+        The same circuits with the same seed give the same outcomes; each circuit has randomness of its own. A circuit
+        that fails gives a RunError and does not keep the others from running.
         """
 
 
@@ -133,3 +133,18 @@ def readable(size: int) -> str:
 def program_seed(seed: int | None, place: int) -> int | None:
     """The seed of one circuit of a call: each has randomness of its own, and the same one every time."""
     return None if seed is None else seed + SEED_STRIDE * place
+
+
+def helper_check(device: str, bytes_per_amplitude: int, memory_limit_bytes: int) -> Callable[[int, int], None]:
+    """Refuses a circuit as soon as its helper qubits make it too large."""
+
+    def check(qubits: int, helpers: int) -> None:
+        note = ""
+        if helpers:
+            note = (
+                f" ({helpers} of them because {device} measures, resets and branches at the end only; "
+                "IBM/aer_simulator needs none)"
+            )
+        check_memory(qubits, bytes_per_amplitude, memory_limit_bytes, note)
+
+    return check

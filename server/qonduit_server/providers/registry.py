@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which providers there are; a new one adds one line here, a third party's joins by the entry point `qonduit.providers`."""
+"""Which providers there are: one line each here; third parties' join by the entry point `qonduit.providers`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qonduit_server.providers.provider import Provider
 PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm:IBM",
     "AWS": "qonduit_server.providers.aws:AWS",
+    "GOOGLE": "qonduit_server.providers.google:Google",
 }
 #: The entry point group of providers that come from other distributions; an entry's name is the provider's.
 GROUP: Final = "qonduit.providers"
