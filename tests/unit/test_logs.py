@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the log looks like, and what never gets into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from qonduit_server import logs
+
+
+@pytest.fixture(autouse=True)
+def _undo() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    log = structlog.get_logger("tests")
+    log.info("call", method="JobService/GetJob", job_id=3, name="ü\n")
+    log.debug("not important")
+    line = json.loads(capsys.readouterr().err)
+    assert line["timestamp"].endswith("Z")
+    assert {key: line[key] for key in ("event", "level", "method", "job_id", "name")} == {
+        "event": "call",
+        "level": "info",
+        "method": "JobService/GetJob",
+        "job_id": 3,
+        "name": "ü\n",
+    }
+
+
+def test_a_fault_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    try:
+        raise ValueError("what happened")
+    except ValueError as error:
+        structlog.get_logger("tests").error("fault", exc_info=error)
+    line = json.loads(capsys.readouterr().err)
+    assert "what happened" in line["exception"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_programs_and_credentials_are_left_out(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(log_format, "info")  # type: ignore[arg-type]
+    structlog.get_logger("tests").info("call", credential="s3cret", quantum_circuit="OPENQASM", job_id=1)
+    told = capsys.readouterr().err
+    assert "s3cret" not in told
+    assert "OPENQASM" not in told
+    assert "job_id" in told
+
+
+def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    logging.getLogger("grpc._server").error("a library %s", "complains")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["level"]) == ("a library complains", "error")
+
+
+def test_a_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _text: str) -> None:
+            raise OSError("no space left")
+
+        def isatty(self) -> bool:
+            return False
+
+    logs.configure("json", "info")
+    monkeypatch.setattr("sys.stderr", Full())
+    structlog.get_logger("tests").info("call")
