@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from qonduit_server.errors import NotFound
+from qonduit_server.errors import NotFound, Unavailable
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.stream import Stream
 
@@ -49,7 +49,11 @@ class Health:
             watchers = list(self._watchers)
             self._watchers.clear()
         for stream in watchers:
-            stream.finish(told)
+            # One whose first message is still on its way cannot take another; the end of the stream tells it as well.
+            if stream.sending_since:
+                stream.cut(Unavailable("the server is stopping", reason="DRAINING"))
+            else:
+                stream.finish(told)
 
     def _status(self, service: str) -> Any:
         if service not in self._services:
