@@ -27,6 +27,8 @@ from qonduit_server.store.signals import Wake
 _BATCH: Final = 2000
 #: With more events than this waiting for the database to come back, log lines are dropped.
 _MANY: Final = 20_000
+#: With the database away, a claim is tried again after so long.
+_CLAIM_AGAIN_SECONDS: Final = 0.5
 #: So soon is somebody heard who cannot wait for jobs to end.
 _HURRY_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -62,7 +64,7 @@ class Dispatcher:
     ) -> None:
         self._db = db
         self._executor = executor
-        self._owner = owner
+        self._owner = self._claims_as = owner
         self._lease = lease
         self._max_attempts = max_attempts
         self._time_limit_seconds = time_limit_seconds
@@ -71,9 +73,12 @@ class Dispatcher:
 
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._running: dict[Key, Task] = {}
+        #: Claimed and not yet recorded as ended, with the owner each was claimed as.
+        self._running: dict[Key, str] = {}
         self._cancels: set[Key] = set()
 
+        self._claiming = threading.Lock()
+        self._claim_failures = 0
         self._claim_now = threading.Event()
         self._queue_changed = True
         self._draining = False
@@ -85,9 +90,12 @@ class Dispatcher:
         self._cancels_changed = True
 
         self._stopping = threading.Event()
+        self._fault = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._threads = [
-            threading.Thread(target=work, name=f"dispatcher-{work.__name__.strip('_')}", daemon=True)
+            threading.Thread(
+                target=self._work, args=(work,), name=f"dispatcher-{work.__name__.strip('_')}", daemon=True
+            )
             for work in (self._claim, self._record, self._keep)
         ]
 
@@ -105,15 +113,22 @@ class Dispatcher:
         return len(self._running)
 
     def alive(self) -> bool:
-        """Whether all threads work; one that ended by a fault leaves jobs where they are until their leases run out."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether all threads work. When one has ended by a fault, leases are left to run out for other servers."""
+        return not self._fault and all(thread.is_alive() for thread in self._threads)
 
     def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
         """Claim no more, let jobs end for so long or until `hurry` is set, then hand the rest back to the queue."""
         self._draining = True
+        with self._claiming:  # what is just being claimed is to be drained, too
+            pass
         until = self._clock() + seconds
         with self._idle:
-            while self._running and (left := until - self._clock()) > 0 and not (hurry and hurry.is_set()):
+            while (
+                self._running
+                and not self._fault
+                and (left := until - self._clock()) > 0
+                and not (hurry and hurry.is_set())
+            ):
                 self._idle.wait(min(left, _HURRY_SECONDS))
             rest = list(self._running)
         if rest:
@@ -123,7 +138,7 @@ class Dispatcher:
             for key in rest:
                 self._executor.cancel(*key)
             with self._idle:
-                self._idle.wait_for(lambda: not self._running, timeout=5.0)
+                self._idle.wait_for(lambda: not self._running or self._fault, timeout=5.0)
 
     def stop(self) -> None:
         """End the threads. What is still running is left to its leases; `drain` first."""
@@ -192,32 +207,50 @@ class Dispatcher:
             self._cancels_changed = True
             self._keep_now.set()
 
+    def _work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            if not self._stopping.is_set():
+                self._fault = self._draining = True
+
     # The claiming thread.
 
     def _claim(self) -> None:
         """Whenever the executor wants tasks and there may be some: claim them, submit them."""
         empty: set[str] = set()
-        failures = 0
         while not self._stopping.is_set():
             self._claim_now.wait()
             self._claim_now.clear()
-            while not self._draining:
-                if self._queue_changed:
-                    self._queue_changed = False
-                    empty.clear()
-                wanted = {name: count for name, count in self._executor.capacity().items() if name not in empty}
-                if not wanted:
-                    break
-                try:
-                    tasks = queue.claim(self._db, self._owner, wanted, self._lease)
-                except Unavailable:
-                    self._stopping.wait(_pause(failures))
-                    failures += 1
-                    continue
-                failures = 0
+            while self._claim_once(empty):
+                pass
+
+    def _claim_once(self, empty: set[str]) -> bool:
+        """Claim and submit; False when there is nothing to do until somebody wakes this thread.
+
+        Args:
+            empty: providers for which nothing waited, lately.
+        """
+        if self._queue_changed:
+            self._queue_changed = False
+            empty.clear()
+        wanted = {name: count for name, count in self._executor.capacity().items() if name not in empty}
+        with self._claiming:
+            if not wanted or self._draining:
+                return False
+            try:
+                tasks = queue.claim(self._db, self._claims_as, wanted, self._lease)
+            except Unavailable:
+                # It may have been done, and the answer lost: such jobs must not be kept from others by our renewals.
+                self._claim_failures += 1
+                self._claims_as = f"{self._owner}/{self._claim_failures}"
+            else:
                 got = Counter(task.provider for task in tasks)
                 empty.update(name for name, count in wanted.items() if got[name] < count)
                 self._submit(tasks)
+                return True
+        self._stopping.wait(_CLAIM_AGAIN_SECONDS)
+        return True
 
     def _submit(self, tasks: list[Task]) -> None:
         if not tasks:
@@ -226,7 +259,7 @@ class Dispatcher:
             task.time_limit_seconds = task.time_limit_seconds or self._time_limit_seconds
             task.memory_limit_bytes = task.memory_limit_bytes or self._memory_limit_bytes
         with self._lock:
-            self._running.update({(task.job_id, task.attempt): task for task in tasks})
+            self._running.update({(task.job_id, task.attempt): self._claims_as for task in tasks})
         self._executor.submit(tasks)
         # A cancel may have been asked for after the claim and handed on before the executor knew the task.
         for task in tasks:
@@ -290,7 +323,11 @@ class Dispatcher:
                     return
 
     def _write(self, events: list[TaskEvent], telling: Telling) -> None:
-        refused = queue.record(self._db, self._owner, events)
+        owned: dict[str, list[TaskEvent]] = {}
+        for event in events:
+            if (owner := self._running.get((event.job_id, event.attempt))) is not None:
+                owned.setdefault(owner, []).append(event)
+        refused = {key for owner, batch in owned.items() for key in queue.record(self._db, owner, batch)}
         self._forget(
             {(event.job_id, event.attempt) for event in events if event.WhichOneof("event") == "finished"} | refused
         )
@@ -299,9 +336,12 @@ class Dispatcher:
             self._executor.cancel(*key)
 
     def _hand_back(self, back: dict[Key, str]) -> None:
-        for why in set(back.values()):
-            keys = [key for key, reason in back.items() if reason == why]
-            queue.release(self._db, self._owner, keys, why)
+        owned: dict[tuple[str, str], list[Key]] = {}
+        for key, why in back.items():
+            if (owner := self._running.get(key)) is not None:
+                owned.setdefault((owner, why), []).append(key)
+        for (owner, why), keys in owned.items():
+            queue.release(self._db, owner, keys, why)
             self._forget(keys)
 
     def _forget(self, keys: Iterable[Key]) -> None:
@@ -318,7 +358,7 @@ class Dispatcher:
         period = self._lease.total_seconds() / 3
         renew_at = self._clock()
         failures = 0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._fault:
             self._keep_now.wait(_pause(failures - 1) if failures else max(0.0, renew_at - self._clock()))
             self._keep_now.clear()
             try:
@@ -326,7 +366,8 @@ class Dispatcher:
                     self._cancels_changed = False
                     self._hand_on_cancels()
                 if self._clock() >= renew_at:
-                    queue.renew(self._db, self._owner, self._lease)
+                    for owner in self._owners():
+                        queue.renew(self._db, owner, self._lease)
                     queue.expire(self._db)
                     renew_at = self._clock() + period
                 failures = 0
@@ -334,8 +375,12 @@ class Dispatcher:
                 self._cancels_changed = True
                 failures += 1
 
+    def _owners(self) -> set[str]:
+        with self._lock:
+            return {self._claims_as, *self._running.values()}
+
     def _hand_on_cancels(self) -> None:
-        asked = queue.cancelling(self._db, self._owner)
+        asked = [key for owner in self._owners() for key in queue.cancelling(self._db, owner)]
         self._cancels = set(asked)
         for key in asked:
             self._executor.cancel(*key)

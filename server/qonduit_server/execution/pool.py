@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import (
     Fork,
     NurseryReply,
@@ -27,16 +26,16 @@ from qonduit.execution.v1.worker_pb2 import (
     ProviderDescription,
     WorkerReply,
 )
-from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
-from qonduit_server.execution.executor import Listener, Loss, LossKind
-from qonduit_server.execution.processes import Held, Key, Provider, Worker
+from qonduit_server.execution.executor import Listener, LossKind
+from qonduit_server.execution.news import News
+from qonduit_server.execution.processes import Key, Provider, Worker, how_it_died
 from qonduit_server.execution.schedule import Schedule
 from qonduit_server.execution.sockets import Sockets
 
 #: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
-_MAX_STILLBORN: Final = 4
+_MAX_STILLBORN: Final = 2
 #: After this many seconds a broken provider is given another chance.
 _RETRY_SECONDS: Final = 30.0
 #: Workers forked as soon as an SDK is loaded; the others when they are needed.
@@ -81,8 +80,7 @@ class ProcessPool:
         self._said = threading.Condition(self._lock)
         self._schedule = Schedule(self._providers, workers, self._fork)
         self._listener: Listener | None = None
-        self._news: list[TaskEvent | tuple[Key, Loss]] = []
-        self._more_wanted = False
+        self._news = News()
         self._ids = itertools.count(1)
         self._preloads: list[str] = []
         self._sockets: Sockets[Provider | Worker] = Sockets()
@@ -121,7 +119,7 @@ class ProcessPool:
         """Begin to run tasks."""
         with self._lock:
             self._listener = listener
-            self._more_wanted = True
+            self._news.more_wanted = True
             self._sockets.wake()
 
     def capacity(self) -> Mapping[str, int]:
@@ -135,7 +133,7 @@ class ProcessPool:
             for task in tasks:
                 provider = self._providers.get(task.provider)
                 if provider is None:
-                    self._fail(task, "this server does not offer it")
+                    self._news.fail(task, "this server does not offer it")
                 else:
                     self._schedule.add(provider, task)
             now = time.monotonic()
@@ -149,7 +147,7 @@ class ProcessPool:
         with self._lock:
             held = self._schedule.remove(key)
             if held is not None:
-                self._lose(held, LossKind.CANCELLED, "cancelled before it began")
+                self._news.lose(held, LossKind.CANCELLED, "cancelled before it began")
             else:
                 workers = [w for p in self._providers.values() for w in p.ready if key in w.held]
                 for worker in workers:
@@ -211,10 +209,9 @@ class ProcessPool:
                 else:
                     self._attend_clock(now)
                     self._place(now)
-                news, self._news = self._news, []
-                more, self._more_wanted = self._more_wanted, False
+                news, self._news = self._news, News()
             if self._listener is not None:
-                _tell(self._listener, news, more=more)
+                news.tell(self._listener)
             if self._stopping:
                 return
 
@@ -232,11 +229,11 @@ class ProcessPool:
                 elif kind == "finished":
                     del worker.held[key]
                     finished += 1
-                self._news.append(event)
+                self._news.event(event)
         if finished:
             worker.finished(finished, now)
             worker.provider.stillborn = 0
-            self._more_wanted = True
+            self._news.more_wanted = True
         if worker.channel.ended:
             self._sockets.drop(worker.channel)
             if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
@@ -256,7 +253,7 @@ class ProcessPool:
                     return
                 self._said.notify_all()
             elif kind == "loaded":
-                self._more_wanted = True
+                self._news.more_wanted = True
                 if reply.loaded.error:
                     self._break(provider, reply.loaded.error, now)
                 else:
@@ -268,7 +265,7 @@ class ProcessPool:
                     worker.forked(reply.forked.pid, now)
             elif kind == "exited" and (worker := provider.workers.get(reply.exited.worker_id)) is not None:
                 worker.exit_code = reply.exited.exit_code
-                self._bury(worker, _how_it_died(worker.exit_code), now)
+                self._bury(worker, how_it_died(worker.exit_code), now)
         if provider.channel is not None and provider.channel.ended:
             self._bury_nursery(provider, now)
 
@@ -283,16 +280,16 @@ class ProcessPool:
         last = next(reversed(worker.held.values()), None)
         for held in worker.held.values():
             if worker.doom is not None and worker.doom[0] == held.key:
-                self._lose(held, worker.doom[1], worker.doom[2])
+                self._news.lose(held, worker.doom[1], worker.doom[2])
             elif worker.doom is None and held is last:
-                self._lose(held, LossKind.DIED, f"the process that ran it {how}")
+                self._news.lose(held, LossKind.DIED, f"the process that ran it {how}")
             else:
                 back.append(held)
         worker.useful = worker.useful or bool(worker.held)
         worker.held.clear()
         worker.close()
         self._schedule.put_back(provider, back)
-        self._more_wanted = True
+        self._news.more_wanted = True
         if not worker.useful and worker.doom is None and provider.state == "loaded":
             provider.stillborn += 1
             if provider.stillborn > _MAX_STILLBORN:
@@ -308,7 +305,7 @@ class ProcessPool:
         with contextlib.suppress(subprocess.TimeoutExpired):
             provider.process.wait(0.5)
         provider.process.kill()
-        how = _how_it_died(provider.process.wait())
+        how = how_it_died(provider.process.wait())
         was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
         for worker in list(provider.workers.values()):
             worker.kill()
@@ -373,7 +370,7 @@ class ProcessPool:
         for held in back:
             if held.key == key:
                 back.remove(held)
-                self._lose(held, kind, message)
+                self._news.lose(held, kind, message)
                 break
         else:
             worker.doom = (key, kind, message)
@@ -402,7 +399,7 @@ class ProcessPool:
         for provider in self._providers.values():
             if provider.state == "broken":
                 for held in self._schedule.clear(provider):
-                    self._fail(held.task, provider.reason)
+                    self._news.fail(held.task, provider.reason)
             elif provider.state == "idle" and (provider.backlog or provider.wanted):
                 self._load(provider)
         for worker in self._schedule.place(now):
@@ -414,55 +411,17 @@ class ProcessPool:
         provider.channel.send(frames.pack(NurseryRequest(preload=Preload())))
         self._sockets.sent(provider.channel)
 
-    def _lose(self, held: Held, kind: LossKind, message: str) -> None:
-        self._news.append((held.key, Loss(kind, message)))
-        self._more_wanted = True
-
-    def _fail(self, task: Task, reason: str) -> None:
-        failure = Failure(
-            category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
-            reason="SDK_UNAVAILABLE",
-            message=f"The provider {task.provider} cannot run anything here: {reason}",
-        )
-        finished = TaskFinished(failure=failure)
-        self._news.append(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=finished))
-        self._more_wanted = True
-
     def _stop_all(self) -> None:
         """Lose all tasks and close all sockets; the processes end by that."""
         for provider in self._providers.values():
             for held in self._schedule.clear(provider):
-                self._lose(held, LossKind.STOPPED, "the server stopped")
+                self._news.lose(held, LossKind.STOPPED, "the server stopped")
             for worker in provider.workers.values():
                 for held in worker.held.values():
-                    self._lose(held, LossKind.STOPPED, "the server stopped")
+                    self._news.lose(held, LossKind.STOPPED, "the server stopped")
                 if worker.held:
                     worker.kill()
                 self._sockets.drop(worker.channel)
                 worker.close()
             provider.workers.clear()
             self._cut(provider)
-
-
-def _tell(listener: Listener, news: Sequence[TaskEvent | tuple[Key, Loss]], *, more: bool) -> None:
-    events: list[TaskEvent] = []
-    for item in news:
-        if isinstance(item, TaskEvent):
-            events.append(item)
-            continue
-        if events:
-            listener.events(events)
-            events = []
-        (job_id, attempt), loss = item
-        listener.lost(job_id, attempt, loss)
-    if events:
-        listener.events(events)
-    if more:
-        listener.capacity_changed()
-
-
-def _how_it_died(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    name = signal.Signals(-code).name
-    return f"was killed by {name}" + (" (perhaps the machine ran out of memory)" if name == "SIGKILL" else "")

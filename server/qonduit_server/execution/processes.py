@@ -259,6 +259,14 @@ class Provider:
         return [worker for worker in self.workers.values() if not worker.killed]
 
 
+def how_it_died(code: int) -> str:
+    """Say for people what an exit code means; negative ones are signals."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (perhaps the machine ran out of memory)" if name == "SIGKILL" else "")
+
+
 def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)

@@ -361,3 +361,43 @@ def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
             assert not other.submitted
         listener.events([finished(job_id, lost.attempt + 1)])
         store.wait_ended(job_id)
+
+
+def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, claimed = queue.claim, threading.Event()
+
+    def claiming(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
+        tasks = claim(db, owner, capacity, lease)
+        if tasks and not claimed.is_set():
+            claimed.set()
+            raise Unavailable("the connection broke after the commit")
+        return tasks
+
+    monkeypatch.setattr(queue, "claim", claiming)
+    with puppeteering(store, lease=0.3) as (_, puppet, listener):
+        job_id = store.create()
+        puppet.wait(lambda: bool(puppet.submitted))
+        assert (puppet.submitted[0].job_id, puppet.submitted[0].attempt) == (job_id, 2)
+        listener.events([finished(job_id, 2)])
+        store.wait_ended(job_id)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
+        raise AssertionError("a fault of the store")
+
+    with puppeteering(store, lease=0.3) as (dispatcher, puppet, listener):
+        job_id = store.create()
+        puppet.wait(lambda: bool(puppet.submitted))
+        with monkeypatch.context() as patch:
+            patch.setattr(queue, "record", recording)
+            listener.events([finished(job_id)])
+            for thread in dispatcher._threads[1:]:
+                thread.join(PATIENCE)
+            assert not dispatcher.alive()
+        with puppeteering(store, owner="another", lease=0.3) as (_, other, _listener):
+            other.wait(lambda: bool(other.submitted))
+            assert other.submitted[0].attempt == 2
