@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -26,7 +26,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-class _Names(click.ParamType):
+class _Names(click.ParamType[tuple[str, ...]]):
     """NAME,NAME"""
 
     name = "NAME,..."
@@ -36,7 +36,7 @@ class _Names(click.ParamType):
         return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-class _Pairs(click.ParamType):
+class _Pairs(click.ParamType[Mapping[str, str]]):
     """NAME=VALUE,NAME=VALUE"""
 
     name = "NAME=VALUE,..."
@@ -51,18 +51,20 @@ class _Pairs(click.ParamType):
         return {name.strip(): path.strip() for name, _, path in pairs}
 
 
-def _type_of(setting: Field[Any]) -> click.ParamType:
-    if choices := setting.metadata.get("choices"):
-        return click.Choice(choices)
+def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
+    """The option's type of a setting's annotation."""
+    annotation = get_type_hints(Settings)[setting.name]
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
     least = setting.metadata.get("least")
-    types: dict[str, click.ParamType] = {
-        "str": click.STRING,
-        "int": click.IntRange(min=least),
-        "float": click.FloatRange(min=least),
-        "tuple[str, ...]": _Names(),
-        "Mapping[str, str]": _Pairs(),
+    types: dict[Any, click.ParamType[Any]] = {
+        str: click.STRING,
+        int: click.IntRange(min=least),
+        float: click.FloatRange(min=least),
+        tuple[str, ...]: _Names(),
+        Mapping[str, str]: _Pairs(),
     }
-    return types[str(setting.type)]
+    return types[annotation]
 
 
 def _taking(*names: str) -> Callable[[_Command], _Command]:

@@ -2,7 +2,8 @@
 """What can go wrong, in two families; imports nothing of ours.
 
 - `CallError`: a call cannot be served. The front door turns it, and nothing else, into a gRPC status with details.
-- `RunError`: a job or one of its programs ended badly. The runner turns it into a `Failure`; the call that reads it succeeds.
+- `RunError`: a job or one of its programs ended badly. The runner turns it into a `Failure`; the call that reads it
+  succeeds.
 
     CallError
     +-- InvalidArgument      INVALID_ARGUMENT      BadRequest: field, rule id, what to do

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
@@ -16,7 +16,7 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
     Args:
         default: its value, or a function that finds it.
         help: what it is for.
-        rules: `least` (the smallest value), `choices`.
+        rules: `least` (the smallest value).
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -61,7 +61,5 @@ class Settings:
     max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
 
     rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
-    log_format: str = _setting("auto", "auto is console on a terminal, else json.", choices=("auto", "json", "console"))
-    log_level: str = _setting(
-        "info", "What is less important is not logged.", choices=("debug", "info", "warning", "error")
-    )
+    log_format: Literal["auto", "json", "console"] = _setting("auto", "auto is console on a terminal, else json.")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is less important is not logged.")

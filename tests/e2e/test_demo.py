@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration that a newcomer sees first: three providers, live, and then nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QONDUIT = str(Path(sys.executable).parent / "qonduit")
+
+
+def _mine() -> set[int]:
+    """Processes whose command line names a nursery of this environment."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if b"qonduit_server.nursery" in (entry / "cmdline").read_bytes():
+                    found.add(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_shows_the_same_answer_three_times_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = _mine()
+    done = subprocess.run(
+        [QONDUIT, "demo", "--shots", "500"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for device in ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"):
+        assert re.search(rf"{device}.*SUCCEEDED", done.stdout), done.stdout
+    rows = dict(re.findall(r"^\s*(0x[03])\s+(.*)$", done.stdout, re.MULTILINE))
+    assert set(rows) == {"0x0", "0x3"}
+    counts = {key: [int(number) for number in re.findall(r"\d+", row)] for key, row in rows.items()}
+    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [500, 500, 500]
+    assert "agree" in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+    assert _mine() <= before
