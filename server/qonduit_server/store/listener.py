@@ -106,6 +106,8 @@ class Listener:
                     connection.close()
             except (psycopg.Error, DBAPIError, OSError):
                 missed = True
+                # Idle connections broke with this one; readers shall not find that out one by one.
+                self._engine.dispose()
                 self._closing.wait(_RECONNECT_SECONDS)
 
     def _connect(self) -> psycopg.Connection[Any]:

@@ -61,7 +61,7 @@ def bring_up_to_date(engine: Engine) -> None:
             _lock(connection)
             # Another server may have come first.
             revision = _revision(connection)
-            if revision is None and not _has_table(connection, "jobs"):
+            if not _has_table(connection, "alembic_version") and not _has_table(connection, "jobs"):
                 _create(connection)
             elif revision != HEAD:
                 _migrate(connection, revision)
@@ -100,6 +100,8 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     else:
+        # Its longer patience must not go back to the pool with the connection.
+        connection.detach()
         connection.exec_driver_sql("PRAGMA busy_timeout=30000")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

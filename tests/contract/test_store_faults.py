@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store when its database is away, its process is killed, or other servers share it."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from qonduit_server.errors import StartError, Unavailable
+from qonduit_server.lifecycle import RUNNING, SUCCEEDED
+from qonduit_server.store import catalogue, events, jobs, queue
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.signals import Wake
+from tests.postgresql import PostgresqlServer, start_or_skip
+from tests.storing import CALLER, LEASE, claim, description, history, known_device, submit, succeed
+
+
+class Heard:
+    """Collects wakes, and waits for one."""
+
+    def __init__(self, db: Database) -> None:
+        self._changed = threading.Condition()
+        self.wakes: list[Wake] = []
+        db.signals.subscribe(self._note)
+
+    def _note(self, wake: Wake) -> None:
+        with self._changed:
+            self.wakes.append(wake)
+            self._changed.notify_all()
+
+    def one(self, *, jobs: frozenset[int] = frozenset(), **flags: bool) -> bool:
+        """Wait until a wake came that says all of this."""
+
+        def said(wake: Wake) -> bool:
+            return jobs <= wake.jobs and all(getattr(wake, name) == value for name, value in flags.items())
+
+        with self._changed:
+            return self._changed.wait_for(lambda: any(map(said, self.wakes)), 10)
+
+
+@pytest.fixture
+def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[tuple[Database, Database]]:
+    """Two servers' databases, which are one."""
+    name = postgresql.new_database(postgresql_template)
+    first, second = open_database(postgresql.url(name)), open_database(postgresql.url(name))
+    yield first, second
+    first.close()
+    second.close()
+    postgresql.drop_database(name)
+
+
+def test_servers_wake_each_other_once(shared: tuple[Database, Database]) -> None:
+    first, second = shared
+    here, there = Heard(first), Heard(second)
+    catalogue.sync(first, [description()])
+    assert there.one(catalogue=True)
+    assert catalogue.device_by_name(second, "IBM/aer_simulator").name == "aer_simulator"
+    job = submit(first)
+    assert there.one(queue=True, jobs=frozenset({job.id}))
+    (task,) = claim(second)
+    assert here.one(jobs=frozenset({job.id}), queue=False)
+    jobs.cancel(first, CALLER, job.id)
+    assert there.one(cancels=True)
+    assert queue.cancelling(second, "me") == [(job.id, 1)]
+    assert not succeed(second, [task])
+    last = submit(second)
+    assert here.one(queue=True, jobs=frozenset({last.id}))
+    # Everything was heard by now: no wake came back to where it was made.
+    assert len([wake for wake in here.wakes if wake.cancels]) == 1
+
+
+def test_a_catalogue_that_another_server_changed_is_read_anew(shared: tuple[Database, Database]) -> None:
+    first, second = shared
+    catalogue.sync(first, [description()])
+    assert catalogue.list_devices(second).items[0].available
+    there = Heard(second)
+    catalogue.sync(first, [description(unavailable="broken")])
+    assert there.one(catalogue=True)
+    assert not catalogue.device_by_name(second, "IBM/aer_simulator").available
+
+
+def test_wakes_about_thousands_of_jobs(shared: tuple[Database, Database]) -> None:
+    first, second = shared
+    known_device(first)
+    with ThreadPoolExecutor(64) as pool:
+        made = list(pool.map(lambda _: submit(first).id, range(400)))
+    there = Heard(second)
+    assert len(claim(first, capacity=1000)) == 400
+    wanted = set(made)
+    assert there.one(jobs=frozenset({made[0]}))
+    assert there.one(jobs=frozenset({made[-1]}))
+    assert set().union(*(wake.jobs for wake in there.wakes)) == wanted
+
+
+def test_servers_never_claim_the_same_job_nor_make_one_twice(shared: tuple[Database, Database]) -> None:
+    device = known_device(shared[0])
+    claimed: list[int] = []
+    made: list[int] = []
+
+    def submit_all(db: Database) -> None:
+        for number in range(40):
+            made.append(submit(db, device=device, request_id=f"same-{number}").id)
+
+    def work(number: int) -> None:
+        db = shared[number % 2]
+        while len(claimed) < 40:
+            tasks = queue.claim(db, f"owner{number}", {"IBM": 3}, LEASE)
+            claimed.extend(task.job_id for task in tasks)
+            assert not succeed(db, tasks, f"owner{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(submit_all, db) for db in (*shared, *shared)]
+        futures += [pool.submit(work, number) for number in range(4)]
+        for future in futures:
+            future.result(60)
+    assert len(made) == 160
+    assert len(set(made)) == 40
+    assert sorted(claimed) == sorted(set(made))
+    for job_id in set(made):
+        assert [event.sequence for event in history(shared[1], job_id)] == [1, 2, 3, 4, 5, 6]
+
+
+def eventually(db: Database) -> None:
+    """Submit until it works, for a few seconds at most."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            submit(db)
+        except Unavailable:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
+def test_postgresql_goes_away_and_comes_back() -> None:
+    server = start_or_skip()
+    try:
+        db = open_database(server.url(server.new_database()))
+        job = submit(db)
+        heard = Heard(db)
+        server.stop()
+        began = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                submit(db)
+            with pytest.raises(Unavailable):
+                jobs.get(db, CALLER, job.id)
+        assert time.monotonic() - began < 10
+        with pytest.raises(StartError):
+            open_database(server.url())
+        server.start()
+        # What was missed cannot be known: everyone is told to look.
+        assert heard.one(all_jobs=True, queue=True, cancels=True)
+        eventually(db)
+        assert len(claim(db)) >= 2
+        db.close()
+    finally:
+        server.close()
+
+
+def test_postgresql_restarts_between_two_writes() -> None:
+    server = start_or_skip()
+    try:
+        db = open_database(server.url(server.new_database()))
+        known_device(db)
+        server.stop()
+        server.start()
+        assert submit(db).id
+        db.close()
+    finally:
+        server.close()
+
+
+_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "locked.sqlite3"
+    db = open_database(f"sqlite:///{path}")
+    job = submit(db)
+    with subprocess.Popen(
+        [sys.executable, "-c", _LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"locked\n"
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            submit(db)
+        assert time.monotonic() - began < 6
+        # Readers are not held up by a writer.
+        assert jobs.get(db, CALLER, job.id) == job
+        holder.stdin.close()
+    submit(db)
+    assert len(claim(db)) == 2
+    db.close()
+
+
+_WRITE_FOR_EVER = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from qonduit_server.store.database import open_database
+from tests.storing import claim, known_device, submit, succeed
+db = open_database(sys.argv[1])
+known_device(db)
+def write(_):
+    while True:
+        os.write(1, b"%d\\n" % submit(db).id)
+        succeed(db, claim(db, capacity=2))
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(write, range(4)))
+"""
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(database_url: str) -> None:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITE_FOR_EVER, database_url], stdout=subprocess.PIPE, cwd=root
+    ) as writer:
+        assert writer.stdout is not None
+        acknowledged = [int(writer.stdout.readline()) for _ in range(50)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    db = open_database(database_url)
+    for job_id in acknowledged:
+        job = jobs.get(db, CALLER, job_id)
+        told = events.read_after(db, job_id, 0, 100)
+        assert [event.sequence for event in told] == list(range(1, job.last_sequence + 1))
+        assert told[-1].terminal == (job.state == SUCCEEDED)
+    # A new server takes over what the killed one was running.
+    queue.release(db, "me", [(job.id, job.attempt) for job in _running(db)], "lost")
+    assert not _running(db)
+    db.close()
+
+
+def _running(db: Database) -> list[jobs.Job]:
+    return [job for job in jobs.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
+
+
+def test_what_cannot_be_opened(tmp_path: Path, postgresql: PostgresqlServer) -> None:
+    no_database = tmp_path / "text.sqlite3"
+    no_database.write_text("this is not a database, and long enough to look like one " * 20)
+    for url in (
+        "sqlite://",
+        "sqlite:///:memory:",
+        f"sqlite:///{tmp_path}/no/such/folder/x.sqlite3",
+        f"sqlite:///{no_database}",
+        f"sqlite:///{tmp_path}",
+        "mysql://localhost/x",
+        "nonsense",
+        "",
+        postgresql.url("no_such_database"),
+        "postgresql://127.0.0.1:1/x",
+    ):
+        with pytest.raises(StartError):
+            open_database(url)
+    with pytest.raises(StartError) as caught:
+        open_database("postgresql://user:secret@127.0.0.1:1/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_store_says_so(db: Database) -> None:
+    job = submit(db)
+    db.close()
+    with pytest.raises(Unavailable):
+        jobs.cancel(db, CALLER, job.id)
+    db.close()
+
+
+def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
+    open_database(f"sqlite:///{tmp_path}/x.sqlite3").close()
+    connection = sqlite3.connect(tmp_path / "x.sqlite3")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: its schema is brought up to date, and only ever by what knows it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from qonduit_server.errors import StartError
+from qonduit_server.store import migrations
+from qonduit_server.store.database import open_database
+from qonduit_server.store.engines import parse_url
+from qonduit_server.store.schema import metadata
+from tests.postgresql import PostgresqlServer
+from tests.storing import submit
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
+    """The URL of a database without any table."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.sqlite3"
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server.url(server.new_database())
+
+
+def engine_of(url: str) -> Engine:
+    return create_engine(parse_url(url))
+
+
+def run_revisions(url: str, revision: str = "head") -> None:
+    """Migrate by the revisions, as a database of an older version is."""
+    with engine_of(url).begin() as connection:
+        config = migrations.configuration()
+        config.attributes["connection"] = connection
+        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
+
+
+def described(url: str) -> dict[str, object]:
+    """Return what a database says of its tables."""
+    found: dict[str, object] = {}
+    inspector = inspect(engine_of(url))
+    for table in sorted(inspector.get_table_names()):
+        columns = [(one["name"], str(one["type"]), one["nullable"]) for one in inspector.get_columns(table)]
+        indices = sorted(
+            (
+                str(one["name"]),
+                tuple(one["column_names"]),
+                one["unique"],
+                str([*map(str, one.get("dialect_options", {}).values())]),
+            )
+            for one in inspector.get_indexes(table)
+        )
+        keys = sorted(
+            (tuple(one["constrained_columns"]), one["referred_table"]) for one in inspector.get_foreign_keys(table)
+        )
+        found[table] = (columns, indices, keys, inspector.get_pk_constraint(table)["constrained_columns"])
+    return found
+
+
+def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
+    scripts = ScriptDirectory.from_config(migrations.configuration())
+    assert scripts.get_heads() == [migrations.HEAD]
+
+
+def test_the_revisions_make_what_the_schema_describes(empty_url: str) -> None:
+    run_revisions(empty_url)
+    assert migrations.current(empty_url) == migrations.HEAD
+    with engine_of(empty_url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_new_database_equals_a_migrated_one(empty_url: str, database_url: str) -> None:
+    if empty_url.split(":")[0] != database_url.split(":")[0]:
+        pytest.skip("compares two databases of one kind")
+    run_revisions(empty_url)
+    migrations.upgrade(database_url)
+    assert described(empty_url) == described(database_url)
+
+
+def test_a_database_that_was_migrated_works(empty_url: str) -> None:
+    run_revisions(empty_url)
+    db = open_database(empty_url)
+    assert submit(db).id == 1
+    db.close()
+
+
+def test_revisions_can_be_taken_back(empty_url: str) -> None:
+    run_revisions(empty_url)
+    run_revisions(empty_url, "base")
+    assert set(inspect(engine_of(empty_url)).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
+    assert migrations.upgrade(empty_url) == migrations.HEAD
+
+
+def test_an_empty_database_has_no_revision_until_it_is_upgraded(empty_url: str) -> None:
+    assert migrations.current(empty_url) is None
+    assert migrations.upgrade(empty_url) == migrations.HEAD
+    assert migrations.current(empty_url) == migrations.HEAD
+    assert migrations.upgrade(empty_url) == migrations.HEAD
+
+
+def test_a_database_of_a_newer_version_is_refused(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    with engine_of(empty_url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StartError, match=r"9999.*newer"):
+        open_database(empty_url)
+    assert migrations.current(empty_url) == "9999"
+
+
+def test_servers_that_start_together_do_not_clash(empty_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(migrations.upgrade, [empty_url] * 4)) == [migrations.HEAD] * 4
+
+
+def test_opening_needs_no_alembic_and_sqlite_no_psycopg(tmp_path: object) -> None:
+    code = (
+        "import sys; from qonduit_server.store.database import open_database; open_database(sys.argv[1]).close(); "
+        "print([name for name in ('alembic', 'psycopg') if name in sys.modules])"
+    )
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"sqlite:///{tmp_path}/x.sqlite3"], capture_output=True, check=True, text=True
+        )
+        assert done.stdout == "[]\n"
