@@ -34,14 +34,14 @@ _Arguments = ParamSpec("_Arguments")
 _Value = TypeVar("_Value")
 
 
-class Internal(CallError):  # noqa: N818 - named as the errors of the server are
+class Internal(CallError):
     """A fault of the server. Its cause is in the log under the request id; the caller learns nothing but that id."""
 
     status = "INTERNAL"
     reason = "INTERNAL"
 
 
-class Unimplemented(CallError):  # noqa: N818 - the same
+class Unimplemented(CallError):
     """The method does not exist on this server."""
 
     status = "UNIMPLEMENTED"
