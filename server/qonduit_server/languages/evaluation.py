@@ -58,22 +58,22 @@ from qonduit_server.languages.values import (
 )
 
 #: Statements that may be executed while reading.
-MAX_STEPS: Final = 200_000
+MAX_STEPS: Final = 50_000
 
 
-class _Break(Exception):  # noqa: N818 - a way out, not an error
+class _Break(Exception):
     pass
 
 
-class _Continue(Exception):  # noqa: N818
+class _Continue(Exception):
     pass
 
 
-class _End(Exception):  # noqa: N818
+class _End(Exception):
     pass
 
 
-class _Return(Exception):  # noqa: N818
+class _Return(Exception):
     def __init__(self, value: Value | None) -> None:
         self.value = value
 
@@ -811,14 +811,17 @@ class Evaluation(Expressions):
         if len(lengths) > 1:
             raise wrong("the registers a gate acts on differ in size")
         rounds = lengths.pop() if lengths else 1
-        if self._sink is None:
-            self._builder.spend(0)
+        if self._sink is not None:
+            self._builder.spend(len(steps) * rounds)
         for k in range(rounds):
             places = [each.places[0] if each.scalar else each.places[k] for each in operands]
             if len(set(places)) != len(places):
                 raise wrong("a gate acts on one qubit twice")
+            if self._sink is not None:
+                self._sink.extend([(gate, tuple([places[place] for place in own])) for gate, own in steps])
+                continue
             for gate, own in steps:
-                if own or self._sink is not None:
+                if own:  # a global phase of the whole program is seen by nobody
                     self._emit(gate, tuple(places[place] for place in own))
 
     def _steps_of(self, name: str, parameters: tuple[float, ...]) -> tuple[list[gates.Step], int]:
@@ -858,7 +861,6 @@ class Evaluation(Expressions):
             steps = self._sink
         finally:
             self._sink, self.scopes, self._guard = outer, kept_scopes, guard
-        self._builder.spend(len(steps))
         self._definitions[key] = (steps, len(node.qubits))
         return self._definitions[key]
 

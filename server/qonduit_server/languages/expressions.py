@@ -128,8 +128,10 @@ def _divided(left: Number, right: Number) -> Number:
 
 
 def _shifted(left: Number, right: Number) -> Number:
-    if not isinstance(left, int) or not isinstance(right, int) or not 0 <= right <= MAX_INTEGER_BITS:
+    if not isinstance(left, int) or not isinstance(right, int) or right < 0:
         raise wrong("<< needs whole numbers")
+    if right > MAX_INTEGER_BITS:
+        raise too_large(f"an integer has more than {MAX_INTEGER_BITS} bits")
     return left << right
 
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
 from qiskit import qasm2
+from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.library import RYYGate
 
 from qonduit_server.circuit import Circuit, ClassicalRegister
@@ -57,11 +59,15 @@ def read(text: str) -> Circuit:
         quantum = qasm2.loads(renamed, include_path=(), custom_instructions=custom, strict=False)
     except qasm2.QASM2ParseError as error:
         raise _refusal(error, renamed, names) from error
+    except TypeError as error:
+        # The parser does not count the parameters of gates that are handed to it ready-made.
+        raise _miscounted(code) from error
     except BaseException as error:
         # A panic of the parser's Rust half is a BaseException, not an Exception.
         if type(error).__name__ != "PanicException":
             raise
         raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and names") from error
+    _check_numbers(quantum)
     index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
     return Circuit(
         quantum,
@@ -162,6 +168,33 @@ def _too_large(why: str, where: Position) -> ProgramError:
     )
 
 
+def _check_numbers(quantum: QuantumCircuit) -> None:
+    for instruction in quantum.data:
+        for number in instruction.params:
+            if isinstance(number, float) and not math.isfinite(number):
+                name = instruction.operation.name
+                raise ProgramError("SYNTAX_ERROR", f"a parameter of {name!r} is not a finite number")
+
+
+def _miscounted(code: str) -> ProgramError:
+    """Finds the gate that is given no parameters, though it takes some."""
+    takes = {each.name: each.num_params for each in _CUSTOM}
+    for match in _STATEMENT.finditer(code):
+        name = _NAME.match(match.group())
+        if name is None or not takes.get(name.group(1)):
+            continue
+        if not match.group()[name.end() :].lstrip().startswith("("):
+            where = place(code, match.start() + name.start(1))
+            return ProgramError(
+                "SYNTAX_ERROR",
+                f"line {where.line}, column {where.column}: "
+                f"{name.group(1)!r} takes {takes[name.group(1)]} parameters, and is given none",
+                line=where.line,
+                column=where.column,
+            )
+    return ProgramError("SYNTAX_ERROR", "a gate is given too few or too many parameters")
+
+
 def _refusal(error: qasm2.QASM2ParseError, code: str, names: dict[str, str]) -> ProgramError:
     """Qiskit's message, with its place taken out of the text; unknown gates are told from other mistakes."""
     match = _PLACED.match(error.message)
@@ -173,6 +206,9 @@ def _refusal(error: qasm2.QASM2ParseError, code: str, names: dict[str, str]) -> 
     lines = code.split("\n")
     before = "\n".join([*lines[: line - 1], lines[line - 1][: column - 1]]).rstrip() if line <= len(lines) else ""
     reason = "SYNTAX_ERROR"
+    unknown = re.match(r"cannot use non-builtin custom instruction ('.*?') before definition", message)
+    if unknown is not None:
+        message = f"{unknown.group(1)} is not defined in this scope"
     if "is not defined in this scope" in message and (not before or before[-1] in ";{})"):
         reason = "UNKNOWN_GATE"
         message += ": define it with `gate`, or use a gate of qelib1.inc"

@@ -10,7 +10,7 @@ from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped
 from antlr4.atn.PredictionMode import PredictionMode  # type: ignore[import-untyped]
 from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
 from openqasm3 import ast
-from openqasm3.parser import QASMNodeVisitor, qasm3Lexer, qasm3Parser
+from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qasm3Parser
 
 from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
@@ -18,6 +18,8 @@ from qonduit_server.languages.evaluation import Evaluation
 from qonduit_server.languages.source import check_language, check_nesting, place, without_comments
 
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
+
+_PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
 
 
 def read(text: str) -> Circuit:
@@ -63,5 +65,11 @@ def _parse(text: str) -> ast.Program:
         recognizer.addErrorListener(listener)
     # The grammar needs no more than the simpler prediction, which is several times faster.
     parser._interp.predictionMode = PredictionMode.SLL
-    program: ast.Program = QASMNodeVisitor().visitProgram(parser.program())
+    try:
+        program: ast.Program = QASMNodeVisitor().visitProgram(parser.program())
+    except QASM3ParsingError as error:
+        match = _PLACED.match(str(error))
+        line, column = (int(match.group(1)), int(match.group(2)) + 1) if match else (0, 0)
+        message = f"line {line}, column {column}: {match.group(3)}" if match else str(error)
+        raise ProgramError("SYNTAX_ERROR", message, line=line, column=column) from None
     return program

@@ -19,13 +19,28 @@ LANGUAGES: Final[dict[AssemblerLanguage, str]] = {
 #: Languages whose programs are bytes, not text.
 BINARY: Final[frozenset[AssemblerLanguage]] = frozenset()
 
+_TYPICAL: Final = """OPENQASM 3.0;
+include "stdgates.inc";
+gate g(a) p, q { rx(a / 2 + pi) p; ctrl @ x p, q; }
+qubit[3] q;
+bit[3] c;
+const int n = 2;
+for int i in [0:n - 1] { cx q[i], q[i + 1]; }
+g(-0.5) q[0], q[1];
+barrier q;
+c[0] = measure q[0];
+if (c[0] == 1) { x q[1]; } else { reset q[2]; }
+c = measure q;
+"""
+
 _readers: dict[AssemblerLanguage, Callable[[str | bytes], Circuit]] = {}
 
 
 def load() -> None:
-    """Import every reader and its parser ahead of the first program."""
+    """Import every reader ahead of the first program; ANTLR's parser also learns its grammar from a first one."""
     for language in LANGUAGES:
         _reader(language)
+    _reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL)
 
 
 def read(language: AssemblerLanguage, text: str, binary: bytes) -> Circuit:

@@ -13,11 +13,13 @@ from qonduit_server.errors import ProgramError
 MAX_QUBITS: Final = 4096
 MAX_CLBITS: Final = 65_536
 #: Operations after loops, subroutines and gate definitions are unrolled.
-MAX_OPERATIONS: Final = 1_000_000
+MAX_OPERATIONS: Final = 300_000
 #: How deep gate definitions, blocks and brackets may be nested.
 MAX_DEPTH: Final = 100
 
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"", re.DOTALL)
+#: Signs in a row, and powers of powers: both make a parser recurse.
+_CHAIN: Final = re.compile(rf"(?:[-+!~]\s*){{{MAX_DEPTH}}}|(?:(?:\^|\*\*)[^;^*]*){{{MAX_DEPTH}}}")
 _VERSION: Final = re.compile(r"\A\s*OPENQASM\s+([0-9]{1,9})(?:\.([0-9]{1,9}))?\s*;")
 _HEADER: Final = re.compile(r"\A\s*OPENQASM\b")
 #: How programs in other languages begin: a hint for people who named the wrong language.
@@ -82,7 +84,16 @@ def check_language(code: str, version: int) -> None:
 
 
 def check_nesting(code: str) -> None:
-    """Refuse brackets nested so deep that a recursive parser would run out of stack."""
+    """Refuse brackets and operators nested so deep that a recursive parser would run out of stack."""
+    chain = _CHAIN.search(code)
+    if chain is not None:
+        where = place(code, chain.start())
+        raise ProgramError(
+            "TOO_LARGE",
+            f"line {where.line}, column {where.column}: more than {MAX_DEPTH} operators follow one another",
+            line=where.line,
+            column=where.column,
+        )
     depth = 0
     for match in re.finditer(r"[()\[\]{}]", code):
         depth += 1 if match.group() in "([{" else -1

@@ -3,7 +3,8 @@
 
 For simulators that have none of these, or run them once a shot. Nothing is approximated: by the principle of deferred
 measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one,
-and an operation that is conditioned on measured bits is controlled by the qubits that hold them. Each costs qubits, not shots.
+and an operation that is conditioned on measured bits is controlled by the qubits that hold them. All of it costs qubits,
+not time for each shot.
 """
 
 from __future__ import annotations

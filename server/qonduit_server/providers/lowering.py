@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from qonduit_server.errors import DeviceError, LimitError
+from qonduit_server.errors import DeviceError, LimitError, ProgramError
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction, Instruction, QuantumCircuit
@@ -40,6 +41,8 @@ class Lowering:
             LimitError: it expands to too much.
         """
         if self._is_native(operation):
+            if any(isinstance(each, float) and not math.isfinite(each) for each in operation.params):
+                raise ProgramError("SYNTAX_ERROR", f"a parameter of {operation.name!r} is not a finite number")
             return [(operation, tuple(range(operation.num_qubits)))]
         key = self._key(operation)
         steps = self._known.get(key) if key is not None else None

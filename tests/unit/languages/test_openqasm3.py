@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenQASM 3: what partial evaluation leaves, what is refused, and that refusing is quick and says where."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from qonduit_server.circuit import Circuit
+from qonduit_server.errors import ProgramError
+from qonduit_server.languages.openqasm3 import read
+
+HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
+
+
+def refused(text: str, reason: str) -> ProgramError:
+    """The error a program is refused with, quickly."""
+    began = time.perf_counter()
+    with pytest.raises(ProgramError) as caught:
+        read(text)
+    assert time.perf_counter() - began < 5.0  # far more than it takes, far less than giving in would
+    assert caught.value.reason == reason
+    return caught.value
+
+
+def names(text: str) -> list[str]:
+    """The operations a program comes down to."""
+    return [instruction.operation.name for instruction in read(HEADER + text).quantum.data]
+
+
+def registers(circuit: Circuit) -> list[tuple[str, int]]:
+    return [(register.name, len(register.bits)) for register in circuit.registers]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("qubit q; for int i in [0:2] { x q; }", ["x"] * 3),
+        ("qubit[3] q; for uint i in [2:-1:0] { x q[i]; }", ["x"] * 3),
+        ("qubit q; for int i in {1, 5} { rx(i) q; }", ["rx", "rx"]),
+        ("qubit q; int[8] i = 0; while (i < 3) { x q; i += 1; }", ["x"] * 3),
+        ("qubit q; for int i in [0:9] { if (i == 1) { continue; } if (i == 3) { break; } x q; }", ["x", "x"]),
+        ("qubit q; def f(qubit a, int n) { for int i in [1:n] { x a; } } f(q, 2);", ["x", "x"]),
+        ("qubit[2] q; let r = q[1:-1:0]; cx r[0], r[1];", ["cx"]),
+        ("qubit[2] q; h q; end; x q;", ["h", "h"]),
+        ("qubit q; bit c = 1; if (c == 1) { x q; } else { y q; }", ["x"]),
+        ("qubit q; const int n = 2; switch (n) { case 1 { x q; } case 2, 3 { y q; } default { z q; } }", ["y"]),
+        ("qubit q; array[int[8], 2] a = {1, 2}; a[0] = 3; for int i in [1:a[0] - a[1]] { x q; }", ["x"]),
+        ("qubit q; uint[3] u = 7; u += 2; for int i in [1:u] { x q; }", ["x"]),
+        ("qubit q; box { x q; } delay[100ns] q;", ["x"]),
+        ("qubit[2] q; pow(2) @ x q[0]; inv @ s q[0]; ctrl @ x q[0], q[1];", ["x", "x", "sdg", "cx"]),
+        ("qubit q; gate g(t) a { rx(t) a; ry(2 * t) a; } inv @ g(0.5) q;", ["ry", "rx"]),
+        ("qubit q; gphase(1.5);", []),
+        ("h $0; cx $0, $1;", ["h", "cx"]),
+    ],
+)
+def test_what_is_known_leaves_no_trace(text: str, left: list[str]) -> None:
+    assert names(text) == left
+
+
+def test_registers_keep_name_size_and_order() -> None:
+    circuit = read(HEADER + "bit b; qubit[3] q; bit[2] a; a[1] = measure q[0]; b = measure q[2];")
+    assert registers(circuit) == [("b", 1), ("a", 2)]
+    assert circuit.key(0b101) == "0x2 0x1"
+
+
+def test_outputs_hide_other_registers() -> None:
+    assert registers(read(HEADER + "qubit q; bit c; output bit r; c = measure q; r = measure q;")) == [("r", 1)]
+
+
+def test_bits_are_computed_not_run() -> None:
+    circuit = read(
+        HEADER + 'qubit[2] q; bit[2] c; bit x; bit[3] k = "101"; c = measure q; x = c[0] ^ c[1]; c[0] = 1; k[1] = !x;'
+    )
+    keys = {circuit.key(outcome) for outcome in range(4)}
+    assert [name for name, _ in registers(circuit)] == ["c", "x", "k"]
+    assert keys == {"0x7 0x0 0x1", "0x5 0x1 0x1", "0x5 0x1 0x3", "0x7 0x0 0x3"}
+
+
+def test_a_value_that_was_measured_into_a_bit_outlives_the_bit() -> None:
+    circuit = read(HEADER + "qubit[2] q; bit c; bit d; c = measure q[0]; d = c; c = measure q[1];")
+    assert {circuit.key(outcome) for outcome in (0b000, 0b001, 0b100, 0b101)} == {
+        "0x0 0x0",
+        "0x1 0x0",
+        "0x0 0x1",
+        "0x1 0x1",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if (c[0] == c[1]) { x q[2]; }",
+        "if (c == 2) { x q[2]; }",
+        'if (c == "10") { x q[2]; }',
+        "if (!c[0] && c[1]) { x q[2]; }",
+        "if (int[8](c) < 3) { x q[2]; }",
+        "int[8] i = int[8](c); i = i * 2 + 1; if (i == 5) { x q[2]; }",
+        "rx(c * 0.5) q[2];",
+        "int i = 0; if (c[0]) { i = 3; } for int k in [0:1] { if (i > k) { x q[2]; } }",
+        "bool b = c[0] || c[1]; if (b) { x q[2]; } else { y q[2]; }",
+    ],
+)
+def test_what_is_measured_guards_operations(text: str) -> None:
+    left = names("qubit[3] q; bit[2] c; h q; c = measure q[0:1]; " + text)
+    assert left[:5] == ["h", "h", "h", "measure", "measure"]
+    assert set(left[5:]) == {"if_else"}
+
+
+def test_a_loop_that_ends_by_a_measurement_stays_a_loop() -> None:
+    left = names("qubit q; bit c = 1; while (c) { h q; c = measure q; }")
+    # The first round is known to happen.
+    assert left == ["h", "measure", "store", "while_loop"]
+
+
+def test_gates_of_the_program_win_over_those_of_the_library() -> None:
+    circuit = read(
+        HEADER + "gate iswap a, b { x a; } gate swap a, b { y a; } qubit[2] q; iswap q[0], q[1]; swap q[0], q[1];"
+    )
+    assert [instruction.operation.name for instruction in circuit.quantum.data] == ["x", "y"]
+    assert any("swap" in warning for warning in circuit.warnings)
+
+
+def test_line_and_column_are_told() -> None:
+    error = refused(HEADER + "qubit[2] q;\n  h q[5];", "SYNTAX_ERROR")
+    assert (error.line, error.column) == (4, 3)
+    assert error.message.startswith("line 4, column 3: ")
+    error = refused(HEADER + "qubit[2] q;\nh q[0;", "SYNTAX_ERROR")
+    assert (error.line, error.column) == (4, 6)
+
+
+def test_unknown_gates() -> None:
+    error = refused(HEADER + "qubit q;\nfoo q;", "UNKNOWN_GATE")
+    assert (error.line, "foo" in error.message) == (4, True)
+    assert "stdgates.inc" in refused("OPENQASM 3.0;\nqubit q;\nh q;", "UNKNOWN_GATE").message
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("OPENQASM 2.0;\nqreg q[1];", "QASM2"),
+        ("import qiskit\n", "Python"),
+        ('{"gates": []}', "JSON"),
+        ("DECLARE ro BIT[2]\nH 0\n", "Quil"),
+    ],
+)
+def test_another_language_is_named(text: str, hint: str) -> None:
+    assert hint in refused(text, "WRONG_LANGUAGE").message
+
+
+@pytest.mark.parametrize("name", ['"/etc/passwd"', '"/dev/zero"', '"self.qasm"', "'other.inc'"])
+def test_only_the_standard_include_is_read(name: str) -> None:
+    assert refused(f"OPENQASM 3.0;\ninclude {name};\nqubit q;", "UNSUPPORTED_CONSTRUCT").line == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "qubit[1000000000] q;",
+        "bit[1000000000] c;",
+        "qubit q; for int i in [0:1000000000] { x q; }",
+        "qubit q; for int i in [0:100000000000000000000] { }",
+        "while (true) { }",
+        "qubit q; while (true) { x q; }",
+        "qubit q; pow(1000000000) @ x q;",
+        "qubit[41] q; ctrl(40) @ x " + ", ".join(f"q[{k}]" for k in range(41)) + ";",
+        "const int n = 2 ** 2 ** 40;",
+        "const int n = 1 << 1000000000;",
+        "gate g0 a { x a; x a; } "
+        + " ".join(f"gate g{k} a {{ g{k - 1} a; g{k - 1} a; }}" for k in range(1, 41))
+        + " qubit q; g40 q;",
+        "def f(qubit a) { f(a); } qubit q; f(q);",
+        "gate g a { g a; } qubit q; g q;",
+        "qubit q; rx(" + "(" * 5000 + "1" + ")" * 5000 + ") q;",
+        "qubit q; rx(" + "-" * 5000 + "1) q;",
+        "qubit q; for int i in [0:9999] { for int j in [0:9999] { } }",
+        "array[int[8], 100000, 100000] a;",
+        "qubit q; bit[20] c; for int i in [0:19] { c[i] = measure q; } int[32] n = int[32](c); if (n > 5) { x q; }",
+    ],
+    ids=[
+        "qubits", "bits", "loop", "endless-range", "while", "while-gates", "pow", "ctrl", "power", "shift", "doubling",
+        "recursion", "gate-recursion", "brackets", "signs", "nested-loops", "array", "wide-arithmetic",
+    ],
+)  # fmt: skip
+def test_bombs_are_refused(text: str) -> None:
+    refused(HEADER + text, "TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input float[64] theta;",
+        "defcal x $0 { }",
+        "extern f(int) -> int;",
+        "qubit q; bit c = measure q; for int i in [0:3] { if (c) { break; } }",
+        "qubit q; bit c = measure q; if (c) { end; }",
+        "duration d = durationof({ });",
+        "qubit q; bit c = 1; int i = 0; while (c) { c = measure q; i += 1; }",
+    ],
+)
+def test_what_is_not_done_is_named(text: str) -> None:
+    error = refused(HEADER + text, "UNSUPPORTED_CONSTRUCT")
+    assert error.line >= 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "qubit[2] q; cx q[0], q[0];",
+        "qubit[2] q; qubit[3] r; cx q, r;",
+        "qubit q; q[0] = 1;",
+        "bit c; c = 1 / 0;",
+        "int i = j;",
+        "const int n = 1; n = 2;",
+        "qubit[2] q; bit[3] c; c = measure q;",
+        "break;",
+        "return;",
+        "qubit q; rx(0.1, 0.2) q;",
+        "qubit q; rx(1.0e400) q;",
+        "qubit q; int q = 1;",
+        "gate g a { measure a; }",
+    ],
+)
+def test_mistakes_are_syntax_errors(text: str) -> None:
+    refused(HEADER + text, "SYNTAX_ERROR")
