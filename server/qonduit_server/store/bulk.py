@@ -12,12 +12,12 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Connection, Dialect, Table, Text, bindparam
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Dialect, Table, Text, bindparam
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import NullType, TypeDecorator
 
 
 class BulkInsert:
@@ -87,9 +87,10 @@ class _List(TypeDecorator[Collection[Any]]):
         return json.dumps(list(value or ())) if dialect.name == "sqlite" else list(value or ())
 
 
-class _Among(FunctionElement[bool]):
+class _Among(FunctionElement[Any]):
     name = "among"
-    type = Boolean()
+    # Not Boolean: on SQLite that would be written as "... = 1", which no index serves.
+    type = NullType()
     inherit_cache = True
 
 

@@ -59,7 +59,7 @@ _SELECT_PROGRAMS: Final = (
 )
 _SELECT_REQUESTS: Final = select(
     deployments.c.id, deployments.c.caller, deployments.c.request_id, deployments.c.fingerprint
-).where(among(deployments.c.request_id, "requests"))
+).where(among(deployments.c.request_id, "requests"), deployments.c.request_id.is_not(None))
 _SELECT_USE: Final = select(jobs.c.id).where(jobs.c.deployment_id == bindparam("deployment")).limit(1)
 _INSERT: Final = BulkInsert(deployments, ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size"))
 _INSERT_PROGRAMS: Final = BulkInsert(programs, ("id", "deployment_id", "position", "is_current", "program"))

@@ -40,8 +40,8 @@ _READ_AFTER: Final = (
 _READ_AFTER_MANY: Final = {
     "sqlite": text(
         "SELECT e.job_id, e.sequence, e.payload, e.is_terminal "
-        "FROM json_each(:jobs) AS j, json_each(:afters) AS a, events AS e "
-        "WHERE a.key = j.key AND e.job_id = j.value AND e.sequence > a.value AND e.sequence <= a.value + :limit "
+        "FROM json_each(:cursors) AS c CROSS JOIN events AS e ON e.job_id = json_extract(c.value, '$[0]') "
+        "AND e.sequence > json_extract(c.value, '$[1]') AND e.sequence <= json_extract(c.value, '$[1]') + :limit "
         "ORDER BY e.job_id, e.sequence"
     ),
     "postgresql": text(
@@ -91,11 +91,11 @@ def read_after_many(
     ids = [job_id for job_id, _ in cursors]
     # Kept away from the end of the numbers, where adding the limit would overflow.
     afters = [min(after, MAX_ID // 2) for _, after in cursors]
-    lists = (json.dumps(ids), json.dumps(afters)) if db.kind == "sqlite" else (ids, afters)
+    lists: dict[str, object] = {"jobs": ids, "afters": afters}
+    if db.kind == "sqlite":
+        lists = {"cursors": json.dumps(list(zip(ids, afters, strict=True)))}
     with db.read() as connection:
-        rows = connection.execute(
-            _READ_AFTER_MANY[db.kind], {"jobs": lists[0], "afters": lists[1], "limit": min(limit, MAX_ID // 2)}
-        )
+        rows = connection.execute(_READ_AFTER_MANY[db.kind], {**lists, "limit": min(limit, MAX_ID // 2)})
         for job_id, sequence, payload, terminal in rows:
             event = StoredEvent(sequence, payload, bool(terminal))
             if (known := found.get(job_id)) is None:

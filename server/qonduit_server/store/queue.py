@@ -53,9 +53,10 @@ _SELECT_QUEUED: Final = (
     .limit(bindparam("capacity"))
     .with_for_update(skip_locked=True, of=jobs)
 )
+# In the order of the index that holds leased jobs only, so that it is the one that is read.
 _SELECT_EXPIRED: Final = (
     SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
-    .order_by(jobs.c.id)
+    .order_by(jobs.c.owner, jobs.c.state)
     .with_for_update(skip_locked=True)
 )
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))

@@ -56,11 +56,12 @@ class Submission:
 _Key = tuple[str, str, str | None]
 
 _SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
-    among(jobs.c.request_id, "requests")
+    among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None)
 )
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = select(func.count()).select_from(
-    select(jobs.c.id).where(IS_QUEUED).limit(bindparam("most")).subquery()
+    # In the order of the index that holds queued jobs only, so that it is the one that is read.
+    select(jobs.c.id).where(IS_QUEUED).order_by(jobs.c.provider_id, jobs.c.id).limit(bindparam("most")).subquery()
 )
 _INSERT: Final = BulkInsert(
     jobs,
