@@ -13,7 +13,8 @@ from qonduit_server.frames import FrameBuffer, pack
 @given(st.lists(st.text(max_size=300), max_size=10), st.lists(st.integers(1, 200), min_size=1, max_size=20))
 def test_what_is_packed_comes_out_whatever_the_pieces(texts: list[str], cuts: list[int]) -> None:
     stream = b"".join(pack(Loaded(error=text)) for text in texts)
-    buffer, bodies, turn = FrameBuffer(), [], 0
+    buffer, turn = FrameBuffer(), 0
+    bodies: list[bytes] = []
     while stream:
         size = cuts[turn % len(cuts)]
         bodies += buffer.feed(stream[:size])

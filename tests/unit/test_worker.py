@@ -67,7 +67,7 @@ class Server:
         return event.job_id, event.WhichOneof("event")
 
     def until_finished(self, job_id: int) -> list[tuple[int, str | None]]:
-        seen = []
+        seen: list[tuple[int, str | None]] = []
         while not seen or seen[-1] != (job_id, "finished"):
             seen.append(self.next_event())
         return seen

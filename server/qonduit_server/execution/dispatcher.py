@@ -123,12 +123,10 @@ class Dispatcher:
             pass
         until = self._clock() + seconds
         with self._idle:
-            while (
-                self._running
-                and not self._fault
-                and (left := until - self._clock()) > 0
-                and not (hurry and hurry.is_set())
-            ):
+            while self._running and not self._fault and not (hurry and hurry.is_set()):
+                left = until - self._clock()
+                if left <= 0:
+                    break
                 self._idle.wait(min(left, _HURRY_SECONDS))
             rest = list(self._running)
         if rest:

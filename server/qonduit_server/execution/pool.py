@@ -35,7 +35,9 @@ from qonduit_server.execution.schedule import Schedule
 from qonduit_server.execution.sockets import Sockets
 
 #: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
-_MAX_STILLBORN: Final = 2
+_MAX_STILLBORN: Final = 3
+#: A worker that dies within this many seconds, before doing anything, died of itself.
+_YOUNG_SECONDS: Final = 2.0
 #: After this many seconds a broken provider is given another chance.
 _RETRY_SECONDS: Final = 30.0
 #: Workers forked as soon as an SDK is loaded; the others when they are needed.
@@ -290,7 +292,8 @@ class ProcessPool:
         worker.close()
         self._schedule.put_back(provider, back)
         self._news.more_wanted = True
-        if not worker.useful and worker.doom is None and provider.state == "loaded":
+        young = now - worker.head_since < _YOUNG_SECONDS
+        if young and not worker.useful and worker.doom is None and provider.state == "loaded":
             provider.stillborn += 1
             if provider.stillborn > _MAX_STILLBORN:
                 self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
@@ -425,3 +428,5 @@ class ProcessPool:
                 worker.close()
             provider.workers.clear()
             self._cut(provider)
+            if provider.process is not None and provider.state != "loaded":  # it may not look at its socket for long
+                provider.process.kill()
