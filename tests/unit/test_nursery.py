@@ -102,6 +102,15 @@ def test_bell_on_aer(ibm: tuple[ProcessPool, Audience]) -> None:
     assert len(draws) > 5  # workers do not share their randomness
 
 
+def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, Audience]) -> None:
+    pool, audience = ibm
+    entangle = "h q[0];\n" + "".join(f"cx q[{i}],q[{i + 1}];\n" for i in range(17))
+    pool.submit([aer(500, BELL.replace("[2]", "[18]").replace("h q[0];\ncx q[0],q[1];\n", entangle))])
+    audience.wait_ended(500)
+    (result,) = [e.program_succeeded.result for e in audience.told[500] if e.HasField("program_succeeded")]
+    assert set(result.counts_and_probabilities.counts) <= {"0x0", "0x3ffff"}
+
+
 def test_a_simulation_is_cancelled_while_it_holds_pythons_lock(ibm: tuple[ProcessPool, Audience]) -> None:
     pool, audience = ibm
     n = 24

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets which tasks, with workers that have no process, on a clock that stands still."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from qonduit_server.execution.processes import MAX_AHEAD, Provider, Worker
+from qonduit_server.execution.schedule import Schedule
+from tests.unit.execution.staging import task
+
+
+class Stage:
+    """Two providers whose workers are given tasks and do nothing with them."""
+
+    def __init__(self, slots: int) -> None:
+        self.one, self.two = Provider("ONE", [], state="loaded"), Provider("TWO", [], state="loaded")
+        self._slots = slots
+        self._ids = itertools.count(1)
+        self._descriptors: list[int] = []
+        self.schedule = Schedule({"ONE": self.one, "TWO": self.two}, slots, self._fork)
+
+    def _fork(self, provider: Provider) -> Worker | None:
+        if len(provider.ready) >= self._slots:
+            return None
+        worker, ends = Worker.make(next(self._ids), provider)
+        self._descriptors += ends
+        worker.pid = -1  # there, as far as the rules can tell
+        provider.workers[worker.id] = worker
+        return worker
+
+    def add(self, *job_ids: int, provider: Provider | None = None, attempt: int = 1) -> None:
+        chosen = provider or self.one
+        for job_id in job_ids:
+            self.schedule.add(chosen, task(job_id, provider=chosen.name, attempt=attempt))
+
+    def begin(self, worker: Worker) -> None:
+        """Do as a worker that begins its next task: take the token."""
+        assert os.read(worker.tokens_in, 8)
+
+    def end(self, worker: Worker, now: float) -> None:
+        """Do as a worker whose running task ended."""
+        del worker.held[next(iter(worker.held))]
+        worker.finished(1, now)
+
+    def holds(self) -> list[list[int]]:
+        workers = [w for p in (self.one, self.two) for w in p.workers.values()]
+        return [[key[0] for key in worker.held] for worker in workers]
+
+    def close(self) -> None:
+        for provider in (self.one, self.two):
+            for worker in provider.workers.values():
+                worker.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    made = Stage(getattr(request, "param", 2))
+    yield made
+    made.close()
+
+
+def test_tasks_are_spread_before_they_are_queued(stage: Stage) -> None:
+    stage.add(1, 2, 3)
+    stage.schedule.place(0.0)
+    assert stage.holds() == [[1], [2]]
+    assert stage.schedule.free() == 0
+    assert [held.key[0] for held in stage.one.backlog] == [3]
+
+
+def test_a_quick_worker_is_handed_several_ahead_and_a_slow_one_none(stage: Stage) -> None:
+    stage.add(*range(1, 101))
+    quick, slow = stage.schedule.place(0.0)
+    stage.begin(quick)
+    stage.end(quick, 0.001)
+    stage.begin(slow)
+    stage.end(slow, 0.04)
+    stage.schedule.place(0.04)
+    assert [len(quick.held), len(slow.held)] == [MAX_AHEAD, 1]
+
+
+@pytest.mark.parametrize("stage", [1], indirect=True)
+def test_the_oldest_task_comes_first_over_all_providers(stage: Stage) -> None:
+    stage.add(1)
+    (worker,) = stage.schedule.place(0.0)
+    stage.add(2, provider=stage.two)
+    stage.add(3, 4)
+    stage.begin(worker)
+    stage.end(worker, 0.001)
+    stage.schedule.place(0.001)
+    assert stage.holds() == [[], [2]]
+    assert [held.key[0] for held in stage.one.backlog] == [3, 4]
+
+
+def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(stage: Stage) -> None:
+    stage.add(1, 2)
+    first, second = stage.schedule.place(0.0)
+    for worker in (first, second):
+        stage.begin(worker)
+        stage.end(worker, 0.001)
+    stage.add(3, 4, 5, 6)
+    stage.schedule.place(0.001)
+    assert stage.holds() == [[3, 4], [5, 6]]
+    stage.begin(first)
+    stage.begin(second)
+    assert stage.schedule.next_deadline(0.01) < 0.06
+    stage.schedule.take_from_slow(0.06)
+    assert stage.holds() == [[3, 4], [5, 6]]  # nobody is idle
+    stage.end(second, 0.06)
+    stage.begin(second)
+    stage.end(second, 0.061)
+    stage.schedule.take_from_slow(0.061)
+    stage.schedule.place(0.061)
+    assert stage.holds() == [[3], [4]]
+
+
+def test_a_task_that_was_with_a_dead_worker_is_alone(stage: Stage) -> None:
+    stage.add(1, 2)
+    first, second = stage.schedule.place(0.0)
+    for worker in (first, second):
+        stage.begin(worker)
+        stage.end(worker, 0.001)
+    stage.add(3, attempt=2)
+    stage.add(4, 5, 6)
+    stage.schedule.place(0.001)
+    assert stage.holds()[0] == [3]
+    assert set(stage.holds()[1]) <= {4, 5, 6}
+    stage.add(7, attempt=2)
+    stage.end(first, 0.002)
+    stage.schedule.place(0.002)
+    assert not any(7 in held and len(held) > 1 for held in stage.holds())
+
+
+def test_capacity_grows_with_short_tasks_and_never_starves_another_provider(stage: Stage) -> None:
+    assert stage.schedule.wanted(0.0) == {"ONE": 2, "TWO": 2}
+    stage.add(1, 2)
+    first, second = stage.schedule.place(0.0)
+    assert stage.schedule.wanted(0.0) == {}
+    for worker in (first, second):
+        stage.begin(worker)
+        stage.end(worker, 0.001)
+    stage.add(3, 4)
+    stage.schedule.place(0.001)
+    wanted = stage.schedule.wanted(0.001)
+    assert wanted["ONE"] == 4 * MAX_AHEAD - 2
+    assert wanted["TWO"] == 1
+
+
+def test_what_waits_can_be_taken_out(stage: Stage) -> None:
+    stage.add(1, 2, 3, 4)
+    stage.schedule.place(0.0)
+    held = stage.schedule.remove((3, 1))
+    assert held is not None
+    assert stage.schedule.remove((3, 1)) is None
+    assert [each.key[0] for each in stage.schedule.clear(stage.one)] == [4]
+    assert stage.schedule.remove((4, 1)) is None
