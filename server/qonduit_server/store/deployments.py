@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -68,7 +67,6 @@ _RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam
 _FIELDS: Final = {
     "name": FilterField(deployments.c.name, str),
     "id": FilterField(deployments.c.id, int, ordered=True),
-    "deployed_at": FilterField(deployments.c.deployed_at, datetime, ordered=True),
 }
 
 
@@ -101,7 +99,7 @@ def get(db: Database, caller: str, deployment_id: int) -> Deployment:
 def list_page(
     db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = ""
 ) -> Page[Deployment]:
-    """Return a page of the caller's deployments, newest first. Filter fields: id, name, deployed_at."""
+    """Return a page of the caller's deployments, newest first. Filter fields: id, name."""
     wanted = conditions(filter, _FIELDS)
     cursor = Cursor(("deployments", checked_text("caller", caller), filter), page_size, page_token)
     query = select(*_COLUMNS, deployments.c.size).where(deployments.c.caller == caller, *wanted)

@@ -97,7 +97,6 @@ deployments = Table(
     Column("size", BigInteger, nullable=False),
     Index("ix_deployments_caller_id", "caller", "id"),
     Index("ix_deployments_caller_name", "caller", "name", "id"),
-    Index("ix_deployments_caller_deployed_at", "caller", "deployed_at", "id"),
     Index(
         "uq_deployments_request_id",
         "request_id",

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every statement about jobs, events, results, programs and deployments is served by an index, however many rows there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import event
+
+from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
+from qonduit_server.store.database import Database, open_database
+from tests.storing import CALLER, LEASE, claim, deployment, submit, succeed
+
+#: Indices that hold only jobs that wait or run: reading one whole is what they are for.
+_SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
+_LARGE = ("jobs", "events", "results", "programs", "deployments")
+
+
+def do_everything(db: Database) -> None:
+    job, other = submit(db, request_id="a", max_queued=10), submit(db, name="x")
+    submit(db, request_id="a")
+    succeed(db, claim(db, capacity=1))
+    claim(db)
+    jobs.cancel(db, CALLER, other.id)
+    queue.cancelling(db, "me")
+    queue.renew(db, "me", LEASE)
+    queue.expire(db)
+    queue.release(db, "me", [(other.id, 1)], "lost")
+    catalogue.queue_depth(db, 1)
+    catalogue.queue_depths(db)
+    moment = 'created_at < "2020-01-01T00:00:00Z"'
+    equals = ("state = QUEUED", "deployment_id = 1", "executed_on_id = 1", 'name = "x"')
+    for filter in ("", moment, *equals, *(f"{one} AND {moment}" for one in equals)):
+        token = jobs.list_page(db, CALLER, 1, filter=filter).next_page_token
+        jobs.list_page(db, CALLER, 1, token, filter)
+    jobs.get(db, CALLER, job.id)
+    jobs.rerun(db, CALLER, job.id)
+    (result,) = results.list_page(db, CALLER, job.id).items
+    results.get(db, CALLER, result.id)
+    events.read_after(db, job.id, 0, 5)
+    events.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
+    events.list_page(db, CALLER, job.id)
+    stored = deployments.create(db, CALLER, deployment(), "request")
+    deployments.get(db, CALLER, stored.id)
+    deployments.update(db, CALLER, stored)
+    for filter in ("", 'name = "x"', "id < 5", 'deployed_at > "2020-01-01T00:00:00Z"'):
+        deployments.list_page(db, CALLER, filter=filter)
+    deployments.delete(db, CALLER, stored.id)
+    jobs.delete(db, CALLER, job.id)
+
+
+def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:
+    db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
+    seen: dict[str, object] = {}
+
+    @event.listens_for(db._engine, "before_cursor_execute")
+    def note(
+        connection: object, cursor: object, statement: str, parameters: object, context: object, many: bool
+    ) -> None:
+        seen.setdefault(statement, parameters[0] if many else parameters)  # type: ignore[index]
+
+    do_everything(db)
+    asked = {one: values for one, values in seen.items() if one.startswith(("SELECT", "UPDATE", "DELETE"))}
+    assert len(asked) > 30
+    with db.read() as connection:
+        for statement, parameters in asked.items():
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
+            for step in plan.scalars("detail"):
+                words = step.split()
+                whole = words[0] == "SCAN" and words[1] in _LARGE and words[-1] not in _SMALL
+                assert not whole, f"{step}: {statement}"
+                assert "TEMP B-TREE FOR ORDER BY" not in step or "json_each" in statement, statement
+    db.close()
