@@ -30,7 +30,7 @@ from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import Listener, LossKind
 from qonduit_server.execution.news import News
-from qonduit_server.execution.processes import Key, Provider, Worker, how_it_died
+from qonduit_server.execution.processes import Held, Key, Provider, Worker, how_it_died
 from qonduit_server.execution.schedule import Schedule
 from qonduit_server.execution.sockets import Sockets
 
@@ -134,7 +134,9 @@ class ProcessPool:
         with self._lock:
             for task in tasks:
                 provider = self._providers.get(task.provider)
-                if provider is None:
+                if self._stopping:
+                    self._news.lose(Held((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped")
+                elif provider is None:
                     self._news.fail(task, "this server does not offer it")
                 else:
                     self._schedule.add(provider, task)
@@ -142,6 +144,8 @@ class ProcessPool:
             self._place(now)
             if self._news or self._sockets.unsettled or self._schedule.next_deadline(now) < self._sleeps_until:
                 self._sockets.wake()
+        if self._stopping:
+            self._tell()
 
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a task, running or not: it is lost as CANCELLED, unless it ends by itself in the same moment."""
@@ -187,35 +191,45 @@ class ProcessPool:
     # The thread that serves the sockets. All below runs under the lock, except that it sleeps and calls the listener.
 
     def _serve(self) -> None:
+        """Serve until stopped; also after a fault, no task is left without an ending and no process alive."""
+        try:
+            with self._lock:
+                for provider in self._providers.values():
+                    self._launch(provider, time.monotonic())
+            while not self._stopping:
+                self._serve_once()
+        finally:
+            with self._lock:
+                self._stopping = True
+                self._stop_all()
+            self._tell()
+
+    def _serve_once(self) -> None:
         with self._lock:
-            for provider in self._providers.values():
-                self._launch(provider, time.monotonic())
-        while True:
-            with self._lock:
-                self._sockets.settle()
-                now = time.monotonic()
-                self._sleeps_until = self._schedule.next_deadline(now)
-            pause = None if self._sleeps_until == float("inf") else max(0.0, self._sleeps_until - now)
-            readable = self._sockets.wait(pause)
-            with self._lock:
-                now = time.monotonic()
-                self._sockets.flush()
-                for channel in readable:
-                    owner = self._sockets.owner(channel)
-                    if isinstance(owner, Worker):
-                        self._hear_worker(owner, now)
-                    elif owner is not None:
-                        self._hear_nursery(owner, now)
-                if self._stopping:
-                    self._stop_all()
-                else:
-                    self._attend_clock(now)
-                    self._place(now)
-                news, self._news = self._news, News()
-            if self._listener is not None:
-                news.tell(self._listener)
-            if self._stopping:
-                return
+            self._sockets.settle()
+            now = time.monotonic()
+            self._sleeps_until = self._schedule.next_deadline(now)
+        pause = None if self._sleeps_until == float("inf") else max(0.0, self._sleeps_until - now)
+        readable = self._sockets.wait(pause)
+        with self._lock:
+            now = time.monotonic()
+            self._sockets.flush()
+            for channel in readable:
+                owner = self._sockets.owner(channel)
+                if isinstance(owner, Worker):
+                    self._hear_worker(owner, now)
+                elif owner is not None:
+                    self._hear_nursery(owner, now)
+            if not self._stopping:
+                self._attend_clock(now)
+                self._place(now)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            news, self._news = self._news, News()
+        if self._listener is not None:
+            news.tell(self._listener)
 
     def _hear_worker(self, worker: Worker, now: float, *, everything: bool = False) -> None:
         finished = 0

@@ -84,11 +84,12 @@ class Sockets(Generic[O]):
 
     def wake(self) -> None:
         """End the present or next `wait` at once."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # full: it is woken already; closed: nobody waits any more
             os.write(self._waker, b"w")
 
     def close(self) -> None:
         """Close what belongs to this object; the channels are their owners'."""
         self._selector.close()
         os.close(self._awake)
-        os.close(self._waker)
+        waker, self._waker = self._waker, -1
+        os.close(waker)

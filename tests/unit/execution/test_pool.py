@@ -250,6 +250,30 @@ def test_stop_loses_what_runs_and_leaves_no_process(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_fault_every_task_has_an_ending_and_no_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(tmp_path)
+    with pool(workers=1) as (made, audience):
+        made.submit([task(1, f"hold {gate.path}")])
+        audience.wait_begun(1)
+        pids = made.processes()["TEST"]
+
+        def fault(now: float) -> None:
+            raise AssertionError("a fault")
+
+        monkeypatch.setattr(made, "_attend_clock", fault)
+        made.preload()  # wakes its thread
+        audience.wait_ended(1)
+        wait_gone(pids[1:])
+        assert made.capacity() == {}
+        made.submit([task(2)])
+        audience.wait_ended(2)
+        assert {loss.kind for loss in audience.losses.values()} == {LossKind.STOPPED}
+    wait_gone(pids)
+
+
 def test_capacity_asks_for_one_a_worker_first_and_for_more_when_tasks_are_short() -> None:
     with pool(workers=2) as (made, audience):
         made.submit([task(1)])
