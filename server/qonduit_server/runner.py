@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import (
@@ -25,7 +26,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
 from qonduit_server.circuit import Circuit, Outcome
-from qonduit_server.errors import DeviceError, LimitError, RunError
+from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.languages import registry as languages
 from qonduit_server.providers.provider import Prepared, Provider
 
@@ -151,12 +152,15 @@ class _Run:
         """What a provider gives, one each; where it breaks down, the rest fail with its error."""
         given = 0
         try:
-            for outcome in outcomes:
+            for outcome in islice(outcomes, number):
                 given += 1
                 yield outcome
         except Exception as error:  # noqa: BLE001 - see run()
             for _ in range(number - given):
                 yield error
+        else:
+            for _ in range(number - given):
+                yield ProviderError("RESULT_MISSING", f"{self._provider.name} gave no result for this program")
 
     def _prepare(self, program: TaskProgram) -> tuple[Kept, bool]:
         task = self._task
@@ -231,6 +235,10 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, MemoryError):
         return failure_of(
             LimitError("MEMORY_LIMIT", "the run needed more memory than one task may use: use fewer qubits or shots")
+        )
+    if isinstance(error, RecursionError):
+        return failure_of(
+            LimitError("TOO_LARGE", "the program is nested too deep: define fewer gates on top of others")
         )
     return Failure(
         category=FailureCategory.FAILURE_CATEGORY_INTERNAL,

@@ -127,11 +127,16 @@ def control(steps: Sequence[Step], controls: int, positive: bool) -> list[Step]:
             turn: Gate = qk.PhaseGate(gate.params[0])
             if not positive:
                 done.extend((qk.XGate(), (each,)) for each in first)
-            done.append((turn.control(controls - 1) if controls > 1 else turn, first))
+            done.append((turn.control(controls - 1, annotated=False) if controls > 1 else turn, first))
             if not positive:
                 done.extend((qk.XGate(), (each,)) for each in first)
         else:
-            done.append((gate.control(controls, ctrl_state=state), (*first, *(place + controls for place in places))))
+            done.append(
+                (
+                    gate.control(controls, ctrl_state=state, annotated=False),
+                    (*first, *(place + controls for place in places)),
+                )
+            )
     return done
 
 

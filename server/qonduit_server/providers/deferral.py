@@ -3,8 +3,8 @@
 
 For simulators that have none of these, or run them once a shot. Nothing is approximated: by the principle of deferred
 measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one,
-and an operation that is conditioned on measured bits is controlled by the qubits that hold them. All of it costs qubits,
-not time for each shot.
+and an operation that is conditioned on measured bits is controlled by the qubits that hold them. All of it costs
+qubits, not time for each shot.
 """
 
 from __future__ import annotations
@@ -259,7 +259,9 @@ class _Deferral:
         # Qiskit reads the first control from the right end.
         state = sum(value << place for place, (_, value) in enumerate(controls))
         targets = (*(wire for wire, _ in controls), *wires)
-        for step, own in self._lowering.expand(gate.control(len(controls), ctrl_state=state) if controls else gate):
+        for step, own in self._lowering.expand(
+            gate.control(len(controls), ctrl_state=state, annotated=False) if controls else gate
+        ):
             self._gates.append((step, tuple(targets[place] for place in own)))
 
     # ---- conditions

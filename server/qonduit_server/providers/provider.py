@@ -115,19 +115,14 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
 
 def readable(size: int) -> str:
     """A number of bytes for people."""
-    amount, units = float(size), iter(("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
-    unit = next(units)
-    for larger in units:
+    if size >= 1 << 70:
+        return f"10^{len(str(size)) - 1} B"
+    amount, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
         if amount < 1024:
             break
         amount, unit = amount / 1024, larger
-    return (
-        f"{amount:.0f} {unit}"
-        if unit == "B" or amount >= 100
-        else f"{amount:.1f} {unit}"
-        if amount < 1e15
-        else f"10^{len(str(size)) - 1} B"
-    )
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
 def program_seed(seed: int | None, place: int) -> int | None:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptions need no SDK, and a missing one is named with the extra that installs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from qonduit_server.errors import ProviderError
+from qonduit_server.providers import registry
+
+
+def test_names() -> None:
+    assert registry.names()[:3] == ("IBM", "AWS", "GOOGLE")
+    for name in registry.names():
+        assert registry.get(name).name == name
+
+
+def test_an_unknown_provider_is_refused() -> None:
+    with pytest.raises(ProviderError, match="IBM"):
+        registry.get("NOBODY")
+
+
+def test_describing_imports_no_sdk() -> None:
+    code = (
+        "import sys\n"
+        "from qonduit_server import runner\n"
+        "from qonduit_server.providers import registry\n"
+        "for name in registry.names(): registry.get(name).describe()\n"
+        "print(sorted({'qiskit', 'qiskit_aer', 'cirq', 'braket', 'numpy', 'openqasm3'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [("IBM", "qiskit_aer", "ibm"), ("AWS", "braket", "aws"), ("GOOGLE", "cirq", "google")],
+)
+def test_a_missing_sdk_names_the_extra(name: str, module: str, extra: str) -> None:
+    code = (
+        "import sys, importlib.metadata as metadata\n"
+        f"sys.modules[{module!r}] = None\n"
+        "from qonduit_server.errors import ProviderError\n"
+        "from qonduit_server.providers import provider, registry\n"
+        f"module = sys.modules[type(registry.get({name!r})).__module__]\n"
+        "module.installed_version = lambda distribution: ''\n"
+        f"found = registry.get({name!r})\n"
+        "description = found.describe()\n"
+        "print(description.unavailable, description.devices[0].available, description.devices[0].status_message)\n"
+        "try: found.load()\n"
+        "except ProviderError as error: print(error.reason, error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.strip().splitlines()
+    assert first == f'install "qonduit[{extra}]" False install "qonduit[{extra}]"'
+    assert second.startswith("SDK_MISSING ")
+    assert f'install "qonduit[{extra}]"' in second

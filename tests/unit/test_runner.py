@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runner: whatever a provider does, the task ends, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server import runner
+from qonduit_server.circuit import Circuit, Outcome
+from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.providers.provider import Prepared
+
+PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
+
+
+class Scripted:
+    """A provider that does what a test says: the real ones cannot be made to break down."""
+
+    name = "SCRIPTED"
+
+    def __init__(self, *outcomes: Outcome | Exception, prepare: Exception | None = None) -> None:
+        self.outcomes = outcomes
+        self.prepared = 0
+        self._prepare = prepare
+
+    def describe(self) -> ProviderDescription:
+        return ProviderDescription()
+
+    def load(self) -> None:
+        pass
+
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+        self.prepared += 1
+        if self._prepare is not None:
+            raise self._prepare
+        return Prepared(None, 1, warnings=("it was bent a little",))
+
+    def run(
+        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError]:
+        for outcome in self.outcomes:
+            if isinstance(outcome, RunError | Outcome):
+                yield outcome
+            else:
+                raise outcome
+
+
+def task(*programs: str, shots: int = 10) -> Task:
+    return Task(
+        job_id=1,
+        attempt=1,
+        provider="SCRIPTED",
+        device="d",
+        type=JobType.JOB_TYPE_RUNNER,
+        shots=shots,
+        programs=[
+            TaskProgram(program_id=k, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=text)
+            for k, text in enumerate(programs)
+        ],
+    )
+
+
+def run(provider: Scripted, *programs: str, cache: runner.Cache | None = None) -> list[TaskEvent]:
+    events: list[TaskEvent] = []
+    runner.run(task(*programs), events.append, provider, cache or runner.Cache())
+    assert [event.WhichOneof("event") for event in events][:: len(events) - 1] == ["started", "finished"]
+    return events
+
+
+def test_warnings_become_log_lines() -> None:
+    events = run(Scripted(Outcome({0: 10})), PROGRAM)
+    assert [event.log.message for event in events if event.HasField("log")] == ["it was bent a little"]
+
+
+def test_outcomes_that_show_the_same_are_added_up() -> None:
+    # The program shows 2 bits; what else a provider measured is not the program's.
+    events = run(Scripted(Outcome({0b001: 4, 0b101: 6})), PROGRAM)
+    (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]
+    assert dict(result.counts_and_probabilities.counts) == {"0x1": 10}
+    assert dict(result.counts_and_probabilities.probabilities) == {"0x1": 1.0}
+
+
+def test_a_provider_that_breaks_down_fails_the_rest() -> None:
+    events = run(Scripted(Outcome({0: 10}), ValueError("boom")), PROGRAM, PROGRAM, PROGRAM)
+    failures = {e.program_failed.index: e.program_failed.failure for e in events if e.HasField("program_failed")}
+    assert sorted(failures) == [1, 2]
+    assert failures[1].category == FailureCategory.FAILURE_CATEGORY_INTERNAL
+    assert "ValueError: boom" in failures[1].message
+
+
+def test_a_provider_that_gives_too_little_fails_the_rest() -> None:
+    events = run(Scripted(Outcome({0: 10})), PROGRAM, PROGRAM)
+    failures = [event.program_failed.index for event in events if event.HasField("program_failed")]
+    assert failures == [1]
+    assert len(run(Scripted(Outcome({0: 10}), Outcome({0: 10})), PROGRAM)) == len(
+        run(Scripted(Outcome({0: 10})), PROGRAM)
+    )
+
+
+def test_a_provider_may_fail_one_program() -> None:
+    error = ProviderError("SIMULATION_FAILED", "no", retryable=True, provider_code="E1")
+    events = run(Scripted(error, Outcome({0: 10})), PROGRAM, PROGRAM)
+    (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert (failed.index, failed.failure.reason, failed.failure.retryable) == (0, "SIMULATION_FAILED", True)
+    assert failed.failure.category == FailureCategory.FAILURE_CATEGORY_PROVIDER
+    assert failed.failure.provider_code == "E1"
+
+
+@pytest.mark.parametrize(
+    ("error", "category", "reason"),
+    [
+        (MemoryError(), "LIMIT", "MEMORY_LIMIT"),
+        (DeviceError("UNSUPPORTED_CONSTRUCT", "no"), "DEVICE", "UNSUPPORTED_CONSTRUCT"),
+        (RecursionError("deep"), "LIMIT", "TOO_LARGE"),
+        (KeyError("x" * 10_000), "INTERNAL", "INTERNAL"),
+    ],
+)
+def test_failures_have_a_category_and_a_bounded_message(error: Exception, category: str, reason: str) -> None:
+    events = run(Scripted(prepare=error), PROGRAM)
+    (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
+    assert FailureCategory.Name(failed.category) == f"FAILURE_CATEGORY_{category}"
+    assert failed.reason == reason
+    assert len(failed.message) <= 2100
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "OPENQASM 3.0; qubit q;", "nonsense"])
+def test_a_bad_program_is_never_an_internal_failure(text: str) -> None:
+    events = run(Scripted(), text)
+    (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
+    assert failed.category == FailureCategory.FAILURE_CATEGORY_PROGRAM
+
+
+def test_a_language_that_is_not_read_is_named_among_those_that_are() -> None:
+    events: list[TaskEvent] = []
+    job = task(PROGRAM)
+    job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP
+    runner.run(job, events.append, Scripted(), runner.Cache())
+    (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
+    assert failed.reason == "UNSUPPORTED_LANGUAGE"
+    assert "QASM2, QASM3" in failed.message
+
+
+def test_a_task_without_programs_ends() -> None:
+    assert len(run(Scripted())) == 2
+
+
+def test_programs_are_prepared_once() -> None:
+    provider, cache = Scripted(Outcome({0: 10})), runner.Cache()
+    for _ in range(3):
+        run(provider, PROGRAM, cache=cache)
+    assert provider.prepared == 1
+
+
+def test_the_cache_is_bounded() -> None:
+    def kept() -> runner.Kept:
+        return runner.Kept(Circuit(None, ()), Prepared(None, 0), (), 0.0, 0.0)  # type: ignore[arg-type]
+
+    cache = runner.Cache(entries=2, source_bytes=100)
+    for name in "ab":
+        cache.put((name,), 10, kept())
+    assert cache.get(("a",)) is not None  # now b is the oldest
+    cache.put(("c",), 10, kept())
+    assert cache.get(("b",)) is None
+    assert cache.get(("a",)) is not None
+    cache.put(("large",), 26, kept())
+    assert cache.get(("large",)) is None
