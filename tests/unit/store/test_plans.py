@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every statement about jobs, events, results, programs and deployments is served by an index, however many rows there are."""
+"""Every statement about what grows (jobs, events, results, programs, deployments) is served by an index."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def do_everything(db: Database) -> None:
     stored = deployments.create(db, CALLER, deployment(), "request")
     deployments.get(db, CALLER, stored.id)
     deployments.update(db, CALLER, stored)
-    for filter in ("", 'name = "x"', "id < 5", 'deployed_at > "2020-01-01T00:00:00Z"'):
+    for filter in ("", 'name = "x"', "id < 5"):
         deployments.list_page(db, CALLER, filter=filter)
     deployments.delete(db, CALLER, stored.id)
     jobs.delete(db, CALLER, job.id)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group commit, on a real SQLite file: folding, failing alone, durability by operation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+
+from qonduit_server.errors import CallError, NotFound
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.signals import Wake
+from qonduit_server.store.writer import Operation, Transaction
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Database]:
+    db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
+    yield db
+    db.close()
+
+
+class Held:
+    """Keeps the writer busy until it is let go, so that calls pile up behind it."""
+
+    def __init__(self, db: Database) -> None:
+        self._go = threading.Event()
+        began = threading.Event()
+
+        def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+            began.set()
+            self._go.wait(10)
+            return [None] * len(arguments)
+
+        self._future = db.write_later(Operation(hold, durable=False), None)
+        began.wait(10)
+
+    def let_go(self) -> None:
+        self._go.set()
+        self._future.result(10)
+
+
+def test_calls_that_wait_together_become_one_call_of_each_operation_in_order(file: Database) -> None:
+    calls: list[tuple[str, list[int]]] = []
+
+    def first(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
+        calls.append(("first", list(arguments)))
+        return [argument * 2 for argument in arguments]
+
+    def second(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
+        calls.append(("second", list(arguments)))
+        return list(arguments)
+
+    one, two = Operation(first), Operation(second)
+    held = Held(file)
+    futures = [file.write_later(operation, n) for n, operation in enumerate((one, two, one, two, one))]
+    held.let_go()
+    assert [future.result(10) for future in futures] == [0, 1, 4, 3, 8]
+    assert calls == [("first", [0, 2, 4]), ("second", [1, 3])]
+
+
+def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> None:
+    wakes: list[Wake] = []
+    file.signals.subscribe(wakes.append)
+
+    def insert(transaction: Transaction, arguments: Sequence[str | None]) -> list[int]:
+        for argument in arguments:
+            transaction.connection.execute(
+                text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": argument}
+            )
+            transaction.jobs.add(len(argument or ""))
+        return [len(argument or "") for argument in arguments]
+
+    operation = Operation(insert)
+    held = Held(file)
+    futures = [file.write_later(operation, name) for name in ("a", None, "bb", "bb", "ccc")]
+    held.let_go()
+    assert [type(future.exception(10)).__name__ for future in futures] == [
+        *("NoneType", "IntegrityError", "NoneType", "IntegrityError", "NoneType")
+    ]
+    with file.read() as connection:
+        assert connection.execute(text("SELECT name FROM providers ORDER BY name")).scalars().all() == [
+            "a",
+            "bb",
+            "ccc",
+        ]
+    assert [sorted(wake.jobs) for wake in wakes] == [[1], [2], [3]]
+
+
+def test_an_operation_with_a_fault_harms_nobody_else_and_the_writer_goes_on(file: Database) -> None:
+    def fine(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
+        return list(arguments)
+
+    def broken(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
+        raise KeyError("a fault")
+
+    def short(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
+        return []
+
+    held = Held(file)
+    futures = [file.write_later(Operation(run), 1) for run in (fine, broken, short, fine)]
+    held.let_go()
+    assert [type(future.exception(10)) for future in futures] == [type(None), KeyError, ValueError, type(None)]
+    assert file.write(Operation(fine), 7) == 7
+
+
+def test_a_result_that_is_an_error_is_raised_to_its_caller_alone(file: Database) -> None:
+    def some(transaction: Transaction, arguments: Sequence[int]) -> list[int | CallError]:
+        return [argument if argument % 2 else NotFound("thing", argument) for argument in arguments]
+
+    operation = Operation(some)
+    held = Held(file)
+    futures = [file.write_later(operation, number) for number in range(4)]
+    held.let_go()
+    assert [future.exception(10) is None for future in futures] == [False, True, False, True]
+
+
+def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) -> None:
+    def nothing(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        modes.append(transaction.connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+        return [None] * len(arguments)
+
+    modes: list[int] = []
+    durable, quick = Operation(nothing, durable=True), Operation(nothing, durable=False)
+    file.write(quick, None)
+    file.write(durable, None)
+    held = Held(file)
+    futures = [file.write_later(operation, None) for operation in (quick, durable)]
+    held.let_go()
+    for future in futures:
+        future.result(10)
+    file.write(quick, None)
+    normal, full = 1, 2
+    assert modes == [normal, full, full, full, normal]
+
+
+def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> None:
+    told: list[str] = []
+
+    def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        transaction.queue = True
+        return [None] * len(arguments)
+
+    event.listen(file._engine, "commit", lambda connection: told.append("commit"))
+    file.signals.subscribe(lambda wake: told.append("wake"))
+    file.write_later(Operation(change), None).result(10)
+    told.append("answer")
+    assert told == ["commit", "wake", "answer"]
