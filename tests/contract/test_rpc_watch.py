@@ -154,6 +154,45 @@ def test_whatever_breaks_each_event_comes_once_and_in_order(door: House, method:
     until(lambda: door.server.streams == 0)
 
 
+def test_watchers_that_race_with_the_writer_miss_nothing(door: House) -> None:
+    """Events are written as fast as the store takes them while watchers read, break off and come back."""
+    job_ids = [started(door).id for _ in range(4)]
+
+    def write() -> None:
+        for _ in range(60):
+            for job_id in job_ids:
+                door.say(job_id, "as fast as it goes")
+        for job_id in job_ids:
+            door.finish(job_id)
+
+    def read(job_id: int, chance: random.Random, mine: list[int]) -> None:
+        while True:
+            stream = door.jobs.WatchJob(watching(job_id, len(mine)), timeout=WAIT)
+            stop_at = len(mine) + chance.randrange(1, 40)
+            for response in stream:
+                mine += sequences([response.event])
+                if len(mine) >= stop_at and response.event.WhichOneof("event") != "state_change":
+                    stream.cancel()
+                    break
+            else:
+                return
+
+    seen: list[list[int]] = [[] for _ in range(12)]
+    threads = [
+        threading.Thread(target=read, args=(job_ids[number % 4], random.Random(number), mine))
+        for number, mine in enumerate(seen)
+    ]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    for number, mine in enumerate(seen):
+        job = door.jobs.GetJob(job_service.GetJobRequest(id=job_ids[number % 4])).job
+        assert mine == list(range(1, job.last_sequence + 1))
+    until(lambda: door.server.streams == 0)
+
+
 def test_many_events_are_read_in_portions(door: House) -> None:
     job = started(door, remarks=2 * watch.EVENTS + 10)
     early = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
@@ -195,12 +234,17 @@ def test_a_lost_wake_delays_and_does_not_hang(door: House, monkeypatch: pytest.M
     assert list(stream)
 
 
-def test_a_deleted_job_ends_its_streams(door: House) -> None:
+def test_a_deleted_job_ends_its_streams(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
     job = started(door)
     door.finish(job.id)
     last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
     door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
     assert broken(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
+    # Deleted after the stream was opened, before it was read for.
+    monkeypatch.setattr(events_store, "owns", lambda *_: None)
+    code, details = broken(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
+    assert code == "NOT_FOUND"
+    assert details["ResourceInfo"].resource_name == str(job.id)
 
 
 def test_ending_a_stream_cancels_no_job(door: House) -> None:
