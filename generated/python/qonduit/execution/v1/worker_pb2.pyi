@@ -75,30 +75,14 @@ class NurseryReply(_message.Message):
     exited: Exited
     def __init__(self, description: _Optional[_Union[ProviderDescription, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., forked: _Optional[_Union[Forked, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ...) -> None: ...
 
-class Revoke(_message.Message):
-    __slots__ = ("job_ids",)
-    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
-    job_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ...) -> None: ...
-
 class WorkerRequest(_message.Message):
-    __slots__ = ("run", "revoke")
+    __slots__ = ("run",)
     RUN_FIELD_NUMBER: _ClassVar[int]
-    REVOKE_FIELD_NUMBER: _ClassVar[int]
     run: _task_pb2.TaskBatch
-    revoke: Revoke
-    def __init__(self, run: _Optional[_Union[_task_pb2.TaskBatch, _Mapping]] = ..., revoke: _Optional[_Union[Revoke, _Mapping]] = ...) -> None: ...
-
-class Revoked(_message.Message):
-    __slots__ = ("job_ids",)
-    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
-    job_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[_task_pb2.TaskBatch, _Mapping]] = ...) -> None: ...
 
 class WorkerReply(_message.Message):
-    __slots__ = ("events", "revoked")
+    __slots__ = ("events",)
     EVENTS_FIELD_NUMBER: _ClassVar[int]
-    REVOKED_FIELD_NUMBER: _ClassVar[int]
     events: _task_pb2.TaskEventBatch
-    revoked: Revoked
-    def __init__(self, events: _Optional[_Union[_task_pb2.TaskEventBatch, _Mapping]] = ..., revoked: _Optional[_Union[Revoked, _Mapping]] = ...) -> None: ...
+    def __init__(self, events: _Optional[_Union[_task_pb2.TaskEventBatch, _Mapping]] = ...) -> None: ...
