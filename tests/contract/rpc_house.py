@@ -143,9 +143,9 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, **options: Any) -> Iterator[House]:
-    """Open a store in `folder` and serve it; `options` go to `serve`."""
-    db = open_database(f"sqlite:///{folder / 'qonduit.sqlite3'}")
+def house(store: Path | str, **options: Any) -> Iterator[House]:
+    """Open a store (a folder for SQLite, or a URL) and serve it; `options` go to `serve`."""
+    db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}")
     try:
         catalogue.sync(db, descriptions())
         server = rpc_server.serve(db, **options)
