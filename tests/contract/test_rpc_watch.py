@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,12 +25,17 @@ from qonduit_server.store import events as events_store
 from qonduit_server.store.signals import Wake
 from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences
 
-SLOW = 0.6
-
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc"), slow_reader=SLOW) as it:
+    with house(tmp_path_factory.mktemp("rpc")) as it:
+        yield it
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[House]:
+    """A server that waits less long for its readers."""
+    with house(tmp_path, slow_reader=1.0) as it:
         yield it
 
 
@@ -276,7 +282,8 @@ def test_a_store_that_goes_away_ends_streams_with_unavailable(door: House, monke
     assert list(resumed)
 
 
-def test_a_slow_reader_is_cut_off_and_holds_up_nobody(door: House) -> None:
+def test_a_slow_reader_is_cut_off_and_holds_up_nobody(impatient: House) -> None:
+    door = impatient
     job = started(door)
     slow = [door.jobs.WatchJob(watching(job.id), timeout=WAIT) for _ in range(20)]
     quick = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
