@@ -8,6 +8,7 @@ import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from io import FileIO
 
 import structlog
 
@@ -19,7 +20,7 @@ from qonduit_server.providers import registry
 from qonduit_server.rpc import server as rpc
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.settings import Settings
-from qonduit_server.store import catalogue
+from qonduit_server.store import catalogue, queue, sole
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.doctor import Finding, inspect
 
@@ -38,6 +39,7 @@ class App:
     _pool: ProcessPool
     _dispatcher: Dispatcher
     _front: rpc.RpcServer
+    _lock: FileIO | None
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
         """End: refuse new jobs and end streams, let running jobs end, hand the rest back to the queue.
@@ -53,6 +55,8 @@ class App:
         self._dispatcher.stop()
         self._pool.stop(1)
         self._database.close()
+        if self._lock is not None:
+            self._lock.close()
         _log.info("stopped")
 
 
@@ -82,8 +86,14 @@ def start(settings: Settings) -> App:
         pool = _pool(settings, names)
         pool.launch()
         undo.callback(pool.stop, 1)
+        lock = sole.hold(settings.database)
+        if lock is not None:
+            undo.callback(lock.close)
         database = open_database(settings.database)
         undo.callback(database.close)
+        if lock is not None:
+            # No other server can be alive: what was running when the last one ended is run again at once.
+            queue.expire(database, everyones=True)
         descriptions = pool.descriptions(_DESCRIBE_SECONDS)
         catalogue.sync(database, descriptions)
         dispatcher = Dispatcher(
@@ -100,7 +110,7 @@ def start(settings: Settings) -> App:
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, front)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, front, lock)
     for description in descriptions:
         if description.unavailable:
             _log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)

@@ -59,6 +59,7 @@ _SELECT_EXPIRED: Final = (
     .order_by(jobs.c.owner, jobs.c.state)
     .with_for_update(skip_locked=True)
 )
+_END_OF_TIME: Final = 2**63 - 1
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
@@ -112,9 +113,13 @@ def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
         return [(job, attempt) for job, attempt in connection.execute(_SELECT_CANCELLING, {"owner": owner})]
 
 
-def expire(db: Database) -> int:
-    """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many."""
-    return db.write(_EXPIRE, None)
+def expire(db: Database, *, everyones: bool = False) -> int:
+    """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many.
+
+    Args:
+        everyones: take back all leases, whether they ran out or not. Only where no other server can be alive.
+    """
+    return db.write(_EXPIRE, everyones)
 
 
 def _microseconds(duration: timedelta) -> int:
@@ -195,13 +200,14 @@ def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]
     return [None] * len(renewals)
 
 
-def _expire(transaction: Transaction, calls: Sequence[None]) -> list[int]:
+def _expire(transaction: Transaction, everyones: Sequence[bool]) -> list[int]:
     ledger = Ledger(transaction)
-    expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": transaction.now}).all())
+    before = _END_OF_TIME if any(everyones) else transaction.now
+    expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
         _take_back(ledger, entry, "the server that ran the job was lost")
     ledger.flush()
-    return [len(expired), *[0] * (len(calls) - 1)]
+    return [len(expired), *[0] * (len(everyones) - 1)]
 
 
 def _take_back(ledger: Ledger, entry: Entry, why: str) -> None:
