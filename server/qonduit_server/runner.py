@@ -237,9 +237,7 @@ def failure_of(error: BaseException) -> Failure:
             LimitError("MEMORY_LIMIT", "the run needed more memory than one task may use: use fewer qubits or shots")
         )
     if isinstance(error, RecursionError):
-        return failure_of(
-            LimitError("TOO_LARGE", "the program is nested too deep: define fewer gates on top of others")
-        )
+        return failure_of(LimitError("TOO_LARGE", "the program is nested too deep: build fewer gates of others"))
     return Failure(
         category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
         reason="INTERNAL",

@@ -161,12 +161,11 @@ class AWS:
         sums = np.cumsum(simulation.probabilities)
         draws = np.random.default_rng(seed).random(size=shots) * sums[-1]
         states, numbers = np.unique(np.searchsorted(sums, draws, side="right"), return_counts=True)
-        counts: dict[int, int] = {}
+        samples: dict[int, int] = {}
         shifts = [deferred.qubits - 1 - qubit for qubit in deferred.measured]
         for state, number in zip(states.tolist(), numbers.tolist(), strict=True):
             sample = sum((state >> shift & 1) << place for place, shift in enumerate(shifts))
-            outcome = deferred.outcome(sample)
-            counts[outcome] = counts.get(outcome, 0) + number
+            samples[sample] = samples.get(sample, 0) + number
         meta: dict[str, object] = {
             **self._versions,
             "run_seconds": time.perf_counter() - began,
@@ -175,7 +174,7 @@ class AWS:
         }
         if seed is not None:
             meta["seed"] = seed
-        return Outcome(counts, meta)
+        return Outcome(deferred.outcomes(samples), meta)
 
 
 def _line(gate: Instruction, qubits: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ qubits, not time for each shot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,6 +56,14 @@ class Deferred:
     def outcome(self, sample: int) -> int:
         """The hub's outcome for a sample in which bit j is what `measured[j]` gave."""
         return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
+
+    def outcomes(self, samples: Mapping[int, int]) -> dict[int, int]:
+        """The hub's outcomes for counted samples."""
+        counts: dict[int, int] = {}
+        for sample, number in samples.items():
+            outcome = self.outcome(sample)
+            counts[outcome] = counts.get(outcome, 0) + number
+        return counts
 
 
 def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]) -> Deferred:

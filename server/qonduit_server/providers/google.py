@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEVICE: Final = "cirq_simulator"
 #: complex64, with a buffer of the same size, and the probabilities samples are drawn from.
-_BYTES_PER_AMPLITUDE: Final = 32
+_BYTES_PER_AMPLITUDE: Final = 40
 _FIXED_BYTES: Final = 512 * 1024**2
 #: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
 _MATRIX_QUBITS: Final = 3
@@ -163,10 +163,10 @@ class Google:
         measured = simulator.run(native.circuit, repetitions=shots).measurements[_KEY]
         rows = np.packbits(measured.astype(np.uint8), axis=1, bitorder="little")
         unique, numbers = np.unique(rows, axis=0, return_counts=True)
-        counts: dict[int, int] = {}
-        for row, number in zip(unique, numbers.tolist(), strict=True):
-            outcome = native.deferred.outcome(int.from_bytes(row.tobytes(), "little"))
-            counts[outcome] = counts.get(outcome, 0) + number
+        samples = {
+            int.from_bytes(row.tobytes(), "little"): number
+            for row, number in zip(unique, numbers.tolist(), strict=True)
+        }
         meta: dict[str, object] = {
             **self._versions,
             "run_seconds": time.perf_counter() - began,
@@ -175,7 +175,7 @@ class Google:
         }
         if seed is not None:
             meta["seed"] = seed
-        return Outcome(counts, meta)
+        return Outcome(native.deferred.outcomes(samples), meta)
 
 
 def _legacy_seed(seed: int) -> list[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -13,12 +14,14 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit_server.circuit import Circuit, Outcome
-from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.providers.lowering import Lowering
 from qonduit_server.providers.provider import Prepared, check_memory, installed_version, most_qubits, program_seed
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
+
+    from qonduit_server.providers.deferral import Deferred
 
 DEVICE: Final = "aer_simulator"
 #: complex128, one copy; the rest of the process was measured to stay below this.
@@ -26,6 +29,11 @@ _BYTES_PER_AMPLITUDE: Final = 16
 _FIXED_BYTES: Final = 512 * 1024**2
 #: From here on a circuit is given all cores; below, waiting for threads costs more than they bring.
 _THREADED_QUBITS: Final = 14
+#: With up to this many measured qubits their probabilities are computed once and shots drawn from them: Aer's own
+#: shots cost more than the simulation of a small circuit.
+_EXACT_BITS: Final = 10
+#: A circuit that branches is simulated once for each shot, or once in all with helper qubits, up to this many.
+_MOST_HELPERS: Final = 6
 #: A call of the SDK with many circuits is cut so that progress is told about this often.
 _CHUNK_SECONDS: Final = 0.1
 
@@ -37,6 +45,18 @@ _BASIS: Final = (
 
 
 _NATIVE: Final = frozenset((*_BASIS, "measure", "reset", "barrier", "delay"))
+
+
+@dataclass(frozen=True)
+class _Native:
+    """A program as Aer runs it; no circuit where nothing random is measured.
+
+    With `deferred` the circuit is its gates. `exact`: it tells the probabilities of what is measured, to be drawn from.
+    """
+
+    circuit: QuantumCircuit | None
+    deferred: Deferred | None = None
+    exact: bool = False
 
 
 class IBM:
@@ -112,8 +132,58 @@ class IBM:
         quantum = circuit.quantum
         need = check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
-        native, measures = self._compile(quantum, Lowering(f"IBM/{DEVICE}", self._is_native))
-        return Prepared(native if measures else None, quantum.num_qubits, need)
+        lowering = Lowering(f"IBM/{DEVICE}", self._is_native)
+        deferred = self._defer(quantum, lowering, memory_limit_bytes)
+        if deferred is None:
+            native, measures = self._compile(quantum, lowering)
+            return Prepared(_Native(native if measures else None), quantum.num_qubits, need)
+        qubits = max(quantum.num_qubits, deferred.qubits)
+        need = check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        return Prepared(self._deferred_native(deferred), qubits, need)
+
+    def _defer(self, quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
+        """The circuit with its measurements at the end, where that is faster; None where it is not."""
+        from qiskit.circuit import ControlFlowOp
+
+        from qonduit_server.providers.deferral import defer
+
+        measurements, flow = 0, False
+        for instruction in quantum.data:
+            operation = instruction.operation
+            if operation.name == "measure":
+                measurements += 1
+            elif operation.name == "reset" or isinstance(operation, ControlFlowOp):
+                flow = True
+        if not flow and not 1 <= measurements <= _EXACT_BITS:
+            return None
+
+        def check(qubits: int, helpers: int) -> None:
+            check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
+            if helpers > _MOST_HELPERS:
+                raise LimitError("TOO_LARGE", "better simulated shot by shot")
+
+        try:
+            return defer(quantum, lowering, f"IBM/{DEVICE}", check)
+        except (DeviceError, LimitError):
+            return None
+
+    def _deferred_native(self, deferred: Deferred) -> _Native:
+        from qiskit.circuit import CircuitInstruction, QuantumCircuit
+        from qiskit_aer.library import SaveProbabilities
+
+        measured = deferred.measured
+        if not measured:
+            return _Native(None, deferred)
+        exact = len(measured) <= _EXACT_BITS
+        native = QuantumCircuit(deferred.qubits, 0 if exact else len(measured))
+        qubits = native.qubits
+        for gate, places in deferred.gates:
+            native._append(CircuitInstruction(gate, [qubits[place] for place in places]))
+        if exact:
+            native.append(SaveProbabilities(len(measured)), measured)
+        else:
+            native.measure(measured, range(len(measured)))
+        return _Native(native, deferred, exact)
 
     def _is_native(self, operation: Instruction) -> bool:
         # By name and by class: a program may define a gate of its own under the name of one that Aer has.
@@ -148,7 +218,7 @@ class IBM:
         self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         self.load()
-        start, size = 0, 16
+        start, size, sampled = 0, 16, 0
         while start < len(prepared):
             large = prepared[start].qubits >= _THREADED_QUBITS
             end = start + 1
@@ -156,48 +226,85 @@ class IBM:
                 while end < min(start + size, len(prepared)) and prepared[end].qubits < _THREADED_QUBITS:
                     end += 1
             began = time.perf_counter()
-            yield from self._call(prepared[start:end], shots, program_seed(seed, start), large)
+            natives = [_native(each) for each in prepared[start:end]]
+            seeds = [program_seed(seed, place) for place in range(start, end)]
+            # Aer gives the circuits of one call seeds in a row: this goes on where the last call ended.
+            yield from self._call(natives, shots, seeds, program_seed(seed, sampled), large)
+            sampled += sum(each.circuit is not None and not each.exact for each in natives)
             seconds = time.perf_counter() - began
             size = max(2, min(512, int((end - start) * _CHUNK_SECONDS / max(seconds, 1e-4))))
             start = end
 
     def _call(
-        self, prepared: Sequence[Prepared], shots: int, seed: int | None, large: bool
+        self, natives: Sequence[_Native], shots: int, seeds: Sequence[int | None], seed: int | None, large: bool
     ) -> Iterator[Outcome | RunError]:
-        circuits = [each.native for each in prepared]
-        some = [each for each in circuits if each is not None]
+        began = time.perf_counter()
+        exact = self._simulate([each.circuit for each in natives if each.exact], 1, None, large)
+        sampled = self._simulate(
+            [each.circuit for each in natives if each.circuit is not None and not each.exact], shots, seed, large
+        )
+        seconds = (time.perf_counter() - began) / len(natives)
+        for native, own_seed in zip(natives, seeds, strict=True):
+            if native.circuit is None:
+                outcome = native.deferred.outcome(0) if native.deferred else 0
+                yield Outcome({outcome: shots}, {**self._versions, "method": "none: nothing random is measured"})
+                continue
+            result = next(exact if native.exact else sampled)
+            if not result.success:
+                yield _failure(str(result.status))
+                continue
+            if native.exact:
+                own_seed = int.from_bytes(os.urandom(4)) if own_seed is None else own_seed
+                counts: Mapping[int, int] = _draw(result.data.probabilities, shots, own_seed)
+            else:
+                own_seed = result.seed_simulator
+                counts = {int(key, 16): number for key, number in result.data.counts.items()}
+            helpers = 0
+            if native.deferred is not None:
+                counts = native.deferred.outcomes(counts)
+                helpers = native.deferred.helpers
+            yield Outcome(
+                counts,
+                {
+                    **self._versions,
+                    "method": "statevector",
+                    "seed": own_seed,
+                    "run_seconds": seconds,
+                    "qubits": native.circuit.num_qubits,
+                    "helper_qubits": helpers,
+                },
+            )
+
+    def _simulate(
+        self, circuits: list[QuantumCircuit | None], shots: int, seed: int | None, large: bool
+    ) -> Iterator[Any]:
+        """One call of the SDK; gives a result for each circuit."""
+        if not circuits:
+            return iter(())
         options: dict[str, object] = {"shots": shots}
         if seed is not None:
             options["seed_simulator"] = seed
         if large:
             options["max_parallel_threads"] = 0
-        elif len(some) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
+        elif len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
-        began = time.perf_counter()
-        results: Iterator[Any] = iter(())
-        if some:
-            answer = self._backend.run(some, **options).result()
-            results = iter(answer.results)
-        seconds = (time.perf_counter() - began) / max(1, len(some))
-        for each, circuit in zip(prepared, circuits, strict=True):
-            if circuit is None:
-                yield Outcome({0: shots}, {**self._versions, "method": "none: nothing is measured"})
-                continue
-            result = next(results)
-            if not result.success:
-                yield _failure(str(result.status))
-                continue
-            yield Outcome(
-                {int(key, 16): number for key, number in result.data.counts.items()},
-                {
-                    **self._versions,
-                    "method": "statevector",
-                    "seed": result.seed_simulator,
-                    "run_seconds": seconds,
-                    "qubits": each.qubits,
-                },
-            )
+        return iter(self._backend.run(circuits, **options).result().results)
+
+
+def _native(prepared: Prepared) -> _Native:
+    assert isinstance(prepared.native, _Native)
+    return prepared.native
+
+
+def _draw(probabilities: Any, shots: int, seed: int) -> dict[int, int]:
+    """Sample a distribution. What is not 0 by rounding alone is never drawn."""
+    import numpy as np
+
+    probabilities[probabilities < 1e-13] = 0.0
+    drawn = np.random.default_rng(seed).multinomial(shots, probabilities / probabilities.sum())
+    (seen,) = drawn.nonzero()
+    return dict(zip(seen.tolist(), drawn[seen].tolist(), strict=True))
 
 
 def _failure(status: str) -> RunError:
