@@ -215,10 +215,17 @@ def start_up(folder: Path, rounds: int) -> list[Row]:
 
 @contextlib.contextmanager
 def _postgresql() -> Iterator[str]:
-    from tests.postgresql import server
+    from tests.postgresql import PostgresqlServer, find_binaries
 
-    with server() as postgresql:
-        yield postgresql.new_database()
+    binaries = find_binaries()
+    if binaries is None:
+        raise RuntimeError("no PostgreSQL here: install it, or measure with --only sqlite")
+    server = PostgresqlServer(binaries)
+    server.start()
+    try:
+        yield server.url(server.new_database())
+    finally:
+        server.close()
 
 
 def table(rows: list[Row]) -> str:

@@ -159,7 +159,7 @@ FAILING = {
     "a gate that does not exist": (request(HEADER + "qreg q[1];\nfoo q[0];\n"), "PROGRAM", "", "foo"),
     "OpenQASM 3 declared as 2": (request("OPENQASM 3.0;\nqubit q;\n"), "PROGRAM", "WRONG_LANGUAGE", "QASM3"),
     "OpenQASM 2 declared as 3": (request(BELL, QASM3), "PROGRAM", "WRONG_LANGUAGE", "QASM2"),
-    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "", "", "1000000000"),
+    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
     "a local file": (request('OPENQASM 2.0;\ninclude "/etc/passwd";\n'), "PROGRAM", "", "include"),
     "a 40-qubit statevector": (request(FORTY), "LIMIT", "MEMORY_LIMIT", "iB"),
     "a 40-qubit statevector on Braket": (request(FORTY, device="AWS/local_simulator"), "LIMIT", "MEMORY_LIMIT", "iB"),
@@ -184,4 +184,4 @@ def test_a_bad_program_fails_with_a_reason(case: str, jobs: JobServiceStub) -> N
 
 def test_a_syntax_error_names_line_and_column(jobs: JobServiceStub) -> None:
     failure = outcome(jobs, request(HEADER + "qreg q[2];\ncreg c[2];\ncx q[0] q[1];\n")).failure
-    assert (failure.line, failure.column) == (5, 9)
+    assert (failure.line, failure.column) == (5, 1)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgresql import PostgresServer
+from tests.postgresql import PostgresqlServer
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -101,10 +101,10 @@ class Session:
 
 
 @pytest.fixture
-def session(tmp_path: Path, postgresql: PostgresServer) -> Iterator[Session]:
+def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
     """A reader in an empty folder that has the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    session = Session(tmp_path, postgresql.new_database())
+    session = Session(tmp_path, postgresql.url(postgresql.new_database()))
     yield session
     for server in session.servers:
         server.send_signal(signal.SIGTERM)

@@ -19,7 +19,6 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from tests.benchmarks.programs import BELL, layered
-from tests.postgresql import PostgresServer
 from tests.serving import Server, serving
 
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
@@ -41,15 +40,6 @@ def a_job(programs: int, qubits: int, depth: int, device: str = "IBM/aer_simulat
 def long_job() -> calls.CreateJobRequest:
     """About two seconds of work in forty programs."""
     return a_job(programs=40, qubits=15, depth=8)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of either kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'qonduit.sqlite3'}"
-    postgresql: PostgresServer = request.getfixturevalue("postgresql")
-    return postgresql.new_database()
 
 
 def watch(target: str, job_id: int, after: int = 0) -> Iterator[JobEvent]:
@@ -161,8 +151,8 @@ def test_a_running_job_is_cancelled_and_the_next_one_runs(tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database: str) -> None:
-    with serving(database, preload="IBM", lease_seconds="3") as first:
+def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database_url: str) -> None:
+    with serving(database_url, preload="IBM", lease_seconds="3") as first:
         running = submit(first.target, long_job())
         queued = [submit(first.target, a_job(1, 0, 0)) for _ in range(20)]
         seen = wait_for(first.target, running, working)
@@ -171,7 +161,7 @@ def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database:
         first.process.wait()
         for pid in family:
             wait_until_gone(pid)
-        with serving(database, preload="IBM", lease_seconds="3") as second:
+        with serving(database_url, preload="IBM", lease_seconds="3") as second:
             assert_ended_well(second.target, running, 40)
             for job_id in queued:
                 assert_ended_well(second.target, job_id, 1)
@@ -197,13 +187,13 @@ def wait_until_gone(pid: int) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_stopped_server_hands_running_jobs_to_the_next_one(database: str) -> None:
-    with serving(database, preload="IBM", drain_seconds="0") as first:
+def test_a_stopped_server_hands_running_jobs_to_the_next_one(database_url: str) -> None:
+    with serving(database_url, preload="IBM", drain_seconds="0") as first:
         running = submit(first.target, long_job())
         wait_for(first.target, running, working)
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(timeout=30) == 0
-    with serving(database, preload="IBM") as second:
+    with serving(database_url, preload="IBM") as second:
         assert_ended_well(second.target, running, 40)
 
 
