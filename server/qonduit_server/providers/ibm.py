@@ -104,6 +104,8 @@ class IBM:
     def load(self) -> None:
         if self._backend is not None:
             return
+        # Threads that wait for work by spinning take the cores from other workers. Read when the library is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import qiskit
             from qiskit.circuit import Barrier, Delay, Measure, QuantumCircuit, Reset
@@ -286,7 +288,7 @@ class IBM:
             options["seed_simulator"] = seed
         if large:
             options["max_parallel_threads"] = 0
-        elif len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
+        elif shots > 1 and len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
         return iter(self._backend.run(circuits, **options).result().results)
