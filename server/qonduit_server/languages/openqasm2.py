@@ -22,6 +22,7 @@ from qonduit_server.languages.source import (
     check_language,
     check_nesting,
     place,
+    refusal,
     without_comments,
 )
 
@@ -184,14 +185,8 @@ def _miscounted(code: str) -> ProgramError:
         if name is None or not takes.get(name.group(1)):
             continue
         if not match.group()[name.end() :].lstrip().startswith("("):
-            where = place(code, match.start() + name.start(1))
-            return ProgramError(
-                "SYNTAX_ERROR",
-                f"line {where.line}, column {where.column}: "
-                f"{name.group(1)!r} takes {takes[name.group(1)]} parameters, and is given none",
-                line=where.line,
-                column=where.column,
-            )
+            message = f"{name.group(1)!r} takes {takes[name.group(1)]} parameters, and is given none"
+            return refusal("SYNTAX_ERROR", message, place(code, match.start() + name.start(1)))
     return ProgramError("SYNTAX_ERROR", "a gate is given too few or too many parameters")
 
 
@@ -214,4 +209,4 @@ def _refusal(error: qasm2.QASM2ParseError, code: str, names: dict[str, str]) -> 
         message += ": define it with `gate`, or use a gate of qelib1.inc"
         if "qelib1.inc" not in code:
             message += ' (the program does not include "qelib1.inc")'
-    return ProgramError(reason, f"line {line}, column {column}: {message}", line=line, column=column)
+    return refusal(reason, message, Position(line, column))

@@ -14,8 +14,8 @@ from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qas
 
 from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages.evaluation import Evaluation
-from qonduit_server.languages.source import check_language, check_nesting, place, without_comments
+from qonduit_server.languages.evaluation import statements
+from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
 
@@ -41,7 +41,7 @@ def read(text: str) -> Circuit:
                 column=where.column,
             )
     try:
-        return Evaluation().read(_parse(text).statements)
+        return statements.read(_parse(text).statements)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
 
@@ -53,7 +53,7 @@ class _Listener(ErrorListener):  # type: ignore[misc]
         self, recognizer: Any, symbol: Any, line: int, column: int, message: str, error: Any
     ) -> None:
         shown = message if len(message) < 120 else message[:120] + "..."
-        raise ProgramError("SYNTAX_ERROR", f"line {line}, column {column + 1}: {shown}", line=line, column=column + 1)
+        raise refusal("SYNTAX_ERROR", shown, Position(line, column + 1))
 
 
 def _parse(text: str) -> ast.Program:
@@ -69,7 +69,8 @@ def _parse(text: str) -> ast.Program:
         program: ast.Program = QASMNodeVisitor().visitProgram(parser.program())
     except QASM3ParsingError as error:
         match = _PLACED.match(str(error))
-        line, column = (int(match.group(1)), int(match.group(2)) + 1) if match else (0, 0)
-        message = f"line {line}, column {column}: {match.group(3)}" if match else str(error)
-        raise ProgramError("SYNTAX_ERROR", message, line=line, column=column) from None
+        if match is None:
+            raise ProgramError("SYNTAX_ERROR", str(error)) from None
+        where = Position(int(match.group(1)), int(match.group(2)) + 1)
+        raise refusal("SYNTAX_ERROR", match.group(3), where) from None
     return program

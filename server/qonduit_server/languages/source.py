@@ -47,6 +47,13 @@ def place(text: str, offset: int) -> Position:
     return Position(text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1)
 
 
+def refusal(reason: str, message: str, where: Position) -> ProgramError:
+    """An error that says where in the program it is."""
+    return ProgramError(
+        reason, f"line {where.line}, column {where.column}: {message}", line=where.line, column=where.column
+    )
+
+
 def without_comments(text: str) -> str:
     """Blank out the comments, keeping every other character and every line end where it is."""
     if "//" not in text and "/*" not in text:
@@ -87,21 +94,11 @@ def check_nesting(code: str) -> None:
     """Refuse brackets and operators nested so deep that a recursive parser would run out of stack."""
     chain = _CHAIN.search(code)
     if chain is not None:
-        where = place(code, chain.start())
-        raise ProgramError(
-            "TOO_LARGE",
-            f"line {where.line}, column {where.column}: more than {MAX_DEPTH} operators follow one another",
-            line=where.line,
-            column=where.column,
-        )
+        message = f"more than {MAX_DEPTH} operators follow one another"
+        raise refusal("TOO_LARGE", message, place(code, chain.start()))
     depth = 0
     for match in re.finditer(r"[()\[\]{}]", code):
         depth += 1 if match.group() in "([{" else -1
         if depth > MAX_DEPTH:
-            where = place(code, match.start())
-            raise ProgramError(
-                "TOO_LARGE",
-                f"line {where.line}, column {where.column}: brackets are nested more than {MAX_DEPTH} deep",
-                line=where.line,
-                column=where.column,
-            )
+            message = f"brackets are nested more than {MAX_DEPTH} deep"
+            raise refusal("TOO_LARGE", message, place(code, match.start()))

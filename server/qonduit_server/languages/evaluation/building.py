@@ -20,8 +20,8 @@ from qiskit.circuit import (
 from qiskit.circuit.classical import expr
 
 from qonduit_server.circuit import TRUE, Formula
+from qonduit_server.languages.evaluation.values import too_large
 from qonduit_server.languages.source import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS
-from qonduit_server.languages.values import too_large
 
 
 @dataclass(frozen=True)

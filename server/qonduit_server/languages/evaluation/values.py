@@ -183,16 +183,6 @@ def padded(value: Bits, width: int) -> tuple[Formula, ...]:
     return value.formulas + (FALSE,) * (width - len(value.formulas))
 
 
-def merge(condition: Formula, then: Value, otherwise: Value) -> Value:
-    """`then` where the condition is 1, else `otherwise`."""
-    if then == otherwise and type(then) is type(otherwise):
-        return then
-    if isinstance(then, Bits) and isinstance(otherwise, Bits) and len(then.formulas) == len(otherwise.formulas):
-        pairs = zip(then.formulas, otherwise.formulas, strict=True)
-        return Bits(tuple(choice(condition, a, b) for a, b in pairs), then.scalar)
-    return apply(lambda c, a, b: a if c else b, Bits((condition,), scalar=True), then, otherwise)
-
-
 def coerce(kind: Type, value: Value) -> Value:
     """A value as a variable of that type holds it."""
     width = kind.width

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from qiskit.circuit import Gate
+from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit import library as qk
 from qiskit.quantum_info import Operator
 
-from qonduit_server.languages.values import too_large, unsupported
+from qonduit_server.languages.evaluation.values import too_large, unsupported
 
 #: A gate of the hub on places of the operation it is part of. A global phase has no places.
 Step: TypeAlias = tuple[Gate, tuple[int, ...]]
@@ -152,8 +152,6 @@ def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[
             return phase(gate.params[0] * exponent)
     if qubits > _MAX_MATRIX_QUBITS:
         raise unsupported(f"pow() with a fraction is done for gates of up to {_MAX_MATRIX_QUBITS} qubits")
-    from qiskit.circuit import QuantumCircuit
-
     whole = QuantumCircuit(qubits)
     for gate, places in steps:
         whole.append(gate, list(places))

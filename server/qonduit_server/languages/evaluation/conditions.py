@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What depends on measurements: the condition under which something is done, and what variables hold after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from qonduit_server.circuit import FALSE, TRUE, Formula, choice, conjunction, negation
+from qonduit_server.languages.evaluation.names import Held, Variable, View
+from qonduit_server.languages.evaluation.values import Bits, apply, wrong
+
+#: Variables that were written, by identity, with what they held before.
+Journal: TypeAlias = dict[int, tuple[Variable, Held]]
+
+
+class Conditions:
+    """Writes variables, and reads both sides of a branch where only a run can tell which is taken."""
+
+    def __init__(self) -> None:
+        #: What holds wherever the statement that is being read is reached.
+        self.guard = TRUE
+        self._journals: list[Journal] = []
+        self._measured: set[int] = set()
+
+    def note_measured(self, clbit: int) -> None:
+        """Tell that a hub bit is written under the present guard, for the first time."""
+        self._measured.add(clbit)
+
+    def write(self, variable: Variable, value: Held) -> None:
+        if variable.constant:
+            raise wrong(f"{variable.name!r} is constant")
+        for journal in self._journals[-1:]:
+            journal.setdefault(id(variable), (variable, variable.value))
+        variable.value = value
+
+    def write_bits(self, view: View, formulas: Sequence[Formula]) -> None:
+        old = view.variable.value
+        assert isinstance(old, Bits)
+        changed = list(old.formulas)
+        for place, formula in zip(view.places, formulas, strict=True):
+            changed[place] = formula
+        self.write(view.variable, Bits(tuple(changed), old.scalar))
+
+    @contextmanager
+    def under(self, guard: Formula) -> Iterator[None]:
+        """Take another guard, not a further one."""
+        outer, self.guard = self.guard, guard
+        try:
+            yield
+        finally:
+            self.guard = outer
+
+    @contextmanager
+    def recorded(self) -> Iterator[Journal]:
+        """Notes what is written meanwhile, with the values before; the journal outside learns of it too."""
+        journal: Journal = {}
+        self._journals.append(journal)
+        try:
+            yield journal
+        finally:
+            self._journals.pop()
+            if self._journals:
+                for key, entry in journal.items():
+                    self._journals[-1].setdefault(key, entry)
+
+    def branch(self, condition: Formula, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """Do one of two things; both, under guards, where only a run can tell which."""
+        if condition == TRUE:
+            then()
+        elif condition == FALSE:
+            otherwise()
+        else:
+            first = self._guarded(condition, then)
+            second = self._guarded(negation(condition), otherwise)
+            for variable, value, measured in first.values():
+                before = variable.value
+                other = second.pop(id(variable), (variable, before, frozenset()))[1]
+                self.write(variable, _merged(condition, value, other, measured))
+            for variable, value, measured in second.values():
+                self.write(variable, _merged(negation(condition), value, variable.value, measured))
+
+    def _guarded(
+        self, condition: Formula, action: Callable[[], None]
+    ) -> dict[int, tuple[Variable, Held, frozenset[int]]]:
+        """Do something under a further condition; returns what it wrote, having put everything back."""
+        outer, outer_measured = self.guard, self._measured
+        self.guard, self._measured = conjunction((outer, condition)), set()
+        with self.recorded() as journal:
+            action()
+        measured = frozenset(self._measured)
+        self.guard, self._measured = outer, outer_measured | measured
+        written = {}
+        for key, (variable, before) in journal.items():
+            written[key] = (variable, variable.value, measured)
+            variable.value = before
+        return written
+
+
+def _merged(condition: Formula, then: Held, otherwise: Held, measured: frozenset[int]) -> Held:
+    """`then` where the condition is 1, else `otherwise`; `measured` are the bits first written under the condition."""
+    if isinstance(then, tuple) or isinstance(otherwise, tuple):
+        if not isinstance(then, tuple) or not isinstance(otherwise, tuple):
+            raise wrong("an array cannot be put in the place of a number")
+        return tuple(
+            _merged(condition, a, b, measured)  # type: ignore[arg-type]
+            for a, b in zip(then, otherwise, strict=True)
+        )
+    if isinstance(then, Bits) and isinstance(otherwise, Bits) and len(then.formulas) == len(otherwise.formulas):
+        # A bit that is measured under the condition is 0 where it does not hold.
+        return Bits(
+            tuple(
+                a if b == FALSE and a.kind == "bit" and a.number in measured else choice(condition, a, b)
+                for a, b in zip(then.formulas, otherwise.formulas, strict=True)
+            ),
+            then.scalar,
+        )
+    if then == otherwise and type(then) is type(otherwise):
+        return then
+    return apply(lambda c, a, b: a if c else b, Bits((condition,), scalar=True), then, otherwise)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declarations of OpenQASM 3: qubits, classical variables and constants, arrays, inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+
+from openqasm3 import ast
+
+from qonduit_server.circuit import FALSE
+from qonduit_server.languages.evaluation import operands
+from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, integer
+from qonduit_server.languages.evaluation.measurement import measure, measure_into
+from qonduit_server.languages.evaluation.names import Held, Qubits, Variable, View
+from qonduit_server.languages.evaluation.reading import Reading
+from qonduit_server.languages.evaluation.values import Bits, coerce, too_large, unsupported, wrong
+
+
+def declare_qubits(reading: Reading, node: ast.QubitDeclaration) -> None:
+    size = 1 if node.size is None else integer(reading, node.size, "a size")
+    if size < 1:
+        raise wrong("a register needs at least one qubit")
+    reading.scopes.declare(node.qubit.name, Qubits(reading.builder.add_qubits(size), scalar=node.size is None))
+
+
+def declare(reading: Reading, node: ast.ClassicalDeclaration | ast.ConstantDeclaration) -> None:
+    """A classical variable or constant, or an array of such."""
+    constant = isinstance(node, ast.ConstantDeclaration)
+    _declare(reading, node.identifier.name, node.type, node.init_expression, constant)
+
+
+def declare_io(reading: Reading, node: ast.IODeclaration) -> None:
+    """An input, which nobody gives, or an output."""
+    name = node.identifier.name
+    if node.io_identifier.name == "input":
+        raise unsupported(f"the program has an input, {name!r}, and jobs give none: put its value into the program")
+    variable = _declare(reading, name, node.type, None, constant=False)
+    if variable.type.kind == "bit":
+        reading.outputs.append(variable)
+    else:
+        reading.warn(f"the output {name!r} is not shown: results hold bits")
+
+
+def _declare(reading: Reading, name: str, kind: ast.ClassicalType, init: object, constant: bool) -> Variable:
+    if isinstance(kind, ast.ArrayType):
+        return _declare_array(reading, name, kind, init, constant)
+    declared = declared_type(reading, kind)
+    variable = Variable(name, declared, 0, constant)
+    if declared.kind == "bit":
+        size = declared.width or 1
+        homes = reading.builder.add_clbits(size) if not reading.hub_loops else ()
+        variable.homes = dict(enumerate(homes))
+        variable.value = Bits((FALSE,) * size, scalar=not declared.width)
+    if isinstance(init, ast.QuantumMeasurement):
+        places = operands.qubits(reading, init.qubit).places
+        if declared.kind == "bit":
+            reading.scopes.declare(name, variable)
+            measure_into(reading, places, View(variable, tuple(range(declared.width or 1))))
+            return variable
+        variable.value = coerce(declared, measure(reading, places))
+    elif init is not None:
+        variable.value = coerce(declared, evaluate(reading, init))
+    elif declared.kind != "bit":
+        variable.value = coerce(declared, 0)
+    reading.scopes.declare(name, variable)
+    return variable
+
+
+def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: object, constant: bool) -> Variable:
+    base = declared_type(reading, kind.base_type)
+    sizes = [integer(reading, each, "a size") for each in kind.dimensions]
+    if min(sizes) < 1 or math.prod(sizes) > 65_536:
+        raise too_large("an array has no element, or more than 65536")
+
+    def fill(node: object, level: int) -> Held:
+        if level == len(sizes):
+            return coerce(base, 0 if node is None else evaluate(reading, node))
+        if isinstance(node, ast.Identifier):
+            entry = reading.scopes.lookup(node.name)
+            if isinstance(entry, Variable) and isinstance(entry.value, tuple):
+                return entry.value
+        if node is not None and (not isinstance(node, ast.ArrayLiteral) or len(node.values) != sizes[level]):
+            raise wrong(f"the array {name!r} is not given as many values as it has")
+        values = node.values if isinstance(node, ast.ArrayLiteral) else [None] * sizes[level]
+        return tuple(fill(each, level + 1) for each in values)
+
+    variable = Variable(name, base, fill(init, 0), constant)
+    reading.scopes.declare(name, variable)
+    return variable

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loops of OpenQASM 3 whose end depends on a measurement: the only ones that stay loops in the hub.
+
+What such a loop writes lives in bits of the hub, set before it and after each round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from openqasm3 import ast
+
+from qonduit_server.circuit import FALSE, TRUE, bit
+from qonduit_server.languages.evaluation.building import Block, Builder, Loop, Write
+from qonduit_server.languages.evaluation.expressions import evaluate
+from qonduit_server.languages.evaluation.names import Variable
+from qonduit_server.languages.evaluation.reading import Reading
+from qonduit_server.languages.evaluation.values import Bits, truth, unsupported
+
+#: A variable that the loop changes, and the hub bits it lives in from then on.
+_Home: TypeAlias = tuple[Variable, tuple[int, ...]]
+
+
+def loop(reading: Reading, node: ast.WhileLoop) -> None:
+    """Put a while loop into the hub."""
+    body = Block()
+    reading.hub_loops += 1
+    reading.loop_guards.append(FALSE)  # no guard is FALSE: any break in here is refused
+    try:
+        homes = [_moved(reading, variable) for variable in _changed(reading, node)]
+        condition = truth(evaluate(reading, node.while_condition))
+        with _round(reading, body):
+            reading.block(node.block)
+            _write_back(reading.builder, homes)
+        for variable, own in homes:
+            variable.value = _at_home(variable, own)
+    finally:
+        reading.loop_guards.pop()
+        reading.hub_loops -= 1
+    reading.builder.append(reading.conditions.guard, Loop(condition, body))
+
+
+@contextmanager
+def _round(reading: Reading, body: Block) -> Iterator[None]:
+    """Read one round of the loop into a block of its own."""
+    builder = reading.builder
+    outer, builder.block = builder.block, body
+    try:
+        with reading.conditions.under(TRUE):
+            yield
+    finally:
+        builder.block = outer
+
+
+def _changed(reading: Reading, node: ast.WhileLoop) -> Sequence[Variable]:
+    """The variables that a round changes, found by reading one that is thrown away."""
+    with _round(reading, Block()), reading.conditions.recorded() as journal:
+        reading.block(node.block)
+    for variable, before in journal.values():
+        variable.value = before
+    return [variable for variable, _ in journal.values()]
+
+
+def _moved(reading: Reading, variable: Variable) -> _Home:
+    """Give a variable bits of its own, and set them to what it holds before the loop."""
+    value = variable.value
+    if not isinstance(value, Bits):
+        raise unsupported(f"a loop that ends by a measurement changes {variable.name!r}: it may change bits only")
+    own = reading.builder.add_clbits(len(value.formulas))
+    for place, formula in zip(own, value.formulas, strict=True):
+        if formula != FALSE:
+            reading.builder.append(reading.conditions.guard, Write(place, formula))
+    reading.conditions.write(variable, _at_home(variable, own))
+    return variable, own
+
+
+def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
+    """Set the variables' bits to what a round made of them, as if all at once."""
+    writes = []
+    for variable, own in homes:
+        value = variable.value
+        assert isinstance(value, Bits)
+        for place, formula in zip(own, value.formulas, strict=True):
+            if formula != bit(place):
+                writes.append((place, formula))
+    targets = {place for place, _ in writes}
+    held = {place: builder.add_clbits(1)[0] for place, formula in writes if formula.bits & targets - {place}}
+    for place, formula in writes:
+        if place in held:
+            builder.append(TRUE, Write(held[place], formula))
+    for place, formula in writes:
+        builder.append(TRUE, Write(place, bit(held[place]) if place in held else formula))
+
+
+def _at_home(variable: Variable, own: Sequence[int]) -> Bits:
+    value = variable.value
+    assert isinstance(value, Bits)
+    return Bits(tuple(bit(place) for place in own), value.scalar)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the names of an OpenQASM 3 program stand for, and the scopes they are looked up in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from openqasm3 import ast
+
+from qonduit_server.languages.evaluation.values import Type, Value, wrong
+
+#: What a variable holds: a value, or an array as a tuple of such.
+Held: TypeAlias = Value | tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Qubits:
+    """Qubits of the hub under a name of the program; a scalar one cannot be indexed."""
+
+    places: tuple[int, ...]
+    scalar: bool = False
+
+
+@dataclass(eq=False)
+class Variable:
+    """A classical variable. `homes` are the hub's bits set aside for a register, until each is written once."""
+
+    name: str
+    type: Type
+    value: Held
+    constant: bool = False
+    homes: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """Bits of a variable under another name (let, or part of a register)."""
+
+    variable: Variable
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GateDefinition:
+    """A gate the program defines."""
+
+    node: ast.QuantumGateDefinition
+
+
+@dataclass(frozen=True)
+class Subroutine:
+    """A subroutine the program defines."""
+
+    node: ast.SubroutineDefinition
+
+
+Entry: TypeAlias = Qubits | Variable | View | GateDefinition | Subroutine
+
+
+class Scopes:
+    """The scopes around the statement that is being read."""
+
+    def __init__(self) -> None:
+        #: The innermost comes last.
+        self._stack: list[dict[str, Entry]] = [{}]
+
+    @property
+    def outermost(self) -> dict[str, Entry]:
+        """The program's own scope."""
+        return self._stack[0]
+
+    def lookup(self, name: str) -> Entry | None:
+        """What a name stands for here; None for one that nobody declared."""
+        for scope in reversed(self._stack):
+            entry = scope.get(name)
+            if entry is not None:
+                return entry
+        return None
+
+    def declare(self, name: str, entry: Entry) -> None:
+        """Give a name a meaning in the innermost scope."""
+        if name in self._stack[-1]:
+            raise wrong(f"{name!r} is declared twice")
+        self._stack[-1][name] = entry
+
+    @contextmanager
+    def inner(self, names: dict[str, Entry]) -> Iterator[None]:
+        """A further scope, in which those names are known from the start."""
+        self._stack.append(names)
+        try:
+            yield
+        finally:
+            self._stack.pop()
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Only the program's own scope: what the bodies of gates and subroutines see."""
+        kept, self._stack = self._stack, self._stack[:1]
+        try:
+            yield
+        finally:
+            self._stack = kept

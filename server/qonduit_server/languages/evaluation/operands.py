@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which qubits and which bits an operand names, in OpenQASM 3."""
+
+from __future__ import annotations
+
+from openqasm3 import ast
+
+from qonduit_server.languages.evaluation.expressions import indices
+from qonduit_server.languages.evaluation.names import Entry, Qubits, Variable, View
+from qonduit_server.languages.evaluation.reading import Reading
+from qonduit_server.languages.evaluation.values import Bits, unsupported, wrong
+
+
+def qubits(reading: Reading, node: object) -> Qubits:
+    """The qubits an operand names."""
+    if isinstance(node, ast.Identifier):
+        entry = _named(reading, node.name)
+        if not isinstance(entry, Qubits):
+            raise wrong(f"{node.name!r} is not a qubit of this program")
+        return entry
+    if isinstance(node, ast.IndexedIdentifier):
+        current = qubits(reading, node.name)
+        for index in node.indices:
+            if current.scalar:
+                raise wrong(f"{node.name.name!r} is a single qubit and cannot be indexed")
+            current = _some_qubits(reading, current, index)
+        return current
+    if isinstance(node, ast.IndexExpression | ast.Concatenation):
+        part = aliased(reading, node)
+        if isinstance(part, Qubits):
+            return part
+    raise wrong("an operand is not a qubit")
+
+
+def bits(reading: Reading, node: ast.Identifier | ast.IndexedIdentifier) -> View:
+    """The bits an assignment is about."""
+    name = target_name(node)
+    entry = reading.scopes.lookup(name)
+    if not isinstance(entry, Variable | View):
+        raise wrong(f"{name!r} is not a register of bits")
+    view = _whole(entry)
+    if isinstance(node, ast.IndexedIdentifier):
+        for index in node.indices:
+            view = _some_bits(reading, view, index)
+    return view
+
+
+def target_name(node: ast.Identifier | ast.IndexedIdentifier) -> str:
+    """The name of what an assignment is about."""
+    name: str = node.name if isinstance(node, ast.Identifier) else node.name.name
+    return name
+
+
+def aliased(reading: Reading, node: ast.Expression) -> Qubits | Variable | View:
+    """What `let` gives a further name to."""
+    if isinstance(node, ast.Concatenation):
+        left, right = aliased(reading, node.lhs), aliased(reading, node.rhs)
+        if isinstance(left, Qubits) and isinstance(right, Qubits):
+            return Qubits(left.places + right.places)
+        raise unsupported("let with ++ is done for qubits only")
+    if isinstance(node, ast.IndexExpression):
+        whole = aliased(reading, node.collection)
+        if isinstance(whole, Qubits):
+            return _some_qubits(reading, whole, node.index)
+        return _some_bits(reading, _whole(whole), node.index)
+    if isinstance(node, ast.Identifier):
+        entry = _named(reading, node.name)
+        if isinstance(entry, Qubits | Variable | View):
+            return entry
+    raise unsupported("let needs qubits or bits")
+
+
+def _named(reading: Reading, name: str) -> Entry | None:
+    if not name.startswith("$"):
+        return reading.scopes.lookup(name)
+    if name not in reading.physical:
+        reading.physical[name] = reading.builder.add_qubits(1)[0]
+    return Qubits((reading.physical[name],), scalar=True)
+
+
+def _some_qubits(reading: Reading, whole: Qubits, index: ast.IndexElement) -> Qubits:
+    places, single = indices(reading, index, len(whole.places))
+    return Qubits(tuple(whole.places[place] for place in places), scalar=single)
+
+
+def _some_bits(reading: Reading, whole: View, index: ast.IndexElement) -> View:
+    places, _ = indices(reading, index, len(whole.places))
+    return View(whole.variable, tuple(whole.places[place] for place in places))
+
+
+def _whole(entry: Variable | View) -> View:
+    if isinstance(entry, View):
+        return entry
+    if not isinstance(entry.value, Bits):
+        raise wrong(f"{entry.name!r} is not a register of bits")
+    return View(entry, tuple(range(len(entry.value.formulas))))

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements of OpenQASM 3, one after the other: each is handed to the file of its construct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from openqasm3 import ast
+from qiskit.circuit import Barrier, Reset
+
+from qonduit_server.circuit import FALSE, Circuit, ClassicalRegister, Formula
+from qonduit_server.errors import ProgramError
+from qonduit_server.languages.evaluation import (
+    assignment,
+    control_flow,
+    declarations,
+    gate_calls,
+    gates,
+    measurement,
+    operands,
+    subroutines,
+)
+from qonduit_server.languages.evaluation.names import Subroutine, Variable
+from qonduit_server.languages.evaluation.reading import Reading, Statement
+from qonduit_server.languages.evaluation.values import Bits, unsupported
+from qonduit_server.languages.source import Position, refusal
+
+
+def read(statements: Sequence[Statement]) -> Circuit:
+    """Read a program from its tree.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
+    reading = Reading(_execute, subroutines.call)
+    try:
+        for each in statements:
+            _execute(reading, each)
+    except control_flow.End:
+        pass
+    shown = reading.outputs or [
+        entry
+        for entry in reading.scopes.outermost.values()
+        if isinstance(entry, Variable) and entry.type.kind == "bit" and not entry.constant
+    ]
+    registers = tuple(ClassicalRegister(each.name, tuple(_shown(each))) for each in shown)
+    return Circuit(reading.builder.finish(), registers, tuple(reading.warnings))
+
+
+def _shown(variable: Variable) -> Iterator[int | Formula]:
+    """What a register's bits are in a result."""
+    value = variable.value
+    assert isinstance(value, Bits)
+    for place, formula in enumerate(value.formulas):
+        if formula.kind == "bit":
+            yield formula.number
+        elif formula == FALSE and place in variable.homes:
+            yield variable.homes[place]
+        else:
+            yield formula
+
+
+def _execute(reading: Reading, node: Statement) -> None:
+    try:
+        _dispatch(reading, node)
+    except ProgramError as error:
+        if not error.line and node.span is not None:
+            where = Position(node.span.start_line, node.span.start_column + 1)
+            raise refusal(error.reason, error.message, where) from None
+        raise
+
+
+def _dispatch(reading: Reading, node: Statement) -> None:
+    match node:
+        case ast.QuantumGate():
+            gate_calls.gate(reading, node)
+        case ast.QuantumPhase():
+            gate_calls.phase(reading, node)
+        case ast.QuantumMeasurementStatement():
+            measurement.statement(reading, node)
+        case ast.QuantumBarrier():
+            _barrier(reading, node)
+        case ast.QuantumReset():
+            for place in operands.qubits(reading, node.qubits).places:
+                reading.emit(Reset(), (place,))
+        case ast.QubitDeclaration():
+            declarations.declare_qubits(reading, node)
+        case ast.ClassicalDeclaration() | ast.ConstantDeclaration():
+            declarations.declare(reading, node)
+        case ast.IODeclaration():
+            declarations.declare_io(reading, node)
+        case ast.ClassicalAssignment():
+            assignment.assign(reading, node)
+        case ast.BranchingStatement():
+            control_flow.branch(reading, node)
+        case ast.ForInLoop():
+            control_flow.for_loop(reading, node)
+        case ast.WhileLoop():
+            control_flow.while_loop(reading, node)
+        case ast.SwitchStatement():
+            control_flow.switch(reading, node)
+        case ast.BreakStatement() | ast.ContinueStatement():
+            control_flow.leave(reading, node)
+        case ast.EndStatement():
+            control_flow.end(reading)
+        case ast.AliasStatement():
+            reading.scopes.declare(node.target.name, operands.aliased(reading, node.value))
+        case ast.QuantumGateDefinition():
+            gate_calls.define(reading, node)
+        case ast.SubroutineDefinition():
+            reading.scopes.declare(node.name.name, Subroutine(node))
+        case ast.ExpressionStatement():
+            subroutines.call_alone(reading, node)
+        case ast.ReturnStatement():
+            subroutines.leave(reading, node)
+        case ast.CompoundStatement():
+            reading.block(node.statements)
+        case ast.Box():
+            reading.block(node.body)
+        case ast.Include():
+            _include(reading, node)
+        case ast.DelayInstruction():
+            reading.warn("delays are not simulated")
+        case ast.Pragma():
+            reading.warn("pragmas are ignored")
+        case _:
+            raise unsupported(f"{_words(node)} is not supported")
+
+
+def _barrier(reading: Reading, node: ast.QuantumBarrier) -> None:
+    places = [place for each in node.qubits for place in operands.qubits(reading, each).places]
+    if reading.gate_body is None and (places or not node.qubits):
+        every = places or list(range(reading.builder.qubits))
+        if every:
+            reading.emit(Barrier(len(every)), tuple(every))
+
+
+def _include(reading: Reading, node: ast.Include) -> None:
+    if node.filename != "stdgates.inc":
+        raise unsupported('only include "stdgates.inc" is read; put other definitions into the program itself')
+    reading.library.update(gates.STANDARD)
+
+
+def _words(node: object) -> str:
+    name = type(node).__name__
+    return "".join(" " + letter.lower() if letter.isupper() else letter for letter in name).strip()
