@@ -152,7 +152,12 @@ def house(store: Path | str, **options: Any) -> Iterator[House]:
         try:
             with grpc.insecure_channel(
                 f"127.0.0.1:{server.port}",
-                options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)],
+                options=[
+                    ("grpc.use_local_subchannel_pool", 1),
+                    ("grpc.max_send_message_length", -1),
+                    # Windows stay as small as they begin, or a reader that is not reading would take megabytes.
+                    ("grpc.http2.bdp_probe", 0),
+                ],
             ) as channel:
                 yield House(db, server, channel)
         finally:

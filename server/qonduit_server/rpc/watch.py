@@ -25,8 +25,7 @@ from qonduit_server.rpc.status import outcome
 from qonduit_server.rpc.stream import Stream
 from qonduit_server.store import events
 from qonduit_server.store.database import Database
-from qonduit_server.store.events import StoredEvent
-from qonduit_server.store.signals import Wake
+from qonduit_server.store.signals import StoredEvent, Wake
 
 #: Seconds of silence before a heartbeat, unless the request says otherwise.
 DEFAULT_HEARTBEAT: Final = 20.0

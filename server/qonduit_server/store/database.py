@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
+from qonduit_server.store.recent import Recent
 from qonduit_server.store.signals import Signals, Wake
 from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, unavailable
 
@@ -154,6 +155,8 @@ class Database:
             "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
         )
         self.signals: Final = Signals()
+        self.recent: Final = Recent()
+        self.signals.subscribe(self.recent.take)
         self._engine = engine
         self._listener = None
         if self.kind == "sqlite":

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
@@ -17,16 +16,7 @@ from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import events, jobs
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event: its place in the job's history, a serialized JobEvent, and whether it is the job's last one."""
-
-    sequence: int
-    payload: bytes
-    terminal: bool
-
+from qonduit_server.store.signals import StoredEvent
 
 _OWNS: Final = select(jobs.c.id).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
 _EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
@@ -86,6 +76,14 @@ def read_after_many(
         For every job of `cursors`: its events, oldest first, or None when it is gone.
     """
     found: dict[int, list[StoredEvent] | None] = {}
+    unknown: list[tuple[int, int]] = []
+    for job_id, after in cursors:
+        recent = db.recent.after(job_id, after, limit)
+        if recent is None:
+            unknown.append((job_id, after))
+        else:
+            found[job_id] = recent
+    cursors = unknown
     if not cursors:
         return found
     ids = [job_id for job_id, _ in cursors]

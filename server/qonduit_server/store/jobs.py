@@ -214,7 +214,7 @@ def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound 
         else:
             for statement in _DELETES:
                 transaction.connection.execute(statement, {"job": job_id})
-            transaction.jobs.add(job_id)
+            transaction.tell_gone(job_id)
             del ledger.entries[job_id]
             answers.append(None)
     return answers

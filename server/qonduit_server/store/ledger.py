@@ -15,6 +15,7 @@ from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk import BulkInsert, BulkUpdate, among
 from qonduit_server.store.moments import microseconds, set_time
 from qonduit_server.store.schema import events, jobs
+from qonduit_server.store.signals import StoredEvent
 from qonduit_server.store.writer import Transaction
 
 _JOB_COLUMNS: Final = (
@@ -179,7 +180,8 @@ class Ledger:
         connection = self.transaction.connection
         if self._events:
             _INSERT_EVENTS(connection, self._events)
-            self.transaction.jobs.update(event[0] for event in self._events)
+            for job_id, sequence, is_terminal, payload in self._events:
+                self.transaction.tell(job_id, StoredEvent(sequence, payload, is_terminal))
             self._events = []
         changed = [entry for entry in self.entries.values() if entry.changed]
         if changed:

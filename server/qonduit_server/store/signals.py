@@ -4,8 +4,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event: its place in the job's history, a serialized JobEvent, and whether it is the job's last one."""
+
+    sequence: int
+    payload: bytes
+    terminal: bool
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,7 @@ class Wake:
         jobs: jobs with new events, or deleted.
         all_jobs: any job may have new events (wakes may have been missed).
         catalogue: providers or devices changed.
+        events: the new events of `jobs`, as far as this process wrote them; never sent to others.
     """
 
     queue: bool = False
@@ -25,6 +35,7 @@ class Wake:
     jobs: frozenset[int] = frozenset()
     all_jobs: bool = False
     catalogue: bool = False
+    events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.store.signals import Wake
+from qonduit_server.store.signals import StoredEvent, Wake
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -64,11 +64,28 @@ class Transaction:
         self.queue = False
         self.cancels = False
         self.catalogue = False
-        self.jobs: set[int] = set()
+        self._jobs: set[int] = set()
+        self._events: dict[int, list[StoredEvent]] = {}
+
+    def tell(self, job_id: int, event: StoredEvent) -> None:
+        """Have an event that was written told to whoever watches its job. A job's events come in order."""
+        self._jobs.add(job_id)
+        self._events.setdefault(job_id, []).append(event)
+
+    def tell_gone(self, job_id: int) -> None:
+        """Have whoever watches a job look again: it was deleted."""
+        self._jobs.add(job_id)
+        self._events.pop(job_id, None)
 
     def wake(self) -> Wake:
         """Return what is to be told."""
-        return Wake(queue=self.queue, cancels=self.cancels, jobs=frozenset(self.jobs), catalogue=self.catalogue)
+        return Wake(
+            queue=self.queue,
+            cancels=self.cancels,
+            jobs=frozenset(self._jobs),
+            catalogue=self.catalogue,
+            events=self._events,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> 
             transaction.connection.execute(
                 text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": argument}
             )
-            transaction.jobs.add(len(argument or ""))
+            transaction.tell_gone(len(argument or ""))
         return [len(argument or "") for argument in arguments]
 
     operation = Operation(insert)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of the latest events is what the database would say, or nothing."""
+
+from __future__ import annotations
+
+import threading
+
+from qonduit_server.store import events
+from qonduit_server.store.database import Database
+from qonduit_server.store.recent import Recent
+from qonduit_server.store.signals import EVERYTHING, StoredEvent, Wake
+from tests import storing
+
+
+def _wake(job_id: int, *sequences: int, size: int = 1) -> Wake:
+    written = [StoredEvent(sequence, b"x" * size, False) for sequence in sequences]
+    return Wake(jobs=frozenset({job_id}), events={job_id: written})
+
+
+def _sequences(recent: Recent, job_id: int, after: int, limit: int = 100) -> list[int] | None:
+    found = recent.after(job_id, after, limit)
+    return None if found is None else [event.sequence for event in found]
+
+
+def test_events_are_told_from_any_place_that_is_known() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(7, 2, 3))
+    assert _sequences(recent, 7, 0) == [1, 2, 3]
+    assert _sequences(recent, 7, 1, limit=1) == [2]
+    assert _sequences(recent, 7, 3) == []
+    assert _sequences(recent, 7, 4) is None
+    assert _sequences(recent, 8, 0) is None
+
+
+def test_what_came_before_is_left_to_the_database() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 5, 6))
+    assert _sequences(recent, 7, 4) == [5, 6]
+    assert _sequences(recent, 7, 3) is None
+
+
+def test_a_gap_begins_anew() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1, 2))
+    recent.take(_wake(7, 4))
+    assert _sequences(recent, 7, 0) is None
+    assert _sequences(recent, 7, 3) == [4]
+
+
+def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(8, 1))
+    recent.take(Wake(jobs=frozenset({7})))
+    assert _sequences(recent, 7, 0) is None
+    recent.take(EVERYTHING)
+    assert _sequences(recent, 8, 0) is None
+
+
+def test_memory_is_bounded() -> None:
+    recent = Recent()
+    recent.take(_wake(1, 1, size=1_000_000))
+    assert _sequences(recent, 1, 0) is None
+    for job_id in range(10_000):
+        recent.take(_wake(job_id, 1))
+    for sequence in range(1, 1000):
+        recent.take(_wake(9_999, sequence))
+    assert len(recent._jobs) <= 2048
+    assert len(recent._jobs[9_999]) <= 64
+
+
+def test_a_lookup_and_a_write_may_meet() -> None:
+    recent = Recent()
+    found: list[list[int]] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            if (sequences := _sequences(recent, 7, 0)) is not None:
+                found.append(sequences)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for sequence in range(1, 32):
+        recent.take(_wake(7, sequence))
+    done.set()
+    thread.join()
+    assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in found)
+
+
+def test_it_agrees_with_the_database(db: Database) -> None:
+    job = storing.submit(db)
+    remembered = db.recent.after(job.id, 0, 10)
+    assert remembered == events.read_after(db, job.id, 0, 10)
+    assert events.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
+    db.recent.take(EVERYTHING)
+    assert events.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
