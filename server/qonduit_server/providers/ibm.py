@@ -108,9 +108,12 @@ class IBM:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import qiskit
-            from qiskit.circuit import Barrier, Delay, Measure, QuantumCircuit, Reset
+            from qiskit.circuit import Barrier, Delay, Measure, Reset
             from qiskit.circuit.library import UnitaryGate, standard_gates
             from qiskit_aer import AerSimulator
+            from qiskit_aer.library import SaveProbabilities  # noqa: F401 - loaded once, for all workers
+
+            from qonduit_server.providers import deferral  # noqa: F401 - likewise
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[ibm]"') from error
         classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
@@ -120,13 +123,8 @@ class IBM:
             "sdk_version": installed_version("qiskit-aer"),
             "qiskit": qiskit.__version__,
         }
-        backend = AerSimulator(method="statevector", max_parallel_threads=1)
-        # The first run builds what later ones reuse; one thread, so that forking afterwards is safe.
-        bell = QuantumCircuit(1, 1)
-        bell.h(0)
-        bell.measure(0, 0)
-        backend.run([bell], shots=1).result()
-        self._backend = backend
+        # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
+        self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
     def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
