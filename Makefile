@@ -19,9 +19,10 @@ setup: $(VENV)/.ready  ## build .venv from requirements.lock
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@command -v $(UV) >/dev/null 2>&1 || { $(PYTHON) -m venv $(VENV)-uv && $(VENV)-uv/bin/python -m pip install --quiet uv; }
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirements requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-	@$(BIN)/python -m compileall -q server clients/python generated/python  # starting is quick, also where nothing may be written later
+	@echo "building $(VENV) from requirements.lock: a minute or two, once"
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirements requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -m compileall -q server clients/python generated/python
 	@touch $@
 
 demo: setup  ## run Bell on three providers, with live progress

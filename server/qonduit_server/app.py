@@ -16,6 +16,7 @@ from qonduit_server import logs
 from qonduit_server.errors import StartError
 from qonduit_server.execution.dispatcher import Dispatcher
 from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.journal import Journal
 from qonduit_server.providers import registry
 from qonduit_server.rpc import server as rpc
 from qonduit_server.rpc.limits import Limits
@@ -39,6 +40,7 @@ class App:
     _pool: ProcessPool
     _dispatcher: Dispatcher
     _front: rpc.RpcServer
+    _journal: Journal
     _lock: FileIO | None
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
@@ -55,6 +57,7 @@ class App:
         self._dispatcher.stop()
         self._pool.stop(1)
         self._database.close()
+        self._journal.close()
         if self._lock is not None:
             self._lock.close()
         _log.info("stopped")
@@ -94,6 +97,8 @@ def start(settings: Settings) -> App:
         if lock is not None:
             # No other server can be alive: what was running when the last one ended is run again at once.
             queue.expire(database, everyones=True)
+        journal = Journal(database.signals)
+        undo.callback(journal.close)
         descriptions = pool.descriptions(_DESCRIBE_SECONDS)
         catalogue.sync(database, descriptions)
         dispatcher = Dispatcher(
@@ -110,7 +115,7 @@ def start(settings: Settings) -> App:
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, front, lock)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, front, journal, lock)
     for description in descriptions:
         if description.unavailable:
             _log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)

@@ -72,11 +72,10 @@ def show_demo(
     if not results:
         return False
     agree = agreed([each.counts for each in results.values()])
-    who = " and ".join((", ".join(list(results)[:-1]), list(results)[-1])) if len(results) > 1 else next(iter(results))
     if agree and len(results) > 1:
-        print(f"\n{who} agree: the same outcomes, equally often within sampling error.", file=stream)
+        print(f"\nAll {len(results)} agree: the same outcomes, equally often within sampling error.", file=stream)
     elif not agree:
-        print(f"\n{who} do not agree.", file=stream)
+        print("\nThey do not agree.", file=stream)
     return agree and len(results) == len(devices)
 
 

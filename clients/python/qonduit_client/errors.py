@@ -16,8 +16,6 @@ QonduitError                                   everything below; `status`, `reas
 +-- JobCancelled          (the call was fine)  the job was cancelled; `job`
 """
 
-# ruff: noqa: N818 (the names say what happened; the tree says that they are errors)
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
