@@ -42,10 +42,11 @@ check: setup  ## style, types, import rules, protos, generated code
 
 generate: setup  ## write generated/ anew from protos/
 	@rm -rf generated/python/qonduit generated/python/buf
-	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos \
+	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos \
 		--python_out=generated/python --pyi_out=generated/python \
 		$(PROTOS) buf/validate/validate.proto
-	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
+	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
+	@$(BIN)/python -m compileall -q generated/python
 
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
