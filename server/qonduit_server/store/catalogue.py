@@ -197,7 +197,10 @@ def _device(row: Any) -> Device:
     found = Device.FromString(row.description)
     found.id = row.id
     found.provider_id = row.provider_id
+    # Told also where they are false: a JSON reader sees no field that was never set.
     found.available = row.available
+    found.is_simulator = row.is_simulator
+    found.is_local = row.is_local
     found.status_message = row.status_message
     return found
 
