@@ -124,6 +124,8 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(peer: Peer, bell: str
         stderr=subprocess.PIPE,
         env=environment(peer),
         text=True,
+        # As on a terminal: whoever runs the tests in the background has it ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     process.stdout.readline()
