@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from qiskit import qasm2
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import ControlFlowOp, Instruction, Operation, QuantumCircuit
 from qiskit.circuit.library import RYYGate
 
 from qonduit_server.circuit import Circuit, ClassicalRegister
@@ -68,7 +68,7 @@ def read(text: str) -> Circuit:
         if type(error).__name__ != "PanicException":
             raise
         raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and names") from error
-    _check_numbers(quantum)
+    _check_gates(quantum)
     index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
     return Circuit(
         quantum,
@@ -169,12 +169,35 @@ def _too_large(why: str, where: Position) -> ProgramError:
     )
 
 
-def _check_numbers(quantum: QuantumCircuit) -> None:
-    for instruction in quantum.data:
-        for number in instruction.params:
-            if isinstance(number, float) and not math.isfinite(number):
-                name = instruction.operation.name
-                raise ProgramError("SYNTAX_ERROR", f"a parameter of {name!r} is not a finite number")
+def _check_gates(quantum: QuantumCircuit) -> None:
+    """Refuse numbers that are none; those of the program's own gates are computed only when asked for, so ask now."""
+    circuits = [quantum]
+    seen = set()
+    while circuits:
+        for instruction in circuits.pop().data:
+            operation = instruction.operation
+            _check_numbers(operation)
+            if isinstance(operation, ControlFlowOp):
+                circuits.extend(operation.blocks)
+            elif type(operation).__module__ == qasm2.parse.__name__:
+                key = (operation.name, *operation.params)
+                if key not in seen:
+                    seen.add(key)
+                    circuits.extend(_definition(operation))
+
+
+def _check_numbers(operation: Operation) -> None:
+    for number in getattr(operation, "params", ()):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ProgramError("SYNTAX_ERROR", f"a parameter of {operation.name!r} is not a finite number")
+
+
+def _definition(gate: Instruction) -> list[QuantumCircuit]:
+    try:
+        definition = gate.definition
+    except (qasm2.QASM2ParseError, ArithmeticError, ValueError, TypeError) as error:
+        raise ProgramError("SYNTAX_ERROR", f"the gate {gate.name!r} cannot be computed: {error}") from error
+    return [] if definition is None else [definition]
 
 
 def _miscounted(code: str) -> ProgramError:

@@ -14,11 +14,15 @@ from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qas
 
 from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
+from qonduit_server.languages import plain_gates
 from qonduit_server.languages.evaluation import statements
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
 
+#: ANTLR takes 0.1 to 0.2 ms for each token; runs of plain gates go another way and do not count.
+MAX_TOKENS: Final = 100_000
+_TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 _PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
 
 
@@ -41,9 +45,38 @@ def read(text: str) -> Circuit:
                 column=where.column,
             )
     try:
-        return statements.read(_parse(text).statements)
+        return statements.read(_program(text, code).statements)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
+
+
+def _program(text: str, code: str) -> ast.Program:
+    """The program's tree; `code` is its text without comments."""
+    rest, runs = plain_gates.take_out(code) if "/*" not in text else (code, {})
+    _check_tokens(rest)
+    if runs:
+        program = _parse(rest)
+        if plain_gates.put_back(program, runs):
+            return program
+        _check_tokens(code)
+    return _parse(text)
+
+
+def _check_tokens(code: str) -> None:
+    for count, match in enumerate(_TOKEN.finditer(code)):
+        if count == MAX_TOKENS:
+            message = f"the program has more than {MAX_TOKENS} words and signs, plain gates apart: write loops"
+            raise refusal("TOO_LARGE", message, place(code, match.start()))
+
+
+class _Reader(QASMNodeVisitor):  # type: ignore[misc]
+    """Refuses what the parser's own visitor would drop in silence."""
+
+    def visitAssignmentStatement(self, context: Any) -> Any:  # noqa: N802 - ANTLR's name
+        if context.measureExpression() and context.op.text != "=":
+            message = f"{context.op.text} cannot be used with measure"
+            raise refusal("UNSUPPORTED_CONSTRUCT", message, Position(context.start.line, context.start.column + 1))
+        return super().visitAssignmentStatement(context)
 
 
 class _Listener(ErrorListener):  # type: ignore[misc]
@@ -66,11 +99,14 @@ def _parse(text: str) -> ast.Program:
     # The grammar needs no more than the simpler prediction, which is several times faster.
     parser._interp.predictionMode = PredictionMode.SLL
     try:
-        program: ast.Program = QASMNodeVisitor().visitProgram(parser.program())
+        program: ast.Program = _Reader().visitProgram(parser.program())
     except QASM3ParsingError as error:
         match = _PLACED.match(str(error))
         if match is None:
             raise ProgramError("SYNTAX_ERROR", str(error)) from None
         where = Position(int(match.group(1)), int(match.group(2)) + 1)
         raise refusal("SYNTAX_ERROR", match.group(3), where) from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # The visitor takes numbers and operators as they come.
+        raise ProgramError("SYNTAX_ERROR", f"the parser gave up on this program: {str(error)[:120]}") from error
     return program

@@ -177,3 +177,9 @@ def test_parameters_are_counted_and_finite() -> None:
     refused(HEADER + "qreg q[1];\nrx(1/0) q[0];", "SYNTAX_ERROR")
     refused(HEADER + "qreg q[1];\nrx(10^400) q[0];", "SYNTAX_ERROR")
     refused(HEADER + "qreg q[1];\nrx(" + "2^" * 5000 + "2) q[0];", "TOO_LARGE")
+
+
+@pytest.mark.parametrize("angle", ["1/a", "ln(-a)", "(a+1)^a^99999"])
+def test_gates_that_cannot_be_computed_are_refused(angle: str) -> None:
+    gates = f"gate inner(a) p {{ rx({angle}) p; }} gate outer(a) p {{ inner(a) p; }} "
+    refused(HEADER + gates + "qreg q[1]; outer(0) q[0]; outer(9) q[0];", "SYNTAX_ERROR")

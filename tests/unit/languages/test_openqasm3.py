@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from qiskit.quantum_info import Operator
 
 from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
@@ -114,6 +115,36 @@ def test_a_loop_that_ends_by_a_measurement_stays_a_loop() -> None:
     assert left == ["h", "measure", "store", "while_loop"]
 
 
+def test_what_a_loop_changes_only_in_its_later_rounds_is_kept_too() -> None:
+    circuit = read(
+        HEADER + "qubit q; bit c; bit a; bit b; c = measure q; "
+        "while (c) { if (a) { b = 1; } a = 1; c = measure q; } if (b) { x q; }"
+    )
+    loop = circuit.quantum.data[-2].operation
+    written = [each.operation.lvalue.var for each in loop.blocks[0].data if each.operation.name == "store"]
+    homes = [register.bits[0] for register in circuit.registers]
+    assert [circuit.quantum.clbits[home] in written for home in homes if isinstance(home, int)] == [True] * 3
+
+
+def test_a_branch_that_cannot_be_reached_leaves_nothing() -> None:
+    text = "qubit q; bit c = measure q; if (c) { if (!c) { x q; } else { y q; } }"
+    circuit = read(HEADER + text)
+    (inner,) = circuit.quantum.data[1].operation.blocks[0].data
+    assert inner.operation.name == "y"
+
+
+def test_measuring_into_an_element_leaves_the_others() -> None:
+    left = names("qubit q; array[int[8], 2] a = {0, 2}; a[0] = measure q; for int i in [1:a[1]] { y q; }")
+    assert left == ["measure", "y", "y"]
+
+
+@pytest.mark.parametrize("sign", ["ctrl", "negctrl"])
+def test_a_fraction_of_a_gate_under_control(sign: str) -> None:
+    circuit = read(HEADER + f"qubit[2] q; {sign} @ pow(0.5) @ x q[0], q[1]; {sign} @ pow(0.5) @ x q[0], q[1];")
+    whole = read(HEADER + f"qubit[2] q; {sign} @ x q[0], q[1];")
+    assert Operator(circuit.quantum) == Operator(whole.quantum)
+
+
 def test_gates_of_the_program_win_over_those_of_the_library() -> None:
     circuit = read(
         HEADER + "gate iswap a, b { x a; } gate swap a, b { y a; } qubit[2] q; iswap q[0], q[1]; swap q[0], q[1];"
@@ -176,11 +207,15 @@ def test_only_the_standard_include_is_read(name: str) -> None:
         "qubit q; rx(" + "-" * 5000 + "1) q;",
         "qubit q; for int i in [0:9999] { for int j in [0:9999] { } }",
         "array[int[8], 100000, 100000] a;",
+        "qubit q; bit[3] c; for int i in [0:2] { c[i] = measure q; } for int i in [0:30] "
+        "{ c[0] = (c[0] & c[1]) ^ (c[0] | c[2]); c[1] = (c[1] & c[2]) ^ (c[0] | c[1]); }",
+        "qubit[1000] q; bit[60000] c; c[0] = measure q[0]; for int i in [0:999] { if (c[0]) { x q[0]; } h q[0]; }",
         "qubit q; bit[20] c; for int i in [0:19] { c[i] = measure q; } int[32] n = int[32](c); if (n > 5) { x q; }",
     ],
     ids=[
         "qubits", "bits", "loop", "endless-range", "while", "while-gates", "pow", "ctrl", "power", "shift", "doubling",
-        "recursion", "gate-recursion", "brackets", "signs", "nested-loops", "array", "wide-arithmetic",
+        "recursion", "gate-recursion", "brackets", "signs", "nested-loops", "array", "logic", "conditionals",
+        "wide-arithmetic",
     ],
 )  # fmt: skip
 def test_bombs_are_refused(text: str) -> None:
@@ -197,6 +232,18 @@ def test_bombs_are_refused(text: str) -> None:
         "qubit q; bit c = measure q; if (c) { end; }",
         "duration d = durationof({ });",
         "qubit q; bit c = 1; int i = 0; while (c) { c = measure q; i += 1; }",
+        "qubit q; bit c = measure q; while (c) { end; } x q;",
+        "qubit q; bit c = measure q; def f(qubit a) { end; } while (c) { f(q); } x q;",
+        "qubit q; bit c = measure q; def f(qubit a) { while (c) { return; } x a; } f(q);",
+        "qubit q; bit c = measure q; bit d = measure q; "
+        "for int i in [0:1] { while (c) { if (d) { break; } c = measure q; } }",
+        "qubit q; bit[2] c; c[0] ^= measure q;",
+        "array[int[8], 2] a; a[{0, 1}] = 3;",
+        "array[int[8], 2] a; a[0:1] = 3;",
+        "array[int[8], 2, 2] a; a[0] = 3;",
+        "array[int[8], 2] a; a = 3;",
+        "qubit[9] q; gate g a, b, c { h a; cx a, b; cx b, c; } "
+        "ctrl(4) @ pow(0.5) @ g q[0], q[1], q[2], q[3], q[4], q[5], q[6];",
     ],
 )
 def test_what_is_not_done_is_named(text: str) -> None:
@@ -220,6 +267,16 @@ def test_what_is_not_done_is_named(text: str) -> None:
         "qubit q; rx(1.0e400) q;",
         "qubit q; int q = 1;",
         "gate g a { measure a; }",
+        "int a = 1; a ~= 2;",
+        "int a = 1; a[0] = 2;",
+        "qubit q; int[8] a; a[1] = measure q;",
+        "qubit[3] q; x q[1.0e999];",
+        "int a = " + "1" * 5000 + ";",
+        "qubit q; bool b = true; let v = b[0];",
+        "gate g a { x $0; } qubit q; g q;",
+        "gate g a { end; } qubit q; g q; x q;",
+        "qubit q; int n = 1; gate g a { rx(n) a; } g q; n = 2; g q;",
+        "qubit q; bit c = measure q; gate g a { if (c) { x a; } } g q;",
     ],
 )
 def test_mistakes_are_syntax_errors(text: str) -> None:

@@ -18,6 +18,7 @@ from qonduit_server.languages.evaluation.values import (
     Value,
     apply,
     as_bits,
+    checked,
     equal,
     of_formula,
     padded,
@@ -61,12 +62,12 @@ def _shifted(left: Number, right: Number) -> Number:
 
 
 def _whole(function: Callable[[int, int], int]) -> Callable[[Number, Number], Number]:
-    def checked(left: Number, right: Number) -> Number:
+    def on_whole(left: Number, right: Number) -> Number:
         if not isinstance(left, int) or not isinstance(right, int):
             raise wrong("a bitwise operation needs whole numbers or bits")
         return function(left, right)
 
-    return checked
+    return on_whole
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Number]]] = {
@@ -115,7 +116,7 @@ def binary(sign: str, left: Value, right: Value) -> Value:
     """Apply a binary operator; on bits it stays logic on bits wherever it can."""
     if sign in ("&&", "||"):
         join = conjunction if sign == "&&" else disjunction
-        return of_formula(join((truth(left), truth(right))))
+        return of_formula(checked(join((truth(left), truth(right)))))
     if sign in ("==", "!="):
         same = equal(left, right)
         return same if sign == "==" else of_formula(negation(truth(same)))
@@ -127,7 +128,7 @@ def binary(sign: str, left: Value, right: Value) -> Value:
                 for each in (left, right)
             ]
             return Bits(
-                tuple(_JOINS[sign](pair) for pair in zip(*rows, strict=True)),
+                tuple(checked(_JOINS[sign](pair)) for pair in zip(*rows, strict=True)),
                 scalar=all(not isinstance(each, Bits) or each.scalar for each in (left, right)),
             )
         if sign in ("<<", ">>") and isinstance(left, Bits) and isinstance(right, int) and not left.scalar:
@@ -136,4 +137,7 @@ def binary(sign: str, left: Value, right: Value) -> Value:
             if sign == "<<":
                 return Bits((FALSE,) * by + left.formulas[: width - by])
             return Bits(left.formulas[by:] + (FALSE,) * by)
-    return apply(_ARITHMETIC[sign], left, right)
+    function = _ARITHMETIC.get(sign)
+    if function is None:
+        raise wrong(f"{sign} does not join two values")
+    return apply(function, left, right)

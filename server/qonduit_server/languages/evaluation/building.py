@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Final
 
 from qiskit.circuit import (
     CircuitInstruction,
@@ -22,6 +23,9 @@ from qiskit.circuit.classical import expr
 from qonduit_server.circuit import TRUE, Formula
 from qonduit_server.languages.evaluation.values import too_large
 from qonduit_server.languages.source import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS
+
+#: The hub gives each conditional operation all the qubits and bits there are; so many of them all together.
+MAX_PLACES: Final = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,16 @@ class Builder:
     def finish(self) -> QuantumCircuit:
         """The circuit, with as many loose qubits and classical bits as were added."""
         circuit = QuantumCircuit([Qubit() for _ in range(self.qubits)], [Clbit() for _ in range(self.clbits)])
+        if _conditionals(self.block) * (self.qubits + self.clbits) > MAX_PLACES:
+            raise too_large("it has too many conditional operations for its qubits and classical bits")
         _write(self.block, circuit)
         return circuit
+
+
+def _conditionals(block: Block) -> int:
+    """How many conditional operations and loops the hub will have."""
+    inner = sum(1 + _conditionals(step.operation.body) for step in block.steps if isinstance(step.operation, Loop))
+    return inner + sum(1 for guard, _ in groupby(block.steps, key=lambda step: step.guard) if guard != TRUE)
 
 
 def _write(block: Block, circuit: QuantumCircuit) -> None:

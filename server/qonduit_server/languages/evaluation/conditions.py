@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from qonduit_server.circuit import FALSE, TRUE, Formula, choice, conjunction, negation
 from qonduit_server.languages.evaluation.names import Held, Variable, View
-from qonduit_server.languages.evaluation.values import Bits, apply, wrong
+from qonduit_server.languages.evaluation.values import Bits, apply, checked, wrong
 
 #: Variables that were written, by identity, with what they held before.
 Journal: TypeAlias = dict[int, tuple[Variable, Held]]
@@ -67,9 +67,9 @@ class Conditions:
 
     def branch(self, condition: Formula, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
         """Do one of two things; both, under guards, where only a run can tell which."""
-        if condition == TRUE:
+        if condition == TRUE or conjunction((self.guard, negation(condition))) == FALSE:
             then()
-        elif condition == FALSE:
+        elif condition == FALSE or conjunction((self.guard, condition)) == FALSE:
             otherwise()
         else:
             first = self._guarded(condition, then)
@@ -111,7 +111,7 @@ def _merged(condition: Formula, then: Held, otherwise: Held, measured: frozenset
         # A bit that is measured under the condition is 0 where it does not hold.
         return Bits(
             tuple(
-                a if b == FALSE and a.kind == "bit" and a.number in measured else choice(condition, a, b)
+                a if b == FALSE and a.kind == "bit" and a.number in measured else checked(choice(condition, a, b))
                 for a, b in zip(then.formulas, otherwise.formulas, strict=True)
             ),
             then.scalar,

@@ -133,6 +133,8 @@ def leave(reading: Reading, node: ast.BreakStatement | ast.ContinueStatement) ->
 
 def end(reading: Reading) -> None:
     """`end`."""
-    if reading.conditions.guard != TRUE:
+    if reading.gate_body is not None:
+        raise wrong("a gate's body cannot end the program")
+    if reading.conditions.guard != TRUE or reading.hub_loops:
         raise unsupported("end that depends on a measurement")
     raise End

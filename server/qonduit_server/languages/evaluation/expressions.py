@@ -44,6 +44,7 @@ def evaluate(reading: Reading, node: object) -> Value:
         case ast.UnaryExpression():
             return _unary(reading, node)
         case ast.BinaryExpression():
+            reading.check_time()
             return binary(node.op.name, evaluate(reading, node.lhs), evaluate(reading, node.rhs))
         case ast.Cast():
             return _cast(reading, node)
@@ -66,7 +67,7 @@ def evaluate(reading: Reading, node: object) -> Value:
 def integer(reading: Reading, node: ast.Expression, what: str) -> int:
     """Evaluate to a whole number that must be known while reading; `what` it is, for messages."""
     value = number(evaluate(reading, node))
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, Table):
         raise unsupported(f"{what} depends on a measurement")

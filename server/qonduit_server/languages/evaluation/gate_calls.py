@@ -92,6 +92,8 @@ def _broadcast(reading: Reading, steps: Sequence[gates.Step], size: int, qubits:
         raise wrong("the registers a gate acts on differ in size")
     rounds = lengths.pop() if lengths else 1
     body = reading.gate_body
+    if body is not None and reading.conditions.guard != TRUE:
+        raise unsupported("a gate's body that depends on a measurement")
     if body is not None:
         reading.builder.spend(len(steps) * rounds)
     for k in range(rounds):
@@ -138,11 +140,13 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
         names[qubit.name] = Qubits((place,), scalar=True)
     steps: list[gates.Step] = []
     outer, reading.gate_body = reading.gate_body, steps
+    loops, reading.loop_guards = reading.loop_guards, []
+    calls, reading.call_guards = reading.call_guards, []
     try:
-        with reading.scopes.apart(), reading.conditions.under(TRUE):
+        with reading.scopes.apart(constants_only=True), reading.conditions.under(TRUE):
             reading.block(node.body, names)
     finally:
-        reading.gate_body = outer
+        reading.gate_body, reading.loop_guards, reading.call_guards = outer, loops, calls
     reading.expansions[key] = steps
     return steps
 

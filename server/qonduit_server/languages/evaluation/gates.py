@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit import library as qk
 from qiskit.quantum_info import Operator
@@ -130,6 +131,8 @@ def control(steps: Sequence[Step], controls: int, positive: bool) -> list[Step]:
             done.append((turn.control(controls - 1, annotated=False) if controls > 1 else turn, first))
             if not positive:
                 done.extend((qk.XGate(), (each,)) for each in first)
+        elif isinstance(gate, qk.UnitaryGate):
+            done.append((_controlled(gate, controls, positive), (*first, *(place + controls for place in places))))
         else:
             done.append(
                 (
@@ -138,6 +141,17 @@ def control(steps: Sequence[Step], controls: int, positive: bool) -> list[Step]:
                 )
             )
     return done
+
+
+def _controlled(gate: qk.UnitaryGate, controls: int, positive: bool) -> Gate:
+    """A matrix under controls, which are its lowest bits."""
+    if gate.num_qubits + controls > _MAX_MATRIX_QUBITS:
+        raise unsupported(f"controls and a fraction in pow() together are done for {_MAX_MATRIX_QUBITS} qubits at most")
+    matrix: np.ndarray[Any, Any] = np.eye(1 << (gate.num_qubits + controls), dtype=complex)
+    step = 1 << controls
+    at = step - 1 if positive else 0
+    matrix[at::step, at::step] = gate.to_matrix()
+    return qk.UnitaryGate(matrix)
 
 
 def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:

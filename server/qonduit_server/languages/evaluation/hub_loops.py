@@ -17,7 +17,7 @@ from qonduit_server.languages.evaluation.building import Block, Builder, Loop, W
 from qonduit_server.languages.evaluation.expressions import evaluate
 from qonduit_server.languages.evaluation.names import Variable
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, truth, unsupported
+from qonduit_server.languages.evaluation.values import Bits, Type, truth, unsupported
 
 #: A variable that the loop changes, and the hub bits it lives in from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
@@ -27,9 +27,13 @@ def loop(reading: Reading, node: ast.WhileLoop) -> None:
     """Put a while loop into the hub."""
     body = Block()
     reading.hub_loops += 1
-    reading.loop_guards.append(FALSE)  # no guard is FALSE: any break in here is refused
+    reading.loop_guards.append(None)
+    reading.call_guards.append(None)
     try:
-        homes = [_moved(reading, variable) for variable in _changed(reading, node)]
+        homes: list[_Home] = []
+        # What a round changes may depend on what the one before it changed.
+        while changed := _changed(reading, node, {id(variable) for variable, _ in homes}):
+            homes.extend(_moved(reading, variable) for variable in changed)
         condition = truth(evaluate(reading, node.while_condition))
         with _round(reading, body):
             reading.block(node.block)
@@ -38,6 +42,7 @@ def loop(reading: Reading, node: ast.WhileLoop) -> None:
             variable.value = _at_home(variable, own)
     finally:
         reading.loop_guards.pop()
+        reading.call_guards.pop()
         reading.hub_loops -= 1
     reading.builder.append(reading.conditions.guard, Loop(condition, body))
 
@@ -54,13 +59,14 @@ def _round(reading: Reading, body: Block) -> Iterator[None]:
         builder.block = outer
 
 
-def _changed(reading: Reading, node: ast.WhileLoop) -> Sequence[Variable]:
-    """The variables that a round changes, found by reading one that is thrown away."""
+def _changed(reading: Reading, node: ast.WhileLoop, known: set[int]) -> Sequence[Variable]:
+    """The variables, beside the known ones, that a round changes, found by reading one that is thrown away."""
+    mark = Variable("", Type("bit"), False).born
     with _round(reading, Block()), reading.conditions.recorded() as journal:
         reading.block(node.block)
     for variable, before in journal.values():
         variable.value = before
-    return [variable for variable, _ in journal.values()]
+    return [each for each, _ in journal.values() if each.born < mark and id(each) not in known]
 
 
 def _moved(reading: Reading, variable: Variable) -> _Home:

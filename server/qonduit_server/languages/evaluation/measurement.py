@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openqasm3 import ast
 from qiskit.circuit import Measure
 
 from qonduit_server.circuit import bit
-from qonduit_server.languages.evaluation import operands
-from qonduit_server.languages.evaluation.names import Variable, View
+from qonduit_server.languages.evaluation.names import View
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, coerce, wrong
+from qonduit_server.languages.evaluation.values import Bits, wrong
 
 
 def measure(reading: Reading, places: Sequence[int], homes: Sequence[int | None] = ()) -> Bits:
@@ -37,16 +35,3 @@ def measure_into(reading: Reading, places: Sequence[int], target: View) -> None:
     unwritten = {} if reading.hub_loops else target.variable.homes
     measured = measure(reading, places, [unwritten.pop(place, None) for place in target.places])
     reading.conditions.write_bits(target, measured.formulas)
-
-
-def statement(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
-    """`c = measure q`, or a measurement that nobody looks at."""
-    places = operands.qubits(reading, node.measure.qubit).places
-    if node.target is None:
-        measure(reading, places)
-        return
-    entry = reading.scopes.lookup(operands.target_name(node.target))
-    if isinstance(entry, Variable) and entry.type.kind != "bit":
-        reading.conditions.write(entry, coerce(entry.type, measure(reading, places)))
-        return
-    measure_into(reading, places, operands.bits(reading, node.target))

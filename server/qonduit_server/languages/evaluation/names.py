@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Variable:
     value: Held
     constant: bool = False
     homes: dict[int, int] = field(default_factory=dict)
+    #: Grows from each variable to the next.
+    born: int = field(default_factory=itertools.count().__next__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Scopes:
     def __init__(self) -> None:
         #: The innermost comes last.
         self._stack: list[dict[str, Entry]] = [{}]
+        self._constants_only = False
 
     @property
     def outermost(self) -> dict[str, Entry]:
@@ -77,6 +81,8 @@ class Scopes:
         for scope in reversed(self._stack):
             entry = scope.get(name)
             if entry is not None:
+                if self._constants_only and scope is self._stack[0] and _may_change(entry):
+                    raise wrong(f"a gate's body cannot use {name!r}: it knows its own arguments and constants only")
                 return entry
         return None
 
@@ -96,10 +102,15 @@ class Scopes:
             self._stack.pop()
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Only the program's own scope: what the bodies of gates and subroutines see."""
+    def apart(self, constants_only: bool = False) -> Iterator[None]:
+        """Only the program's own scope: what the bodies of subroutines see, and those of gates its constants."""
         kept, self._stack = self._stack, self._stack[:1]
+        outer, self._constants_only = self._constants_only, constants_only or self._constants_only
         try:
             yield
         finally:
-            self._stack = kept
+            self._stack, self._constants_only = kept, outer
+
+
+def _may_change(entry: Entry) -> bool:
+    return isinstance(entry, Qubits | View) or (isinstance(entry, Variable) and not entry.constant)

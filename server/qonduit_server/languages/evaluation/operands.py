@@ -73,6 +73,8 @@ def aliased(reading: Reading, node: ast.Expression) -> Qubits | Variable | View:
 def _named(reading: Reading, name: str) -> Entry | None:
     if not name.startswith("$"):
         return reading.scopes.lookup(name)
+    if reading.gate_body is not None:
+        raise wrong(f"a gate's body cannot use {name}")
     if name not in reading.physical:
         reading.physical[name] = reading.builder.add_qubits(1)[0]
     return Qubits((reading.physical[name],), scalar=True)
@@ -91,6 +93,6 @@ def _some_bits(reading: Reading, whole: View, index: ast.IndexElement) -> View:
 def _whole(entry: Variable | View) -> View:
     if isinstance(entry, View):
         return entry
-    if not isinstance(entry.value, Bits):
+    if entry.type.kind != "bit" or not isinstance(entry.value, Bits):
         raise wrong(f"{entry.name!r} is not a register of bits")
     return View(entry, tuple(range(len(entry.value.formulas))))

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.circuit import Formula
+from qonduit_server.circuit import TRUE, Formula
 from qonduit_server.languages.evaluation import gates
 from qonduit_server.languages.evaluation.building import Builder
 from qonduit_server.languages.evaluation.conditions import Conditions
 from qonduit_server.languages.evaluation.names import Entry, Scopes, Subroutine, Variable
-from qonduit_server.languages.evaluation.values import Value, too_large, wrong
+from qonduit_server.languages.evaluation.values import Value, too_large, unsupported, wrong
 from qonduit_server.languages.source import MAX_DEPTH
 
 #: Statements that may be executed while reading.
 MAX_STEPS: Final = 50_000
+#: Seconds of a processor that reading may take, its parser apart.
+MAX_SECONDS: Final = 20.0
 
 Statement: TypeAlias = ast.Statement | ast.Pragma
 
@@ -37,6 +40,7 @@ class Reading:
         self._execute = execute
         self._call = call
         self._depth = 0
+        self._deadline = time.thread_time() + MAX_SECONDS
         #: Statements and rounds of loops so far.
         self.steps = 0
         self.scopes = Scopes()
@@ -54,11 +58,17 @@ class Reading:
         self.physical: dict[str, int] = {}
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
-        #: The guards under which the loops around, and the subroutines around, were entered.
-        self.loop_guards: list[Formula] = []
-        self.call_guards: list[Formula] = []
+        #: The guards under which the loops around, and the subroutines around, were entered; None where a loop of the
+        #: hub lies between, which nothing may leave.
+        self.loop_guards: list[Formula | None] = []
+        self.call_guards: list[Formula | None] = []
         #: How many of the loops around stay loops in the hub.
         self.hub_loops = 0
+
+    def check_time(self) -> None:
+        """Refuse a program whose reading takes too long, whatever it is that takes so long."""
+        if time.thread_time() > self._deadline:
+            raise too_large(f"reading the program takes more than {MAX_SECONDS:.0f} seconds")
 
     def warn(self, text: str) -> None:
         self.warnings[text] = None
@@ -74,6 +84,7 @@ class Reading:
                     self.steps += 1
                     if self.steps > MAX_STEPS:
                         raise too_large(f"reading the program takes more than {MAX_STEPS} steps")
+                    self.check_time()
                     self._execute(self, node)
         finally:
             self._depth -= 1
@@ -88,6 +99,8 @@ class Reading:
         """Put an operation into the hub, or a gate into the definition that is being read."""
         if self.gate_body is None:
             self.builder.append(self.conditions.guard, operation, qubits, clbits)
+        elif self.conditions.guard != TRUE:
+            raise unsupported("a gate's body that depends on a measurement")
         elif isinstance(operation, Gate):
             self.gate_body.append((operation, qubits))
         else:

@@ -16,7 +16,6 @@ from qonduit_server.languages.evaluation import (
     declarations,
     gate_calls,
     gates,
-    measurement,
     operands,
     subroutines,
 )
@@ -77,7 +76,7 @@ def _dispatch(reading: Reading, node: Statement) -> None:
         case ast.QuantumPhase():
             gate_calls.phase(reading, node)
         case ast.QuantumMeasurementStatement():
-            measurement.statement(reading, node)
+            assignment.measure(reading, node)
         case ast.QuantumBarrier():
             _barrier(reading, node)
         case ast.QuantumReset():
@@ -132,6 +131,7 @@ def _barrier(reading: Reading, node: ast.QuantumBarrier) -> None:
     if reading.gate_body is None and (places or not node.qubits):
         every = places or list(range(reading.builder.qubits))
         if every:
+            reading.builder.spend(len(every) // 16)  # wide ones take memory
             reading.emit(Barrier(len(every)), tuple(every))
 
 

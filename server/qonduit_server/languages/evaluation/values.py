@@ -13,6 +13,9 @@ from qonduit_server.errors import ProgramError
 
 #: A value may depend on this many measured bits, unless it is logic on bits, which has no such bound.
 MAX_TABLE_BITS: Final = 12
+#: A formula may have this many parts, and may be nested this deep: what is run later recurses into it.
+MAX_FORMULA_PARTS: Final = 20_000
+MAX_FORMULA_DEPTH: Final = 100
 #: Integers may have this many bits.
 MAX_INTEGER_BITS: Final = 4096
 
@@ -59,6 +62,21 @@ def wrong(message: str) -> ProgramError:
 def too_large(message: str) -> ProgramError:
     """A program that would cost too much."""
     return ProgramError("TOO_LARGE", message)
+
+
+def checked(formula: Formula) -> Formula:
+    """The same formula, refused where it is too long: parts that are shared are computed each time they occur."""
+    stack, parts = [(formula, 1)], 0
+    while stack:
+        part, depth = stack.pop()
+        parts += 1
+        if parts > MAX_FORMULA_PARTS or depth > MAX_FORMULA_DEPTH:
+            raise too_large(
+                f"what is computed from measured bits has more than {MAX_FORMULA_PARTS} parts, "
+                f"or is nested more than {MAX_FORMULA_DEPTH} deep"
+            )
+        stack.extend((inner, depth + 1) for inner in part.parts)
+    return formula
 
 
 def apply(function: Callable[..., Number], *values: Value) -> Value:
@@ -155,8 +173,8 @@ def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
 
 
 def _whole(value: Number) -> int:
-    if isinstance(value, complex) or value != int(value):
-        raise wrong("a number with a fraction cannot be taken as bits")
+    if isinstance(value, complex) or not math.isfinite(value) or value != int(value):
+        raise wrong("only a whole number can be taken as bits")
     return int(value)
 
 
@@ -165,7 +183,7 @@ def equal(left: Value, right: Value) -> Value:
     if isinstance(right, Bits) and not isinstance(left, Bits):
         left, right = right, left
     if isinstance(left, Bits) and not isinstance(right, Table):
-        if isinstance(right, float) and right == int(right):
+        if isinstance(right, float) and right.is_integer():
             right = int(right)
         if isinstance(right, int):
             if right < 0 or right >> len(left.formulas):
