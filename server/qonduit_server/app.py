@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -76,8 +77,11 @@ def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
     )
 
 
-def start(settings: Settings) -> App:
+def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> App:
     """Start a server; it answers calls when this returns.
+
+    Args:
+        on_fault: called when a fault keeps jobs from being run. The server should be stopped and started anew then.
 
     Raises:
         StartError: a setting, the database or the address cannot be used.
@@ -109,6 +113,7 @@ def start(settings: Settings) -> App:
             max_attempts=settings.max_attempts,
             time_limit_seconds=settings.max_job_seconds,
             memory_limit_bytes=settings.max_task_memory_bytes,
+            on_fault=on_fault,
         )
         front = rpc.serve(database, listen=settings.listen, limits=_limits(settings), threads=settings.rpc_threads)
         dispatcher.start()

@@ -116,16 +116,25 @@ def serve(**options: Any) -> None:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         (hurry if stop.is_set() else stop).set()
 
+    faults: list[str] = []
+
+    def on_fault() -> None:
+        faults.append("dispatcher")
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     try:
-        running = app.start(settings)
+        running = app.start(settings, on_fault)
     except StartError as error:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)
     click.echo(f"serving on {running.target}")
     stop.wait()
     running.stop(settings.drain_seconds, hurry)
+    if faults:
+        click.echo("qonduit: ended by a fault of its own; the log says which", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 @main.command()

@@ -12,6 +12,7 @@
     +-- FailedPrecondition   FAILED_PRECONDITION   PreconditionFailure
     +-- ResourceExhausted    RESOURCE_EXHAUSTED    QuotaFailure, RetryInfo
     +-- Unavailable          UNAVAILABLE           RetryInfo
+    +-- StoreFault           INTERNAL              the store cannot carry out a change, and never will
     StartError               the server cannot start (bad settings, database newer than the code)
     RunError
     +-- ProgramError         the program is at fault
@@ -115,6 +116,10 @@ class Unavailable(CallError):
     def __init__(self, message: str, *, reason: str = "STORE_UNAVAILABLE", retry_after: float = 1.0) -> None:
         super().__init__(message, reason=reason)
         self.retry_after = retry_after
+
+
+class StoreFault(CallError):
+    """The store cannot carry out a change, now or later: a fault of the server. Nothing was changed."""
 
 
 class StartError(Exception):

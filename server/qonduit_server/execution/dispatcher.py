@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit_server.errors import Unavailable
+from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.executor import Executor, Loss, LossKind
 from qonduit_server.execution.telling import Key, Telling
 from qonduit_server.store import queue
 from qonduit_server.store.database import Database
 from qonduit_server.store.signals import Wake
+
+_log = structlog.get_logger("qonduit.dispatcher")
 
 #: Events that one transaction records, at most.
 _BATCH: Final = 2000
@@ -31,6 +35,11 @@ _MANY: Final = 20_000
 _CLAIM_AGAIN_SECONDS: Final = 0.5
 #: So soon is somebody heard who cannot wait for jobs to end.
 _HURRY_SECONDS: Final = 0.1
+_NOT_STORED: Final = Failure(
+    category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
+    reason="NOT_STORED",
+    message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
+)
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -47,6 +56,7 @@ class Dispatcher:
         max_attempts: how often a job is started when its worker dies.
         time_limit_seconds: how long one job may run; 0 means no limit.
         memory_limit_bytes: the memory one job may use; 0 means no limit.
+        on_fault: called once a thread has ended by a fault: nothing is claimed any more, the server should end.
         clock: seconds that only grow.
     """
 
@@ -60,6 +70,7 @@ class Dispatcher:
         max_attempts: int = 3,
         time_limit_seconds: float = 0.0,
         memory_limit_bytes: int = 0,
+        on_fault: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
@@ -69,6 +80,7 @@ class Dispatcher:
         self._max_attempts = max_attempts
         self._time_limit_seconds = time_limit_seconds
         self._memory_limit_bytes = memory_limit_bytes
+        self._on_fault = on_fault
         self._clock = clock
 
         self._lock = threading.Lock()
@@ -211,6 +223,7 @@ class Dispatcher:
         finally:
             if not self._stopping.is_set():
                 self._fault = self._draining = True
+                self._on_fault()
 
     # The claiming thread.
 
@@ -325,13 +338,29 @@ class Dispatcher:
         for event in events:
             if (owner := self._running.get((event.job_id, event.attempt))) is not None:
                 owned.setdefault(owner, []).append(event)
-        refused = {key for owner, batch in owned.items() for key in queue.record(self._db, owner, batch)}
+        refused = {key for owner, batch in owned.items() for key in self._record_batch(owner, batch)}
         self._forget(
             {(event.job_id, event.attempt) for event in events if event.WhichOneof("event") == "finished"} | refused
         )
         for key in refused:  # its lease is somebody else's now
             telling.forget(key)
             self._executor.cancel(*key)
+
+    def _record_batch(self, owner: str, batch: Sequence[TaskEvent]) -> set[Key]:
+        """Record a batch; a job in it that cannot be recorded fails alone, and says so. Returns the refused."""
+        try:
+            return queue.record(self._db, owner, batch)
+        except StoreFault as error:
+            by_job: dict[Key, list[TaskEvent]] = {}
+            for event in batch:
+                by_job.setdefault((event.job_id, event.attempt), []).append(event)
+            if len(by_job) > 1:
+                return {key for events in by_job.values() for key in self._record_batch(owner, events)}
+            ((job_id, attempt),) = by_job
+            _log.error("job cannot be recorded", job_id=job_id, attempt=attempt, exc_info=error)
+            end = TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished(failure=_NOT_STORED))
+            # Its task may still be running: as for one that is refused, it is to be ended.
+            return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
     def _hand_back(self, back: dict[Key, str]) -> None:
         owned: dict[tuple[str, str], list[Key]] = {}

@@ -13,13 +13,14 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.job_pb2 import Job
+from qonduit_server.errors import StoreFault
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.ledger import SELECT_ENTRIES, Entry, Ledger
 from qonduit_server.store.recording import Recording
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
-from qonduit_server.store.writer import Operation, Transaction
+from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
 class _Claim(NamedTuple):
@@ -89,11 +90,18 @@ def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[in
 
     Returns:
         The refused (job, attempt) pairs: their tasks can be dropped.
+
+    Raises:
+        Unavailable: the database does not answer; try again later.
+        StoreFault: something in the batch cannot be stored, ever; nothing was.
     """
     if not batch:
         return set()
     ends = any(event.HasField("finished") for event in batch)
-    return db.write(_RECORD_ENDS if ends else _RECORD, _Batch(owner, batch))
+    try:
+        return db.write(_RECORD_ENDS if ends else _RECORD, _Batch(owner, batch))
+    except FAULTS as error:
+        raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
 
 
 def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str) -> None:

@@ -37,9 +37,8 @@ _RACES: Final = 3
 _RACE_CODES: Final = ("40P01", "40001")
 #: What a database that does not answer is told by: locked, gone, full, or no connection free in time.
 AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
-#: What a call can end with. Named one by one: anything else is a fault of the process and ends the thread.
-_ENDINGS: Final = (
-    CallError,
+#: What a change that cannot be made ends with. Named one by one: anything else ends the thread.
+FAULTS: Final = (
     SQLAlchemyError,
     MessageError,
     ArithmeticError,
@@ -50,6 +49,7 @@ _ENDINGS: Final = (
     TypeError,
     ValueError,
 )
+_ENDINGS: Final = (CallError, *FAULTS)
 
 
 class Transaction:

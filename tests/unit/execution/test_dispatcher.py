@@ -20,7 +20,7 @@ from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.errors import Unavailable
+from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.dispatcher import Dispatcher
 from qonduit_server.execution.executor import Listener, Loss, LossKind
 from qonduit_server.execution.pool import ProcessPool
@@ -401,3 +401,34 @@ def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(store: Store, monkey
         with puppeteering(store, owner="another", lease=0.3) as (_, other, _listener):
             other.wait(lambda: bool(other.submitted))
             assert other.submitted[0].attempt == 2
+
+
+def test_a_job_that_cannot_be_recorded_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_record = queue.record
+
+    def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
+        if any(event.job_id == bad and event.finished.failure.reason != "NOT_STORED" for event in batch):
+            raise StoreFault("as if a value did not fit its column")
+        return really_record(db, owner, batch)
+
+    with puppeteering(store) as (dispatcher, puppet, listener):
+        bad, good = store.create(), store.create()
+        puppet.wait(lambda: len(puppet.submitted) == 2)
+        monkeypatch.setattr(queue, "record", recording)
+        listener.events([finished(bad), finished(good)])
+        assert store.wait_ended(bad)[0].failure.reason == "NOT_STORED"
+        assert store.wait_ended(good)[0].failure.reason == "PROGRAM_NOT_RUN"
+        assert dispatcher.alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_is_told_so_that_the_server_can_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def claiming(*_: object) -> list[Task]:
+        raise AssertionError("a fault of the store")
+
+    told = threading.Event()
+    monkeypatch.setattr(queue, "claim", claiming)
+    dispatcher = Dispatcher(store.db, Puppet(), owner="me", on_fault=told.set)
+    dispatcher.start()
+    assert told.wait(PATIENCE)
+    dispatcher.stop()
