@@ -10,26 +10,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from io import FileIO
+from typing import TYPE_CHECKING
 
-import structlog
-
-from qonduit_server import logs
 from qonduit_server.errors import StartError
-from qonduit_server.execution.dispatcher import Dispatcher
 from qonduit_server.execution.pool import ProcessPool
-from qonduit_server.journal import Journal
 from qonduit_server.providers import registry
-from qonduit_server.rpc import server as rpc
-from qonduit_server.rpc.limits import Limits
 from qonduit_server.settings import Settings
-from qonduit_server.store import catalogue, queue, sole
-from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.doctor import Finding, inspect
+
+if TYPE_CHECKING:
+    from qonduit_server.execution.dispatcher import Dispatcher
+    from qonduit_server.journal import Journal
+    from qonduit_server.rpc.limits import Limits
+    from qonduit_server.rpc.server import RpcServer
+    from qonduit_server.store.database import Database
+    from qonduit_server.store.doctor import Finding
 
 #: How long a provider may take to say what it offers; one that is slower can be used after the next start.
 _DESCRIBE_SECONDS = 20.0
-
-_log = structlog.get_logger("qonduit.app")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class App:
     _database: Database
     _pool: ProcessPool
     _dispatcher: Dispatcher
-    _front: rpc.RpcServer
+    _front: RpcServer
     _journal: Journal
     _lock: FileIO | None
 
@@ -51,7 +48,10 @@ class App:
             drain_seconds: how long running jobs may take to end.
             hurry: once set, nothing is waited for any more.
         """
-        _log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
+        import structlog
+
+        log = structlog.get_logger("qonduit.app")
+        log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._front.drain()
         self._dispatcher.drain(drain_seconds, hurry)
         self._front.stop(0 if hurry.is_set() else 1)
@@ -61,7 +61,7 @@ class App:
         self._journal.close()
         if self._lock is not None:
             self._lock.close()
-        _log.info("stopped")
+        log.info("stopped")
 
 
 def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
@@ -86,13 +86,22 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
     Raises:
         StartError: a setting, the database or the address cannot be used.
     """
-    logs.configure(settings.log_format, settings.log_level)
     names = settings.providers or registry.names()
     with ExitStack() as undo:
-        # The providers tell what they offer while the database is opened.
         pool = _pool(settings, names)
         pool.launch()
         undo.callback(pool.stop, 1)
+        # The providers' processes start on the other cores while this one imports the rest of the server.
+        import structlog
+
+        from qonduit_server import logs
+        from qonduit_server.execution.dispatcher import Dispatcher
+        from qonduit_server.journal import Journal
+        from qonduit_server.rpc import server as rpc
+        from qonduit_server.store import catalogue, queue, sole
+        from qonduit_server.store.database import open_database
+
+        logs.configure(settings.log_format, settings.log_level)
         lock = sole.hold(settings.database)
         if lock is not None:
             undo.callback(lock.close)
@@ -121,14 +130,17 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
     app = App(f"{host}:{front.port}", database, pool, dispatcher, front, journal, lock)
+    log = structlog.get_logger("qonduit.app")
     for description in descriptions:
         if description.unavailable:
-            _log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
-    _log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
+            log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
+    log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
     return app
 
 
 def _limits(settings: Settings) -> Limits:
+    from qonduit_server.rpc.limits import Limits
+
     return Limits(
         max_request_bytes=settings.max_request_bytes,
         max_program_bytes=settings.max_program_bytes,
@@ -142,6 +154,8 @@ def _limits(settings: Settings) -> Limits:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look for what is wrong with the database and with each provider's environment."""
+    from qonduit_server.store.doctor import Finding, inspect
+
     findings = list(inspect(settings.database))
     try:
         pool = _pool(settings, settings.providers or registry.names())

@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--only", help="only measurements whose name contains this")
     options = parser.parse_args()
-    rounds, seconds = (1, 3.0) if options.quick else (7, 3.0)
+    rounds, seconds = (1, 3.0) if options.quick else (5, 3.0)
     rows: list[Row] = []
 
     def measure(name: str, work: Callable[[], list[Row]]) -> None:

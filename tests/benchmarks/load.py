@@ -65,7 +65,7 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
     job = job_service_pb2.RunJobResponse.FromString(last_events[-1]).event.state_change.job
     with grpc.insecure_channel(target) as channel:
         listed = result_service_pb2_grpc.ResultServiceStub(channel).ListResults(
-            result_service_pb2.ListResultsRequest(job_id=job.id)
+            result_service_pb2.ListResultsRequest(job_id=job.id, page_size=1000)
         )
     shots = [sum(result.counts_and_probabilities.counts.values()) for result in listed.results]
     usage = resource.getrusage(resource.RUSAGE_SELF)
