@@ -14,6 +14,8 @@ from qonduit_server.errors import StartError
 
 #: How long to wait for SQLite's lock, or for PostgreSQL to take a connection, before saying that it is away.
 _PATIENCE_SECONDS: Final = 2
+#: How long to wait between two attempts to switch a file to its write-ahead log.
+_WAL_AGAIN_SECONDS: Final = 0.01
 #: A pooled connection that lay idle for longer is tried before it is lent: its server may have been restarted.
 _IDLE_SECONDS: Final = 5.0
 
@@ -87,8 +89,8 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: sqlite3.Connection, record: object) -> None:
         # The driver must not begin transactions by itself: reads need none, whoever writes begins with BEGIN IMMEDIATE.
         connection.isolation_level = None
+        _use_wal(connection)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             "cache_size=-16384",
@@ -97,6 +99,19 @@ def _sqlite(url: URL) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a file to its write-ahead log. SQLite does not wait for its lock in this one statement, so we do."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_AGAIN_SECONDS)
 
 
 def _try_idle_connections(engine: Engine) -> None:
