@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
-from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.providers.provider import (
     Prepared,
     check_memory,
+    describe_simulator,
     helper_check,
     installed_version,
     most_qubits,
@@ -65,33 +63,13 @@ class AWS:
     def describe(self) -> ProviderDescription:
         braket = installed_version("amazon-braket-default-simulator")
         missing = "" if braket and installed_version("amazon-braket-sdk") else 'install "qonduit[aws]"'
-        return ProviderDescription(
-            provider=Provider(
-                name=self.name,
-                supported_languages=[
-                    ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2),
-                    ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3),
-                ],
-            ),
-            devices=[
-                Device(
-                    name=DEVICE,
-                    num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
-                    is_simulator=True,
-                    is_local=True,
-                    available=not missing,
-                    status_message=missing or f"amazon-braket-default-simulator {braket}, engine braket_sv",
-                    max_shots=10_000_000,
-                    capabilities=DeviceCapabilities(
-                        mid_circuit_measurement=True,
-                        reset=True,
-                        conditionals=True,
-                        job_types=[JobType.JOB_TYPE_RUNNER],
-                    ),
-                    basis_gates=sorted(_NAMES),
-                )
-            ],
-            unavailable=missing,
+        return describe_simulator(
+            self.name,
+            DEVICE,
+            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
+            basis_gates=sorted(_NAMES),
+            missing=missing,
+            status=f"amazon-braket-default-simulator {braket}, engine braket_sv",
         )
 
     def load(self) -> None:

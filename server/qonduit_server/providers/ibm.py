@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
-from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.providers.lowering import Lowering
-from qonduit_server.providers.provider import Prepared, check_memory, installed_version, most_qubits, program_seed
+from qonduit_server.providers.provider import (
+    Prepared,
+    check_memory,
+    describe_simulator,
+    installed_version,
+    most_qubits,
+    program_seed,
+)
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
@@ -72,33 +76,13 @@ class IBM:
     def describe(self) -> ProviderDescription:
         aer = installed_version("qiskit-aer")
         missing = "" if aer else 'install "qonduit[ibm]"'
-        return ProviderDescription(
-            provider=Provider(
-                name=self.name,
-                supported_languages=[
-                    ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2),
-                    ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3),
-                ],
-            ),
-            devices=[
-                Device(
-                    name=DEVICE,
-                    num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
-                    is_simulator=True,
-                    is_local=True,
-                    available=not missing,
-                    status_message=missing or f"qiskit-aer {aer}",
-                    max_shots=10_000_000,
-                    capabilities=DeviceCapabilities(
-                        mid_circuit_measurement=True,
-                        reset=True,
-                        conditionals=True,
-                        job_types=[JobType.JOB_TYPE_RUNNER],
-                    ),
-                    basis_gates=_BASIS,
-                )
-            ],
-            unavailable=missing,
+        return describe_simulator(
+            self.name,
+            DEVICE,
+            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
+            basis_gates=_BASIS,
+            missing=missing,
+            status=f"qiskit-aer {aer}",
         )
 
     def load(self) -> None:

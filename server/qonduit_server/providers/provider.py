@@ -11,6 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Protocol
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage, ProviderAssemblerLanguage
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import LimitError, RunError
 
@@ -73,6 +77,47 @@ class Provider(Protocol):
         The same circuits with the same seed give the same outcomes; each circuit has randomness of its own. A circuit
         that fails gives a RunError and does not keep the others from running.
         """
+
+
+def describe_simulator(
+    name: str, device: str, *, num_qubits: int, basis_gates: Sequence[str], missing: str, status: str
+) -> ProviderDescription:
+    """Describe a provider that offers one simulator of its SDK, as far as all of them are alike.
+
+    Args:
+        name: the provider's.
+        device: the simulator's name.
+        num_qubits: how many fit this machine.
+        basis_gates: its native gates, by their OpenQASM names.
+        missing: what to install, if the SDK is not there; else empty.
+        status: SDK and version.
+    """
+    languages = (AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
+    return ProviderDescription(
+        provider=ProviderMessage(
+            name=name,
+            supported_languages=[ProviderAssemblerLanguage(supported_language=language) for language in languages],
+        ),
+        devices=[
+            Device(
+                name=device,
+                num_qubits=num_qubits,
+                is_simulator=True,
+                is_local=True,
+                available=not missing,
+                status_message=missing or status,
+                max_shots=10_000_000,
+                capabilities=DeviceCapabilities(
+                    mid_circuit_measurement=True,
+                    reset=True,
+                    conditionals=True,
+                    job_types=[JobType.JOB_TYPE_RUNNER],
+                ),
+                basis_gates=basis_gates,
+            )
+        ],
+        unavailable=missing,
+    )
 
 
 def installed_version(distribution: str) -> str:
