@@ -25,8 +25,8 @@ from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
-from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
+from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.languages import registry as languages
 from qonduit_server.providers.provider import Prepared, Provider
 

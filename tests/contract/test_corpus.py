@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.circuit import Outcome
 from qonduit_server.errors import RunError
+from qonduit_server.hub.circuit import Outcome
 from qonduit_server.languages import registry as languages
 from qonduit_server.providers import registry as providers
 

@@ -393,7 +393,7 @@ class TestDescription:
         from qiskit.circuit import Measure, QuantumCircuit
         from qiskit.circuit.library import get_standard_gate_name_mapping
 
-        from qonduit_server.circuit import Circuit, Outcome
+        from qonduit_server.hub.circuit import Circuit, Outcome
 
         known = get_standard_gate_name_mapping()
         (device,) = provider.describe().devices

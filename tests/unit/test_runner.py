@@ -13,8 +13,8 @@ from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server import runner
-from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.providers.provider import Prepared
 
 PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"

@@ -11,20 +11,10 @@ from qiskit import qasm2
 from qiskit.circuit import ControlFlowOp, Instruction, Operation, QuantumCircuit
 from qiskit.circuit.library import RYYGate
 
-from qonduit_server.circuit import Circuit, ClassicalRegister
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages.source import (
-    MAX_CLBITS,
-    MAX_DEPTH,
-    MAX_OPERATIONS,
-    MAX_QUBITS,
-    Position,
-    check_language,
-    check_nesting,
-    place,
-    refusal,
-    without_comments,
-)
+from qonduit_server.hub.circuit import Circuit, ClassicalRegister
+from qonduit_server.hub.limits import MAX_CLBITS, MAX_DEPTH, MAX_OPERATIONS, MAX_QUBITS
+from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _REGISTER: Final = re.compile(r"\b([qc])reg\s+(\w+)\s*\[\s*(\d+)\s*\]")
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|[^;\s]*)")

@@ -12,8 +12,8 @@ from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-unty
 from openqasm3 import ast
 from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qasm3Parser
 
-from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import plain_gates
 from qonduit_server.languages.evaluation import statements
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments

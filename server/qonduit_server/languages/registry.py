@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Final
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit
 
 #: Language -> module of this room. Each has `read(text) -> Circuit`, or `read(binary) -> Circuit` for BINARY ones.
 LANGUAGES: Final[dict[AssemblerLanguage, str]] = {

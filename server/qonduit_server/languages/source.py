@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source text before it is parsed: comments, places, nesting, which language it is; and the limits of all readers."""
+"""Source text before it is parsed: comments, places, nesting, which language it is."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qonduit_server.errors import ProgramError
-
-#: No simulator holds more; a vendor's largest machine has fewer.
-MAX_QUBITS: Final = 4096
-MAX_CLBITS: Final = 65_536
-#: Operations after loops, subroutines and gate definitions are unrolled.
-MAX_OPERATIONS: Final = 300_000
-#: How deep gate definitions, blocks and brackets may be nested.
-MAX_DEPTH: Final = 100
+from qonduit_server.hub.limits import MAX_DEPTH
 
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"", re.DOTALL)
 #: Signs in a row, and powers of powers: both make a parser recurse.

@@ -26,10 +26,10 @@ from qiskit.circuit import (
 from qiskit.circuit.classical import expr
 from qiskit.circuit.library import SwapGate, XGate
 
-from qonduit_server.circuit import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
 from qonduit_server.errors import DeviceError, LimitError
-from qonduit_server.providers.conditions import Read, bits_of_expression, condition_formula, equals
-from qonduit_server.providers.lowering import Lowering
+from qonduit_server.hub.conditions import Read, bits_of_expression, condition_formula, equals
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
+from qonduit_server.hub.lowering import Lowering
 
 #: A condition may fall apart into this many products of bits.
 _MAX_CUBES: Final = 256

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.providers.provider import (
     Prepared,
     check_memory,
@@ -96,8 +96,8 @@ class Google:
         quantum = circuit.quantum
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
+        from qonduit_server.hub.lowering import Lowering
         from qonduit_server.providers.deferral import defer
-        from qonduit_server.providers.lowering import Lowering
 
         where = f"GOOGLE/{DEVICE}"
         check = helper_check(where, _BYTES_PER_AMPLITUDE, memory_limit_bytes)

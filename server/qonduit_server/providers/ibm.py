@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
-from qonduit_server.providers.lowering import Lowering
+from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.hub.lowering import Lowering
 from qonduit_server.providers.provider import (
     Prepared,
     check_memory,

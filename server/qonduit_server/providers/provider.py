@@ -15,8 +15,8 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage, ProviderAssemblerLanguage
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
-from qonduit_server.circuit import Circuit, Outcome
 from qonduit_server.errors import LimitError, RunError
+from qonduit_server.hub.circuit import Circuit, Outcome
 
 #: The seed of circuit i of one call is the call's seed plus i times this: Aer's own rule, kept for all providers.
 SEED_STRIDE: Final = 2113

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from qonduit_server.circuit import Circuit
 from qonduit_server.errors import DeviceError, LimitError, ProgramError
+from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import openqasm2, openqasm3
 
 QASM2 = [

@@ -8,8 +8,8 @@ import time
 import pytest
 from qiskit.quantum_info import Operator
 
-from qonduit_server.circuit import Circuit
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages.openqasm3 import read
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'

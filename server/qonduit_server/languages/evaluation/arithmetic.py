@@ -9,7 +9,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from qonduit_server.circuit import FALSE, Formula, conjunction, disjunction, negation, parity
+from qonduit_server.hub.formula import FALSE, Formula, conjunction, disjunction, negation, parity
+from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.values import (
     MAX_INTEGER_BITS,
     Bits,
@@ -22,7 +23,6 @@ from qonduit_server.languages.evaluation.values import (
     equal,
     of_formula,
     padded,
-    too_large,
     truth,
     wrong,
 )

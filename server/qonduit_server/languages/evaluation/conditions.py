@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from qonduit_server.circuit import FALSE, TRUE, Formula, choice, conjunction, negation
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, choice, conjunction, negation
 from qonduit_server.languages.evaluation.names import Held, Variable, View
 from qonduit_server.languages.evaluation.values import Bits, apply, checked, wrong
 

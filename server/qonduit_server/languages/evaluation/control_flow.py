@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from openqasm3 import ast
 
-from qonduit_server.circuit import FALSE, TRUE
+from qonduit_server.hub.formula import FALSE, TRUE
+from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation import hub_loops
 from qonduit_server.languages.evaluation.arithmetic import binary
 from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, selected, whole_array
 from qonduit_server.languages.evaluation.names import Variable
 from qonduit_server.languages.evaluation.reading import MAX_STEPS, Reading
-from qonduit_server.languages.evaluation.values import Bits, Value, coerce, equal, too_large, truth, unsupported, wrong
+from qonduit_server.languages.evaluation.values import Bits, Value, coerce, equal, truth, unsupported, wrong
 
 
 class End(Exception):

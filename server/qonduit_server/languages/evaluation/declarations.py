@@ -7,13 +7,14 @@ import math
 
 from openqasm3 import ast
 
-from qonduit_server.circuit import FALSE
+from qonduit_server.hub.formula import FALSE
+from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation import operands
 from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, integer
 from qonduit_server.languages.evaluation.measurement import measure, measure_into
 from qonduit_server.languages.evaluation.names import Held, Qubits, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, coerce, too_large, unsupported, wrong
+from qonduit_server.languages.evaluation.values import Bits, coerce, unsupported, wrong
 
 
 def declare_qubits(reading: Reading, node: ast.QubitDeclaration) -> None:

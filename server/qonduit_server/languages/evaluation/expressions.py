@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from openqasm3 import ast
 
-from qonduit_server.circuit import FALSE, negation
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.formula import FALSE, negation
+from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.arithmetic import CONSTANTS, FUNCTIONS, binary
 from qonduit_server.languages.evaluation.names import Qubits, Subroutine, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
@@ -22,7 +23,6 @@ from qonduit_server.languages.evaluation.values import (
     coerce,
     number,
     of_formula,
-    too_large,
     truth,
     unsupported,
     wrong,

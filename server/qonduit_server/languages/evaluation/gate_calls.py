@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from openqasm3 import ast
 
-from qonduit_server.circuit import TRUE
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.formula import TRUE
+from qonduit_server.languages import modifiers
 from qonduit_server.languages.evaluation import gates, operands
 from qonduit_server.languages.evaluation.expressions import evaluate, integer
 from qonduit_server.languages.evaluation.names import Entry, GateDefinition, Qubits, Variable
@@ -60,7 +61,7 @@ def phase(reading: Reading, node: ast.QuantumPhase) -> None:
     qubits = [operands.qubits(reading, each) for each in node.qubits]
 
     def apply(known: list[Value]) -> None:
-        steps, controls = _modified(reading, node.modifiers, gates.phase(_real(known[0])), 0)
+        steps, controls = _modified(reading, node.modifiers, modifiers.phase(_real(known[0])), 0)
         _broadcast(reading, steps, controls, qubits)
 
     _for_each_value(reading, [angle], apply)
@@ -83,7 +84,7 @@ def _for_each_value(reading: Reading, values: list[Value], action: Callable[[lis
         reading.conditions.branch(truth(equal(table, each)), then, lambda: None)
 
 
-def _broadcast(reading: Reading, steps: Sequence[gates.Step], size: int, qubits: Sequence[Qubits]) -> None:
+def _broadcast(reading: Reading, steps: Sequence[modifiers.Step], size: int, qubits: Sequence[Qubits]) -> None:
     """Put a gate of `size` qubits into the hub, once for each element of the registers it is given."""
     if len(qubits) != size:
         raise wrong(f"{size} qubits are needed here, not {len(qubits)}")
@@ -108,7 +109,7 @@ def _broadcast(reading: Reading, steps: Sequence[gates.Step], size: int, qubits:
                 reading.emit(gate, tuple(places[place] for place in own))
 
 
-def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tuple[list[gates.Step], int]:
+def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tuple[list[modifiers.Step], int]:
     """What a gate is made of, on places 0, 1, ...; and how many."""
     entry = reading.scopes.lookup(name)
     if isinstance(entry, GateDefinition):
@@ -126,7 +127,7 @@ def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tup
     return known.steps(parameters), known.qubits
 
 
-def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[gates.Step]:
+def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[modifiers.Step]:
     if len(parameters) != len(node.arguments):
         raise wrong(f"{node.name.name!r} takes {len(node.arguments)} parameters, not {len(parameters)}")
     key = (id(node), parameters)
@@ -138,7 +139,7 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
         names[argument.name] = Variable(argument.name, Type("float"), value, constant=True)
     for place, qubit in enumerate(node.qubits):
         names[qubit.name] = Qubits((place,), scalar=True)
-    steps: list[gates.Step] = []
+    steps: list[modifiers.Step] = []
     outer, reading.gate_body = reading.gate_body, steps
     loops, reading.loop_guards = reading.loop_guards, []
     calls, reading.call_guards = reading.call_guards, []
@@ -152,24 +153,24 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
 
 
 def _modified(
-    reading: Reading, modifiers: Sequence[ast.QuantumGateModifier], steps: list[gates.Step], size: int
-) -> tuple[list[gates.Step], int]:
+    reading: Reading, given: Sequence[ast.QuantumGateModifier], steps: list[modifiers.Step], size: int
+) -> tuple[list[modifiers.Step], int]:
     """Apply inv, pow, ctrl and negctrl, the innermost first; returns the steps and how many qubits they act on."""
-    for modifier in reversed(modifiers):
+    for modifier in reversed(given):
         kind = modifier.modifier.name
         if kind == "inv":
-            steps = gates.inverse(steps)
+            steps = modifiers.inverse(steps)
         elif kind == "pow":
             assert modifier.argument is not None
             exponent = number(evaluate(reading, modifier.argument))
             if isinstance(exponent, Table):
                 raise unsupported("pow() by a number that depends on a measurement")
-            steps = gates.power(steps, _real(exponent), size, reading.builder.spend)
+            steps = modifiers.power(steps, _real(exponent), size, reading.builder.spend)
         else:
             controls = 1 if modifier.argument is None else integer(reading, modifier.argument, "a number of controls")
             if controls < 1:
                 raise wrong("ctrl() needs at least one control")
-            steps = gates.control(steps, controls, positive=kind == "ctrl")
+            steps = modifiers.control(steps, controls, None if kind == "ctrl" else 0)
             size += controls
         if len(steps) > 1:
             reading.builder.spend(len(steps))

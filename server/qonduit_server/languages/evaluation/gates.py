@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates OpenQASM 3 programs may use without defining them, and what the modifiers inv, pow, ctrl make of gates."""
+"""The gates OpenQASM 3 programs may use without defining them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import numpy as np
-from qiskit.circuit import Gate, QuantumCircuit
+from qiskit.circuit import Gate
 from qiskit.circuit import library as qk
-from qiskit.quantum_info import Operator
 
-from qonduit_server.languages.evaluation.values import too_large, unsupported
-
-#: A gate of the hub on places of the operation it is part of. A global phase has no places.
-Step: TypeAlias = tuple[Gate, tuple[int, ...]]
-
-#: pow() with a fraction of a gate of this many qubits is computed as a matrix.
-_MAX_MATRIX_QUBITS: Final = 6
-MAX_CONTROLS: Final = 20
+from qonduit_server.languages.modifiers import Step
 
 
 @dataclass(frozen=True)
@@ -100,73 +91,3 @@ EXTRA: Final[dict[str, Library]] = {
     "c3sqrtx": Library(0, 4, qk.C3SXGate),
     "c4x": Library(0, 5, qk.C4XGate),
 }
-
-
-def phase(angle: float) -> list[Step]:
-    """gphase."""
-    return [(qk.GlobalPhaseGate(angle), ())]
-
-
-def inverse(steps: Sequence[Step]) -> list[Step]:
-    """inv @."""
-    return [(gate.inverse(), places) for gate, places in reversed(steps)]
-
-
-def control(steps: Sequence[Step], controls: int, positive: bool) -> list[Step]:
-    """ctrl(n) @ or negctrl(n) @: the controls take the first places.
-
-    Gates that only conjugate could go without controls; that is left to compilers.
-    """
-    if controls > MAX_CONTROLS:
-        raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
-    first = tuple(range(controls))
-    state = None if positive else 0
-    done: list[Step] = []
-    for gate, places in steps:
-        if isinstance(gate, qk.GlobalPhaseGate):
-            # A phase under control is a phase of the last control.
-            turn: Gate = qk.PhaseGate(gate.params[0])
-            if not positive:
-                done.extend((qk.XGate(), (each,)) for each in first)
-            done.append((turn.control(controls - 1, annotated=False) if controls > 1 else turn, first))
-            if not positive:
-                done.extend((qk.XGate(), (each,)) for each in first)
-        elif isinstance(gate, qk.UnitaryGate):
-            done.append((_controlled(gate, controls, positive), (*first, *(place + controls for place in places))))
-        else:
-            done.append(
-                (
-                    gate.control(controls, ctrl_state=state, annotated=False),
-                    (*first, *(place + controls for place in places)),
-                )
-            )
-    return done
-
-
-def _controlled(gate: qk.UnitaryGate, controls: int, positive: bool) -> Gate:
-    """A matrix under controls, which are its lowest bits."""
-    if gate.num_qubits + controls > _MAX_MATRIX_QUBITS:
-        raise unsupported(f"controls and a fraction in pow() together are done for {_MAX_MATRIX_QUBITS} qubits at most")
-    matrix: np.ndarray[Any, Any] = np.eye(1 << (gate.num_qubits + controls), dtype=complex)
-    step = 1 << controls
-    at = step - 1 if positive else 0
-    matrix[at::step, at::step] = gate.to_matrix()
-    return qk.UnitaryGate(matrix)
-
-
-def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
-    """pow(exponent) @. A whole exponent repeats; a fraction is computed as a matrix, where the gate is small enough."""
-    if exponent == int(exponent):
-        times = abs(int(exponent))
-        budget(times * max(1, len(steps)))
-        return (list(steps) if exponent >= 0 else inverse(steps)) * times
-    if len(steps) == 1:
-        gate, places = steps[0]
-        if isinstance(gate, qk.GlobalPhaseGate):
-            return phase(gate.params[0] * exponent)
-    if qubits > _MAX_MATRIX_QUBITS:
-        raise unsupported(f"pow() with a fraction is done for gates of up to {_MAX_MATRIX_QUBITS} qubits")
-    whole = QuantumCircuit(qubits)
-    for gate, places in steps:
-        whole.append(gate, list(places))
-    return [(qk.UnitaryGate(Operator(whole).power(exponent)), tuple(range(qubits)))]

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from openqasm3 import ast
 
-from qonduit_server.circuit import FALSE, TRUE, bit
-from qonduit_server.languages.evaluation.building import Block, Builder, Loop, Write
+from qonduit_server.hub.building import Block, Builder, Loop, Write
+from qonduit_server.hub.formula import FALSE, TRUE, bit
 from qonduit_server.languages.evaluation.expressions import evaluate
 from qonduit_server.languages.evaluation.names import Variable
 from qonduit_server.languages.evaluation.reading import Reading

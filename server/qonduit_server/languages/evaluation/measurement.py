@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qiskit.circuit import Measure
 
-from qonduit_server.circuit import bit
+from qonduit_server.hub.formula import bit
 from qonduit_server.languages.evaluation.names import View
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, wrong

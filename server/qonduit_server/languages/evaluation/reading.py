@@ -10,13 +10,14 @@ from typing import Final, TypeAlias
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.circuit import TRUE, Formula
+from qonduit_server.hub.building import Builder
+from qonduit_server.hub.formula import TRUE, Formula
+from qonduit_server.hub.limits import MAX_DEPTH, too_large
+from qonduit_server.languages import modifiers
 from qonduit_server.languages.evaluation import gates
-from qonduit_server.languages.evaluation.building import Builder
 from qonduit_server.languages.evaluation.conditions import Conditions
 from qonduit_server.languages.evaluation.names import Entry, Scopes, Subroutine, Variable
-from qonduit_server.languages.evaluation.values import Value, too_large, unsupported, wrong
-from qonduit_server.languages.source import MAX_DEPTH
+from qonduit_server.languages.evaluation.values import Value, unsupported, wrong
 
 #: Statements that may be executed while reading.
 MAX_STEPS: Final = 50_000
@@ -51,9 +52,9 @@ class Reading:
         #: The gates that need no definition.
         self.library: dict[str, gates.Library] = dict(gates.BUILTIN)
         #: What defined gates are made of, by definition and parameters.
-        self.expansions: dict[tuple[int, tuple[float, ...]], list[gates.Step]] = {}
+        self.expansions: dict[tuple[int, tuple[float, ...]], list[modifiers.Step]] = {}
         #: Takes the gates of the definition that is being read; None outside of one.
-        self.gate_body: list[gates.Step] | None = None
+        self.gate_body: list[modifiers.Step] | None = None
         #: Hub qubits by their names in the program, as in $0.
         self.physical: dict[str, int] = {}
         #: Registers the program declares as its outputs.

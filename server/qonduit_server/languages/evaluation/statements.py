@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Reset
 
-from qonduit_server.circuit import FALSE, Circuit, ClassicalRegister, Formula
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit, ClassicalRegister
+from qonduit_server.hub.formula import FALSE, Formula
 from qonduit_server.languages.evaluation import (
     assignment,
     control_flow,

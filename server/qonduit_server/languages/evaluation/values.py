@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from qonduit_server.circuit import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
+from qonduit_server.hub.limits import too_large
 
 #: A value may depend on this many measured bits, unless it is logic on bits, which has no such bound.
 MAX_TABLE_BITS: Final = 12
@@ -57,11 +58,6 @@ def unsupported(message: str) -> ProgramError:
 def wrong(message: str) -> ProgramError:
     """A program that its language does not allow."""
     return ProgramError("SYNTAX_ERROR", message)
-
-
-def too_large(message: str) -> ProgramError:
-    """A program that would cost too much."""
-    return ProgramError("TOO_LARGE", message)
 
 
 def checked(formula: Formula) -> Formula:

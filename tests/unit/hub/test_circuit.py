@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 
-from qonduit_server.circuit import (
+from qonduit_server.hub.circuit import Circuit, ClassicalRegister
+from qonduit_server.hub.formula import (
     FALSE,
     TRUE,
-    Circuit,
-    ClassicalRegister,
     Formula,
     bit,
     choice,

@@ -20,9 +20,8 @@ from qiskit.circuit import (
 )
 from qiskit.circuit.classical import expr
 
-from qonduit_server.circuit import TRUE, Formula
-from qonduit_server.languages.evaluation.values import too_large
-from qonduit_server.languages.source import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS
+from qonduit_server.hub.formula import TRUE, Formula
+from qonduit_server.hub.limits import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS, too_large
 
 #: The hub gives each conditional operation all the qubits and bits there are; so many of them all together.
 MAX_PLACES: Final = 5_000_000

@@ -9,8 +9,8 @@ from typing import Any
 from qiskit.circuit import ClassicalRegister, Clbit
 from qiskit.circuit.classical import expr, types
 
-from qonduit_server.circuit import FALSE, Formula, choice, conjunction, constant, disjunction, negation, parity
 from qonduit_server.errors import DeviceError
+from qonduit_server.hub.formula import FALSE, Formula, choice, conjunction, constant, disjunction, negation, parity
 
 #: The value of a classical bit where the condition stands.
 Read = Callable[[Clbit], Formula]

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one program may have at most, whatever language it is written in; refused before anything large is allocated."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qonduit_server.errors import ProgramError
+
+#: No simulator holds more; a vendor's largest machine has fewer.
+MAX_QUBITS: Final = 4096
+MAX_CLBITS: Final = 65_536
+#: Operations after loops, subroutines and gate definitions are unrolled.
+MAX_OPERATIONS: Final = 300_000
+#: How deep gate definitions, blocks and brackets may be nested.
+MAX_DEPTH: Final = 100
+
+
+def too_large(message: str) -> ProgramError:
+    """A program that would cost too much."""
+    return ProgramError("TOO_LARGE", message)
