@@ -52,12 +52,13 @@ from qonduit_server.providers import registry
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.job_pb2 import JobType
-provider = registry.get("IBM")
-provider.load()
+from qonduit_server.languages.registry import Languages
+working = runner.Runner(registry.get("IBM"), Languages())
+working.load()
 task = Task(job_id=1, attempt=1, provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
 task.programs.add(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text={BELL!r})
 events = []
-runner.run(task, events.append, provider, runner.Cache())
+working.run(task, events.append)
 assert any(event.HasField("program_succeeded") for event in events), events
 """
 

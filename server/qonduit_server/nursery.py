@@ -77,14 +77,15 @@ def main(
 
 
 def _runner_of(provider: Provider) -> tuple[worker.Run, int]:
-    from qonduit_server import runner
+    from qonduit_server.languages.registry import Languages
+    from qonduit_server.runner import Runner
 
-    runner.load(provider)
-    cache = runner.Cache()
+    runner = Runner(provider, Languages())
+    runner.load()
 
     def run(tasks: Sequence[Task], emit: worker.Emit) -> None:
         for task in tasks:
-            runner.run(task, emit, provider, cache)
+            runner.run(task, emit)
 
     return run, 1
 

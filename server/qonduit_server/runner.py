@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from google.protobuf.json_format import MessageToDict
+
 from qonduit.execution.v1.task_pb2 import (
     ProgramFailed,
     ProgramStarted,
     ProgramSucceeded,
+    ProgramTranslated,
     Task,
     TaskEvent,
     TaskFinished,
@@ -27,7 +30,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.languages import registry as languages
+from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Prepared, Provider
 
 Emit = Callable[[TaskEvent], None]
@@ -83,37 +86,85 @@ class Cache:
             self._size -= gone
 
 
-def load(provider: Provider) -> None:
-    """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
-    provider.load()
-    languages.load()
+class Runner:
+    """Runs tasks in one process.
 
+    Args:
+        provider: where programs are run; None for a process that only translates.
+        languages: reads and writes programs.
+        cache: keeps programs that were read and compiled.
+    """
 
-def run(task: Task, emit: Emit, provider: Provider, cache: Cache) -> None:
-    """Run one task. Everything that happens is emitted, what goes wrong too; the last event is `finished`."""
-    _Run(task, emit, provider, cache).run()
+    def __init__(self, provider: Provider | None, languages: Languages, cache: Cache | None = None) -> None:
+        self.provider = provider
+        self.languages = languages
+        self.cache = cache or Cache()
+
+    def load(self) -> None:
+        """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
+        if self.provider is not None:
+            self.provider.load()
+        self.languages.load()
+
+    def run(self, task: Task, emit: Emit) -> None:
+        """Run one task. Everything that happens is emitted, what goes wrong too; the last event is `finished`."""
+        _Run(task, emit, self).run()
 
 
 class _Run:
     """One task on its way: what its events need to know."""
 
-    def __init__(self, task: Task, emit: Emit, provider: Provider, cache: Cache) -> None:
+    def __init__(self, task: Task, emit: Emit, runner: Runner) -> None:
         self._task = task
         self._emit = emit
-        self._provider = provider
-        self._cache = cache
+        self._runner = runner
         self._progress = -1.0
 
     def run(self) -> None:
         self._send(started=TaskStarted())
         try:
-            self._run()
+            if self._task.translate_to:
+                self._translate()
+            else:
+                self._run(self._provider())
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
             self._send(finished=TaskFinished(failure=failure_of(error)))
         else:
             self._send(finished=TaskFinished())
 
-    def _run(self) -> None:
+    def _provider(self) -> Provider:
+        if self._runner.provider is None:
+            raise DeviceError("UNKNOWN_DEVICE", f"this process runs nothing on {self._task.provider}")
+        return self._runner.provider
+
+    def _translate(self) -> None:
+        languages = self._runner.languages
+        for index, program in enumerate(self._task.programs):
+            try:
+                began = time.perf_counter()
+                circuit = self._read(program)
+                read = time.perf_counter()
+                written = languages.write(self._task.translate_to, circuit)
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
+                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
+                continue
+            source = written.source
+            translated = ProgramTranslated(
+                index=index,
+                text=source if isinstance(source, str) else "",
+                binary=source if isinstance(source, bytes) else b"",
+                warnings=(*circuit.warnings, *written.warnings),
+                registers=_registers(circuit),
+                read_seconds=read - began,
+                write_seconds=time.perf_counter() - read,
+            )
+            self._send(program_translated=translated)
+
+    def _read(self, program: TaskProgram) -> Circuit:
+        inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
+        return self._runner.languages.read(program.language, program.text, program.binary, inputs)
+
+    def _run(self, provider: Provider) -> None:
         task = self._task
         if task.type != JobType.JOB_TYPE_RUNNER:
             raise DeviceError(
@@ -126,7 +177,7 @@ class _Run:
         for index, program in enumerate(task.programs):
             self._send(program_started=ProgramStarted(index=index))
             try:
-                kept, hit = self._prepare(program)
+                kept, hit = self._prepare(program, provider)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
                 self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
                 failed += 1
@@ -137,8 +188,8 @@ class _Run:
             if number > 1:
                 self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
         seed = task.seed if task.HasField("seed") else None
-        outcomes = self._provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
-        each = zip(ready, self._each(outcomes, len(ready)), strict=True)
+        outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
+        each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
                 self._send(
@@ -148,7 +199,7 @@ class _Run:
                 self._send(program_failed=ProgramFailed(index=index, failure=failure_of(outcome)))
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
 
-    def _each(self, outcomes: Iterator[Outcome | RunError], number: int) -> Iterator[Outcome | Exception]:
+    def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
         """What a provider gives, one each; where it breaks down, the rest fail with its error."""
         given = 0
         try:
@@ -160,23 +211,21 @@ class _Run:
                 yield error
         else:
             for _ in range(number - given):
-                yield ProviderError("RESULT_MISSING", f"{self._provider.name} gave no result for this program")
+                yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
 
-    def _prepare(self, program: TaskProgram) -> tuple[Kept, bool]:
+    def _prepare(self, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
         task = self._task
-        key = (program.language, program.text or program.binary, task.device, task.memory_limit_bytes)
-        kept = self._cache.get(key)
+        inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
+        key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes)
+        kept = self._runner.cache.get(key)
         if kept is not None:
             return kept, True
         began = time.perf_counter()
-        circuit = languages.read(program.language, program.text, program.binary)
+        circuit = self._read(program)
         parsed = time.perf_counter()
-        prepared = self._provider.prepare(circuit, task.device, task.memory_limit_bytes)
-        registers = tuple(
-            Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers)
-        )
-        kept = Kept(circuit, prepared, registers, parsed - began, time.perf_counter() - parsed)
-        self._cache.put(key, len(program.text) + len(program.binary), kept)
+        prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
+        kept = Kept(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+        self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
 
     def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
@@ -218,6 +267,11 @@ class _Run:
 
     def _send(self, **event: object) -> None:
         self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
+
+
+def _registers(circuit: Circuit) -> tuple[Register, ...]:
+    """A program's registers, in the order in which keys list them."""
+    return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -20,11 +20,13 @@ import pytest
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import RunError
 from qonduit_server.hub.circuit import Outcome
-from qonduit_server.languages import registry as languages
+from qonduit_server.languages.edges import Inputs
+from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry as providers
 
 SHOTS = 2000
 SEED = 20250923
+READING = Languages()
 LANGUAGES = {
     "qasm2": AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
     "qasm3": AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3,
@@ -62,17 +64,19 @@ def run(check: ModuleType, name: str, qubits: int, share: int) -> tuple[Counter[
     for language, number in LANGUAGES.items():
         entries = [each for each in check.programs("exact", language) if each[0]["qubits"] <= qubits]
         for entry, path in entries[::share]:
-            verdict, detail = judge(check, provider, device, number, path)
+            verdict, detail = judge(check, provider, device, number, path, entry["inputs"])
             tally[verdict] += 1
             if verdict not in ("ok", "refused"):
                 wrong.append(f"{entry['file']}: {verdict} {detail}")
     return tally, wrong
 
 
-def judge(check: ModuleType, provider: Any, device: str, language: AssemblerLanguage, path: Path) -> tuple[str, str]:
+def judge(
+    check: ModuleType, provider: Any, device: str, language: AssemblerLanguage, path: Path, inputs: Inputs
+) -> tuple[str, str]:
     """Run one program and compare it with its reference."""
     try:
-        circuit = languages.read(language, path.read_text(), b"")
+        circuit = READING.read(language, path.read_text(), b"", inputs)
         prepared = provider.prepare(circuit, device, 0)
         (outcome,) = provider.run(device, [prepared], SHOTS, SEED)
     except RunError as error:

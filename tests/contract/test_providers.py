@@ -14,6 +14,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_pb2 import Result, ResultType
 from qonduit_server import runner
+from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import Provider
 
@@ -28,7 +29,7 @@ BELL = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
 def provider(request: pytest.FixtureRequest) -> Provider:
     """Each provider, loaded once a session: their SDKs take seconds."""
     found = registry.get(request.param)
-    runner.load(found)
+    runner.Runner(found, Languages()).load()
     return found
 
 
@@ -56,7 +57,7 @@ class Run:
         for name, value in task.items():
             setattr(self.task, name, value)
         self.events: list[TaskEvent] = []
-        runner.run(self.task, self.events.append, provider, runner.Cache())
+        runner.Runner(provider, Languages()).run(self.task, self.events.append)
         self.results: dict[int, Result] = {
             event.program_succeeded.index: event.program_succeeded.result
             for event in self.events
@@ -325,11 +326,11 @@ class TestTask:
         assert Run(provider, text, seed=None).counts != Run(provider, text, seed=None).counts
 
     def test_prepared_programs_are_kept(self, provider: Provider) -> None:
-        cache = runner.Cache()
+        keeping = runner.Runner(provider, Languages())
         task = Run(provider, BELL).task
         events: list[TaskEvent] = []
         for _ in range(2):
-            runner.run(task, events.append, provider, cache)
+            keeping.run(task, events.append)
         hits = [
             event.program_succeeded.result.meta_data["from_cache"]
             for event in events

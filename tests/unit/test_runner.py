@@ -15,6 +15,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server import runner
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Prepared
 
 PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
@@ -69,7 +70,7 @@ def task(*programs: str, shots: int = 10) -> Task:
 
 def run(provider: Scripted, *programs: str, cache: runner.Cache | None = None) -> list[TaskEvent]:
     events: list[TaskEvent] = []
-    runner.run(task(*programs), events.append, provider, cache or runner.Cache())
+    runner.Runner(provider, Languages(), cache).run(task(*programs), events.append)
     assert [event.WhichOneof("event") for event in events][:: len(events) - 1] == ["started", "finished"]
     return events
 
@@ -141,7 +142,7 @@ def test_a_language_that_is_not_read_is_named_among_those_that_are() -> None:
     events: list[TaskEvent] = []
     job = task(PROGRAM)
     job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP
-    runner.run(job, events.append, Scripted(), runner.Cache())
+    runner.Runner(Scripted(), Languages()).run(job, events.append)
     (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
     assert failed.reason == "UNSUPPORTED_LANGUAGE"
     assert "QASM2, QASM3" in failed.message

@@ -14,6 +14,7 @@ from qiskit.circuit.library import RYYGate
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.limits import MAX_CLBITS, MAX_DEPTH, MAX_OPERATIONS, MAX_QUBITS
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _REGISTER: Final = re.compile(r"\b([qc])reg\s+(\w+)\s*\[\s*(\d+)\s*\]")
@@ -32,7 +33,7 @@ _CUSTOM: Final = (
 )
 
 
-def read(text: str) -> Circuit:
+def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read an OpenQASM 2 program.
 
     Raises:

@@ -15,6 +15,7 @@ from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qas
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import plain_gates
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation import statements
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
@@ -26,7 +27,7 @@ _TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 _PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
 
 
-def read(text: str) -> Circuit:
+def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read an OpenQASM 3 program.
 
     Raises:
@@ -45,7 +46,7 @@ def read(text: str) -> Circuit:
                 column=where.column,
             )
     try:
-        return statements.read(_program(text, code).statements)
+        return statements.read(_program(text, code).statements, inputs)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
 

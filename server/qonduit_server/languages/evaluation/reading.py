@@ -14,6 +14,7 @@ from qonduit_server.hub.building import Builder
 from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
+from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.evaluation import gates
 from qonduit_server.languages.evaluation.conditions import Conditions
 from qonduit_server.languages.evaluation.names import Entry, Scopes, Subroutine, Variable
@@ -37,9 +38,12 @@ class Reading:
         self,
         execute: Callable[[Reading, Statement], None],
         call: Callable[[Reading, ast.FunctionCall, Subroutine], Value | None],
+        inputs: Inputs,
     ) -> None:
         self._execute = execute
         self._call = call
+        #: Values for what the program declares as its inputs.
+        self.inputs = inputs
         self._depth = 0
         self._deadline = time.thread_time() + MAX_SECONDS
         #: Statements and rounds of loops so far.

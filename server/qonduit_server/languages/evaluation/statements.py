@@ -11,6 +11,7 @@ from qiskit.circuit import Barrier, Reset
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.formula import FALSE, Formula
+from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.evaluation import (
     assignment,
     control_flow,
@@ -26,13 +27,13 @@ from qonduit_server.languages.evaluation.values import Bits, unsupported
 from qonduit_server.languages.source import Position, refusal
 
 
-def read(statements: Sequence[Statement]) -> Circuit:
+def read(statements: Sequence[Statement], inputs: Inputs) -> Circuit:
     """Read a program from its tree.
 
     Raises:
         ProgramError: with line and column where they are known.
     """
-    reading = Reading(_execute, subroutines.call)
+    reading = Reading(_execute, subroutines.call, inputs)
     try:
         for each in statements:
             _execute(reading, each)

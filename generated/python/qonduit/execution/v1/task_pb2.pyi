@@ -1,3 +1,4 @@
+from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
@@ -12,19 +13,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TaskProgram(_message.Message):
-    __slots__ = ("program_id", "language", "text", "binary")
+    __slots__ = ("program_id", "language", "text", "binary", "inputs")
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BINARY_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     program_id: int
     language: _provider_pb2.AssemblerLanguage
     text: str
     binary: bytes
-    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ...) -> None: ...
+    inputs: _struct_pb2.Struct
+    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds")
+    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +38,7 @@ class Task(_message.Message):
     PROGRAMS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TRANSLATE_TO_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -45,7 +49,8 @@ class Task(_message.Message):
     programs: _containers.RepeatedCompositeFieldContainer[TaskProgram]
     memory_limit_bytes: int
     time_limit_seconds: float
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ...) -> None: ...
+    translate_to: _provider_pb2.AssemblerLanguage
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -79,13 +84,47 @@ class ProgramSucceeded(_message.Message):
     result: _result_pb2.Result
     def __init__(self, index: _Optional[int] = ..., result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ...) -> None: ...
 
+class ProgramTranslated(_message.Message):
+    __slots__ = ("index", "text", "binary", "warnings", "registers", "read_seconds", "write_seconds")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BINARY_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REGISTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WRITE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    text: str
+    binary: bytes
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    registers: _containers.RepeatedCompositeFieldContainer[_result_pb2.Register]
+    read_seconds: float
+    write_seconds: float
+    def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., warnings: _Optional[_Iterable[str]] = ..., registers: _Optional[_Iterable[_Union[_result_pb2.Register, _Mapping]]] = ..., read_seconds: _Optional[float] = ..., write_seconds: _Optional[float] = ...) -> None: ...
+
+class ProgramNeeds(_message.Message):
+    __slots__ = ("num_qubits", "mid_circuit_measurement", "reset", "conditionals", "loops")
+    NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
+    MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
+    LOOPS_FIELD_NUMBER: _ClassVar[int]
+    num_qubits: int
+    mid_circuit_measurement: bool
+    reset: bool
+    conditionals: bool
+    loops: bool
+    def __init__(self, num_qubits: _Optional[int] = ..., mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., loops: _Optional[bool] = ...) -> None: ...
+
 class ProgramFailed(_message.Message):
-    __slots__ = ("index", "failure")
+    __slots__ = ("index", "failure", "needs")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
     index: int
     failure: _failure_pb2.Failure
-    def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+    needs: ProgramNeeds
+    def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
     __slots__ = ("failure",)
@@ -94,7 +133,7 @@ class TaskFinished(_message.Message):
     def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +143,7 @@ class TaskEvent(_message.Message):
     PROGRAM_FAILED_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_TRANSLATED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -113,7 +153,8 @@ class TaskEvent(_message.Message):
     program_failed: ProgramFailed
     log: _event_pb2.LogLine
     finished: TaskFinished
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ...) -> None: ...
+    program_translated: ProgramTranslated
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)
