@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from google.protobuf.struct_pb2 import Struct
 
 from qonduit.v1 import deployment_service_pb2 as deployment_service
 from qonduit.v1 import job_service_pb2 as job_service
@@ -129,6 +131,12 @@ def create(**fields: Any) -> job_service.CreateJobRequest:
     return request
 
 
+def struct(**values: Any) -> Struct:
+    made = Struct()
+    made.update(values)
+    return made
+
+
 def one(**fields: Any) -> Deployment:
     """A deployment with a good program, and one made of `fields`."""
     return Deployment(
@@ -173,6 +181,12 @@ INVALID: dict[str, tuple[job_service.CreateJobRequest, str]] = {
     "a request id that is none": (create(request_id="one"), "request_id"),
     "a credential nobody asked for": (create(credential="s3cret"), "credential"),
     "a name that is too long": (create(job=Job(shots=1, name="n" * 256)), "job.name"),
+    "an input that is no number": (create(job=Job(shots=1, inputs=struct(theta=math.nan))), "job.inputs.theta"),
+    "inputs that are too large": (create(job=Job(shots=1, inputs=struct(s="1" * 70_000))), "job.inputs"),
+    "an input of a program that is no number": (
+        create(deployment=one(python_file_inputs=struct(a=[1.0, [math.inf]]))),
+        "deployment.programs[1].python_file_inputs.a",
+    ),
     "a negative seed": (create(job=Job(shots=1, seed=-1)), "job.seed"),
 }
 

@@ -12,6 +12,7 @@ import pytest
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, LogLine
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, events, jobs, queue, results
@@ -19,6 +20,7 @@ from qonduit_server.store.database import Database, open_database, utc_now
 from tests.storing import (
     CALLER,
     claim,
+    deployment,
     description,
     failed,
     finished,
@@ -89,6 +91,23 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     assert stored.counts_and_probabilities == result().counts_and_probabilities
     stored_events = events.read_after(db, job.id, 0, 100)
     assert [event.terminal for event in stored_events] == [False] * 5 + [True]
+
+
+def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None:
+    programs = deployment(2)
+    programs.programs[1].python_file_inputs.update({"theta": 0.1, "phi": [1.0, 2.0]})
+    new = jobs.NewJob(CALLER, Job(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=programs)
+    new.job.inputs.update({"theta": 0.7, "flag": True})
+    job = jobs.create(db, new).job
+    (task,) = claim(db)
+    first, second = (dict(each.inputs) for each in task.programs)
+    assert first == {"theta": 0.7, "flag": True}
+    assert (second["theta"], second["flag"], list(second["phi"])) == (0.7, True, [1.0, 2.0])
+    queue.record(db, "me", [started(task), succeeded(task), succeeded(task, 1), finished(task)])
+    ended = jobs.get(db, CALLER, job.id)
+    assert (ended.state, dict(ended.inputs)) == (SUCCEEDED, {"theta": 0.7, "flag": True})
+    again = jobs.rerun(db, CALLER, job.id).job
+    assert again.inputs == ended.inputs
 
 
 def test_oldest_first_by_provider_and_no_more_than_asked_for(db: Database) -> None:

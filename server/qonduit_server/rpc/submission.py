@@ -13,6 +13,7 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
 from qonduit_server import lifecycle
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
+from qonduit_server.rpc import inputs
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
@@ -34,7 +35,7 @@ def new_job(
         NotFound: no such device or deployment.
         FailedPrecondition: the device is not available, or does not do what the job needs.
     """
-    job = _inputs(request.job)
+    job = _chosen(request.job)
     if job.shots > limits.max_shots:
         raise InvalidArgument.of("job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots")
     inline = request.deployment if request.HasField("deployment") else None
@@ -143,6 +144,7 @@ def _broken(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Viol
         yield violation(right, "required", "the program is empty")
     if size > limits.max_program_bytes:
         yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes}")
+    yield from inputs.broken(program.python_file_inputs, f"{path}.python_file_inputs")
 
 
 def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:
@@ -178,13 +180,17 @@ def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> N
     )
 
 
-def _inputs(given: Job) -> Job:
+def _chosen(given: Job) -> Job:
     """What a caller may choose about a job."""
     job = Job(shots=given.shots, type=given.type or JobType.JOB_TYPE_RUNNER)
     if given.HasField("name"):
         job.name = given.name
     if given.HasField("seed"):
         job.seed = given.seed
+    if given.HasField("inputs"):
+        if wrong := list(inputs.broken(given.inputs, "job.inputs")):
+            raise InvalidArgument(wrong)
+        job.inputs.CopyFrom(given.inputs)
     return job
 
 

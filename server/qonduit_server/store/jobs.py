@@ -33,7 +33,7 @@ class NewJob:
 
     Attributes:
         caller: who submits it.
-        job: name, type, shots and seed are taken from it; everything else is ignored.
+        job: name, type, shots, seed and inputs are taken from it; everything else is ignored.
         device_id: the device to run on.
         deployment: the programs, inline; or None, and then
         deployment_id: the stored deployment to run.
@@ -101,6 +101,7 @@ def create(db: Database, new: NewJob) -> Created:
             type=new.job.type,
             shots=new.job.shots,
             seed=new.job.seed if new.job.HasField("seed") else None,
+            inputs=new.job.inputs if new.job.HasField("inputs") else None,
         ),
     )
 
@@ -124,6 +125,7 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             type=source.type,
             shots=source.shots,
             seed=source.seed if source.HasField("seed") else None,
+            inputs=source.inputs if source.HasField("inputs") else None,
         ),
     )
 

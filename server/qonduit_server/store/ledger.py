@@ -90,7 +90,10 @@ def job_message(row: Sequence[Any]) -> Job:
 
 def program_runs(job: Job) -> bytes:
     """Return what the column program_runs holds of a job."""
-    return Job(program_runs=job.program_runs).SerializeToString()
+    kept = Job(program_runs=job.program_runs)
+    if job.HasField("inputs"):
+        kept.inputs.CopyFrom(job.inputs)
+    return kept.SerializeToString()
 
 
 class Entry:

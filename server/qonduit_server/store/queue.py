@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select, text, update
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.job_pb2 import Job
@@ -172,14 +172,16 @@ def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[in
     )
     for run in job.program_runs:
         source = sources[run.program_id]
-        task.programs.append(
-            TaskProgram(
-                program_id=run.program_id,
-                language=source.assembler_language,
-                text=source.quantum_circuit,
-                binary=source.quantum_circuit_binary,
-            )
+        program = task.programs.add(
+            program_id=run.program_id,
+            language=source.assembler_language,
+            text=source.quantum_circuit,
+            binary=source.quantum_circuit_binary,
         )
+        for inputs in (source.python_file_inputs, job.inputs):
+            # Those of the job come second, and win.
+            for name, value in inputs.fields.items():
+                program.inputs.fields[name].CopyFrom(value)
     return task
 
 

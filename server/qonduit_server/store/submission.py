@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import bindparam, func, select
 
 from qonduit.v1.device_pb2 import Device
@@ -48,6 +49,7 @@ class Submission:
     type: JobType
     shots: int
     seed: int | None
+    inputs: Struct | None
     deployment_id: int
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
@@ -203,6 +205,7 @@ def _write(
             created_at=transaction.timestamp,
             last_sequence=1,
             seed=new.seed,
+            inputs=new.inputs,
             program_runs=[
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
