@@ -24,7 +24,7 @@ from qonduit_server.providers.provider import (
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
-    from qonduit_server.providers.deferral import Deferred
+    from qonduit_server.hub.deferral import Deferred
 
 DEVICE: Final = "local_simulator"
 #: complex128; a gate makes a second copy, sampling adds probabilities and their sums.
@@ -101,8 +101,8 @@ class AWS:
         quantum = circuit.quantum
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
+        from qonduit_server.hub.deferral import defer
         from qonduit_server.hub.lowering import Lowering
-        from qonduit_server.providers.deferral import defer
 
         where = f"AWS/{DEVICE}"
         check = helper_check(where, _BYTES_PER_AMPLITUDE, memory_limit_bytes)

@@ -25,7 +25,7 @@ from qonduit_server.providers.provider import (
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
-    from qonduit_server.providers.deferral import Deferred
+    from qonduit_server.hub.deferral import Deferred
 
 DEVICE: Final = "cirq_simulator"
 #: complex64, with a buffer of the same size, and the probabilities samples are drawn from.
@@ -96,8 +96,8 @@ class Google:
         quantum = circuit.quantum
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
+        from qonduit_server.hub.deferral import defer
         from qonduit_server.hub.lowering import Lowering
-        from qonduit_server.providers.deferral import defer
 
         where = f"GOOGLE/{DEVICE}"
         check = helper_check(where, _BYTES_PER_AMPLITUDE, memory_limit_bytes)

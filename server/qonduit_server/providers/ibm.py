@@ -25,7 +25,7 @@ from qonduit_server.providers.provider import (
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
 
-    from qonduit_server.providers.deferral import Deferred
+    from qonduit_server.hub.deferral import Deferred
 
 DEVICE: Final = "aer_simulator"
 #: complex128, one copy; the rest of the process was measured to stay below this.
@@ -97,7 +97,7 @@ class IBM:
             from qiskit_aer import AerSimulator
             from qiskit_aer.library import SaveProbabilities  # noqa: F401 - loaded once, for all workers
 
-            from qonduit_server.providers import deferral  # noqa: F401 - likewise
+            from qonduit_server.hub import deferral  # noqa: F401 - likewise
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[ibm]"') from error
         classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
@@ -129,7 +129,7 @@ class IBM:
         """The circuit with its measurements at the end, where that is faster; None where it is not."""
         from qiskit.circuit import ControlFlowOp
 
-        from qonduit_server.providers.deferral import defer
+        from qonduit_server.hub.deferral import defer
 
         measurements, flow = 0, False
         for instruction in quantum.data:
