@@ -15,6 +15,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.limits import MAX_CLBITS, MAX_DEPTH, MAX_OPERATIONS, MAX_QUBITS
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.languages.inputs import unused
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _REGISTER: Final = re.compile(r"\b([qc])reg\s+(\w+)\s*\[\s*(\d+)\s*\]")
@@ -67,6 +68,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
             ClassicalRegister(names.get(each.name, each.name), tuple(index[clbit] for clbit in each))
             for each in quantum.cregs
         ),
+        unused(inputs, ()),
     )
 
 

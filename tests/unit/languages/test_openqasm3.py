@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -10,16 +11,17 @@ from qiskit.quantum_info import Operator
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.openqasm3 import read
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 
 
-def refused(text: str, reason: str) -> ProgramError:
+def refused(text: str, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramError:
     """The error a program is refused with, quickly."""
     began = time.perf_counter()
     with pytest.raises(ProgramError) as caught:
-        read(text)
+        read(text, inputs)
     assert time.perf_counter() - began < 5.0  # far more than it takes, far less than giving in would
     assert caught.value.reason == reason
     return caught.value
@@ -225,7 +227,7 @@ def test_bombs_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "input float[64] theta;",
+        "input duration d;",
         "defcal x $0 { }",
         "extern f(int) -> int;",
         "qubit q; bit c = measure q; for int i in [0:3] { if (c) { break; } }",
@@ -247,7 +249,7 @@ def test_bombs_are_refused(text: str) -> None:
     ],
 )
 def test_what_is_not_done_is_named(text: str) -> None:
-    error = refused(HEADER + text, "UNSUPPORTED_CONSTRUCT")
+    error = refused(HEADER + text, "UNSUPPORTED_CONSTRUCT", {"d": 1.0})
     assert error.line >= 3
 
 
@@ -281,3 +283,82 @@ def test_what_is_not_done_is_named(text: str) -> None:
 )
 def test_mistakes_are_syntax_errors(text: str) -> None:
     refused(HEADER + text, "SYNTAX_ERROR")
+
+
+INPUTS = [
+    ("float[64] t", 0.25, "t", 0.25),
+    ("float t", 2, "t", 2.0),
+    ("angle[32] t", 3 * math.pi, "t", math.pi),
+    ("int[8] n", -3.0, "n", -3.0),
+    ("uint n", 7.0, "n", 7.0),
+    ("bool b", True, "b ? 1 : 0", 1.0),
+    ("array[float[32], 2, 2] a", [[1, 2], [3, 4]], "a[1][0]", 3.0),
+    ("array[int[8], 2] a", [5.0, -6.0], "a[1]", -6.0),
+    ("bit[4] b", "0010", "int[8](b)", 2.0),
+    ("bit[4] b", 9.0, "int[8](b)", 9.0),
+    ("bit b", 1.0, "int[8](b)", 1.0),
+    ("complex t", [0.5, 2.0], "imag(t)", 2.0),
+]
+
+
+@pytest.mark.parametrize(("declared", "given", "used", "angle"), INPUTS)
+def test_inputs(declared: str, given: object, used: str, angle: float) -> None:
+    name = declared.split()[-1]
+    if "?" in used:
+        text = f"input {declared}; qubit q; if ({name}) {{ rx(1) q; }}"
+    else:
+        text = f"input {declared}; qubit q; rx({used}) q;"
+    (gate,) = read(HEADER + text, {name: given}).quantum.data
+    assert gate.operation.params[0] == pytest.approx(angle)
+
+
+def test_inputs_are_no_results() -> None:
+    circuit = read(HEADER + 'input bit[2] b; qubit q; bit c; if (b == "01") { x q; } c = measure q;', {"b": "01"})
+    assert registers(circuit) == [("c", 1)]
+    assert [each.operation.name for each in circuit.quantum.data] == ["x", "measure"]
+
+
+def test_inputs_that_are_missing_or_not_needed() -> None:
+    with pytest.raises(ProgramError) as caught:
+        read(HEADER + "input float t;\nqubit q; rx(t) q;", {"s": 1.0})
+    assert (caught.value.reason, caught.value.line) == ("MISSING_INPUT", 3)
+    circuit = read(HEADER + "input float t; qubit q; rx(t) q;", {"s": 1.0, "t": 2.0})
+    assert circuit.warnings == ("input 's' is not one of the program's",)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        ("float t", "1.0"),
+        ("float t", True),
+        ("float t", float("nan")),
+        ("angle t", None),
+        ("int n", 0.5),
+        ("int[4] n", 8.0),
+        ("uint[4] n", -1.0),
+        ("uint n", 2.0**60),
+        ("bool b", 2.0),
+        ("bool b", "true"),
+        ("bit b", 2.0),
+        ("bit[3] b", "01"),
+        ("bit[3] b", "012"),
+        ("bit[3] b", [0.0, 1.0, 0.0]),
+        ("bit[3] b", 8.0),
+        ("complex t", [1.0]),
+        ("array[int[8], 2] a", [1.0]),
+        ("array[int[8], 2] a", 1.0),
+        ("array[int[8], 2] a", [1.0, [2.0]]),
+    ],
+)
+def test_inputs_of_another_type(declared: str, given: object) -> None:
+    name = declared.split()[-1]
+    with pytest.raises(ProgramError, match=f"'{name}' is") as caught:
+        read(HEADER + f"input {declared};", {name: given})
+    assert (caught.value.reason, caught.value.line) == ("INVALID_INPUT", 3)
+
+
+def test_inputs_are_written_as_their_kind_allows() -> None:
+    text = HEADER + "input int n; qubit q; while (n > 0) { x q; n -= 1; }"
+    assert len(read(text, {"n": 3.0}).quantum.data) == 3
+    with pytest.raises(ProgramError, match="constant"):
+        read(HEADER + "input bit b; qubit q; b = measure q;", {"b": "0"})

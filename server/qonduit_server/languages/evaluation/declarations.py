@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import math
-
 from openqasm3 import ast
 
 from qonduit_server.hub.formula import FALSE
-from qonduit_server.hub.limits import too_large
-from qonduit_server.languages.evaluation import operands
-from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, integer
+from qonduit_server.languages.evaluation import inputs, operands
+from qonduit_server.languages.evaluation.expressions import array_type, declared_type, evaluate, integer
 from qonduit_server.languages.evaluation.measurement import measure, measure_into
 from qonduit_server.languages.evaluation.names import Held, Qubits, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, coerce, unsupported, wrong
+from qonduit_server.languages.evaluation.values import Bits, coerce, wrong
 
 
 def declare_qubits(reading: Reading, node: ast.QubitDeclaration) -> None:
@@ -31,10 +28,11 @@ def declare(reading: Reading, node: ast.ClassicalDeclaration | ast.ConstantDecla
 
 
 def declare_io(reading: Reading, node: ast.IODeclaration) -> None:
-    """An input, which nobody gives, or an output."""
+    """An input, whose value the job gives, or an output."""
     name = node.identifier.name
     if node.io_identifier.name == "input":
-        raise unsupported(f"the program has an input, {name!r}, and jobs give none: put its value into the program")
+        inputs.declare(reading, node)
+        return
     variable = _declare(reading, name, node.type, None, constant=False)
     if variable.type.kind == "bit":
         reading.outputs.append(variable)
@@ -68,10 +66,7 @@ def _declare(reading: Reading, name: str, kind: ast.ClassicalType, init: object,
 
 
 def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: object, constant: bool) -> Variable:
-    base = declared_type(reading, kind.base_type)
-    sizes = [integer(reading, each, "a size") for each in kind.dimensions]
-    if min(sizes) < 1 or math.prod(sizes) > 65_536:
-        raise too_large("an array has no element, or more than 65536")
+    base, sizes = array_type(reading, kind)
 
     def fill(node: object, level: int) -> Held:
         if level == len(sizes):

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 from openqasm3 import ast
 
 from qonduit_server.errors import ProgramError
@@ -27,6 +30,9 @@ from qonduit_server.languages.evaluation.values import (
     unsupported,
     wrong,
 )
+
+#: Elements an array may have.
+MAX_ELEMENTS: Final = 65_536
 
 
 def evaluate(reading: Reading, node: object) -> Value:
@@ -88,6 +94,15 @@ def declared_type(reading: Reading, node: ast.ClassicalType) -> Type:
         if kind != "bit" and width > MAX_INTEGER_BITS:
             raise too_large(f"a number has more than {MAX_INTEGER_BITS} bits")
     return Type(kind, width)
+
+
+def array_type(reading: Reading, node: ast.ArrayType) -> tuple[Type, list[int]]:
+    """The type of an array's elements, and its sizes."""
+    base = declared_type(reading, node.base_type)
+    sizes = [integer(reading, each, "a size") for each in node.dimensions]
+    if min(sizes) < 1 or math.prod(sizes) > MAX_ELEMENTS:
+        raise too_large(f"an array has no element, or more than {MAX_ELEMENTS}")
+    return base, sizes
 
 
 def _named(reading: Reading, name: str) -> Value:

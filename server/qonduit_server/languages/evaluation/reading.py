@@ -44,6 +44,7 @@ class Reading:
         self._call = call
         #: Values for what the program declares as its inputs.
         self.inputs = inputs
+        self.inputs_used: set[str] = set()
         self._depth = 0
         self._deadline = time.thread_time() + MAX_SECONDS
         #: Statements and rounds of loops so far.

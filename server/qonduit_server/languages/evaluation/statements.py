@@ -24,6 +24,7 @@ from qonduit_server.languages.evaluation import (
 from qonduit_server.languages.evaluation.names import Subroutine, Variable
 from qonduit_server.languages.evaluation.reading import Reading, Statement
 from qonduit_server.languages.evaluation.values import Bits, unsupported
+from qonduit_server.languages.inputs import unused
 from qonduit_server.languages.source import Position, refusal
 
 
@@ -45,7 +46,8 @@ def read(statements: Sequence[Statement], inputs: Inputs) -> Circuit:
         if isinstance(entry, Variable) and entry.type.kind == "bit" and not entry.constant
     ]
     registers = tuple(ClassicalRegister(each.name, tuple(_shown(each))) for each in shown)
-    return Circuit(reading.builder.finish(), registers, tuple(reading.warnings))
+    warnings = (*reading.warnings, *unused(inputs, reading.inputs_used))
+    return Circuit(reading.builder.finish(), registers, warnings)
 
 
 def _shown(variable: Variable) -> Iterator[int | Formula]:
