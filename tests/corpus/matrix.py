@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix: every program of the corpus on every provider, identical, refused or wrong; and what translating costs.
+
+Exact probabilities are compared where a provider gives them, counts always: by a chi-square test that rejects a right
+result once in a million. Ends with 1 if anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+from qonduit_server.errors import RunError
+from qonduit_server.languages.registry import Languages
+from qonduit_server.providers import registry
+from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the matrix."""
+    parser = argparse.ArgumentParser(prog="tests.corpus", description=__doc__)
+    parser.add_argument("--provider", action="append", choices=sorted(registry.PROVIDERS), help="only these")
+    parser.add_argument("--language", action="append", choices=sorted(LANGUAGES), help="only these")
+    parser.add_argument("--qubits", type=int, default=10**6, help="only programs of up to so many")
+    options = parser.parse_args(arguments)
+    names = options.provider or sorted(registry.PROVIDERS)
+    languages = options.language or list(LANGUAGES)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        running = {name: pool.submit(run, name, languages, options.qubits) for name in names}
+        told = {name: each.result() for name, each in running.items()}
+    wrong = show(told, languages)
+    print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
+    for language in languages:
+        print(costs(language, options.qubits))
+    return 1 if wrong else 0
+
+
+def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, Verdict]]:
+    """Judge all programs on one provider."""
+    provider = registry.get(name)
+    provider.load()
+    reading = Languages()
+    reading.load()
+    device = provider.describe().devices[0].name
+    return [
+        (entry, judge(entry, reading, provider, device))
+        for language in languages
+        for entry in entries("exact", language, qubits)
+    ]
+
+
+def show(told: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str]) -> int:
+    """Print the tallies, what was refused and what is wrong; returns how many are wrong."""
+    print("identical / refused / wrong (identical also by exact probabilities)")
+    print(f"{SHOTS} shots; a right result is rejected with a probability of {FALSE_ALARM:g}
+")
+    print(f"{'':8}" + "".join(f"{name:>24}" for name in told))
+    total: dict[str, Counter[str]] = {name: Counter() for name in told}
+    for language in languages:
+        line = f"{language:8}"
+        for name, verdicts in told.items():
+            tally: Counter[str] = Counter()
+            for entry, verdict in verdicts:
+                if entry.language == language:
+                    tally[verdict.kind] += 1
+                    tally["exact"] += verdict.exact and verdict.kind == "identical"
+            total[name] += tally
+            line += f"{_tally(tally):>24}"
+        print(line)
+    print(f"{'all':8}" + "".join(f"{_tally(each):>24}" for each in total.values()))
+    for kind in ("refused", "wrong"):
+        lines = [
+            f"  {name:7} {entry.file}: {verdict.detail}"
+            for name, verdicts in told.items()
+            for entry, verdict in verdicts
+            if verdict.kind == kind
+        ]
+        if lines:
+            print(f"\n{kind}:", *lines, sep="\n")
+    return sum(each["wrong"] for each in total.values())
+
+
+def _tally(tally: Counter[str]) -> str:
+    return f"{tally['identical']} / {tally['refused']} / {tally['wrong']} ({tally['exact']})"
+
+
+def costs(language: str, qubits: int) -> str:
+    """How long reading takes, beside the library's own call."""
+    reading = Languages()
+    bare = _bare(language)
+    ours: list[float] = []
+    theirs: list[float] = []
+    failed = 0
+    for entry in (*entries("exact", language, qubits), *entries("speed", language, qubits)):
+        try:
+            entry.read(reading)  # what is imported for the first one, or learnt, does not count
+            ours.append(_seconds(lambda entry=entry: entry.read(reading)))
+        except RunError:
+            continue
+        if bare is not None:
+            data = entry.path.read_bytes()
+            try:
+                theirs.append(_seconds(lambda data=data: bare(data)))
+            except Exception:  # noqa: BLE001 - the library's own reading fails where ours does not; that is counted
+                failed += 1
+    if not ours:
+        return f"{language:8}  nothing was read"
+    line = f"{language:8} {statistics.median(ours) * 1e3:8.2f}"
+    if theirs:
+        line += f"  ({statistics.median(theirs) * 1e3:.2f}, which fails for {failed} of {len(ours)})"
+    return line
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _bare(language: str) -> Callable[[bytes], Any] | None:
+    """What people call who use the SDK itself."""
+
+    def module(name: str) -> Any:
+        return importlib.import_module(name)
+
+    calls: dict[str, Callable[[bytes], Any]] = {
+        "qasm2": lambda data: module("qiskit.qasm2").loads(data.decode()),
+        "qasm3": lambda data: module("qiskit.qasm3").loads(data.decode()),
+        "braket": lambda data: module("braket.circuits").Circuit.from_ir(data.decode()),
+        "quil": lambda data: module("quil.program").Program.parse(data.decode()),
+        "qpy": lambda data: module("qiskit.qpy").load(io.BytesIO(data)),
+        "cirq": lambda data: module("cirq").read_json(json_text=data.decode()),
+        "ionq": lambda data: json.loads(data),
+    }
+    call = calls.get(language)
+    if call is not None:
+        for entry in entries("exact", language):
+            try:
+                call(entry.path.read_bytes())
+                break
+            except Exception:  # noqa: BLE001 - only meant to import and warm up
+                continue
+    return call
