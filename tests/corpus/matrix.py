@@ -61,8 +61,7 @@ def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, V
 def show(told: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str]) -> int:
     """Print the tallies, what was refused and what is wrong; returns how many are wrong."""
     print("identical / refused / wrong (identical also by exact probabilities)")
-    print(f"{SHOTS} shots; a right result is rejected with a probability of {FALSE_ALARM:g}
-")
+    print(f"{SHOTS} shots; a right result is rejected with a probability of {FALSE_ALARM:g}\n")
     print(f"{'':8}" + "".join(f"{name:>24}" for name in told))
     total: dict[str, Counter[str]] = {name: Counter() for name in told}
     for language in languages:
