@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from io import FileIO
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
     from qonduit_server.execution.dispatcher import Dispatcher
+    from qonduit_server.execution.translator import Translator
     from qonduit_server.journal import Journal
     from qonduit_server.rpc.limits import Limits
     from qonduit_server.rpc.server import RpcServer
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How long a provider may take to say what it offers; one that is slower can be used after the next start.
 _DESCRIBE_SECONDS = 20.0
+#: What one process that translates may use; the largest programs take a few hundred megabytes.
+_MAX_TRANSLATION_MEMORY_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class App:
     _database: Database
     _pool: ProcessPool
     _dispatcher: Dispatcher
+    _translator: Translator
     _front: RpcServer
     _journal: Journal
     _lock: FileIO | None
@@ -54,6 +59,7 @@ class App:
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._front.drain()
         self._dispatcher.drain(drain_seconds, hurry)
+        self._translator.stop(1)  # before the front door, whose threads wait for it
         self._front.stop(0 if hurry.is_set() else 1)
         self._dispatcher.stop()
         self._pool.stop(1)
@@ -97,6 +103,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         from qonduit_server import logs
         from qonduit_server.execution.dispatcher import Dispatcher
         from qonduit_server.journal import Journal
+        from qonduit_server.languages.registry import Languages
         from qonduit_server.rpc import server as rpc
         from qonduit_server.store import catalogue, queue, sole
         from qonduit_server.store.database import open_database
@@ -124,18 +131,38 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             memory_limit_bytes=settings.max_task_memory_bytes,
             on_fault=on_fault,
         )
-        front = rpc.serve(database, listen=settings.listen, limits=_limits(settings), threads=settings.rpc_threads)
+        translator = _translator(settings)
+        front = rpc.serve(
+            database,
+            listen=settings.listen,
+            limits=_limits(settings),
+            threads=settings.rpc_threads,
+            languages=Languages().describe(),
+            translate=translator.translate,
+        )
         dispatcher.start()
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, front, journal, lock)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, lock)
     log = structlog.get_logger("qonduit.app")
     for description in descriptions:
         if description.unavailable:
             log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
     log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
     return app
+
+
+def _translator(settings: Settings) -> Translator:
+    from qonduit_server.execution.translator import Translator
+
+    # A server whose providers all live in environments of their own translates in the first of them.
+    elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
+    return Translator(
+        python=elsewhere,
+        memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
+        show_errors=settings.log_level == "debug",
+    )
 
 
 def _limits(settings: Settings) -> Limits:

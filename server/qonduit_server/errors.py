@@ -12,6 +12,7 @@
     +-- FailedPrecondition   FAILED_PRECONDITION   PreconditionFailure
     +-- ResourceExhausted    RESOURCE_EXHAUSTED    QuotaFailure, RetryInfo
     +-- Unavailable          UNAVAILABLE           RetryInfo
+    +-- Abandoned            CANCELLED             the caller waits no more; nobody reads it
     +-- StoreFault           INTERNAL              the store cannot carry out a change, and never will
     StartError               the server cannot start (bad settings, database newer than the code)
     RunError
@@ -96,12 +97,12 @@ class FailedPrecondition(CallError):
 
 
 class ResourceExhausted(CallError):
-    """A limit told by GetServerInfo is reached now; later it may not be."""
+    """A limit is reached now; later it may not be. Where it always will be, `retry_after` is None."""
 
     status = "RESOURCE_EXHAUSTED"
     reason = "LIMIT_EXCEEDED"
 
-    def __init__(self, message: str, *, subject: str, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str, *, subject: str, retry_after: float | None = 1.0) -> None:
         super().__init__(message)
         self.subject = subject
         self.retry_after = retry_after
@@ -116,6 +117,13 @@ class Unavailable(CallError):
     def __init__(self, message: str, *, reason: str = "STORE_UNAVAILABLE", retry_after: float = 1.0) -> None:
         super().__init__(message, reason=reason)
         self.retry_after = retry_after
+
+
+class Abandoned(CallError):
+    """The caller waits no more, and what was done for it was stopped. It is written to the log; nobody reads it."""
+
+    status = "CANCELLED"
+    reason = "CANCELLED"
 
 
 class StoreFault(CallError):

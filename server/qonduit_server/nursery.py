@@ -46,8 +46,9 @@ from qonduit_server.providers.provider import Provider
 _ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 _PR_SET_PDEATHSIG: Final = 1
 
-#: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes.
-RunnerOf = Callable[[Provider], tuple[worker.Run, int]]
+#: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes. Without a
+#: provider, its workers translate and run nothing.
+RunnerOf = Callable[[Provider | None], tuple[worker.Run, int]]
 
 
 def main(
@@ -57,7 +58,7 @@ def main(
 ) -> int:
     """Serve as a nursery until the server goes away."""
     parser = argparse.ArgumentParser(prog="qonduit_server.nursery", description="Started by the server, not by people.")
-    parser.add_argument("--provider", required=True, help="the provider's name")
+    parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
     options = parser.parse_args(arguments)
     _die_with_parent()
@@ -66,7 +67,7 @@ def main(
     server = socket.socket(fileno=options.socket)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         try:
-            provider = provider_of(options.provider)
+            provider = provider_of(options.provider) if options.provider else None
         except ProviderError as error:
             missing = ProviderDescription(provider=ProviderMessage(name=options.provider), unavailable=error.message)
             server.sendall(frames.pack(NurseryReply(description=missing)))
@@ -76,7 +77,7 @@ def main(
     return os.EX_OK
 
 
-def _runner_of(provider: Provider) -> tuple[worker.Run, int]:
+def _runner_of(provider: Provider | None) -> tuple[worker.Run, int]:
     from qonduit_server.languages.registry import Languages
     from qonduit_server.runner import Runner
 
@@ -93,7 +94,7 @@ def _runner_of(provider: Provider) -> tuple[worker.Run, int]:
 class _Nursery:
     """The loop: what the server says, and children that ended."""
 
-    def __init__(self, server: socket.socket, provider: Provider, runner_of: RunnerOf) -> None:
+    def __init__(self, server: socket.socket, provider: Provider | None, runner_of: RunnerOf) -> None:
         self._server = server
         self._provider = provider
         self._runner_of = runner_of
@@ -113,7 +114,8 @@ class _Nursery:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._wakeup = (woken, wake)
-        self._say(NurseryReply(description=self._provider.describe()))
+        described = ProviderDescription() if self._provider is None else self._provider.describe()
+        self._say(NurseryReply(description=described))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
         poll.register(woken, select.POLLIN)

@@ -28,8 +28,9 @@ from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
-from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.languages.edges import Written
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Prepared, Provider
 
@@ -138,13 +139,12 @@ class _Run:
         return self._runner.provider
 
     def _translate(self) -> None:
-        languages = self._runner.languages
         for index, program in enumerate(self._task.programs):
             try:
                 began = time.perf_counter()
                 circuit = self._read(program)
                 read = time.perf_counter()
-                written = languages.write(self._task.translate_to, circuit)
+                written = self._write(circuit)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
                 self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
                 continue
@@ -163,6 +163,15 @@ class _Run:
     def _read(self, program: TaskProgram) -> Circuit:
         inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
         return self._runner.languages.read(program.language, program.text, program.binary, inputs)
+
+    def _write(self, circuit: Circuit) -> Written:
+        try:
+            return self._runner.languages.write(self._task.translate_to, circuit)
+        except ProgramError as error:
+            if error.reason == "UNSUPPORTED_LANGUAGE":
+                raise
+            # The program is sound, or it had not been read: the language lacks something.
+            raise ProgramError("UNSUPPORTED_BY_LANGUAGE", error.message) from error
 
     def _run(self, provider: Provider) -> None:
         task = self._task

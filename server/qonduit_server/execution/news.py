@@ -31,10 +31,11 @@ class News:
 
     def fail(self, task: Task, reason: str) -> None:
         """A task cannot be run, because its provider cannot run anything."""
+        what = f"The provider {task.provider} cannot run anything" if task.provider else "Nothing can be translated"
         failure = Failure(
             category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
             reason="SDK_UNAVAILABLE",
-            message=f"The provider {task.provider} cannot run anything here: {reason}",
+            message=f"{what} here: {reason}",
         )
         finished = TaskFinished(failure=failure)
         self._items.append(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=finished))

@@ -6,7 +6,9 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Callable
 
+import grpc
 import structlog
 
 from qonduit_server.errors import CallError
@@ -21,14 +23,28 @@ _log = structlog.get_logger("qonduit.rpc")
 class Call:
     """Made when a call arrives, passed to its handler, logged when it ended. Handlers set `job_id` if they know it."""
 
-    __slots__ = ("_started", "caller", "job_id", "method", "request_id")
+    __slots__ = ("_context", "_started", "caller", "job_id", "method", "request_id")
 
-    def __init__(self, method: str, metadata: Metadata) -> None:
+    def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
         self.method = method
         self.request_id = _request_id(metadata)
         self.caller = ""
         self.job_id = 0
         self._started = time.perf_counter()
+        self._context = context
+
+    def seconds_left(self) -> float:
+        """How long the caller waits; infinity for ever."""
+        left = self._context.time_remaining() if self._context is not None else None
+        return float("inf") if left is None else left
+
+    def when_over(self, do: Callable[[], None]) -> bool:
+        """Have something done when the call is over, because it was answered or because the caller waits no more.
+
+        Returns:
+            Whether it will be done; if not, the call is over already.
+        """
+        return self._context is None or self._context.add_callback(do)
 
     @property
     def trailer(self) -> tuple[tuple[str, str | bytes], ...]:

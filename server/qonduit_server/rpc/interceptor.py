@@ -40,8 +40,14 @@ class Door:
     openers: ThreadPoolExecutor
 
 
-def unary(door: Door, method: str, request_type: type[_Request], handler: Unary[_Request]) -> Handler:
-    """Make a gRPC handler of a function from request to response."""
+def unary(
+    door: Door,
+    method: str,
+    request_type: type[_Request],
+    handler: Unary[_Request],
+    threads: ThreadPoolExecutor | None = None,
+) -> Handler:
+    """Make a gRPC handler of a function from request to response; `threads`: others than those of most calls."""
 
     def answer(call: Call, data: bytes, context: grpc.ServicerContext) -> bytes:
         call.caller = door.authenticate(context.invocation_metadata())
@@ -54,7 +60,7 @@ def unary(door: Door, method: str, request_type: type[_Request], handler: Unary[
         return sent
 
     def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = Call(method, context.invocation_metadata())
+        call = Call(method, context.invocation_metadata(), context)
         response, error = outcome(call.request_id, answer, call, data, context)
         call.ended(error)
         if error is not None:
@@ -62,6 +68,8 @@ def unary(door: Door, method: str, request_type: type[_Request], handler: Unary[
         context.set_trailing_metadata(call.trailer)
         return response or b""
 
+    if threads is not None:
+        behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
     # No deserializer: grpcio would answer bytes it cannot read with INTERNAL, and read them in its polling thread.
     return grpc.unary_unary_rpc_method_handler(behave)
 

@@ -18,18 +18,21 @@ from qonduit.v1 import (
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
+    program_service_pb2,
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
 )
+from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
-from qonduit_server.rpc import auth, interceptor
+from qonduit_server.rpc import auth, interceptor, program_service
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
 from qonduit_server.rpc.interceptor import Door, Handler
 from qonduit_server.rpc.job_service import JobService
 from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.program_service import ProgramService, Translate
 from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.result_service import ResultService
@@ -41,6 +44,7 @@ _FILES: Final = (
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
+    program_service_pb2,
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
@@ -96,6 +100,8 @@ def serve(
     limits: Limits | None = None,
     threads: int = 24,
     features: Iterable[str] = (),
+    languages: ListLanguagesResponse | None = None,
+    translate: Translate = program_service.nobody,
     authenticate: auth.Authenticate = auth.caller,
     slow_reader: float = 10.0,
 ) -> RpcServer:
@@ -106,6 +112,8 @@ def serve(
         limits: what is allowed; told by GetServerInfo.
         threads: how many unary calls are answered at once. Streams need none while they are open.
         features: optional abilities that are switched on, told by GetServerInfo.
+        languages: what programs are read and written in, told by ListLanguages.
+        translate: translates a program.
         authenticate: names the caller from a call's metadata.
         slow_reader: seconds a reader may take to make room for an event before it is cut off.
 
@@ -119,18 +127,22 @@ def serve(
     unary_pool = ThreadPoolExecutor(threads, thread_name_prefix="rpc")
     openers = ThreadPoolExecutor(max(2, threads // 2), thread_name_prefix="rpc-open")
     reflectors = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
+    translating = ThreadPoolExecutor(program_service.THREADS, thread_name_prefix="rpc-translate")
     door = Door(authenticate, limits, openers)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
         "qonduit.v1.DeviceService": DeviceService(db),
         "qonduit.v1.JobService": JobService(db, limits, watching, stopping),
+        "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
         "qonduit.v1.ProviderService": ProviderService(db),
         "qonduit.v1.ResultService": ResultService(db),
         "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
     }
     handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors)
     for name, service in SERVICES.items():
-        handlers |= _handlers(door, service, servants[name])
+        # Translations wait in threads of their own, so that no burst of them delays other calls.
+        own = translating if name == "qonduit.v1.ProgramService" else None
+        handlers |= _handlers(door, service, servants[name], own)
     health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
     handlers |= _handlers(door, health_service, health)
 
@@ -152,7 +164,7 @@ def serve(
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ),
     )
-    pools = (unary_pool, openers, reflectors)
+    pools = (unary_pool, openers, translating, reflectors)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
@@ -177,18 +189,22 @@ class _Methods(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method, self._unknown)
 
 
-def _handlers(door: Door, service: ServiceDescriptor, servant: object) -> dict[str, Handler]:
+def _handlers(
+    door: Door, service: ServiceDescriptor, servant: object, threads: ThreadPoolExecutor | None = None
+) -> dict[str, Handler]:
     """Make the handlers of a service: `GetJob` is answered by the servant's `get_job`. There must be one for each."""
     return {
-        f"/{service.full_name}/{method.name}": _handler(door, method, getattr(servant, _snake(method.name)))
+        f"/{service.full_name}/{method.name}": _handler(door, method, getattr(servant, _snake(method.name)), threads)
         for method in service.methods
     }
 
 
-def _handler(door: Door, method: MethodDescriptor, function: Any) -> Handler:
+def _handler(door: Door, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None) -> Handler:
     request_type = message_factory.GetMessageClass(method.input_type)
-    wrap = interceptor.streaming if method.server_streaming else interceptor.unary
-    return wrap(door, f"{method.containing_service.name}/{method.name}", request_type, function)
+    name = f"{method.containing_service.name}/{method.name}"
+    if method.server_streaming:
+        return interceptor.streaming(door, name, request_type, function)
+    return interceptor.unary(door, name, request_type, function, threads)
 
 
 def _snake(name: str) -> str:

@@ -103,7 +103,8 @@ def _details(error: CallError) -> Iterable[Message]:
             quota = details.QuotaFailure()
             quota.violations.add(subject=error.subject, description=_cut(error.message, MAX_TEXT_BYTES))
             yield quota
-            yield _retry(error.retry_after)
+            if error.retry_after is not None:
+                yield _retry(error.retry_after)
         case Unavailable():
             yield _retry(error.retry_after)
 

@@ -113,12 +113,14 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
     for index, program in enumerate(deployment.programs):
         program.ClearField("id")
         program.ClearField("deployment_id")
-        broken += _broken(program, f"{_FIELD}[{index}]", limits)
+        broken += broken_rules(program, f"{_FIELD}[{index}]", limits)
     if broken:
         raise InvalidArgument(broken)
 
 
-def _broken(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
+def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
+    """What is wrong with a program in a field of this path, as far as it can be told without reading it."""
+
     def violation(field: str, rule: str, what: str) -> Violation:
         return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {what}")
 
