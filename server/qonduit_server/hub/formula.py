@@ -127,6 +127,10 @@ def choice(condition: Formula, then: Formula, otherwise: Formula) -> Formula:
     """`then` where `condition` is 1, else `otherwise`."""
     if then == otherwise:
         return then
+    if otherwise == negation(condition):  # each would stand there twice, and grow with every choice
+        return disjunction((then, otherwise))
+    if then == TRUE:
+        return disjunction((condition, otherwise))
     return disjunction((conjunction((condition, then)), conjunction((negation(condition), otherwise))))
 
 

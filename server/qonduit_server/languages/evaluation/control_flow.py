@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from openqasm3 import ast
 
-from qonduit_server.hub.formula import FALSE, TRUE
-from qonduit_server.hub.limits import too_large
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, conjunction, negation
 from qonduit_server.languages.evaluation import hub_loops
 from qonduit_server.languages.evaluation.arithmetic import binary
 from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, selected, whole_array
+from qonduit_server.languages.evaluation.flow import flag
 from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.reading import MAX_STEPS, Reading
+from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, Value, coerce, equal, truth, unsupported, wrong
 
 
@@ -21,17 +21,9 @@ class End(Exception):
     """The program ends here."""
 
 
-class _Break(Exception):
-    pass
-
-
-class _Continue(Exception):
-    pass
-
-
 def branch(reading: Reading, node: ast.BranchingStatement) -> None:
     """`if`."""
-    reading.conditions.branch(
+    reading.branch(
         truth(evaluate(reading, node.condition)),
         lambda: reading.block(node.if_block),
         lambda: reading.block(node.else_block),
@@ -53,7 +45,7 @@ def switch(reading: Reading, node: ast.SwitchStatement) -> None:
     def choose(place: int) -> None:
         if place < len(cases):
             condition, block = cases[place]
-            reading.conditions.branch(condition, lambda: reading.block(block.statements), lambda: choose(place + 1))
+            reading.branch(condition, lambda: reading.block(block.statements), lambda: choose(place + 1))
         elif node.default is not None:
             reading.block(node.default.statements)
 
@@ -61,27 +53,15 @@ def switch(reading: Reading, node: ast.SwitchStatement) -> None:
 
 
 def for_loop(reading: Reading, node: ast.ForInLoop) -> None:
+    """`for`, which is unrolled."""
     declared = declared_type(reading, node.type)
     values = _values(reading, node.set_declaration)
-    try:
-        count = len(values)
-    except OverflowError:
-        count = MAX_STEPS + 1
-    if count > MAX_STEPS - reading.steps:
-        raise too_large(f"a loop of {count} rounds takes more than the {MAX_STEPS} steps a program may take")
-    reading.loop_guards.append(reading.conditions.guard)
-    try:
-        for value in values:
-            reading.steps += 1
-            variable = Variable(node.identifier.name, declared, coerce(declared, value))
-            try:
-                reading.block(node.block, {variable.name: variable})
-            except _Continue:
-                continue
-            except _Break:
-                break
-    finally:
-        reading.loop_guards.pop()
+
+    def body(k: int) -> None:
+        variable = Variable(node.identifier.name, declared, coerce(declared, values[k]))
+        reading.block(node.block, {variable.name: variable})
+
+    reading.over(values, body)
 
 
 def _values(reading: Reading, node: object) -> Sequence[Value]:
@@ -101,35 +81,24 @@ def _values(reading: Reading, node: object) -> Sequence[Value]:
 
 def while_loop(reading: Reading, node: ast.WhileLoop) -> None:
     """`while`: unrolled as long as its condition is known, a loop of the hub from where it is not."""
-    reading.loop_guards.append(reading.conditions.guard)
-    try:
-        while True:
-            condition = truth(evaluate(reading, node.while_condition))
-            if condition == FALSE:
-                return
-            if condition != TRUE:
-                break
-            reading.steps += 1
-            if reading.steps > MAX_STEPS:
-                raise too_large(f"a while loop takes more than the {MAX_STEPS} steps a program may take")
-            try:
-                reading.block(node.block)
-            except _Continue:
-                continue
-            except _Break:
-                return
-    finally:
-        reading.loop_guards.pop()
-    hub_loops.loop(reading, node)
+    broken = flag()
+
+    def condition() -> Formula:
+        whole = negation(truth(broken.value))  # type: ignore[arg-type]
+        return FALSE if whole == FALSE else conjunction((whole, truth(evaluate(reading, node.while_condition))))
+
+    while (known := condition()) == TRUE:
+        reading.step()
+        reading.round(broken, lambda: reading.block(node.block))
+    if known != FALSE:
+        reading.call_guards.append(None)
+        hub_loops.loop(reading, condition, lambda: reading.round(broken, lambda: reading.block(node.block), sure=True))
+        reading.call_guards.pop()
 
 
 def leave(reading: Reading, node: ast.BreakStatement | ast.ContinueStatement) -> None:
     """`break` and `continue`."""
-    if not reading.loop_guards:
-        raise wrong("break and continue need a loop around them")
-    if reading.conditions.guard != reading.loop_guards[-1]:
-        raise unsupported("break or continue that depends on a measurement")
-    raise _Break if isinstance(node, ast.BreakStatement) else _Continue
+    reading.leave(isinstance(node, ast.BreakStatement))
 
 
 def end(reading: Reading) -> None:

@@ -141,13 +141,13 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
         names[qubit.name] = Qubits((place,), scalar=True)
     steps: list[modifiers.Step] = []
     outer, reading.gate_body = reading.gate_body, steps
-    loops, reading.loop_guards = reading.loop_guards, []
+    rounds, reading.rounds = reading.rounds, []
     calls, reading.call_guards = reading.call_guards, []
     try:
         with reading.scopes.apart(constants_only=True), reading.conditions.under(TRUE):
             reading.block(node.body, names)
     finally:
-        reading.gate_body, reading.loop_guards, reading.call_guards = outer, loops, calls
+        reading.gate_body, reading.rounds, reading.call_guards = outer, rounds, calls
     reading.expansions[key] = steps
     return steps
 

@@ -1,84 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops of OpenQASM 3 whose end depends on a measurement: the only ones that stay loops in the hub.
+"""Loops whose end depends on a measurement: the only ones that stay loops in the hub.
 
 What such a loop writes lives in bits of the hub, set before it and after each round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from openqasm3 import ast
-
 from qonduit_server.hub.building import Block, Builder, Loop, Write
-from qonduit_server.hub.formula import FALSE, TRUE, bit
-from qonduit_server.languages.evaluation.expressions import evaluate
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit
+from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, Type, truth, unsupported
+from qonduit_server.languages.evaluation.values import Bits, Type, unsupported
 
 #: A variable that the loop changes, and the hub bits it lives in from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
 
 
-def loop(reading: Reading, node: ast.WhileLoop) -> None:
-    """Put a while loop into the hub."""
-    body = Block()
-    reading.hub_loops += 1
-    reading.loop_guards.append(None)
-    reading.call_guards.append(None)
+def loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
+    """Put a loop into the hub, which goes on while a condition holds.
+
+    Both are read more than once: what they stand for depends on what the loop changes.
+    """
+    block = Block()
+    rounds, flow.rounds = flow.rounds, []
+    flow.hub_loops += 1
     try:
         homes: list[_Home] = []
         # What a round changes may depend on what the one before it changed.
-        while changed := _changed(reading, node, {id(variable) for variable, _ in homes}):
-            homes.extend(_moved(reading, variable) for variable in changed)
-        condition = truth(evaluate(reading, node.while_condition))
-        with _round(reading, body):
-            reading.block(node.block)
-            _write_back(reading.builder, homes)
+        while changed := _changed(flow, body, {id(variable) for variable, _ in homes}):
+            homes.extend(_moved(flow, variable) for variable in changed)
+        holds = condition()
+        with _round(flow, block):
+            body()
+            _write_back(flow.builder, homes)
         for variable, own in homes:
             variable.value = _at_home(variable, own)
     finally:
-        reading.loop_guards.pop()
-        reading.call_guards.pop()
-        reading.hub_loops -= 1
-    reading.builder.append(reading.conditions.guard, Loop(condition, body))
+        flow.rounds = rounds
+        flow.hub_loops -= 1
+    flow.builder.append(flow.conditions.guard, Loop(holds, block))
 
 
 @contextmanager
-def _round(reading: Reading, body: Block) -> Iterator[None]:
+def _round(flow: Flow, body: Block) -> Iterator[None]:
     """Read one round of the loop into a block of its own."""
-    builder = reading.builder
+    builder = flow.builder
     outer, builder.block = builder.block, body
     try:
-        with reading.conditions.under(TRUE):
+        with flow.conditions.under(TRUE):
             yield
     finally:
         builder.block = outer
 
 
-def _changed(reading: Reading, node: ast.WhileLoop, known: set[int]) -> Sequence[Variable]:
+def _changed(flow: Flow, body: Callable[[], None], known: set[int]) -> Sequence[Variable]:
     """The variables, beside the known ones, that a round changes, found by reading one that is thrown away."""
     mark = Variable("", Type("bit"), False).born
-    with _round(reading, Block()), reading.conditions.recorded() as journal:
-        reading.block(node.block)
+    with _round(flow, Block()), flow.conditions.recorded() as journal:
+        body()
     for variable, before in journal.values():
         variable.value = before
     return [each for each, _ in journal.values() if each.born < mark and id(each) not in known]
 
 
-def _moved(reading: Reading, variable: Variable) -> _Home:
+def _moved(flow: Flow, variable: Variable) -> _Home:
     """Give a variable bits of its own, and set them to what it holds before the loop."""
     value = variable.value
     if not isinstance(value, Bits):
         raise unsupported(f"a loop that ends by a measurement changes {variable.name!r}: it may change bits only")
-    own = reading.builder.add_clbits(len(value.formulas))
+    own = flow.builder.add_clbits(len(value.formulas))
     for place, formula in zip(own, value.formulas, strict=True):
         if formula != FALSE:
-            reading.builder.append(reading.conditions.guard, Write(place, formula))
-    reading.conditions.write(variable, _at_home(variable, own))
+            flow.builder.append(flow.conditions.guard, Write(place, formula))
+    flow.conditions.write(variable, _at_home(variable, own))
     return variable, own
 
 

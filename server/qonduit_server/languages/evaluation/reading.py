@@ -3,32 +3,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.hub.building import Builder
 from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.evaluation import gates
-from qonduit_server.languages.evaluation.conditions import Conditions
+from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.names import Entry, Scopes, Subroutine, Variable
 from qonduit_server.languages.evaluation.values import Value, unsupported, wrong
-
-#: Statements that may be executed while reading.
-MAX_STEPS: Final = 50_000
-#: Seconds of a processor that reading may take, its parser apart.
-MAX_SECONDS: Final = 20.0
 
 Statement: TypeAlias = ast.Statement | ast.Pragma
 
 
-class Reading:
+class Reading(Flow):
     """One program, as far as it was read.
 
     `execute` reads a statement and `call` runs a subroutine; they are handed in, for both come back here.
@@ -40,18 +33,14 @@ class Reading:
         call: Callable[[Reading, ast.FunctionCall, Subroutine], Value | None],
         inputs: Inputs,
     ) -> None:
+        super().__init__()
         self._execute = execute
         self._call = call
         #: Values for what the program declares as its inputs.
         self.inputs = inputs
         self.inputs_used: set[str] = set()
         self._depth = 0
-        self._deadline = time.thread_time() + MAX_SECONDS
-        #: Statements and rounds of loops so far.
-        self.steps = 0
         self.scopes = Scopes()
-        self.conditions = Conditions()
-        self.builder = Builder()
         #: In the order in which they came up, each once.
         self.warnings: dict[str, None] = {}
         #: The gates that need no definition.
@@ -64,17 +53,9 @@ class Reading:
         self.physical: dict[str, int] = {}
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
-        #: The guards under which the loops around, and the subroutines around, were entered; None where a loop of the
-        #: hub lies between, which nothing may leave.
-        self.loop_guards: list[Formula | None] = []
+        #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
+        #: which they cannot leave.
         self.call_guards: list[Formula | None] = []
-        #: How many of the loops around stay loops in the hub.
-        self.hub_loops = 0
-
-    def check_time(self) -> None:
-        """Refuse a program whose reading takes too long, whatever it is that takes so long."""
-        if time.thread_time() > self._deadline:
-            raise too_large(f"reading the program takes more than {MAX_SECONDS:.0f} seconds")
 
     def warn(self, text: str) -> None:
         self.warnings[text] = None
@@ -86,14 +67,13 @@ class Reading:
             raise too_large(f"blocks, gates or subroutines are nested more than {MAX_DEPTH} deep")
         try:
             with self.scopes.inner(names or {}):
-                for node in nodes:
-                    self.steps += 1
-                    if self.steps > MAX_STEPS:
-                        raise too_large(f"reading the program takes more than {MAX_STEPS} steps")
-                    self.check_time()
-                    self._execute(self, node)
+                self.sequence(len(nodes), lambda k: self._statement(nodes[k]))
         finally:
             self._depth -= 1
+
+    def _statement(self, node: ast.Statement) -> None:
+        self.step()
+        self._execute(self, node)
 
     def call(self, node: ast.FunctionCall, subroutine: Subroutine) -> Value | None:
         """Run a subroutine; returns what it returns."""

@@ -28,7 +28,7 @@ def call(reading: Reading, node: ast.FunctionCall, subroutine: Subroutine) -> Va
         argument.name.name: _bound(reading, node.name.name, argument, given)
         for argument, given in zip(definition.arguments, node.arguments, strict=True)
     }
-    loops, reading.loop_guards = reading.loop_guards, []
+    rounds, reading.rounds = reading.rounds, []
     reading.call_guards.append(reading.conditions.guard)
     result: Value | None = None
     try:
@@ -37,7 +37,7 @@ def call(reading: Reading, node: ast.FunctionCall, subroutine: Subroutine) -> Va
     except _Return as returned:
         result = returned.value
     finally:
-        reading.loop_guards = loops
+        reading.rounds = rounds
         reading.call_guards.pop()
     if result is not None and definition.return_type is not None:
         result = coerce(declared_type(reading, definition.return_type), result)
