@@ -16,6 +16,7 @@ from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Tran
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
+from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages.edges import Inputs, Written
 
 if TYPE_CHECKING:
@@ -128,14 +129,22 @@ class Languages:
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
         if self._cache is None:
-            return self._reader(language)(source, inputs)
+            return self._read(language, source, inputs)
         key = self._cache.key(language, source, inputs)
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
-            circuit = self._reader(language)(source, inputs)
+            circuit = self._read(language, source, inputs)
             if time.perf_counter() - began > _COSTLY_SECONDS:
                 self._cache.put(key, circuit)
+        return circuit
+
+    def _read(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
+        circuit = self._reader(language)(source, inputs)
+        if len(circuit.registers) > MAX_REGISTERS:
+            raise too_large(f"the program has more than {MAX_REGISTERS} classical registers")
+        if any(len(register.name.encode(errors="replace")) > MAX_NAME_BYTES for register in circuit.registers):
+            raise too_large(f"the name of a classical register is longer than {MAX_NAME_BYTES} bytes")
         return circuit
 
     def write(self, language: AssemblerLanguage, circuit: Circuit) -> Written:
