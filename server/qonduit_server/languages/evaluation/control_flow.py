@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from openqasm3 import ast
 
-from qonduit_server.hub.formula import FALSE, TRUE, Formula, conjunction, negation
+from qonduit_server.hub.formula import TRUE
 from qonduit_server.languages.evaluation import hub_loops
 from qonduit_server.languages.evaluation.arithmetic import binary
 from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, selected, whole_array
-from qonduit_server.languages.evaluation.flow import flag
 from qonduit_server.languages.evaluation.names import Variable
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, Value, coerce, equal, truth, unsupported, wrong
@@ -80,20 +79,8 @@ def _values(reading: Reading, node: object) -> Sequence[Value]:
 
 
 def while_loop(reading: Reading, node: ast.WhileLoop) -> None:
-    """`while`: unrolled as long as its condition is known, a loop of the hub from where it is not."""
-    broken = flag()
-
-    def condition() -> Formula:
-        whole = negation(truth(broken.value))  # type: ignore[arg-type]
-        return FALSE if whole == FALSE else conjunction((whole, truth(evaluate(reading, node.while_condition))))
-
-    while (known := condition()) == TRUE:
-        reading.step()
-        reading.round(broken, lambda: reading.block(node.block))
-    if known != FALSE:
-        reading.call_guards.append(None)
-        hub_loops.loop(reading, condition, lambda: reading.round(broken, lambda: reading.block(node.block), sure=True))
-        reading.call_guards.pop()
+    """`while`."""
+    hub_loops.repeat(reading, lambda: truth(evaluate(reading, node.while_condition)), lambda: reading.block(node.block))
 
 
 def leave(reading: Reading, node: ast.BreakStatement | ast.ContinueStatement) -> None:

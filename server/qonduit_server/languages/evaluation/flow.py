@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from qiskit.circuit import Barrier, Gate, Measure, Reset
+
 from qonduit_server.hub.building import Builder
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, negation
 from qonduit_server.hub.limits import too_large
@@ -48,6 +50,9 @@ class Flow:
         self.builder = Builder()
         #: The rounds of the loops around, the innermost last.
         self.rounds: list[Round] = []
+        #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
+        #: which they cannot leave.
+        self.call_guards: list[Formula | None] = []
         #: How many of the loops around stay loops in the hub.
         self.hub_loops = 0
 
@@ -102,6 +107,12 @@ class Flow:
             go()
         else:
             self.branch(negation(truth(broken.value)), go)  # type: ignore[arg-type]
+
+    def emit(
+        self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
+    ) -> None:
+        """Put an operation into the hub, under what holds here."""
+        self.builder.append(self.conditions.guard, operation, qubits, clbits)
 
     def over(self, values: Sequence[object], body: Callable[[int], None]) -> None:
         """A loop whose rounds are counted: does `body(k)` for the place of each value."""

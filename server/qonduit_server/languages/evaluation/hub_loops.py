@@ -11,22 +11,38 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from qonduit_server.hub.building import Block, Builder, Loop, Write
-from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit
-from qonduit_server.languages.evaluation.flow import Flow
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction, negation
+from qonduit_server.languages.evaluation.flow import Flow, flag
 from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.values import Bits, Type, unsupported
+from qonduit_server.languages.evaluation.values import Bits, Type, truth, unsupported
 
 #: A variable that the loop changes, and the hub bits it lives in from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
 
 
-def loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
+def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
+    """A loop while a condition holds: unrolled as long as that is known, a loop of the hub from where it is not."""
+    broken = flag()
+
+    def holds() -> Formula:
+        whole = negation(truth(broken.value))  # type: ignore[arg-type]
+        return FALSE if whole == FALSE else conjunction((whole, condition()))
+
+    while (known := holds()) == TRUE:
+        flow.step()
+        flow.round(broken, body)
+    if known != FALSE:
+        _loop(flow, holds, lambda: flow.round(broken, body, sure=True))
+
+
+def _loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
     """Put a loop into the hub, which goes on while a condition holds.
 
     Both are read more than once: what they stand for depends on what the loop changes.
     """
     block = Block()
     rounds, flow.rounds = flow.rounds, []
+    flow.call_guards.append(None)
     flow.hub_loops += 1
     try:
         homes: list[_Home] = []
@@ -41,6 +57,7 @@ def loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None])
             variable.value = _at_home(variable, own)
     finally:
         flow.rounds = rounds
+        flow.call_guards.pop()
         flow.hub_loops -= 1
     flow.builder.append(flow.conditions.guard, Loop(holds, block))
 

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from openqasm3 import ast
 
-from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_CLBITS, too_large
 from qonduit_server.languages.evaluation.expressions import array_type, declared_type
 from qonduit_server.languages.evaluation.names import Held, Variable
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Type, Value, as_bits, coerce, unsupported
-from qonduit_server.languages.inputs import missing
+from qonduit_server.languages.inputs import mismatch, missing, number
 
 #: JSON's numbers are doubles, in which whole numbers are exact up to here.
 _EXACT: Final = 1 << 53
@@ -36,21 +34,20 @@ def declare(reading: Reading, node: ast.IODeclaration) -> None:
         variable = Variable(name, base, _array(name, base, sizes, given))
     else:
         declared = declared_type(reading, node.type)
-        value = _value(name, declared, given)
-        variable = Variable(name, declared, value, constant=declared.kind == "bit")
+        variable = Variable(name, declared, value(name, declared, given), constant=declared.kind == "bit")
     reading.scopes.declare(name, variable)
 
 
 def _array(name: str, base: Type, sizes: list[int], given: object) -> Held:
     if not sizes:
-        return _value(name, base, given)
+        return value(name, base, given)
     if not isinstance(given, list) or len(given) != sizes[0]:
-        raise _mismatch(name, f"lists of {' times '.join(str(size) for size in sizes)} values", given)
+        raise mismatch(name, f"lists of {' times '.join(str(size) for size in sizes)} values", given)
     return tuple(_array(name, base, sizes[1:], each) for each in given)
 
 
-def _value(name: str, declared: Type, given: object) -> Value:
-    """A value of a scalar type, or of a register of bits."""
+def value(name: str, declared: Type, given: object) -> Value:
+    """What is given for an input of a scalar type, or for a register of bits."""
     width = declared.width
     match declared.kind:
         case "bit":
@@ -58,15 +55,15 @@ def _value(name: str, declared: Type, given: object) -> Value:
         case "bool":
             if isinstance(given, bool) or given in (0, 1):
                 return bool(given)
-            raise _mismatch(name, "true or false", given)
+            raise mismatch(name, "true or false", given)
         case "int" | "uint":
             return _whole(name, declared, given)
         case "float" | "angle":
-            return coerce(declared, _number(name, given))
+            return coerce(declared, number(name, given))
         case "complex":
             if isinstance(given, list) and len(given) == 2:
-                return complex(_number(name, given[0]), _number(name, given[1]))
-            return complex(_number(name, given))
+                return complex(number(name, given[0]), number(name, given[1]))
+            return complex(number(name, given))
     raise unsupported(
         f"the input {name!r} is a {declared.kind}: inputs are numbers, Booleans, bits and arrays of these"
     )
@@ -81,25 +78,13 @@ def _bits(name: str, width: int, given: object) -> Value:
         return as_bits(int(given, 2), size, scalar=not width)
     if isinstance(given, bool | int | float) and given in range(1 << min(size, 53)):
         return as_bits(int(given), size, scalar=not width)
-    raise _mismatch(name, f"a text of {size} signs 0 or 1, the highest bit first" if width else "0 or 1", given)
+    raise mismatch(name, f"a text of {size} signs 0 or 1, the highest bit first" if width else "0 or 1", given)
 
 
 def _whole(name: str, declared: Type, given: object) -> Value:
-    value = _number(name, given)
+    whole = number(name, given)
     width = declared.width or 64
     low, high = (0, (1 << width) - 1) if declared.kind == "uint" else (-(1 << (width - 1)), (1 << (width - 1)) - 1)
-    if value != int(value) or abs(value) > _EXACT or not low <= value <= high:
-        raise _mismatch(name, f"a whole number between {max(low, -_EXACT)} and {min(high, _EXACT)}", given)
-    return int(value)
-
-
-def _number(name: str, given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise _mismatch(name, "a finite number", given)
-    return given
-
-
-def _mismatch(name: str, expected: str, given: object) -> ProgramError:
-    shown = repr(given)
-    shown = shown if len(shown) < 60 else shown[:60] + "..."
-    return ProgramError("INVALID_INPUT", f"the input {name!r} is {expected}; the job gives {shown}")
+    if whole != int(whole) or abs(whole) > _EXACT or not low <= whole <= high:
+        raise mismatch(name, f"a whole number between {max(low, -_EXACT)} and {min(high, _EXACT)}", given)
+    return int(whole)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements of OpenQASM 3: each writes a hub bit of its own, which a variable then holds."""
+"""Measurements: each writes a hub bit of its own, which a variable then holds."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from collections.abc import Sequence
 from qiskit.circuit import Measure
 
 from qonduit_server.hub.formula import bit
+from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.names import View
-from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, wrong
 
 
-def measure(reading: Reading, places: Sequence[int], homes: Sequence[int | None] = ()) -> Bits:
+def measure(flow: Flow, places: Sequence[int], homes: Sequence[int | None] = ()) -> Bits:
     """Measure, each qubit into a hub bit that nothing was written to before: the one in `homes`, or a new one."""
-    if reading.gate_body is not None:
-        raise wrong("a gate's body cannot measure")
     formulas = []
     for k, place in enumerate(places):
         home = homes[k] if homes else None
-        clbit = reading.builder.add_clbits(1)[0] if home is None else home
-        reading.conditions.note_measured(clbit)
-        reading.emit(Measure(), (place,), (clbit,))
+        clbit = flow.builder.add_clbits(1)[0] if home is None else home
+        flow.conditions.note_measured(clbit)
+        flow.emit(Measure(), (place,), (clbit,))
         formulas.append(bit(clbit))
     return Bits(tuple(formulas), scalar=len(formulas) == 1)
 
 
-def measure_into(reading: Reading, places: Sequence[int], target: View) -> None:
+def measure_into(flow: Flow, places: Sequence[int], target: View) -> None:
     """Measure into bits of a variable."""
     if len(places) != len(target.places):
         raise wrong(f"{len(places)} qubits cannot be measured into {len(target.places)} bits")
     # In a hub loop a home would be written in every round, and not only once.
-    unwritten = {} if reading.hub_loops else target.variable.homes
-    measured = measure(reading, places, [unwritten.pop(place, None) for place in target.places])
-    reading.conditions.write_bits(target, measured.formulas)
+    unwritten = {} if flow.hub_loops else target.variable.homes
+    measured = measure(flow, places, [unwritten.pop(place, None) for place in target.places])
+    flow.conditions.write_bits(target, measured.formulas)

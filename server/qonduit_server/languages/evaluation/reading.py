@@ -9,7 +9,7 @@ from typing import TypeAlias
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.hub.formula import TRUE, Formula
+from qonduit_server.hub.formula import TRUE
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.edges import Inputs
@@ -53,9 +53,6 @@ class Reading(Flow):
         self.physical: dict[str, int] = {}
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
-        #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
-        #: which they cannot leave.
-        self.call_guards: list[Formula | None] = []
 
     def warn(self, text: str) -> None:
         self.warnings[text] = None
@@ -84,7 +81,7 @@ class Reading(Flow):
     ) -> None:
         """Put an operation into the hub, or a gate into the definition that is being read."""
         if self.gate_body is None:
-            self.builder.append(self.conditions.guard, operation, qubits, clbits)
+            super().emit(operation, qubits, clbits)
         elif self.conditions.guard != TRUE:
             raise unsupported("a gate's body that depends on a measurement")
         elif isinstance(operation, Gate):
