@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qonduit_client.job import JobHandle
     from qonduit_client.result import Result
     from qonduit_client.retry import Retry
+    from qonduit_client.translation import Translation
 
 __all__ = [
     "AlreadyExists",
@@ -57,10 +58,11 @@ __all__ = [
     "ServerFault",
     "ServerUnavailable",
     "TimedOut",
+    "Translation",
     "Violation",
 ]
 
-_HOME = {"Client": "client", "JobHandle": "job", "Result": "result", "Retry": "retry"}
+_HOME = {"Client": "client", "JobHandle": "job", "Result": "result", "Retry": "retry", "Translation": "translation"}
 
 
 def __getattr__(name: str) -> object:

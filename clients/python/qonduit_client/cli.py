@@ -33,6 +33,8 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "job": ("qonduit_client.cli_jobs:job", "Show one job."),
     "cancel": ("qonduit_client.cli_jobs:cancel", "Cancel jobs."),
     "delete": ("qonduit_client.cli_jobs:delete", "Delete jobs that have ended."),
+    "translate": ("qonduit_client.cli_translate:translate", "Write a program in another language."),
+    "languages": ("qonduit_client.cli_translate:languages", "List the languages that programs can be written in."),
     "devices": ("qonduit_client.cli_catalogue:devices", "List what programs can run on."),
     "deployments": ("qonduit_client.cli_catalogue:deployments", "List, create, show and delete stored programs."),
     "info": ("qonduit_client.cli_catalogue:info", "Show a server's version and limits."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from qonduit_client.cli_inputs import input_option
 from qonduit_client.cli_session import (
     INTERRUPTED,
     JOB_FAILED,
@@ -69,6 +70,7 @@ _timeout_option = click.option(
 @click.option("--name", help="A name for people. [default: the first file's]")
 @click.option("--deployment", type=int, metavar="ID", help="Run this deployment's programs instead of files.")
 @click.option("--request-id", metavar="UUID", help="Running again with the same id and request gives the same job.")
+@input_option
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @click.option("--validate-only", is_flag=True, help="Have the job checked, without running it.")
 @_timeout_option
@@ -83,6 +85,7 @@ def run(
     name: str | None,
     deployment: int | None,
     request_id: str | None,
+    inputs: dict[str, object] | None,
     detach: bool,
     validate_only: bool,
     timeout: float | None,
@@ -103,11 +106,13 @@ def run(
     request_id = request_id or str(uuid.uuid4())
     with here.client() as client:
         if validate_only:
-            job = client.check(programs, device, shots, seed, name, language, deployment_id=deployment)
+            job = client.check(programs, device, shots, seed, name, language, deployment_id=deployment, inputs=inputs)
             _say(here, {"job": job}, f"valid: {shots} shots on {device}; nothing was run")
             return OK
         try:
-            handle = client.run(programs, device, shots, seed, name, language, request_id, deployment_id=deployment)
+            handle = client.run(
+                programs, device, shots, seed, name, language, request_id, deployment_id=deployment, inputs=inputs
+            )
         except KeyboardInterrupt:
             again = f"run the same again with --request-id {request_id}: it gives the same job, never a second one"
             click.echo(f"\nInterrupted while submitting. The job may have been made; {again}", err=True)

@@ -127,7 +127,7 @@ def explain(error: QonduitError, server: str) -> str:
     elif isinstance(error, AlreadyExists) and error.reason == "REQUEST_ID_REUSED":
         lines.append("use another --request-id, or none, for another request")
     elif isinstance(error, ProgramUnreadable) and error.reason == "UNKNOWN_LANGUAGE":
-        lines.append("say --language QASM2 or --language QASM3, or another one of `qonduit devices --languages`")
+        lines.append("say --language QASM2 or --language QASM3, or another one of `qonduit languages`")
     elif isinstance(error, Refused):
         lines.append("the server wants to know who you are, or does not let you")
     if isinstance(error, ServerFault) and error.request_id and error.request_id not in error.message:

@@ -32,12 +32,20 @@ from qonduit.v1.job_service_pb2 import (
     RerunJobRequest,
     RerunJobResponse,
 )
+from qonduit.v1.program_service_pb2 import (
+    ListLanguagesRequest,
+    ListLanguagesResponse,
+    TranslateProgramRequest,
+    TranslateProgramResponse,
+)
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersResponse
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from qonduit_client.inputs import Inputs, struct_of
 from qonduit_client.job import JobHandle
-from qonduit_client.programs import Program, programs_of
+from qonduit_client.programs import Program, enum_name, programs_of
 from qonduit_client.retry import Retry
+from qonduit_client.translation import Translation
 from qonduit_client.transport import DEFAULT_TARGET, Transport
 
 if TYPE_CHECKING:
@@ -110,6 +118,7 @@ class Client:
         *,
         deployment_id: int | None = None,
         credential: str = "",
+        inputs: Inputs | None = None,
     ) -> JobHandle:
         """Queues a job and returns at once; once this returned, the job survives any crash.
 
@@ -124,12 +133,15 @@ class Client:
                 one is made, so that trying again never makes a second job.
             deployment_id: instead of `program`: runs the programs of this deployment.
             credential: the vendor credential, for providers `with_token`.
+            inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, texts of 0s
+                and 1s (for registers, highest bit first), and lists of them.
 
         Raises:
             ProgramUnreadable: the language cannot be told.
+            ValueError: a value is none that an input can have.
             QonduitError: the server refused, or is not there.
         """
-        request = self._request(program, device, shots, seed, name, language, deployment_id, credential)
+        request = self._request(program, device, shots, seed, name, language, deployment_id, credential, inputs)
         request.request_id = request_id or str(uuid.uuid4())
         answer = self._transport.call("JobService/CreateJob", request, CreateJobResponse, safe=True)
         return self._handle(answer.job, request.request_id, answer.deduplicated)
@@ -144,9 +156,10 @@ class Client:
         language: str | None = None,
         *,
         deployment_id: int | None = None,
+        inputs: Inputs | None = None,
     ) -> Job:
         """Has a job checked as `run` would, without making it; returns the job as it would be made."""
-        request = self._request(program, device, shots, seed, name, language, deployment_id, "")
+        request = self._request(program, device, shots, seed, name, language, deployment_id, "", inputs)
         request.validate_only = True
         return self._transport.call("JobService/CreateJob", request, CreateJobResponse, safe=True).job
 
@@ -211,6 +224,40 @@ class Client:
             token = page.next_page_token
             if not token:
                 return found
+
+    # Programs by themselves
+
+    def translate(
+        self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
+    ) -> Translation:
+        """Returns a program in another language.
+
+        Args:
+            program: text, bytes, or a `Path`.
+            to: the language to write it in: "QASM2", "CIRQ" ...
+            language: the language it is in; found out from header and file suffix when not given.
+            inputs: values for its inputs (free parameters), as for `run`.
+
+        Raises:
+            ProgramUnreadable: the language cannot be told, or there is none of that name.
+            InvalidRequest: the program is at fault; the message says where.
+            PreconditionFailed: the language has no way to say what the program does.
+            QonduitError: the server refused otherwise, or is not there.
+        """
+        request = TranslateProgramRequest(
+            program=programs_of(program, language)[0],
+            target_language=enum_name(to),
+            inputs=struct_of(inputs) if inputs else None,
+        )
+        return Translation(
+            self._transport.call("ProgramService/TranslateProgram", request, TranslateProgramResponse, safe=True)
+        )
+
+    def languages(self) -> ListLanguagesResponse:
+        """Returns the languages that programs can be written in, and what translating from and to each costs."""
+        return self._transport.call(
+            "ProgramService/ListLanguages", ListLanguagesRequest(), ListLanguagesResponse, safe=True
+        )
 
     # Deployments
 
@@ -281,10 +328,13 @@ class Client:
         language: str | None,
         deployment_id: int | None,
         credential: str,
+        inputs: Inputs | None,
     ) -> CreateJobRequest:
         if (program is None) == (deployment_id is None):
             raise ValueError("give either a program or a deployment_id")
         job = Job(type=JobType.JOB_TYPE_RUNNER, shots=shots, seed=seed, name=name)
+        if inputs:
+            job.inputs.CopyFrom(struct_of(inputs))
         request = CreateJobRequest(job=job, device=device, credential=credential)
         if deployment_id is not None:
             request.job.deployment_id = deployment_id

@@ -25,6 +25,13 @@ _SUFFIXES: Final = {
     ".quil": "QUIL",
     ".py": "PYTHON",
 }
+#: How programs begin in languages that have no header, after comments of their kind.
+_PYTHON: Final = re.compile(r"\A(?:from\s+[\w.]+\s+import\b|import\s+[\w.]+|def\s+\w+\()")
+_QUIL: Final = re.compile(
+    r"\A(?:DECLARE\s+\S+\s+(?:BIT|OCTET|INTEGER|REAL)\b|DEF(?:GATE|CIRCUIT)\s|PRAGMA\s|MEASURE\s+\d|"
+    r"[A-Z][A-Z0-9]*(?:\([^()\n]*\))?(?:[ \t]+\d+)+[ \t]*(?:[#\n]|\Z))"
+)
+_HASH_NOISE: Final = re.compile(r"\A(?:\s+|#[^\n]*(?:\n|\Z))+")
 _FILE_NAME: Final = re.compile(r"\A[\w.\-/\\~ ]+\.(?:qasm[23]?|inc|qpy|quil|json|py)\Z")
 
 
@@ -58,7 +65,7 @@ def enum_name(language: str) -> str:
 
 
 def guess_language(source: str | bytes, suffix: str = "") -> str:
-    """Tells the language of a program from how it begins, else from the suffix of its file.
+    """Tells the language of a program from how it begins or, for JSON, what it holds; else from its file's suffix.
 
     The header wins over the suffix: `.qasm` is used for OpenQASM 2 and 3 alike. Without a header, a `.qasm` file is
     OpenQASM 3, the only one of the two in which the header may be missing.
@@ -73,6 +80,8 @@ def guess_language(source: str | bytes, suffix: str = "") -> str:
         try:
             source = source.decode()
         except UnicodeDecodeError:
+            if _SUFFIXES.get(suffix) == "QISKIT":
+                return "QISKIT"  # damaged; the server says how
             raise _not_told(suffix) from None
     body = _NOISE.sub("", source.removeprefix("\ufeff"))
     version = _VERSION.match(body)
@@ -90,6 +99,12 @@ def guess_language(source: str | bytes, suffix: str = "") -> str:
         return _SUFFIXES[suffix]
     elif suffix == ".qasm":
         return "QASM2" if re.search(r'^\s*include\s+"qelib1\.inc"', body, re.MULTILINE) else "QASM3"
+    elif not suffix:
+        body = _HASH_NOISE.sub("", source.removeprefix("\ufeff"))
+        if _PYTHON.match(body):
+            return "PYTHON"
+        if _QUIL.match(body):
+            return "QUIL"
     raise _not_told(suffix, version[0] if version else "")
 
 
@@ -117,11 +132,12 @@ def _message(program: Program, language: str | None) -> QuantumProgram:
                 reason="FILE_NAME_AS_TEXT",
             )
     found = enum_name(language or guess_language(source, suffix))
-    if isinstance(source, bytes) and found != _PREFIX + "QISKIT":
+    if isinstance(source, bytes) and not source.startswith(b"QISKIT"):
         try:
             source = source.decode().removeprefix("\ufeff")
         except UnicodeDecodeError as wrong:
-            raise ProgramUnreadable(f"the program is not UTF-8 text: {wrong}", reason="NOT_TEXT") from None
+            if found != _PREFIX + "QISKIT":
+                raise ProgramUnreadable(f"the program is not UTF-8 text: {wrong}", reason="NOT_TEXT") from None
     if isinstance(source, bytes):
         return QuantumProgram(quantum_circuit_binary=source, assembler_language=found)
     return QuantumProgram(quantum_circuit=source, assembler_language=found)

@@ -130,7 +130,7 @@ class Translator:
         """End everything; callers that wait are told that the server is stopping."""
         with self._lock:
             self._stopped = True
-            pool = self._pool
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop(grace)
 
@@ -175,8 +175,9 @@ class Translator:
 
     def _give_up(self, number: int) -> None:
         """Take a program back that nobody waits for; its process is killed if it has begun."""
-        if number in self._waiting and self._pool is not None:
-            self._pool.cancel(number, 1)
+        pool = self._pool
+        if pool is not None and number in self._waiting:
+            pool.cancel(number, 1)
 
     def _no_time(self) -> Failure:
         return Failure(

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The translator with real processes: nothing before the first program, and every caller gets its own answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.struct_pb2 import Struct
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.program_service_pb2 import TranslateProgramResponse
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.translator import Translator
+from tests.unit.execution.staging import PATIENCE, Gate, environment, wait_gone
+
+QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+CIRQ = AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ
+PROGRAM = ("-m", "tests.unit.execution.translating")
+
+
+@contextmanager
+def translator(*, lacks: str = "", **options: Any) -> Iterator[Translator]:
+    """A translator whose workers do what programs say; stopped in the end, with all its processes."""
+    made = Translator(program=PROGRAM, environment=environment(TRANSLATING_LACKS=lacks), show_errors=True, **options)
+    try:
+        yield made
+    finally:
+        processes = made.processes()
+        made.stop(PATIENCE)
+        wait_gone(processes)
+
+
+def ask(
+    made: Translator,
+    text: str,
+    seconds: float = inf,
+    when_over: Callable[[Callable[[], None]], bool] = lambda _: True,
+    **inputs: float,
+) -> TranslateProgramResponse | Failure:
+    """Have a program translated to Cirq."""
+    given = Struct()
+    given.update(inputs)
+    return made.translate(
+        QuantumProgram(quantum_circuit=text, assembler_language=QASM2), CIRQ, given, seconds, when_over
+    )
+
+
+def said(answer: TranslateProgramResponse | Failure) -> str:
+    """The translation."""
+    assert isinstance(answer, TranslateProgramResponse), answer
+    return answer.program.quantum_circuit
+
+
+def why(answer: TranslateProgramResponse | Failure) -> tuple[str, str]:
+    """Category and reason of a failure."""
+    assert isinstance(answer, Failure), answer
+    assert answer.message or answer.reason == "CANCELLED"
+    return FailureCategory.Name(answer.category).removeprefix("FAILURE_CATEGORY_"), answer.reason
+
+
+class Waiting:
+    """A program that waits in a worker, and the call that waits for it."""
+
+    def __init__(self, made: Translator, folder: Path, **options: Any) -> None:
+        self.gate = Gate(folder, f"gate{len(list(folder.iterdir()))}")
+        self.over: list[Callable[[], None]] = []
+        self._pool = ThreadPoolExecutor(1)
+        options.setdefault("when_over", lambda do: self.over.append(do) is None)
+        self.answer: Future[Any] = self._pool.submit(ask, made, f"wait {self.gate.path}", **options)
+
+    def worker(self) -> int:
+        """The process that has it, once it has."""
+        told = self.gate.path.with_suffix(".pid")
+        deadline = time.monotonic() + PATIENCE
+        while not (told.exists() and told.read_text()):
+            assert time.monotonic() < deadline
+            self.answer.exception(0.005) if self.answer.done() else threading.Event().wait(0.005)
+        return int(told.read_text())
+
+    def result(self) -> TranslateProgramResponse | Failure:
+        """How it ended."""
+        answer: TranslateProgramResponse | Failure = self.answer.result(PATIENCE)
+        return answer
+
+
+def test_costs_no_process_until_the_first_program_comes() -> None:
+    with translator() as made:
+        assert made.processes() == []
+        answer = ask(made, "say hello", theta=0.5)
+        assert said(answer) == "hello in 5 with {'theta': 0.5}"
+        assert isinstance(answer, TranslateProgramResponse)
+        assert answer.program.assembler_language == CIRQ
+        assert list(answer.warnings) == ["it was bent a little"]
+        assert [(each.name, each.size) for each in answer.registers] == [("b", 2), ("a", 1)]
+        assert (answer.read_seconds, answer.write_seconds) == (0.25, 0.5)
+        assert len(made.processes()) >= 2
+    assert made.processes() == []
+
+
+def test_each_of_many_callers_gets_its_own_answer() -> None:
+    with translator() as made, ThreadPoolExecutor(64) as callers:
+        answers = callers.map(lambda number: said(ask(made, f"say {number}")), range(256))
+        assert [answer.split()[0] for answer in answers] == [str(number) for number in range(256)]
+
+
+def test_what_goes_wrong_is_the_failure_that_the_worker_told() -> None:
+    with translator() as made:
+        failure = ask(made, "fail PROGRAM SYNTAX_ERROR no semicolon")
+        assert why(failure) == ("PROGRAM", "SYNTAX_ERROR")
+        assert isinstance(failure, Failure)
+        assert (failure.message, failure.line, failure.column) == ("no semicolon", 3, 5)
+        assert why(ask(made, "forget"))[0] == "INTERNAL"
+
+
+def test_a_killed_worker_fails_its_program_alone(tmp_path: Path) -> None:
+    with translator() as made:
+        one, two = Waiting(made, tmp_path), Waiting(made, tmp_path)
+        two.worker()
+        os.kill(one.worker(), signal.SIGKILL)
+        failure = one.result()
+        assert why(failure) == ("WORKER", "WORKER_DIED")
+        assert isinstance(failure, Failure)
+        assert "SIGKILL" in failure.message
+        assert said(ask(made, "say on")).startswith("on")
+        two.gate.open()
+        assert said(two.result())
+
+
+def test_a_killed_nursery_is_replaced(tmp_path: Path) -> None:
+    with translator() as made:
+        one = Waiting(made, tmp_path)
+        one.worker()
+        os.kill(made.processes()[0], signal.SIGKILL)
+        assert why(one.result()) == ("WORKER", "WORKER_DIED")
+        assert said(ask(made, "say on")).startswith("on")
+
+
+def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    with translator(workers=1, max_seconds=0.2) as made:
+        one = Waiting(made, tmp_path)
+        failure = one.result()
+        assert why(failure) == ("LIMIT", "TIME_LIMIT")
+        assert isinstance(failure, Failure)
+        assert "0.2 s" in failure.message
+        wait_gone([one.worker()])
+        assert said(ask(made, "say on")).startswith("on")
+
+
+def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
+    with translator(workers=1) as made:
+        one, behind = Waiting(made, tmp_path), Waiting(made, tmp_path)
+        worker = one.worker()
+        (go,) = one.over
+        go()
+        assert why(one.result()) == ("WORKER", "CANCELLED")
+        wait_gone([worker])
+        behind.worker()
+        behind.gate.open()
+        assert said(behind.result())
+        go()  # is told of the call's end in any case, and harms nobody
+        assert said(ask(made, "say on")).startswith("on")
+
+
+def test_a_caller_that_is_gone_already_or_has_no_time(tmp_path: Path) -> None:
+    with translator(workers=1) as made:
+        assert why(Waiting(made, tmp_path, when_over=lambda _: False).result()) == ("WORKER", "CANCELLED")
+        assert why(Waiting(made, tmp_path, seconds=0.1).result()) == ("WORKER", "CANCELLED")
+        assert said(ask(made, "say on")).startswith("on")
+
+
+def test_a_caller_with_all_the_time_is_not_left_waiting(tmp_path: Path) -> None:
+    with translator(workers=1, patience=0.3) as made:
+        assert why(Waiting(made, tmp_path).result()) == ("LIMIT", "NO_TIME")
+
+
+def test_stopping_tells_those_who_wait(tmp_path: Path) -> None:
+    with translator(workers=1) as made:
+        one, behind = Waiting(made, tmp_path), Waiting(made, tmp_path)
+        one.worker()
+        made.stop(PATIENCE)
+        for each in (one, behind):
+            with pytest.raises(Unavailable) as caught:
+                each.result()
+            assert caught.value.reason == "DRAINING"
+        with pytest.raises(Unavailable):
+            ask(made, "say late")
+
+
+def test_a_python_without_what_it_takes_is_told() -> None:
+    with translator(lacks="qiskit") as made:
+        failure = ask(made, "say hello")
+        assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
+        assert isinstance(failure, Failure)
+        assert failure.message.startswith("Nothing can be translated here")
+        assert "qiskit" in failure.message
