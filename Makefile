@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything a developer runs. Each target builds the environment first when it is missing or out of date.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus bench clean help
+.PHONY: setup demo test check generate lock corpus fuzz bench clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +55,12 @@ lock: setup  ## resolve pyproject.toml into requirements.lock
 
 corpus: setup  ## run every program of the corpus on every provider, and print the matrix
 	$(BIN)/python -m tests.corpus
+
+SECONDS_EACH ?= 60
+fuzz: setup  ## feed every reader with random programs, SECONDS_EACH=60 for each
+	@$(UV) pip install --quiet --python $(BIN)/python "atheris>=3,<4"
+	@for language in QASM2 QASM3 QISKIT BRAKET CIRQ QUIL IONQ; do \
+		echo "$$language" && $(BIN)/python -m tests.fuzz $$language --seconds $(SECONDS_EACH) 2>&1 | tail -1 || exit 1; done
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One program in every language, on every provider, through a real server: the same registers, keys and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from qonduit.v1 import job_service_pb2, program_service_pb2, result_service_pb2
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.result_pb2 import Result
+from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from tests import examples
+from tests.serving import Server, serving
+
+SHOTS = 4000
+DEVICES = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
+LANGUAGES = sorted(examples.programs())
+
+
+@pytest.fixture(scope="module")
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.target) as made:
+        yield made
+
+
+def request(language: AssemblerLanguage, device: str, **inputs: object) -> job_service_pb2.RunJobRequest:
+    message = job_service_pb2.RunJobRequest(job=Job(shots=SHOTS, seed=11), device=device)
+    add(message, language, examples.programs()[language])
+    message.job.inputs.update(inputs)
+    return message
+
+
+def add(message: job_service_pb2.RunJobRequest, language: AssemblerLanguage, source: str | bytes) -> None:
+    program = message.deployment.programs.add(assembler_language=language)
+    if isinstance(source, bytes):
+        program.quantum_circuit_binary = source
+    else:
+        program.quantum_circuit = source
+
+
+def run(channel: grpc.Channel, message: job_service_pb2.RunJobRequest) -> Job:
+    *_, last = JobServiceStub(channel).RunJob(message, timeout=90)
+    return last.event.state_change.job
+
+
+def results(channel: grpc.Channel, job: Job) -> list[Result]:
+    assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
+    listed = ResultServiceStub(channel).ListResults(result_service_pb2.ListResultsRequest(job_id=job.id), timeout=10)
+    return list(listed.results)
+
+
+def is_right(result: Result, registers: list[tuple[str, int]]) -> None:
+    """Within five standard deviations, and on no key that should not be there."""
+    assert [(each.name, each.size) for each in result.registers] == registers
+    counts = result.counts_and_probabilities.counts
+    assert set(counts) == set(examples.EXPECTED)
+    for key, probability in examples.EXPECTED.items():
+        spread = (SHOTS * probability * (1 - probability)) ** 0.5
+        assert abs(counts[key] - SHOTS * probability) < 5 * spread
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("language", LANGUAGES, ids=AssemblerLanguage.Name)
+def test_the_same_answer(channel: grpc.Channel, language: AssemblerLanguage, device: str) -> None:
+    (result,) = results(channel, run(channel, request(language, device, theta=examples.THETA)))
+    is_right(result, examples.registers_of(language))
+
+
+def test_all_languages_in_one_job(channel: grpc.Channel) -> None:
+    message = request(LANGUAGES[0], DEVICES[0], theta=examples.THETA)
+    for language in LANGUAGES[1:]:
+        add(message, language, examples.programs()[language])
+    for language, result in zip(LANGUAGES, results(channel, run(channel, message)), strict=True):
+        is_right(result, examples.registers_of(language))
+
+
+def test_inputs_may_come_with_the_program(channel: grpc.Channel) -> None:
+    message = request(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, DEVICES[0])
+    message.deployment.programs[0].python_file_inputs.update({"theta": examples.THETA})
+    (result,) = results(channel, run(channel, message))
+    is_right(result, examples.REGISTERS)
+
+
+PARAMETRISED = [
+    each
+    for each in LANGUAGES
+    if AssemblerLanguage.Name(each).rpartition("_")[2] in ("QASM3", "QISKIT", "BRAKET", "CIRQ", "QUIL")
+]
+
+
+@pytest.mark.parametrize("language", PARAMETRISED, ids=AssemblerLanguage.Name)
+def test_a_missing_input_is_named(channel: grpc.Channel, language: AssemblerLanguage) -> None:
+    job = run(channel, request(language, DEVICES[0]))
+    assert job.state == JobState.JOB_STATE_FAILED
+    assert (job.failure.category, job.failure.reason) == (
+        FailureCategory.FAILURE_CATEGORY_PROGRAM,
+        "MISSING_INPUT",
+    )
+    assert "theta" in job.failure.message
+    assert "job.inputs" in job.failure.message
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=AssemblerLanguage.Name)
+def test_translated_to_every_language_it_still_means_the_same(
+    channel: grpc.Channel, language: AssemblerLanguage
+) -> None:
+    """Translates, and runs what comes out: together on one device, since many are to be run."""
+    service = ProgramServiceStub(channel)
+    known = service.ListLanguages(program_service_pb2.ListLanguagesRequest(), timeout=10).languages
+    targets = [each.language for each in known if each.writable]
+    assert len(targets) >= 7
+    message = job_service_pb2.RunJobRequest(job=Job(shots=SHOTS, seed=11), device=DEVICES[0])
+    wanted = []
+    for target in targets:
+        ask = program_service_pb2.TranslateProgramRequest(target_language=target)
+        ask.program.assembler_language = language
+        source = examples.programs()[language]
+        if isinstance(source, bytes):
+            ask.program.quantum_circuit_binary = source
+        else:
+            ask.program.quantum_circuit = source
+        ask.inputs.update({"theta": examples.THETA})
+        try:
+            told = service.TranslateProgram(ask, timeout=60)
+        except grpc.RpcError as error:
+            # What branches on a measurement cannot be said in every language.
+            if error.code() != grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            continue
+        message.deployment.programs.append(told.program)
+        wanted.append(target)
+    assert len(wanted) >= 5
+    for target, result in zip(wanted, results(channel, run(channel, message)), strict=True):
+        renamed = target == AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ
+        is_right(result, [("meas", 2)] if renamed else examples.registers_of(language))
+
+
+def test_what_was_costly_to_read_is_not_read_again_by_the_next_server(tmp_path: Path) -> None:
+    """A long program in OpenQASM 3 takes ANTLR a while; the next server's worker has it from the cache."""
+    loop = "for int i in [0:199] { rx(theta * i) q[0]; cz q[0], q[1]; }\n"
+    text = examples.QASM3.replace("c[0] =", loop * 5 + "c[0] =")
+    message = job_service_pb2.RunJobRequest(job=Job(shots=10), device=DEVICES[0])
+    add(message, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, text)
+    message.job.inputs.update({"theta": 0.01})
+    seconds = []
+    for number in range(2):
+        settings = {"providers": "IBM", "translation_cache": str(tmp_path / "cache")}
+        with (
+            serving(f"sqlite:///{tmp_path}/{number}.sqlite3", **settings) as server,
+            grpc.insecure_channel(server.target) as made,
+        ):
+            (result,) = results(made, run(made, message))
+            seconds.append(result.meta_data["parse_seconds"])
+    assert list((tmp_path / "cache").rglob("*"))
+    assert seconds[1] < seconds[0] / 3, seconds
