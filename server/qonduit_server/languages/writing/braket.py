@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amazon Braket's dialect of OpenQASM 3 written from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from qonduit_server.hub.braket_names import BRAKET_NAMES
+from qonduit_server.hub.circuit import Circuit
+from qonduit_server.hub.walking import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, every, walk
+from qonduit_server.languages.edges import Written
+from qonduit_server.languages.writing.ending import at_the_end
+from qonduit_server.languages.writing.layout import lay_out
+from qonduit_server.languages.writing.qasm3 import Dialect, write_steps
+
+_DIALECT: Final = Dialect("Braket's OpenQASM", ("OPENQASM 3.0;",), BRAKET_NAMES, delays=False, touch="i")
+
+
+def write(circuit: Circuit) -> Written:
+    """Write a program for Braket.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, a gate without a definition, or a register without bits.
+    """
+    steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+    warnings: tuple[str, ...] = ()
+    if not lay_out(circuit, steps).plain and not any(isinstance(step, Repeat) for step in every(steps)):
+        circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
+        warnings = circuit.warnings[-1:]
+        steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+    if not _ends_measured(steps):
+        warnings = ("Braket's local simulator and many of its devices take no measurement, reset or condition midway",)
+    written = write_steps(circuit, steps, _DIALECT)
+    return Written(written.source, (*written.warnings, *warnings))
+
+
+def _ends_measured(steps: Sequence[Plain]) -> bool:
+    """Whether there are only gates, and measurements of qubits to which nothing is done afterwards."""
+    measured: set[int] = set()
+    for step in steps:
+        if isinstance(step, Branch | Repeat | Cleared):
+            return False
+        if isinstance(step, Apply) and measured.intersection(step.qubits):
+            return False
+        if isinstance(step, Measured):
+            if step.qubit in measured:
+                return False
+            measured.add(step.qubit)
+        elif not isinstance(step, Apply | Fence | Pause):
+            return False
+    return True
