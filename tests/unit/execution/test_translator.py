@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,19 +73,15 @@ class Waiting:
 
     def __init__(self, made: Translator, folder: Path, **options: Any) -> None:
         self.gate = Gate(folder, f"gate{len(list(folder.iterdir()))}")
+        self._worker = self.gate.path.with_suffix(".pid")
+        os.mkfifo(self._worker)
         self.over: list[Callable[[], None]] = []
-        self._pool = ThreadPoolExecutor(1)
         options.setdefault("when_over", lambda do: self.over.append(do) is None)
-        self.answer: Future[Any] = self._pool.submit(ask, made, f"wait {self.gate.path}", **options)
+        self.answer: Future[Any] = ThreadPoolExecutor(1).submit(ask, made, f"wait {self.gate.path}", **options)
 
     def worker(self) -> int:
-        """The process that has it, once it has."""
-        told = self.gate.path.with_suffix(".pid")
-        deadline = time.monotonic() + PATIENCE
-        while not (told.exists() and told.read_text()):
-            assert time.monotonic() < deadline
-            self.answer.exception(0.005) if self.answer.done() else threading.Event().wait(0.005)
-        return int(told.read_text())
+        """The process that has it, once one has. To be asked once."""
+        return int(self._worker.read_text())
 
     def result(self) -> TranslateProgramResponse | Failure:
         """How it ended."""
@@ -150,18 +144,20 @@ def test_a_killed_nursery_is_replaced(tmp_path: Path) -> None:
 def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with translator(workers=1, max_seconds=0.2) as made:
         one = Waiting(made, tmp_path)
+        worker = one.worker()
         failure = one.result()
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
         assert isinstance(failure, Failure)
         assert "0.2 s" in failure.message
-        wait_gone([one.worker()])
+        wait_gone([worker])
         assert said(ask(made, "say on")).startswith("on")
 
 
 def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
     with translator(workers=1) as made:
-        one, behind = Waiting(made, tmp_path), Waiting(made, tmp_path)
+        one = Waiting(made, tmp_path)
         worker = one.worker()
+        behind = Waiting(made, tmp_path)
         (go,) = one.over
         go()
         assert why(one.result()) == ("WORKER", "CANCELLED")
@@ -187,8 +183,9 @@ def test_a_caller_with_all_the_time_is_not_left_waiting(tmp_path: Path) -> None:
 
 def test_stopping_tells_those_who_wait(tmp_path: Path) -> None:
     with translator(workers=1) as made:
-        one, behind = Waiting(made, tmp_path), Waiting(made, tmp_path)
+        one = Waiting(made, tmp_path)
         one.worker()
+        behind = Waiting(made, tmp_path)
         made.stop(PATIENCE)
         for each in (one, behind):
             with pytest.raises(Unavailable) as caught:

@@ -26,7 +26,7 @@ def _run(task: Task, emit: worker.Emit) -> None:
         emit(TaskEvent(job_id=task.job_id, attempt=task.attempt, **what))  # type: ignore[arg-type]
 
     program = task.programs[0]
-    word, _, rest = program.text.partition(" ")
+    word, _, rest = (program.text or program.binary.decode()).partition(" ")
     done = ProgramTranslated(
         text=f"{rest} in {task.translate_to} with {dict(program.inputs.items())}",
         warnings=["it was bent a little"],
@@ -34,7 +34,7 @@ def _run(task: Task, emit: worker.Emit) -> None:
         read_seconds=0.25,
         write_seconds=0.5,
     )
-    if word == "wait":  # says who waits, until somebody opens the pipe for writing
+    if word == "wait":  # tells who waits, and goes on when somebody opens the pipe for writing
         Path(rest).with_suffix(".pid").write_text(str(os.getpid()))
         Path(rest).open("rb").close()
     elif word == "fail":
