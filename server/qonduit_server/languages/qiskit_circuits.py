@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qiskit's circuits, as QPY holds them, read into the hub: control flow and variables by partial evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from qiskit.circuit import (
+    AnnotatedOperation,
+    Barrier,
+    BoxOp,
+    BreakLoopOp,
+    ClassicalRegister,
+    Clbit,
+    ContinueLoopOp,
+    ControlFlowOp,
+    Delay,
+    ForLoopOp,
+    Gate,
+    IfElseOp,
+    Measure,
+    Operation,
+    QuantumCircuit,
+    Qubit,
+    Reset,
+    Store,
+    SwitchCaseOp,
+    WhileLoopOp,
+)
+from qiskit.circuit.classical import expr
+from qiskit.circuit.controlflow import CASE_DEFAULT
+
+from qonduit_server.hub import circuit as hub
+from qonduit_server.hub.formula import FALSE, Formula
+from qonduit_server.hub.limits import MAX_DEPTH, too_large
+from qonduit_server.languages import inputs as given_inputs
+from qonduit_server.languages import qiskit_expressions as expressions
+from qonduit_server.languages import qiskit_gates as gates
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.languages.evaluation import hub_loops
+from qonduit_server.languages.evaluation import inputs as typed_inputs
+from qonduit_server.languages.evaluation.flow import Flow
+from qonduit_server.languages.evaluation.measurement import measure_into
+from qonduit_server.languages.evaluation.names import Variable, View
+from qonduit_server.languages.evaluation.values import Bits, Type, Value, equal, truth, unsupported, wrong
+from qonduit_server.languages.qiskit_parameters import bound
+
+_BIT: Final = Type("bit")
+_ZERO: Final = Bits((FALSE,), scalar=True)
+
+
+def read(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> hub.Circuit:
+    """Read a circuit.
+
+    Args:
+        inputs: values of its parameters and input variables, by name.
+
+    Raises:
+        ProgramError: it holds what cannot be read, or a value is missing.
+    """
+    walk = _Walk(circuit, inputs)
+    walk.block(walk.outermost)
+    if circuit.layout is not None:
+        walk.warn("the layout is ignored: qubits are those of the circuit as it is")
+    if circuit.metadata:
+        walk.warn("the circuit's metadata are ignored")
+    registers = [hub.ClassicalRegister(each.name, walk.shown(each)) for each in circuit.cregs]
+    loose = [clbit for clbit in circuit.clbits if not circuit.find_bit(clbit).registers]
+    if loose:
+        walk.warn("classical bits that belong to no register are shown as one register without a name")
+        registers.append(hub.ClassicalRegister("", walk.shown(loose)))
+    warnings = (*walk.warnings, *given_inputs.unused(inputs, walk.known_inputs))
+    return hub.Circuit(walk.builder.finish(), tuple(registers), warnings)
+
+
+class _Frame:
+    """What the bits of a circuit, or of a body within it, stand for."""
+
+    def __init__(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
+        if len(qubits) != circuit.num_qubits or len(clbits) != circuit.num_clbits:
+            raise wrong("the body of an operation has more or fewer bits than the operation")
+        self.data = list(circuit.data)
+        self.circuit = circuit
+        self.qubits: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
+        self.clbits: dict[Clbit, Variable] = dict(zip(circuit.clbits, clbits, strict=True))
+
+
+class _Walk(Flow):
+    """One circuit, as far as it was read."""
+
+    def __init__(self, circuit: QuantumCircuit, inputs: Inputs) -> None:
+        super().__init__()
+        self.warnings: dict[str, None] = {}
+        self._depth = 0
+        circuit, self.known_inputs = bound(circuit, inputs)
+        qubits = self.builder.add_qubits(circuit.num_qubits)
+        clbits = self.builder.add_clbits(circuit.num_clbits)
+        bits = [Variable("", _BIT, _ZERO, homes={0: clbit}) for clbit in clbits]
+        self._variables: dict[expr.Var, Variable] = {}
+        for var in circuit.iter_input_vars():
+            if var.name not in inputs:
+                raise given_inputs.missing(var.name)
+            self.known_inputs.add(var.name)
+            value = typed_inputs.value(var.name, expressions.declared(var.type), inputs[var.name])
+            self._variables[var] = self._variable(var, value)
+        self.outermost = _Frame(circuit, qubits, bits)
+
+    def warn(self, text: str) -> None:
+        self.warnings[text] = None
+
+    def shown(self, clbits: Sequence[Clbit]) -> tuple[int | Formula, ...]:
+        """What a register's bits are in a result."""
+        return tuple(_shown(self.outermost.clbits[clbit]) for clbit in clbits)
+
+    def block(self, frame: _Frame) -> None:
+        """Do the operations of a circuit or a body."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise too_large(f"bodies and definitions are nested more than {MAX_DEPTH} deep")
+        try:
+            for var in frame.circuit.iter_declared_vars():
+                self._variables[var] = self._variable(var, 0)
+            data = frame.data
+            self.sequence(len(data), lambda k: self._execute(frame, data[k]))
+        finally:
+            self._depth -= 1
+
+    def _variable(self, var: expr.Var, value: Value) -> Variable:
+        kind = expressions.declared(var.type)
+        return Variable(var.name, kind if kind.kind == "float" else _BIT, expressions.typed(var.type, value))
+
+    def _execute(self, frame: _Frame, instruction: Any) -> None:
+        operation = instruction.operation
+        places = [frame.qubits[qubit] for qubit in instruction.qubits]
+        if gates.is_standard(operation):
+            self._gate(gates.checked(operation), places)
+            return
+        self.check_time()
+        match operation:
+            case Measure():
+                measure_into(self, places, View(frame.clbits[instruction.clbits[0]], (0,)))
+            case Barrier():
+                if places:
+                    self.builder.spend(len(places) // 16)  # wide ones take memory
+                    self.emit(Barrier(len(places)), tuple(places))
+            case Reset():
+                self.emit(Reset(), tuple(places))
+            case Delay():
+                self.warn("delays are not simulated")
+            case Store():
+                self._store(frame, operation.lvalue, expressions.evaluate(operation.rvalue, self._reader(frame)))
+            case ControlFlowOp():
+                self.step()
+                self._control(frame, operation, places, [frame.clbits[clbit] for clbit in instruction.clbits])
+            case _:
+                self._other(operation, places, [frame.clbits[clbit] for clbit in instruction.clbits])
+
+    def _gate(self, gate: Gate, places: Sequence[int]) -> None:
+        if gate.num_qubits != len(places):
+            raise wrong(f"{gate.name!r} acts on {gate.num_qubits} qubits, not on {len(places)}")
+        if places:  # a global phase is seen by nobody
+            self.emit(gate, tuple(places))
+
+    def _other(self, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
+        """What is no gate of the standard library: a larger gate, or an instruction by its definition."""
+        if isinstance(operation, AnnotatedOperation):
+            for gate, own in gates.annotated(operation, self.builder.spend):
+                self._gate(gate, [places[place] for place in own])
+            return
+        if gates.is_kept(operation):
+            self._gate(gates.checked(operation), places)
+            return
+        self.builder.spend(1)
+        self.block(_Frame(gates.definition(operation), places, clbits))
+
+    def _control(
+        self, frame: _Frame, operation: ControlFlowOp, places: Sequence[int], clbits: Sequence[Variable]
+    ) -> None:
+        read = self._reader(frame)
+
+        def do(body: QuantumCircuit | None) -> Callable[[], None]:
+            return lambda: None if body is None else self.block(_Frame(body, places, clbits))
+
+        match operation:
+            case IfElseOp():
+                blocks = operation.blocks
+                holds = expressions.condition(operation.condition, read)
+                self.branch(holds, do(blocks[0]), do(blocks[1] if len(blocks) > 1 else None))
+            case WhileLoopOp():
+                condition = operation.condition
+                hub_loops.repeat(self, lambda: expressions.condition(condition, read), do(operation.blocks[0]))
+            case ForLoopOp():
+                self._for(operation, places, clbits)
+            case SwitchCaseOp():
+                target = operation.target
+                value = expressions.evaluate(target, read) if isinstance(target, expr.Expr) else read(target)
+                self._switch(value, list(operation.cases_specifier()), do)
+            case BoxOp():
+                do(operation.blocks[0])()
+            case BreakLoopOp() | ContinueLoopOp():
+                self.leave(isinstance(operation, BreakLoopOp))
+            case _:
+                raise unsupported(f"the operation {operation.name!r} is not read")
+
+    def _for(self, operation: ForLoopOp, places: Sequence[int], clbits: Sequence[Variable]) -> None:
+        indices, parameter, body = operation.params
+        values = indices if isinstance(indices, range) else list(indices)
+        used = parameter is not None and not isinstance(parameter, expr.Var) and parameter in set(body.parameters)
+
+        def once(k: int) -> None:
+            if isinstance(parameter, expr.Var):
+                self._variables[parameter] = self._variable(parameter, int(values[k]))
+            inner = body.assign_parameters({parameter: values[k]}) if used else body
+            self.block(_Frame(inner, places, clbits))
+
+        self.over(values, once)
+
+    def _switch(self, value: Value, cases: Sequence[Any], do: Callable[[QuantumCircuit], Callable[[], None]]) -> None:
+        """The first case that has the value, or the default."""
+        if cases:
+            labels, body = cases[0]
+            met: Value = any(each is CASE_DEFAULT for each in labels)
+            for each in labels if not met else ():
+                met = expressions.either(met, equal(value, int(each)))
+            self.branch(truth(met), do(body), lambda: self._switch(value, cases[1:], do))
+
+    def _reader(self, frame: _Frame) -> expressions.Read:
+        """What bits, registers and variables hold at present, by their names in a body."""
+
+        def read(target: Clbit | ClassicalRegister | expr.Var) -> Value:
+            try:
+                if isinstance(target, Clbit):
+                    return frame.clbits[target].value  # type: ignore[return-value]
+                if isinstance(target, expr.Var):
+                    return self._variables[target].value  # type: ignore[return-value]
+                return Bits(tuple(_formula(frame.clbits[clbit]) for clbit in target))
+            except KeyError:
+                raise wrong("an expression is about a bit or a variable that is not there") from None
+
+        return read
+
+    def _store(self, frame: _Frame, target: Any, value: Value) -> None:
+        if isinstance(target, expr.Index):
+            whole = expressions.evaluate(target.target, self._reader(frame))
+            place = expressions.evaluate(target.index, self._reader(frame))
+            assert isinstance(whole, Bits)
+            self._store(frame, target.target, expressions.replaced(whole, place, truth(value)))
+        elif not isinstance(target, expr.Var):
+            raise unsupported("a value is stored in what is neither a variable nor a bit of one")
+        elif target.standalone:
+            if target not in self._variables:
+                raise wrong(f"the variable {target.name!r} is not declared")
+            self.conditions.write(self._variables[target], expressions.typed(target.type, value))
+        else:
+            clbits = [target.var] if isinstance(target.var, Clbit) else list(target.var)
+            bits = expressions.typed(target.type, value)
+            assert isinstance(bits, Bits)
+            if any(clbit not in frame.clbits for clbit in clbits):
+                raise wrong("a value is stored in a bit that is not there")
+            for clbit, formula in zip(clbits, bits.formulas, strict=True):
+                self.conditions.write(frame.clbits[clbit], Bits((formula,), scalar=True))
+
+
+def _formula(variable: Variable) -> Formula:
+    assert isinstance(variable.value, Bits)
+    return variable.value.formulas[0]
+
+
+def _shown(variable: Variable) -> int | Formula:
+    formula = _formula(variable)
+    if formula.kind == "bit":
+        return formula.number
+    return variable.homes[0] if formula == FALSE and variable.homes else formula

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QPY, Qiskit's own file format, read into the hub: checked first, then loaded by Qiskit."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from qiskit import qpy
+from qiskit.circuit import QuantumCircuit
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit
+from qonduit_server.languages import qiskit_circuits, qpy_structure
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
+
+
+def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
+    """Read a QPY file with one circuit.
+
+    Raises:
+        ProgramError: it is damaged, too large, of a version that is not read, or holds what cannot be read.
+    """
+    circuit = _loaded(source)
+    try:
+        return qiskit_circuits.read(circuit, inputs)
+    except RecursionError:
+        raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
+
+
+def _loaded(source: bytes) -> QuantumCircuit:
+    qpy_structure.check(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote
+            (circuit,) = qpy.load(io.BytesIO(source))
+    except (MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # Qiskit's reader raises whatever comes up in it; a panic of its Rust half is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ProgramError("SYNTAX_ERROR", f"Qiskit cannot read this QPY file: {str(error)[:200]}") from error
+    assert isinstance(circuit, QuantumCircuit)
+    return circuit
