@@ -217,6 +217,7 @@ class TestControl:
             assert device.capabilities.mid_circuit_measurement
             assert device.capabilities.reset
             assert device.capabilities.conditionals
+            assert device.capabilities.loops
             assert not device.capabilities.parameters
             assert not device.capabilities.noise
             assert list(device.capabilities.job_types) == [JobType.JOB_TYPE_RUNNER]
@@ -258,16 +259,14 @@ class TestControl:
         expected = {"0x0 0x0": 0.25, "0x1 0x1": 0.25, "0x1 0x2": 0.25, "0x0 0x3": 0.25}
         assert close(Run(provider, HEADER3 + text).counts, expected)
 
-    def test_a_loop_that_ends_by_a_measurement_runs_or_is_named(self, provider: Provider) -> None:
+    def test_a_loop_that_ends_by_a_measurement(self, provider: Provider) -> None:
         text = "qubit q; bit c; bit d; h q; c = measure q; while (c) { h q; c = measure q; } x q; d = measure q;"
-        run = Run(provider, HEADER3 + text)
-        if provider.name == "IBM":
-            assert run.counts == {"0x1 0x0": 500}
-        else:
-            assert run.failure.reason == "UNSUPPORTED_CONSTRUCT"
-            assert run.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
-            assert "loop" in run.failure.message
-            assert "IBM/aer_simulator" in run.failure.message
+        assert Run(provider, HEADER3 + text).counts == {"0x1 0x0": 500}
+
+    def test_more_rounds_than_there_is_memory_for_helpers(self, provider: Provider) -> None:
+        rounds = "h q[0]; measure q[0] -> c[0]; reset q[0]; if(c==1) x q[1];" * 40
+        run = Run(provider, f"{HEADER2}qreg q[2]; creg c[1]; creg d[1]; {rounds} measure q[1] -> d[0];")
+        assert close(run.counts, {f"0x{d} 0x{c}": 0.25 for d in range(2) for c in range(2)})
 
 
 class TestTask:
@@ -351,6 +350,43 @@ class TestTask:
         assert Run(provider, BELL, device="nowhere").failure.reason == "UNKNOWN_DEVICE"
 
 
+class TestProbabilities:
+    """The exact distribution, where the provider can tell it."""
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;", {0: 0.5, 3: 0.5}),
+            ("qreg q[3]; creg c[2]; x q[2]; ry(0.8) q[0]; measure q[2] -> c[0]; measure q[0] -> c[1];", None),
+            (
+                "qreg q[1]; creg c[2]; h q[0]; measure q[0] -> c[0]; h q[0]; measure q[0] -> c[1];",
+                dict.fromkeys(range(4), 0.25),
+            ),
+            ("qreg q[2]; creg c[2]; h q[0];", {0: 1.0}),
+            ("qreg q[14]; creg c[14]; h q[13]; cx q[13],q[0]; measure q -> c;", {0: 0.5, 0x2001: 0.5}),
+        ],
+    )
+    def test_exact(self, provider: Provider, text: str, expected: dict[int, float] | None) -> None:
+        one = math.sin(0.4) ** 2
+        found = self.probabilities(provider, text)
+        assert found == pytest.approx(expected or {1: 1 - one, 3: one}, abs=1e-12)
+
+    def test_too_many_bits(self, provider: Provider) -> None:
+        assert self.probabilities(provider, "qreg q[21]; creg c[21]; h q; measure q -> c;") is None
+
+    def test_impossible_outcomes_are_left_out(self, provider: Provider) -> None:
+        turns = "h q[0]; t q[0]; cx q[0],q[1]; ry(0.7) q[1]; " * 20
+        back = "ry(-0.7) q[1]; cx q[0],q[1]; tdg q[0]; h q[0]; " * 20
+        text = f"qreg q[2]; creg c[2]; {turns} {back} measure q -> c;"
+        assert self.probabilities(provider, text) == pytest.approx({0: 1.0}, abs=1e-12)
+        assert Run(provider, HEADER2 + text, shots=1_000_000).counts == {"0x0": 1_000_000}
+
+    def probabilities(self, provider: Provider, text: str) -> Mapping[int, float] | None:
+        device = provider.describe().devices[0].name
+        circuit = Languages().read(QASM2, HEADER2 + text, b"", {})
+        return provider.probabilities(device, provider.prepare(circuit, device, 0))
+
+
 class TestLimits:
     """What does not fit is refused before anything is allocated."""
 
@@ -381,7 +417,6 @@ class TestDescription:
         description = provider.describe()
         assert description.provider.name == provider.name
         assert not description.provider.with_token
-        assert {each.supported_language for each in description.provider.supported_languages} == {QASM2, QASM3}
         (device,) = description.devices
         assert device.is_simulator
         assert device.is_local

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from qiskit.circuit import (
     CircuitInstruction,
@@ -30,6 +30,8 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.hub.conditions import Read, bits_of_expression, condition_formula, equals
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
 from qonduit_server.hub.lowering import Lowering
+
+_Number = TypeVar("_Number", int, float)
 
 #: A condition may fall apart into this many products of bits.
 _MAX_CUBES: Final = 256
@@ -57,13 +59,13 @@ class Deferred:
         """The hub's outcome for a sample in which bit j is what `measured[j]` gave."""
         return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
 
-    def outcomes(self, samples: Mapping[int, int]) -> dict[int, int]:
-        """The hub's outcomes for counted samples."""
-        counts: dict[int, int] = {}
+    def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
+        """The hub's outcomes for samples, which are counted or have probabilities."""
+        found: dict[int, _Number] = {}
         for sample, number in samples.items():
             outcome = self.outcome(sample)
-            counts[outcome] = counts.get(outcome, 0) + number
-        return counts
+            found[outcome] = found[outcome] + number if outcome in found else number
+        return found
 
 
 def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]) -> Deferred:
@@ -160,7 +162,7 @@ class _Deferral:
             self._set(where[operation.lvalue.var], value, guard, fresh=False)
         elif instruction.clbits or name in ("store", "while_loop", "for_loop", "break_loop", "continue_loop"):
             what = "a loop whose end depends on a measurement" if "loop" in name else f"the operation {name!r}"
-            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}; IBM/aer_simulator can")
+            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}")
         else:
             for step, own in self._lowering.expand(operation):
                 targets = tuple(places[place] for place in own)

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.hub.braket_names import BRAKET_NAMES
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.providers.provider import (
+    MOST_EXACT_BITS,
     Prepared,
     check_memory,
     describe_simulator,
-    helper_check,
     installed_version,
     most_qubits,
     program_seed,
@@ -25,27 +27,20 @@ if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
     from qonduit_server.hub.deferral import Deferred
+    from qonduit_server.providers.branching import State
+    from qonduit_server.providers.steps import Gate
 
 DEVICE: Final = "local_simulator"
 #: complex128; a gate makes a second copy, sampling adds probabilities and their sums.
 _BYTES_PER_AMPLITUDE: Final = 48
 _FIXED_BYTES: Final = 512 * 1024**2
 
-#: Hub gate -> Braket's name. The modifier `ctrl @` is never written: this simulator gets some gates with it wrong.
-_NAMES: Final = {
-    "id": "i", "x": "x", "y": "y", "z": "z", "h": "h", "s": "s", "sdg": "si", "t": "t", "tdg": "ti",
-    "sx": "v", "sxdg": "vi", "rx": "rx", "ry": "ry", "rz": "rz", "p": "phaseshift", "u1": "phaseshift",
-    "u": "U", "u3": "U", "cx": "cnot", "cy": "cy", "cz": "cz", "csx": "cv", "cp": "cphaseshift", "cu1": "cphaseshift",
-    "swap": "swap", "iswap": "iswap", "ecr": "ecr", "rxx": "xx", "ryy": "yy", "rzz": "zz",
-    "ccx": "ccnot", "cswap": "cswap",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class _Native:
-    """A program as Braket's simulator keeps it once it is parsed."""
+    """A program as Braket's simulator keeps it once it is parsed; no gates where nothing random is measured."""
 
-    circuit: Any
+    gates: Sequence[Any]
     deferred: Deferred
 
 
@@ -56,6 +51,7 @@ class AWS:
 
     def __init__(self) -> None:
         self._simulator: Any = None
+        self._apply: Any = None
         self._program: Any = None
         self._classes: frozenset[type] = frozenset()
         self._versions: dict[str, object] = {}
@@ -67,7 +63,7 @@ class AWS:
             self.name,
             DEVICE,
             num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
-            basis_gates=sorted(_NAMES),
+            basis_gates=sorted(BRAKET_NAMES),
             missing=missing,
             status=f"amazon-braket-default-simulator {braket}, engine braket_sv",
         )
@@ -76,6 +72,7 @@ class AWS:
         if self._simulator is not None:
             return
         try:
+            from braket.default_simulator.simulation_strategies import single_operation_strategy
             from braket.default_simulator.state_vector_simulator import StateVectorSimulator
             from braket.ir.openqasm import Program
             from qiskit.circuit.library import standard_gates
@@ -89,11 +86,12 @@ class AWS:
             "method": "braket_sv",
         }
         self._program = Program
+        self._apply = single_operation_strategy.apply_operations
         self._simulator = StateVectorSimulator()
 
     def _is_native(self, operation: Instruction) -> bool:
         # By name and by class: a program may define a gate of its own under the name of one that Braket has.
-        return operation.name in _NAMES and operation.base_class in self._classes
+        return operation.name in BRAKET_NAMES and operation.base_class in self._classes
 
     def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
@@ -101,19 +99,33 @@ class AWS:
         quantum = circuit.quantum
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
-        from qonduit_server.hub.deferral import defer
-        from qonduit_server.hub.lowering import Lowering
+        from qonduit_server.providers.branching import Branching
+        from qonduit_server.providers.planning import plan
 
-        where = f"AWS/{DEVICE}"
-        check = helper_check(where, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        deferred = defer(quantum, Lowering(where, self._is_native), where, check)
-        qubits = max(quantum.num_qubits, deferred.qubits)
-        need = check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        if not deferred.measured:
-            return Prepared(_Native(None, deferred), qubits, need)
-        text = "\n".join(("OPENQASM 3.0;", f"qubit[{deferred.qubits}] q;", *(_line(*step) for step in deferred.gates)))
-        context = self._simulator.parse_program(self._program(source=text))
-        return Prepared(_Native(context.circuit, deferred), qubits, need)
+        found, qubits, need = plan(
+            quantum, f"AWS/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
+        )
+        if isinstance(found, Branching):
+            return Prepared(found, qubits, need)
+        (gates,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
+        return Prepared(_Native(gates, found), qubits, need)
+
+    def compile(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Bring runs of gates into the simulator's form, by one parse of them all."""
+        lines = [_line(*gate) for run in runs for gate in run]
+        if not lines:
+            return [()] * len(runs)
+        text = "\n".join(("OPENQASM 3.0;", f"qubit[{qubits}] q;", *lines))
+        operations = self._simulator.parse_program(self._program(source=text)).circuit.instructions
+        if len(operations) != len(lines):
+            raise ProviderError("SDK_CHANGED", f"Braket read {len(lines)} gates as {len(operations)} operations")
+        ends = list(accumulate(len(run) for run in runs))
+        return [operations[end - len(run) : end] for run, end in zip(runs, ends, strict=True)]
+
+    def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Apply one of these runs to a state."""
+        evolved: State = self._apply(state, state.ndim, run)
+        return evolved
 
     def run(
         self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
@@ -121,29 +133,52 @@ class AWS:
         self.load()
         for place, each in enumerate(prepared):
             native = each.native
-            assert isinstance(native, _Native)
-            if native.circuit is None:
+            own_seed = program_seed(seed, place)
+            if not isinstance(native, _Native):
+                yield self._branch(native, shots, own_seed)
+            elif native.deferred.measured:
+                yield self._simulate(native, shots, own_seed)
+            else:
                 outcome = native.deferred.outcome(0)
                 yield Outcome({outcome: shots}, {**self._versions, "method": "none: nothing random is measured"})
-                continue
-            yield self._simulate(native, shots, program_seed(seed, place))
+
+    def _branch(self, program: Any, shots: int, seed: int | None) -> Outcome | RunError:
+        from qonduit_server.providers.branching import run
+
+        return run(program, self, shots, seed, self._versions)
+
+    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+        self.load()
+        from qonduit_server.providers.sampling import listed
+
+        native = prepared.native
+        if not isinstance(native, _Native) or len(native.deferred.measured) > MOST_EXACT_BITS:
+            return None
+        deferred = native.deferred
+        if not deferred.measured:
+            return {deferred.outcome(0): 1.0}
+        return deferred.outcomes(listed(self._distribution(native)))
+
+    def _distribution(self, native: _Native) -> Any:
+        """The probabilities of what is measured, as an array."""
+        from qonduit_server.providers.sampling import marginal
+
+        qubits = native.deferred.qubits
+        simulation = self._simulator.initialize_simulation(qubit_count=qubits, shots=1, batch_size=1)
+        simulation.evolve(native.gates)
+        probabilities = simulation.probabilities
+        del simulation
+        return marginal(probabilities, qubits, native.deferred.measured)
 
     def _simulate(self, native: _Native, shots: int, seed: int | None) -> Outcome:
         import numpy as np
 
+        from qonduit_server.providers.sampling import draw
+
         began = time.perf_counter()
         deferred = native.deferred
-        simulation = self._simulator.initialize_simulation(qubit_count=deferred.qubits, shots=shots, batch_size=1)
-        simulation.evolve(native.circuit.instructions)
         # The simulator's own sampling takes no seed; this is the same, from a generator of ours.
-        sums = np.cumsum(simulation.probabilities)
-        draws = np.random.default_rng(seed).random(size=shots) * sums[-1]
-        states, numbers = np.unique(np.searchsorted(sums, draws, side="right"), return_counts=True)
-        samples: dict[int, int] = {}
-        shifts = [deferred.qubits - 1 - qubit for qubit in deferred.measured]
-        for state, number in zip(states.tolist(), numbers.tolist(), strict=True):
-            sample = sum((state >> shift & 1) << place for place, shift in enumerate(shifts))
-            samples[sample] = samples.get(sample, 0) + number
+        samples = draw(self._distribution(native), shots, np.random.default_rng(seed))
         meta: dict[str, object] = {
             **self._versions,
             "run_seconds": time.perf_counter() - began,
@@ -157,4 +192,4 @@ class AWS:
 
 def _line(gate: Instruction, qubits: tuple[int, ...]) -> str:
     parameters = f"({', '.join(repr(float(each)) for each in gate.params)})" if gate.params else ""
-    return f"{_NAMES[gate.name]}{parameters} {', '.join(f'q[{qubit}]' for qubit in qubits)};"
+    return f"{BRAKET_NAMES[gate.name]}{parameters} {', '.join(f'q[{qubit}]' for qubit in qubits)};"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,10 +13,10 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.providers.provider import (
+    MOST_EXACT_BITS,
     Prepared,
     check_memory,
     describe_simulator,
-    helper_check,
     installed_version,
     most_qubits,
     program_seed,
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
     from qonduit_server.hub.deferral import Deferred
+    from qonduit_server.providers.branching import State
+    from qonduit_server.providers.steps import Gate
 
 DEVICE: Final = "cirq_simulator"
-#: complex64, with a buffer of the same size, and the probabilities samples are drawn from.
+#: complex64 with a buffer of the same size, then the probabilities that samples are drawn from.
 _BYTES_PER_AMPLITUDE: Final = 40
 _FIXED_BYTES: Final = 512 * 1024**2
 #: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
 _MATRIX_QUBITS: Final = 3
-_KEY: Final = "m"
+#: Up to so many qubits complex128 costs hardly more, and what cannot be is farther from being drawn.
+_PRECISE_QUBITS: Final = 18
 
 _BASIS: Final = (
     "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3",
@@ -44,10 +47,14 @@ _BASIS: Final = (
 
 @dataclass(frozen=True)
 class _Native:
-    """A program as Cirq has it; no circuit where nothing random is measured."""
+    """A program as Cirq has it; no operations where nothing random is measured.
 
-    circuit: Any
+    `precise`: it is run with complex128 amplitudes.
+    """
+
+    operations: Sequence[Any]
     deferred: Deferred
+    precise: bool
 
 
 class Google:
@@ -57,6 +64,7 @@ class Google:
 
     def __init__(self) -> None:
         self._cirq: Any = None
+        self._line: list[Any] = []
         self._named: dict[str, Callable[..., Any]] = {}
         self._classes: frozenset[type] = frozenset()
         self._versions: dict[str, object] = {}
@@ -85,6 +93,7 @@ class Google:
         self._classes = frozenset([*classes, UnitaryGate])
         self._named = _named_gates(cirq)
         self._versions = {"sdk": "cirq-core", "sdk_version": cirq.__version__, "method": "statevector"}
+        self._line = cirq.LineQubit.range(64)
         self._cirq = cirq
 
     def _is_native(self, operation: Instruction) -> bool:
@@ -96,22 +105,32 @@ class Google:
         quantum = circuit.quantum
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
-        from qonduit_server.hub.deferral import defer
-        from qonduit_server.hub.lowering import Lowering
+        from qonduit_server.providers.branching import Branching
+        from qonduit_server.providers.planning import plan
 
-        where = f"GOOGLE/{DEVICE}"
-        check = helper_check(where, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        deferred = defer(quantum, Lowering(where, self._is_native), where, check)
-        qubits = max(quantum.num_qubits, deferred.qubits)
-        need = check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        if not deferred.measured:
-            return Prepared(_Native(None, deferred), qubits, need)
+        found, qubits, need = plan(
+            quantum, f"GOOGLE/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
+        )
+        if isinstance(found, Branching):
+            return Prepared(found, qubits, need)
+        precise = qubits <= _PRECISE_QUBITS
+        (operations,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
+        return Prepared(_Native(operations, found, precise), qubits, need)
+
+    def compile(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Bring runs of gates into Cirq's form."""
+        line = self._line
+        return [[self._operation(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
+
+    def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Apply one of these runs to a state."""
+        import numpy as np
+
         cirq = self._cirq
-        line = cirq.LineQubit.range(deferred.qubits)
-        operations = [self._operation(gate, [line[place] for place in places]) for gate, places in deferred.gates]
-        native = cirq.Circuit(operations)
-        native.append(cirq.measure(*(line[place] for place in deferred.measured), key=_KEY))
-        return Prepared(_Native(native, deferred), qubits, need)
+        arguments = cirq.ApplyUnitaryArgs(state, np.empty_like(state), range(qubits))
+        # What its Simulator does for each operation, without what that does around it.
+        evolved: State = cirq.apply_unitaries(run, self._line[:qubits], arguments)
+        return evolved
 
     def _operation(self, gate: Instruction, qubits: list[Any]) -> Any:
         named = self._named.get(gate.name)
@@ -126,25 +145,53 @@ class Google:
         self.load()
         for place, each in enumerate(prepared):
             native = each.native
-            assert isinstance(native, _Native)
-            if native.circuit is None:
+            own_seed = program_seed(seed, place)
+            if not isinstance(native, _Native):
+                yield self._branch(native, shots, own_seed)
+            elif native.deferred.measured:
+                yield self._simulate(native, shots, own_seed)
+            else:
                 outcome = native.deferred.outcome(0)
                 yield Outcome({outcome: shots}, {**self._versions, "method": "none: nothing random is measured"})
-                continue
-            yield self._simulate(native, shots, program_seed(seed, place))
+
+    def _branch(self, program: Any, shots: int, seed: int | None) -> Outcome | RunError:
+        from qonduit_server.providers.branching import run
+
+        return run(program, self, shots, seed, self._versions)
+
+    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+        self.load()
+        from qonduit_server.providers.sampling import listed
+
+        native = prepared.native
+        if not isinstance(native, _Native) or len(native.deferred.measured) > MOST_EXACT_BITS:
+            return None
+        if not native.deferred.measured:
+            return {native.deferred.outcome(0): 1.0}
+        check_memory(native.deferred.qubits, 2 * _BYTES_PER_AMPLITUDE, 0)
+        return native.deferred.outcomes(listed(self._distribution(native, precise=True)))
+
+    def _distribution(self, native: _Native, precise: bool) -> Any:
+        """The probabilities of what is measured, as an array."""
+        import numpy as np
+
+        from qonduit_server.providers.sampling import marginal, squares
+
+        qubits = native.deferred.qubits
+        state: State = np.zeros((2,) * qubits, dtype=np.complex128 if precise else np.complex64)
+        state[(0,) * qubits] = 1.0
+        probabilities = squares(self.evolve(state, native.operations, qubits))
+        del state
+        return marginal(probabilities, qubits, native.deferred.measured)
 
     def _simulate(self, native: _Native, shots: int, seed: int | None) -> Outcome:
         import numpy as np
 
+        from qonduit_server.providers.sampling import draw
+
         began = time.perf_counter()
-        simulator = self._cirq.Simulator(seed=None if seed is None else np.random.RandomState(_legacy_seed(seed)))
-        measured = simulator.run(native.circuit, repetitions=shots).measurements[_KEY]
-        rows = np.packbits(measured.astype(np.uint8), axis=1, bitorder="little")
-        unique, numbers = np.unique(rows, axis=0, return_counts=True)
-        samples = {
-            int.from_bytes(row.tobytes(), "little"): number
-            for row, number in zip(unique, numbers.tolist(), strict=True)
-        }
+        # Cirq's own sampling takes microseconds for each shot.
+        samples = draw(self._distribution(native, native.precise), shots, np.random.default_rng(seed))
         meta: dict[str, object] = {
             **self._versions,
             "run_seconds": time.perf_counter() - began,
@@ -154,11 +201,6 @@ class Google:
         if seed is not None:
             meta["seed"] = seed
         return Outcome(native.deferred.outcomes(samples), meta)
-
-
-def _legacy_seed(seed: int) -> list[int]:
-    """RandomState takes words of 32 bits."""
-    return [seed & 0xFFFFFFFF, seed >> 32]
 
 
 def _named_gates(cirq: Any) -> dict[str, Callable[..., Any]]:

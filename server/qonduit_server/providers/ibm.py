@@ -14,6 +14,7 @@ from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunErr
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.lowering import Lowering
 from qonduit_server.providers.provider import (
+    MOST_EXACT_BITS,
     Prepared,
     check_memory,
     describe_simulator,
@@ -98,6 +99,7 @@ class IBM:
             from qiskit_aer.library import SaveProbabilities  # noqa: F401 - loaded once, for all workers
 
             from qonduit_server.hub import deferral  # noqa: F401 - likewise
+            from qonduit_server.providers import sampling  # noqa: F401 - likewise
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[ibm]"') from error
         classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
@@ -129,8 +131,6 @@ class IBM:
         """The circuit with its measurements at the end, where that is faster; None where it is not."""
         from qiskit.circuit import ControlFlowOp
 
-        from qonduit_server.hub.deferral import defer
-
         measurements, flow = 0, False
         for instruction in quantum.data:
             operation = instruction.operation
@@ -140,25 +140,16 @@ class IBM:
                 flow = True
         if not flow and not 1 <= measurements <= _EXACT_BITS:
             return None
+        return _deferred(quantum, lowering, memory_limit_bytes)
 
-        def check(qubits: int, helpers: int) -> None:
-            check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-            if helpers > _MOST_HELPERS:
-                raise LimitError("TOO_LARGE", "better simulated shot by shot")
-
-        try:
-            return defer(quantum, lowering, f"IBM/{DEVICE}", check)
-        except (DeviceError, LimitError):
-            return None
-
-    def _deferred_native(self, deferred: Deferred) -> _Native:
+    def _deferred_native(self, deferred: Deferred, most_bits: int = _EXACT_BITS) -> _Native:
         from qiskit.circuit import CircuitInstruction, QuantumCircuit
         from qiskit_aer.library import SaveProbabilities
 
         measured = deferred.measured
         if not measured:
             return _Native(None, deferred)
-        exact = len(measured) <= _EXACT_BITS
+        exact = len(measured) <= most_bits
         native = QuantumCircuit(deferred.qubits, 0 if exact else len(measured))
         qubits = native.qubits
         for gate, places in deferred.gates:
@@ -168,6 +159,25 @@ class IBM:
         else:
             native.measure(measured, range(len(measured)))
         return _Native(native, deferred, exact)
+
+    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+        self.load()
+        from qonduit_server.providers.sampling import listed
+
+        native = _native(prepared)
+        deferred = native.deferred
+        if native.circuit is None:
+            return {deferred.outcome(0) if deferred else 0: 1.0}
+        if deferred is None:
+            deferred = _deferred(native.circuit, Lowering(f"IBM/{DEVICE}", self._is_native), 0)
+        if deferred is None or len(deferred.measured) > MOST_EXACT_BITS:
+            return None
+        if not native.exact:
+            native = self._deferred_native(deferred, MOST_EXACT_BITS)
+        (result,) = self._simulate([native.circuit], 1, None, deferred.qubits >= _THREADED_QUBITS)
+        if not result.success:
+            raise _failure(str(result.status))
+        return deferred.outcomes(listed(result.data.probabilities))
 
     def _is_native(self, operation: Instruction) -> bool:
         # By name and by class: a program may define a gate of its own under the name of one that Aer has.
@@ -222,6 +232,10 @@ class IBM:
     def _call(
         self, natives: Sequence[_Native], shots: int, seeds: Sequence[int | None], seed: int | None, large: bool
     ) -> Iterator[Outcome | RunError]:
+        import numpy as np
+
+        from qonduit_server.providers.sampling import draw
+
         began = time.perf_counter()
         exact = self._simulate([each.circuit for each in natives if each.exact], 1, None, large)
         sampled = self._simulate(
@@ -239,7 +253,7 @@ class IBM:
                 continue
             if native.exact:
                 own_seed = int.from_bytes(os.urandom(4)) if own_seed is None else own_seed
-                counts: Mapping[int, int] = _draw(result.data.probabilities, shots, own_seed)
+                counts: Mapping[int, int] = draw(result.data.probabilities, shots, np.random.default_rng(own_seed))
             else:
                 own_seed = result.seed_simulator
                 counts = {int(key, 16): number for key, number in result.data.counts.items()}
@@ -281,14 +295,19 @@ def _native(prepared: Prepared) -> _Native:
     return prepared.native
 
 
-def _draw(probabilities: Any, shots: int, seed: int) -> dict[int, int]:
-    """Sample a distribution. What is not 0 by rounding alone is never drawn."""
-    import numpy as np
+def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
+    """The circuit with its measurements at the end; None where that takes too many helper qubits, or cannot be done."""
+    from qonduit_server.hub.deferral import defer
 
-    probabilities[probabilities < 1e-13] = 0.0
-    drawn = np.random.default_rng(seed).multinomial(shots, probabilities / probabilities.sum())
-    (seen,) = drawn.nonzero()
-    return dict(zip(seen.tolist(), drawn[seen].tolist(), strict=True))
+    def check(qubits: int, helpers: int) -> None:
+        check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        if helpers > _MOST_HELPERS:
+            raise LimitError("TOO_LARGE", "better simulated shot by shot")
+
+    try:
+        return defer(quantum, lowering, f"IBM/{DEVICE}", check)
+    except (DeviceError, LimitError):
+        return None
 
 
 def _failure(status: str) -> RunError:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,13 +13,14 @@ from typing import Final, Protocol
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
-from qonduit.v1.provider_pb2 import AssemblerLanguage, ProviderAssemblerLanguage
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import LimitError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 
 #: The seed of circuit i of one call is the call's seed plus i times this: Aer's own rule, kept for all providers.
 SEED_STRIDE: Final = 2113
+#: Of so many measured bits at most, exact probabilities are given.
+MOST_EXACT_BITS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,20 @@ class Provider(Protocol):
         that fails gives a RunError and does not keep the others from running.
         """
 
+    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+        """The exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling tells it.
+
+        Bit k of an outcome is classical bit k of the hub circuit. Outcomes below 1e-12 are left out. None for circuits
+        that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
+        """
+
 
 def describe_simulator(
     name: str, device: str, *, num_qubits: int, basis_gates: Sequence[str], missing: str, status: str
 ) -> ProviderDescription:
     """Describe a provider that offers one simulator of its SDK, as far as all of them are alike.
+
+    Its languages are those that are read where it runs: the nursery adds them.
 
     Args:
         name: the provider's.
@@ -92,12 +102,8 @@ def describe_simulator(
         missing: what to install, if the SDK is not there; else empty.
         status: SDK and version.
     """
-    languages = (AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
     return ProviderDescription(
-        provider=ProviderMessage(
-            name=name,
-            supported_languages=[ProviderAssemblerLanguage(supported_language=language) for language in languages],
-        ),
+        provider=ProviderMessage(name=name),
         devices=[
             Device(
                 name=device,
@@ -111,6 +117,7 @@ def describe_simulator(
                     mid_circuit_measurement=True,
                     reset=True,
                     conditionals=True,
+                    loops=True,
                     job_types=[JobType.JOB_TYPE_RUNNER],
                 ),
                 basis_gates=basis_gates,
@@ -175,18 +182,3 @@ def readable(size: int) -> str:
 def program_seed(seed: int | None, place: int) -> int | None:
     """The seed of one circuit of a call: each has randomness of its own, and the same one every time."""
     return None if seed is None else seed + SEED_STRIDE * place
-
-
-def helper_check(device: str, bytes_per_amplitude: int, memory_limit_bytes: int) -> Callable[[int, int], None]:
-    """Refuses a circuit as soon as its helper qubits make it too large."""
-
-    def check(qubits: int, helpers: int) -> None:
-        note = ""
-        if helpers:
-            note = (
-                f" ({helpers} of them because {device} measures, resets and branches at the end only; "
-                "IBM/aer_simulator needs none)"
-            )
-        check_memory(qubits, bytes_per_amplitude, memory_limit_bytes, note)
-
-    return check

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distributions over measured bits: how they are got from amplitudes, and how shots are drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A probability below this is the square of a rounding error: amplitudes are off by 1e-16 for each of many gates.
+NOISE: Final = 1e-20
+#: With more outcomes than this, and than shots, each shot is looked up instead of each outcome being given its share.
+_MANY_OUTCOMES: Final = 4096
+
+
+def squares(amplitudes: NDArray[Any]) -> NDArray[np.float64]:
+    """The probabilities of amplitudes."""
+    return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float64)
+
+
+def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence[int]) -> NDArray[np.float64]:
+    """The distribution of what some qubits give.
+
+    Args:
+        probabilities: of all 2^qubits states; qubit 0 is the highest bit of a state's number.
+        qubits: how many there are.
+        measured: the qubits of interest.
+
+    Returns:
+        2^len(measured) probabilities; bit j of an outcome's number is what `measured[j]` gives.
+    """
+    others = tuple(qubit for qubit in range(qubits) if qubit not in measured)
+    rest = probabilities.reshape((2,) * qubits)
+    if others:
+        rest = rest.sum(axis=others)
+    place = {qubit: axis for axis, qubit in enumerate(sorted(measured))}
+    return np.asarray(rest.transpose([place[qubit] for qubit in reversed(measured)]).reshape(-1))
+
+
+def listed(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict[int, float]:
+    """The outcomes of a distribution that are more than noise."""
+    (seen,) = (probabilities > noise).nonzero()
+    return dict(zip(seen.tolist(), probabilities[seen].tolist(), strict=True))
+
+
+def draw(probabilities: NDArray[np.float64], shots: int, generator: np.random.Generator) -> dict[int, int]:
+    """Sample a distribution that need not add up to 1. What is not 0 by rounding alone is never drawn.
+
+    Returns:
+        How often each outcome was seen, in the order of outcomes.
+    """
+    if len(probabilities) == 2:  # as below, and quicker
+        zero, one = probabilities.tolist()
+        if zero <= NOISE or one <= NOISE:
+            return {int(one > NOISE): shots}
+        ones = int(generator.binomial(shots, one / (zero + one)))
+        return {outcome: number for outcome, number in ((0, shots - ones), (1, ones)) if number}
+    (possible,) = (probabilities > NOISE).nonzero()
+    weights = probabilities[possible]
+    if len(possible) > max(shots, _MANY_OUTCOMES):
+        sums = weights.cumsum()
+        places, numbers = np.unique(
+            np.searchsorted(sums, generator.random(shots) * sums[-1], side="right"), return_counts=True
+        )
+        return dict(zip(possible[places].tolist(), numbers.tolist(), strict=True))
+    drawn = generator.multinomial(shots, weights / weights.sum())
+    (seen,) = drawn.nonzero()
+    return dict(zip(possible[seen].tolist(), drawn[seen].tolist(), strict=True))

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every provider gives the exact distribution of circuits that measure, reset, branch and loop in their midst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from qiskit.circuit import Gate, Measure, QuantumCircuit, Reset
+from qiskit.circuit.library import (
+    CCXGate,
+    CXGate,
+    CZGate,
+    HGate,
+    RXXGate,
+    RYGate,
+    SdgGate,
+    SwapGate,
+    SXGate,
+    TGate,
+    UGate,
+    XGate,
+)
+
+from qonduit_server.errors import LimitError
+from qonduit_server.hub.building import Builder, Loop, Write
+from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.hub.formula import TRUE, Formula, bit, conjunction, disjunction, negation, parity
+from qonduit_server.hub.lowering import Lowering
+from qonduit_server.providers import branching, planning, registry
+from tests.unit.providers.exact import distribution
+
+SHOTS = 4000
+GATES: tuple[Gate, ...] = (
+    HGate(),
+    XGate(),
+    SXGate(),
+    TGate(),
+    SdgGate(),
+    RYGate(0.8),
+    UGate(0.3, 1.1, -0.4),
+    CXGate(),
+    CZGate(),
+    SwapGate(),
+    RXXGate(0.7),
+    CCXGate(),
+)
+
+
+@pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
+def provider(request: pytest.FixtureRequest) -> Any:
+    found = registry.get(request.param)
+    found.load()
+    return found
+
+
+@pytest.fixture(scope="module", params=["AWS", "GOOGLE"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    found = registry.get(request.param)
+    found.load()
+    return found
+
+
+def device(provider: Any) -> str:
+    return str(provider.describe().devices[0].name)
+
+
+def branch(quantum: QuantumCircuit, engine: Any) -> branching.Branching:
+    """The circuit made to branch, whatever is cheaper."""
+    return branching.branching(quantum, Lowering(engine.name, engine._is_native), engine.name, engine)
+
+
+def counts(outcome: object) -> Mapping[int, int]:
+    assert isinstance(outcome, Outcome), outcome
+    return outcome.counts
+
+
+def assert_close(seen: Mapping[int, int], expected: Mapping[int, float]) -> None:
+    shots = sum(seen.values())
+    assert shots == SHOTS
+    assert set(seen) <= set(expected)
+    for outcome, probability in expected.items():
+        spread = math.sqrt(shots * probability * max(0.0, 1 - probability))
+        assert abs(seen.get(outcome, 0) - shots * probability) <= 6 * spread + 6, (outcome, probability)
+
+
+@st.composite
+def circuits(draw: st.DrawFn) -> QuantumCircuit:
+    """Circuits of the hub with all that it has."""
+    builder = Builder()
+    qubits = builder.add_qubits(draw(st.integers(1, 4)))
+    clbits = builder.add_clbits(draw(st.integers(1, 3)))
+    some_qubit, some_clbit = st.sampled_from(qubits), st.sampled_from(clbits)
+    conditions = st.recursive(
+        some_clbit.map(bit),
+        lambda inner: st.one_of(
+            inner.map(negation),
+            *(st.tuples(inner, inner).map(join) for join in (conjunction, disjunction, parity)),
+        ),
+        max_leaves=3,
+    )
+
+    def add(guard: Formula) -> None:
+        kind = draw(st.sampled_from(("gate", "gate", "gate", "measure", "reset", "write")))
+        if kind == "gate":
+            gate = draw(st.sampled_from([each for each in GATES if each.num_qubits <= len(qubits)]))
+            builder.append(guard, gate, draw(st.permutations(qubits))[: gate.num_qubits])
+        elif kind == "measure":
+            builder.append(guard, Measure(), [draw(some_qubit)], [draw(some_clbit)])
+        elif kind == "reset":
+            builder.append(guard, Reset(), [draw(some_qubit)])
+        else:
+            builder.append(guard, Write(draw(some_clbit), draw(conditions)))
+
+    for _ in range(draw(st.integers(2, 9))):
+        kind = draw(st.sampled_from(("plain", "plain", "plain", "guarded", "loop")))
+        if kind != "loop":
+            add(TRUE if kind == "plain" else draw(conditions))
+            continue
+        outer = builder.block
+        end, flag = draw(some_qubit), draw(some_clbit)
+        loop = Loop(bit(flag), type(outer)())
+        builder.block = loop.body
+        for _ in range(draw(st.integers(0, 2))):
+            add(draw(st.one_of(st.just(TRUE), conditions)))
+        # A round is the last one with a probability of 0.6.
+        builder.append(TRUE, Reset(), [end])
+        builder.append(TRUE, RYGate(2 * math.asin(math.sqrt(0.4))), [end])
+        builder.append(TRUE, Measure(), [end], [flag])
+        builder.block = outer
+        builder.append(TRUE, loop)
+    for place in range(min(len(qubits), len(clbits))):
+        if draw(st.booleans()):
+            builder.append(TRUE, Measure(), [qubits[place]], [clbits[place]])
+    return builder.finish()
+
+
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
+@given(circuits())
+def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit) -> None:
+    expected = distribution(quantum)
+    prepared = provider.prepare(Circuit(quantum, ()), device(provider), 0)
+    (outcome,) = provider.run(device(provider), [prepared], SHOTS, 3)
+    assert_close(counts(outcome), expected)
+    exact = provider.probabilities(device(provider), prepared)
+    if exact is not None:
+        for outcome in exact.keys() | expected.keys():
+            assert exact.get(outcome, 0.0) == pytest.approx(expected.get(outcome, 0.0), abs=1e-9)
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
+@given(circuits())
+def test_every_circuit_by_branching(engine: Any, quantum: QuantumCircuit) -> None:
+    expected = distribution(quantum)
+    program = branch(quantum, engine)
+    outcome = branching.run(program, engine, SHOTS, 7, {})
+    assert_close(counts(outcome), expected)
+    # Groups for whose states there is no memory are computed again, and give the same.
+    program.spare_bytes = -(16 << program.qubits)
+    assert counts(branching.run(program, engine, SHOTS, 7, {})) == counts(outcome)
+
+
+def rounds(number: int, qubits: int = 1) -> QuantumCircuit:
+    """A qubit turned, measured and reset again and again, with other qubits that remember it."""
+    quantum = QuantumCircuit(qubits, number)
+    for place in range(number):
+        quantum.ry(0.3 + place / number, 0)
+        if qubits > 1:
+            quantum.cx(0, 1 + place % (qubits - 1))
+        quantum.measure(0, place)
+        quantum.reset(0)
+    return quantum
+
+
+@pytest.mark.parametrize("qubits", [1, 3, 7])
+def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
+    quantum = rounds(40, qubits)
+    prepared = engine.prepare(Circuit(quantum, ()), device(engine), 1024**2)
+    assert prepared.qubits == qubits
+    (outcome,) = engine.run(device(engine), [prepared], 300, 5)
+    assert outcome.meta_data["method"] == "statevector, branching on measurements"
+    assert outcome.meta_data["branches"] <= 300
+    assert sum(outcome.counts.values()) == 300
+    for place in range(40):
+        ones = sum(number for value, number in outcome.counts.items() if value >> place & 1)
+        probability = math.sin((0.3 + place / 40) / 2) ** 2
+        assert abs(ones - 300 * probability) < 6 * math.sqrt(300 * probability)
+
+
+def test_the_seed_decides(engine: Any) -> None:
+    prepared = engine.prepare(Circuit(rounds(20), ()), device(engine), 0)
+    first, second, other, free, freer = (
+        next(engine.run(device(engine), [prepared], 200, seed)).counts for seed in (1, 1, 2, None, None)
+    )
+    assert first == second
+    assert first != other
+    assert free != freer
+
+
+def test_resets_of_unentangled_qubits_do_not_split(engine: Any) -> None:
+    quantum = QuantumCircuit(2, 1)
+    for _ in range(30):
+        quantum.h(0)
+        quantum.reset(0)
+    quantum.h(1)
+    quantum.measure(1, 0)
+    outcome = branching.run(branch(quantum, engine), engine, 1000, 1, {})
+    assert isinstance(outcome, Outcome)
+    assert outcome.meta_data["branches"] == 2
+
+
+def test_a_split_into_very_many_groups_is_quick(engine: Any) -> None:
+    quantum = QuantumCircuit(11, 12)
+    quantum.h(range(11))
+    quantum.measure(range(11), range(11))
+    quantum.h(0)
+    quantum.measure(0, 11)
+    outcome = branching.run(branch(quantum, engine), engine, 2000, 1, {})
+    assert len(counts(outcome)) > 1000
+
+
+def test_a_loop_without_end_is_stopped(engine: Any) -> None:
+    builder = Builder()
+    builder.add_qubits(1)
+    builder.add_clbits(1)
+    builder.append(TRUE, XGate(), [0])
+    builder.append(TRUE, Measure(), [0], [0])
+    loop = Loop(bit(0), type(builder.block)())
+    builder.append(TRUE, loop)
+    outer, builder.block = builder.block, loop.body
+    builder.append(TRUE, Measure(), [0], [0])
+    builder.block = outer
+    prepared = engine.prepare(Circuit(builder.finish(), ()), device(engine), 0)
+    (outcome,) = engine.run(device(engine), [prepared], 10, 1)
+    assert isinstance(outcome, LimitError)
+    assert outcome.reason == "LOOP_LIMIT"
+    assert str(branching.MAX_ROUNDS) in outcome.message
+
+
+def test_what_does_not_fit_is_refused(engine: Any) -> None:
+    with pytest.raises(LimitError) as caught:
+        engine.prepare(Circuit(rounds(40, 15), ()), device(engine), 1024**2)
+    assert caught.value.reason == "MEMORY_LIMIT"
+
+
+def test_cheap_circuits_are_deferred(engine: Any) -> None:
+    quantum = rounds(planning._DEFERRED_QUBITS - 2)
+    prepared = engine.prepare(Circuit(quantum, ()), device(engine), 0)
+    (outcome,) = engine.run(device(engine), [prepared], 100, 1)
+    assert "branching" not in outcome.meta_data["method"]
