@@ -20,6 +20,8 @@ from qonduit_server.languages.qpy_values import Cursor, broken
 VERSIONS: Final = range(13, 19)
 #: Bodies and definitions within each other: Qiskit's reader recurses into them.
 _MAX_NESTING: Final = 30
+#: In the place of a bit that is in a register and not in the circuit.
+_NOWHERE: Final = (1 << 32) - 1
 
 _FILE: Final = struct.Struct("!6sBBBBQcc")
 _CIRCUIT: Final = struct.Struct("!HcHIIQIQI")
@@ -100,6 +102,9 @@ def _circuit(cursor: Cursor, depth: int) -> None:
         cursor.text(size)
     if cursor.version >= 15 and cursor.take(values.COUNT)[0]:
         raise unsupported("annotations are not read: take them out of the circuit")
+    if cursor.version >= 18:
+        for _ in range(cursor.take(values.SHORT)[0]):
+            values.check_vector(cursor)
     (customs,) = cursor.take(values.WHOLE)
     names = {_custom(cursor, depth) for _ in range(customs)}
     # Base gates of custom gates may be custom, too.
@@ -116,12 +121,19 @@ def _circuit(cursor: Cursor, depth: int) -> None:
 
 def _register(cursor: Cursor, sizes: dict[bytes, int]) -> None:
     kind, _, size, name, _ = cursor.take(_REGISTER)
+    if kind == b"a" and cursor.version >= 18:
+        kind = b"q"
     if kind not in sizes:
         raise broken("a register is neither of qubits nor of classical bits")
+    # From version 18 on a register may be told by its first bit and its size alone.
+    whole = cursor.version >= 18 and cursor.take(values.BYTE)[0] != 0
     cursor.text(name)
-    places = cursor.numbers("q", size)
-    if any(not -1 <= place < sizes[kind] for place in places):
+    places = cursor.numbers("I" if cursor.version >= 18 else "q", 1 if whole else size)
+    if whole:
+        places = (places[0], places[0] + size - 1)
+    if size > sizes[kind] or any(place not in (-1, _NOWHERE) and not 0 <= place < sizes[kind] for place in places):
         raise broken("a register has bits that the circuit does not have")
+    cursor.budget.spend(bits=size)
 
 
 def _custom(cursor: Cursor, depth: int) -> str:
@@ -151,8 +163,8 @@ def _evolution(cursor: Cursor, depth: int) -> None:
             qubits, coefficients, letters, indices, bounds = cursor.take(_OBSERVABLE)
             if qubits > MAX_QUBITS:
                 raise too_large(f"an observable has more than {MAX_QUBITS} qubits")
-            for code, count in (("d", coefficients), ("H", letters), ("I", indices), ("Q", bounds)):
-                cursor.skip(struct.calcsize(code) * count)
+            letter = 1 if cursor.version >= 18 else 2
+            cursor.skip(8 * coefficients + letter * letters + 4 * indices + 8 * bounds)
             terms += bounds
         else:
             (size,) = cursor.take(values.WHOLE)
@@ -217,7 +229,7 @@ def _value(cursor: Cursor, kind: bytes, part: Cursor, depth: int) -> None:
 def _layout(cursor: Cursor) -> None:
     _, initial, mapping, final, registers, _ = cursor.take(_LAYOUT)
     for _ in range(registers):
-        _register(cursor, {b"q": 1 << 32, b"c": 1 << 32})
+        _register(cursor, {b"q": MAX_QUBITS, b"c": MAX_CLBITS})
     for _ in range(max(initial, 0)):
         _, name = cursor.take(values.LAYOUT_ITEM)
         cursor.text(max(name, 0))

@@ -24,6 +24,8 @@ BYTE: Final = struct.Struct("!B")
 GENERIC: Final = struct.Struct("!cQ")
 LAYOUT_ITEM: Final = struct.Struct("!ii")
 _PARAMETER: Final = struct.Struct("!H16s")
+_VECTOR: Final = struct.Struct("!HQ16s")
+_PLACE: Final = struct.Struct("!HQ")
 _ELEMENT: Final = struct.Struct("!HQ16sQ")
 _TABLE: Final = struct.Struct("!QQ")
 _SYMBOL: Final = struct.Struct("!ccQ")
@@ -187,7 +189,19 @@ def check_type(cursor: Cursor, kind: bytes) -> None:
         raise broken("a variable or an expression is of an unknown type")
 
 
+def check_vector(cursor: Cursor) -> None:
+    """A vector of parameters; each of its elements is made."""
+    size, length, _ = cursor.take(_VECTOR)
+    cursor.text(size)
+    if length > _MAX_VECTOR:
+        raise too_large(f"a vector of parameters has more than {_MAX_VECTOR} elements")
+    cursor.budget.spend(bits=length)
+
+
 def _vector_element(part: Cursor) -> None:
+    if part.version >= 18:
+        part.take(_PLACE)
+        return
     size, length, _, index = part.take(_ELEMENT)
     name = part.text(size)
     if length > _MAX_VECTOR or index >= length:
