@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,16 +23,28 @@ from qonduit_server.execution.pool import ProcessPool
 
 #: The name of no provider: the pool's processes that only translate.
 _NO_PROVIDER: Final = ""
+_CANCELLED: Final = "CANCELLED"
+_DIED: Final = "WORKER_DIED"
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
     """A caller that waits, and what it will be told."""
 
+    deadline: float
+    #: Whether the caller waits no more.
+    over: bool = False
+    attempt: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
     translated: ProgramTranslated | None = None
     failure: Failure | None = None
-    stopped: bool = False
+    loss: Loss | None = None
+
+    def begin(self, attempt: int) -> None:
+        """Forget an earlier attempt."""
+        self.translated = self.failure = self.loss = None
+        self.ended.clear()
+        self.attempt = attempt
 
 
 class Translator:
@@ -104,22 +117,40 @@ class Translator:
         Raises:
             Unavailable: the server is stopping.
         """
-        pool = self._started()
         number = next(self._numbers)
-        waiting = self._waiting[number] = _Waiting()
+        task = _task(number, program, target, inputs, self._max_seconds)
+        waiting = self._waiting[number] = _Waiting(time.monotonic() + min(seconds, self._patience))
         try:
-            pool.submit([_task(number, program, target, inputs, self._max_seconds)])
-            over = not when_over(lambda: self._give_up(number))
-            if over or not waiting.ended.wait(min(seconds, self._patience)):
-                self._give_up(number)
-                waiting.ended.wait(self._patience)
-                if not over and self._patience < seconds:
-                    waiting.failure = waiting.failure and self._no_time()
+            if not when_over(lambda: self._give_up(number)):
+                waiting.over = True
+            failure = self._attempt(task, waiting)
+            if failure is not None and failure.reason == _DIED:
+                # Perhaps it was not the program's fault. Alone in its process, and once more only.
+                again = Task()
+                again.CopyFrom(task)
+                again.attempt = 2
+                failure = self._attempt(again, waiting)
         finally:
             del self._waiting[number]
-        if waiting.stopped:
+        if failure is None:
+            return _answer(waiting.translated, target)
+        if failure.reason == _CANCELLED and not waiting.over and self._patience < seconds:
+            return self._no_time()
+        return failure
+
+    def _attempt(self, task: Task, waiting: _Waiting) -> Failure | None:
+        """Have a program translated once; returns what went wrong."""
+        pool = self._started()
+        waiting.begin(task.attempt)
+        pool.submit([task])
+        if waiting.over or not waiting.ended.wait(waiting.deadline - time.monotonic()):
+            pool.cancel(task.job_id, task.attempt)
+            waiting.ended.wait(self._patience)
+        if waiting.loss is None:
+            return waiting.failure
+        if waiting.loss.kind is LossKind.STOPPED:
             raise _stopping()
-        return _answer(waiting, target)
+        return self._failure_of(waiting.loss)
 
     def processes(self) -> list[int]:
         """Ids of its processes: the nursery's, then its workers'; none before the first program."""
@@ -156,8 +187,7 @@ class Translator:
         """A task ended without saying so."""
         waiting = self._waiting.get(job_id)
         if waiting is not None:
-            waiting.stopped = loss.kind is LossKind.STOPPED
-            waiting.failure = self._failure_of(loss)
+            waiting.loss = loss
             waiting.ended.set()
 
     def capacity_changed(self) -> None:
@@ -174,10 +204,12 @@ class Translator:
             return self._pool
 
     def _give_up(self, number: int) -> None:
-        """Take a program back that nobody waits for; its process is killed if it has begun."""
-        pool = self._pool
-        if pool is not None and number in self._waiting:
-            pool.cancel(number, 1)
+        """A caller waits no more: its program is taken back, or its process killed if it has begun."""
+        pool, waiting = self._pool, self._waiting.get(number)
+        if waiting is not None:
+            waiting.over = True
+            if pool is not None:
+                pool.cancel(number, waiting.attempt)
 
     def _no_time(self) -> Failure:
         return Failure(
@@ -196,13 +228,13 @@ class Translator:
         if loss.kind is LossKind.CANCELLED:
             return Failure(
                 category=FailureCategory.FAILURE_CATEGORY_WORKER,
-                reason="CANCELLED",
+                reason=_CANCELLED,
                 message=f"the translation was {loss.message}",
             )
         return Failure(
             category=FailureCategory.FAILURE_CATEGORY_WORKER,
-            reason="WORKER_DIED",
-            message=f"the translation did not end: {loss.message}. If that happens again, make the program smaller",
+            reason=_DIED,
+            message=f"the program was given to two processes, and none of them ended well: at last {loss.message}",
         )
 
 
@@ -216,10 +248,7 @@ def _task(number: int, program: QuantumProgram, target: AssemblerLanguage, input
     return Task(job_id=number, attempt=1, programs=[one], translate_to=target, time_limit_seconds=seconds)
 
 
-def _answer(waiting: _Waiting, target: AssemblerLanguage) -> TranslateProgramResponse | Failure:
-    if waiting.failure is not None:
-        return waiting.failure
-    done = waiting.translated
+def _answer(done: ProgramTranslated | None, target: AssemblerLanguage) -> TranslateProgramResponse | Failure:
     if done is None:
         return Failure(category=FailureCategory.FAILURE_CATEGORY_INTERNAL, message="the task ended without a word")
     return TranslateProgramResponse(

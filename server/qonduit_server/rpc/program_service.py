@@ -129,12 +129,8 @@ class ProgramService:
         """Refuse what can be refused without reading the program."""
         broken = list(broken_rules(request.program, "program", self._limits))
         broken += inputs.broken(request.inputs, "inputs")
-        source, target = request.program.assembler_language, request.target_language
-        readable = {each.language for each in self._languages.languages if each.readable or each.python_source}
+        target = request.target_language
         writable = {each.language for each in self._languages.languages if each.writable}
-        if source and source not in readable:
-            what = f"program.assembler_language: this server does not read {_name(source)}; it reads {_names(readable)}"
-            broken.append(Violation("program.assembler_language", "program.language.readable", what))
         if target not in writable:
             what = f"target_language: this server does not write {_name(target)}; it writes {_names(writable)}"
             broken.append(Violation("target_language", "target_language.writable", what))
@@ -182,7 +178,9 @@ def _wrong_program(failure: Failure, request: TranslateProgramRequest) -> Invali
         message = f"line {failure.line}{column}: {message}"
     binary = request.program.assembler_language in BINARY_LANGUAGES and not request.program.quantum_circuit
     field = "program.quantum_circuit_binary" if binary else "program.quantum_circuit"
-    if failure.reason == "MISSING_INPUT":
+    if failure.reason in ("UNSUPPORTED_LANGUAGE", "PYTHON_SOURCE_DISABLED"):
+        field = "program.assembler_language"
+    elif failure.reason == "MISSING_INPUT":
         # What a job's programs are given stands in the job; here it stands in the request.
         field, message = "inputs", message.replace("job.inputs", "inputs")
     rule = f"program.{failure.reason.lower()}"

@@ -118,11 +118,21 @@ def test_what_goes_wrong_is_the_failure_that_the_worker_told() -> None:
         assert why(ask(made, "forget"))[0] == "INTERNAL"
 
 
-def test_a_killed_worker_fails_its_program_alone(tmp_path: Path) -> None:
+def test_a_program_whose_worker_is_killed_is_given_to_another_one(tmp_path: Path) -> None:
+    with translator() as made:
+        one = Waiting(made, tmp_path)
+        os.kill(one.worker(), signal.SIGKILL)
+        one.worker()
+        one.gate.open()
+        assert said(one.result())
+
+
+def test_a_program_that_kills_two_workers_fails_alone(tmp_path: Path) -> None:
     with translator() as made:
         one, two = Waiting(made, tmp_path), Waiting(made, tmp_path)
         two.worker()
-        os.kill(one.worker(), signal.SIGKILL)
+        for _ in range(2):
+            os.kill(one.worker(), signal.SIGKILL)
         failure = one.result()
         assert why(failure) == ("WORKER", "WORKER_DIED")
         assert isinstance(failure, Failure)
@@ -132,13 +142,24 @@ def test_a_killed_worker_fails_its_program_alone(tmp_path: Path) -> None:
         assert said(two.result())
 
 
+def test_a_caller_that_goes_after_its_worker_was_killed(tmp_path: Path) -> None:
+    with translator(workers=1) as made:
+        one = Waiting(made, tmp_path)
+        os.kill(one.worker(), signal.SIGKILL)
+        worker = one.worker()
+        one.over[0]()
+        assert why(one.result()) == ("WORKER", "CANCELLED")
+        wait_gone([worker])
+
+
 def test_a_killed_nursery_is_replaced(tmp_path: Path) -> None:
     with translator() as made:
         one = Waiting(made, tmp_path)
         one.worker()
         os.kill(made.processes()[0], signal.SIGKILL)
-        assert why(one.result()) == ("WORKER", "WORKER_DIED")
-        assert said(ask(made, "say on")).startswith("on")
+        one.worker()
+        one.gate.open()
+        assert said(one.result())
 
 
 def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
