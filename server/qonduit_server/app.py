@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -79,8 +81,22 @@ def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
         settings.workers,
         pythons=settings.provider_python,
         memory_limit_bytes=settings.max_task_memory_bytes,
+        program=_nursery(settings),
         show_errors=settings.log_level == "debug",
     )
+
+
+def _nursery(settings: Settings) -> tuple[str, ...]:
+    """The arguments that make a Python a nursery, with what its readers and writers may do."""
+    return ("-m", "qonduit_server.nursery", "--languages", json.dumps({"python_source": _sources(settings)}))
+
+
+def _sources(settings: Settings) -> dict[str, str]:
+    """The Python for each language whose source is run."""
+    known = ("QISKIT", "CIRQ", "BRAKET", "QRISP", "PYTHON")
+    if wrong := sorted({*settings.python_source, *settings.language_python}.difference(known)):
+        raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(known)}")
+    return {each: settings.language_python.get(each, sys.executable) for each in settings.python_source}
 
 
 def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> App:
@@ -103,6 +119,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         from qonduit_server import logs
         from qonduit_server.execution.dispatcher import Dispatcher
         from qonduit_server.journal import Journal
+        from qonduit_server.languages.python_source import PythonSource
         from qonduit_server.languages.registry import Languages
         from qonduit_server.rpc import server as rpc
         from qonduit_server.store import catalogue, queue, sole
@@ -137,7 +154,8 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             listen=settings.listen,
             limits=_limits(settings),
             threads=settings.rpc_threads,
-            languages=Languages().describe(),
+            features=[f"python-source:{each}" for each in settings.python_source],
+            languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
             translate=translator.translate,
         )
         dispatcher.start()
@@ -160,6 +178,7 @@ def _translator(settings: Settings) -> Translator:
     elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
     return Translator(
         python=elsewhere,
+        program=_nursery(settings),
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
         show_errors=settings.log_level == "debug",
     )
@@ -176,6 +195,7 @@ def _limits(settings: Settings) -> Limits:
         max_task_memory_bytes=settings.max_task_memory_bytes,
         max_job_seconds=settings.max_job_seconds,
         max_queued_jobs=settings.max_queued_jobs,
+        python_source=frozenset(settings.python_source),
     )
 
 

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import json
 import os
 import random
 import resource
@@ -22,8 +23,9 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn
 
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import (
@@ -36,6 +38,7 @@ from qonduit.execution.v1.worker_pb2 import (
     ProviderDescription,
 )
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
 from qonduit_server import frames, worker
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers import registry
@@ -60,6 +63,7 @@ def main(
     parser = argparse.ArgumentParser(prog="qonduit_server.nursery", description="Started by the server, not by people.")
     parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--languages", type=json.loads, default={}, help="what readers and writers may do, as JSON")
     options = parser.parse_args(arguments)
     _die_with_parent()
     for name, value in _ENVIRONMENT.items():
@@ -73,15 +77,21 @@ def main(
             server.sendall(frames.pack(NurseryReply(description=missing)))
             server.recv(1)
             return os.EX_UNAVAILABLE
-        _Nursery(server, provider, runner_of or _runner_of).serve()
+        _Nursery(server, provider, runner_of or partial(_runner_of, given=options.languages), options.languages).serve()
     return os.EX_OK
 
 
-def _runner_of(provider: Provider | None) -> tuple[worker.Run, int]:
+def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[worker.Run, int]:
+    """Make the runner.
+
+    Args:
+        given: `python_source`, the Python for each language whose source may be run.
+    """
+    from qonduit_server.languages.python_source import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.runner import Runner
 
-    runner = Runner(provider, Languages())
+    runner = Runner(provider, Languages(sandbox=PythonSource(given.get("python_source", {}))))
     runner.load()
 
     def run(tasks: Sequence[Task], emit: worker.Emit) -> None:
@@ -94,8 +104,11 @@ def _runner_of(provider: Provider | None) -> tuple[worker.Run, int]:
 class _Nursery:
     """The loop: what the server says, and children that ended."""
 
-    def __init__(self, server: socket.socket, provider: Provider | None, runner_of: RunnerOf) -> None:
+    def __init__(
+        self, server: socket.socket, provider: Provider | None, runner_of: RunnerOf, languages: Mapping[str, Any]
+    ) -> None:
         self._server = server
+        self._languages = languages
         self._provider = provider
         self._runner_of = runner_of
         self._run: worker.Run | None = None
@@ -114,8 +127,7 @@ class _Nursery:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._wakeup = (woken, wake)
-        described = ProviderDescription() if self._provider is None else self._provider.describe()
-        self._say(NurseryReply(description=described))
+        self._say(NurseryReply(description=self._described()))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
         poll.register(woken, select.POLLIN)
@@ -136,6 +148,20 @@ class _Nursery:
                         self._fork(request.fork)
                     elif self._run is None:
                         self._load()
+
+    def _described(self) -> ProviderDescription:
+        """What the provider offers, in all languages that are read here."""
+        if self._provider is None:
+            return ProviderDescription()
+        from qonduit_server.languages.registry import readable
+
+        described = self._provider.describe()
+        if not described.provider.supported_languages:
+            described.provider.supported_languages.extend(
+                ProviderAssemblerLanguage(supported_language=language)
+                for language in readable(self._languages.get("python_source", {}))
+            )
+        return described
 
     def _say(self, reply: NurseryReply) -> None:
         self._server.sendall(frames.pack(reply))

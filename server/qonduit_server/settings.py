@@ -45,6 +45,13 @@ class Settings:
     )
     preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded ahead, in this order; all if empty.")
 
+    python_source: tuple[str, ...] = _setting(
+        (), "Languages whose Python source is run, in a sandbox: QISKIT,CIRQ,BRAKET,QRISP,PYTHON; none if empty."
+    )
+    language_python: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}), "Another Python for a language's source: NAME=PATH,NAME=PATH."
+    )
+
     workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
     max_attempts: int = _setting(3, "How often a job is started when its worker dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)

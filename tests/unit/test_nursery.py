@@ -55,6 +55,9 @@ def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> No
         description = reply(link).description
         assert description.provider.name == "IBM"
         assert [device.name for device in description.devices] == ["aer_simulator"]
+        read = {AssemblerLanguage.Name(each.supported_language) for each in description.provider.supported_languages}
+        assert {"ASSEMBLER_LANGUAGE_QASM3", "ASSEMBLER_LANGUAGE_QRISP"} <= read
+        assert "ASSEMBLER_LANGUAGE_PYTHON" not in read
         with open(f"/proc/{process.pid}/maps") as maps:  # noqa: PTH123
             assert "qiskit" not in maps.read()
     assert process.returncode == 0

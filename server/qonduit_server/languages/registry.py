@@ -7,8 +7,8 @@ Translation is a star: every language is read into the hub, and the hub is writt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,9 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
+from qonduit_server.languages import python_source
 from qonduit_server.languages.edges import Inputs, Written
+from qonduit_server.languages.python_source import PythonSource
 
 if TYPE_CHECKING:
     from qonduit_server.languages.cache import TranslationCache
@@ -48,8 +50,19 @@ class Edges:
 
 
 LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: Edges("OpenQASM 2.0", "openqasm2", read_ms=0.5),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: Edges("OpenQASM 3", "openqasm3", read_ms=5.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: Edges("OpenQASM 2.0", "openqasm2", "writing.qasm2", read_ms=0.5),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: Edges("OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=5.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
+        "Qiskit circuits (QPY 13 or newer)", "qpy", "writing.qpy", binary=True, read_ms=2.0
+    ),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
+        "Amazon Braket's OpenQASM 3", "braket", "writing.braket", read_ms=5.0
+    ),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges("Cirq's JSON", writer="writing.cirq"),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", writer="writing.quil"),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges("IonQ's JSON", writer="writing.ionq"),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges("Qrisp: OpenQASM text, or Python source", "qrisp", read_ms=5.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: Edges("Python source that builds a circuit of any SDK"),
 }
 
 _TYPICAL: Final = """OPENQASM 3.0;
@@ -73,21 +86,32 @@ def name(language: AssemblerLanguage) -> str:
     return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_") if known else str(language)
 
 
+_NAMED: Final = {name(each): each for each in LANGUAGES}
+
+
+def readable(sources: Collection[str] = ()) -> list[AssemblerLanguage]:
+    """The languages that are read, if Python source is run for those of these short names."""
+    return [each for each, edges in LANGUAGES.items() if edges.reader or name(each) in sources]
+
+
 class Languages:
     """Reads and writes programs in one process.
 
     Args:
         cache: keeps programs that were costly to read.
+        sandbox: runs Python source; by default no language's is run.
     """
 
-    def __init__(self, cache: TranslationCache | None = None) -> None:
+    def __init__(self, cache: TranslationCache | None = None, sandbox: PythonSource | None = None) -> None:
         self._cache = cache
+        self._sandbox = sandbox or PythonSource({})
         self._readers: dict[AssemblerLanguage, Callable[[str | bytes, Inputs], Circuit]] = {}
 
     def load(self) -> None:
         """Import every reader ahead of the first program; ANTLR's parser also learns its grammar from a first one."""
-        for language in LANGUAGES:
-            self._reader(language)
+        for language, edges in LANGUAGES.items():
+            if edges.reader:
+                self._reader(language)
         self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
 
     def describe(self) -> ListLanguagesResponse:
@@ -102,7 +126,7 @@ class Languages:
                     binary=edges.binary,
                     readable=bool(edges.reader),
                     writable=bool(edges.writer),
-                    python_source=False,
+                    python_source=name(language) in self._sandbox.pythons,
                 )
             )
             if edges.reader:
@@ -122,10 +146,13 @@ class Languages:
             ProgramError: the program is at fault, or its language is not read here.
         """
         edges = LANGUAGES.get(language)
-        if edges is None or not edges.reader:
-            known = ", ".join(name(each) for each, other in LANGUAGES.items() if other.reader)
+        built = python_source.is_source(name(language), text) and bool(text.strip()) and not binary
+        if built and name(language) not in self._sandbox.pythons:
+            raise python_source.disabled(name(language))
+        if not built and (edges is None or not edges.reader):
+            known = ", ".join(name(each) for each in readable(self._sandbox.pythons))
             raise ProgramError("UNSUPPORTED_LANGUAGE", f"this server does not read {name(language)}; it reads {known}")
-        source: str | bytes = binary if edges.binary else text
+        source: str | bytes = binary if edges is not None and edges.binary and not built else text
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
         if self._cache is None:
@@ -140,12 +167,27 @@ class Languages:
         return circuit
 
     def _read(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
-        circuit = self._reader(language)(source, inputs)
+        if isinstance(source, str) and python_source.is_source(name(language), source):
+            circuit = self._build(language, source, inputs)
+        else:
+            circuit = self._reader(language)(source, inputs)
         if len(circuit.registers) > MAX_REGISTERS:
             raise too_large(f"the program has more than {MAX_REGISTERS} classical registers")
         if any(len(register.name.encode(errors="replace")) > MAX_NAME_BYTES for register in circuit.registers):
             raise too_large(f"the name of a classical register is longer than {MAX_NAME_BYTES} bytes")
         return circuit
+
+    def _build(self, language: AssemblerLanguage, source: str, inputs: Inputs) -> Circuit:
+        """Run Python source, and read what it has built as any program of its language."""
+        built = self._sandbox.build(name(language), source, inputs)
+        circuit = self._reader(_NAMED[built.language])(built.program, inputs)
+        warnings = circuit.warnings
+        if built.takes_inputs:
+            unknown = {f"input {each!r} is not one of the program's" for each in inputs}
+            warnings = tuple(each for each in warnings if each not in unknown)
+        if built.printed:
+            warnings = (*warnings, f"the source printed: {built.printed}")
+        return replace(circuit, warnings=warnings)
 
     def write(self, language: AssemblerLanguage, circuit: Circuit) -> Written:
         """Write a program.

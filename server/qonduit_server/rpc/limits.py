@@ -21,6 +21,8 @@ class Limits:
     max_task_memory_bytes: int = 0
     max_job_seconds: float = 3600.0
     max_queued_jobs: int = 100_000
+    #: Short names of the languages whose programs may be Python source.
+    python_source: frozenset[str] = frozenset()
     #: Default clients take 4 MiB; the contract promises 3.
     max_response_bytes: int = 3 * 1024**2
 

@@ -130,18 +130,22 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
         return
     named = AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
     text, binary = program.quantum_circuit, program.quantum_circuit_binary
-    if language in BINARY_LANGUAGES:
+    if language in BINARY_LANGUAGES and not (text and named in limits.python_source):
         right, wrong, kind = "quantum_circuit_binary", "quantum_circuit", "binary"
         size, misplaced = len(binary), bool(text)
         empty = not binary
     else:
-        right, wrong, kind = "quantum_circuit", "quantum_circuit_binary", "text"
+        right, wrong = "quantum_circuit", "quantum_circuit_binary"
+        kind = "text" if language not in BINARY_LANGUAGES else "text or binary, not both"
         # Only a text that may be too long is worth counting in bytes.
         size = len(text) if len(text) * 4 <= limits.max_program_bytes else len(text.encode())
         misplaced = bool(binary)
         empty = not text or text.isspace()
     if misplaced:
-        yield violation(wrong, "form", f"{named} is {kind}: put the program into {right}")
+        what = f"{named} is {kind}: put the program into {right}"
+        if language in BINARY_LANGUAGES and named not in limits.python_source:
+            what += "; this server runs no Python source for it"
+        yield violation(wrong, "form", what)
     if empty and not misplaced and not program.python_file_path:
         yield violation(right, "required", "the program is empty")
     if size > limits.max_program_bytes:
