@@ -17,6 +17,7 @@ from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import plain_gates
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation import statements
+from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.source import Position, check_language, check_nesting, place, refusal, without_comments
 
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
@@ -29,6 +30,17 @@ _PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
 
 def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read an OpenQASM 3 program.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
+    reading = statements.start(inputs)
+    walk(reading, text)
+    return statements.finish(reading, statements.registers(reading))
+
+
+def walk(reading: Reading, text: str) -> None:
+    """Read a program as far as its statements go, into whatever `reading` has been given.
 
     Raises:
         ProgramError: with line and column where they are known.
@@ -46,7 +58,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
                 column=where.column,
             )
     try:
-        return statements.read(_program(text, code).statements, inputs)
+        statements.read(reading, _program(text, code).statements)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
 

@@ -23,7 +23,9 @@ def measure(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
     """`c = measure q`, or a measurement that nobody looks at."""
     places = operands.qubits(reading, node.measure.qubit).places
     if node.target is None:
-        measurement.measure(reading, places)
+        measured = measurement.measure(reading, places).formulas
+        if not reading.hub_loops:  # whose rounds are read more than once
+            reading.unnamed += measured
         return
     entry = reading.scopes.lookup(operands.target_name(node.target))
     if isinstance(entry, Variable) and entry.type.kind != "bit":

@@ -53,6 +53,8 @@ class Flow:
         #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
         #: which they cannot leave.
         self.call_guards: list[Formula | None] = []
+        #: Qubits measured so far.
+        self.measurements = 0
         #: How many of the loops around stay loops in the hub.
         self.hub_loops = 0
 

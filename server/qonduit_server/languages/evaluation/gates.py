@@ -20,12 +20,13 @@ class Library:
 
     parameters: int
     qubits: int
-    make: Callable[..., Gate]
+    make: Callable[..., Gate | list[Step]]
     #: The phase by which the gate, as its language defines it, differs from the hub's.
     phase: Callable[..., float] | None = None
 
     def steps(self, parameters: Sequence[float]) -> list[Step]:
-        steps: list[Step] = [(self.make(*parameters), tuple(range(self.qubits)))]
+        made = self.make(*parameters)
+        steps = [*made] if isinstance(made, list) else [(made, tuple(range(self.qubits)))]
         if self.phase is not None and (phase := self.phase(*parameters)):
             steps.append((qk.GlobalPhaseGate(phase), ()))
         return steps

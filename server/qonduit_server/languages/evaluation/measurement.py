@@ -20,6 +20,7 @@ def measure(flow: Flow, places: Sequence[int], homes: Sequence[int | None] = ())
         home = homes[k] if homes else None
         clbit = flow.builder.add_clbits(1)[0] if home is None else home
         flow.conditions.note_measured(clbit)
+        flow.measurements += 1
         flow.emit(Measure(), (place,), (clbit,))
         formulas.append(bit(clbit))
     return Bits(tuple(formulas), scalar=len(formulas) == 1)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.hub.formula import TRUE
+from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.edges import Inputs
@@ -51,6 +51,10 @@ class Reading(Flow):
         self.gate_body: list[modifiers.Step] | None = None
         #: Hub qubits by their names in the program, as in $0.
         self.physical: dict[str, int] = {}
+        #: What was measured into no bit of the program's.
+        self.unnamed: list[Formula] = []
+        #: Does what a pragma asks for.
+        self.pragma: Callable[[Reading, ast.Pragma], None] = lambda reading, node: reading.warn("pragmas are ignored")
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
 

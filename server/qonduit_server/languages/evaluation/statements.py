@@ -28,26 +28,38 @@ from qonduit_server.languages.inputs import unused
 from qonduit_server.languages.source import Position, refusal
 
 
-def read(statements: Sequence[Statement], inputs: Inputs) -> Circuit:
+def start(inputs: Inputs) -> Reading:
+    """A program of which nothing is read yet."""
+    return Reading(_execute, subroutines.call, inputs)
+
+
+def read(reading: Reading, statements: Sequence[Statement]) -> None:
     """Read a program from its tree.
 
     Raises:
         ProgramError: with line and column where they are known.
     """
-    reading = Reading(_execute, subroutines.call, inputs)
     try:
         for each in statements:
             _execute(reading, each)
     except control_flow.End:
         pass
+
+
+def registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
+    """The registers of a program that was read."""
     shown = reading.outputs or [
         entry
         for entry in reading.scopes.outermost.values()
         if isinstance(entry, Variable) and entry.type.kind == "bit" and not entry.constant
     ]
-    registers = tuple(ClassicalRegister(each.name, tuple(_shown(each))) for each in shown)
-    warnings = (*reading.warnings, *unused(inputs, reading.inputs_used))
-    return Circuit(reading.builder.finish(), registers, warnings)
+    return tuple(ClassicalRegister(each.name, tuple(_shown(each))) for each in shown)
+
+
+def finish(reading: Reading, shown: tuple[ClassicalRegister, ...]) -> Circuit:
+    """What a program came down to, with the registers that are shown."""
+    warnings = (*reading.warnings, *unused(reading.inputs, reading.inputs_used))
+    return Circuit(reading.builder.finish(), shown, warnings)
 
 
 def _shown(variable: Variable) -> Iterator[int | Formula]:
@@ -125,7 +137,7 @@ def _dispatch(reading: Reading, node: Statement) -> None:
         case ast.DelayInstruction():
             reading.warn("delays are not simulated")
         case ast.Pragma():
-            reading.warn("pragmas are ignored")
+            reading.pragma(reading, node)
         case _:
             raise unsupported(f"{_words(node)} is not supported")
 
