@@ -69,6 +69,8 @@ def serving(database: str, *, log: Path | None = None, **settings: str) -> Itera
     environment = (
         os.environ
         | {"QONDUIT_LOG_FORMAT": "json"}
+        # What one test has read must not be known to the next.
+        | ({} if "translation_cache" in settings else {"QONDUIT_TRANSLATION_CACHE_BYTES": "0"})
         | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
     )
     begun = time.perf_counter()

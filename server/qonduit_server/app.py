@@ -88,7 +88,12 @@ def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
 
 def _nursery(settings: Settings) -> tuple[str, ...]:
     """The arguments that make a Python a nursery, with what its readers and writers may do."""
-    return ("-m", "qonduit_server.nursery", "--languages", json.dumps({"python_source": _sources(settings)}))
+    languages = {
+        "python_source": _sources(settings),
+        "cache": settings.translation_cache,
+        "cache_bytes": settings.translation_cache_bytes,
+    }
+    return ("-m", "qonduit_server.nursery", "--languages", json.dumps(languages))
 
 
 def _sources(settings: Settings) -> dict[str, str]:

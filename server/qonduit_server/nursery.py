@@ -25,6 +25,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from qonduit.execution.v1.task_pb2 import Task
@@ -85,13 +86,17 @@ def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[wor
     """Make the runner.
 
     Args:
-        given: `python_source`, the Python for each language whose source may be run.
+        given: `python_source`, the Python for each language whose source may be run; `cache`, the folder for programs
+            that were costly to read; `cache_bytes`, how large it may grow.
     """
+    from qonduit_server.languages.cache import TranslationCache
     from qonduit_server.languages.python_source import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.runner import Runner
 
-    runner = Runner(provider, Languages(sandbox=PythonSource(given.get("python_source", {}))))
+    most = given.get("cache_bytes", 0)
+    cache = TranslationCache(Path(given["cache"]), most) if most else None
+    runner = Runner(provider, Languages(cache, PythonSource(given.get("python_source", {}))))
     runner.load()
 
     def run(tasks: Sequence[Task], emit: worker.Emit) -> None:

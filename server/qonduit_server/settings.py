@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
 
 def _cores() -> int:
     return os.cpu_count() or 1
+
+
+def _cache_folder() -> str:
+    return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qonduit" / "translations")
 
 
 def _half_of_memory() -> int:
@@ -50,6 +55,13 @@ class Settings:
     )
     language_python: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Another Python for a language's source: NAME=PATH,NAME=PATH."
+    )
+
+    translation_cache: str = _setting(
+        _cache_folder, "A folder for programs that were costly to read, shared by all workers."
+    )
+    translation_cache_bytes: int = _setting(
+        256 * 1024**2, "How large that folder may grow; 0: nothing is kept.", least=0
     )
 
     workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits of the hub as bytes and back, as the cache of translations keeps them: only bytes that this program wrote."""
+"""Circuits of the hub as bytes and back, as the cache of translations keeps them: bytes that this program wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction, QuantumCircuit
 
 #: Changes whenever the form of what is written does.
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -33,7 +33,8 @@ def dump(circuit: Circuit) -> bytes | None:
     if any(instruction.operation.name == "while_loop" for instruction in _all_of(circuit.quantum)):
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
-    head = json.dumps({"registers": registers, "warnings": circuit.warnings}, separators=(",", ":")).encode()
+    told = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
+    head = json.dumps(told, separators=(",", ":")).encode()
     out = io.BytesIO()
     try:
         qpy.dump(circuit.quantum, out)
@@ -51,7 +52,7 @@ def load(data: bytes) -> Circuit:
     head = json.loads(data[_LENGTH.size : end])
     (quantum,) = qpy.load(io.BytesIO(data[end:]))
     registers = tuple(ClassicalRegister(name, tuple(_bit(entry) for entry in bits)) for name, bits in head["registers"])
-    return Circuit(quantum, registers, tuple(head["warnings"]))
+    return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"])
 
 
 def _all_of(quantum: QuantumCircuit) -> Iterator[CircuitInstruction]:

@@ -44,9 +44,9 @@ class TranslationCache:
         self._readers = readers_version()
         self._writes = 0
 
-    def key(self, language: int, source: str | bytes, inputs: Inputs) -> str:
-        """The name of what a program is read into."""
-        about = json.dumps([self._readers, language, isinstance(source, str), inputs], sort_keys=True)
+    def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "") -> str:
+        """The name of what a program is read into; `more` is what else its reading depends on."""
+        about = json.dumps([self._readers, language, isinstance(source, str), inputs, more], sort_keys=True)
         return _HASH(about.encode() + b"\0" + (source.encode() if isinstance(source, str) else source)).hexdigest()
 
     def get(self, key: str) -> Circuit | None:

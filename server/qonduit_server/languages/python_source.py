@@ -113,6 +113,12 @@ class PythonSource:
     def __init__(self, pythons: Mapping[str, str]) -> None:
         self.pythons = dict(pythons)
 
+    def environment(self, language: str) -> str:
+        """Tells apart what may build other circuits of the same source: the Python, and when its libraries changed."""
+        python = Path(self.pythons[language])
+        libraries = sorted(python.parent.parent.glob("lib/python*/site-packages"))
+        return " ".join([str(python), *(str(each.stat().st_mtime_ns) for each in libraries)])
+
     def build(self, language: str, source: str, inputs: Inputs) -> Built:
         """Run a source.
 

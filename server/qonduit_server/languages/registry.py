@@ -157,7 +157,7 @@ class Languages:
             raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
         if self._cache is None:
             return self._read(language, source, inputs)
-        key = self._cache.key(language, source, inputs)
+        key = self._cache.key(language, source, inputs, self._sandbox.environment(name(language)) if built else "")
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
