@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.task_pb2 import (
     ProgramFailed,
+    ProgramNeeds,
     ProgramStarted,
     ProgramSucceeded,
     ProgramTranslated,
@@ -24,12 +25,14 @@ from qonduit.execution.v1.task_pb2 import (
     TaskProgress,
     TaskStarted,
 )
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Prepared, Provider
@@ -40,6 +43,8 @@ Emit = Callable[[TaskEvent], None]
 _PREPARING: Final = 0.1
 #: Failures longer than this are cut: they are stored with the job and sent with its last event.
 _MESSAGE_LIMIT: Final = 2000
+#: No response is larger, so a larger translation would only cost the server memory.
+_MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,10 @@ class Runner:
         self.provider = provider
         self.languages = languages
         self.cache = cache or Cache()
+        #: The provider's devices that lack something which programs may need.
+        self.limited: dict[str, Device] = {
+            device.name: device for device in (provider.describe().devices if provider else ()) if _is_limited(device)
+        }
 
     def load(self) -> None:
         """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
@@ -120,6 +129,8 @@ class _Run:
         self._emit = emit
         self._runner = runner
         self._progress = -1.0
+        #: The program that is being prepared, once it is read.
+        self._circuit: Circuit | None = None
 
     def run(self) -> None:
         self._send(started=TaskStarted())
@@ -166,12 +177,20 @@ class _Run:
 
     def _write(self, circuit: Circuit) -> Written:
         try:
-            return self._runner.languages.write(self._task.translate_to, circuit)
+            written = self._runner.languages.write(self._task.translate_to, circuit)
         except ProgramError as error:
             if error.reason == "UNSUPPORTED_LANGUAGE":
                 raise
             # The program is sound, or it had not been read: the language lacks something.
             raise ProgramError("UNSUPPORTED_BY_LANGUAGE", error.message) from error
+        size = len(written.source) if isinstance(written.source, bytes) else len(written.source.encode())
+        if size > _MAX_TRANSLATION_BYTES:
+            raise LimitError(
+                "TRANSLATION_TOO_LARGE",
+                f"the translation has {size} bytes, and may have at most {_MAX_TRANSLATION_BYTES}: "
+                "translate a smaller program, or parts of it",
+            )
+        return written
 
     def _run(self, provider: Provider) -> None:
         task = self._task
@@ -188,7 +207,7 @@ class _Run:
             try:
                 kept, hit = self._prepare(program, provider)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
-                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
+                self._fail(index, error, self._circuit)
                 failed += 1
             else:
                 ready.append((index, kept, hit))
@@ -205,7 +224,7 @@ class _Run:
                     program_succeeded=ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
                 )
             else:
-                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(outcome)))
+                self._fail(index, outcome, kept.circuit)
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
@@ -230,12 +249,22 @@ class _Run:
         if kept is not None:
             return kept, True
         began = time.perf_counter()
-        circuit = self._read(program)
+        self._circuit = None
+        self._circuit = circuit = self._read(program)
         parsed = time.perf_counter()
+        if (limited := self._runner.limited.get(task.device)) is not None:
+            _check_needs(circuit, limited, f"{task.provider}/{task.device}")
         prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
         kept = Kept(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
+
+    def _fail(self, index: int, error: Exception, circuit: Circuit | None) -> None:
+        failed = ProgramFailed(index=index, failure=failure_of(error))
+        device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
+        if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
+            failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
+        self._send(program_failed=failed)
 
     def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
         shots = self._task.shots
@@ -276,6 +305,27 @@ class _Run:
 
     def _send(self, **event: object) -> None:
         self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
+
+
+def _is_limited(device: Device) -> bool:
+    """Whether there is anything to check: a simulator's qubits are bounded by memory, which the provider judges."""
+    return not device.is_simulator or not all(getattr(device.capabilities, name) for name in CONSTRUCTS)
+
+
+def _check_needs(circuit: Circuit, device: Device, name: str) -> None:
+    """Refuse what a device does not have.
+
+    Raises:
+        DeviceError: names the construct, and its line where the reader knows it.
+    """
+    needs = needs_of(circuit.quantum)
+    for construct in needs.lacking(device.capabilities):
+        line = circuit.lines.get(construct, 0)
+        where = f" (line {line})" if line else ""
+        raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{name} has no {CONSTRUCTS[construct]}{where}", line=line)
+    if not device.is_simulator and 0 < device.num_qubits < needs.num_qubits:
+        message = f"the program has {needs.num_qubits} qubits, {name} has {device.num_qubits}"
+        raise DeviceError("TOO_MANY_QUBITS", message)
 
 
 def _registers(circuit: Circuit) -> tuple[Register, ...]:

@@ -206,6 +206,19 @@ def test_what_breaks_a_rule_is_refused_naming_the_field(door: House, case: str) 
         assert "s3cret" not in str(details)
 
 
+def test_more_qubits_than_the_device_has_are_refused_at_once(door: House) -> None:
+    text = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n// qreg q[40];\nqreg q[{}];'
+    code, details = refused(
+        lambda: door.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(40))), timeout=WAIT)
+    )
+    assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
+    violation = details["PreconditionFailure"].violations[0]
+    assert violation.subject == "deployment.programs[1].quantum_circuit"
+    assert "line 4: the program declares 40 qubits, IBM/aer_simulator has 20" in violation.description
+    assert "no device of this server has more" in violation.description
+    door.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(20))), timeout=WAIT)
+
+
 def test_what_a_device_does_not_do_is_told_with_who_does(door: House) -> None:
     code, details = refused(
         lambda: door.jobs.CreateJob(create(job=Job(shots=1, type=JobType.JOB_TYPE_SAMPLER)), timeout=WAIT)

@@ -62,6 +62,8 @@ def refused(call: grpc.RpcError) -> tuple[grpc.StatusCode, dict[str, object]]:
     return call.code(), details
 
 
+FORTY = HEADER + "qreg q[40];\ncreg c[40];\nh q;\nrz(0.3) q[1];\ncx q[0],q[1];\nmeasure q -> c;\n"
+
 REFUSED = {
     "zero shots": (request(BELL, shots=0), "INVALID_ARGUMENT", "job.shots"),
     "negative shots": (request(BELL, shots=-5), "INVALID_ARGUMENT", "job.shots"),
@@ -90,6 +92,9 @@ REFUSED = {
     ),
     "empty program": (request(""), "INVALID_ARGUMENT", "quantum_circuit"),
     "2 MB of text": (request(BELL + "// " + "x" * 2_000_000), "INVALID_ARGUMENT", "quantum_circuit"),
+    "40 qubits": (request(FORTY), "FAILED_PRECONDITION", "no device of this server has more"),
+    "40 qubits on Braket": (request(FORTY, device="AWS/local_simulator"), "FAILED_PRECONDITION", "40 qubits"),
+    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "FAILED_PRECONDITION", "line 3"),
     "a bad request id": (request(BELL, request_id="not a uuid"), "INVALID_ARGUMENT", "request_id"),
     "an empty request": (job_service_pb2.RunJobRequest(), "INVALID_ARGUMENT", "job.shots"),
 }
@@ -151,19 +156,18 @@ def test_a_deployment_without_programs_is_refused(server: Server) -> None:
     assert refused(raised.value)[0].name == "INVALID_ARGUMENT"
 
 
-FORTY = HEADER + "qreg q[40];\ncreg c[40];\nh q;\nrz(0.3) q[1];\ncx q[0],q[1];\nmeasure q -> c;\n"
-
 FAILING = {
     "a missing semicolon": (
         request(HEADER + "qreg q[1];\ncreg c[1];\nh q[0]\nmeasure q -> c;\n"), "PROGRAM", "SYNTAX_ERROR", ""),
     "a gate that does not exist": (request(HEADER + "qreg q[1];\nfoo q[0];\n"), "PROGRAM", "", "foo"),
     "OpenQASM 3 declared as 2": (request("OPENQASM 3.0;\nqubit q;\n"), "PROGRAM", "WRONG_LANGUAGE", "QASM3"),
     "OpenQASM 2 declared as 3": (request(BELL, QASM3), "PROGRAM", "WRONG_LANGUAGE", "QASM2"),
-    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
+    "a register bomb in disguise": (
+        request(HEADER + "/* a */ qreg /* b */ q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
+    "a 40-qubit statevector, its size computed": (
+        request("OPENQASM 3.0;\nconst int n = 40;\nqubit[n] q;\nU(1, 2, 3) q[0];\n", QASM3),
+        "LIMIT", "MEMORY_LIMIT", "no device"),
     "a local file": (request('OPENQASM 2.0;\ninclude "/etc/passwd";\n'), "PROGRAM", "", "include"),
-    "a 40-qubit statevector": (request(FORTY), "LIMIT", "MEMORY_LIMIT", "iB"),
-    "a 40-qubit statevector on Braket": (request(FORTY, device="AWS/local_simulator"), "LIMIT", "MEMORY_LIMIT", "iB"),
-    "a 40-qubit statevector on Cirq": (request(FORTY, device="GOOGLE/cirq_simulator"), "LIMIT", "MEMORY_LIMIT", "iB"),
 }  # fmt: skip
 
 

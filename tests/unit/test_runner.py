@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.execution.v1.task_pb2 import ProgramNeeds, Task, TaskEvent, TaskProgram
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -26,13 +29,16 @@ class Scripted:
 
     name = "SCRIPTED"
 
-    def __init__(self, *outcomes: Outcome | Exception, prepare: Exception | None = None) -> None:
+    def __init__(
+        self, *outcomes: Outcome | Exception, prepare: Exception | None = None, device: Device | None = None
+    ) -> None:
+        self._device = device
         self.outcomes = outcomes
         self.prepared = 0
         self._prepare = prepare
 
     def describe(self) -> ProviderDescription:
-        return ProviderDescription()
+        return ProviderDescription(devices=[self._device] if self._device else [])
 
     def load(self) -> None:
         pass
@@ -42,6 +48,9 @@ class Scripted:
         if self._prepare is not None:
             raise self._prepare
         return Prepared(None, 1, warnings=("it was bent a little",))
+
+    def probabilities(self, device: str, prepared: Prepared) -> None:
+        return None
 
     def run(
         self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
@@ -141,7 +150,7 @@ def test_a_bad_program_is_never_an_internal_failure(text: str) -> None:
 def test_a_language_that_is_not_read_is_named_among_those_that_are() -> None:
     events: list[TaskEvent] = []
     job = task(PROGRAM)
-    job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP
+    job.programs[0].language = 99  # type: ignore[assignment]  # of a later version
     runner.Runner(Scripted(), Languages()).run(job, events.append)
     (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
     assert failed.reason == "UNSUPPORTED_LANGUAGE"
@@ -172,3 +181,46 @@ def test_the_cache_is_bounded() -> None:
     assert cache.get(("a",)) is not None
     cache.put(("large",), 26, kept())
     assert cache.get(("large",)) is None
+
+
+def test_what_a_device_lacks_is_named_before_anything_is_compiled() -> None:
+    device = Device(name="d", num_qubits=2, capabilities=DeviceCapabilities(mid_circuit_measurement=True))
+    provider = Scripted(Outcome({0: 10}), device=device)
+    branching = "OPENQASM 2.0; qreg q[2]; creg c[1]; measure q[0] -> c[0]; if(c==1) U(0,0,0) q[1];"
+    three = "OPENQASM 2.0; qreg q[3]; creg c[1];"
+    events = run(provider, branching, three, PROGRAM)
+    first, second = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert first.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
+    assert first.failure.reason == "UNSUPPORTED_CONSTRUCT"
+    assert first.failure.message == "SCRIPTED/d has no operations conditioned on measured bits"
+    assert first.needs == ProgramNeeds(num_qubits=2, mid_circuit_measurement=True, conditionals=True)
+    assert (second.failure.reason, second.failure.message) == (
+        "TOO_MANY_QUBITS", "the program has 3 qubits, SCRIPTED/d has 2")  # fmt: skip
+    assert second.needs == ProgramNeeds(num_qubits=3)
+    assert provider.prepared == 1
+
+
+def test_the_line_of_what_a_device_lacks_is_told_where_it_is_known() -> None:
+    class Knowing(Languages):
+        def read(self, *program: Any) -> Circuit:
+            return replace(super().read(*program), lines={"conditionals": 7})
+
+    text = "OPENQASM 2.0; qreg q[2]; creg c[1]; measure q[0] -> c[0]; if(c==1) U(0,0,0) q[1];"
+    events: list[TaskEvent] = []
+    device = Device(name="d", capabilities=DeviceCapabilities(mid_circuit_measurement=True))
+    runner.Runner(Scripted(device=device), Knowing()).run(task(text), events.append)
+    (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert failed.failure.line == 7
+    assert failed.failure.message.endswith("(line 7)")
+
+
+def test_a_failure_that_is_not_the_devices_tells_no_needs() -> None:
+    events = run(Scripted(prepare=ProviderError("BROKEN", "no")), PROGRAM)
+    (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert not failed.HasField("needs")
+    (failed,) = [
+        event.program_failed
+        for event in run(Scripted(prepare=MemoryError()), PROGRAM)
+        if event.HasField("program_failed")
+    ]
+    assert failed.needs == ProgramNeeds(num_qubits=1)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +20,7 @@ import structlog
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import StoreFault, Unavailable
+from qonduit_server.execution.alternatives import name_alternatives
 from qonduit_server.execution.executor import Executor, Loss, LossKind
 from qonduit_server.execution.telling import Key, Telling
 from qonduit_server.store import queue
@@ -300,6 +302,7 @@ class Dispatcher:
                 else:
                     back[key] = item[1]
             waiting += telling.take(events, now)
+            self._name_alternatives(telling)
             for key in back:
                 telling.forget(key)
             if not failures:
@@ -318,6 +321,12 @@ class Dispatcher:
                 failures += 1
             if self._stopping.is_set() and not self._inbox and (failures > 2 or not (waiting or back)):
                 return
+
+    def _name_alternatives(self, telling: Telling) -> None:
+        """Have failures say which devices can. With the database away they are recorded as they are."""
+        while telling.needy:
+            with suppress(Unavailable):
+                name_alternatives(self._db, telling.needy.pop(), self._memory_limit_bytes)
 
     def _wait_for_news(self, telling: Telling, retry_in: float | None) -> None:
         with self._arrived:

@@ -29,6 +29,8 @@ class Telling:
 
     def __init__(self) -> None:
         self._held: dict[Key, _Held] = {}
+        #: Failures among those told that are to name other devices, for the caller to take.
+        self.needy: list[TaskEvent] = []
 
     def take(self, events: Iterable[TaskEvent], now: float) -> list[TaskEvent]:
         """Take what was emitted, in order; give what is to be told at once."""
@@ -52,8 +54,11 @@ class Telling:
                 held = self._held.get(key)
                 if held is not None and kind == "program_succeeded":
                     held.begun.pop(event.program_succeeded.index, None)
-                elif held is not None and kind == "program_failed":
-                    held.begun.pop(event.program_failed.index, None)
+                elif kind == "program_failed":
+                    if held is not None:
+                        held.begun.pop(event.program_failed.index, None)
+                    if event.program_failed.HasField("needs"):
+                        self.needy.append(event)
                 told.append(event)
         return told
 

@@ -35,12 +35,14 @@ class ClassicalRegister:
 class Circuit:
     """A program, read. `registers` are in declaration order; results are told under these names and no others.
 
-    `warnings` say what was changed or lost in reading it, for people.
+    `warnings` say what was changed or lost in reading it, for people. `lines` are where constructs (as `hub.needs` has
+    them) stand first, as far as the reader knows.
     """
 
     quantum: QuantumCircuit
     registers: tuple[ClassicalRegister, ...]
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     def key(self, outcome: int) -> str:
         """Name an outcome: bit k of `outcome` is classical bit k of the hub circuit.

@@ -15,6 +15,7 @@ from qonduit_server import lifecycle
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import inputs
 from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.needs import check_qubits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import NewJob
@@ -67,6 +68,7 @@ def new_job(
     deployment_id = request.job.deployment_id
     programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
     _check_languages(programs, provider)
+    check_qubits(db, programs, _FIELD, job.type, device, name)
 
     return NewJob(
         caller=caller,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -120,6 +120,18 @@ def device_by_name(db: Database, name: str) -> Device:
     return _copy_device(found)
 
 
+def devices_by_name(db: Database) -> Mapping[str, Device]:
+    """Return all devices by "PROVIDER/device", from memory; not to be changed."""
+    return _known(db).by_name
+
+
+def device_of_job(db: Database, job_id: int) -> Device | None:
+    """Return the device a job runs on; None when there is no such job."""
+    with db.read() as connection:
+        device_id = connection.execute(_DEVICE_OF_JOB, {"job": job_id}).scalar_one_or_none()
+    return None if device_id is None else _known(db).devices.get(device_id)
+
+
 def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Device]:
     """Return a page of devices, newest first, `queue_depth` unset (see `queue_depths`).
 
@@ -163,6 +175,7 @@ _DEVICE_FIELDS: Final = {
     "num_qubits": FilterField(devices.c.num_qubits, int, ordered=True),
 }
 _DEPTH: Final = select(func.count()).select_from(jobs).where(IS_ACTIVE, jobs.c.device_id == bindparam("device"))
+_DEVICE_OF_JOB: Final = select(jobs.c.device_id).where(jobs.c.id == bindparam("job"))
 _DEPTHS: Final = select(jobs.c.device_id, func.count()).where(IS_ACTIVE).group_by(jobs.c.device_id)
 
 

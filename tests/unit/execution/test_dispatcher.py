@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished, TaskProgress
+from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramNeeds, Task, TaskEvent, TaskFinished, TaskProgress
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import StoreFault, Unavailable
@@ -290,6 +291,19 @@ def test_limits_are_filled_in(store: Store) -> None:
         store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
     assert puppet.submitted[0].memory_limit_bytes == 77
+
+
+def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(store: Store) -> None:
+    with puppeteering(store) as (_, puppet, listener):
+        job_id = store.create()
+        puppet.wait(lambda: len(puppet.submitted) == 1)
+        failure = Failure(
+            category=FailureCategory.FAILURE_CATEGORY_DEVICE, reason="UNSUPPORTED_CONSTRUCT", message="no"
+        )
+        failed = ProgramFailed(failure=failure, needs=ProgramNeeds(num_qubits=1, loops=True))
+        listener.events([TaskEvent(job_id=job_id, attempt=1, program_failed=failed), finished(job_id)])
+        (job,) = store.wait_ended(job_id)
+    assert job.failure.message == "no; no device of this server can"
 
 
 def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a circuit needs of the device that runs it, beyond gates followed by measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+    from qonduit.v1.device_pb2 import DeviceCapabilities
+
+#: What people call the constructs; the keys are fields of `Needs` and of a device's capabilities.
+CONSTRUCTS: Final[Mapping[str, str]] = {
+    "loops": "loops that end by a measurement",
+    "conditionals": "operations conditioned on measured bits",
+    "reset": "resets within a circuit",
+    "mid_circuit_measurement": "measurements within a circuit",
+}
+_PASSIVE: Final = frozenset(("barrier", "delay"))
+_CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", "store")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a circuit needs.
+
+    Args:
+        num_qubits: how many it has, used or not.
+        mid_circuit_measurement: a qubit is used again after being measured, or something depends on what it gave.
+        reset: a qubit is reset that may be other than 0.
+        conditionals: operations are done only where measured bits say so.
+        loops: operations are repeated as long as measured bits say so.
+    """
+
+    num_qubits: int = 0
+    mid_circuit_measurement: bool = False
+    reset: bool = False
+    conditionals: bool = False
+    loops: bool = False
+
+    def lacking(self, capabilities: DeviceCapabilities) -> tuple[str, ...]:
+        """The constructs, as `CONSTRUCTS` names them, that are needed and not there; the most telling first."""
+        return tuple(name for name in CONSTRUCTS if getattr(self, name) and not getattr(capabilities, name))
+
+
+def needs_of(quantum: QuantumCircuit) -> Needs:
+    """Tell what a hub circuit needs. For gates followed by measurement only the measurements are looked at."""
+    kinds = quantum.count_ops()
+    if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
+        return Needs(quantum.num_qubits)
+    walk = _Walk(quantum.num_qubits)
+    walk.block(quantum, range(quantum.num_qubits))
+    return Needs(quantum.num_qubits, walk.mid_circuit, walk.reset, walk.conditionals, walk.loops)
+
+
+def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:
+    """Whether all measurements stand at the end, each of another qubit."""
+    measured = set()
+    data = quantum.data
+    place = len(data)
+    while measurements and place:
+        place -= 1
+        instruction = data[place]
+        name = instruction.operation.name
+        if name == "measure":
+            measurements -= 1
+            if instruction.qubits[0] in measured:
+                return False
+            measured.add(instruction.qubits[0])
+        elif name not in _PASSIVE:
+            return False
+    return True
+
+
+class _Walk:
+    def __init__(self, qubits: int) -> None:
+        self.mid_circuit = self.reset = self.conditionals = self.loops = False
+        self._touched = [False] * qubits
+        self._measured = [False] * qubits
+
+    def block(self, block: QuantumCircuit, qubits: Sequence[int]) -> None:
+        find = block.find_bit
+        for instruction in block.data:
+            operation = instruction.operation
+            name = operation.name
+            if name in _PASSIVE:
+                continue
+            places = [qubits[find(qubit).index] for qubit in instruction.qubits]
+            blocks = getattr(operation, "blocks", None)
+            if blocks is not None or name == "store":
+                # What depends on measured bits comes after their measurement.
+                self.mid_circuit = self.mid_circuit or any(self._measured)
+                self.loops = self.loops or name == "while_loop"
+                self.conditionals = self.conditionals or name != "while_loop"
+                for inner in blocks or ():
+                    self.block(inner, places)
+                    if name == "while_loop":  # what a round leaves is what the next one finds
+                        self.block(inner, places)
+                continue
+            if any(self._measured[place] for place in places):
+                self.mid_circuit = True
+            for place in places:
+                if name == "reset":
+                    self.reset = self.reset or self._touched[place]
+                    self._touched[place] = self._measured[place] = False
+                elif name == "measure":
+                    self._measured[place] = self._touched[place] = True
+                else:
+                    self._touched[place] = True

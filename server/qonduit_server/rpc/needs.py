@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be seen of a program without reading it: that it declares more qubits than the device has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.errors import FailedPrecondition
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database
+
+_LANGUAGES: Final = frozenset(
+    (
+        AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
+        AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3,
+        AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET,
+    )
+)
+#: `qreg q[40];` or `qubit[40] q;`. The name and the semicolon tell a declaration from a subroutine's parameter.
+_DECLARATION: Final = r"q(?:reg\s+\w+\s*\[\s*(\d[\d_]*)\s*\]|ubit\s*\[\s*(\d[\d_]*)\s*\]\s*\w+)\s*;"
+#: Finds also what is commented out, at places where its first word is found.
+_LIKELY: Final = re.compile(_DECLARATION)
+_WORDS: Final = ("qreg", "qubit")
+_SURE: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"|#?\bpragma\b[^\n]*|\b" + _DECLARATION, re.DOTALL)
+#: A number of more digits is as good as this one.
+_DIGITS: Final = 9
+_NAMED: Final = 10
+
+
+def check_qubits(
+    db: Database, programs: Sequence[QuantumProgram], path: str, job_type: JobType, device: Device, name: str
+) -> None:
+    """Refuse OpenQASM that declares more qubits than a device has; what is not declared as a number is let through.
+
+    Args:
+        db: knows the other devices.
+        programs: to be run.
+        path: of the field that holds them.
+        job_type: what is to be done with them.
+        device: to run them.
+        name: its "PROVIDER/device".
+
+    Raises:
+        FailedPrecondition: reason UNSUPPORTED_BY_DEVICE; names line, number, and devices that have enough.
+    """
+    if not device.num_qubits:
+        return
+    for index, program in enumerate(programs):
+        if program.assembler_language not in _LANGUAGES:
+            continue
+        found = too_many(program.quantum_circuit, device.num_qubits)
+        if found is not None:
+            line, qubits = found
+            others = sorted(
+                other
+                for other, one in catalogue.devices_by_name(db).items()
+                if one.available and one.num_qubits >= qubits and job_type in one.capabilities.job_types
+            )
+            field = f"{path}[{index}].quantum_circuit"
+            raise FailedPrecondition(
+                f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}; "
+                + (
+                    f"these have enough: {', '.join(others[:_NAMED])}"
+                    if others
+                    else "no device of this server has more"
+                ),
+                subject=field,
+                kind="QUBITS",
+                reason="UNSUPPORTED_BY_DEVICE",
+            )
+
+
+def too_many(text: str, most: int) -> tuple[int, int] | None:
+    """The line (from 1) at which a program declares more qubits than `most`, and how many it declares in all."""
+    total, place = 0, -1
+    for word in _WORDS:
+        start = text.find(word)
+        while start >= 0:
+            likely = _LIKELY.match(text, start)
+            if likely:
+                total += _number(likely.group(1) or "", likely.group(2) or "")
+            start = text.find(word, start + 4)
+    if total <= most:
+        return None
+    total = 0
+    for match in _SURE.finditer(text):
+        if match.lastindex:
+            total += _number(match.group(1) or "", match.group(2) or "")
+            if total > most and place < 0:
+                place = match.start()
+    return None if place < 0 else (text.count("\n", 0, place) + 1, total)
+
+
+def _number(register: str, array: str) -> int:
+    digits = (register or array).replace("_", "").lstrip("0") or "0"
+    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
