@@ -131,7 +131,8 @@ def _register(cursor: Cursor, sizes: dict[bytes, int]) -> None:
     places = cursor.numbers("I" if cursor.version >= 18 else "q", 1 if whole else size)
     if whole:
         places = (places[0], places[0] + size - 1)
-    if size > sizes[kind] or any(place not in (-1, _NOWHERE) and not 0 <= place < sizes[kind] for place in places):
+    # The body of a condition may hold a part of a register only: the places of its other bits are -1.
+    if any(place not in (-1, _NOWHERE) and not 0 <= place < sizes[kind] for place in places):
         raise broken("a register has bits that the circuit does not have")
     cursor.budget.spend(bits=size)
 
