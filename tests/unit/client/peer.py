@@ -30,6 +30,13 @@ from qonduit.v1.event_pb2 import Heartbeat, JobEvent, Progress, ResultReady, Sta
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, ProgramRun
 from qonduit.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
+from qonduit.v1.program_service_pb2 import (
+    ListLanguagesRequest,
+    ListLanguagesResponse,
+    TranslateProgramRequest,
+    TranslateProgramResponse,
+)
+from qonduit.v1.program_service_pb2_grpc import ProgramServiceServicer, add_ProgramServiceServicer_to_server
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersResponse
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
@@ -161,8 +168,10 @@ def counted(counts: dict[str, int], *, job_id: int = JOB, result_id: int = 11) -
 
 
 @dataclass
-class Peer(JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, ProviderServiceServicer):
-    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`."""
+class Peer(
+    JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, ProviderServiceServicer, ProgramServiceServicer
+):
+    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`, `translated`."""
 
     events: list[JobEvent] = field(default_factory=history)
     results: list[Result] = field(default_factory=lambda: [counted({"0x0": 507, "0x3": 493})])
@@ -171,6 +180,9 @@ class Peer(JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, Pro
     created: list[calls.CreateJobRequest] = field(default_factory=list)
     watched: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    translated: list[TranslateProgramRequest] = field(default_factory=list)
+    translation: TranslateProgramResponse = field(default_factory=TranslateProgramResponse)
+    languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
     page: int = 1
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -237,6 +249,17 @@ class Peer(JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, Pro
         token = str(number + 1) if number + 1 < len(self.results) else ""
         return ListResultsResponse(results=self.results[number : number + 1], next_page_token=token)
 
+    def TranslateProgram(
+        self, request: TranslateProgramRequest, context: grpc.ServicerContext
+    ) -> TranslateProgramResponse:
+        self.translated.append(request)
+        self._maybe_refuse(context)
+        return self.translation
+
+    def ListLanguages(self, request: ListLanguagesRequest, context: grpc.ServicerContext) -> ListLanguagesResponse:
+        self._maybe_refuse(context)
+        return self.languages
+
     def ListDevices(self, request: ListDevicesRequest, context: grpc.ServicerContext) -> ListDevicesResponse:
         self._maybe_refuse(context)
         device = Device(
@@ -259,6 +282,7 @@ def serving_peer() -> Iterator[Peer]:
     add_ResultServiceServicer_to_server(peer, server)
     add_DeviceServiceServicer_to_server(peer, server)
     add_ProviderServiceServicer_to_server(peer, server)
+    add_ProgramServiceServicer_to_server(peer, server)
     peer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

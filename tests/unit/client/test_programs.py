@@ -34,6 +34,17 @@ from tests.unit.client.peer import BELL
         ('{"qubits": 2, "circuit": []}', "", "IONQ"),
         (b"QISKIT\x0d\x00\xff", "", "QISKIT"),
         (b"OPENQASM 2.0;", "", "QASM2"),
+        ('{"cirq_type": "Circuit"}', "", "CIRQ"),
+        ('{"format": "ionq.circuit.v0", "qubits": 2, "circuit": []}', ".json", "IONQ"),
+        (b"QISKIT\x0d\x00\xff", ".qpy", "QISKIT"),
+        (b"\xff\x00 damaged", ".qpy", "QISKIT"),
+        (b"H 0\nMEASURE 0 ro[0]\n", ".quil", "QUIL"),
+        ("# a comment\nDECLARE ro BIT[2]\nH 0\n", "", "QUIL"),
+        ("H 0\nCNOT 0 1\n", "", "QUIL"),
+        ("RX(pi/2) 0\n", "", "QUIL"),
+        ("# a comment\nfrom qiskit import QuantumCircuit\n", "", "PYTHON"),
+        ("import cirq\n", "", "PYTHON"),
+        (b"circuit = 1\n", ".py", "PYTHON"),
     ],
 )
 def test_language_is_told(source: str | bytes, suffix: str, language: str) -> None:
@@ -81,3 +92,13 @@ def test_name_of_a_file_is_not_taken_as_text() -> None:
 def test_text_that_is_not_utf8() -> None:
     with pytest.raises(ProgramUnreadable, match="UTF-8"):
         programs_of(b"OPENQASM 2.0; // \xff", "QASM2")
+
+
+def test_python_source_of_a_binary_language_is_text(tmp_path: Path) -> None:
+    file = tmp_path / "circuit.py"
+    file.write_text("from qiskit import QuantumCircuit\n")
+    for program in (file, file.read_bytes(), file.read_text()):
+        (found,) = programs_of(program, "QISKIT")
+        assert (found.quantum_circuit, found.quantum_circuit_binary) == (file.read_text(), b"")
+    (damaged,) = programs_of(b"\xff\x00", "QISKIT")
+    assert damaged.quantum_circuit_binary == b"\xff\x00"
