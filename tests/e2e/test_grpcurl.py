@@ -95,7 +95,7 @@ def job(**fields: Any) -> dict[str, Any]:
 
 def test_every_service_is_listed(caller: Caller) -> None:
     listed = caller.text("list").split()
-    for name in ("Provider", "Device", "Deployment", "Job", "Result", "System"):
+    for name in ("Provider", "Device", "Deployment", "Job", "Result", "Program", "System"):
         assert f"qonduit.v1.{name}Service" in listed
     assert "grpc.health.v1.Health" in listed
     assert "grpc.reflection.v1.ServerReflection" in listed
@@ -114,6 +114,8 @@ def test_every_service_is_listed(caller: Caller) -> None:
         ("qonduit.v1.Job", "optional double progress = 4"),
         ("qonduit.v1.Job.shots", "int64 shots = 6"),
         ("qonduit.v1.JobState", "JOB_STATE_QUEUED = 1"),
+        ("qonduit.v1.ProgramService.TranslateProgram", "rpc TranslateProgram"),
+        ("qonduit.v1.TranslateProgramRequest", ".google.protobuf.Struct inputs = 3"),
         ("grpc.reflection.v1.ServerReflection", "rpc ServerReflectionInfo"),
         ("grpc.reflection.v1.ServerReflection.ServerReflectionInfo", ".grpc.reflection.v1.ServerReflectionRequest"),
         ("grpc.reflection.v1alpha.ServerReflection", "rpc ServerReflectionInfo"),
@@ -153,6 +155,33 @@ def test_a_program_that_does_not_parse_is_a_failure_and_no_error(caller: Caller)
     assert done["failure"]["reason"] == "SYNTAX_ERROR"
 
 
+def test_a_translation_on_one_line(caller: Caller) -> None:
+    bell = {"quantumCircuit": BELL, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM2"}
+    told = caller.call(
+        "qonduit.v1.ProgramService/TranslateProgram", program=bell, target_language="ASSEMBLER_LANGUAGE_QASM3"
+    )[0]
+    assert told["program"]["quantumCircuit"].startswith("OPENQASM 3")
+    assert told["program"]["assemblerLanguage"] == "ASSEMBLER_LANGUAGE_QASM3"
+    assert told["registers"] == [{"name": "c", "size": 2}]
+
+    turn = "OPENQASM 3.0; input float theta; qubit q; bit c; U(theta, 0, 0) q; c = measure q;"
+    told = caller.call(
+        "qonduit.v1.ProgramService/TranslateProgram",
+        program={"quantumCircuit": turn, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM3"},
+        target_language="ASSEMBLER_LANGUAGE_QASM2",
+        inputs={"theta": 0.7},
+    )[0]
+    assert "0.7" in told["program"]["quantumCircuit"]
+
+
+def test_languages_on_one_line(caller: Caller) -> None:
+    told = caller.call("qonduit.v1.ProgramService/ListLanguages")[0]
+    languages = {each["language"]: each for each in told["languages"]}
+    assert languages["ASSEMBLER_LANGUAGE_QASM2"]["readable"] is True
+    assert languages["ASSEMBLER_LANGUAGE_QASM2"]["pythonSource"] is False
+    assert "qasm2_to_hub" in [each["name"] for each in told["translations"]]
+
+
 def test_errors_come_with_their_details(caller: Caller) -> None:
     def details(status: dict[str, Any], kind: str) -> dict[str, Any]:
         found: dict[str, Any] = next(one for one in status["details"] if one["@type"].endswith(f"google.rpc.{kind}"))
@@ -169,6 +198,14 @@ def test_errors_come_with_their_details(caller: Caller) -> None:
     violation = details(shots, "BadRequest")["fieldViolations"][0]
     assert violation["field"] == "job.shots"
     assert violation["reason"] == "job.shots.range"
+
+    broken = {"quantumCircuit": "OPENQASM 2.0;\nqreg q[1];\nnonsense q[0];", "assemblerLanguage": 1}
+    program = caller.refused("qonduit.v1.ProgramService/TranslateProgram", program=broken, target_language=2)
+    assert program["code"] == 3
+    assert details(program, "ErrorInfo")["reason"] == "INVALID_PROGRAM"
+    violation = details(program, "BadRequest")["fieldViolations"][0]
+    assert violation["field"] == "program.quantum_circuit"
+    assert "line 3" in violation["description"]
 
 
 def test_health(caller: Caller) -> None:
