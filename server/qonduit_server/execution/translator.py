@@ -23,6 +23,8 @@ from qonduit_server.execution.pool import ProcessPool
 
 #: The name of no provider: the pool's processes that only translate.
 _NO_PROVIDER: Final = ""
+#: A call whose time is up is ended by gRPC; only where that does not happen, this much later.
+_LATE_SECONDS: Final = 1.0
 _CANCELLED: Final = "CANCELLED"
 _DIED: Final = "WORKER_DIED"
 
@@ -119,7 +121,7 @@ class Translator:
         """
         number = next(self._numbers)
         task = _task(number, program, target, inputs, self._max_seconds)
-        waiting = self._waiting[number] = _Waiting(time.monotonic() + min(seconds, self._patience))
+        waiting = self._waiting[number] = _Waiting(time.monotonic() + min(seconds + _LATE_SECONDS, self._patience))
         try:
             if not when_over(lambda: self._give_up(number)):
                 waiting.over = True

@@ -159,6 +159,8 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
                 "translating the program needs more memory than one translation may use: make it smaller",
                 subject="max_task_memory_bytes",
             )
+        case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "TRANSLATION_TOO_LARGE":
+            return ResourceExhausted(message, subject="max_response_bytes", retry_after=None)
         case FailureCategory.FAILURE_CATEGORY_LIMIT:
             return ResourceExhausted(message, subject=_QUOTA)
         case FailureCategory.FAILURE_CATEGORY_WORKER if reason == "CANCELLED":
