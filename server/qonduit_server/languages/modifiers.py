@@ -32,6 +32,11 @@ def inverse(steps: Sequence[Step]) -> list[Step]:
     return [(gate.inverse(), places) for gate, places in reversed(steps)]
 
 
+def conjugated(change: Sequence[Step], steps: Sequence[Step]) -> list[Step]:
+    """These in another basis: between a change and what undoes it."""
+    return [*change, *steps, *inverse(change)]
+
+
 def control(steps: Sequence[Step], controls: int, state: int | None = None) -> list[Step]:
     """These under controls, which take the first places.
 

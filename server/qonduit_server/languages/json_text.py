@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs in JSON: parsed within bounds, and values of expected kinds taken out of the tree."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeGuard
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.hub.limits import MAX_NAME_BYTES, too_large
+from qonduit_server.languages.source import Position, place, refusal
+
+#: A JSON object.
+Node: TypeAlias = dict[str, object]
+
+#: How deep arrays and objects may be nested: some ten levels for each circuit within another.
+MAX_NESTING: Final = 400
+_TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+
+def parse(text: str, hook: Callable[[Node], object] | None = None) -> object:
+    """The tree of a program.
+
+    Args:
+        hook: is given each object, the inner ones first, and returns what is put in its place.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
+    text = text.removeprefix("\ufeff")
+    _check_nesting(text)
+    try:
+        return json.loads(text, object_hook=hook, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise refusal("SYNTAX_ERROR", f"this is not JSON: {error.msg}", Position(error.lineno, error.colno)) from None
+    except RecursionError:
+        raise too_large(f"brackets are nested more than {MAX_NESTING} deep") from None
+    except ValueError:  # an integer with more digits than Python reads
+        raise too_large("a number has thousands of digits") from None
+
+
+def _constant(name: str) -> object:
+    raise wrong(f"{name} is not a number that a program may use")
+
+
+def _check_nesting(text: str) -> None:
+    depth = 0
+    for match in _TEXT_OR_BRACKET.finditer(text):
+        sign = match.group()
+        if sign in ("[", "{"):
+            depth += 1
+            if depth > MAX_NESTING:
+                message = f"brackets are nested more than {MAX_NESTING} deep"
+                raise refusal("TOO_LARGE", message, place(text, match.start()))
+        elif sign in ("]", "}"):
+            depth -= 1
+
+
+def wrong(message: str) -> ProgramError:
+    """A program that its language does not allow."""
+    return ProgramError("SYNTAX_ERROR", message)
+
+
+def unsupported(message: str) -> ProgramError:
+    """What a language has and no device here can do, or this reader does not know."""
+    return ProgramError("UNSUPPORTED_CONSTRUCT", message)
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: short, whatever it is."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) < 60 else text[:60] + "..."
+
+
+def mapping(value: object, what: str) -> Node:
+    """An object."""
+    if not isinstance(value, dict):
+        raise wrong(f"{what} is {shown(value)}, not an object")
+    return value
+
+
+def sequence(value: object, what: str) -> list[object]:
+    """A list."""
+    if not isinstance(value, list):
+        raise wrong(f"{what} is {shown(value)}, not a list")
+    return value
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number, and not true or false."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: object, what: str) -> float:
+    """A finite number."""
+    if is_number(value):
+        try:
+            real = float(value)
+        except OverflowError:
+            real = math.inf
+        if math.isfinite(real):
+            return real
+    raise wrong(f"{what} is {shown(value)}, not a finite number")
+
+
+def integer(value: object, what: str) -> int:
+    """A whole number; 2.0 is one, too."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(f"{what} is {shown(value)}, not a whole number")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """A name, of a length that names have."""
+    if not isinstance(value, str):
+        raise wrong(f"{what} is {shown(value)}, not a text")
+    if len(value.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        raise too_large(f"{what} is longer than {MAX_NAME_BYTES} bytes")
+    if any(0xD800 <= ord(sign) <= 0xDFFF for sign in value):
+        raise wrong(f"{what} holds half a character")
+    return value

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expressions of SymPy as Cirq writes them in JSON: computed with arithmetic of our own, never read by SymPy.
+
+SymPy makes Python source of texts that it is given, and runs it. Here a text is the name of a symbol and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from qonduit_server.hub.formula import parity
+from qonduit_server.hub.limits import MAX_DEPTH, too_large
+from qonduit_server.languages.edges import Inputs
+from qonduit_server.languages.evaluation.arithmetic import binary
+from qonduit_server.languages.evaluation.values import Bits, Table, Value, checked, number, of_formula, truth
+from qonduit_server.languages.inputs import missing
+from qonduit_server.languages.json_text import Node, integer, is_number, sequence, shown, text, unsupported, wrong
+from qonduit_server.languages.json_text import number as finite
+
+#: The value of a symbol, or of one bit of a symbol: its name and the bit's number.
+Lookup = Callable[[str, int | None], Value]
+
+_CONSTANTS: Final = {"sympy.pi": math.pi, "sympy.E": math.e, "sympy.EulerGamma": 0.57721566490153286061}
+_SIGNS: Final = {
+    "sympy.Add": "+",
+    "sympy.Mul": "*",
+    "sympy.Pow": "**",
+    "sympy.Equality": "==",
+    "sympy.Unequality": "!=",
+    "sympy.StrictLessThan": "<",
+    "sympy.LessThan": "<=",
+    "sympy.StrictGreaterThan": ">",
+    "sympy.GreaterThan": ">=",
+    "sympy.And": "&&",
+    "sympy.Or": "||",
+}
+#: Those that take any number of operands; the others take two.
+_MANY: Final = frozenset(("sympy.Add", "sympy.Mul", "sympy.And", "sympy.Or", "sympy.Xor"))
+_LOGIC: Final = frozenset(("sympy.And", "sympy.Or", "sympy.Xor"))
+
+
+def name_of(node: object) -> str:
+    """The name of a symbol."""
+    if not isinstance(node, dict) or node.get("cirq_type") != "sympy.Symbol":
+        raise wrong(f"a symbol is needed here, not {shown(node)}")
+    return text(node.get("name"), "the name of a symbol")
+
+
+def evaluate(node: object, lookup: Lookup, tick: Callable[[], None], depth: int = 0) -> Value:
+    """The value of an expression.
+
+    Args:
+        lookup: values of symbols.
+        tick: is called once for each operation; raises where there were too many.
+    """
+    if is_number(node):
+        return node if isinstance(node, int) else finite(node, "a number")
+    if not isinstance(node, dict):
+        raise wrong(f"a number or an expression is needed, not {shown(node)}")
+    if depth > MAX_DEPTH:
+        raise too_large(f"an expression is nested more than {MAX_DEPTH} deep")
+    kind = node.get("cirq_type")
+    match kind:
+        case "sympy.Symbol":
+            return lookup(name_of(node), None)
+        case "sympy.Integer":
+            return integer(node.get("i"), "an integer")
+        case "sympy.Float":
+            return finite(node.get("approx"), "a number")
+        case "sympy.Rational":
+            return binary("/", integer(node.get("p"), "a numerator"), integer(node.get("q"), "a denominator"))
+        case "sympy.Indexed":
+            return _indexed(node, lookup)
+    if isinstance(kind, str) and kind in _CONSTANTS:
+        return _CONSTANTS[kind]
+    if not isinstance(kind, str) or (kind not in _SIGNS and kind not in ("sympy.Not", "sympy.Xor")):
+        raise unsupported(f"an expression holds {shown(kind)}, which is not read here")
+    operands = [evaluate(each, lookup, tick, depth + 1) for each in sequence(node.get("args"), f"args of {kind}")]
+    tick()
+    return _apply(kind, operands, tick)
+
+
+def _apply(kind: str, operands: Sequence[Value], tick: Callable[[], None]) -> Value:
+    if kind in _LOGIC:
+        for each in operands:
+            _check_truth(each)
+    if kind == "sympy.Not":
+        if len(operands) != 1:
+            raise wrong("sympy.Not takes one operand")
+        return of_formula(parity((truth(operands[0]), truth(True))))
+    if not operands or (kind not in _MANY and len(operands) != 2):
+        raise wrong(f"{kind} does not take {len(operands)} operands")
+    if kind == "sympy.Xor":
+        return of_formula(checked(parity(truth(each) for each in operands)))
+    result = operands[0]
+    for each in operands[1:]:
+        tick()
+        result = binary(_SIGNS[kind], result, each)
+    return result
+
+
+def _check_truth(value: Value) -> None:
+    """Logic takes what is true or false: SymPy has no And of the number 2."""
+    single = isinstance(value, Bits) and len(value.formulas) == 1
+    known = isinstance(value, bool | int) and value in (0, 1)
+    table = isinstance(value, Table) and all(each in (0, 1) for each in value.values)
+    if not single and not known and not table:
+        raise wrong("And, Or and Xor take what is true or false, not numbers of several bits: compare the number first")
+
+
+def _indexed(node: Node, lookup: Lookup) -> Value:
+    parts = sequence(node.get("args"), "args of sympy.Indexed")
+    if len(parts) != 2 or not isinstance(parts[0], dict) or parts[0].get("cirq_type") != "sympy.IndexedBase":
+        raise wrong("sympy.Indexed takes a sympy.IndexedBase and an index")
+    base = sequence(parts[0].get("args"), "args of sympy.IndexedBase")
+    index = parts[1]
+    if isinstance(index, dict) and index.get("cirq_type") == "sympy.Integer":
+        index = index.get("i")
+    if len(base) != 1:
+        raise unsupported("a sympy.IndexedBase with a shape")
+    return lookup(name_of(base[0]), integer(index, "an index"))
+
+
+class Symbols:
+    """What symbols stand for in one circuit: expressions over the symbols of the circuit around it, or inputs.
+
+    Args:
+        inputs: the job's.
+        used: takes the names of the inputs that are needed.
+        tick: see `evaluate`.
+        outer: the symbols of the circuit around; None for the whole program.
+        given: what stands for a symbol of this circuit.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        used: set[str],
+        tick: Callable[[], None],
+        outer: Symbols | None = None,
+        given: Mapping[str, object] | None = None,
+    ) -> None:
+        self._inputs = inputs
+        self._used = used
+        self._tick = tick
+        self._outer = outer
+        self._given = given or {}
+        self._known: dict[str, Value] = {}
+
+    def inner(self, given: Mapping[str, object]) -> Symbols:
+        """The symbols of a circuit within this one."""
+        return Symbols(self._inputs, self._used, self._tick, self, given) if given else self
+
+    def number(self, node: object, what: str) -> float:
+        """The value of a parameter: a finite real number."""
+        if is_number(node):
+            return finite(node, what)
+        value = number(evaluate(node, self._value, self._tick))
+        if not is_number(value):
+            raise wrong(f"{what} is not a real number")
+        return finite(value, what)
+
+    def _value(self, name: str, index: int | None) -> Value:
+        if index is not None:
+            raise unsupported("a parameter that is one element of a symbol")
+        if name not in self._known:
+            self._known[name] = self._find(name)
+        return self._known[name]
+
+    def _find(self, name: str) -> Value:
+        if self._outer is None:
+            self._used.add(name)
+            if name not in self._inputs:
+                raise missing(name)
+            return finite(self._inputs[name], f"the input {name!r}")
+        if name not in self._given:
+            return self._outer._value(name, None)
+        return evaluate(self._given[name], self._outer._value, self._tick)
