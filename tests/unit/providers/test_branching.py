@@ -139,7 +139,7 @@ def circuits(draw: st.DrawFn) -> QuantumCircuit:
     return builder.finish()
 
 
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
+@settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
 @given(circuits())
 def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
@@ -152,7 +152,7 @@ def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit)
             assert exact.get(outcome, 0.0) == pytest.approx(expected.get(outcome, 0.0), abs=1e-9)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
 @given(circuits())
 def test_every_circuit_by_branching(engine: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
@@ -211,6 +211,35 @@ def test_resets_of_unentangled_qubits_do_not_split(engine: Any) -> None:
     outcome = branching.run(branch(quantum, engine), engine, 1000, 1, {})
     assert isinstance(outcome, Outcome)
     assert outcome.meta_data["branches"] == 2
+
+
+def test_resets_of_entangled_qubits_do(engine: Any) -> None:
+    quantum = QuantumCircuit(2, 1)
+    quantum.h(0)
+    quantum.cry(0.6, 0, 1)
+    quantum.reset(0)
+    quantum.ry(0.2, 1)
+    quantum.measure(1, 0)
+    outcome = branching.run(branch(quantum, engine), engine, SHOTS, 1, {})
+    assert_close(counts(outcome), distribution(quantum))
+
+
+def test_groups_that_were_not_kept_follow_their_conditions_again(engine: Any) -> None:
+    builder = Builder()
+    builder.add_qubits(3)
+    builder.add_clbits(5)
+    for place in range(4):
+        builder.append(TRUE, HGate(), [0])
+        builder.append(TRUE, Measure(), [0], [place])
+        builder.append(bit(place), RYGate(0.9), [1])
+        builder.append(negation(bit(place)), CXGate(), [1, 2])
+    builder.append(TRUE, Measure(), [2], [4])
+    quantum = builder.finish()
+    program = branch(quantum, engine)
+    kept = branching.run(program, engine, SHOTS, 1, {})
+    assert_close(counts(kept), distribution(quantum))
+    program.spare_bytes = -(16 << program.qubits)
+    assert counts(branching.run(program, engine, SHOTS, 1, {})) == counts(kept)
 
 
 def test_a_split_into_very_many_groups_is_quick(engine: Any) -> None:
