@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz bench clean help
+.PHONY: setup demo test check generate lock corpus fuzz qrisp bench clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,5 +65,15 @@ fuzz: setup  ## feed every reader with random programs, SECONDS_EACH=60 for each
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write
 
+# Qrisp pins versions that do not fit beside the other SDKs.
+QRISP := 0.9.10
+qrisp: $(VENV)-qrisp/.ready-$(QRISP)  ## build .venv-qrisp, in which the test of Qrisp's Python source runs it
+
+$(VENV)-qrisp/.ready-$(QRISP): | setup
+	@echo "building $(VENV)-qrisp: about a minute, once"
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(VENV)-qrisp
+	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)-qrisp/bin/python qrisp==$(QRISP)
+	@touch $@
+
 clean:  ## remove what the targets built
-	rm -rf $(VENV) $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-uv $(VENV)-qrisp .pytest_cache .mypy_cache .ruff_cache .hypothesis

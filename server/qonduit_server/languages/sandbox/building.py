@@ -82,7 +82,7 @@ def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
     linecache.cache[_FILE] = (len(source), None, source.splitlines(keepends=True), _FILE)
     names: set[str] = set()
     try:
-        tree = ast.parse(source, _FILE)
+        tree = _parsed(source)
         names = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
         exec(compile(tree, _FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this file is for
     except SystemExit as error:
@@ -94,6 +94,13 @@ def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
         raise _Mistake(_answer(error)) from None
     # Not what it has imported: `from SDK import *` brings circuits and modules along.
     return {name: thing for name, thing in module.__dict__.items() if name in names}
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source, _FILE)
+    except ValueError as error:  # of older Pythons, for a null character
+        raise SyntaxError(str(error), (_FILE, 0, 0, "")) from None
 
 
 def _write(circuit: Any, sdk: circuits.Sdk, latest: int) -> circuits.Data:
@@ -112,7 +119,7 @@ def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
     """What went wrong and where in the source."""
     line = column = 0
     reason = "PYTHON_ERROR"
-    if isinstance(error, SyntaxError) and error.filename == _FILE:
+    if isinstance(error, SyntaxError) and error.filename in (None, _FILE):
         reason, what = "SYNTAX_ERROR", f"Python: {error.msg}"
         line, column = error.lineno or 0, error.offset or 0
     else:

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python source: nothing gets out of the sandbox that is not a circuit, and whatever happens in it is told plainly.
+
+Each attack is run twice: by a bare Python, where it has to succeed (else it would prove nothing), and in the sandbox.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qonduit_server.errors import LimitError, ProgramError, RunError
+from qonduit_server.languages import python_source
+from qonduit_server.languages.python_source import Built, PythonSource, is_source
+
+SANDBOX = PythonSource(dict.fromkeys(("QISKIT", "CIRQ", "BRAKET", "PYTHON"), sys.executable))
+
+#: Before each attack, in both places.
+PRELUDE = """
+import ctypes, os, platform, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(on_x86_64, on_aarch64, *arguments):
+    got = libc.syscall(on_x86_64 if platform.machine() == "x86_64" else on_aarch64, *arguments)
+    if got < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return got
+folder, secret, link, port, parent, victim, address, kept = (inputs[each] for each in (
+    "folder", "secret", "link", "port", "parent", "victim", "address", "kept"))
+"""
+ESCAPED = "the attack has succeeded"
+
+
+def build(source: str, language: str = "PYTHON", **inputs: object) -> Built:
+    return SANDBOX.build(language, source, inputs)
+
+
+def refused(source: str, language: str = "PYTHON", **inputs: object) -> RunError:
+    with pytest.raises(RunError) as caught:
+        build(source, language, **inputs)
+    return caught.value
+
+
+@dataclass
+class Prey:
+    """What attacks are after: files, a listener, this process, another one, a descriptor that is inherited."""
+
+    folder: Path
+    listener: socket.socket
+    victim: subprocess.Popen[bytes]
+    memory: ctypes.Array[ctypes.c_char]
+    kept: int
+    link: Path
+
+    def inputs(self) -> dict[str, object]:
+        return {
+            "folder": str(self.folder),
+            "secret": str(self.folder / "secret"),
+            "link": str(self.link),
+            "port": self.listener.getsockname()[1],
+            "parent": os.getpid(),
+            "victim": self.victim.pid,
+            "address": ctypes.addressof(self.memory),
+            "kept": self.kept,
+        }
+
+    def state(self) -> tuple[object, ...]:
+        """What an attack could have changed."""
+        files = {str(path): path.lstat().st_mtime_ns for path in sorted(self.folder.rglob("*"))}
+        try:
+            self.listener.accept()[0].close()
+            called = True
+        except BlockingIOError:
+            called = False
+        return files, (self.folder / "secret").read_text(), (self.folder / "secret").stat().st_mode, called
+
+
+@pytest.fixture(scope="module")
+def prey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prey]:
+    folder = tmp_path_factory.mktemp("prey")
+    (folder / "secret").write_text("swordfish")
+    os.environ["QONDUIT_TEST_SECRET"] = "swordfish"
+    # Where the kernel lets only parents trace their children, this process lets everybody.
+    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
+    reader, kept = os.pipe()
+    os.set_inheritable(kept, True)
+    with socket.create_server(("127.0.0.1", 0)) as listener, subprocess.Popen(["/bin/sleep", "1000"]) as victim:
+        listener.setblocking(False)
+        link = python_source._cache() / f"link-{os.getpid()}"
+        link.symlink_to(folder / "secret")
+        yield Prey(folder, listener, victim, ctypes.create_string_buffer(b"swordfish"), kept, link)
+        link.unlink()
+        victim.kill()
+    del os.environ["QONDUIT_TEST_SECRET"]
+    os.close(reader)
+    os.close(kept)
+
+
+READING = {
+    "a file": "assert open(secret).read()",
+    "a file through the root": "assert open('/usr/lib/../..' + secret).read()",
+    "a file through its own root": "assert open('/proc/self/root' + secret).read()",
+    "a file from its folder": "os.chdir(folder); assert open('secret').read()",
+    "a file by a bare call": "assert call(257, 56, -100, secret.encode(), 0)",
+    "a file by a descriptor of its path": "os.open(secret, os.O_PATH)",
+    "a file through a link in a folder that may be read": "assert open(link).read()",
+    "a folder": "assert os.listdir(folder)",
+    "the users": "assert open('/etc/passwd').read()",
+    "the environment": "assert os.environ['QONDUIT_TEST_SECRET']",
+    "its own environment": "assert b'QONDUIT_TEST_SECRET' in open('/proc/self/environ', 'rb').read()",
+    "the parent's environment": "assert open(f'/proc/{parent}/environ').read()",
+    "the parent's command line": "assert open(f'/proc/{parent}/cmdline').read()",
+    "the parent's memory": "m = open(f'/proc/{parent}/mem', 'rb', 0); m.seek(address); assert m.read(4) == b'swor'",
+    "the parent's program": "assert os.readlink(f'/proc/{parent}/exe')",
+    "the parent's memory by a call": (
+        "b = ctypes.create_string_buffer(4); n = ctypes.c_size_t\n"
+        "here = (ctypes.c_uint64 * 2)(ctypes.addressof(b), 4); there = (ctypes.c_uint64 * 2)(address, 4)\n"
+        "call(310, 270, parent, here, n(1), there, n(1), n(0)); assert b.raw == b'swor'"
+    ),
+}
+WRITING = {
+    "a file": "open(folder + '/written', 'w').write('x')",
+    "a file at its end": "open(secret, 'a').write('x')",
+    "a file without its name": "os.open(folder, os.O_TMPFILE | os.O_RDWR)",
+    "a file by a bare call": "call(257, 56, -100, (folder + '/bare').encode(), 0o102, 0o600)",
+    "a folder": "os.mkdir(folder + '/made')",
+    "a link": "os.symlink(secret, folder + '/link'); os.unlink(folder + '/link')",
+    "a second name": "os.link(secret, folder + '/second')",
+    "a name": "os.rename(secret, folder + '/renamed'); os.rename(folder + '/renamed', secret)",
+    "nothing": "os.truncate(secret, 9)",
+    "a mode": "os.chmod(secret, 0o666)",
+    "a time": "os.utime(secret, (1, 1))",
+    "shared memory": "import multiprocessing.shared_memory as s; m = s.SharedMemory(create=True, size=9); m.unlink()",
+    "the SDKs' cache": "import tempfile; open(tempfile.gettempdir() + '/qonduit-written', 'w').close()",
+    "an inherited descriptor": "os.write(kept, b'x')",
+}
+REACHING = {
+    "a port": "import socket; socket.create_connection(('127.0.0.1', port)).close()",
+    "a datagram": "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port))",
+    "a local socket": "import socket; socket.socketpair()",
+    "a name": "import socket; assert socket.getaddrinfo('localhost', 80)",
+    "a socket by a bare call": "call(41, 198, 2, 1, 0)",
+}
+DOING = {
+    "a command": "assert os.system('true') == 0",
+    "a process": "import subprocess; subprocess.run(['/bin/true'], check=True)",
+    "a spawned process": "assert os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)[1] == 0",
+    "another program": "sys.stdout.write(ESCAPED); sys.stdout.flush(); os.execv('/bin/false', ['false'])",
+    "a fork": "p = os.fork()\nif not p: os._exit(0)\nos.waitpid(p, 0)",
+    "a thread": "import threading; threading.Thread(target=int).start()",
+    "a signal to the parent": "os.kill(parent, 0)",
+    "a signal to a group": "os.killpg(os.getpgid(parent), 0)",
+    "the end of another": "os.kill(victim, 0); os.kill(victim, 18)",
+    "tracing": "call(101, 117, 0x4206, victim, ctypes.c_void_p(0), ctypes.c_void_p(0))",
+    "a priority": "os.setpriority(os.PRIO_PROCESS, victim, 5)",
+    "the limits of another": "import resource; resource.prlimit(victim, resource.RLIMIT_CPU, (90, 90))",
+    "its own limits": (
+        "import resource; assert resource.getrlimit(resource.RLIMIT_AS)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))"
+    ),
+    "a file in memory": "os.memfd_create('x')",
+    "a debugger's flag": "assert libc.prctl(4, 1, 0, 0, 0) == 0",
+    "its parent's death": "assert libc.prctl(1, 0, 0, 0, 0) == 0",
+    "a pipe": "os.pipe()",
+    "an owner of a descriptor": "import fcntl; fcntl.fcntl(1, fcntl.F_SETOWN, os.getpid())",
+}
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(attack, id=f"{kind} {name}")
+        for kind, attacks in (("reads", READING), ("writes", WRITING), ("reaches", REACHING), ("does", DOING))
+        for name, attack in attacks.items()
+    ],
+)
+def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
+    told = json.dumps(prey.inputs())
+    code = f"{PRELUDE}\nESCAPED = {ESCAPED!r}\n{attack}\nraise RuntimeError(ESCAPED)"
+    outside = subprocess.run(
+        [sys.executable, "-c", f"import json\ninputs = json.loads({told!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        close_fds=False,
+        timeout=30,
+        check=False,
+    )
+    assert ESCAPED in outside.stderr + outside.stdout, outside.stderr
+    (prey.folder / "secret").chmod(0o600)
+    for made in set(prey.folder.iterdir()) - {prey.folder / "secret"}:
+        made.rmdir() if made.is_dir() else made.unlink()
+    (prey.folder / "secret").write_text("swordfish")
+    prey.state()
+
+    before = prey.state()
+    error = refused(code, **prey.inputs())
+    assert ESCAPED not in error.message
+    assert isinstance(error, ProgramError)
+    assert error.reason in ("PYTHON_ERROR", "SANDBOX_DIED")
+    assert prey.state() == before
+    assert prey.victim.poll() is None
+
+
+def test_the_cage_lets_the_prelude_run() -> None:
+    """What refuses attacks is the cage, and not a fault of what stands before them."""
+    told = dict.fromkeys(("folder", "secret", "link", "port", "parent", "victim", "address", "kept"), 1)
+    error = refused(f"{PRELUDE}\nraise RuntimeError({ESCAPED!r})", **told)
+    assert ESCAPED in error.message
+
+
+def test_nothing_is_left_open_but_three_pipes() -> None:
+    error = refused("import os\nopen_ = []\nfor n in range(256):\n  try: os.fstat(n); open_.append(n)\n"
+                    "  except OSError: pass\nraise ValueError(open_)")  # fmt: skip
+    assert "[0, 1, 2, 3]" in error.message  # the fourth is a second name of the answers' pipe
+
+
+class TestWhatBreaks:
+    """Sources that break their process, or try to exhaust the machine."""
+
+    def test_an_endless_loop_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(python_source, "RUN_SECONDS", 0.5)
+        error = refused("while True: pass")
+        assert (type(error), error.reason) == (LimitError, "SANDBOX_TIME")
+
+    def test_sleeping_and_not_listening_ends_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(python_source, "RUN_SECONDS", 0.5)
+        source = "import os, signal, time\nfor n in range(1, 32):\n  try: signal.signal(n, signal.SIG_IGN)\n"
+        error = refused(source + "  except OSError: pass\nfor n in (0, 1, 2, 3): os.close(n)\ntime.sleep(1000)")
+        assert error.reason == "SANDBOX_TIME"
+
+    def test_cpu_time_is_bounded_by_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(python_source, "CPU_SECONDS", 0)
+        began = time.monotonic()
+        assert (
+            refused("import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile 1: 1").reason == "SANDBOX_TIME"
+        )
+        assert time.monotonic() - began < 10
+
+    @pytest.mark.parametrize("source", ["bytearray(3 << 30)", "x = []\nwhile True: x.append(bytes(1 << 20))"])
+    def test_memory_is_bounded(self, source: str) -> None:
+        error = refused(source)
+        assert (type(error), error.reason) == (LimitError, "SANDBOX_MEMORY")
+
+    def test_output_is_bounded(self) -> None:
+        error = refused("while True: print('x' * 1000)")
+        assert (type(error), error.reason) == (LimitError, "SANDBOX_OUTPUT")
+
+    def test_an_answer_without_end_is_bounded(self) -> None:
+        source = "import os\nos.write(3, b'{\"language\": \"CIRQ\", \"size\": 33554432}\\n')"
+        assert refused(f"{source}\nos._exit(0)").reason == "SANDBOX_DIED"
+        assert refused(source.replace("432", "433")).reason == "TOO_LARGE"
+        assert refused("import os\nwhile True: os.write(3, bytes(1 << 20))").reason == "PYTHON_ERROR"
+
+    def test_a_segmentation_fault_is_told(self) -> None:
+        assert "SIGSEGV" in refused("import ctypes; ctypes.string_at(0)").message
+
+    def test_an_abort_is_told(self) -> None:
+        assert "SIGABRT" in refused("import os; os.abort()").message
+
+    def test_leaving_is_told(self) -> None:
+        error = refused("import os; os._exit(7)")
+        assert error.reason == "SANDBOX_DIED"
+        assert "7" in error.message
+
+    def test_a_foreign_kind_of_system_call_kills(self) -> None:
+        """On x86_64 the calls exist a second time under other numbers, which no list names."""
+        numbers = "0x40000000 + 39, 172" if os.uname().machine == "x86_64" else "9999, 9999"
+        assert refused(f"import ctypes, os\nif ctypes.CDLL(None).syscall({numbers}) < 0: os.abort()").reason in (
+            "SANDBOX_DIED",
+        )
+
+    def test_recursion_is_an_error_of_the_source(self) -> None:
+        error = refused("def f():\n  f()\nf()")
+        assert (error.reason, error.line) == ("PYTHON_ERROR", 2)
+        assert "RecursionError" in error.message
+
+    def test_exit_handlers_do_not_run(self) -> None:
+        began = time.monotonic()
+        built = build(f"{CIRCUIT}\nimport atexit, time\natexit.register(time.sleep, 1000)", "QISKIT")
+        assert built.language == "QISKIT"
+        assert time.monotonic() - began < 15
+
+
+CIRCUIT = "from qiskit import QuantumCircuit, qpy\ncircuit = QuantumCircuit(1)\ncircuit.h(0)"
+
+
+class TestForgedAnswers:
+    """What comes back is as little trusted as what went in: a source can say what it likes, and harms itself alone."""
+
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [
+            ("[]", "PYTHON_ERROR"),
+            ("nonsense", "PYTHON_ERROR"),
+            ("[" * 50_000, "PYTHON_ERROR"),
+            ('{"language": "PYTHON", "size": 3}', "PYTHON_ERROR"),
+            ('{"language": ["CIRQ"], "size": 3}', "PYTHON_ERROR"),
+            ('{"language": "CIRQ", "size": -1}', "TOO_LARGE"),
+            ('{"language": "CIRQ", "size": "3"}', "TOO_LARGE"),
+            ('{"reason": "PYTHON_SOURCE_UNAVAILABLE", "message": {"a": 1}, "line": "x", "column": -4}', "PYTHON_ERROR"),
+            ('{"reason": "INTERNAL", "message": 5, "line": 1e400}', "PYTHON_ERROR"),
+        ],
+    )
+    def test_a_forged_line_is_an_error_of_the_source(self, answer: str, reason: str) -> None:
+        error = refused(f"import os\nos.write(3, {answer!r}.encode() + b'\\nxxx')\nos._exit(0)")
+        assert error.reason == reason
+        assert len(error.message) < 2500
+
+    def test_a_forged_circuit_is_read_like_any_other(self) -> None:
+        built = build('import os\nos.write(3, b\'{"language": "CIRQ", "size": 4}\\nevil\')\nos._exit(0)')
+        assert (built.language, built.program) == ("CIRQ", "evil")
+
+    def test_what_is_printed_is_no_answer(self) -> None:
+        built = build(f'{CIRCUIT}\nprint(\'{{"language": "QASM3", "size": 4}}\\nevil\')', "QISKIT")
+        assert built.language == "QISKIT"
+        assert "evil" in built.printed
+
+    def test_a_serializer_that_was_replaced_gives_data_all_the_same(self) -> None:
+        built = build(f"{CIRCUIT}\nqpy.dump = lambda _, out, version: out.write(b'import os')", "QISKIT")
+        assert (built.language, built.program) == ("QISKIT", b"import os")
+
+    def test_methods_of_a_malicious_circuit_run_inside(self, tmp_path: Path) -> None:
+        source = f"""{CIRCUIT}
+class Evil(QuantumCircuit):
+    @property
+    def data(self): open({str(tmp_path / "a")!r}, "w")
+    def __reduce__(self): open({str(tmp_path / "a")!r}, "w")
+    __str__ = __repr__ = __reduce__
+circuit = Evil.__new__(Evil)"""
+        assert refused(source, "QISKIT").reason == "UNSUPPORTED_CONSTRUCT"
+        assert not list(tmp_path.iterdir())
+
+    def test_an_error_that_cannot_be_told_is_told(self) -> None:
+        error = refused("class E(Exception):\n  def __str__(self): raise KeyboardInterrupt\nraise E()")
+        assert error.reason == "PYTHON_ERROR"
+        assert error.line == 3
+
+
+class TestSources:
+    """What a source may be, and what is told of one that is wrong."""
+
+    def test_the_only_circuit_is_found_and_inputs_are_there(self) -> None:
+        built = build("import cirq\nmine = cirq.Circuit(cirq.rx(inputs['t'])(cirq.LineQubit(0)))", "CIRQ", t=0.25)
+        assert json.loads(built.program)["moments"][0]["operations"][0]["gate"] == {"cirq_type": "Rx", "rads": 0.25}
+        assert built.takes_inputs
+
+    def test_braket_gives_openqasm(self) -> None:
+        built = build("from braket.circuits import Circuit\nc = Circuit().h(0).cnot(0, 1)", "BRAKET")
+        assert built.language == "BRAKET"
+        assert str(built.program).startswith("OPENQASM 3.0;")
+
+    def test_qiskit_gives_qpy_of_a_version_that_is_read(self) -> None:
+        source = (
+            "from qiskit import QuantumCircuit, transpile\n"
+            "c = QuantumCircuit(2, 2)\nc.h(0)\nc.cx(0, 1)\nc.measure([0, 1], [0, 1])\n"
+            "circuit = transpile(c, basis_gates=['rz', 'sx', 'cx'], optimization_level=3)"
+        )
+        built = build(source, "QISKIT")
+        assert built.language == "QISKIT"
+        assert bytes(built.program)[:6] == b"QISKIT"  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("source", "reason", "line", "words"),
+        [
+            ("x = (\n", "SYNTAX_ERROR", 1, "never closed"),
+            ("x = 1\ndef f():\n  return 1 / 0\nf()", "PYTHON_ERROR", 3, "ZeroDivisionError: division by zero"),
+            ("import sys; sys.exit(3)", "PYTHON_ERROR", 1, "sys.exit(3)"),
+            ("x = 1\ny = 'a'", "NO_CIRCUIT", 0, "x (int), y (str)"),
+            ("circuit = 'H 0'", "NO_CIRCUIT", 0, "builtins.str"),
+            ("x\0", "SYNTAX_ERROR", 0, "null"),
+            ("import nowhere", "PYTHON_ERROR", 1, "ModuleNotFoundError"),
+            ("open('/etc/passwd')", "PYTHON_ERROR", 1, "in a sandbox, without files"),
+        ],
+    )
+    def test_a_mistake_is_told_with_its_line(self, source: str, reason: str, line: int, words: str) -> None:
+        error = refused(source)
+        assert (error.reason, error.line) == (reason, line)
+        assert words in error.message
+
+    def test_several_circuits_are_named(self) -> None:
+        error = refused("from qiskit import QuantumCircuit as Q\na = Q()\nb = Q()", "QISKIT")
+        assert error.reason == "NO_CIRCUIT"
+        assert "(a, b)" in error.message
+
+    def test_a_language_that_is_not_enabled_is_refused_with_what_to_send(self) -> None:
+        with pytest.raises(ProgramError, match=r"QPY.*python_source") as caught:
+            PythonSource({}).build("QISKIT", CIRCUIT, {})
+        assert caught.value.reason == "PYTHON_SOURCE_DISABLED"
+
+    def test_a_python_that_is_not_there_is_told(self) -> None:
+        with pytest.raises(ProgramError, match="cannot be started") as caught:
+            PythonSource({"PYTHON": "/nowhere/python"}).build("PYTHON", "x = 1", {})
+        assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
+
+    def test_an_sdk_that_is_not_there_is_told(self) -> None:
+        with pytest.raises(ProgramError, match="qrisp") as caught:
+            PythonSource({"QRISP": sys.executable}).build("QRISP", "import qrisp", {})
+        assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
+
+    @pytest.mark.parametrize(
+        ("language", "text", "source"),
+        [
+            ("QISKIT", "x", True),
+            ("PYTHON", "", True),
+            ("CIRQ", ' \n{"cirq_type": "Circuit"}', False),
+            ("CIRQ", "import cirq", True),
+            ("BRAKET", "OPENQASM 3.0;\nqubit q;", False),
+            ("BRAKET", "// import this\nOPENQASM 3.0;", False),
+            ("BRAKET", "qubit q;\nh q;", False),
+            ("BRAKET", "# mine\n\nfrom braket.circuits import Circuit", True),
+            ("QRISP", "OPENQASM 2.0;", False),
+            ("QRISP", '"""Grover."""\nimport qrisp', True),
+            ("QASM3", "import qiskit", False),
+        ],
+    )
+    def test_source_is_told_from_data(self, language: str, text: str, source: bool) -> None:
+        assert is_source(language, text) is source
+
+
+#: Answers one system call with "not there", as kernels without it do, then becomes the Python it is asked to be.
+WITHOUT = """#!{python}
+import ctypes, os, struct, sys
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, {number}), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7fff0000)]
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
+program = Program(len(steps), b"".join(struct.pack("=HBBI", *step) for step in steps))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(444, "Landlock"), (317 if os.uname().machine == "x86_64" else 277, "seccomp")]
+)
+def test_where_the_kernel_lacks_a_layer_no_source_is_run(number: int, name: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(WITHOUT.format(python=sys.executable, number=number))
+    python.chmod(0o755)
+    with pytest.raises(ProgramError, match=name) as caught:
+        PythonSource({"PYTHON": str(python)}).build("PYTHON", "raise ValueError('it has run')", {})
+    assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
+
+
+def test_where_namespaces_are_forbidden_the_cage_holds(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(WITHOUT.format(python=sys.executable, number=272 if os.uname().machine == "x86_64" else 97))
+    python.chmod(0o755)
+    with pytest.raises(ProgramError, match="Operation not permitted"):
+        PythonSource({"PYTHON": str(python)}).build("PYTHON", "import socket; socket.socket()", {})
+
+
+def test_it_ends_with_its_parent() -> None:
+    """A worker that is killed takes the source it runs along."""
+    code = (
+        "import sys\nfrom qonduit_server.languages.python_source import PythonSource\n"
+        "PythonSource({'PYTHON': sys.executable}).build('PYTHON', 'import time\\ntime.sleep(1000)', {})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as worker:
+        deadline = time.monotonic() + 20
+        while not (children := _children(worker.pid)):
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+        # It is asleep once nothing but the kernel can end it.
+        worker.kill()
+    while any(Path(f"/proc/{child}/stat").exists() and _state(child) not in "ZX" for child in children):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
