@@ -21,7 +21,6 @@ from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.hub.lowering import Lowering
 
-
 #: Larger matrices are never written as such.
 MATRIX_QUBITS: Final = 3
 

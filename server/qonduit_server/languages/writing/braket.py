@@ -11,7 +11,7 @@ from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.walking import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, every, walk
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.writing.ending import at_the_end
-from qonduit_server.languages.writing.layout import lay_out
+from qonduit_server.languages.writing.layout import lay_out, refuse
 from qonduit_server.languages.writing.qasm3 import Dialect, write_steps
 
 _DIALECT: Final = Dialect("Braket's OpenQASM", ("OPENQASM 3.0;",), BRAKET_NAMES, delays=False, touch="i")
@@ -25,7 +25,11 @@ def write(circuit: Circuit) -> Written:
     """
     steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
     warnings: tuple[str, ...] = ()
-    if not lay_out(circuit, steps).plain and not any(isinstance(step, Repeat) for step in every(steps)):
+    silent = not any(isinstance(step, Measured) for step in every(steps))
+    if silent and not circuit.registers:
+        raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
+    loops = any(isinstance(step, Repeat) for step in every(steps))
+    if silent or (not loops and not lay_out(circuit, steps).plain):
         circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
         warnings = circuit.warnings[-1:]
         steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Final, TypeAlias
 
-from qiskit.circuit import Instruction, Measure
-from qiskit.circuit.library import XGate
+from qiskit.circuit import CircuitInstruction, Instruction, Measure, QuantumCircuit
+from qiskit.circuit.library import IGate, XGate
 
 from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.hub.building import Builder
@@ -49,12 +49,12 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
 
     lowering = Lowering(language, is_native)
     try:
-        deferred = defer(quantum, lowering, language, check)
+        deferred = defer(_in_order(quantum), lowering, language, check)
     except DeviceError as error:
         if "a loop" in error.message:
             raise refuse(language, "loop that ends by a measurement", "QASM3") from error
         raise ProgramError(error.reason, error.message) from error
-    gates = list(deferred.gates)
+    gates = list(deferred.gates[quantum.num_qubits :])
     qubits = deferred.qubits
     registers = []
     for register in circuit.registers:
@@ -78,8 +78,20 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
     if len(gates) > MAX_OPERATIONS:
         raise too_large(f"in {language}, the program has more than {MAX_OPERATIONS} operations")
     more = max(0, qubits - quantum.num_qubits)
-    told = f"everything is measured at the end, as {language} cannot say it otherwise; that takes {more} more qubits"
+    told = f"everything is measured at the end, as {language} cannot say it otherwise" + (
+        f": that takes {more} more qubits" if more else ""
+    )
     return _circuit(circuit, gates, quantum.num_qubits + more, registers, told)
+
+
+def _in_order(quantum: QuantumCircuit) -> QuantumCircuit:
+    """The circuit behind a gate on each qubit: qubits are numbered as they come up, and are to keep their order."""
+    numbered = quantum.copy_empty_like()
+    for qubit in quantum.qubits:
+        numbered._append(CircuitInstruction(IGate(), [qubit]))
+    for instruction in quantum.data:
+        numbered._append(instruction)
+    return numbered
 
 
 def _circuit(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.building import Write
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.formula import FALSE, Formula, bit
-from qonduit_server.hub.walking import Fence, Pause, Plain, bits_read, bits_written, every
+from qonduit_server.hub.walking import Fence, Measured, Pause, Plain, bits_read, bits_written, every
 
 #: A bit of a register: which register of the program, and which of its bits.
 Place: TypeAlias = tuple[int, int]
@@ -22,7 +23,7 @@ class Layout:
     """Where the hub's classical bits live.
 
     Attributes:
-        homes: hub bits that are bits of registers.
+        homes: hub bits that are bits of registers; several may be the same, one after the other.
         scratch: hub bits that no register shows, though something depends on them; numbered from 0.
         computed: bits of registers that are to be set at the end, since no hub bit is theirs alone.
     """
@@ -52,11 +53,45 @@ def lay_out(circuit: Circuit, steps: Sequence[Plain], keep_unread: bool = False)
                 homes[formula.number] = (number, place)
             elif formula != FALSE:
                 computed.append(((number, place), formula))
-    needed = set(bits_read(steps)).union(*(formula.bits for _, formula in computed))
+    shown = frozenset[int]().union(*(formula.bits for _, formula in computed))
+    needed = bits_read(steps) | shown
     if keep_unread:
         needed |= bits_written(steps)
+    guests = _guests(steps, needed - homes.keys() - shown, homes)
+    homes |= {clbit: homes[host] for clbit, host in guests.items()}
     scratch = {clbit: number for number, clbit in enumerate(sorted(needed - homes.keys()))}
     return Layout(homes, scratch, tuple(computed))
+
+
+def _guests(steps: Sequence[Plain], wanted: Collection[int], homes: Collection[int]) -> dict[int, int]:
+    """Bits that may live in a register's bit before it has a value of its own; so readers tell overwritten bits apart.
+
+    Returns:
+        For each such bit, the register's bit.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    #: Bits that get a value, whatever they held, before anything looks at them.
+    set_first: set[int] = set()
+    for place, step in enumerate(steps):
+        read, written = bits_read((step,)), bits_written((step,))
+        for clbit in read | written:
+            if clbit not in first and clbit not in read and isinstance(step, Measured | Write):
+                set_first.add(clbit)
+            first.setdefault(clbit, place)
+            last[clbit] = place
+    hosts = sorted((host for host in homes if host in set_first), key=lambda host: first[host])
+    free_from = dict.fromkeys(hosts, -1)
+    guests: dict[int, int] = {}
+    for guest in sorted((each for each in wanted if each in first), key=lambda each: first[each]):
+        for host in hosts:
+            # A bit that nobody sets first must find a 0.
+            ready = free_from[host] < first[guest] and (guest in set_first or free_from[host] < 0)
+            if ready and last[guest] < first[host]:
+                guests[guest] = host
+                free_from[host] = last[guest]
+                break
+    return guests
 
 
 def identifiers(
@@ -79,7 +114,8 @@ def identifiers(
         new = name
         if not pattern.fullmatch(name) or name in reserved or name in names[:place]:
             plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
-            stem = new = plain if pattern.fullmatch(plain) else f"c_{plain}".rstrip("_")
+            fits = pattern.fullmatch(plain) and plain not in reserved
+            stem = new = plain if fits else f"c_{plain}".rstrip("_")
             count = 1
             while new in taken:
                 count += 1

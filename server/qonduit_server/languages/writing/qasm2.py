@@ -130,7 +130,7 @@ class _Lines:
         return registers.pop() if registers else None
 
     def _bits(self, register: int) -> frozenset[int]:
-        return frozenset(each for each in self._circuit.registers[register].bits if isinstance(each, int))
+        return frozenset(clbit for clbit, (number, _) in self._layout.homes.items() if number == register)
 
     def _prefixes(self, guard: Formula) -> list[str]:
         """`if (c == 1) ` for each value under which a condition holds."""
@@ -138,9 +138,7 @@ class _Lines:
         if register is None:
             return [""] if guard == TRUE else []
         name, size = self._names[register], len(self._circuit.registers[register].bits)
-        exact = _value(
-            guard, {clbit: place for clbit, (number, place) in self._layout.homes.items() if number == register}, size
-        )
+        exact = _value(guard, {clbit: self._layout.homes[clbit][1] for clbit in guard.bits}, size)
         if exact is not None:
             return [f"if ({name} == {exact}) "]
         if size > _MAX_BITS:
@@ -173,7 +171,7 @@ class _Lines:
 def _value(guard: Formula, places: dict[int, int], size: int) -> int | None:
     """The one value of a register of `size` bits that a condition asks for, where that is plain to see."""
     literals = guard.parts if guard.kind == "and" else (guard,)
-    if len(literals) != size or guard.bits != places.keys():
+    if len(literals) != size or len(places) != size:
         return None
     value = sum(1 << places[each.number] for each in literals if each.kind == "bit")
     same = conjunction(bit(k) if value >> place & 1 else negation(bit(k)) for k, place in places.items())

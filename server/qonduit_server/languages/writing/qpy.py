@@ -40,26 +40,45 @@ from qonduit_server.hub.walking import (
     Repeat,
     bits_read,
     bits_written,
+    every,
     qubits_used,
     walk,
 )
 from qonduit_server.languages.edges import Written
-from qonduit_server.languages.writing.layout import free_name, lay_out
+from qonduit_server.languages.writing.ending import at_the_end
+from qonduit_server.languages.writing.layout import free_name, lay_out, refuse
 
 #: The oldest that keeps everything and that Qiskit 2 writes; older versions of it read this.
 _VERSION: Final = 13
+_TITLE: Final = "QPY"
+
+
+class _Everything:
+    """All gates are kept."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 def write(circuit: Circuit) -> Written:
     """Write a program as QPY.
 
-    Bits that no register shows are bits outside of registers; computed bits are set at the end.
+    Computed bits are set at the end. All bits of a circuit are told in its result: programs that need others than those
+    of their registers are measured at the end instead.
 
     Raises:
-        ProgramError: TOO_LARGE.
+        ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
     """
-    steps = walk(circuit.quantum, "QPY", None)
+    steps = walk(circuit.quantum, _TITLE, None)
     layout = lay_out(circuit, steps, keep_unread=True)
+    warnings: tuple[str, ...] = ()
+    if layout.scratch:
+        if any(isinstance(step, Repeat) for step in every(steps)):
+            raise refuse(_TITLE, "bits that are no part of the result, which this program's loops need", "QASM3")
+        circuit = at_the_end(circuit, _TITLE, _Everything())
+        warnings = circuit.warnings[-1:]
+        steps = walk(circuit.quantum, _TITLE, None)
+        layout = lay_out(circuit, steps, keep_unread=True)
     names = [each.name for each in circuit.registers]
     whole = QuantumCircuit(name="program")
     whole.add_register(QuantumRegister(circuit.quantum.num_qubits, free_name("q", names)))
@@ -72,17 +91,14 @@ def write(circuit: Circuit) -> Written:
         else:
             whole.add_register(ClassicalRegister(len(register.bits), register.name))
             homes.append(list(whole.cregs[-1]))
-    loose = [Clbit() for _ in layout.scratch]
-    whole.add_bits(loose)
     clbits = {clbit: homes[number][place] for clbit, (number, place) in layout.homes.items()}
-    clbits |= {clbit: loose[number] for clbit, number in layout.scratch.items()}
     filling = _Filling(whole.qubits, [clbits.get(k, Clbit()) for k in range(circuit.quantum.num_clbits)])
     filling.fill(whole, steps)
     for (number, place), formula in layout.computed:
         filling.store(whole, homes[number][place], formula)
     out = io.BytesIO()
     qpy.dump(whole, out, version=_VERSION)
-    return Written(out.getvalue())
+    return Written(out.getvalue(), warnings)
 
 
 class _Filling:
