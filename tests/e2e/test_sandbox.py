@@ -19,6 +19,9 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_client import Client
+from qonduit_server import app
+from qonduit_server.errors import StartError
+from qonduit_server.settings import Settings
 from tests.benchmarks.programs import BELL
 from tests.serving import Server, serving
 
@@ -155,6 +158,12 @@ def test_source_is_translated_too(open_server: Server) -> None:
         PROGRAMS["QISKIT"], to="QASM3", language="QISKIT", inputs={"angle": 0.5}
     )
     assert "rx(0.5)" in done.source
+
+
+def test_a_language_without_source_is_a_wrong_setting(tmp_path: Path) -> None:
+    settings = Settings(database=f"sqlite:///{tmp_path / 'q.sqlite3'}", python_source=("QASM2",))
+    with pytest.raises(StartError, match="QASM2"):
+        app.start(settings)
 
 
 def test_the_server_says_what_it_runs(open_server: Server) -> None:

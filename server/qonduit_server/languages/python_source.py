@@ -302,7 +302,7 @@ def _understood(process: _Process) -> Built:
         raise _ended(process, printed)
     answer, body = said
     if not process.ready:
-        raise unavailable(str(answer.get("message", ""))[:_MESSAGE_LIMIT])
+        raise unavailable(_text(answer.get("message")))
     language = answer.get("language")
     if language in _WRITTEN and body:
         told = printed if len(printed) <= _TOLD_CHARACTERS else printed[:_TOLD_CHARACTERS] + " ..."
@@ -313,13 +313,17 @@ def _understood(process: _Process) -> Built:
     if reason == "TOO_LARGE":
         raise _circuit()
     line, column = (
-        value if isinstance(value, int) and 0 < value < 2**31 else 0
-        for value in (answer.get("line"), answer.get("column"))
+        value if type(value) is int and 0 < value < 2**31 else 0 for value in (answer.get("line"), answer.get("column"))
     )
-    message = str(answer.get("message") or "the source ended without saying how")[:_MESSAGE_LIMIT]
+    message = _text(answer.get("message")) or "the source ended without saying how"
     where = f"line {line}: " if line else ""
     known = reason if reason in ("SYNTAX_ERROR", "NO_CIRCUIT", "UNSUPPORTED_CONSTRUCT") else "PYTHON_ERROR"
     raise ProgramError(known, where + message, line=line, column=column)
+
+
+def _text(message: object) -> str:
+    """A message as it can be stored: short, and of characters that are some."""
+    return message[:_MESSAGE_LIMIT].encode(errors="replace").decode() if isinstance(message, str) else ""
 
 
 def _ended(process: _Process, printed: str) -> RunError:

@@ -256,7 +256,7 @@ class TestWhatBreaks:
         assert (type(error), error.reason) == (LimitError, "SANDBOX_OUTPUT")
 
     def test_an_answer_without_end_is_bounded(self) -> None:
-        source = "import os\nos.write(3, b'{\"language\": \"CIRQ\", \"size\": 33554432}\\n')"
+        source = 'import os\nos.write(3, b\'{"language": "CIRQ", "size": 33554432}\\n\')'
         assert refused(f"{source}\nos._exit(0)").reason == "SANDBOX_DIED"
         assert refused(source.replace("432", "433")).reason == "TOO_LARGE"
         assert refused("import os\nwhile True: os.write(3, bytes(1 << 20))").reason == "PYTHON_ERROR"
@@ -308,13 +308,15 @@ class TestForgedAnswers:
             ('{"language": "CIRQ", "size": -1}', "TOO_LARGE"),
             ('{"language": "CIRQ", "size": "3"}', "TOO_LARGE"),
             ('{"reason": "PYTHON_SOURCE_UNAVAILABLE", "message": {"a": 1}, "line": "x", "column": -4}', "PYTHON_ERROR"),
+            ('{"reason": "INTERNAL", "message": "\\ud800", "line": true}', "PYTHON_ERROR"),
             ('{"reason": "INTERNAL", "message": 5, "line": 1e400}', "PYTHON_ERROR"),
         ],
     )
     def test_a_forged_line_is_an_error_of_the_source(self, answer: str, reason: str) -> None:
         error = refused(f"import os\nos.write(3, {answer!r}.encode() + b'\\nxxx')\nos._exit(0)")
         assert error.reason == reason
-        assert len(error.message) < 2500
+        assert len(error.message.encode()) < 2500
+        assert error.line == 0
 
     def test_a_forged_circuit_is_read_like_any_other(self) -> None:
         built = build('import os\nos.write(3, b\'{"language": "CIRQ", "size": 4}\\nevil\')\nos._exit(0)')
