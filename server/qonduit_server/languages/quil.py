@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quil (the specification at 2024.1, with pyQuil's gates) read into the hub, by Rigetti's parser."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from quil import QuilError
+from quil.program import Program
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.hub.building import Builder
+from qonduit_server.hub.circuit import Circuit, ClassicalRegister
+from qonduit_server.hub.formula import FALSE, Formula
+from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.languages.inputs import unused
+from qonduit_server.languages.quil_flow import Flow
+from qonduit_server.languages.quil_gates import DISPUTED, Gates
+from qonduit_server.languages.quil_memory import Memory, Region
+from qonduit_server.languages.quil_operations import GateCall, Measured, Operations
+from qonduit_server.languages.quil_text import Prepared, prepare
+
+_PLACED: Final = re.compile(r"\bat line (\d+), column (\d+) ?(?:\([^\n]*?\))?: (.*)$", re.DOTALL)
+
+
+def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
+    """Read a Quil program.
+
+    Args:
+        inputs: values for declared memory, by name: a number, or a list for more than one element.
+
+    Raises:
+        ProgramError: with the line where it is known.
+    """
+    prepared = prepare(source)
+    program = _parsed(prepared)
+    if set(program.circuits) & set(program.gate_definitions):
+        raise ProgramError("SYNTAX_ERROR", "a gate and a circuit have the same name")
+    order = {name: place for place, name in enumerate(prepared.declared)}
+    declarations = sorted(program.declarations.values(), key=lambda each: order.get(each.name, len(order)))
+    memory = Memory(declarations, inputs)
+    operations = Operations(memory, program.circuits, prepared.references)
+    operations.read(program.body_instructions, prepared.statements)
+    warnings = [*unused(inputs, memory.regions), *operations.warnings, *_calibrated(program, operations)]
+    used = {each.name for each in operations.done if isinstance(each, GateCall)}
+    warnings += [text for name, text in DISPUTED.items() if name in used - set(program.gate_definitions)]
+    builder = Builder()
+    regions = memory.registers()
+    homes: dict[int, int] = {}
+    for region in regions:
+        fresh = [cell for cell in range(region.first, region.first + region.length) if cell not in homes]
+        homes.update(zip(fresh, builder.add_clbits(len(fresh)), strict=True))
+    flow = Flow(builder, operations.done, operations.lines, memory, Gates(program.gate_definitions), homes)
+    final = flow.run()
+
+    def told(region: Region) -> ClassicalRegister:
+        bits: list[int | Formula] = []
+        for cell in range(region.first, region.first + region.length):
+            held = memory.read(final, cell)
+            assert isinstance(held, Formula)
+            empty = held == FALSE and not flow.is_written(homes[cell])
+            bits.append(homes[cell] if empty else held.number if held.kind == "bit" else held)
+        return ClassicalRegister(region.name, tuple(bits))
+
+    return Circuit(builder.finish(), tuple(told(region) for region in regions), tuple(warnings))
+
+
+def _parsed(prepared: Prepared) -> Program:
+    try:
+        return Program.parse(prepared.code)
+    except QuilError as error:
+        raise _refusal(str(error), prepared) from None
+    except BaseException as error:
+        # A panic of the parser's Rust half is a BaseException, not an Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and signs") from error
+
+
+def _refusal(message: str, prepared: Prepared) -> ProgramError:
+    """The parser's message, with the place it has in the program."""
+    match = _PLACED.search(message)
+    if match is None or not 0 < int(match[1]) <= len(prepared.lines):
+        return ProgramError("SYNTAX_ERROR", _shortened(message))
+    line, unchanged = prepared.lines[int(match[1]) - 1]
+    column = int(match[2]) if unchanged else 1
+    return ProgramError("SYNTAX_ERROR", f"line {line}: {_shortened(match[3])}", line=line, column=column)
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) < 200 else message[:200] + "..."
+
+
+def _calibrated(program: Program, operations: Operations) -> list[str]:
+    """What is said of pulses: gates are run as they are defined, so none may be given another meaning.
+
+    Raises:
+        ProgramError: a gate or measurement that the program uses is made of pulses.
+    """
+    calibrations = program.calibrations
+    gates = {each.name for each in calibrations.calibrations}
+    used = gates & {each.name for each in operations.done if isinstance(each, GateCall)}
+    measures = any(isinstance(each, Measured) for each in operations.done)
+    if used or (measures and calibrations.measure_calibrations):
+        what = f"the gate {min(used)!r}" if used else "MEASURE"
+        message = (
+            f"DEFCAL makes {what} of pulses, which are not simulated: take the DEFCAL out to run it as it is known"
+        )
+        raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
+    if len(calibrations) or program.waveforms or not program.frames.is_empty():
+        return ["calibrations, frames and waveforms are passed over: pulses are not simulated"]
+    return []
