@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-""Quil is read with its meaning: every gate, modifier, definition and jump, and nothing that would change it in silence."""
+"""Quil is read with its meaning: every gate, modifier, definition and jump, and nothing changed in silence."""
 
 from __future__ import annotations
 
