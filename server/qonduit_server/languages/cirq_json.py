@@ -362,7 +362,7 @@ class _Reading:
         if kind_of(circuit, "the circuit of a CircuitOperation") not in _CIRCUITS:
             raise wrong("a CircuitOperation holds something that is not a circuit")
         repetitions = self._repetitions(fields.get("repetitions", 1), frame)
-        self._builder.spend(abs(repetitions))
+        self._builder.spend(10 + 4 * abs(repetitions))  # what they cost without any operation in them
         moved, names = cirq_subcircuits.qubit_map(fields), cirq_subcircuits.key_map(fields)
         path = texts(fields.get("parent_path") or [], "parent_path")
         frame = replace(frame, symbols=frame.symbols.inner(cirq_subcircuits.parameters(fields)), within=True)

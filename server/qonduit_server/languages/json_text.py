@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final, TypeAlias, TypeGuard
 
 from qonduit_server.errors import ProgramError
@@ -19,6 +20,10 @@ Node: TypeAlias = dict[str, object]
 #: How deep arrays and objects may be nested: some ten levels for each circuit within another.
 MAX_NESTING: Final = 400
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
+_TEXT: Final = re.compile(rb'"[^"]*"')
+_OTHER_SIGNS: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord('"'): 0}
 
 
 def parse(text: str, hook: Callable[[Node], object] | None = None) -> object:
@@ -47,16 +52,17 @@ def _constant(name: str) -> object:
 
 
 def _check_nesting(text: str) -> None:
+    """Refuse what a recursive parser would run out of stack with; the place is looked for only where it is needed."""
+    plain = _ESCAPE.sub("", text) if "\\" in text else text
+    signs = _TEXT.sub(b"", plain.encode("utf-8", "replace").translate(None, _OTHER_SIGNS))
+    if max(accumulate(map(_STEPS.__getitem__, signs)), default=0) <= MAX_NESTING:
+        return
     depth = 0
     for match in _TEXT_OR_BRACKET.finditer(text):
-        sign = match.group()
-        if sign in ("[", "{"):
-            depth += 1
-            if depth > MAX_NESTING:
-                message = f"brackets are nested more than {MAX_NESTING} deep"
-                raise refusal("TOO_LARGE", message, place(text, match.start()))
-        elif sign in ("]", "}"):
-            depth -= 1
+        depth += _STEPS[ord(match.group()[0])]
+        if depth > MAX_NESTING:
+            message = f"brackets are nested more than {MAX_NESTING} deep"
+            raise refusal("TOO_LARGE", message, place(text, match.start()))
 
 
 def wrong(message: str) -> ProgramError:

@@ -58,9 +58,9 @@ LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
     AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
         "Amazon Braket's OpenQASM 3", "braket", "writing.braket", read_ms=5.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges("Cirq's JSON", "cirq_json", "writing.cirq", read_ms=1.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges("Cirq's JSON", "cirq_json", "writing.cirq", read_ms=5.5),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", "quil", "writing.quil", read_ms=3.0),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges("IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=1.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges("IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.6),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges("Qrisp: OpenQASM text, or Python source", "qrisp", read_ms=5.0),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: Edges("Python source that builds a circuit of any SDK"),
 }

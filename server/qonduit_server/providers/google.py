@@ -97,7 +97,9 @@ class Google:
         self._cirq = cirq
 
     def _is_native(self, operation: Instruction) -> bool:
-        return operation.base_class in self._classes and 1 <= operation.num_qubits <= _MATRIX_QUBITS
+        # Qiskit's multi-controlled phase has no matrix of its own.
+        known = operation.base_class in self._classes and hasattr(operation, "__array__")
+        return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
 
     def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
