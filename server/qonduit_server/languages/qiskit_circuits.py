@@ -150,6 +150,8 @@ class _Walk(Flow):
                 self.warn("delays are not simulated")
             case Store():
                 self._store(frame, operation.lvalue, expressions.evaluate(operation.rvalue, self._reader(frame)))
+            case BreakLoopOp() | ContinueLoopOp():
+                self.leave(isinstance(operation, BreakLoopOp))
             case ControlFlowOp():
                 self.step()
                 self._control(frame, operation, places, [frame.clbits[clbit] for clbit in instruction.clbits])
@@ -198,8 +200,6 @@ class _Walk(Flow):
                 self._switch(value, list(operation.cases_specifier()), do)
             case BoxOp():
                 do(operation.blocks[0])()
-            case BreakLoopOp() | ContinueLoopOp():
-                self.leave(isinstance(operation, BreakLoopOp))
             case _:
                 raise unsupported(f"the operation {operation.name!r} is not read")
 
