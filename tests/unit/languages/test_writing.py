@@ -323,6 +323,16 @@ def test_registers_without_bits_are_refused(short: str) -> None:
     assert "register without bits" in refusal(short, circuit)
 
 
+def test_braket_shows_registers_only_where_something_is_measured_into_them() -> None:
+    """It makes a result of all qubits, or of measurements into no bit, of a program that measures into none."""
+    for shown in ("bit c; x q[0];", "bit c; x q[0]; { bit s; s = measure q[0]; }"):
+        circuit = program(f"qubit[2] q; {shown}")
+        back = again(value("BRAKET"), written("BRAKET", circuit))
+        assert registers(back) == [("c", 1)]
+        assert close(distribution(back), {"0x0": 1.0})
+    assert "program without a result" in refusal("BRAKET", program("qubit[2] q; x q[0];"))
+
+
 # ---- names and warnings
 
 
@@ -411,8 +421,6 @@ def test_conditions_of_every_kind_are_looked_at_once() -> None:
             ),
         )
         builder.append(TRUE, Write(2, parity((bit(2), condition))))
-    turned = Block([Step(TRUE, qk.RYGate(2.5), (1,)), Step(TRUE, Measure(), (1,), (1,))])
-    builder.append(TRUE, Loop(conjunction((bit(1), bit(2))), turned))
     circuit = Circuit(builder.finish(), (ClassicalRegister("c", (0, 1, 2)),))
     wanted = distribution(circuit)
     for language in READ:

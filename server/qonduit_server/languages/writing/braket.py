@@ -25,11 +25,13 @@ def write(circuit: Circuit) -> Written:
     """
     steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
     warnings: tuple[str, ...] = ()
-    silent = not any(isinstance(step, Measured) for step in every(steps))
+    layout = lay_out(circuit, steps, keep_unread=True)
+    # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured.
+    silent = not any(isinstance(step, Measured) and step.clbit in layout.homes for step in every(steps))
     if silent and not circuit.registers:
         raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
     loops = any(isinstance(step, Repeat) for step in every(steps))
-    if silent or (not loops and not lay_out(circuit, steps).plain):
+    if silent or (not loops and not layout.plain):
         circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
         warnings = circuit.warnings[-1:]
         steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
