@@ -26,8 +26,9 @@ def write(circuit: Circuit) -> Written:
     steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
     warnings: tuple[str, ...] = ()
     layout = lay_out(circuit, steps, keep_unread=True)
-    # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured.
-    silent = not any(isinstance(step, Measured) and step.clbit in layout.homes for step in every(steps))
+    # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured; what stands
+    # under a condition may turn out to be nothing.
+    silent = not any(isinstance(step, Measured) and step.clbit in layout.homes for step in steps)
     if silent and not circuit.registers:
         raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
     loops = any(isinstance(step, Repeat) for step in every(steps))
