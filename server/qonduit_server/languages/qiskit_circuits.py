@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from qiskit.circuit import (
@@ -44,7 +45,7 @@ from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.measurement import measure_into
 from qonduit_server.languages.evaluation.names import Variable, View
 from qonduit_server.languages.evaluation.values import Bits, Type, Value, equal, truth, unsupported, wrong
-from qonduit_server.languages.qiskit_parameters import bound
+from qonduit_server.languages.qiskit_parameters import assigned, bound
 
 _BIT: Final = Type("bit")
 _ZERO: Final = Bits((FALSE,), scalar=True)
@@ -80,10 +81,14 @@ class _Frame:
     def __init__(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
         if len(qubits) != circuit.num_qubits or len(clbits) != circuit.num_clbits:
             raise wrong("the body of an operation has more or fewer bits than the operation")
-        self.data = list(circuit.data)
-        self.circuit = circuit
-        self.qubits: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
+        own: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
         self.clbits: dict[Clbit, Variable] = dict(zip(circuit.clbits, clbits, strict=True))
+        self.variables = list(circuit.iter_declared_vars())
+        #: Each operation, with its qubits in the hub and its bits.
+        self.data = [
+            (each.operation, [own[qubit] for qubit in each.qubits], [self.clbits[clbit] for clbit in each.clbits])
+            for each in circuit.data
+        ]
 
 
 class _Walk(Flow):
@@ -119,10 +124,10 @@ class _Walk(Flow):
         if self._depth > MAX_DEPTH:
             raise too_large(f"bodies and definitions are nested more than {MAX_DEPTH} deep")
         try:
-            for var in frame.circuit.iter_declared_vars():
+            for var in frame.variables:
                 self._variables[var] = self._variable(var, 0)
             data = frame.data
-            self.sequence(len(data), lambda k: self._execute(frame, data[k]))
+            self.sequence(len(data), lambda k: self._execute(frame, *data[k]))
         finally:
             self._depth -= 1
 
@@ -130,16 +135,14 @@ class _Walk(Flow):
         kind = expressions.declared(var.type)
         return Variable(var.name, kind if kind.kind == "float" else _BIT, expressions.typed(var.type, value))
 
-    def _execute(self, frame: _Frame, instruction: Any) -> None:
-        operation = instruction.operation
-        places = [frame.qubits[qubit] for qubit in instruction.qubits]
+    def _execute(self, frame: _Frame, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
         if gates.is_standard(operation):
             self._gate(gates.checked(operation), places)
             return
         self.check_time()
         match operation:
             case Measure():
-                measure_into(self, places, View(frame.clbits[instruction.clbits[0]], (0,)))
+                measure_into(self, places, View(clbits[0], (0,)))
             case Barrier():
                 if places:
                     self.builder.spend(len(places) // 16)  # wide ones take memory
@@ -154,9 +157,9 @@ class _Walk(Flow):
                 self.leave(isinstance(operation, BreakLoopOp))
             case ControlFlowOp():
                 self.step()
-                self._control(frame, operation, places, [frame.clbits[clbit] for clbit in instruction.clbits])
+                self._control(frame, operation, places, clbits)
             case _:
-                self._other(operation, places, [frame.clbits[clbit] for clbit in instruction.clbits])
+                self._other(operation, places, clbits)
 
     def _gate(self, gate: Gate, places: Sequence[int]) -> None:
         if gate.num_qubits != len(places):
@@ -182,7 +185,10 @@ class _Walk(Flow):
         read = self._reader(frame)
 
         def do(body: QuantumCircuit | None) -> Callable[[], None]:
-            return lambda: None if body is None else self.block(_Frame(body, places, clbits))
+            if body is None:
+                return lambda: None
+            inner = cache(lambda: _Frame(body, places, clbits))
+            return lambda: self.block(inner())
 
         match operation:
             case IfElseOp():
@@ -208,11 +214,12 @@ class _Walk(Flow):
         values = indices if isinstance(indices, range) else list(indices)
         used = parameter is not None and not isinstance(parameter, expr.Var) and parameter in set(body.parameters)
 
+        unbound = None if used else _Frame(body, places, clbits)
+
         def once(k: int) -> None:
             if isinstance(parameter, expr.Var):
                 self._variables[parameter] = self._variable(parameter, int(values[k]))
-            inner = body.assign_parameters({parameter: values[k]}) if used else body
-            self.block(_Frame(inner, places, clbits))
+            self.block(unbound or _Frame(assigned(body, {parameter: values[k]}), places, clbits))
 
         self.over(values, once)
 

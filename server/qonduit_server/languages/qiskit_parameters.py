@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qiskit.circuit import Parameter, ParameterVectorElement, QuantumCircuit
 from qiskit.circuit.exceptions import CircuitError
 
@@ -21,10 +23,13 @@ def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[
     """
     used: set[str] = set()
     values = {parameter: _value(parameter, inputs, used) for parameter in circuit.parameters}
-    if not values:
-        return circuit, used
+    return (assigned(circuit, values) if values else circuit), used
+
+
+def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
+    """A circuit with numbers in the place of some of its parameters."""
     try:
-        return circuit.assign_parameters(values), used
+        return circuit.assign_parameters(values)
     except (CircuitError, ArithmeticError, ValueError, TypeError) as error:
         raise ProgramError("SYNTAX_ERROR", f"an expression with parameters has no value: {error}") from None
 
