@@ -27,6 +27,7 @@ _PART: Final = re.compile(rf"[*/]|{_NUMBER}", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"[;()\[\]{}]")
 #: What takes the rest of its line, or a block, as it is: a semicolon in there ends no statement.
 _RAW: Final = re.compile(r"\bpragma\b|#|@\w|cal\b|/\*|defcalgrammar")
+_PRAGMA: Final = re.compile(r"^[ \t]*#?pragma\b[^\n]*", re.MULTILINE)
 _KEYWORDS: Final = frozenset(name.strip("'") for name in qasm3Lexer.literalNames) - {"U"}
 
 
@@ -36,18 +37,20 @@ def take_out(code: str) -> tuple[str, Runs]:
     Only what follows a semicolon outside of all brackets is taken; every other character stays where it is.
     """
     runs: Runs = {}
-    if _RAW.search(code):
+    # Pragmas end runs: what they are about may come before or after.
+    seen = _PRAGMA.sub(lambda match: "\1" * len(match.group()), code) if "pragma" in code else code
+    if _RAW.search(seen):
         return code, runs
     lines = [0, *(match.end() for match in re.finditer("\n", code))]
     kept: list[str] = []
     done = depth = 0
     at = 0
-    while (mark := _PUNCTUATION.search(code, at)) is not None:
+    while (mark := _PUNCTUATION.search(seen, at)) is not None:
         at = mark.end()
         if mark.group() != ";":
             depth += 1 if mark.group() in "([{" else -1
         elif depth == 0:
-            gates = _run(code, at)
+            gates = _run(seen, at)
             if len(gates) >= _SHORTEST_RUN:
                 first, at = gates[0], gates[-1].end()
                 blank = code[first.end() : at]

@@ -81,6 +81,13 @@ class _Frame:
     def __init__(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
         if len(qubits) != circuit.num_qubits or len(clbits) != circuit.num_clbits:
             raise wrong("the body of an operation has more or fewer bits than the operation")
+        try:
+            self._fill(circuit, qubits, clbits)
+        except gates.FAULTS as error:
+            # Qiskit makes operations when they are asked for.
+            raise wrong(f"an operation of the circuit cannot be made: {str(error)[:200]}") from error
+
+    def _fill(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
         own: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
         self.clbits: dict[Clbit, Variable] = dict(zip(circuit.clbits, clbits, strict=True))
         self.variables = list(circuit.iter_declared_vars())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -21,7 +22,6 @@ from qiskit.circuit import (
     QuantumCircuit,
 )
 from qiskit.circuit import library as qk
-from qiskit.circuit.exceptions import CircuitError
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
@@ -29,6 +29,21 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.evaluation.values import unsupported, wrong
+
+#: What Qiskit's own code raises where a circuit contradicts itself, at whatever place it notices.
+FAULTS: Final = (
+    QiskitError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 #: Gates of Qiskit's library that compilers and writers know, or that define themselves in few steps.
 _KEPT: Final = frozenset(
@@ -92,7 +107,7 @@ def definition(operation: Operation) -> QuantumCircuit:
         else:
             convert = getattr(operation, "to_circuit", None)
             made = convert() if convert is not None else None
-    except (QiskitError, CircuitError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except FAULTS as error:
         raise ProgramError("SYNTAX_ERROR", f"{operation.name!r} cannot be computed: {str(error)[:200]}") from error
     if made is None:
         raise unsupported(

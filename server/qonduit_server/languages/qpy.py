@@ -13,6 +13,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import qiskit_circuits, qpy_structure
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.languages.qiskit_gates import FAULTS
 
 
 def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
@@ -28,18 +29,22 @@ def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
         raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
 
 
+def _unread(error: BaseException) -> ProgramError:
+    return ProgramError("SYNTAX_ERROR", f"Qiskit cannot read this QPY file: {str(error)[:200]}")
+
+
 def _loaded(source: bytes) -> QuantumCircuit:
     qpy_structure.check(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote
             (circuit,) = qpy.load(io.BytesIO(source))
-    except (MemoryError, KeyboardInterrupt, SystemExit):
-        raise
+    except FAULTS as error:
+        raise _unread(error) from error
     except BaseException as error:
-        # Qiskit's reader raises whatever comes up in it; a panic of its Rust half is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        # A panic of Qiskit's Rust half is a BaseException, not an Exception.
+        if type(error).__name__ != "PanicException":
             raise
-        raise ProgramError("SYNTAX_ERROR", f"Qiskit cannot read this QPY file: {str(error)[:200]}") from error
+        raise _unread(error) from error
     assert isinstance(circuit, QuantumCircuit)
     return circuit

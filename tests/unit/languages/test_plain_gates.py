@@ -82,3 +82,13 @@ def test_a_megabyte_of_anything_else_is_refused_at_once() -> None:
         openqasm3.read(HEADER + "c[0] = measure q[1];\n" * (2**20 // 21))
     assert (caught.value.reason, caught.value.line > 4) == ("TOO_LARGE", True)
     assert time.thread_time() - began < 5.0
+
+
+def test_pragmas_end_runs() -> None:
+    gates = "x q; h q; " * 4
+    code = f"qubit q;\n{gates}\n#pragma a ; b (\n{gates}\npragma c\n{gates}"
+    rest, runs = plain_gates.take_out(code)
+    assert len(rest) == len(code)
+    # What follows a pragma at once is left where it is.
+    assert sorted(len(each) for each in runs.values()) == [6, 6, 7]
+    assert "#pragma a ; b (" in rest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QPY: what Qiskit's circuits come down to, and that no file makes the reader do more than read it."""
+"""QPY: no file makes the reader do more than read it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy, transpile
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
 from qiskit.circuit import (
     AnnotatedOperation,
     Clbit,
-    ControlModifier,
     Gate,
-    InverseModifier,
     Parameter,
     ParameterVector,
     PowerModifier,
-    Qubit,
 )
 from qiskit.circuit import library as qk
 from qiskit.circuit.classical import expr, types
-from qiskit.quantum_info import Operator, SparsePauliOp, random_clifford, random_statevector, random_unitary
+from qiskit.quantum_info import SparsePauliOp
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages import qiskit_circuits
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.qpy import read
-
-VERSIONS = (13, 15, 17, 18)
-
-
-def dumped(circuit: QuantumCircuit, version: int = 18) -> bytes:
-    file = io.BytesIO()
-    qpy.dump(circuit, file, version=version)
-    return file.getvalue()
+from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 
 def refused(data: bytes, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramError:
@@ -53,338 +41,6 @@ def refused(data: bytes, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramErro
     assert time.perf_counter() - began < 2.0  # far more than it takes, far less than giving in would
     assert caught.value.reason == reason
     return caught.value
-
-
-def names(circuit: Circuit) -> list[str]:
-    return [instruction.operation.name for instruction in circuit.quantum.data]
-
-
-def registers(circuit: Circuit) -> list[tuple[str, int]]:
-    return [(register.name, len(register.bits)) for register in circuit.registers]
-
-
-def outcome(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> str:
-    """The one outcome of a circuit that has but one."""
-    from qiskit_aer import AerSimulator
-
-    hub = read(dumped(circuit), inputs)
-    simulator = AerSimulator(seed_simulator=7)
-    counts = simulator.run(transpile(hub.quantum, simulator, optimization_level=0), shots=60).result().get_counts()
-    (key,) = {hub.key(int(each, 2)) for each in counts}
-    return key
-
-
-# What is read.
-
-
-@pytest.mark.parametrize("version", range(13, 19))
-def test_plain_circuits_stay_as_they_are(version: int) -> None:
-    circuit = QuantumCircuit(3, 2)
-    circuit.h(0)
-    circuit.cx(0, 1)
-    circuit.rz(0.5, 2)
-    circuit.barrier()
-    circuit.reset(2)
-    circuit.measure([0, 1], [1, 0])
-    read_again = read(dumped(circuit, version))
-    assert names(read_again) == ["h", "cx", "rz", "barrier", "reset", "measure", "measure"]
-    assert registers(read_again) == [("c", 2)]
-    assert not read_again.warnings
-    assert not read_again.quantum.qregs
-
-
-def test_registers_share_bits_and_keep_their_order() -> None:
-    b, a = ClassicalRegister(2, "b"), ClassicalRegister(1, "a")
-    shared = ClassicalRegister(bits=[b[1], a[0]], name="s")
-    circuit = QuantumCircuit(QuantumRegister(2, "q"), b, a, shared)
-    circuit.x(0)
-    circuit.measure(0, b[1])
-    circuit.measure(1, a[0])
-    assert registers(read(dumped(circuit))) == [("b", 2), ("a", 1), ("s", 2)]
-    assert outcome(circuit) == "0x1 0x0 0x2"
-
-
-def test_bits_of_no_register_are_shown_without_a_name() -> None:
-    circuit = QuantumCircuit([Qubit()], [Clbit()], ClassicalRegister(1, "c"))
-    circuit.x(0)
-    circuit.measure(0, 0)
-    assert registers(read(dumped(circuit))) == [("c", 1), ("", 1)]
-    assert outcome(circuit) == "0x1 0x0"
-    assert "no register" in "".join(read(dumped(circuit)).warnings)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_parameters(version: int) -> None:
-    a, v = Parameter("a"), ParameterVector("v", 2)
-    circuit = QuantumCircuit(1)
-    circuit.rx(2 * a + v[1].sin(), 0)
-    circuit.ry(v[0] / a, 0)
-    for inputs in ({"a": 2, "v": [0.5, 0.0], "w": 1.0}, {"a": 2.0, "v[0]": 0.5, "v[1]": 0.0, "w": 1.0}):
-        hub = read(dumped(circuit, version), inputs)
-        assert [each.operation.params[0] for each in hub.quantum.data] == [pytest.approx(4), pytest.approx(0.25)]
-        assert hub.warnings == ("input 'w' is not one of the program's",)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "reason"),
-    [
-        ({"v": [1.0, 2.0]}, "MISSING_INPUT"),
-        ({"a": 1.0, "v[0]": 1.0}, "MISSING_INPUT"),
-        ({"a": 1.0, "v": [1.0]}, "INVALID_INPUT"),
-        ({"a": 1.0, "v": 1.0}, "INVALID_INPUT"),
-        ({"a": "1", "v": [1.0, 2.0]}, "INVALID_INPUT"),
-        ({"a": True, "v": [1.0, 2.0]}, "INVALID_INPUT"),
-        ({"a": 0.0, "v": [1.0, 2.0]}, "SYNTAX_ERROR"),
-    ],
-)
-def test_parameters_without_a_good_value(inputs: Inputs, reason: str) -> None:
-    a, v = Parameter("a"), ParameterVector("v", 2)
-    circuit = QuantumCircuit(1)
-    circuit.rx(v[0] / a + v[1], 0)
-    refused(dumped(circuit), reason, inputs)
-
-
-def test_loops_are_unrolled_with_their_parameter() -> None:
-    circuit = QuantumCircuit(1, 1)
-    with circuit.for_loop(range(1, 6, 2)) as k:
-        circuit.rx(k * 0.5, 0)
-        with circuit.for_loop((0, 3)) as j:
-            circuit.ry(j + k, 0)
-    angles = [each.operation.params[0] for each in read(dumped(circuit)).quantum.data]
-    assert angles == pytest.approx([0.5, 1, 4, 1.5, 3, 6, 2.5, 5, 8])
-
-
-def test_values_are_those_at_their_own_time() -> None:
-    circuit = QuantumCircuit(3, 2)
-    circuit.x(0)
-    circuit.measure(0, 0)
-    condition = expr.lift(circuit.clbits[0])
-    with circuit.if_test(condition) as otherwise:
-        circuit.measure(1, 0)  # which makes the condition false only now
-        circuit.x(2)
-    with otherwise:
-        circuit.x(1)
-    with circuit.if_test((circuit.clbits[0], 1)):
-        circuit.x(2)
-    circuit.measure(2, 1)
-    assert outcome(circuit) == "0x2"
-
-
-def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:
-    """Circuits of three qubits and the register c[3], of which the first bit was measured to be 1; and what c is."""
-
-    def while_broken(circuit: QuantumCircuit) -> None:
-        with circuit.while_loop((circuit.clbits[0], 1)):
-            circuit.x(1)
-            circuit.measure(1, 1)
-            with circuit.if_test((circuit.clbits[1], 1)):
-                circuit.break_loop()
-            circuit.x(2)
-        circuit.measure(2, 2)
-
-    def for_continued(circuit: QuantumCircuit) -> None:
-        with circuit.for_loop(range(3)):
-            circuit.x(1)
-            circuit.measure(1, 1)
-            with circuit.if_test((circuit.clbits[1], 1)):
-                circuit.continue_loop()
-            circuit.x(2)
-        circuit.measure(2, 2)
-
-    def for_broken(circuit: QuantumCircuit) -> None:
-        with circuit.for_loop(range(9)) as k:
-            circuit.rx(k * 0, 1)
-            circuit.x(2)
-            with circuit.if_test((circuit.clbits[0], 1)):
-                circuit.break_loop()
-        circuit.measure(2, 2)
-
-    def switched(circuit: QuantumCircuit) -> None:
-        with circuit.switch(circuit.cregs[0]) as case:
-            with case(0, 2):
-                circuit.x(1)
-            with case(1):
-                circuit.x(2)
-            with case(case.DEFAULT):
-                circuit.x(1)
-        circuit.measure([1, 2], [1, 2])
-
-    def switched_by_default(circuit: QuantumCircuit) -> None:
-        with circuit.switch(expr.bit_not(circuit.cregs[0])) as case:
-            with case(1):
-                circuit.x(1)
-            with case(case.DEFAULT):
-                circuit.x(2)
-        circuit.measure([1, 2], [1, 2])
-
-    def compared(circuit: QuantumCircuit) -> None:
-        with circuit.if_test(expr.less_equal(circuit.cregs[0], 1)), circuit.if_test((circuit.cregs[0], 1)):
-            circuit.x(2)
-        circuit.measure([1, 2], [1, 2])
-
-    def boxed(circuit: QuantumCircuit) -> None:
-        with circuit.box(), circuit.if_test((circuit.clbits[0], 1)):
-            circuit.x(1)
-        circuit.measure([1, 2], [1, 2])
-
-    def stored(circuit: QuantumCircuit) -> None:
-        flag = circuit.add_var("flag", expr.lift(circuit.clbits[0]))
-        number = circuit.add_var("number", expr.lift(5, types.Uint(4)))
-        circuit.measure(1, 0)
-        with circuit.if_test(flag):
-            circuit.store(number, expr.add(number, expr.lift(13, types.Uint(4))))
-            circuit.store(flag, False)
-        with circuit.if_test(expr.equal(expr.shift_left(number, 1), 4)):
-            circuit.x(1)
-        with circuit.if_test(expr.logic_not(flag)):
-            circuit.x(2)
-        circuit.measure([1, 2], [1, 2])
-
-    def stored_in_bits(circuit: QuantumCircuit) -> None:
-        circuit.store(circuit.clbits[1], expr.lift(circuit.clbits[0]))
-        circuit.store(circuit.clbits[0], False)
-
-    def stored_in_a_register(circuit: QuantumCircuit) -> None:
-        circuit.store(circuit.cregs[0], expr.bit_xor(circuit.cregs[0], 7))
-
-    def indexed(circuit: QuantumCircuit) -> None:
-        number = circuit.add_var("number", expr.lift(0, types.Uint(2)))
-        circuit.store(number, expr.cast(circuit.clbits[0], types.Uint(2)))
-        with circuit.if_test(expr.index(circuit.cregs[0], expr.bit_xor(number, 1))):
-            circuit.x(1)
-        circuit.measure([1, 2], [1, 2])
-
-    def stored_in_a_loop(circuit: QuantumCircuit) -> None:
-        rounds = circuit.add_var("rounds", expr.lift(0, types.Uint(3)))
-        with circuit.while_loop(expr.lift(circuit.clbits[0])):
-            circuit.store(rounds, expr.add(rounds, expr.lift(1, types.Uint(3))))
-            circuit.x(1)
-            circuit.measure(1, 1)
-            with circuit.if_test(expr.equal(rounds, 3)):
-                circuit.x(0)
-            circuit.measure(0, 0)
-
-    yield "while-break", while_broken, "0x3"
-    yield "for-continue", for_continued, "0x7"
-    yield "for-break", for_broken, "0x5"
-    yield "switch", switched, "0x5"
-    yield "switch-default", switched_by_default, "0x5"
-    yield "compare", compared, "0x5"
-    yield "box", boxed, "0x3"
-    yield "variables", stored, "0x6"
-    yield "store-bit", stored_in_bits, "0x2"
-    yield "store-register", stored_in_a_register, "0x6"
-    yield "index", indexed, "0x3"
-    yield "loop-variable", stored_in_a_loop, "0x2"
-
-
-@pytest.mark.parametrize(("build", "expected"), [each[1:] for each in branches()], ids=[each[0] for each in branches()])
-def test_control_flow_and_variables(build: Callable[[QuantumCircuit], None], expected: str) -> None:
-    circuit = QuantumCircuit(3, 3)
-    circuit.x(0)
-    circuit.measure(0, 0)
-    build(circuit)
-    assert outcome(circuit) == expected
-
-
-def test_variables_of_the_loop_and_inputs() -> None:
-    circuit = QuantumCircuit(1, 2)
-    yes = circuit.add_input("yes", types.Bool())
-    number = circuit.add_input("number", types.Uint(4))
-    part = circuit.add_input("part", types.Float())
-    with circuit.if_test(expr.logic_and(yes, expr.logic_and(expr.equal(number, 9), expr.less(part, 0.5)))):
-        circuit.x(0)
-    circuit.measure(0, 1)
-    assert outcome(circuit, {"yes": True, "number": 9.0, "part": 0.25}) == "0x2"
-    assert outcome(circuit, {"yes": True, "number": 9.0, "part": 0.75}) == "0x0"
-    refused(dumped(circuit), "MISSING_INPUT", {"yes": True, "number": 9.0})
-    refused(dumped(circuit), "INVALID_INPUT", {"yes": True, "number": 16.0, "part": 0.25})
-
-
-def test_instructions_with_bits_are_inlined() -> None:
-    inner = QuantumCircuit(2, 2, name="inner")
-    inner.x(0)
-    inner.measure(0, 1)
-    inner.reset(0)
-    inner.x(1)
-    circuit = QuantumCircuit(3, 3)
-    circuit.append(inner.to_instruction(), [2, 0], [1, 2])
-    circuit.measure(0, 0)
-    assert outcome(circuit) == "0x5"
-
-
-def made() -> Iterator[tuple[str, object, int]]:
-    body = QuantumCircuit(2, name="own", global_phase=0.3)
-    body.h(0)
-    body.cx(0, 1)
-    own = body.to_gate()
-    yield "own", own, 2
-    yield "controlled", own.control(2, ctrl_state=1), 4
-    yield "annotated", AnnotatedOperation(own, [InverseModifier(), ControlModifier(1, 0), PowerModifier(2)]), 3
-    yield "fraction", AnnotatedOperation(qk.SGate(), [PowerModifier(0.5), ControlModifier(2, 2)]), 3
-    yield "inside", AnnotatedOperation(AnnotatedOperation(own, [PowerModifier(-1)]), [ControlModifier(1)]), 3
-    yield "open", qk.CRXGate(0.4, ctrl_state=0), 2
-    yield "mcx", qk.MCXGate(4, ctrl_state=5), 5
-    yield "mcp", qk.MCPhaseGate(0.7, 3), 4
-    yield "matrix", qk.UnitaryGate(random_unitary(4, 1)), 2
-    yield "controlled-matrix", qk.UnitaryGate(random_unitary(2, 1)).control(1, ctrl_state=0), 2
-    yield "state", qk.StatePreparation(random_statevector(4, 1).data), 2
-    yield "evolution", qk.PauliEvolutionGate(SparsePauliOp(["XX", "ZZ"], [0.4, 0.3]), time=0.7), 2
-    yield "qft", qk.QFTGate(3), 3
-    yield "permutation", qk.PermutationGate([2, 0, 1]), 3
-    yield "diagonal", qk.DiagonalGate([1, 1j, -1, 1]), 2
-    yield "clifford", random_clifford(2, seed=3), 2
-    yield "rccx", qk.RCCXGate(), 3
-
-
-@pytest.mark.parametrize("version", [13, 18])
-@pytest.mark.parametrize(("gate", "size"), [each[1:] for each in made()], ids=[each[0] for each in made()])
-def test_gates_are_kept_or_made_of_others(gate: object, size: int, version: int) -> None:
-    circuit = QuantumCircuit(size)
-    circuit.append(gate, range(size))
-    found = Operator(read(dumped(circuit, version)).quantum)
-    assert found.equiv(Operator(circuit))
-
-
-def test_what_only_prepares_is_reset_first() -> None:
-    circuit = QuantumCircuit(2, 2)
-    circuit.x(0)
-    circuit.initialize("10")
-    circuit.measure([0, 1], [0, 1])
-    assert outcome(circuit) == "0x2"
-
-
-def test_circuits_need_not_come_from_a_file() -> None:
-    circuit = QuantumCircuit(3)
-    matrices = [random_unitary(2, 3).data, random_unitary(2, 4).data]
-    circuit.append(qk.UCGate(matrices), [0, 1])
-    circuit.append(qk.Isometry(random_unitary(4, 1).data[:, :4], 0, 0), [0, 2])
-    assert Operator(qiskit_circuits.read(circuit).quantum).equiv(Operator(circuit))
-
-
-@pytest.mark.parametrize(
-    ("build", "warning"),
-    [
-        (lambda circuit: circuit.delay(100, 0), "delays are not simulated"),
-        (lambda circuit: setattr(circuit, "metadata", {"a": 1}), "metadata"),
-    ],
-)
-def test_what_is_lost_is_told(build: Callable[[QuantumCircuit], None], warning: str) -> None:
-    circuit = QuantumCircuit(1)
-    build(circuit)
-    assert warning in "".join(read(dumped(circuit)).warnings)
-
-
-def test_layouts_are_ignored() -> None:
-    circuit = QuantumCircuit(2, 2)
-    circuit.cx(0, 1)
-    circuit.measure([0, 1], [0, 1])
-    placed = transpile(circuit, initial_layout=[2, 0], coupling_map=[[0, 1], [1, 2]], seed_transpiler=1)
-    for version in VERSIONS:
-        assert "layout" in "".join(read(dumped(placed, version)).warnings)
-
-
-# What is refused.
 
 
 def test_old_versions_are_refused_unread() -> None:
@@ -613,7 +269,7 @@ def test_no_file_ends_the_process_or_fills_memory() -> None:
     command = [
         sys.executable,
         "-c",
-        f"import sys; sys.path[:0] = {sys.path!r}; import test_qpy; test_qpy.flips(5, 400)",
+        f"import sys; sys.path[:0] = {sys.path!r}; from tests.unit.languages import test_qpy; test_qpy.flips(5, 400)",
     ]
     folder = __file__.rpartition("/")[0]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
