@@ -30,6 +30,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.languages.evaluation.flow import MAX_SECONDS
 from qonduit_server.languages.qpy import read
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
@@ -240,7 +241,8 @@ def attempt(data: bytes) -> None:
         pass
     else:
         circuit.key(0)
-    assert time.thread_time() - began < 3.0
+    # A changed bound makes a loop long: as long as any program may take.
+    assert time.thread_time() - began < MAX_SECONDS + 5
 
 
 def test_samples_are_read() -> None:
