@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -23,8 +23,8 @@ from qiskit.circuit.classical import expr
 from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS, too_large
 
-#: The hub gives each conditional operation all the qubits and bits there are; so many of them all together.
-MAX_PLACES: Final = 5_000_000
+#: How many qubits and bits the bodies of conditional operations and loops may have all together.
+MAX_PLACES: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -100,44 +100,73 @@ class Builder:
     def finish(self) -> QuantumCircuit:
         """The circuit, with as many loose qubits and classical bits as were added."""
         circuit = QuantumCircuit([Qubit() for _ in range(self.qubits)], [Clbit() for _ in range(self.clbits)])
-        if _conditionals(self.block) * (self.qubits + self.clbits) > MAX_PLACES:
-            raise too_large("it has too many conditional operations for its qubits and classical bits")
-        _write(self.block, circuit)
+        _Writer(circuit).write(self.block, circuit)
         return circuit
 
 
-def _conditionals(block: Block) -> int:
-    """How many conditional operations and loops the hub will have."""
-    inner = sum(1 + _conditionals(step.operation.body) for step in block.steps if isinstance(step.operation, Loop))
-    return inner + sum(1 for guard, _ in groupby(block.steps, key=lambda step: step.guard) if guard != TRUE)
+class _Writer:
+    """Writes blocks into the circuit and the bodies in it.
 
+    A body has the qubits and bits that occur in it, in order. Loops, and what is in them, have all there are: Aer
+    (0.18) puts control flow in line, in an order that only shared qubits keep.
+    """
 
-def _write(block: Block, circuit: QuantumCircuit) -> None:
-    qubits, clbits = circuit.qubits, circuit.clbits
-    for guard, steps in groupby(block.steps, key=lambda step: step.guard):
-        if guard == TRUE:
+    def __init__(self, circuit: QuantumCircuit) -> None:
+        self._qubits = circuit.qubits
+        self._clbits = circuit.clbits
+        self._places = 0
+        self._loops = 0
+
+    def write(self, block: Block, circuit: QuantumCircuit) -> None:
+        for guard, group in groupby(block.steps, key=lambda step: step.guard):
+            if guard == TRUE:
+                for step in group:
+                    self._step(step, circuit)
+                continue
+            steps = list(group)
+            body = self._body(guard, steps)
             for step in steps:
-                _write_step(step, circuit)
-            continue
-        body = QuantumCircuit(qubits, clbits)
-        for step in steps:
-            _write_step(step, body)
-        circuit._append(CircuitInstruction(IfElseOp(expression(guard, clbits), body), qubits, clbits))
+                self._step(step, body)
+            operation = IfElseOp(expression(guard, self._clbits), body)
+            circuit._append(CircuitInstruction(operation, body.qubits, body.clbits))
+
+    def _step(self, step: Step, circuit: QuantumCircuit) -> None:
+        clbits = self._clbits
+        operation = step.operation
+        if isinstance(operation, Write):
+            circuit.append(Store(expr.lift(clbits[operation.clbit]), expression(operation.value, clbits)), (), ())
+        elif isinstance(operation, Loop):
+            self._loops += 1
+            body = self._body(operation.condition, operation.body.steps)
+            self.write(operation.body, body)
+            self._loops -= 1
+            loop = WhileLoopOp(expression(operation.condition, clbits), body)
+            circuit._append(CircuitInstruction(loop, body.qubits, body.clbits))
+        else:
+            qubits = [self._qubits[k] for k in step.qubits]
+            circuit._append(CircuitInstruction(operation, qubits, [clbits[k] for k in step.clbits]))
+
+    def _body(self, condition: Formula, steps: Sequence[Step]) -> QuantumCircuit:
+        if self._loops or any(isinstance(step.operation, Loop) for step in steps):
+            qubits, clbits = self._qubits, self._clbits
+        else:
+            used, known = set[int](), set(condition.bits)
+            _collect(steps, used, known)
+            qubits, clbits = [self._qubits[k] for k in sorted(used)], [self._clbits[k] for k in sorted(known)]
+        self._places += len(qubits) + len(clbits)
+        if self._places > MAX_PLACES:
+            raise too_large("its loops and conditional operations are about too many qubits and classical bits")
+        return QuantumCircuit(qubits, clbits)
 
 
-def _write_step(step: Step, circuit: QuantumCircuit) -> None:
-    qubits, clbits = circuit.qubits, circuit.clbits
-    operation = step.operation
-    if isinstance(operation, Write):
-        circuit.append(Store(expr.lift(clbits[operation.clbit]), expression(operation.value, clbits)), (), ())
-    elif isinstance(operation, Loop):
-        body = QuantumCircuit(qubits, clbits)
-        _write(operation.body, body)
-        circuit._append(CircuitInstruction(WhileLoopOp(expression(operation.condition, clbits), body), qubits, clbits))
-    else:
-        circuit._append(
-            CircuitInstruction(operation, [qubits[k] for k in step.qubits], [clbits[k] for k in step.clbits])
-        )
+def _collect(steps: Iterable[Step], qubits: set[int], clbits: set[int]) -> None:
+    """Add the qubits and bits that occur in some steps, which are no loops."""
+    for step in steps:
+        qubits.update(step.qubits)
+        clbits.update(step.clbits)
+        if isinstance(step.operation, Write):
+            clbits.add(step.operation.clbit)
+            clbits.update(step.operation.value.bits)
 
 
 def expression(formula: Formula, clbits: Sequence[Clbit]) -> expr.Expr:

@@ -2,8 +2,8 @@
 """The hub between languages and providers: a Qiskit circuit and the program's own registers.
 
 What readers give and exporters take is a part of what Qiskit's circuits can hold: gates, `Measure`, `Reset`, `Barrier`
-and `Delay` on loose qubits and bits; `IfElseOp` with one body and `WhileLoopOp` over all of them, whose conditions are
-logic of bits; `Store` of such logic into a bit. No registers, no parameters, no other control flow.
+and `Delay` on qubits and bits; `IfElseOp` with one body and `WhileLoopOp`, whose conditions are logic of bits; `Store`
+of such logic into a bit. No parameters, no other control flow, and Qiskit's own registers mean nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building hub circuits: what the bodies of conditions and loops are about, and how much that may be."""
+
+from __future__ import annotations
+
+import pytest
+from qiskit.circuit import Measure
+from qiskit.circuit.library import CXGate, XGate
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.hub import building
+from qonduit_server.hub.building import Block, Builder, Loop, Step, Write
+from qonduit_server.hub.formula import TRUE, bit, conjunction
+
+
+def built() -> Builder:
+    builder = Builder()
+    builder.add_qubits(10)
+    builder.add_clbits(10)
+    builder.append(TRUE, Measure(), (0,), (3,))
+    return builder
+
+
+def test_a_condition_is_about_what_occurs_in_it() -> None:
+    builder = built()
+    guard = conjunction((bit(3), bit(5)))
+    builder.append(guard, CXGate(), (7, 2))
+    builder.append(guard, Write(8, bit(1)))
+    circuit = builder.finish()
+    _, condition = circuit.data
+    assert [circuit.find_bit(each).index for each in condition.qubits] == [2, 7]
+    assert [circuit.find_bit(each).index for each in condition.clbits] == [1, 3, 5, 8]
+    gate = condition.operation.blocks[0].data[0]
+    assert [circuit.find_bit(each).index for each in gate.qubits] == [7, 2]
+
+
+def test_loops_and_what_is_in_them_have_all_qubits() -> None:
+    builder = built()
+    body = Block([Step(bit(3), XGate(), (1,)), Step(TRUE, Measure(), (0,), (3,))])
+    builder.append(TRUE, Loop(bit(3), body))
+    _, loop = builder.finish().data
+    assert (len(loop.qubits), len(loop.clbits)) == (10, 10)
+    inner = loop.operation.blocks[0].data[0]
+    assert (len(inner.qubits), len(inner.clbits)) == (10, 10)
+
+
+def test_how_much_bodies_are_about_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "MAX_PLACES", 20)
+    builder = built()
+    for place in range(10):
+        builder.append(bit(place), XGate(), (0,))
+    builder.finish()
+    builder.append(bit(0), XGate(), (1,))
+    with pytest.raises(ProgramError, match="too many") as raised:
+        builder.finish()
+    assert raised.value.reason == "TOO_LARGE"
