@@ -16,6 +16,7 @@ import numpy as np
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.languages.evaluation.values import MAX_INTEGER_BITS
+from qonduit_server.languages.modifiers import MAX_CONTROLS
 
 WHOLE: Final = struct.Struct("!Q")
 COUNT: Final = struct.Struct("!I")
@@ -30,6 +31,7 @@ _ELEMENT: Final = struct.Struct("!HQ16sQ")
 _TABLE: Final = struct.Struct("!QQ")
 _SYMBOL: Final = struct.Struct("!ccQ")
 _STEP: Final = struct.Struct("!Bc16sc16s")
+_MODIFIER: Final = struct.Struct("!cIId")
 _ITEM: Final = struct.Struct("!HcH")
 
 #: Bits of all the circuits in a file together: each body has its own.
@@ -139,7 +141,12 @@ def check(kind: bytes, part: Cursor) -> None:
         case b"x":
             _expression(part, 0)
             part.finish()
-        case b"b" | b"i" | b"f" | b"c" | b"d" | b"R" | b"r" | b"s" | b"z" | b"m":
+        case b"m":
+            _, controls, _, _ = part.take(_MODIFIER)
+            if controls > MAX_CONTROLS:  # Qiskit computes two to this power
+                raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
+            part.finish()
+        case b"b" | b"i" | b"f" | b"c" | b"d" | b"R" | b"r" | b"s" | b"z":
             pass
         case _:
             raise broken("a value is of an unknown kind")

@@ -19,6 +19,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
 from qiskit.circuit import (
     AnnotatedOperation,
     Clbit,
+    ControlModifier,
     Gate,
     Parameter,
     ParameterVector,
@@ -129,6 +130,11 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     circuit = QuantumCircuit(1)
     circuit.append(AnnotatedOperation(qk.TGate(), [PowerModifier(1e15)]), [0])
     yield "power", dumped(circuit)
+    circuit = QuantumCircuit(4)
+    circuit.append(AnnotatedOperation(qk.TGate(), [ControlModifier(3, 5)]), range(4))
+    data = dumped(circuit)
+    assert b"c\0\0\0\x03\0\0\0\x05" in data
+    yield "controls", data.replace(b"c\0\0\0\x03\0\0\0\x05", b"c\xff\0\0\0\0\0\0\x05")
     circuit = QuantumCircuit(1)
     with circuit.for_loop(range(10**12)):
         circuit.x(0)
