@@ -57,10 +57,10 @@ LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
         "OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=5.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
-        "Qiskit circuits (QPY 13 or newer)", "qpy", "writing.qpy", binary=True, read_ms=2.0, write_ms=3.0
+        "Qiskit circuits (QPY 13 or newer)", "qpy", "writing.qpy", binary=True, read_ms=3.0, write_ms=3.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
-        "Amazon Braket's OpenQASM 3", "braket", "writing.braket", read_ms=5.0, write_ms=2.0
+        "Amazon Braket's OpenQASM 3", "braket", "writing.braket", read_ms=7.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
         "Cirq's JSON", "cirq_json", "writing.cirq", read_ms=5.5, write_ms=3.0
