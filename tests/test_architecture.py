@@ -35,7 +35,7 @@ from qonduit_server.settings import Settings
 import qonduit_client
 with tempfile.TemporaryDirectory() as folder:
     settings = Settings(listen="127.0.0.1:0", database="sqlite:///" + folder + "/q.sqlite3", providers=("IBM",),
-                        log_level="error")
+                        log_level="error", translation_cache_bytes=0)
     running = app.start(settings)
     try:
         job = qonduit_client.Client(running.target).run({BELL!r}, device="IBM/aer_simulator", shots=100)

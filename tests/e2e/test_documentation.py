@@ -70,6 +70,7 @@ class Session:
             f"exec .venv/bin/qonduit serve --listen 127.0.0.1:0 {options}",
             shell=True,
             cwd=self.folder,
+            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
