@@ -67,6 +67,11 @@ class Builder:
         self.qubits = 0
         self.clbits = 0
         self.block = Block()
+        #: The line of the program that is being read, from 1; 0: not known.
+        self.line = 0
+        #: Where constructs stand first, by their names in `hub.needs`.
+        self.lines: dict[str, int] = {}
+        self._measured: set[int] = set()
         self._count = 0
 
     def add_qubits(self, number: int) -> tuple[int, ...]:
@@ -95,7 +100,22 @@ class Builder:
         clbits: Sequence[int] = (),
     ) -> None:
         self.spend(1)
+        if self.line:
+            self._note(guard, operation, qubits)
         self.block.steps.append(Step(guard, operation, tuple(qubits), tuple(clbits)))
+
+    def _note(self, guard: Formula, operation: Instruction | Write | Loop, qubits: Sequence[int]) -> None:
+        if isinstance(operation, Loop):
+            self.lines.setdefault("loops", self.line)
+        elif guard != TRUE or isinstance(operation, Write):
+            self.lines.setdefault("conditionals", self.line)
+        elif operation.name == "reset":
+            self.lines.setdefault("reset", self.line)
+        if isinstance(operation, Instruction) and operation.name != "barrier":
+            if not self._measured.isdisjoint(qubits):
+                self.lines.setdefault("mid_circuit_measurement", self.line)
+            if operation.name == "measure":
+                self._measured.update(qubits)
 
     def finish(self) -> QuantumCircuit:
         """The circuit, with as many loose qubits and classical bits as were added."""

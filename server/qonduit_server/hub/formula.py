@@ -21,6 +21,14 @@ class Formula:
     number: int = 0
     parts: tuple[Formula, ...] = ()
 
+    def __post_init__(self) -> None:
+        # Computed once, from those of the parts: formulas are looked up while larger ones are made of them.
+        object.__setattr__(self, "_hash", hash((self.kind, self.number, self.parts)))
+
+    def __hash__(self) -> int:
+        known: int = self._hash  # type: ignore[attr-defined]
+        return known
+
     def value(self, outcome: int) -> int:
         """Evaluate where bit k of `outcome` is bit k; returns 0 or 1."""
         match self.kind:

@@ -27,6 +27,9 @@ _OPERAND: Final = re.compile(r"([A-Za-z]\w*)\s*(\[)?")
 _LIBRARY: Final = frozenset(each.name for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS) | {"ryy", "U", "CX"}
 _PLACED: Final = re.compile(r"^<input>:(\d+),(\d+): (.*)$", re.DOTALL)
 
+#: Constructs, by their names in `hub.needs`, and how they begin.
+_CONSTRUCTS: Final = (("conditionals", re.compile(r"\bif\s*\(")), ("reset", re.compile(r"\breset\b")))
+
 #: What programs use without defining it: exporters took these to be part of qelib1.inc, whose text grew over the years.
 _CUSTOM: Final = (
     *(each for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if each.name != "delay"),
@@ -69,6 +72,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
             for each in quantum.cregs
         ),
         unused(inputs, ()),
+        {name: place(code, found.start()).line for name, word in _CONSTRUCTS if (found := word.search(code))},
     )
 
 

@@ -113,6 +113,12 @@ def test_another_language_is_named(text: str, hint: str) -> None:
     assert hint in refused(text, "WRONG_LANGUAGE").message
 
 
+def test_where_constructs_stand_is_known() -> None:
+    circuit = read(HEADER + "qreg q[1]; creg c[1];\n// if (c) reset\nmeasure q -> c;\nif(c==1) x q[0];\nreset q;\n")
+    begin = HEADER.count("\n")
+    assert circuit.lines == {"conditionals": begin + 4, "reset": begin + 5}
+
+
 def test_only_the_standard_include_is_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.inc"
     secret.write_text("gate leak a { x a; }  // TOP SECRET")

@@ -182,6 +182,15 @@ def test_another_language_is_named(text: str, hint: str) -> None:
     assert hint in refused(text, "WRONG_LANGUAGE").message
 
 
+def test_where_constructs_stand_is_known() -> None:
+    circuit = read(
+        'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q; bit c;\nreset q;\nc = measure q[0];\nh q[1];\n'
+        "x q[0];\nif (c) {\n  x q[1];\n}\nwhile (!c) {\n  c = measure q[0];\n}"
+    )
+    assert circuit.lines == {"reset": 4, "mid_circuit_measurement": 7, "conditionals": 9, "loops": 11}
+    assert not read('OPENQASM 3.0; include "stdgates.inc"; qubit q; bit c; x q; c = measure q;').lines
+
+
 @pytest.mark.parametrize("name", ['"/etc/passwd"', '"/dev/zero"', '"self.qasm"', "'other.inc'"])
 def test_only_the_standard_include_is_read(name: str) -> None:
     assert refused(f"OPENQASM 3.0;\ninclude {name};\nqubit q;", "UNSUPPORTED_CONSTRUCT").line == 2

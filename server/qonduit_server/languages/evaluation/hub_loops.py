@@ -41,6 +41,7 @@ def _loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]
     Both are read more than once: what they stand for depends on what the loop changes.
     """
     block = Block()
+    line = flow.builder.line
     rounds, flow.rounds = flow.rounds, []
     flow.call_guards.append(None)
     flow.hub_loops += 1
@@ -59,6 +60,7 @@ def _loop(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]
         flow.rounds = rounds
         flow.call_guards.pop()
         flow.hub_loops -= 1
+    flow.builder.line = line
     flow.builder.append(flow.conditions.guard, Loop(holds, block))
 
 

@@ -59,7 +59,7 @@ def registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
 def finish(reading: Reading, shown: tuple[ClassicalRegister, ...]) -> Circuit:
     """What a program came down to, with the registers that are shown."""
     warnings = (*reading.warnings, *unused(reading.inputs, reading.inputs_used))
-    return Circuit(reading.builder.finish(), shown, warnings)
+    return Circuit(reading.builder.finish(), shown, warnings, reading.builder.lines)
 
 
 def _shown(variable: Variable) -> Iterator[int | Formula]:
@@ -76,6 +76,8 @@ def _shown(variable: Variable) -> Iterator[int | Formula]:
 
 
 def _execute(reading: Reading, node: Statement) -> None:
+    if node.span is not None:
+        reading.builder.line = node.span.start_line
     try:
         _dispatch(reading, node)
     except ProgramError as error:
