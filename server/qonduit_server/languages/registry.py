@@ -6,6 +6,7 @@ Translation is a star: every language is read into the hub, and the hub is writt
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Translation
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.errors import ProgramError
+from qonduit_server.errors import ProgramError, ProviderError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages import python_source
@@ -57,15 +58,15 @@ LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
         "OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=5.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
-        "Qiskit circuits (QPY 13 or newer)", "qpy", "writing.qpy", binary=True, read_ms=3.0, write_ms=3.0
+        "Qiskit circuits (QPY 13 or newer)", "qiskit.reading", "writing.qpy", binary=True, read_ms=3.0, write_ms=3.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
-        "Amazon Braket's OpenQASM 3", "braket", "writing.braket", read_ms=7.0, write_ms=2.0
+        "Amazon Braket's OpenQASM 3", "braket.reading", "writing.braket", read_ms=7.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
-        "Cirq's JSON", "cirq_json", "writing.cirq", read_ms=5.5, write_ms=3.0
+        "Cirq's JSON", "cirq.reading", "writing.cirq", read_ms=5.5, write_ms=3.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", "quil", "writing.quil", read_ms=3.0, write_ms=2.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", "quil.reading", "writing.quil", read_ms=3.0, write_ms=2.0),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges(
         "IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.6, write_ms=3.0
     ),
@@ -116,10 +117,14 @@ class Languages:
         self._readers: dict[AssemblerLanguage, Callable[[str | bytes, Inputs], Circuit]] = {}
 
     def load(self) -> None:
-        """Import every reader ahead of the first program; ANTLR's parser also learns its grammar from a first one."""
+        """Import every reader ahead of the first program; ANTLR's parser also learns its grammar from a first one.
+
+        A reader whose library is missing in this environment keeps no other from being used.
+        """
         for language, edges in LANGUAGES.items():
             if edges.reader:
-                self._reader(language)
+                with contextlib.suppress(ProviderError):
+                    self._reader(language)
         self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
 
     def describe(self) -> ListLanguagesResponse:
@@ -215,6 +220,10 @@ class Languages:
     def _reader(self, language: AssemblerLanguage) -> Callable[[str | bytes, Inputs], Circuit]:
         reader = self._readers.get(language)
         if reader is None:
-            module = import_module(f"qonduit_server.languages.{LANGUAGES[language].reader}")
+            try:
+                module = import_module(f"qonduit_server.languages.{LANGUAGES[language].reader}")
+            except ImportError as error:
+                what = f'programs in {name(language)} cannot be read there: {error}; install "qonduit[worker]"'
+                raise ProviderError("READER_MISSING", what) from error
             reader = self._readers[language] = module.read
         return reader

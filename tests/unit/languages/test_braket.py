@@ -16,8 +16,8 @@ from qiskit.quantum_info import Operator
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket import read
-from qonduit_server.languages.braket_gates import BRAKET
+from qonduit_server.languages.braket.gates import BRAKET
+from qonduit_server.languages.braket.reading import read
 
 ANGLES = (0.37, -1.21, 2.05)
 

@@ -23,7 +23,7 @@ from qiskit.quantum_info import Operator
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages.cirq_json import read
+from qonduit_server.languages.cirq.reading import read
 from qonduit_server.providers import registry as providers
 
 A, B, C, D = cirq.LineQubit.range(4)

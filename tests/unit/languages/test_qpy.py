@@ -32,7 +32,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qonduit_server.errors import ProgramError
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation.flow import MAX_SECONDS
-from qonduit_server.languages.qpy import read
+from qonduit_server.languages.qiskit.reading import read
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 

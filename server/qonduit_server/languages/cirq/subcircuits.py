@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from qonduit_server.languages.cirq_conditions import texts
-from qonduit_server.languages.cirq_parts import kind_of
-from qonduit_server.languages.cirq_qubits import Qubit, qubit
+from qonduit_server.languages.cirq.conditions import texts
+from qonduit_server.languages.cirq.parts import kind_of
+from qonduit_server.languages.cirq.qubits import Qubit, qubit
+from qonduit_server.languages.cirq.symbols import name_of
 from qonduit_server.languages.json_text import Node, mapping, sequence, text, wrong
-from qonduit_server.languages.symbols import name_of
 
 
 def qubit_map(fields: Node) -> dict[Qubit, Qubit]:

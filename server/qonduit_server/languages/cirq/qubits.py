@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TypeAlias
 
-from qonduit_server.languages.cirq_parts import check_dimension, kind_of, unknown
+from qonduit_server.languages.cirq.parts import check_dimension, kind_of, unknown
 from qonduit_server.languages.json_text import mapping, shown, text, wrong
 
 #: A qubit; the same ones are equal, and they sort as Cirq sorts them: grid, line, names, whatever the class.

@@ -19,9 +19,10 @@ from qonduit_server.hub.building import Block, Builder, Loop, Step, Write
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
-from qonduit_server.languages import cirq_gates, cirq_subcircuits, modifiers, pauli_strings
-from qonduit_server.languages.cirq_conditions import Conditions, Keys, Records, texts
-from qonduit_server.languages.cirq_parts import (
+from qonduit_server.languages import modifiers, pauli_strings
+from qonduit_server.languages.cirq import gates, subcircuits
+from qonduit_server.languages.cirq.conditions import Conditions, Keys, Records, texts
+from qonduit_server.languages.cirq.parts import (
     Context,
     Parts,
     check_dimension,
@@ -32,11 +33,11 @@ from qonduit_server.languages.cirq_parts import (
     kind_of,
     unknown,
 )
-from qonduit_server.languages.cirq_qubits import Qubit, qubit
+from qonduit_server.languages.cirq.qubits import Qubit, qubit
+from qonduit_server.languages.cirq.symbols import Symbols
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.inputs import unused
 from qonduit_server.languages.json_text import Node, integer, mapping, parse, sequence, text, unsupported, wrong
-from qonduit_server.languages.symbols import Symbols
 
 #: Seconds of a processor that reading may take, the parser apart.
 MAX_SECONDS: Final = 20.0
@@ -182,7 +183,7 @@ class _Reading:
             case "PauliString":
                 pairs = [sequence(each, "a pair") for each in sequence(fields.get("qubit_pauli_map"), "a Pauli string")]
                 letters, phase = _pauli_string(fields, pairs)
-                self._emit(cirq_gates.pauli_product(letters, phase), [pair[0] for pair in pairs], frame)
+                self._emit(gates.pauli_product(letters, phase), [pair[0] for pair in pairs], frame)
             case "PauliStringPhasor":
                 self._phasor(fields, frame)
             case _:
@@ -214,7 +215,7 @@ class _Reading:
         """What a gate is made of; found once, however often a circuit is repeated."""
         key = (id(gate), id(frame.symbols))
         if key not in self._kept:
-            parts = cirq_gates.build(gate, Context(frame.symbols, self._builder.spend, cirq_gates.build))
+            parts = gates.build(gate, Context(frame.symbols, self._builder.spend, gates.build))
             self._kept[key] = (parts, gate, frame.symbols)
         return self._kept[key][0]
 
@@ -249,8 +250,8 @@ class _Reading:
         letters, phase = _pauli_string(string, pairs)
         qubits = [pair[0] for pair in pairs]
         idle = len(sequence(fields.get("qubits") or qubits, "qubits")) - len(qubits)
-        context = Context(frame.symbols, self._builder.spend, cirq_gates.build)
-        self._emit(cirq_gates.pauli_phasor(letters + "I" * idle, phase, fields, context), qubits, frame)
+        context = Context(frame.symbols, self._builder.spend, gates.build)
+        self._emit(gates.pauli_phasor(letters + "I" * idle, phase, fields, context), qubits, frame)
 
     def _controlled(self, fields: Node, frame: _Frame) -> None:
         """An operation under controls: it is read apart, and each of its gates is controlled."""
@@ -270,7 +271,7 @@ class _Reading:
                 raise unsupported("only gates can be put under controls")
             inner.append((step.operation, tuple(own[place] for place in step.qubits)))
         nested = max((getattr(gate, "num_ctrl_qubits", 0) for gate, _ in inner), default=0)
-        context = Context(frame.symbols, builder.spend, cirq_gates.build)
+        context = Context(frame.symbols, builder.spend, gates.build)
         parts = controlled(Parts(inner, len(own), known, nested), fields.get("control_values"), len(controls), context)
         places = (*self._at(controls, len(controls), frame), *own)
         if len(set(places)) != len(places):
@@ -295,7 +296,7 @@ class _Reading:
     def _preparation(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
         state = [complex_number(each, "an amplitude") for each in sequence(fields.get("target_state"), "target_state")]
         size = len(state).bit_length() - 1
-        if not 0 < size <= cirq_gates.MAX_MATRIX_QUBITS or len(state) != 1 << size:
+        if not 0 < size <= gates.MAX_MATRIX_QUBITS or len(state) != 1 << size:
             raise wrong(f"a state has {len(state)} amplitudes, not 2 to the power of 1 to 10")
         length = sum(abs(each) ** 2 for each in state) ** 0.5
         if not 1e-6 < length < 1e6:
@@ -318,7 +319,7 @@ class _Reading:
         self._records.add(frame.keys, text(fields.get("key", ""), "a measurement key"), record)
 
     def _pauli_measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
-        letters, phase = cirq_gates.pauli_letters(fields.get("observable"))
+        letters, phase = gates.pauli_letters(fields.get("observable"))
         negative = sum(float(gate.params[0]) for gate, _ in phase)
         if "I" in letters or not letters or abs(abs(negative) - 1.5707963267948966) < 1.5:
             raise wrong("what a PauliMeasurementGate measures is X, Y, Z on each qubit, with the coefficient 1 or -1")
@@ -363,14 +364,14 @@ class _Reading:
             raise wrong("a CircuitOperation holds something that is not a circuit")
         repetitions = self._repetitions(fields.get("repetitions", 1), frame)
         self._builder.spend(10 + 4 * abs(repetitions))  # what they cost without any operation in them
-        moved, names = cirq_subcircuits.qubit_map(fields), cirq_subcircuits.key_map(fields)
+        moved, names = subcircuits.qubit_map(fields), subcircuits.key_map(fields)
         path = texts(fields.get("parent_path") or [], "parent_path")
-        frame = replace(frame, symbols=frame.symbols.inner(cirq_subcircuits.parameters(fields)), within=True)
+        frame = replace(frame, symbols=frame.symbols.inner(subcircuits.parameters(fields)), within=True)
         if moved:
             frame = replace(frame, moved=(moved, *frame.moved))
         if repetitions < 0:
             frame = replace(frame, inverted=not frame.inverted)
-        until, ids = fields.get("repeat_until"), cirq_subcircuits.repetition_ids(fields, abs(repetitions))
+        until, ids = fields.get("repeat_until"), subcircuits.repetition_ids(fields, abs(repetitions))
         if until is not None:
             if repetitions != 1 or fields.get("use_repetition_ids", True) is not False:
                 raise wrong("a CircuitOperation with repeat_until has no repetitions or repetition_ids")
@@ -431,8 +432,8 @@ def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[mo
     """The letters and the phase of a PauliString."""
     if any(len(pair) != 2 for pair in pairs):
         raise wrong("a Pauli string holds something that is not a qubit and a Pauli")
-    letters = "".join(cirq_gates.pauli_letter(pair[1]) for pair in pairs)
-    return letters, cirq_gates.unit_phase(fields.get("coefficient", 1), "the coefficient of a Pauli string")
+    letters = "".join(gates.pauli_letter(pair[1]) for pair in pairs)
+    return letters, gates.unit_phase(fields.get("coefficient", 1), "the coefficient of a Pauli string")
 
 
 def _placed(error: ProgramError, moment: int, operation: int) -> ProgramError:

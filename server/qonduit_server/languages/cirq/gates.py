@@ -16,7 +16,7 @@ from qiskit.quantum_info import Clifford
 
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages import modifiers, pauli_strings
-from qonduit_server.languages.cirq_parts import (
+from qonduit_server.languages.cirq.parts import (
     Context,
     Parts,
     check_levels,
@@ -27,8 +27,8 @@ from qonduit_server.languages.cirq_parts import (
     moved,
     unknown,
 )
-from qonduit_server.languages.cirq_powers import POWERS, Power, cz, exchange
-from qonduit_server.languages.cirq_powers import z as power_of_z
+from qonduit_server.languages.cirq.powers import POWERS, Power, cz, exchange
+from qonduit_server.languages.cirq.powers import z as power_of_z
 from qonduit_server.languages.json_text import Node, integer, mapping, sequence, unsupported, wrong
 from qonduit_server.languages.modifiers import Step
 

@@ -36,8 +36,6 @@ from qonduit_server.hub import circuit as hub
 from qonduit_server.hub.formula import FALSE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import inputs as given_inputs
-from qonduit_server.languages import qiskit_expressions as expressions
-from qonduit_server.languages import qiskit_gates as gates
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation import hub_loops
 from qonduit_server.languages.evaluation import inputs as typed_inputs
@@ -45,7 +43,8 @@ from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.measurement import measure_into
 from qonduit_server.languages.evaluation.names import Variable, View
 from qonduit_server.languages.evaluation.values import Bits, Type, Value, equal, truth, unsupported, wrong
-from qonduit_server.languages.qiskit_parameters import assigned, bound
+from qonduit_server.languages.qiskit import expressions, gates
+from qonduit_server.languages.qiskit.parameters import assigned, bound
 
 _BIT: Final = Type("bit")
 _ZERO: Final = Bits((FALSE,), scalar=True)

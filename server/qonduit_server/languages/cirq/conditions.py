@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from qonduit_server.hub.circuit import ClassicalRegister
 from qonduit_server.hub.formula import FALSE, Formula, disjunction, negation
 from qonduit_server.hub.limits import MAX_NAME_BYTES, too_large
-from qonduit_server.languages.cirq_parts import kind_of, unknown
+from qonduit_server.languages.cirq.parts import kind_of, unknown
+from qonduit_server.languages.cirq.symbols import evaluate
 from qonduit_server.languages.evaluation.values import Bits, Value, checked, equal, truth
 from qonduit_server.languages.json_text import (
     Node,
@@ -21,7 +22,6 @@ from qonduit_server.languages.json_text import (
     unsupported,
     wrong,
 )
-from qonduit_server.languages.symbols import evaluate
 
 #: What one measurement gave: a formula for each qubit, the first one first.
 Record = tuple[Formula, ...]

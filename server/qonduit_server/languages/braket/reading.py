@@ -15,7 +15,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.formula import Formula
 from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket_gates import BRAKET
+from qonduit_server.languages.braket.gates import BRAKET
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation import measurement, operands, statements
 from qonduit_server.languages.evaluation.reading import Reading

@@ -11,9 +11,9 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages import qiskit_circuits, qpy_structure
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
-from qonduit_server.languages.qiskit_gates import FAULTS
+from qonduit_server.languages.qiskit import circuits, structure
+from qonduit_server.languages.qiskit.gates import FAULTS
 
 
 def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
@@ -24,7 +24,7 @@ def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
     """
     circuit = _loaded(source)
     try:
-        return qiskit_circuits.read(circuit, inputs)
+        return circuits.read(circuit, inputs)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
 
@@ -34,7 +34,7 @@ def _unread(error: BaseException) -> ProgramError:
 
 
 def _loaded(source: bytes) -> QuantumCircuit:
-    qpy_structure.check(source)
+    structure.check(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote

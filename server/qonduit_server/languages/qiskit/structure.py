@@ -12,9 +12,9 @@ from typing import Final
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_CLBITS, MAX_QUBITS, too_large
-from qonduit_server.languages import qpy_values as values
 from qonduit_server.languages.evaluation.values import unsupported
-from qonduit_server.languages.qpy_values import Cursor, broken
+from qonduit_server.languages.qiskit import values
+from qonduit_server.languages.qiskit.values import Cursor, broken
 
 #: The versions in which no text of a file is evaluated, up to the last one that is known here.
 VERSIONS: Final = range(13, 19)

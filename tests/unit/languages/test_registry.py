@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry: every language is what it says, and one whose library is missing harms no other."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.errors import ProgramError, ProviderError
+from qonduit_server.languages.registry import LANGUAGES, Languages, name
+from tests import examples
+
+
+@pytest.mark.parametrize("language", sorted(examples.programs()), ids=name)
+def test_every_language_that_is_read_is_written_as_it_says(language: AssemblerLanguage) -> None:
+    languages = Languages()
+    source = examples.programs()[language]
+    binary = isinstance(source, bytes)
+    assert LANGUAGES[language].binary == binary
+    text, data = ("", source) if isinstance(source, bytes) else (source, b"")
+    circuit = languages.read(language, text, data, {"theta": examples.THETA})
+    assert [(each.name, len(each.bits)) for each in circuit.registers] == examples.registers_of(language)
+    if LANGUAGES[language].writer:
+        assert isinstance(languages.write(language, circuit).source, bytes) == binary
+
+
+def test_all_edges_are_told_with_what_they_cost() -> None:
+    told = Languages().describe()
+    edges = {each.name: each for each in told.translations}
+    assert {"qasm3_to_hub", "hub_to_qasm3", "qiskit_to_hub", "hub_to_cirq", "quil_to_hub"} <= set(edges)
+    assert all(each.cost_milliseconds > 0 for each in told.translations)
+    assert all(bool(each.from_language) != bool(each.to_language) for each in told.translations)
+    for language in told.languages:
+        short = name(language.language).lower()
+        assert language.title
+        assert language.readable == (f"{short}_to_hub" in edges)
+        assert language.writable == (f"hub_to_{short}" in edges)
+
+
+def test_a_missing_library_keeps_no_other_language_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [each for each in sys.modules if each.startswith("qonduit_server.languages.quil")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "quil", None)
+    monkeypatch.setitem(sys.modules, "quil.program", None)
+    languages = Languages()
+    languages.load()
+    assert languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, examples.QASM2, b"", {}).registers
+    with pytest.raises(ProviderError, match=r"install \"qonduit\[worker\]\"") as raised:
+        languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, examples.QUIL, b"", {})
+    assert raised.value.reason == "READER_MISSING"
+
+
+def test_an_unknown_language_is_refused_naming_the_known() -> None:
+    for call in (lambda: Languages().read(99, "x", b"", {}), lambda: Languages().write(99, None)):  # type: ignore[arg-type]
+        with pytest.raises(ProgramError, match="QASM3") as raised:
+            call()
+        assert raised.value.reason == "UNSUPPORTED_LANGUAGE"
