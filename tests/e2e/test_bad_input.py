@@ -94,7 +94,6 @@ REFUSED = {
     "2 MB of text": (request(BELL + "// " + "x" * 2_000_000), "INVALID_ARGUMENT", "quantum_circuit"),
     "40 qubits": (request(FORTY), "FAILED_PRECONDITION", "no device of this server has more"),
     "40 qubits on Braket": (request(FORTY, device="AWS/local_simulator"), "FAILED_PRECONDITION", "40 qubits"),
-    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "FAILED_PRECONDITION", "line 3"),
     "a bad request id": (request(BELL, request_id="not a uuid"), "INVALID_ARGUMENT", "request_id"),
     "an empty request": (job_service_pb2.RunJobRequest(), "INVALID_ARGUMENT", "job.shots"),
 }
@@ -162,6 +161,7 @@ FAILING = {
     "a gate that does not exist": (request(HEADER + "qreg q[1];\nfoo q[0];\n"), "PROGRAM", "", "foo"),
     "OpenQASM 3 declared as 2": (request("OPENQASM 3.0;\nqubit q;\n"), "PROGRAM", "WRONG_LANGUAGE", "QASM3"),
     "OpenQASM 2 declared as 3": (request(BELL, QASM3), "PROGRAM", "WRONG_LANGUAGE", "QASM2"),
+    "a register bomb": (request(HEADER + "qreg q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
     "a register bomb in disguise": (
         request(HEADER + "/* a */ qreg /* b */ q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
     "a 40-qubit statevector, its size computed": (

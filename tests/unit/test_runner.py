@@ -192,7 +192,7 @@ def test_what_a_device_lacks_is_named_before_anything_is_compiled() -> None:
     first, second = [event.program_failed for event in events if event.HasField("program_failed")]
     assert first.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
     assert first.failure.reason == "UNSUPPORTED_CONSTRUCT"
-    assert first.failure.message == "SCRIPTED/d has no operations conditioned on measured bits"
+    assert first.failure.message == "SCRIPTED/d has no operations conditioned on measured bits (line 1)"
     assert first.needs == ProgramNeeds(num_qubits=2, mid_circuit_measurement=True, conditionals=True)
     assert (second.failure.reason, second.failure.message) == (
         "TOO_MANY_QUBITS", "the program has 3 qubits, SCRIPTED/d has 2")  # fmt: skip

@@ -125,17 +125,12 @@ class Builder:
 
 
 class _Writer:
-    """Writes blocks into the circuit and the bodies in it.
-
-    A body has the qubits and bits that occur in it, in order. Loops, and what is in them, have all there are: Aer
-    (0.18) puts control flow in line, in an order that only shared qubits keep.
-    """
+    """Writes blocks into the circuit and the bodies in it. A body has the qubits and bits that occur in it."""
 
     def __init__(self, circuit: QuantumCircuit) -> None:
         self._qubits = circuit.qubits
         self._clbits = circuit.clbits
         self._places = 0
-        self._loops = 0
 
     def write(self, block: Block, circuit: QuantumCircuit) -> None:
         for guard, group in groupby(block.steps, key=lambda step: step.guard):
@@ -156,37 +151,35 @@ class _Writer:
         if isinstance(operation, Write):
             circuit.append(Store(expr.lift(clbits[operation.clbit]), expression(operation.value, clbits)), (), ())
         elif isinstance(operation, Loop):
-            self._loops += 1
             body = self._body(operation.condition, operation.body.steps)
             self.write(operation.body, body)
-            self._loops -= 1
             loop = WhileLoopOp(expression(operation.condition, clbits), body)
             circuit._append(CircuitInstruction(loop, body.qubits, body.clbits))
         else:
             qubits = [self._qubits[k] for k in step.qubits]
             circuit._append(CircuitInstruction(operation, qubits, [clbits[k] for k in step.clbits]))
 
-    def _body(self, condition: Formula, steps: Sequence[Step]) -> QuantumCircuit:
-        if self._loops or any(isinstance(step.operation, Loop) for step in steps):
-            qubits, clbits = self._qubits, self._clbits
-        else:
-            used, known = set[int](), set(condition.bits)
-            _collect(steps, used, known)
-            qubits, clbits = [self._qubits[k] for k in sorted(used)], [self._clbits[k] for k in sorted(known)]
+    def _body(self, condition: Formula, steps: Iterable[Step]) -> QuantumCircuit:
+        qubits, clbits = set[int](), set(condition.bits)
+        _collect(steps, qubits, clbits)
         self._places += len(qubits) + len(clbits)
         if self._places > MAX_PLACES:
             raise too_large("its loops and conditional operations are about too many qubits and classical bits")
-        return QuantumCircuit(qubits, clbits)
+        return QuantumCircuit([self._qubits[k] for k in sorted(qubits)], [self._clbits[k] for k in sorted(clbits)])
 
 
 def _collect(steps: Iterable[Step], qubits: set[int], clbits: set[int]) -> None:
-    """Add the qubits and bits that occur in some steps, which are no loops."""
+    """Add the qubits and bits that occur in some steps."""
     for step in steps:
         qubits.update(step.qubits)
         clbits.update(step.clbits)
+        clbits.update(step.guard.bits)
         if isinstance(step.operation, Write):
             clbits.add(step.operation.clbit)
             clbits.update(step.operation.value.bits)
+        elif isinstance(step.operation, Loop):
+            clbits.update(step.operation.condition.bits)
+            _collect(step.operation.body.steps, qubits, clbits)
 
 
 def expression(formula: Formula, clbits: Sequence[Clbit]) -> expr.Expr:

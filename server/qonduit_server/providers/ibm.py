@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -24,7 +25,7 @@ from qonduit_server.providers.provider import (
 )
 
 if TYPE_CHECKING:
-    from qiskit.circuit import Instruction, QuantumCircuit
+    from qiskit.circuit import Clbit, Instruction, QuantumCircuit, Qubit
 
     from qonduit_server.hub.deferral import Deferred
 
@@ -185,8 +186,6 @@ class IBM:
 
     def _compile(self, quantum: QuantumCircuit, lowering: Lowering) -> tuple[QuantumCircuit, bool]:
         """Replace what Aer has not; a circuit that needs nothing replaced stays as it is. Tells whether it measures."""
-        from qiskit.circuit import ControlFlowOp
-
         measures, clean = False, True
         for instruction in quantum.data:
             operation = instruction.operation
@@ -196,17 +195,41 @@ class IBM:
         if clean:
             return quantum, measures
         lowered = quantum.copy_empty_like()
-        for instruction in quantum.data:
+        self._append_all(lowered, quantum, quantum.qubits, quantum.clbits, lowering)
+        return lowered, measures
+
+    def _append_all(
+        self,
+        target: QuantumCircuit,
+        block: QuantumCircuit,
+        qubits: Sequence[Qubit],
+        clbits: Sequence[Clbit],
+        lowering: Lowering,
+    ) -> None:
+        """Append what a block does, lowered, where its qubits and bits are these of the target.
+
+        Blocks of control flow are given all qubits: Aer (0.18) puts them in line between marks, in an order that only
+        shared qubits keep.
+        """
+        from qiskit.circuit import CircuitInstruction, ControlFlowOp, QuantumCircuit
+
+        find = block.find_bit
+        for instruction in block.data:
             operation = instruction.operation
+            on = [qubits[find(qubit).index] for qubit in instruction.qubits]
+            bits = [clbits[find(clbit).index] for clbit in instruction.clbits]
             if isinstance(operation, ControlFlowOp):
-                blocks = [self._compile(block, lowering)[0] for block in operation.blocks]
-                lowered.append(operation.replace_blocks(blocks), instruction.qubits, instruction.clbits, copy=False)
+                blocks = []
+                for inner in operation.blocks:
+                    wide = QuantumCircuit(target.qubits, bits)
+                    self._append_all(wide, inner, on, bits, lowering)
+                    blocks.append(wide)
+                target.append(operation.replace_blocks(blocks), target.qubits, bits, copy=False)
             elif self._is_native(operation) or operation.name == "store":
-                lowered._append(instruction)
+                target._append(CircuitInstruction(operation, on, bits))
             else:
                 for step, places in lowering.expand(operation):
-                    lowered.append(step, [instruction.qubits[place] for place in places], copy=False)
-        return lowered, measures
+                    target.append(step, [on[place] for place in places], copy=False)
 
     def run(
         self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
@@ -287,7 +310,13 @@ class IBM:
         elif shots > 1 and len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
-        return iter(self._backend.run(circuits, **options).result().results)
+        done = self._backend.run(circuits, **options).result()
+        if len(done.results) == len(circuits):
+            return iter(done.results)
+        if len(circuits) == 1:
+            return iter((SimpleNamespace(success=False, status=done.status),))
+        # Aer takes none where it cannot load one of them.
+        return (result for circuit in circuits for result in self._simulate([circuit], shots, seed, large))
 
 
 def _native(prepared: Prepared) -> _Native:

@@ -34,14 +34,16 @@ def test_a_condition_is_about_what_occurs_in_it() -> None:
     assert [circuit.find_bit(each).index for each in gate.qubits] == [7, 2]
 
 
-def test_loops_and_what_is_in_them_have_all_qubits() -> None:
+def test_a_loop_is_about_what_occurs_in_it_and_in_what_is_in_it() -> None:
     builder = built()
-    body = Block([Step(bit(3), XGate(), (1,)), Step(TRUE, Measure(), (0,), (3,))])
-    builder.append(TRUE, Loop(bit(3), body))
-    _, loop = builder.finish().data
-    assert (len(loop.qubits), len(loop.clbits)) == (10, 10)
+    body = Block([Step(bit(3), XGate(), (1,)), Step(bit(4), Write(6, bit(5))), Step(TRUE, Measure(), (0,), (3,))])
+    builder.append(TRUE, Loop(bit(8), body))
+    circuit = builder.finish()
+    _, loop = circuit.data
+    assert [circuit.find_bit(each).index for each in loop.qubits] == [0, 1]
+    assert [circuit.find_bit(each).index for each in loop.clbits] == [3, 4, 5, 6, 8]
     inner = loop.operation.blocks[0].data[0]
-    assert (len(inner.qubits), len(inner.clbits)) == (10, 10)
+    assert [circuit.find_bit(each).index for each in (*inner.qubits, *inner.clbits)] == [1, 3]
 
 
 def test_how_much_bodies_are_about_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

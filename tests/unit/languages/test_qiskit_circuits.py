@@ -19,10 +19,11 @@ from qiskit.circuit.classical import expr, types
 from qiskit.quantum_info import Operator, random_unitary
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
+from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.qiskit import circuits
 from qonduit_server.languages.qiskit.reading import read
+from qonduit_server.providers import registry as providers
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 
@@ -45,12 +46,11 @@ def registers(circuit: Circuit) -> list[tuple[str, int]]:
 
 def outcome(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> str:
     """The one outcome of a circuit that has but one."""
-    from qiskit_aer import AerSimulator
-
     hub = read(dumped(circuit), inputs)
-    simulator = AerSimulator(seed_simulator=7)
-    counts = simulator.run(transpile(hub.quantum, simulator, optimization_level=0), shots=60).result().get_counts()
-    (key,) = {hub.key(int(each, 2)) for each in counts}
+    provider = providers.get("IBM")
+    (result,) = provider.run("aer_simulator", [provider.prepare(hub, "aer_simulator", 0)], 60, 7)
+    assert isinstance(result, Outcome)
+    (key,) = {hub.key(each) for each in result.counts}
     return key
 
 

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from openqasm3 import ast
 
+from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.expressions import indices
 from qonduit_server.languages.evaluation.names import Entry, Qubits, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, unsupported, wrong
+
+#: No machine has so many qubits.
+_MAX_PHYSICAL_DIGITS: Final = 9
 
 
 def qubits(reading: Reading, node: object) -> Qubits:
@@ -75,6 +81,8 @@ def _named(reading: Reading, name: str) -> Entry | None:
         return reading.scopes.lookup(name)
     if reading.gate_body is not None:
         raise wrong(f"a gate's body cannot use {name}")
+    if len(name) > _MAX_PHYSICAL_DIGITS + 1:
+        raise too_large(f"a physical qubit has a number of more than {_MAX_PHYSICAL_DIGITS} digits")
     if name not in reading.physical:
         reading.physical[name] = reading.builder.add_qubits(1)[0]
     return Qubits((reading.physical[name],), scalar=True)
