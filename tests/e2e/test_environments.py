@@ -25,6 +25,7 @@ def _make_environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
     pinned = {name: version(name) for name in ("qiskit", "openqasm3", "quil", "protobuf")}
+    pinned["openqasm3[parser]"] = pinned.pop("openqasm3")
     wanted = [*(f"{name}=={number}" for name, number in pinned.items()), f"qiskit-aer=={OTHER_AER}"]
     uv = shutil.which("uv") or str(ROOT / ".venv-uv" / "bin" / "uv")
     if Path(uv).exists():

@@ -125,7 +125,8 @@ class Languages:
             if edges.reader:
                 with contextlib.suppress(ProviderError):
                     self._reader(language)
-        self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
+        with contextlib.suppress(ProviderError):
+            self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
 
     def describe(self) -> ListLanguagesResponse:
         """Tell all languages and edges."""
