@@ -38,7 +38,7 @@ class Edges:
         reader: module of this room with `read(source, inputs) -> Circuit`; "" if it is only written.
         writer: module of this room with `write(circuit) -> Written`; "" if it is only read.
         binary: whether its programs are bytes, not text.
-        read_ms: what reading a circuit of 100 gates takes, in milliseconds (`make bench` measures it anew).
+        read_ms: what reading a circuit of 100 gates takes, in milliseconds (`make corpus` measures it).
         write_ms: likewise for writing.
     """
 
