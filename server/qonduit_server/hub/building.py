@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -117,11 +117,22 @@ class Builder:
             if operation.name == "measure":
                 self._measured.update(qubits)
 
+    def renumber(self, order: Mapping[int, int]) -> None:
+        """Give the qubits of everything that was appended other numbers."""
+        _renumber(self.block, order)
+
     def finish(self) -> QuantumCircuit:
         """The circuit, with as many loose qubits and classical bits as were added."""
         circuit = QuantumCircuit([Qubit() for _ in range(self.qubits)], [Clbit() for _ in range(self.clbits)])
         _Writer(circuit).write(self.block, circuit)
         return circuit
+
+
+def _renumber(block: Block, order: Mapping[int, int]) -> None:
+    for place, step in enumerate(block.steps):
+        if isinstance(step.operation, Loop):
+            _renumber(step.operation.body, order)
+        block.steps[place] = Step(step.guard, step.operation, tuple([order[each] for each in step.qubits]), step.clbits)
 
 
 class _Writer:

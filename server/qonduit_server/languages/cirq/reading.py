@@ -15,7 +15,7 @@ from qiskit.circuit import Gate, Measure, Reset
 from qiskit.circuit.library import StatePreparation
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.building import Block, Builder, Loop, Step, Write
+from qonduit_server.hub.building import Block, Builder, Loop, Write
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
@@ -34,14 +34,14 @@ from qonduit_server.languages.cirq.parts import (
     unknown,
 )
 from qonduit_server.languages.cirq.qubits import Qubit, qubit
+from qonduit_server.languages.cirq.sharing import CIRCUITS, Shared
 from qonduit_server.languages.cirq.symbols import Symbols
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.inputs import unused
-from qonduit_server.languages.json_text import Node, integer, mapping, parse, sequence, text, unsupported, wrong
+from qonduit_server.languages.json_text import Node, mapping, parse, sequence, text, unsupported, wrong
 
 #: Seconds of a processor that reading may take, the parser apart.
-MAX_SECONDS: Final = 20.0
-_CIRCUITS: Final = ("Circuit", "FrozenCircuit")
+MAX_SECONDS: Final = 5.0
 
 
 def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
@@ -50,11 +50,11 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     Raises:
         ProgramError: with line and column for what is no JSON, with moment and operation for the rest.
     """
-    root = parse(source, _Shared())
+    root = parse(source, Shared())
     if not isinstance(root, dict) or "cirq_type" not in root:
         hint = ": this looks like IonQ's" if isinstance(root, dict) and {"circuit", "input"} & root.keys() else ""
         raise ProgramError("WRONG_LANGUAGE", f"this is not a circuit in Cirq's JSON{hint}; write it with cirq.to_json")
-    if kind_of(root, "the program") not in _CIRCUITS:
+    if kind_of(root, "the program") not in CIRCUITS:
         raise unsupported("the program is not a cirq.Circuit: put it into one and write that with cirq.to_json")
     reading = _Reading(inputs)
     try:
@@ -62,30 +62,6 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
         return reading.result()
     except RecursionError:
         raise too_large("circuits, gates or expressions are nested too deep") from None
-
-
-class _Shared:
-    """Circuits that a program holds once and uses more often: replaces what stands for them by themselves."""
-
-    def __init__(self) -> None:
-        self._kept: dict[int, object] = {}
-
-    def __call__(self, node: Node) -> object:
-        kind = node.get("cirq_type")
-        if kind in ("VAL", "_SerializedContext"):
-            kept = node.get("val" if kind == "VAL" else "obj")
-            if not isinstance(kept, dict) or kept.get("cirq_type") not in _CIRCUITS:
-                raise unsupported("only circuits are shared within a program")
-            self._kept[integer(node.get("key"), "key")] = kept
-            return kept if kind == "VAL" else node
-        if kind in ("REF", "_SerializedKey"):
-            key = integer(node.get("key"), "key")
-            if key not in self._kept:
-                raise wrong(f"the program refers to circuit {key}, which it does not hold")
-            return self._kept[key]
-        if kind == "_ContextualSerialization":
-            return (sequence(node.get("object_dag"), "object_dag") or [None])[-1]
-        return node
 
 
 @dataclass(frozen=True)
@@ -132,7 +108,7 @@ class _Reading:
         """The circuit, with its qubits in Cirq's order."""
         order = {self._places[each]: place for place, each in enumerate(sorted(self._places))}
         if any(old != new for old, new in order.items()):
-            _renumber(self._builder.block, order)
+            self._builder.renumber(order)
         warnings = (*self._warnings, *unused(self._inputs, self._used))
         return Circuit(self._builder.finish(), self._records.registers(), warnings)
 
@@ -360,7 +336,7 @@ class _Reading:
 
     def _subcircuit(self, fields: Node, frame: _Frame) -> None:
         circuit = mapping(fields.get("circuit"), "the circuit of a CircuitOperation")
-        if kind_of(circuit, "the circuit of a CircuitOperation") not in _CIRCUITS:
+        if kind_of(circuit, "the circuit of a CircuitOperation") not in CIRCUITS:
             raise wrong("a CircuitOperation holds something that is not a circuit")
         repetitions = self._repetitions(fields.get("repetitions", 1), frame)
         self._builder.spend(10 + 4 * abs(repetitions))  # what they cost without any operation in them
@@ -441,11 +417,3 @@ def _placed(error: ProgramError, moment: int, operation: int) -> ProgramError:
     if error.line or error.reason == "MISSING_INPUT" or error.message.startswith("moment "):
         return error
     return ProgramError(error.reason, f"moment {moment}, operation {operation}: {error.message}")
-
-
-def _renumber(block: Block, order: dict[int, int]) -> None:
-    """Give the hub's qubits other numbers."""
-    for place, step in enumerate(block.steps):
-        if isinstance(step.operation, Loop):
-            _renumber(step.operation.body, order)
-        block.steps[place] = Step(step.guard, step.operation, tuple([order[each] for each in step.qubits]), step.clbits)

@@ -24,7 +24,7 @@ from qonduit_server.languages.evaluation.values import Bits, Type, truth, wrong
 #: Statements that may be executed while reading.
 MAX_STEPS: Final = 50_000
 #: Seconds of a processor that reading may take, its parser apart.
-MAX_SECONDS: Final = 20.0
+MAX_SECONDS: Final = 5.0
 
 
 class Left(Exception):
