@@ -95,9 +95,12 @@ def conjunction(parts: Iterable[Formula]) -> Formula:
     kept: dict[Formula, None] = {}
     for part in parts:
         for inner in part.parts if part.kind == "and" else (part,):
-            if inner == FALSE or negation(inner) in kept:
+            if inner.kind == "constant":
+                if not inner.number:
+                    return FALSE
+            elif kept and negation(inner) in kept:
                 return FALSE
-            if inner != TRUE:
+            else:
                 kept[inner] = None
     return _joined("and", tuple(kept), TRUE)
 
@@ -107,9 +110,12 @@ def disjunction(parts: Iterable[Formula]) -> Formula:
     kept: dict[Formula, None] = {}
     for part in parts:
         for inner in part.parts if part.kind == "or" else (part,):
-            if inner == TRUE or negation(inner) in kept:
+            if inner.kind == "constant":
+                if inner.number:
+                    return TRUE
+            elif kept and negation(inner) in kept:
                 return TRUE
-            if inner != FALSE:
+            else:
                 kept[inner] = None
     return _joined("or", tuple(kept), FALSE)
 

@@ -22,7 +22,7 @@ from qonduit_server.languages.evaluation.names import Variable
 from qonduit_server.languages.evaluation.values import Bits, Type, truth, wrong
 
 #: Statements that may be executed while reading.
-MAX_STEPS: Final = 50_000
+MAX_STEPS: Final = 30_000
 #: Seconds of a processor that reading may take, its parser apart.
 MAX_SECONDS: Final = 5.0
 

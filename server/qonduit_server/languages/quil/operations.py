@@ -16,7 +16,7 @@ from qonduit_server.languages.quil.gates import check_distinct
 from qonduit_server.languages.quil.memory import CLASSICAL, ClassicalInstruction, Memory, Names
 
 #: How often circuits may be used.
-_MAX_USES: Final = 20_000
+_MAX_USES: Final = 10_000
 #: Pragmas that say how a machine errs.
 _NOISE: Final = frozenset(("ADD-KRAUS", "READOUT-POVM", "ADD-NOISE", "NOISE"))
 
