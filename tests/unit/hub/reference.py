@@ -48,6 +48,8 @@ def _block(circuit: QuantumCircuit, qubits: list[int], numbers: dict[Clbit, int]
         places = [qubits[circuit.find_bit(qubit).index] for qubit in instruction.qubits]
         clbits = [numbers[clbit] for clbit in instruction.clbits]
         paths = [end for path in paths for end in _step(instruction.operation, places, clbits, numbers, path)]
+        if isinstance(instruction.operation, WhileLoopOp):
+            paths = _merged(paths)
     return paths
 
 
@@ -70,14 +72,14 @@ def _step(
         return [(end, bits) for end in ends if _weight(end) > _LEAST]
     if isinstance(operation, IfElseOp):
         taken = operation.blocks[:1] if _holds(operation.condition, numbers, bits) else operation.blocks[1:]
-        return _inner(taken[0], qubits, clbits, path) if taken else [path]
+        return _inner(taken[0], qubits, clbits, [path]) if taken else [path]
     if isinstance(operation, WhileLoopOp):
         done: list[Path] = []
         paths = [path]
         while paths:
             done += [each for each in paths if not _holds(operation.condition, numbers, each[1])]
             going = [each for each in paths if _holds(operation.condition, numbers, each[1])]
-            paths = [end for each in going for end in _inner(operation.blocks[0], qubits, clbits, each)]
+            paths = _merged(_inner(operation.blocks[0], qubits, clbits, going))
         return done
     if isinstance(operation, Store):
         mask = 1 << numbers[operation.lvalue.var]
@@ -85,8 +87,23 @@ def _step(
     return [(_applied(operation, qubits, state), bits)]
 
 
-def _inner(block: QuantumCircuit, qubits: list[int], clbits: list[int], path: Path) -> list[Path]:
-    return _block(block, qubits, dict(zip(block.clbits, clbits, strict=True)), [path])
+def _inner(block: QuantumCircuit, qubits: list[int], clbits: list[int], paths: list[Path]) -> list[Path]:
+    return _block(block, qubits, dict(zip(block.clbits, clbits, strict=True)), paths)
+
+
+def _merged(paths: list[Path]) -> list[Path]:
+    """Paths that cannot be told apart from here on as one, or those through a loop become ever more."""
+    kept: dict[int, list[State]] = {}
+    for state, bits in paths:
+        others = kept.setdefault(bits, [])
+        weight = _weight(state)
+        for place, other in enumerate(others):
+            if abs(abs(np.vdot(other, state)) ** 2 - _weight(other) * weight) < 1e-13 * _weight(other) * weight:
+                others[place] = other * np.sqrt(1 + weight / _weight(other))
+                break
+        else:
+            others.append(state)
+    return [(state, bits) for bits, states in kept.items() for state in states]
 
 
 def _weight(state: State) -> float:
@@ -107,7 +124,8 @@ def _applied(operation: Operation, qubits: list[int], state: State) -> State:
             places = [qubits[operation.definition.find_bit(qubit).index] for qubit in inner.qubits]
             state = _applied(inner.operation, places, state)
         return state
-    matrix = Operator(operation).data.reshape((2,) * 2 * size)
+    data = operation.to_matrix() if hasattr(operation, "__array__") else Operator(operation).data
+    matrix = data.reshape((2,) * 2 * size)
     # Qiskit's last qubit comes first in a matrix.
     axes = [qubits[size - 1 - k] for k in range(size)]
     moved = np.tensordot(matrix, state, axes=(list(range(size, 2 * size)), axes))

@@ -420,3 +420,36 @@ def outcomes(text: str) -> dict[str, float]:
 )
 def test_loops_left_by_a_measurement(text: str, key: str) -> None:
     assert outcomes(text) == {key: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        # The second round does not measure into m, which is a new one.
+        (
+            "qubit[2] q; bit d; bit r; bit[2] n; x q; d = measure q[0]; while (d) { bit m; if (!r) { m = measure q[1]; "
+            "} n[0] = n[0] | m; n[1] = m; if (r) { x q[0]; d = measure q[0]; } r = 1; }",
+            "0x1 0x1 0x0",
+        ),
+        # The inner loop toggles n[1] once in each of the outer one's two rounds, after it was cleared.
+        (
+            "qubit[2] q; bit c; bit d; bit[2] n; bit r; x q; d = measure q[0]; while (d) { c = measure q[1]; n[1] = 0; "
+            "while (c) { n[1] = !n[1]; x q[1]; c = measure q[1]; x q[1]; } n[0] = n[1]; "
+            "if (r) { x q[0]; d = measure q[0]; } r = 1; }",
+            "0x1 0x3 0x0 0x0",
+        ),
+        (
+            "qubit q; bit c; bit d; x q; c = measure q; bool b = c; bool e; while (c) { b = true; e = !e; x q; "
+            "c = measure q; } d = b && e;",
+            "0x1 0x0",
+        ),
+    ],
+    ids=["measured-in-one-round", "loop-in-a-loop", "booleans"],
+)
+def test_each_round_of_a_loop_begins_with_what_the_one_before_it_left(text: str, key: str) -> None:
+    assert outcomes(text) == {key: 1.0}
+
+
+def test_a_subroutine_that_measures_in_a_loops_condition_is_refused() -> None:
+    text = "qubit q; bit n; def f(qubit a) -> bit { bit r; h a; r = measure a; return r; } while (f(q)) { n = !n; }"
+    assert "within its condition" in refused(HEADER + text, "UNSUPPORTED_CONSTRUCT").message

@@ -25,7 +25,7 @@ class Conditions:
         self._measured: set[int] = set()
 
     def note_measured(self, clbit: int) -> None:
-        """Tell that a hub bit is written under the present guard, for the first time."""
+        """Tell that a hub bit is written under the present guard, and never otherwise: it is 0 elsewhere."""
         self._measured.add(clbit)
 
     def write(self, variable: Variable, value: Held) -> None:

@@ -26,7 +26,17 @@ def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None
 
     def holds() -> Formula:
         whole = negation(truth(broken.value))  # type: ignore[arg-type]
-        return FALSE if whole == FALSE else conjunction((whole, condition()))
+        if whole == FALSE:
+            return FALSE
+        steps = len(flow.builder.block.steps)
+        found = conjunction((whole, condition()))
+        # The loop of the hub looks at bits, and does nothing more between its rounds.
+        if len(flow.builder.block.steps) > steps and (whole != TRUE or found not in (TRUE, FALSE)):
+            raise unsupported(
+                "a loop that ends by a measurement within its condition: call the subroutine before the loop and at "
+                "the end of its body, and look at a bit"
+            )
+        return found
 
     while (known := holds()) == TRUE:
         flow.step()
@@ -88,12 +98,11 @@ def _changed(flow: Flow, body: Callable[[], None], known: set[int]) -> Sequence[
 
 def _moved(flow: Flow, variable: Variable) -> _Home:
     """Give a variable bits of its own, and set them to what it holds before the loop."""
-    value = variable.value
-    if not isinstance(value, Bits):
-        raise unsupported(f"a loop that ends by a measurement changes {variable.name!r}: it may change bits only")
+    value = _bits(variable)
     own = flow.builder.add_clbits(len(value.formulas))
     for place, formula in zip(own, value.formulas, strict=True):
-        if formula != FALSE:
+        # In a loop around this one, an earlier round has set the bit already.
+        if formula != FALSE or flow.hub_loops > 1:
             flow.builder.append(flow.conditions.guard, Write(place, formula))
     flow.conditions.write(variable, _at_home(variable, own))
     return variable, own
@@ -103,8 +112,7 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
     """Set the variables' bits to what a round made of them, as if all at once."""
     writes = []
     for variable, own in homes:
-        value = variable.value
-        assert isinstance(value, Bits)
+        value = _bits(variable)
         for place, formula in zip(own, value.formulas, strict=True):
             if formula != bit(place):
                 writes.append((place, formula))
@@ -118,6 +126,14 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
 
 
 def _at_home(variable: Variable, own: Sequence[int]) -> Bits:
+    return Bits(tuple(bit(place) for place in own), _bits(variable).scalar)
+
+
+def _bits(variable: Variable) -> Bits:
+    """What a variable holds: bits; a Boolean is one, also where its value is known."""
     value = variable.value
-    assert isinstance(value, Bits)
-    return Bits(tuple(bit(place) for place in own), value.scalar)
+    if variable.type.kind == "bool" and not isinstance(value, tuple):
+        return Bits((truth(value),), scalar=True)
+    if not isinstance(value, Bits):
+        raise unsupported(f"a loop that ends by a measurement changes {variable.name!r}: it may change bits only")
+    return value

@@ -19,7 +19,8 @@ def measure(flow: Flow, places: Sequence[int], homes: Sequence[int | None] = ())
     for k, place in enumerate(places):
         home = homes[k] if homes else None
         clbit = flow.builder.add_clbits(1)[0] if home is None else home
-        flow.conditions.note_measured(clbit)
+        if not flow.hub_loops:  # where a bit may hold what an earlier round measured
+            flow.conditions.note_measured(clbit)
         flow.measurements += 1
         flow.emit(Measure(), (place,), (clbit,))
         formulas.append(bit(clbit))
