@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -195,9 +196,13 @@ def test_stopping_ends_all_of_its_processes(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as callers,
     ):
         client.translate(BELL, to="QASM2")
-        processes = translators(stopping)
+        processes = [os.pidfd_open(pid) for pid in translators(stopping)]
         waiting = callers.submit(hasty.translate, long(20), to="QASM2")
         stopping.process.send_signal(signal.SIGTERM)
         assert stopping.process.wait(20) == 0
         assert isinstance(waiting.exception(WAIT), ServerUnavailable | TimedOut)
-    assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+    assert processes
+    for process in processes:
+        # They end by themselves once the server has: a descriptor can be read as soon as its process is no more.
+        assert select.select([process], [], [], WAIT)[0]
+        os.close(process)
