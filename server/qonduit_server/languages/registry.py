@@ -52,23 +52,23 @@ class Edges:
 
 LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: Edges(
-        "OpenQASM 2.0", "openqasm2", "writing.qasm2", read_ms=0.5, write_ms=2.0
+        "OpenQASM 2.0", "openqasm2", "writing.qasm2", read_ms=1.5, write_ms=1.5
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: Edges(
-        "OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=5.0, write_ms=2.0
+        "OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=7.0, write_ms=1.5
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
-        "Qiskit circuits (QPY 13 or newer)", "qiskit.reading", "writing.qpy", binary=True, read_ms=3.0, write_ms=3.0
+        "Qiskit circuits (QPY 13 or newer)", "qiskit.reading", "writing.qpy", binary=True, read_ms=2.0, write_ms=2.5
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
         "Amazon Braket's OpenQASM 3", "braket.reading", "writing.braket", read_ms=7.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
-        "Cirq's JSON", "cirq.reading", "writing.cirq", read_ms=5.5, write_ms=3.0
+        "Cirq's JSON", "cirq.reading", "writing.cirq", read_ms=3.0, write_ms=3.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", "quil.reading", "writing.quil", read_ms=3.0, write_ms=2.0),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges(
-        "IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.6, write_ms=3.0
+        "IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.5, write_ms=3.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges("Qrisp: OpenQASM text, or Python source", "qrisp", read_ms=5.0),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: Edges("Python source that builds a circuit of any SDK"),
