@@ -202,7 +202,7 @@ def test_stopping_ends_all_of_its_processes(tmp_path: Path) -> None:
         assert stopping.process.wait(20) == 0
         assert isinstance(waiting.exception(WAIT), ServerUnavailable | TimedOut)
     assert processes
-    for process in processes:
+    for running in processes:
         # They end by themselves once the server has: a descriptor can be read as soon as its process is no more.
-        assert select.select([process], [], [], WAIT)[0]
-        os.close(process)
+        assert select.select([running], [], [], WAIT)[0]
+        os.close(running)
