@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
 from tests.postgresql import PostgresqlServer, start_or_skip
+
+# The same examples every time, and no judging by a clock: machines differ, and are busy.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
