@@ -98,9 +98,13 @@ def _nursery(settings: Settings) -> tuple[str, ...]:
 
 def _sources(settings: Settings) -> dict[str, str]:
     """The Python for each language whose source is run."""
-    known = ("QISKIT", "CIRQ", "BRAKET", "QRISP", "PYTHON")
-    if wrong := sorted({*settings.python_source, *settings.language_python}.difference(known)):
-        raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(known)}")
+    named = {*settings.python_source, *settings.language_python}
+    if not named:
+        return {}
+    from qonduit_server.languages.python_source import INSTEAD
+
+    if wrong := sorted(named.difference(INSTEAD)):
+        raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(INSTEAD)}")
     return {each: settings.language_python.get(each, sys.executable) for each in settings.python_source}
 
 

@@ -36,15 +36,14 @@ def name_alternatives(db: Database, event: TaskEvent, memory_limit_bytes: int) -
     memory = failed.failure.reason == "MEMORY_LIMIT"
     if not memory and _has(failing, needs, failing.num_qubits):
         return
-    others = {
-        name: device
-        for name, device in catalogue.devices_by_name(db).items()
-        if device.available and device.id != failing.id
-    }
-    able = [name for name, device in others.items() if _has(device, needs, _sure_qubits(device, memory_limit_bytes))]
-    if able:
-        failed.failure.message += f"; these can: {', '.join(sorted(able)[:_NAMED])}"
-    elif not any(_has(device, needs, device.num_qubits) for device in others.values()):
+
+    def able(device: Device, qubits: int) -> bool:
+        return device.id != failing.id and _has(device, needs, qubits)
+
+    sure = catalogue.devices_that(db, lambda device: able(device, _sure_qubits(device, memory_limit_bytes)))
+    if sure:
+        failed.failure.message += f"; these can: {', '.join(sure[:_NAMED])}"
+    elif not catalogue.devices_that(db, lambda device: able(device, device.num_qubits)):
         failed.failure.message += "; no device of this server can"
 
 

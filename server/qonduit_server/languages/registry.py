@@ -170,18 +170,19 @@ class Languages:
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
         if self._cache is None:
-            return self._read(language, source, inputs)
+            return self._read(language, source, inputs, built)
         key = self._cache.key(language, source, inputs, self._sandbox.environment(name(language)) if built else "")
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
-            circuit = self._read(language, source, inputs)
+            circuit = self._read(language, source, inputs, built)
             if time.perf_counter() - began > _COSTLY_SECONDS:
                 self._cache.put(key, circuit)
         return circuit
 
-    def _read(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
-        if isinstance(source, str) and python_source.is_source(name(language), source):
+    def _read(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, built: bool) -> Circuit:
+        """Read a program, which is Python source if it is to be `built`, and bound its registers."""
+        if built and isinstance(source, str):
             circuit = self._build(language, source, inputs)
         else:
             circuit = self._reader(language)(source, inputs)

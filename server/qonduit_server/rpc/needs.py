@@ -58,24 +58,23 @@ def check_qubits(
         found = too_many(program.quantum_circuit, device.num_qubits)
         # What no device could ever have is no question of devices: the reader says so.
         if found is not None and found[1] <= _ABSURD:
-            line, qubits = found
-            others = sorted(
-                other
-                for other, one in catalogue.devices_by_name(db).items()
-                if one.available and one.num_qubits >= qubits and job_type in one.capabilities.job_types
-            )
-            field = f"{path}[{index}].quantum_circuit"
-            raise FailedPrecondition(
-                f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}; "
-                + (
-                    f"these have enough: {', '.join(others[:_NAMED])}"
-                    if others
-                    else "no device of this server has more"
-                ),
-                subject=field,
-                kind="QUBITS",
-                reason="UNSUPPORTED_BY_DEVICE",
-            )
+            raise _refusal(db, f"{path}[{index}].quantum_circuit", found, job_type, device, name)
+
+
+def _refusal(
+    db: Database, field: str, found: tuple[int, int], job_type: JobType, device: Device, name: str
+) -> FailedPrecondition:
+    line, qubits = found
+    others = catalogue.devices_that(
+        db, lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types
+    )
+    return FailedPrecondition(
+        f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}; "
+        + (f"these have enough: {', '.join(others[:_NAMED])}" if others else "no device of this server has more"),
+        subject=field,
+        kind="QUBITS",
+        reason="UNSUPPORTED_BY_DEVICE",
+    )
 
 
 def too_many(text: str, most: int) -> tuple[int, int] | None:

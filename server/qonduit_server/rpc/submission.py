@@ -173,15 +173,10 @@ def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> N
     if job_type in device.capabilities.job_types:
         return
     wanted = JobType.Name(job_type).removeprefix("JOB_TYPE_")
-    providers = {one.id: one.name for one in catalogue.list_providers(db, page_size=1000).items}
-    others = [
-        f"{providers.get(other.provider_id, '?')}/{other.name}"
-        for other in catalogue.list_devices(db, page_size=1000).items
-        if other.available and job_type in other.capabilities.job_types
-    ]
+    others = catalogue.devices_that(db, lambda other: job_type in other.capabilities.job_types)
     raise FailedPrecondition(
         f"job.type: {name} does not do {wanted} jobs; "
-        + (f"these do: {', '.join(sorted(others)[:10])}" if others else "no device of this server does"),
+        + (f"these do: {', '.join(others[:10])}" if others else "no device of this server does"),
         subject="job.type",
         kind="JOB_TYPE",
         reason="UNSUPPORTED_BY_DEVICE",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -123,6 +123,11 @@ def device_by_name(db: Database, name: str) -> Device:
 def devices_by_name(db: Database) -> Mapping[str, Device]:
     """Return all devices by "PROVIDER/device", from memory; not to be changed."""
     return _known(db).by_name
+
+
+def devices_that(db: Database, are_able: Callable[[Device], bool]) -> list[str]:
+    """Return the "PROVIDER/device" names, sorted, of the available devices that pass a test."""
+    return sorted(name for name, device in devices_by_name(db).items() if device.available and are_able(device))
 
 
 def device_of_job(db: Database, job_id: int) -> Device | None:
