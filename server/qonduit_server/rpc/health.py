@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from qonduit_server.errors import NotFound, Unavailable
+from qonduit_server.errors import NotFound
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.stream import Stream
 
@@ -39,27 +39,27 @@ class Health:
                 self._watchers.add(stream)
                 stream.on_close(lambda: self._watchers.discard(stream))
             # Under the lock, so that nothing is told twice or in the wrong order; it does not wait for the reader.
-            stream.send(HealthCheckResponse(status=status).SerializeToString(), _nothing_more)
+            message = HealthCheckResponse(status=status).SerializeToString()
+            stream.send(message, lambda: self._tell_the_end([stream]))
 
     def drain(self) -> None:
         """Tell everybody that this server takes no more calls."""
-        told = HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
         with self._lock:
             self._serving = False
-            watchers = list(self._watchers)
-            self._watchers.clear()
-        for stream in watchers:
-            # One whose first message is still on its way cannot take another; the end of the stream tells it as well.
-            if stream.sending_since:
-                stream.cut(Unavailable("the server is stopping", reason="DRAINING"))
-            else:
+        self._tell_the_end(list(self._watchers))
+
+    def _tell_the_end(self, streams: Iterable[Stream]) -> None:
+        """Tell watchers that it is over, if it is: one whose first message is on its way, once that is through."""
+        told = HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
+        for stream in streams:
+            with self._lock:
+                over = not self._serving and stream in self._watchers and not stream.sending_since
+                if over:
+                    self._watchers.discard(stream)
+            if over:
                 stream.finish(told)
 
     def _status(self, service: str) -> Any:
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
         return HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING
-
-
-def _nothing_more() -> None:
-    """A watcher of health waits for the next change."""

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What watchers of health are told when the server drains, whatever their streams are doing at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from qonduit_server.rpc.health import Health
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+class Held:
+    """A stream whose sends are through when the test says so."""
+
+    def __init__(self) -> None:
+        self.sending_since = 0.0
+        self.told: list[int] = []
+        self.ended = False
+        self._through: Callable[[], None] | None = None
+
+    def on_close(self, callback: Callable[[], None]) -> bool:
+        return True
+
+    def send(self, message: bytes, done: Callable[[], None]) -> bool:
+        self.told.append(HealthCheckResponse.FromString(message).status)
+        self.sending_since, self._through = 1.0, done
+        return True
+
+    def through(self) -> None:
+        assert self._through is not None
+        self.sending_since = 0.0
+        self._through()
+
+    def finish(self, message: bytes) -> None:
+        assert not self.ended, "ended twice"
+        assert not self.sending_since, "a message was sent while another was on its way"
+        self.told.append(HealthCheckResponse.FromString(message).status)
+        self.ended = True
+
+
+def watching(health: Health, service: str = "") -> Held:
+    stream: Any = Held()
+    call: Any = None
+    health.watch(HealthCheckRequest(service=service), call, stream)
+    return stream  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("first", ["the send", "the drain"])
+def test_a_watcher_is_told_the_end_once_its_first_message_is_through(first: str) -> None:
+    health = Health(["a"])
+    stream = watching(health, "a")
+    for step in (stream.through, health.drain) if first == "the send" else (health.drain, stream.through):
+        assert not stream.ended
+        step()
+    assert stream.told == [SERVING, NOT_SERVING]
+    health.drain()
+
+
+def test_a_watcher_that_comes_while_the_server_drains_is_told_so() -> None:
+    health = Health(["a"])
+    health.drain()
+    stream = watching(health, "a")
+    stream.through()
+    assert stream.told == [NOT_SERVING]
+    assert not stream.ended
