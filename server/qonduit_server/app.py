@@ -204,6 +204,10 @@ def _limits(settings: Settings) -> Limits:
         max_task_memory_bytes=settings.max_task_memory_bytes,
         max_job_seconds=settings.max_job_seconds,
         max_queued_jobs=settings.max_queued_jobs,
+        max_memory_bytes=settings.max_memory_bytes,
+        max_result_bytes=settings.max_result_bytes,
+        max_streams=settings.max_streams,
+        retention_days=settings.retention_days,
         python_source=frozenset(settings.python_source),
     )
 

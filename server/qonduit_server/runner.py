@@ -19,6 +19,7 @@ from qonduit.execution.v1.task_pb2 import (
     ProgramSucceeded,
     ProgramTranslated,
     Task,
+    TaskDeclined,
     TaskEvent,
     TaskFinished,
     TaskProgram,
@@ -134,15 +135,19 @@ class _Run:
 
     def run(self) -> None:
         self._send(started=TaskStarted())
+        declined = 0
         try:
             if self._task.translate_to:
                 self._translate()
             else:
-                self._run(self._provider())
+                declined = self._run(self._provider())
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
             self._send(finished=TaskFinished(failure=failure_of(error)))
         else:
-            self._send(finished=TaskFinished())
+            if declined:
+                self._send(declined=TaskDeclined(memory_bytes=declined))
+            else:
+                self._send(finished=TaskFinished())
 
     def _provider(self) -> Provider:
         if self._runner.provider is None:
@@ -192,7 +197,8 @@ class _Run:
             )
         return written
 
-    def _run(self, provider: Provider) -> None:
+    def _run(self, provider: Provider) -> int:
+        """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
         task = self._task
         if task.type != JobType.JOB_TYPE_RUNNER:
             raise DeviceError(
@@ -203,7 +209,8 @@ class _Run:
         ready: list[tuple[int, Kept, bool]] = []
         failed = 0
         for index, program in enumerate(task.programs):
-            self._send(program_started=ProgramStarted(index=index))
+            if not task.declined_before:
+                self._send(program_started=ProgramStarted(index=index))
             try:
                 kept, hit = self._prepare(program, provider)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
@@ -211,10 +218,14 @@ class _Run:
                 failed += 1
             else:
                 ready.append((index, kept, hit))
-                for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
+                for warning in () if task.declined_before else (*kept.circuit.warnings, *kept.prepared.warnings):
                     self._log(LogLevel.LOG_LEVEL_WARNING, warning, program.program_id)
             if number > 1:
                 self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
+        # They run one after another.
+        need = max((kept.prepared.memory_bytes for _, kept, _ in ready), default=0)
+        if 0 < task.memory_granted_bytes < need:
+            return need
         seed = task.seed if task.HasField("seed") else None
         outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
@@ -226,6 +237,7 @@ class _Run:
             else:
                 self._fail(index, outcome, kept.circuit)
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
+        return 0
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
         """What a provider gives, one each; where it breaks down, the rest fail with its error."""

@@ -37,6 +37,10 @@ def _half_of_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+def _most_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 * 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an operator may choose. Sizes are bytes, times are seconds."""
@@ -70,6 +74,9 @@ class Settings:
     max_task_memory_bytes: int = _setting(
         _half_of_memory, "Memory one task may use; default: half of the machine's.", least=1
     )
+    max_memory_bytes: int = _setting(
+        _most_of_memory, "Memory all tasks may use together; default: three quarters of the machine's.", least=1
+    )
     lease_seconds: float = _setting(30.0, "How long the jobs of a silent server stay its own.", least=0.1)
     drain_seconds: float = _setting(30.0, "Time running jobs get to end when the server stops.", least=0)
 
@@ -78,6 +85,9 @@ class Settings:
     max_programs: int = _setting(500, "The most programs of a deployment.", least=1)
     max_shots: int = _setting(10_000_000, "The most shots of a job; a device may allow fewer.", least=1)
     max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
+    max_result_bytes: int = _setting(64 * 1024**2, "The most bytes of one program's result.", least=1)
+    max_streams: int = _setting(20_000, "The most streams that may be open at once.", least=1)
+    retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0: never.", least=0)
 
     rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
     log_format: Literal["auto", "json", "console"] = _setting("auto", "auto is console on a terminal, else json.")

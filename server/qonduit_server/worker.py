@@ -137,7 +137,7 @@ class Outbox:
         kind = event.WhichOneof("event")
         if kind == "started":  # told by begin
             return
-        if kind == "finished":
+        if kind in ("finished", "declined"):
             self._unfinished.discard((event.job_id, event.attempt))
         if self._add(event) or (kind == "program_started" and self._lonely):
             self.flush()

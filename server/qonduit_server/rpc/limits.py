@@ -21,6 +21,11 @@ class Limits:
     max_task_memory_bytes: int = 0
     max_job_seconds: float = 3600.0
     max_queued_jobs: int = 100_000
+    max_memory_bytes: int = 0
+    max_result_bytes: int = 64 * 1024**2
+    max_streams: int = 20_000
+    #: Days; 0 means for ever.
+    retention_days: float = 0.0
     #: Short names of the languages whose programs may be Python source.
     python_source: frozenset[str] = frozenset()
     #: Default clients take 4 MiB; the contract promises 3.
@@ -30,6 +35,7 @@ class Limits:
         """The same for clients."""
         duration = Duration()
         duration.FromNanoseconds(int(self.max_job_seconds * 1e9))
+        retention = Duration(seconds=int(self.retention_days * 86_400)) if self.retention_days else None
         return ServerLimits(
             max_request_bytes=self.max_request_bytes,
             max_response_bytes=self.max_response_bytes,
@@ -39,4 +45,8 @@ class Limits:
             max_task_memory_bytes=self.max_task_memory_bytes,
             max_job_duration=duration,
             max_queued_jobs=self.max_queued_jobs,
+            max_memory_bytes=self.max_memory_bytes,
+            max_result_bytes=self.max_result_bytes,
+            max_streams=self.max_streams,
+            job_retention=retention,
         )

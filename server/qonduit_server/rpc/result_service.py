@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from qonduit.v1.result_service_pb2 import (
     GetResultRequest,
     GetResultResponse,
     ListResultsRequest,
     ListResultsResponse,
+    ReadBufferRequest,
 )
+from qonduit_server.rpc.buffer import Reading
 from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.stream import Stream
 from qonduit_server.store import results
 from qonduit_server.store.database import Database
 
 
 class ResultService:
-    """Reads results; the store ends a page before it grows too large for clients."""
+    """Reads results; the store ends a page before it grows too large for clients.
 
-    def __init__(self, db: Database) -> None:
+    Args:
+        readers: threads that read the pieces of buffers.
+    """
+
+    def __init__(self, db: Database, readers: Executor) -> None:
         self._db = db
+        self._readers = readers
 
     def get_result(self, request: GetResultRequest, call: Call) -> GetResultResponse:
         """Return one result."""
@@ -29,3 +39,7 @@ class ResultService:
         call.job_id = request.job_id
         page = results.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
+
+    def read_buffer(self, request: ReadBufferRequest, call: Call, stream: Stream) -> None:
+        """Stream a buffer's bytes from an offset."""
+        Reading(self._db, self._readers, request, call, stream).go_on()

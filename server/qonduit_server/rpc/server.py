@@ -135,7 +135,7 @@ def serve(
         "qonduit.v1.JobService": JobService(db, limits, watching, stopping),
         "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
         "qonduit.v1.ProviderService": ProviderService(db),
-        "qonduit.v1.ResultService": ResultService(db),
+        "qonduit.v1.ResultService": ResultService(db, openers),
         "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
     }
     handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -95,6 +96,8 @@ deployments = Table(
     Column("fingerprint", LargeBinary),
     # Of the current programs, in bytes: ends a page before it grows too large.
     Column("size", BigInteger, nullable=False),
+    # True where it came inline with a job: retention deletes it with its last job.
+    Column("is_inline", Boolean, nullable=False, server_default=false()),
     Index("ix_deployments_caller_id", "caller", "id"),
     Index("ix_deployments_caller_name", "caller", "name", "id"),
     Index(
@@ -204,4 +207,13 @@ results = Table(
     Column("result", LargeBinary, nullable=False),
     Index("ix_results_job_id", "job_id", "position", "id"),
     sqlite_autoincrement=True,
+)
+
+# What is too large for a result's message, in pieces of equal size; the last one may be shorter.
+buffers = Table(
+    "buffers",
+    metadata,
+    Column("result_id", _Id, primary_key=True, autoincrement=False),
+    Column("piece", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
 )

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DeviceCapabilities(_message.Message):
-    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types")
+    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types", "statevector")
     MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class DeviceCapabilities(_message.Message):
     NOISE_FIELD_NUMBER: _ClassVar[int]
     LOOPS_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPES_FIELD_NUMBER: _ClassVar[int]
+    STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
     mid_circuit_measurement: bool
     reset: bool
     conditionals: bool
@@ -23,7 +24,8 @@ class DeviceCapabilities(_message.Message):
     noise: bool
     loops: bool
     job_types: _containers.RepeatedScalarFieldContainer[_job_pb2.JobType]
-    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ...) -> None: ...
+    statevector: bool
+    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates")

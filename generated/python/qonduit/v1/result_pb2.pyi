@@ -15,11 +15,22 @@ class ResultType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESULT_TYPE_QUASI_DISTRIBUTION: _ClassVar[ResultType]
     RESULT_TYPE_EXPECTATION_VALUES: _ClassVar[ResultType]
     RESULT_TYPE_UPLOAD: _ClassVar[ResultType]
+    RESULT_TYPE_STATEVECTOR: _ClassVar[ResultType]
+
+class ColumnKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COLUMN_KIND_UNSPECIFIED: _ClassVar[ColumnKind]
+    COLUMN_KIND_UINT: _ClassVar[ColumnKind]
+    COLUMN_KIND_FLOAT64: _ClassVar[ColumnKind]
 RESULT_TYPE_UNSPECIFIED: ResultType
 RESULT_TYPE_COUNTS_AND_PROBABILITIES: ResultType
 RESULT_TYPE_QUASI_DISTRIBUTION: ResultType
 RESULT_TYPE_EXPECTATION_VALUES: ResultType
 RESULT_TYPE_UPLOAD: ResultType
+RESULT_TYPE_STATEVECTOR: ResultType
+COLUMN_KIND_UNSPECIFIED: ColumnKind
+COLUMN_KIND_UINT: ColumnKind
+COLUMN_KIND_FLOAT64: ColumnKind
 
 class Register(_message.Message):
     __slots__ = ("name", "size")
@@ -51,13 +62,49 @@ class CountsAndProbabilities(_message.Message):
     probabilities: _containers.ScalarMap[str, float]
     def __init__(self, counts: _Optional[_Mapping[str, int]] = ..., probabilities: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
+class Statevector(_message.Message):
+    __slots__ = ("num_qubits", "real", "imaginary")
+    NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
+    REAL_FIELD_NUMBER: _ClassVar[int]
+    IMAGINARY_FIELD_NUMBER: _ClassVar[int]
+    num_qubits: int
+    real: _containers.RepeatedScalarFieldContainer[float]
+    imaginary: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, num_qubits: _Optional[int] = ..., real: _Optional[_Iterable[float]] = ..., imaginary: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class BufferColumn(_message.Message):
+    __slots__ = ("name", "kind", "width")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: ColumnKind
+    width: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ColumnKind, str]] = ..., width: _Optional[int] = ...) -> None: ...
+
+class BufferReference(_message.Message):
+    __slots__ = ("name", "size_bytes", "sha256", "rows", "columns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size_bytes: int
+    sha256: str
+    rows: int
+    columns: _containers.RepeatedCompositeFieldContainer[BufferColumn]
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., rows: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[BufferColumn, _Mapping]]] = ...) -> None: ...
+
 class Result(_message.Message):
-    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "meta_data", "shots", "registers")
+    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "statevector", "buffer", "meta_data", "shots", "registers")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     RESULT_TYPE_FIELD_NUMBER: _ClassVar[int]
     COUNTS_AND_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
     META_DATA_FIELD_NUMBER: _ClassVar[int]
     SHOTS_FIELD_NUMBER: _ClassVar[int]
     REGISTERS_FIELD_NUMBER: _ClassVar[int]
@@ -66,7 +113,9 @@ class Result(_message.Message):
     program_id: int
     result_type: ResultType
     counts_and_probabilities: CountsAndProbabilities
+    statevector: Statevector
+    buffer: BufferReference
     meta_data: _struct_pb2.Struct
     shots: int
     registers: _containers.RepeatedCompositeFieldContainer[Register]
-    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., statevector: _Optional[_Union[Statevector, _Mapping]] = ..., buffer: _Optional[_Union[BufferReference, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ...) -> None: ...

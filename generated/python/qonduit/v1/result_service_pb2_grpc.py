@@ -45,6 +45,11 @@ class ResultServiceStub:
                 request_serializer=qonduit_dot_v1_dot_result__service__pb2.ListResultsRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_result__service__pb2.ListResultsResponse.FromString,
                 _registered_method=True)
+        self.ReadBuffer = channel.unary_stream(
+                '/qonduit.v1.ResultService/ReadBuffer',
+                request_serializer=qonduit_dot_v1_dot_result__service__pb2.ReadBufferRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_result__service__pb2.ReadBufferResponse.FromString,
+                _registered_method=True)
 
 
 class ResultServiceServicer:
@@ -65,6 +70,13 @@ class ResultServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadBuffer(self, request, context):
+        """Streams the bytes of a buffer, from any offset: a stream that broke is gone on with where it broke.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_ResultServiceServicer_to_server(servicer, server):
                     servicer.ListResults,
                     request_deserializer=qonduit_dot_v1_dot_result__service__pb2.ListResultsRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_result__service__pb2.ListResultsResponse.SerializeToString,
+            ),
+            'ReadBuffer': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadBuffer,
+                    request_deserializer=qonduit_dot_v1_dot_result__service__pb2.ReadBufferRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_result__service__pb2.ReadBufferResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class ResultService:
             '/qonduit.v1.ResultService/ListResults',
             qonduit_dot_v1_dot_result__service__pb2.ListResultsRequest.SerializeToString,
             qonduit_dot_v1_dot_result__service__pb2.ListResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadBuffer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qonduit.v1.ResultService/ReadBuffer',
+            qonduit_dot_v1_dot_result__service__pb2.ReadBufferRequest.SerializeToString,
+            qonduit_dot_v1_dot_result__service__pb2.ReadBufferResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\xf6\x01\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t2e\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\xf1\x02\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12\x18\n\x10max_result_bytes\x18\n \x01(\x03\x12\x13\n\x0bmax_streams\x18\x0b \x01(\x05\x12\x30\n\rjob_retention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t2e\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=79
   _globals['_GETSERVERINFOREQUEST']._serialized_end=101
   _globals['_SERVERLIMITS']._serialized_start=104
-  _globals['_SERVERLIMITS']._serialized_end=350
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=352
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=467
-  _globals['_SYSTEMSERVICE']._serialized_start=469
-  _globals['_SYSTEMSERVICE']._serialized_end=570
+  _globals['_SERVERLIMITS']._serialized_end=473
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=475
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=590
+  _globals['_SYSTEMSERVICE']._serialized_start=592
+  _globals['_SYSTEMSERVICE']._serialized_end=693
 # @@protoc_insertion_point(module_scope)

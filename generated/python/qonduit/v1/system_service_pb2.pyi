@@ -14,7 +14,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_request_bytes", "max_response_bytes", "max_program_bytes", "max_programs", "max_shots", "max_task_memory_bytes", "max_job_duration", "max_queued_jobs")
+    __slots__ = ("max_request_bytes", "max_response_bytes", "max_program_bytes", "max_programs", "max_shots", "max_task_memory_bytes", "max_job_duration", "max_queued_jobs", "max_memory_bytes", "max_result_bytes", "max_streams", "job_retention")
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PROGRAM_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,10 @@ class ServerLimits(_message.Message):
     MAX_TASK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_JOB_DURATION_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    MAX_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    JOB_RETENTION_FIELD_NUMBER: _ClassVar[int]
     max_request_bytes: int
     max_response_bytes: int
     max_program_bytes: int
@@ -31,7 +35,11 @@ class ServerLimits(_message.Message):
     max_task_memory_bytes: int
     max_job_duration: _duration_pb2.Duration
     max_queued_jobs: int
-    def __init__(self, max_request_bytes: _Optional[int] = ..., max_response_bytes: _Optional[int] = ..., max_program_bytes: _Optional[int] = ..., max_programs: _Optional[int] = ..., max_shots: _Optional[int] = ..., max_task_memory_bytes: _Optional[int] = ..., max_job_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued_jobs: _Optional[int] = ...) -> None: ...
+    max_memory_bytes: int
+    max_result_bytes: int
+    max_streams: int
+    job_retention: _duration_pb2.Duration
+    def __init__(self, max_request_bytes: _Optional[int] = ..., max_response_bytes: _Optional[int] = ..., max_program_bytes: _Optional[int] = ..., max_programs: _Optional[int] = ..., max_shots: _Optional[int] = ..., max_task_memory_bytes: _Optional[int] = ..., max_job_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued_jobs: _Optional[int] = ..., max_memory_bytes: _Optional[int] = ..., max_result_bytes: _Optional[int] = ..., max_streams: _Optional[int] = ..., job_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
     __slots__ = ("version", "limits", "features", "store")

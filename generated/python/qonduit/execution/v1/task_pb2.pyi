@@ -27,7 +27,7 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to")
+    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "include_statevector", "memory_granted_bytes", "declined_before", "max_result_bytes")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,10 @@ class Task(_message.Message):
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRANSLATE_TO_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_GRANTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DECLINED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -50,7 +54,11 @@ class Task(_message.Message):
     memory_limit_bytes: int
     time_limit_seconds: float
     translate_to: _provider_pb2.AssemblerLanguage
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ...) -> None: ...
+    include_statevector: bool
+    memory_granted_bytes: int
+    declined_before: bool
+    max_result_bytes: int
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., include_statevector: _Optional[bool] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -76,13 +84,25 @@ class ProgramStarted(_message.Message):
     index: int
     def __init__(self, index: _Optional[int] = ...) -> None: ...
 
+class FurtherResult(_message.Message):
+    __slots__ = ("result", "buffer")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
+    result: _result_pb2.Result
+    buffer: bytes
+    def __init__(self, result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ..., buffer: _Optional[bytes] = ...) -> None: ...
+
 class ProgramSucceeded(_message.Message):
-    __slots__ = ("index", "result")
+    __slots__ = ("index", "result", "buffer", "further")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_FIELD_NUMBER: _ClassVar[int]
     index: int
     result: _result_pb2.Result
-    def __init__(self, index: _Optional[int] = ..., result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ...) -> None: ...
+    buffer: bytes
+    further: _containers.RepeatedCompositeFieldContainer[FurtherResult]
+    def __init__(self, index: _Optional[int] = ..., result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ..., buffer: _Optional[bytes] = ..., further: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ...) -> None: ...
 
 class ProgramTranslated(_message.Message):
     __slots__ = ("index", "text", "binary", "warnings", "registers", "read_seconds", "write_seconds")
@@ -126,6 +146,12 @@ class ProgramFailed(_message.Message):
     needs: ProgramNeeds
     def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ...) -> None: ...
 
+class TaskDeclined(_message.Message):
+    __slots__ = ("memory_bytes",)
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    memory_bytes: int
+    def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
+
 class TaskFinished(_message.Message):
     __slots__ = ("failure",)
     FAILURE_FIELD_NUMBER: _ClassVar[int]
@@ -133,7 +159,7 @@ class TaskFinished(_message.Message):
     def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +170,7 @@ class TaskEvent(_message.Message):
     LOG_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_TRANSLATED_FIELD_NUMBER: _ClassVar[int]
+    DECLINED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -154,7 +181,8 @@ class TaskEvent(_message.Message):
     log: _event_pb2.LogLine
     finished: TaskFinished
     program_translated: ProgramTranslated
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ...) -> None: ...
+    declined: TaskDeclined
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Buffers for large results; which deployments came inline with a job."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "buffers",
+        sa.Column(
+            "result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("piece", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("result_id", "piece", name=op.f("pk_buffers")),
+    )
+    op.add_column("deployments", sa.Column("is_inline", sa.Boolean(), server_default=sa.false(), nullable=False))
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_column("deployments", "is_inline")
+    op.drop_table("buffers")
