@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz qrisp bench clean help
+.PHONY: setup demo test check generate lock corpus fuzz qrisp bench soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ fuzz: setup  ## feed every reader with random programs, SECONDS_EACH=60 for each
 	@$(UV) pip install --quiet --python $(BIN)/python "atheris>=3,<4"
 	@for language in QASM2 QASM3 QISKIT BRAKET CIRQ QUIL IONQ; do \
 		echo "$$language" && $(BIN)/python -m tests.fuzz $$language --seconds $(SECONDS_EACH) 2>&1 | tail -1 || exit 1; done
+
+MINUTES ?= 30
+soak: setup  ## random work, faults and reconnects for MINUTES=30, after which nothing may have leaked
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

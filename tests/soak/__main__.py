@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make soak MINUTES=30`: rounds of random work and faults on one real server, which between them is looked at."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from qonduit_client import Client
+from tests.postgresql import PostgresqlServer, find_binaries
+from tests.serving import Server, serving
+from tests.soak.actors import Killer, Tally, User, children, together
+
+_USERS = 6
+_ROUNDS = 10
+_QUIET_SECONDS = 60.0
+#: What the last rounds may have more than those in the middle: what is kept ahead or at hand varies by so much.
+_SLACK = {"resident MiB": 12.0, "threads": 4.0, "file handles": 8.0, "processes": 1.0, "rows": 0.0}
+_TABLES = ("jobs", "events", "results", "buffers")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a server holds when it has nothing to do."""
+
+    resident: float
+    threads: int
+    handles: int
+    processes: int
+    rows: int
+
+    def values(self) -> dict[str, float]:
+        """By name, as they are printed and compared."""
+        numbers = (self.resident, self.threads, self.handles, self.processes, self.rows)
+        return dict(zip(_SLACK, map(float, numbers), strict=True))
+
+
+def sample(server: Server, engine: sa.Engine) -> Sample:
+    """Count what the server holds now; rows are those of jobs, which are all deleted, and of what belongs to them."""
+    pid = server.process.pid
+    with engine.connect() as connection:
+        rows = sum(connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one() for table in _TABLES)
+    return Sample(
+        resident=server.resident() / 1024**2,
+        threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+        handles=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        processes=1 + len(family(pid)),
+        rows=rows,
+    )
+
+
+def family(pid: int) -> list[int]:
+    """All processes that descend from one."""
+    direct = children(pid)
+    return direct + [further for child in direct for further in family(child)]
+
+
+def clear(target: str, tally: Tally) -> None:
+    """See the jobs to their end that killed clients left, and delete all."""
+    with Client(target, timeout=_QUIET_SECONDS) as client:
+        for job in list(client.jobs()):
+            client.job(job.id).wait(_QUIET_SECONDS)
+            client.delete_job(job.id)
+            tally.note(state="of killed clients")
+        for deployment in list(client.deployments()):
+            client.delete_deployment(deployment.id)
+
+
+@contextmanager
+def database(kind: str, folder: str) -> Iterator[str]:
+    """A new database of a kind."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/soak.sqlite3"
+        return
+    binaries = find_binaries()
+    if binaries is None:
+        raise SystemExit("no PostgreSQL is installed here")
+    postgresql = PostgresqlServer(binaries)
+    try:
+        yield postgresql.url(postgresql.new_database())
+    finally:
+        postgresql.close()
+
+
+def verdict(samples: list[Sample]) -> list[str]:
+    """What grew: the medians of the last third against those of the third before; the first third is warming up."""
+    third = max(1, len(samples) // 3)
+    middle, last = samples[-2 * third : -third] or samples[:1], samples[-third:]
+    grown = []
+    for name, slack in _SLACK.items():
+        before = statistics.median(each.values()[name] for each in middle)
+        after = statistics.median(each.values()[name] for each in last)
+        if after > before + slack:
+            grown.append(f"{name} grew from {before:g} to {after:g}")
+    return grown
+
+
+def main() -> int:
+    """Run the rounds, print the table; 1 if anything leaked or a promise was broken."""
+    arguments = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    arguments.add_argument("--minutes", type=float, default=30.0)
+    arguments.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    chosen = arguments.parse_args()
+    print(f"seed {chosen.seed} (again: python -m tests.soak --minutes {chosen.minutes:g} --seed {chosen.seed})")
+    tally = Tally()
+    samples: list[Sample] = []
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="qonduit-soak-") as folder, database(chosen.database, folder) as url:
+        log = Path(folder) / "log"
+        # A job is unlucky when processes are killed all the time; it shall not fail for it.
+        with serving(url, log=log, max_attempts="20", workers="2") as server:
+            engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+            print("\t".join(("round", "jobs", "killed", *_SLACK)), flush=True)
+            for place in range(_ROUNDS):
+                works = [User(server.target, tally, chosen.seed + 1000 * place + user).work for user in range(_USERS)]
+                killer = Killer(server.target, server.process.pid, tally, chosen.seed + 1000 * place + _USERS)
+                together([*works, killer.work], chosen.minutes * 60 / _ROUNDS)
+                clear(server.target, tally)
+                samples.append(sample(server, engine))
+                told = [f"{value:.1f}" for value in samples[-1].values().values()]
+                print(
+                    "\t".join((str(place + 1), str(tally.ended.total()), str(tally.killed.total()), *told)), flush=True
+                )
+            engine.dispose()
+            server.process.terminate()
+            code = server.process.wait(120)
+            left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
+        wrong = [*tally.wrong, *verdict(samples)]
+        wrong += [line for line in log.read_text().splitlines() if '"level":"error"' in line][:20]
+        if code:
+            wrong.append(f"the server ended with {code}")
+        if chosen.database == "sqlite" and left:
+            wrong.append(f"processes were left: {left}")
+    print(f"ended {dict(tally.ended)}, killed {dict(tally.killed)}")
+    print(f"{tally.events} events, {tally.resumed} streams resumed, {time.monotonic() - begun:.0f} s")
+    for line in wrong[:20]:
+        print(f"WRONG: {line}")
+    print("nothing leaked, nothing lost" if not wrong else f"{len(wrong)} things are wrong; seed {chosen.seed}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
