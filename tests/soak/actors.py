@@ -121,8 +121,6 @@ class User:
         ]
         kinds = {"bell": 8, "some": 4, "many": 1, "wide": 1, "long": 1, "broken": 1, "other": 2}
         kind = draw.choices(list(kinds), weights=list(kinds.values()))[0]
-            0
-        ]
         if kind == "some":
             return [layered(draw.randint(2, 6), 3, seed=draw.randrange(10**6)) for _ in range(3)], device, 100
         if kind == "many":
