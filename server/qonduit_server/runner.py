@@ -30,12 +30,13 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
-from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
+from qonduit.v1.result_pb2 import Register, Result
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.registry import Languages
+from qonduit_server.packing import pack_counts
 from qonduit_server.providers.provider import Prepared, Provider
 
 Emit = Callable[[TaskEvent], None]
@@ -231,9 +232,7 @@ class _Run:
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
-                self._send(
-                    program_succeeded=ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
-                )
+                self._succeed(index, kept, hit, outcome)
             else:
                 self._fail(index, outcome, kept.circuit)
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
@@ -278,23 +277,20 @@ class _Run:
             failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
         self._send(program_failed=failed)
 
+    def _succeed(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
+        result = self._result(index, kept, hit, outcome)
+        try:
+            buffer = pack_counts(result, kept.circuit, outcome.counts, self._task.max_result_bytes)
+        except (LimitError, MemoryError) as error:
+            self._fail(index, error, kept.circuit)
+        else:
+            self._send(program_succeeded=ProgramSucceeded(index=index, result=result, buffer=buffer))
+
     def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
-        shots = self._task.shots
+        """A result as far as it is known without its entries."""
         result = Result(
-            program_id=self._task.programs[index].program_id,
-            result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
-            counts_and_probabilities=CountsAndProbabilities(),
-            shots=shots,
-            registers=kept.registers,
+            program_id=self._task.programs[index].program_id, shots=self._task.shots, registers=kept.registers
         )
-        counts, probabilities = result.counts_and_probabilities.counts, result.counts_and_probabilities.probabilities
-        if kept.registers:
-            name = kept.circuit.key
-            for value, number in outcome.counts.items():
-                # Outcomes that differ in bits the program does not show share a key.
-                counts[name(value)] += number
-            for key, number in counts.items():
-                probabilities[key] = number / shots
         result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(
             {

@@ -51,6 +51,10 @@ class Circuit:
         """
         return " ".join([hex(read(outcome)) for read in self._readers])
 
+    def values(self, outcome: int) -> list[int]:
+        """What `key` names: the number of each register, last declared register first."""
+        return [read(outcome) for read in self._readers]
+
     @cached_property
     def _readers(self) -> list[Callable[[int], int]]:
         return [_reader(register.bits) for register in reversed(self.registers)]
