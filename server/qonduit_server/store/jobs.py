@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import sqlalchemy as sa
 from sqlalchemy import bindparam, tuple_
 
 from qonduit.v1.deployment_pb2 import Deployment
@@ -18,9 +17,10 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.bounds import checked_text, is_id
 from qonduit_server.store.database import Database
+from qonduit_server.store.erasing import erase
 from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
-from qonduit_server.store.schema import events, jobs, results
+from qonduit_server.store.schema import jobs
 from qonduit_server.store.submission import CREATE, Created, Submission
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -67,11 +67,6 @@ _FIELDS: Final = {
     "name": FilterField(jobs.c.name, str),
     "created_at": FilterField(jobs.c.created_at, datetime, ordered=True),
 }
-_DELETES: Final = (
-    sa.delete(events).where(events.c.job_id == bindparam("job")),
-    sa.delete(results).where(results.c.job_id == bindparam("job")),
-    sa.delete(jobs).where(jobs.c.id == bindparam("job")),
-)
 
 
 def create(db: Database, new: NewJob) -> Created:
@@ -214,9 +209,7 @@ def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound 
                 )
             )
         else:
-            for statement in _DELETES:
-                transaction.connection.execute(statement, {"job": job_id})
-            transaction.tell_gone(job_id)
+            erase(transaction, [job_id])
             del ledger.entries[job_id]
             answers.append(None)
     return answers
