@@ -24,6 +24,8 @@ from qonduit_server.providers.provider import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit.circuit import Instruction
 
     from qonduit_server.hub.deferral import Deferred
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 DEVICE: Final = "local_simulator"
 #: complex128; a gate makes a second copy, sampling adds probabilities and their sums.
 _BYTES_PER_AMPLITUDE: Final = 48
+#: The same where gates are applied to an array of ours: the array, what a gate makes of it, and room for the gate.
+_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 64
 _FIXED_BYTES: Final = 512 * 1024**2
 
 
@@ -93,7 +97,17 @@ class AWS:
         # By name and by class: a program may define a gate of its own under the name of one that Braket has.
         return operation.name in BRAKET_NAMES and operation.base_class in self._classes
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+        prepared = self._prepare(circuit, device, memory_limit_bytes)
+        if not statevector:
+            return prepared
+        from qonduit_server.providers.statevector import compile_evolution, with_statevector
+
+        gates = compile_evolution(circuit, f"AWS/{DEVICE}", self._is_native, self)
+        qubits = circuit.quantum.num_qubits
+        return with_statevector(prepared, gates, qubits, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"AWS has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -158,6 +172,12 @@ class AWS:
         if not deferred.measured:
             return {deferred.outcome(0): 1.0}
         return deferred.outcomes(listed(self._distribution(native)))
+
+    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+        self.load()
+        from qonduit_server.providers.statevector import evolve
+
+        return evolve(self, prepared.evolution)
 
     def _distribution(self, native: _Native) -> Any:
         """The probabilities of what is measured, as an array."""

@@ -23,6 +23,8 @@ from qonduit_server.providers.provider import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit.circuit import Instruction
 
     from qonduit_server.hub.deferral import Deferred
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 DEVICE: Final = "cirq_simulator"
 #: complex64 with a buffer of the same size, then the probabilities that samples are drawn from.
 _BYTES_PER_AMPLITUDE: Final = 40
+#: The same where gates are applied to an array of ours: the array, what a gate makes of it, and room for the gate.
+_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 64
 _FIXED_BYTES: Final = 512 * 1024**2
 #: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
 _MATRIX_QUBITS: Final = 3
@@ -101,7 +105,17 @@ class Google:
         known = operation.base_class in self._classes and hasattr(operation, "__array__")
         return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+        prepared = self._prepare(circuit, device, memory_limit_bytes)
+        if not statevector:
+            return prepared
+        from qonduit_server.providers.statevector import compile_evolution, with_statevector
+
+        gates = compile_evolution(circuit, f"GOOGLE/{DEVICE}", self._is_native, self)
+        qubits = circuit.quantum.num_qubits
+        return with_statevector(prepared, gates, qubits, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"GOOGLE has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -172,6 +186,12 @@ class Google:
             return {native.deferred.outcome(0): 1.0}
         check_memory(native.deferred.qubits, 2 * _BYTES_PER_AMPLITUDE, 0)
         return native.deferred.outcomes(listed(self._distribution(native, precise=True)))
+
+    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+        self.load()
+        from qonduit_server.providers.statevector import evolve
+
+        return evolve(self, prepared.evolution)
 
     def _distribution(self, native: _Native, precise: bool) -> Any:
         """The probabilities of what is measured, as an array."""

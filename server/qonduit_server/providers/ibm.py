@@ -25,6 +25,8 @@ from qonduit_server.providers.provider import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit.circuit import Clbit, Instruction, QuantumCircuit, Qubit
 
     from qonduit_server.hub.deferral import Deferred
@@ -97,7 +99,7 @@ class IBM:
             from qiskit.circuit import Barrier, Delay, Measure, Reset
             from qiskit.circuit.library import UnitaryGate, standard_gates
             from qiskit_aer import AerSimulator
-            from qiskit_aer.library import SaveProbabilities  # noqa: F401 - loaded once, for all workers
+            from qiskit_aer.library import SaveProbabilities, SaveStatevector  # noqa: F401 - loaded once, for all workers
 
             from qonduit_server.hub import deferral  # noqa: F401 - likewise
             from qonduit_server.providers import sampling  # noqa: F401 - likewise
@@ -113,7 +115,42 @@ class IBM:
         # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
         self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+        prepared = self._prepare(circuit, device, memory_limit_bytes)
+        if not statevector:
+            return prepared
+        from qonduit_server.providers.statevector import with_statevector
+
+        qubits = circuit.quantum.num_qubits
+        return with_statevector(prepared, self._evolution(circuit), qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
+
+    def _evolution(self, circuit: Circuit) -> QuantumCircuit:
+        """The circuit's gates alone, then its state."""
+        from qiskit.circuit import CircuitInstruction, QuantumCircuit
+        from qiskit_aer.library import SaveStatevector
+
+        from qonduit_server.hub.unitary import unitary_part
+
+        native = QuantumCircuit(circuit.quantum.num_qubits)
+        qubits = native.qubits
+        for gate, places in unitary_part(circuit, Lowering(f"IBM/{DEVICE}", self._is_native)):
+            native._append(CircuitInstruction(gate, [qubits[place] for place in places]))
+        native.append(SaveStatevector(len(qubits)), qubits)
+        return native
+
+    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+        self.load()
+        import numpy as np
+
+        evolution = prepared.evolution
+        if not evolution.qubits:  # of which Aer gives none
+            return np.ones(1, dtype=np.complex128)
+        (result,) = self._simulate([evolution.native], 1, None, evolution.qubits >= _THREADED_QUBITS)
+        if not result.success:
+            raise _failure(str(result.status))
+        return np.asarray(result.data.statevector)
+
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"IBM has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -16,6 +16,10 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import LimitError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: The seed of circuit i of one call is the call's seed plus i times this: Aer's own rule, kept for all providers.
 SEED_STRIDE: Final = 2113
@@ -32,12 +36,14 @@ class Prepared:
         qubits: how many qubits are simulated, helpers included.
         memory_bytes: what a run of it is going to need.
         warnings: what was changed on the way, for people.
+        evolution: what `statevector` needs, where the circuit was prepared for it.
     """
 
     native: object
     qubits: int
     memory_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    evolution: Any = None
 
 
 class Provider(Protocol):
@@ -57,16 +63,18 @@ class Provider(Protocol):
             ProviderError: the SDK is not installed; the message says which extra installs it.
         """
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
             circuit: the hub circuit.
             device: one of the described devices' names.
             memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+            statevector: `statevector` will be called as well. Not given for devices that do not say that they have it.
 
         Raises:
             DeviceError: the device cannot run it; the message names the construct.
+            ProgramError: reason NO_STATEVECTOR, it has none.
             LimitError: reason MEMORY_LIMIT.
         """
 
@@ -84,6 +92,16 @@ class Provider(Protocol):
 
         Bit k of an outcome is classical bit k of the hub circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
+        """
+
+    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+        """The exact state before the final measurements of a circuit that was prepared for it.
+
+        Asked only of devices whose capabilities have `statevector`.
+
+        Returns:
+            2^n amplitudes, within 1e-9 and up to a global phase; bit i of an amplitude's place is qubit i of the hub
+            circuit. All of its qubits are in it, also those that nothing acts on.
         """
 
 
@@ -118,6 +136,7 @@ def describe_simulator(
                     reset=True,
                     conditionals=True,
                     loops=True,
+                    statevector=True,
                     job_types=[JobType.JOB_TYPE_RUNNER],
                 ),
                 basis_gates=basis_gates,
