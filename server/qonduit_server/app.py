@@ -155,6 +155,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             max_attempts=settings.max_attempts,
             time_limit_seconds=settings.max_job_seconds,
             memory_limit_bytes=settings.max_task_memory_bytes,
+            max_result_bytes=settings.max_result_bytes,
             on_fault=on_fault,
         )
         translator = _translator(settings)
@@ -166,6 +167,8 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             features=[f"python-source:{each}" for each in settings.python_source],
             languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
             translate=translator.translate,
+            slow_reader=settings.slow_reader_seconds,
+            slow_request=settings.slow_request_seconds,
         )
         dispatcher.start()
         pool.preload(settings.preload or None)

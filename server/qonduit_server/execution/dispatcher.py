@@ -21,6 +21,7 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.alternatives import name_alternatives
+from qonduit_server.execution.burden import Burden, first_of, weight
 from qonduit_server.execution.executor import Executor, Loss, LossKind
 from qonduit_server.execution.telling import Key, Telling
 from qonduit_server.store import queue
@@ -29,8 +30,11 @@ from qonduit_server.store.signals import Wake
 
 _log = structlog.get_logger("qonduit.dispatcher")
 
-#: Events that one transaction records, at most.
+#: Events that one transaction records, at most, and bytes of results unless one alone has more.
 _BATCH: Final = 2000
+_BATCH_BYTES: Final = 16 * 1024**2
+#: With more bytes of results than this not yet recorded, the executor waits until there are fewer.
+_MANY_BYTES: Final = 256 * 1024**2
 #: With more events than this waiting for the database to come back, log lines are dropped.
 _MANY: Final = 20_000
 #: With the database away, a claim is tried again after so long.
@@ -58,6 +62,7 @@ class Dispatcher:
         max_attempts: how often a job is started when its worker dies.
         time_limit_seconds: how long one job may run; 0 means no limit.
         memory_limit_bytes: the memory one job may use; 0 means no limit.
+        max_result_bytes: the most bytes of one program's result; 0 means no limit.
         on_fault: called once a thread has ended by a fault: nothing is claimed any more, the server should end.
         clock: seconds that only grow.
     """
@@ -72,6 +77,7 @@ class Dispatcher:
         max_attempts: int = 3,
         time_limit_seconds: float = 0.0,
         memory_limit_bytes: int = 0,
+        max_result_bytes: int = 0,
         on_fault: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +88,7 @@ class Dispatcher:
         self._max_attempts = max_attempts
         self._time_limit_seconds = time_limit_seconds
         self._memory_limit_bytes = memory_limit_bytes
+        self._max_result_bytes = max_result_bytes
         self._on_fault = on_fault
         self._clock = clock
 
@@ -99,6 +106,7 @@ class Dispatcher:
 
         self._arrived = threading.Condition(threading.Lock())
         self._inbox: list[TaskEvent | tuple[Key, str]] = []
+        self._burden = Burden(_MANY_BYTES)
 
         self._keep_now = threading.Event()
         self._cancels_changed = True
@@ -157,6 +165,7 @@ class Dispatcher:
         self._draining = True
         self._unsubscribe()
         self._stopping.set()
+        self._burden.lift()
         self._claim_now.set()
         self._keep_now.set()
         with self._arrived:
@@ -168,7 +177,8 @@ class Dispatcher:
     # The executor's listener.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
-        """Tasks' events have arrived."""
+        """Tasks' events have arrived. Waits while there is too much to be recorded: so workers wait, too."""
+        self._burden.take(events)
         with self._arrived:
             self._inbox.extend(events)
             self._arrived.notify()
@@ -225,6 +235,7 @@ class Dispatcher:
         finally:
             if not self._stopping.is_set():
                 self._fault = self._draining = True
+                self._burden.lift()
                 self._on_fault()
 
     # The claiming thread.
@@ -271,6 +282,7 @@ class Dispatcher:
         for task in tasks:
             task.time_limit_seconds = task.time_limit_seconds or self._time_limit_seconds
             task.memory_limit_bytes = task.memory_limit_bytes or self._memory_limit_bytes
+            task.max_result_bytes = task.max_result_bytes or self._max_result_bytes
         with self._lock:
             self._running.update({(task.job_id, task.attempt): self._claims_as for task in tasks})
         self._executor.submit(tasks)
@@ -295,11 +307,13 @@ class Dispatcher:
             events: list[TaskEvent] = []
             for item in arrived:
                 key = (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item[0]
-                if key not in self._running or key in back:  # another's, or handed back
-                    continue
+                ours = key in self._running and key not in back
                 if isinstance(item, TaskEvent):
-                    events.append(item)
-                else:
+                    if ours:
+                        events.append(item)
+                    else:
+                        self._burden.put_down(weight(item))
+                elif ours:
                     back[key] = item[1]
             waiting += telling.take(events, now)
             self._name_alternatives(telling)
@@ -311,8 +325,10 @@ class Dispatcher:
                 waiting = [event for event in waiting if event.WhichOneof("event") != "log"]
             try:
                 while waiting:
-                    self._write(waiting[:_BATCH], telling)
-                    del waiting[:_BATCH]
+                    number, size = first_of(waiting, _BATCH, _BATCH_BYTES)
+                    self._write(waiting[:number], telling)
+                    del waiting[:number]
+                    self._burden.put_down(size)
                 if back:
                     self._hand_back(back)
                     back = {}

@@ -9,12 +9,17 @@ from sqlalchemy import bindparam, select
 
 from qonduit_server.errors import NotFound
 from qonduit_server.store import results
+from qonduit_server.store.bulk import BulkInsert
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import buffers
+from qonduit_server.store.writer import Transaction
 
 #: How many bytes a piece has; the last one of a buffer may have fewer.
 PIECE_BYTES: Final = 256 * 1024
+#: Pieces that one statement writes: as much memory as it takes again.
+_TOGETHER: Final = 16
 _PREFIX: Final = "results/"
+_INSERT: Final = BulkInsert(buffers, ("result_id", "piece", "data"))
 _PIECE: Final = select(buffers.c.data).where(
     buffers.c.result_id == bindparam("result"), buffers.c.piece == bindparam("piece")
 )
@@ -23,6 +28,24 @@ _PIECE: Final = select(buffers.c.data).where(
 def name_of(result_id: int) -> str:
     """The name under which a result's buffer is asked for."""
     return f"{_PREFIX}{result_id}"
+
+
+def store(transaction: Transaction, result_id: int, data: bytes, size: int) -> None:
+    """Write a buffer's pieces.
+
+    Raises:
+        ValueError: it has not the size that its result tells: what there is of it must not pass for all.
+    """
+    if len(data) != size:
+        raise ValueError(f"a buffer of {size} bytes came with {len(data)}")
+    view = memoryview(data)
+    pieces = range(0, size, PIECE_BYTES)
+    for first in range(0, len(pieces), _TOGETHER):
+        rows = [
+            (result_id, first + place, view[start : start + PIECE_BYTES])
+            for place, start in enumerate(pieces[first : first + _TOGETHER])
+        ]
+        _INSERT(transaction.connection, rows)
 
 
 def find(db: Database, caller: str, name: str) -> tuple[int, int]:

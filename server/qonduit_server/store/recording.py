@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskEvent, TaskFinished
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
-from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
+from qonduit_server.store import buffers
 from qonduit_server.store.bulk import BulkInsert
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.ledger import Entry, Ledger
@@ -36,9 +36,10 @@ class Recording:
     def __init__(self, transaction: Transaction, events: Collection[TaskEvent]) -> None:
         self._ledger = Ledger(transaction)
         self._ledger.load({event.job_id for event in events})
-        succeeded = sum(event.HasField("program_succeeded") for event in events)
-        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, succeeded))[0])
+        given = sum(1 + len(event.program_succeeded.further) for event in events if event.HasField("program_succeeded"))
+        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, given))[0])
         self._results: list[tuple[int, int, int, int, bytes]] = []
+        self._buffers: list[tuple[int, bytes, int]] = []
         self._transaction = transaction
 
     def take(self, owner: str, events: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -61,7 +62,7 @@ class Recording:
                 continue
             kind = event.WhichOneof("event")
             if kind == "program_succeeded":
-                self._succeeded(entry, event.program_succeeded.index, event.program_succeeded.result)
+                self._succeeded(entry, event.program_succeeded)
             elif kind == "finished":
                 self._finished(entry, event.finished)
             elif kind == "progress":
@@ -81,21 +82,34 @@ class Recording:
         """Write everything."""
         if self._results:
             _INSERT_RESULTS(self._transaction.connection, self._results)
+        while self._buffers:
+            buffers.store(self._transaction, *self._buffers.pop())
         self._ledger.flush()
 
-    def _succeeded(self, entry: Entry, index: int, result: Result) -> None:
-        run = _open_run(entry, index)
+    def _succeeded(self, entry: Entry, succeeded: ProgramSucceeded) -> None:
+        run = _open_run(entry, succeeded.index)
         if run is None:
             return
+        gave: list[ProgramSucceeded | FurtherResult] = [succeeded, *succeeded.further]
+        ids = [self._result(entry, run, each) for each in gave]
+        run.state = SUCCEEDED
+        run.result_ids.extend(ids)
+        self._ledger.append(entry, program_run=run)
+        for result_id in ids:
+            self._ledger.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
+
+    def _result(self, entry: Entry, run: ProgramRun, given: ProgramSucceeded | FurtherResult) -> int:
+        """Take a result and its rows; return its id."""
+        result = given.result
         result.id = next(self._result_ids)
         result.job_id = entry.job.id
         result.program_id = run.program_id
+        if result.HasField("buffer"):
+            result.buffer.name = buffers.name_of(result.id)
+            self._buffers.append((result.id, given.buffer, result.buffer.size_bytes))
         payload = result.SerializeToString()
-        self._results.append((result.id, result.job_id, index, len(payload), payload))
-        run.state = SUCCEEDED
-        run.result_ids.append(result.id)
-        self._ledger.append(entry, program_run=run)
-        self._ledger.append(entry, result_ready=ResultReady(result_id=result.id, program_id=run.program_id))
+        self._results.append((result.id, result.job_id, run.index, len(payload), payload))
+        return result.id
 
     def _failed(self, entry: Entry, index: int, failure: Failure) -> None:
         run = _open_run(entry, index)
