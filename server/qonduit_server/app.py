@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qonduit_server.rpc.server import RpcServer
     from qonduit_server.store.database import Database
     from qonduit_server.store.doctor import Finding
+    from qonduit_server.store.retention import Retention
 
 #: How long a provider may take to say what it offers; one that is slower can be used after the next start.
 _DESCRIBE_SECONDS = 20.0
@@ -46,6 +47,7 @@ class App:
     _translator: Translator
     _front: RpcServer
     _journal: Journal
+    _retention: Retention | None
     _lock: FileIO | None
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
@@ -60,6 +62,8 @@ class App:
         log = structlog.get_logger("qonduit.app")
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._front.drain()
+        if self._retention is not None:
+            self._retention.stop()
         self._dispatcher.drain(drain_seconds, hurry)
         self._translator.stop(1)  # before the front door, whose threads wait for it
         self._front.stop(0 if hurry.is_set() else 1)
@@ -171,16 +175,30 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             slow_request=settings.slow_request_seconds,
         )
         dispatcher.start()
+        retention = _retention(settings, database)
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, lock)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, retention, lock)
     log = structlog.get_logger("qonduit.app")
     for description in descriptions:
         if description.unavailable:
             log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
     log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
     return app
+
+
+def _retention(settings: Settings, database: Database) -> Retention | None:
+    if not settings.retention_days:
+        return None
+    import structlog
+
+    from qonduit_server.store.retention import Retention
+
+    log = structlog.get_logger("qonduit.retention")
+    retention = Retention(database, settings.retention_days, log.info)
+    retention.start()
+    return retention
 
 
 def _translator(settings: Settings) -> Translator:

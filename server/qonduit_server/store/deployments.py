@@ -31,6 +31,7 @@ class NewDeployment(NamedTuple):
     programs: Sequence[bytes]
     request_id: str | None = None
     fingerprint: bytes | None = None
+    is_inline: bool = False
 
 
 class _Update(NamedTuple):
@@ -60,7 +61,9 @@ _SELECT_REQUESTS: Final = select(
     deployments.c.id, deployments.c.caller, deployments.c.request_id, deployments.c.fingerprint
 ).where(among(deployments.c.request_id, "requests"), deployments.c.request_id.is_not(None))
 _SELECT_USE: Final = select(jobs.c.id).where(jobs.c.deployment_id == bindparam("deployment")).limit(1)
-_INSERT: Final = BulkInsert(deployments, ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size"))
+_INSERT: Final = BulkInsert(
+    deployments, ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size", "is_inline")
+)
 _INSERT_PROGRAMS: Final = BulkInsert(programs, ("id", "deployment_id", "position", "is_current", "program"))
 _RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam("deployment")).values(is_current=False)
 
@@ -155,12 +158,23 @@ def delete(db: Database, caller: str, deployment_id: int) -> None:
     db.write(_DELETE, _Named(checked_text("caller", caller), deployment_id))
 
 
-def prepare(caller: str, deployment: Deployment) -> NewDeployment:
-    """Make a deployment ready to be written. Raises InvalidArgument when a text cannot be stored."""
+def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> NewDeployment:
+    """Make a deployment ready to be written.
+
+    Args:
+        caller: whose it is.
+        deployment: name and programs are taken from it.
+        is_inline: whether it comes with a job. Unless it has a name it then goes with its last job.
+
+    Raises:
+        InvalidArgument: a text cannot be stored.
+    """
+    named = deployment.HasField("name")
     return NewDeployment(
         caller=checked_text("caller", caller),
-        name=checked_text("deployment.name", deployment.name) if deployment.HasField("name") else None,
+        name=checked_text("deployment.name", deployment.name) if named else None,
         programs=[_bytes(program) for program in deployment.programs],
+        is_inline=is_inline and not named,
     )
 
 
@@ -183,7 +197,10 @@ def insert_many(
     _INSERT(
         transaction.connection,
         [
-            (key, one.caller, one.name, transaction.now, one.request_id, one.fingerprint, sum(map(len, one.programs)))
+            (
+                *(key, one.caller, one.name, transaction.now, one.request_id, one.fingerprint),
+                *(sum(map(len, one.programs)), one.is_inline),
+            )
             for key, one in zip(ids, new, strict=True)
         ],
     )
@@ -215,6 +232,19 @@ _SELECT_PROGRAM_IDS: Final = (
         deployments.c.caller == bindparam("caller"),
     )
     .order_by(programs.c.deployment_id, programs.c.position)
+)
+
+
+def programs_exist(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Return those of the programs that exist, and keep them, and their deployments, until the transaction ends."""
+    return set(connection.execute(_SELECT_EXISTING, {"ids": list(ids)}).scalars())
+
+
+_SELECT_EXISTING: Final = (
+    select(programs.c.id)
+    .join(deployments, deployments.c.id == programs.c.deployment_id)
+    .where(among(programs.c.id, "ids"))
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -288,7 +318,8 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
         if connection.execute(_SELECT_LOCKED, parameters).first() is None:
             answers.append(NotFound("deployment", wanted.deployment_id))
             continue
-        values: dict[str, Any] = {"deployed_at": transaction.now}
+        # Whoever changes what came with a job means to keep it.
+        values: dict[str, Any] = {"deployed_at": transaction.now, "is_inline": False}
         if wanted.changes_name:
             values["name"] = wanted.name
         if wanted.programs is not None:

@@ -90,7 +90,9 @@ def create(db: Database, new: NewJob) -> Created:
             fingerprint=new.fingerprint,
             max_queued=new.max_queued,
             device=device,
-            deployment=deployments.prepare(new.caller, new.deployment) if new.deployment is not None else None,
+            deployment=(
+                deployments.prepare(new.caller, new.deployment, is_inline=True) if new.deployment is not None else None
+            ),
             deployment_id=new.deployment_id,
             name=checked_text("job.name", new.job.name) if new.job.HasField("name") else None,
             type=new.job.type,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -90,12 +91,14 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     known = _known_requests(transaction, submissions)
     room = _room(transaction, submissions)
     stored = _stored_programs(transaction, submissions)
+    again = {program_id for new in submissions for program_id in new.program_ids}
+    gone = again - deployments.programs_exist(transaction.connection, again) if again else again
     accepted: list[int] = []
     for place, new in enumerate(submissions):
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
-        if (refusal := _refusal(new, room - len(accepted), stored)) is not None:
+        if (refusal := _refusal(new, room - len(accepted), stored, gone)) is not None:
             answers[place] = refusal
             continue
         accepted.append(place)
@@ -155,13 +158,18 @@ def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]
     }
 
 
-def _refusal(new: Submission, room: int, stored: dict[tuple[str, int], list[int]]) -> CallError | None:
+def _refusal(
+    new: Submission, room: int, stored: dict[tuple[str, int], list[int]], gone: AbstractSet[int]
+) -> CallError | None:
     if not new.device.available:
         why = f": {new.device.status_message}" if new.device.status_message else ""
         return FailedPrecondition(
             f"device {new.device.name} is not available{why}", subject=f"devices/{new.device.id}", kind="AVAILABLE"
         )
     if new.deployment is None and not new.program_ids and (new.caller, new.deployment_id) not in stored:
+        return NotFound("deployment", new.deployment_id)
+    if not gone.isdisjoint(new.program_ids):
+        # The job to be run again was deleted since it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
     if new.max_queued and room <= 0:
         return ResourceExhausted(f"{new.max_queued} jobs wait already; try again later", subject="max_queued_jobs")
