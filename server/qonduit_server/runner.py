@@ -36,7 +36,7 @@ from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.registry import Languages
-from qonduit_server.packing import pack_counts
+from qonduit_server.packing import check_statevector, pack_counts, pack_statevector
 from qonduit_server.providers.provider import Prepared, Provider
 
 Emit = Callable[[TaskEvent], None]
@@ -47,6 +47,8 @@ _PREPARING: Final = 0.1
 _MESSAGE_LIMIT: Final = 2000
 #: No response is larger, so a larger translation would only cost the server memory.
 _MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
+#: What the metadata of counts say of these counts alone; the rest holds for the statevector, too.
+_OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper_qubits", "branches"))
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,11 @@ class Runner:
         self.provider = provider
         self.languages = languages
         self.cache = cache or Cache()
+        devices = provider.describe().devices if provider else ()
         #: The provider's devices that lack something which programs may need.
-        self.limited: dict[str, Device] = {
-            device.name: device for device in (provider.describe().devices if provider else ()) if _is_limited(device)
-        }
+        self.limited: dict[str, Device] = {device.name: device for device in devices if _is_limited(device)}
+        #: The provider's devices that give statevectors.
+        self.exact = frozenset(device.name for device in devices if device.capabilities.statevector)
 
     def load(self) -> None:
         """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
@@ -206,6 +209,11 @@ class _Run:
                 "UNSUPPORTED_JOB_TYPE",
                 f"{task.provider}/{task.device} takes jobs of type RUNNER only, not {_job_type(task.type)}",
             )
+        if task.include_statevector and task.device not in self._runner.exact:
+            raise DeviceError(
+                "NO_STATEVECTOR",
+                f"{task.provider}/{task.device} gives no statevectors: submit the job without include_statevector",
+            )
         number = len(task.programs)
         ready: list[tuple[int, Kept, bool]] = []
         failed = 0
@@ -232,7 +240,7 @@ class _Run:
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
-                self._succeed(index, kept, hit, outcome)
+                self._succeed(provider, index, kept, hit, outcome)
             else:
                 self._fail(index, outcome, kept.circuit)
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
@@ -255,7 +263,8 @@ class _Run:
     def _prepare(self, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
         task = self._task
         inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
-        key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes)
+        exact = task.include_statevector
+        key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes, exact)
         kept = self._runner.cache.get(key)
         if kept is not None:
             return kept, True
@@ -265,7 +274,11 @@ class _Run:
         parsed = time.perf_counter()
         if (limited := self._runner.limited.get(task.device)) is not None:
             _check_needs(circuit, limited, f"{task.provider}/{task.device}")
-        prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
+        if exact:
+            check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
+            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes, statevector=True)
+        else:  # providers that give no statevectors need not know the word
+            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
         kept = Kept(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
@@ -277,14 +290,25 @@ class _Run:
             failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
         self._send(program_failed=failed)
 
-    def _succeed(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
-        result = self._result(index, kept, hit, outcome)
+    def _succeed(self, provider: Provider, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
+        succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
         try:
-            buffer = pack_counts(result, kept.circuit, outcome.counts, self._task.max_result_bytes)
-        except (LimitError, MemoryError) as error:
+            succeeded.buffer = pack_counts(succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes)
+            if self._task.include_statevector:
+                self._add_statevector(succeeded, provider, kept, outcome)
+        except Exception as error:  # noqa: BLE001 - see run()
             self._fail(index, error, kept.circuit)
         else:
-            self._send(program_succeeded=ProgramSucceeded(index=index, result=result, buffer=buffer))
+            self._send(program_succeeded=succeeded)
+
+    def _add_statevector(self, succeeded: ProgramSucceeded, provider: Provider, kept: Kept, outcome: Outcome) -> None:
+        began = time.perf_counter()
+        amplitudes = provider.statevector(self._task.device, kept.prepared)
+        seconds = time.perf_counter() - began
+        further = succeeded.further.add(result=Result(program_id=succeeded.result.program_id))
+        told = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
+        further.result.meta_data.update({**told, "method": "statevector", "run_seconds": seconds})  # type: ignore[dict-item]
+        further.buffer = pack_statevector(further.result, amplitudes, self._task.max_result_bytes)
 
     def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
         """A result as far as it is known without its entries."""

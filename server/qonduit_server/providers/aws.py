@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from qonduit_server.providers.steps import Gate
 
 DEVICE: Final = "local_simulator"
-#: complex128; a gate makes a second copy, sampling adds probabilities and their sums.
-_BYTES_PER_AMPLITUDE: Final = 48
-#: The same where gates are applied to an array of ours: the array, what a gate makes of it, and room for the gate.
-_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 64
+#: complex128: the state that is given, two that gates are applied between, and room for a gate.
+_BYTES_PER_AMPLITUDE: Final = 64
 _FIXED_BYTES: Final = 512 * 1024**2
 
 
@@ -105,7 +103,7 @@ class AWS:
 
         gates = compile_evolution(circuit, f"AWS/{DEVICE}", self._is_native, self)
         qubits = circuit.quantum.num_qubits
-        return with_statevector(prepared, gates, qubits, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        return with_statevector(prepared, gates, qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
     def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:

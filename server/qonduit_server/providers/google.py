@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 DEVICE: Final = "cirq_simulator"
 #: complex64 with a buffer of the same size, then the probabilities that samples are drawn from.
 _BYTES_PER_AMPLITUDE: Final = 40
-#: The same where gates are applied to an array of ours: the array, what a gate makes of it, and room for the gate.
-_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 64
+#: The same for a statevector: complex128, what a gate makes of it, and room for a gate that is a matrix.
+_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 48
 _FIXED_BYTES: Final = 512 * 1024**2
 #: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
 _MATRIX_QUBITS: Final = 3

@@ -33,7 +33,7 @@ class NewJob:
 
     Attributes:
         caller: who submits it.
-        job: name, type, shots, seed and inputs are taken from it; everything else is ignored.
+        job: name, type, shots, seed, inputs and include_statevector are taken from it; everything else is ignored.
         device_id: the device to run on.
         deployment: the programs, inline; or None, and then
         deployment_id: the stored deployment to run.
@@ -99,6 +99,7 @@ def create(db: Database, new: NewJob) -> Created:
             shots=new.job.shots,
             seed=new.job.seed if new.job.HasField("seed") else None,
             inputs=new.job.inputs if new.job.HasField("inputs") else None,
+            include_statevector=new.job.include_statevector,
         ),
     )
 
@@ -123,6 +124,7 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             shots=source.shots,
             seed=source.seed if source.HasField("seed") else None,
             inputs=source.inputs if source.HasField("inputs") else None,
+            include_statevector=source.include_statevector,
         ),
     )
 

@@ -90,7 +90,7 @@ def job_message(row: Sequence[Any]) -> Job:
 
 def program_runs(job: Job) -> bytes:
     """Return what the column program_runs holds of a job."""
-    kept = Job(program_runs=job.program_runs)
+    kept = Job(program_runs=job.program_runs, include_statevector=job.include_statevector)
     if job.HasField("inputs"):
         kept.inputs.CopyFrom(job.inputs)
     return kept.SerializeToString()
@@ -167,6 +167,14 @@ class Ledger:
         self.move(entry, RUNNING)
         entry.owner = owner
         entry.lease_until = lease_until
+
+    def forgive(self, entry: Entry) -> None:
+        """Take back the number of an attempt that is not to be counted."""
+        entry.job.attempt -= 1
+        if entry.job.attempt:
+            entry.job.celery_id = f"{entry.job.id}.{entry.job.attempt}"
+        else:
+            entry.job.ClearField("celery_id")
 
     def settle_programs(self, entry: Entry, state: JobState, failure: Failure | None = None) -> None:
         """Bring the programs that have not ended into another state; the text of a failure stays with the job alone."""

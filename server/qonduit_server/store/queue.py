@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select, text, update
@@ -38,6 +39,7 @@ class _Release(NamedTuple):
     owner: str
     jobs: Sequence[tuple[int, int]]
     why: str
+    counts: bool
 
 
 class _Renewal(NamedTuple):
@@ -63,6 +65,8 @@ _SELECT_EXPIRED: Final = (
 _END_OF_TIME: Final = 2**63 - 1
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
+_SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
+_SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, jobs.c.owner == bindparam("owner")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
 _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
     text(f"state = {int(CANCELLING)}"), IS_LEASED, jobs.c.owner == bindparam("owner")
@@ -104,10 +108,20 @@ def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[in
         raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
 
 
-def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str) -> None:
-    """Hand (job, attempt) pairs back: RUNNING -> QUEUED with a log event telling why; CANCELLING -> CANCELLED."""
+def claimed(db: Database, owner: str) -> list[Task]:
+    """Return what is leased to an owner: for one whose claim was made, and the answer lost."""
+    return db.write(_CLAIMED, owner)
+
+
+def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str, *, counts: bool = True) -> None:
+    """Hand (job, attempt) pairs back: RUNNING -> QUEUED with a log event telling why; CANCELLING -> CANCELLED.
+
+    Args:
+        counts: whether the attempt was one. If not, the next one has its number: only for an owner that claims no more,
+            since nothing but the owner then tells the two apart.
+    """
     if jobs:
-        db.write(_RELEASE, _Release(owner, jobs, why))
+        db.write(_RELEASE, _Release(owner, jobs, why, counts))
 
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
@@ -149,8 +163,28 @@ def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task
                 # The next query of this transaction must not find them again.
                 ledger.flush()
         claimed.append(mine)
+    return _tasks(transaction, ledger, claimed)
+
+
+def _claimed(transaction: Transaction, owners: Sequence[str]) -> list[list[Task]]:
+    ledger = Ledger(transaction)
+    found: list[list[tuple[str, Entry]]] = []
+    for owner in owners:
+        entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owner": owner}).all())
+        found.append([("", entry) for entry in entries])
+    tasks = _tasks(transaction, ledger, found)
+    names = dict(transaction.connection.execute(_SELECT_PROVIDERS).tuples().all()) if ledger.entries else {}
+    for task in chain.from_iterable(tasks):
+        task.provider = names[ledger.entries[task.job_id].job.executed_on_id]
+    return tasks
+
+
+def _tasks(
+    transaction: Transaction, ledger: Ledger, claimed: Sequence[Sequence[tuple[str, Entry]]]
+) -> list[list[Task]]:
+    """Make tasks of jobs, each given with the name of its provider."""
     if not ledger.entries:
-        return [[] for _ in claims]
+        return [[] for _ in claimed]
     ids = {run.program_id for entry in ledger.entries.values() for run in entry.job.program_runs}
     sources = {
         program_id: QuantumProgram.FromString(program)
@@ -169,6 +203,7 @@ def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[in
         type=job.type,
         shots=job.shots,
         seed=job.seed if job.HasField("seed") else None,
+        include_statevector=job.include_statevector,
     )
     for run in job.program_runs:
         source = sources[run.program_id]
@@ -199,7 +234,7 @@ def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[Non
         for job_id, attempt in release.jobs:
             entry = ledger.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
-                _take_back(ledger, entry, release.why)
+                _take_back(ledger, entry, release.why, counts=release.counts)
     ledger.flush()
     return [None] * len(releases)
 
@@ -215,12 +250,12 @@ def _expire(transaction: Transaction, everyones: Sequence[bool]) -> list[int]:
     before = _END_OF_TIME if any(everyones) else transaction.now
     expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
-        _take_back(ledger, entry, "the server that ran the job was lost")
+        _take_back(ledger, entry, "the server that ran the job was lost", counts=True)
     ledger.flush()
     return [len(expired), *[0] * (len(everyones) - 1)]
 
 
-def _take_back(ledger: Ledger, entry: Entry, why: str) -> None:
+def _take_back(ledger: Ledger, entry: Entry, why: str, *, counts: bool) -> None:
     """End a lease without an outcome. What programs have ended stay so, whatever the next attempt says of them."""
     if entry.job.state == CANCELLING:
         ledger.settle_programs(entry, CANCELLED)
@@ -228,10 +263,13 @@ def _take_back(ledger: Ledger, entry: Entry, why: str) -> None:
     elif entry.job.state == RUNNING:
         ledger.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
         ledger.settle_programs(entry, QUEUED)
+        if not counts:
+            ledger.forgive(entry)
         ledger.move(entry, QUEUED)
 
 
 _CLAIM: Final = Operation(_claim, durable=False)
+_CLAIMED: Final = Operation(_claimed, durable=False)
 _RECORD: Final = Operation(_record, durable=False)
 _RECORD_ENDS: Final = Operation(_record, durable=True)
 _RELEASE: Final = Operation(_release, durable=True)

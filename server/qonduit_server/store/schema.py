@@ -153,8 +153,8 @@ jobs = Table(
     Column("lease_until", BigInteger),
     # A Failure message.
     Column("failure", LargeBinary),
-    # A Job message that holds nothing but program_runs, the programs this job was made with and how each fared, and the
-    # values for their inputs.
+    # A Job message that holds nothing but program_runs, the programs this job was made with and how each fared, the
+    # values for their inputs, and whether they are to give their statevectors.
     Column("program_runs", LargeBinary, nullable=False),
     # Lists are read newest first, that is by descending (created_at, id); every filter has an index in that order.
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),

@@ -52,6 +52,7 @@ class Submission:
     seed: int | None
     inputs: Struct | None
     deployment_id: int
+    include_statevector: bool = False
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
 
@@ -214,6 +215,7 @@ def _write(
             last_sequence=1,
             seed=new.seed,
             inputs=new.inputs,
+            include_statevector=new.include_statevector,
             program_runs=[
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
