@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
-
 from qonduit.v1.result_service_pb2 import (
     GetResultRequest,
     GetResultResponse,
@@ -12,7 +10,7 @@ from qonduit.v1.result_service_pb2 import (
     ListResultsResponse,
     ReadBufferRequest,
 )
-from qonduit_server.rpc.buffer import Reading
+from qonduit_server.rpc.buffer import Readings
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.stream import Stream
 from qonduit_server.store import results
@@ -20,15 +18,11 @@ from qonduit_server.store.database import Database
 
 
 class ResultService:
-    """Reads results; the store ends a page before it grows too large for clients.
+    """Reads results; the store ends a page before it grows too large for clients."""
 
-    Args:
-        readers: threads that read the pieces of buffers.
-    """
-
-    def __init__(self, db: Database, readers: Executor) -> None:
+    def __init__(self, db: Database, readings: Readings) -> None:
         self._db = db
-        self._readers = readers
+        self._readings = readings
 
     def get_result(self, request: GetResultRequest, call: Call) -> GetResultResponse:
         """Return one result."""
@@ -42,4 +36,4 @@ class ResultService:
 
     def read_buffer(self, request: ReadBufferRequest, call: Call, stream: Stream) -> None:
         """Stream a buffer's bytes from an offset."""
-        Reading(self._db, self._readers, request, call, stream).go_on()
+        self._readings.open(stream, request, call.caller)

@@ -26,6 +26,7 @@ from qonduit.v1 import (
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
 from qonduit_server.rpc import auth, interceptor, program_service
+from qonduit_server.rpc.buffer import Readings
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
@@ -63,12 +64,14 @@ class RpcServer:
     """A running server. `port` is the one it listens on, also where 0 was asked for."""
 
     def __init__(
-        self, server: grpc.Server, port: int, watching: Watching, health: Health, stopping: threading.Event,
+        self, server: grpc.Server, port: int, watching: Watching, readings: Readings, health: Health,
+        stopping: threading.Event,
         pools: Sequence[ThreadPoolExecutor],
     ) -> None:  # fmt: skip
         self.port = port
         self._server = server
         self._watching = watching
+        self._readings = readings
         self._health = health
         self._stopping = stopping
         self._pools = pools
@@ -78,17 +81,24 @@ class RpcServer:
         """How many jobs are being watched now."""
         return len(self._watching)
 
+    @property
+    def readings(self) -> int:
+        """How many buffers are being read now."""
+        return len(self._readings)
+
     def drain(self) -> None:
         """Take no new jobs, end every stream with UNAVAILABLE, report NOT_SERVING; other calls are still answered."""
         self._stopping.set()
         self._health.drain()
         self._watching.drain()
+        self._readings.drain()
 
     def stop(self, grace: float) -> None:
         """Drain, refuse new calls, give those under way `grace` seconds, end."""
         self.drain()
         self._server.stop(grace).wait()
         self._watching.stop()
+        self._readings.stop()
         for pool in self._pools:
             pool.shutdown()
 
@@ -115,7 +125,8 @@ def serve(
         languages: what programs are read and written in, told by ListLanguages.
         translate: translates a program.
         authenticate: names the caller from a call's metadata.
-        slow_reader: seconds a reader may take to make room for an event before it is cut off.
+        slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
+            piece of a buffer, which is larger.
 
     Raises:
         StartError: the address cannot be used.
@@ -129,13 +140,14 @@ def serve(
     reflectors = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
     translating = ThreadPoolExecutor(program_service.THREADS, thread_name_prefix="rpc-translate")
     door = Door(authenticate, limits, openers)
+    readings = Readings(db, openers, patience=6 * slow_reader)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
         "qonduit.v1.DeviceService": DeviceService(db),
         "qonduit.v1.JobService": JobService(db, limits, watching, stopping),
         "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
         "qonduit.v1.ProviderService": ProviderService(db),
-        "qonduit.v1.ResultService": ResultService(db, openers),
+        "qonduit.v1.ResultService": ResultService(db, readings),
         "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
     }
     handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors)
@@ -169,13 +181,14 @@ def serve(
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
         watching.stop()
+        readings.stop()
         for pool in pools:
             pool.shutdown()
         raise StartError(
             f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
         ) from error
     server.start()
-    return RpcServer(server, port, watching, health, stopping, pools)
+    return RpcServer(server, port, watching, readings, health, stopping, pools)
 
 
 class _Methods(grpc.GenericRpcHandler):
