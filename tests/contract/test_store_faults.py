@@ -205,8 +205,13 @@ def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
         assert time.monotonic() - began < 6
         # Readers are not held up by a writer.
         assert jobs.get(db, CALLER, job.id) == job
+        # And nobody waits for a lock of which it is known that it is held.
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            submit(db)
+        assert time.monotonic() - began < 1
         holder.stdin.close()
-    submit(db)
+    eventually(db)
     assert len(claim(db)) == 2
     db.close()
 

@@ -7,13 +7,14 @@ cancels. All of them sleep until they are woken; only leases are a matter of tim
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -23,6 +24,7 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.alternatives import name_alternatives
 from qonduit_server.execution.burden import Burden, first_of, weight
 from qonduit_server.execution.executor import Executor, Loss, LossKind
+from qonduit_server.execution.losses import failure_of
 from qonduit_server.execution.telling import Key, Telling
 from qonduit_server.store import queue
 from qonduit_server.store.database import Database
@@ -39,14 +41,26 @@ _MANY_BYTES: Final = 256 * 1024**2
 _MANY: Final = 20_000
 #: With the database away, a claim is tried again after so long.
 _CLAIM_AGAIN_SECONDS: Final = 0.5
+#: So many lost answers are asked for later; jobs of older ones are left to their leases.
+_UNANSWERED: Final = 1000
 #: So soon is somebody heard who cannot wait for jobs to end.
 _HURRY_SECONDS: Final = 0.1
+#: How long handing jobs back may take, and with somebody in a hurry. What is not handed back is left to its leases.
+_HAND_BACK_SECONDS: Final = (5.0, 0.5)
 _NOT_STORED: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
     reason="NOT_STORED",
     message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
 )
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class _Back(NamedTuple):
+    """A task to be handed back, and whether that attempt counts: one that was stopped did nothing wrong."""
+
+    key: Key
+    why: str
+    counts: bool
 
 
 class Dispatcher:
@@ -99,13 +113,15 @@ class Dispatcher:
         self._cancels: set[Key] = set()
 
         self._claiming = threading.Lock()
-        self._claim_failures = 0
+        #: Names under which a claim was tried whose answer was lost: it may have been made.
+        self._unanswered: deque[str] = deque(maxlen=_UNANSWERED)
+        self._numbers = itertools.count(1)
         self._claim_now = threading.Event()
         self._queue_changed = True
         self._draining = False
 
         self._arrived = threading.Condition(threading.Lock())
-        self._inbox: list[TaskEvent | tuple[Key, str]] = []
+        self._inbox: list[TaskEvent | _Back] = []
         self._burden = Burden(_MANY_BYTES)
 
         self._keep_now = threading.Event()
@@ -141,24 +157,24 @@ class Dispatcher:
     def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
         """Claim no more, let jobs end for so long or until `hurry` is set, then hand the rest back to the queue."""
         self._draining = True
-        with self._claiming:  # what is just being claimed is to be drained, too
-            pass
+        if self._claiming.acquire(timeout=_HAND_BACK_SECONDS[0]):  # what is just being claimed is to be drained, too
+            self._claiming.release()
+        hurry = hurry or threading.Event()
         until = self._clock() + seconds
-        with self._idle:
-            while self._running and not self._fault and not (hurry and hurry.is_set()):
-                left = until - self._clock()
-                if left <= 0:
-                    break
-                self._idle.wait(min(left, _HURRY_SECONDS))
-            rest = list(self._running)
+        self._wait_until_idle(lambda: hurry.is_set() or self._clock() >= until)
+        with self._lock:
+            rest = [] if self._fault else list(self._running)
         if rest:
-            with self._arrived:
-                self._inbox.extend((key, "the server that ran it is stopping") for key in rest)
-                self._arrived.notify()
+            self._take_in(_Back(key, "the server that ran it is stopping", counts=False) for key in rest)
             for key in rest:
                 self._executor.cancel(*key)
-            with self._idle:
-                self._idle.wait_for(lambda: not self._running or self._fault, timeout=5.0)
+            now = self._clock()
+            self._wait_until_idle(lambda: self._clock() - now >= _HAND_BACK_SECONDS[hurry.is_set()])
+
+    def _wait_until_idle(self, enough: Callable[[], bool]) -> None:
+        with self._idle:
+            while self._running and not self._fault and not enough():
+                self._idle.wait(_HURRY_SECONDS)
 
     def stop(self) -> None:
         """End the threads. What is still running is left to its leases; `drain` first."""
@@ -179,46 +195,24 @@ class Dispatcher:
     def events(self, events: Sequence[TaskEvent]) -> None:
         """Tasks' events have arrived. Waits while there is too much to be recorded: so workers wait, too."""
         self._burden.take(events)
-        with self._arrived:
-            self._inbox.extend(events)
-            self._arrived.notify()
+        self._take_in(events)
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """A task ended without saying so: run it again, or say for it how it ended."""
-        arrived: TaskEvent | tuple[Key, str]
         if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < self._max_attempts):
-            arrived = ((job_id, attempt), loss.message)
+            self._take_in([_Back((job_id, attempt), loss.message, counts=loss.kind is LossKind.DIED)])
         else:
-            finished = TaskFinished(failure=self._failure_of(loss, attempt))
-            arrived = TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
-        with self._arrived:
-            self._inbox.append(arrived)
-            self._arrived.notify()
+            finished = TaskFinished(failure=failure_of(loss, attempt, self._time_limit_seconds))
+            self._take_in([TaskEvent(job_id=job_id, attempt=attempt, finished=finished)])
 
     def capacity_changed(self) -> None:
         """The executor may want more tasks."""
         self._claim_now.set()
 
-    def _failure_of(self, loss: Loss, attempt: int) -> Failure:
-        if loss.kind is LossKind.CANCELLED:
-            return Failure(
-                category=FailureCategory.FAILURE_CATEGORY_WORKER,
-                reason="CANCELLED",
-                message=f"The job was {loss.message}.",
-            )
-        if loss.kind is LossKind.TIME_LIMIT:
-            return Failure(
-                category=FailureCategory.FAILURE_CATEGORY_LIMIT,
-                reason="TIME_LIMIT",
-                message=f"The job ran longer than the {self._time_limit_seconds:g} s that this server allows "
-                "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
-            )
-        return Failure(
-            category=FailureCategory.FAILURE_CATEGORY_WORKER,
-            reason="WORKER_DIED",
-            message=f"The job was started {attempt} times, and no attempt ended: at last {loss.message}.",
-            retryable=True,
-        )
+    def _take_in(self, items: Iterable[TaskEvent | _Back]) -> None:
+        with self._arrived:
+            self._inbox.extend(items)
+            self._arrived.notify()
 
     def _woken(self, wake: Wake) -> None:
         """Called by the store after a commit."""
@@ -266,17 +260,28 @@ class Dispatcher:
                 tasks = queue.claim(self._db, self._claims_as, wanted, self._lease)
             except Unavailable:
                 # It may have been done, and the answer lost: such jobs must not be kept from others by our renewals.
-                self._claim_failures += 1
-                self._claims_as = f"{self._owner}/{self._claim_failures}"
+                self._unanswered.append(self._claims_as)
+                self._claims_as = f"{self._owner}/{next(self._numbers)}"
             else:
+                self._take_unanswered()
                 got = Counter(task.provider for task in tasks)
                 empty.update(name for name, count in wanted.items() if got[name] < count)
-                self._submit(tasks)
+                self._submit(tasks, self._claims_as)
                 return True
         self._stopping.wait(_CLAIM_AGAIN_SECONDS)
         return True
 
-    def _submit(self, tasks: list[Task]) -> None:
+    def _take_unanswered(self) -> None:
+        """Run what was claimed without our hearing of it, rather than leave it until its lease has run out."""
+        if self._unanswered:
+            with suppress(Unavailable):
+                for owner, tasks in queue.claimed(self._db, list(self._unanswered)).items():
+                    self._submit(tasks, owner)
+                self._unanswered.clear()
+                self._cancels_changed = True
+                self._keep_now.set()
+
+    def _submit(self, tasks: list[Task], owner: str) -> None:
         if not tasks:
             return
         for task in tasks:
@@ -284,7 +289,7 @@ class Dispatcher:
             task.memory_limit_bytes = task.memory_limit_bytes or self._memory_limit_bytes
             task.max_result_bytes = task.max_result_bytes or self._max_result_bytes
         with self._lock:
-            self._running.update({(task.job_id, task.attempt): self._claims_as for task in tasks})
+            self._running.update({(task.job_id, task.attempt): owner for task in tasks})
         self._executor.submit(tasks)
         # A cancel may have been asked for after the claim and handed on before the executor knew the task.
         for task in tasks:
@@ -297,7 +302,7 @@ class Dispatcher:
         """Write down all that has arrived, as one batch; while the database is away, keep it and try again."""
         telling = Telling()
         waiting: list[TaskEvent] = []
-        back: dict[Key, str] = {}
+        back: dict[Key, _Back] = {}
         failures = 0
         while True:
             self._wait_for_news(telling, retry_in=_pause(failures - 1) if failures else None)
@@ -306,7 +311,7 @@ class Dispatcher:
             now = self._clock()
             events: list[TaskEvent] = []
             for item in arrived:
-                key = (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item[0]
+                key = (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item.key
                 ours = key in self._running and key not in back
                 if isinstance(item, TaskEvent):
                     if ours:
@@ -314,7 +319,7 @@ class Dispatcher:
                     else:
                         self._burden.put_down(weight(item))
                 elif ours:
-                    back[key] = item[1]
+                    back[key] = item
             waiting += telling.take(events, now)
             self._name_alternatives(telling)
             for key in back:
@@ -387,13 +392,14 @@ class Dispatcher:
             # Its task may still be running: as for one that is refused, it is to be ended.
             return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
-    def _hand_back(self, back: dict[Key, str]) -> None:
-        owned: dict[tuple[str, str], list[Key]] = {}
-        for key, why in back.items():
+    def _hand_back(self, back: dict[Key, _Back]) -> None:
+        owned: dict[tuple[str, str, bool], list[Key]] = {}
+        for key, item in back.items():
             if (owner := self._running.get(key)) is not None:
-                owned.setdefault((owner, why), []).append(key)
-        for (owner, why), keys in owned.items():
-            queue.release(self._db, owner, keys, why)
+                owned.setdefault((owner, item.why, item.counts), []).append(key)
+        for (owner, why, counts), keys in owned.items():
+            # An owner that claims again must not give two attempts one number.
+            queue.release(self._db, owner, keys, why, counts=counts or not self._draining)
             self._forget(keys)
 
     def _forget(self, keys: Iterable[Key]) -> None:

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
+from qonduit_server.store.presence import Presence, unavailable
 from qonduit_server.store.recent import Recent
 from qonduit_server.store.signals import Signals, Wake
-from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, unavailable
+from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, is_away
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -31,16 +32,19 @@ def utc_now() -> datetime:
 class Reading:
     """A connection lent for reading: `with db.read() as connection`."""
 
-    __slots__ = ("_connection", "_engine")
+    __slots__ = ("_connection", "_engine", "_presence")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, presence: Presence) -> None:
         self._engine = engine
+        self._presence = presence
 
     def __enter__(self) -> Connection:
-        try:
-            self._connection = self._engine.connect()
-        except AWAY as error:
-            raise unavailable(error) from error
+        # Each connection that is tried in vain may cost a thread two seconds, and other calls wait for the thread.
+        with self._presence.attempt():
+            try:
+                self._connection = self._engine.connect()
+            except AWAY as error:
+                raise unavailable(error) from error
         return self._connection
 
     def __exit__(
@@ -77,7 +81,7 @@ class SqliteTransactions:
             work(transaction)
             connection.commit()
         except BaseException as error:
-            if isinstance(error, AWAY):
+            if is_away(error):
                 # A file that was replaced, or a disk that was full: begin anew on a fresh connection.
                 self.close()
             else:
@@ -85,21 +89,35 @@ class SqliteTransactions:
             raise
         return transaction.wake()
 
+    def attempt(self) -> None:
+        """Change nothing, but find out whether changes are taken."""
+
+        def write(transaction: Transaction) -> None:
+            # A page of its own in the log, so that a full disk is noticed; nobody uses the number.
+            transaction.connection.exec_driver_sql("PRAGMA user_version=0")
+
+        self.run(write, durable=True)
+
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
+        _drop(self._connection)
+        self._connection = None
 
 
 class PostgresqlTransactions:
     """Transactions of one of the servers that share a database."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], tell: Callable[[Connection, Wake], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        tell: Callable[[Connection, Wake], None],
+        presence: Presence,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._tell = tell
+        self._presence = presence
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
@@ -108,7 +126,7 @@ class PostgresqlTransactions:
         try:
             wake = self._prepare(work, durable=durable)
         except DBAPIError as error:
-            if fresh or not error.connection_invalidated:
+            if fresh or not error.connection_invalidated or self._presence.silent:
                 raise
             # The server was restarted since. Nothing was committed: once more, on a new connection.
             wake = self._prepare(work, durable=durable)
@@ -133,18 +151,43 @@ class PostgresqlTransactions:
             if wake:
                 self._tell(connection, wake)
         except BaseException as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
+            if is_away(error):
+                # Another server may have taken over, so that a new connection leads elsewhere.
                 self.close()
             else:
-                connection.rollback()
+                self._roll_back(connection)
             raise
         return wake
 
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except SQLAlchemyError:
+            self.close()
+
+    def attempt(self) -> None:
+        """Change nothing, but find out whether changes are taken."""
+
+        def write(transaction: Transaction) -> None:
+            # Refused by a server that only reads, though no row is looked at.
+            transaction.connection.execute(_NO_CHANGE)
+
+        self.run(write, durable=True)
+
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        _drop(self._connection)
+        self._connection = None
+
+
+_NO_CHANGE: Final = text("UPDATE jobs SET id = id WHERE false")
+
+
+def _drop(connection: Connection | None) -> None:
+    """Close a connection without another word to the database, which may not be there."""
+    if connection is not None:
+        connection.invalidate()
+        connection.close()
 
 
 class Database:
@@ -156,22 +199,24 @@ class Database:
         )
         self.signals: Final = Signals()
         self.recent: Final = Recent()
+        #: Whether the database answers.
+        self.presence: Final = Presence()
         self.signals.subscribe(self.recent.take)
         self._engine = engine
         self._listener = None
         if self.kind == "sqlite":
-            self._writer = Writer(SqliteTransactions(engine, clock), self.signals.deliver)
+            self._writer = Writer(SqliteTransactions(engine, clock), self.signals.deliver, self.presence)
         else:
             # Brings psycopg, which a server on SQLite has no use for.
             from qonduit_server.store.listener import Listener
 
-            self._listener = Listener(engine, self.signals.deliver)
-            transactions = PostgresqlTransactions(engine, clock, self._listener.tell)
-            self._writer = Writer(transactions, self.signals.deliver)
+            self._listener = Listener(engine, self.signals.deliver, self.presence)
+            transactions = PostgresqlTransactions(engine, clock, self._listener.tell, self.presence)
+            self._writer = Writer(transactions, self.signals.deliver, self.presence)
 
     def read(self) -> Reading:
         """Lend a connection to read with. Raises Unavailable when the database does not answer."""
-        return Reading(self._engine)
+        return Reading(self._engine, self.presence)
 
     def write(self, operation: Operation[A, R], argument: A) -> R:
         """Run an operation and return its result once it is committed.

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
@@ -128,3 +132,26 @@ def _try_idle_connections(engine: Engine) -> None:
             connection.execute("SELECT 1")
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError from error
+
+
+class Sockets:
+    """The sockets of an engine's connections to PostgreSQL, so that they can be broken from outside."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._errors = (OSError, engine.dialect.loaded_dbapi.Error)
+        #: Each with the number of its socket: that of its descriptor may be another's by the time it is used.
+        self._open: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        event.listen(engine, "connect", self._note)
+
+    def _note(self, connection: Any, record: object) -> None:
+        self._open[connection] = os.fstat(connection.fileno()).st_ino
+
+    def sever(self) -> None:
+        """Break every connection, and with it each wait for an answer: the server is there, but silent.
+
+        Nothing else ends such a wait: the kernel of a server that hangs goes on to acknowledge what it is sent.
+        """
+        for connection, number in list(self._open.items()):
+            with suppress(*self._errors), socket.socket(fileno=os.dup(connection.fileno())) as own:
+                if os.fstat(own.fileno()).st_ino == number:
+                    own.shutdown(socket.SHUT_RDWR)

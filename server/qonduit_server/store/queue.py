@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from itertools import chain
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select, text, update
@@ -66,7 +65,7 @@ _END_OF_TIME: Final = 2**63 - 1
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
-_SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, jobs.c.owner == bindparam("owner")).order_by(jobs.c.id)
+_SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
 _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
     text(f"state = {int(CANCELLING)}"), IS_LEASED, jobs.c.owner == bindparam("owner")
@@ -108,9 +107,9 @@ def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[in
         raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
 
 
-def claimed(db: Database, owner: str) -> list[Task]:
-    """Return what is leased to an owner: for one whose claim was made, and the answer lost."""
-    return db.write(_CLAIMED, owner)
+def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
+    """Return what is leased to owners, by owner: for claims that were made, and whose answers were lost."""
+    return db.write(_CLAIMED, owners)
 
 
 def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str, *, counts: bool = True) -> None:
@@ -166,16 +165,18 @@ def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task
     return _tasks(transaction, ledger, claimed)
 
 
-def _claimed(transaction: Transaction, owners: Sequence[str]) -> list[list[Task]]:
+def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:
+    return [_claimed_by(transaction, owners) for owners in asked]
+
+
+def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
     ledger = Ledger(transaction)
-    found: list[list[tuple[str, Entry]]] = []
-    for owner in owners:
-        entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owner": owner}).all())
-        found.append([("", entry) for entry in entries])
-    tasks = _tasks(transaction, ledger, found)
-    names = dict(transaction.connection.execute(_SELECT_PROVIDERS).tuples().all()) if ledger.entries else {}
-    for task in chain.from_iterable(tasks):
-        task.provider = names[ledger.entries[task.job_id].job.executed_on_id]
+    entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
+    provider_of = dict(transaction.connection.execute(_SELECT_PROVIDERS).tuples().all()) if entries else {}
+    found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
+    tasks: dict[str, list[Task]] = {}
+    for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
+        tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 
 

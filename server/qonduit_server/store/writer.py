@@ -4,6 +4,8 @@
 An operation is written for many arguments at once and gives one result each. Calls that wait at the same moment become
 one transaction: calls of the same operation one call, in the order in which they came. Should such a transaction fail,
 each call is tried again alone, so that a bad call harms nobody else.
+
+While the database is away nobody waits for it but this thread, which tries again by itself: calls are refused at once.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.store.presence import Part, Presence, unavailable
 from qonduit_server.store.signals import StoredEvent, Wake
 
 A = TypeVar("A")
@@ -35,6 +38,10 @@ _MOST_CALLS: Final = 1000
 _RACES: Final = 3
 #: PostgreSQL's codes for a deadlock and for a serialization failure.
 _RACE_CODES: Final = ("40P01", "40001")
+#: PostgreSQL's code for a change that is refused because the server, or the session, only reads: a standby, say.
+_READ_ONLY_CODE: Final = "25006"
+#: With the database away, it is tried again after so long.
+_AGAIN_SECONDS: Final = 0.5
 #: What a database that does not answer is told by: locked, gone, full, or no connection free in time.
 AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
 #: What a change that cannot be made ends with. Named one by one: anything else ends the thread.
@@ -109,6 +116,10 @@ class Transactions(Protocol):
         """Run `work` in a transaction, commit it, and return what is to be told."""
         ...
 
+    def attempt(self) -> None:
+        """Change nothing, but find out whether changes are taken, as `run` would."""
+        ...
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         ...
@@ -128,11 +139,16 @@ class Writer:
     Args:
         transactions: runs a transaction.
         deliver: is told, after each commit, what changed.
+        presence: is told whether changes are taken.
     """
 
-    def __init__(self, transactions: Transactions, deliver: Callable[[Wake], None]) -> None:
+    def __init__(self, transactions: Transactions, deliver: Callable[[Wake], None], presence: Presence) -> None:
         self._transactions = transactions
         self._deliver = deliver
+        self._presence = presence
+        #: Why changes are not taken now. Under the lock, as is `_closed`.
+        self._away: Exception | None = None
+        self._closing = threading.Event()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -140,11 +156,13 @@ class Writer:
         self._thread.start()
 
     def submit(self, operation: Operation[A, R], argument: A) -> Future[R]:
-        """Queue a call. Raises Unavailable after `close`."""
+        """Queue a call. Raises Unavailable after `close`, and while the database is away."""
         call = _Call(operation, argument)
         with self._lock:
             if self._closed:
                 raise Unavailable("the store is closed")
+            if self._away is not None:
+                raise unavailable(self._away)
             self._calls.put(call)
         return call.future
 
@@ -155,6 +173,7 @@ class Writer:
                 return
             self._closed = True
             self._calls.put(None)
+        self._closing.set()
         self._thread.join()
         self._transactions.close()
 
@@ -192,7 +211,9 @@ class Writer:
         try:
             wake = self._commit(calls)
         except _ENDINGS as error:
-            if _is_away(error) or (len(calls) == 1 and not _is_race(error)):
+            if is_away(error):
+                self._wait_for_database(calls, error)
+            elif len(calls) == 1 and not _is_race(error):
                 _fail(calls, error)
             else:
                 self._serve_one_by_one(calls)
@@ -205,8 +226,8 @@ class Writer:
                 try:
                     wake = self._commit([call])
                 except _ENDINGS as error:
-                    if _is_away(error):
-                        _fail(calls[place:], error)
+                    if is_away(error):
+                        self._wait_for_database(calls[place:], error)
                         return
                     if attempt + 1 == _RACES or not _is_race(error):
                         _fail([call], error)
@@ -214,6 +235,37 @@ class Writer:
                 else:
                     self._finish([call], wake)
                     break
+
+    def _wait_for_database(self, calls: list[_Call], error: Exception) -> None:
+        """Refuse these calls and all that come, until the database takes changes again or the store is closed."""
+        with self._lock:
+            self._away = error
+        # Who is refused looks at it; only a second failure tells everybody: one call may have been unlucky.
+        _fail([*calls, *self._waiting()], error)
+        while True:
+            try:
+                self._transactions.attempt()
+            except _ENDINGS as still:
+                with self._lock:
+                    self._away = still
+                self._presence.lost(Part.CHANGES, still)
+                if self._closing.wait(_AGAIN_SECONDS):
+                    return
+            else:
+                break
+        with self._lock:
+            self._away = None
+        self._presence.found(Part.CHANGES)
+
+    def _waiting(self) -> list[_Call]:
+        """Take all calls that wait, but leave the word to end where it was."""
+        calls: list[_Call] = []
+        while not self._calls.empty():
+            if (call := self._calls.get()) is None:
+                self._calls.put(None)
+                break
+            calls.append(call)
+        return calls
 
     def _commit(self, calls: list[_Call]) -> Wake:
         folded: dict[Operation[Any, Any], list[_Call]] = {}
@@ -245,17 +297,14 @@ def _is_race(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RACE_CODES
 
 
-def _is_away(error: BaseException) -> bool:
+def is_away(error: BaseException) -> bool:
+    """Whether a change failed because the database is away, or takes none: it is to be tried again later."""
+    if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY_CODE:
+        return True
     return isinstance(error, Unavailable) or (isinstance(error, AWAY) and not _is_race(error))
 
 
 def _fail(calls: list[_Call], error: Exception) -> None:
     for call in calls:
-        call.future.set_exception(unavailable(error) if isinstance(error, AWAY) else error)
-
-
-def unavailable(error: Exception) -> Unavailable:
-    """Say for callers that the database does not answer; the driver's own words stay the cause."""
-    away = Unavailable("the database does not answer")
-    away.__cause__ = error
-    return away
+        known = isinstance(error, CallError) or not is_away(error)
+        call.future.set_exception(error if known else unavailable(error))

@@ -186,18 +186,20 @@ def test_drain_lets_running_jobs_end_and_claims_no_more(store: Store, tmp_path: 
     assert store.get(late).state == QUEUED
 
 
-def test_what_has_not_ended_when_draining_is_over_goes_back_to_the_queue(store: Store, tmp_path: Path) -> None:
+def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(store: Store, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with dispatching(store, workers=1):
-        job_id = store.create(f"hold {gate.path}")
-        store.wait_state(job_id, RUNNING)
-    job = store.get(job_id)
-    assert job.state == QUEUED
+    job_id = store.create(f"hold {gate.path}")
+    for _ in range(5):
+        with dispatching(store, workers=1):
+            store.wait_state(job_id, RUNNING)
+        job = store.get(job_id)
+        assert (job.state, job.attempt, job.celery_id) == (QUEUED, 0, "")
     gate.path.unlink()
     gate.path.write_bytes(b"")
     with dispatching(store, workers=1):
         (job,) = store.wait_ended(job_id)
-    assert (job.state, job.attempt) == (SUCCEEDED, 2)
+    assert (job.state, job.attempt) == (SUCCEEDED, 1)
+    assert [event.log.message for event in store.history(job_id) if event.HasField("log")][4:]
 
 
 def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of a job whose task was lost, and will not be run again."""
+
+from __future__ import annotations
+
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.execution.executor import Loss, LossKind
+
+
+def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:
+    """Return why a job ended whose task was lost."""
+    if loss.kind is LossKind.CANCELLED:
+        return Failure(
+            category=FailureCategory.FAILURE_CATEGORY_WORKER,
+            reason="CANCELLED",
+            message=f"The job was {loss.message}.",
+        )
+    if loss.kind is LossKind.TIME_LIMIT:
+        return Failure(
+            category=FailureCategory.FAILURE_CATEGORY_LIMIT,
+            reason="TIME_LIMIT",
+            message=f"The job ran longer than the {time_limit_seconds:g} s that this server allows "
+            "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
+        )
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_WORKER,
+        reason="WORKER_DIED",
+        message=f"The job was started {attempt} times, and no attempt ended: at last {loss.message}.",
+        retryable=True,
+    )
