@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact states: every provider tells the same one, or what keeps a program from having one; who may ask for them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qiskit import qasm2, qasm3, qpy
+from qiskit.circuit import QuantumCircuit
+from qiskit.circuit.random import random_circuit
+from qiskit.quantum_info import Statevector
+
+from qonduit.execution.v1.task_pb2 import FurtherResult, Task, TaskEvent
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit.v1.result_pb2 import ResultType
+from qonduit_server import runner
+from qonduit_server.errors import ProviderError, RunError
+from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.languages.registry import Languages
+from qonduit_server.providers import registry
+from qonduit_server.providers.provider import Prepared, Provider
+from qonduit_server.store import catalogue, queue
+from tests.contract.rpc_house import BELL, WAIT, House, descriptions, house, programs, refused
+
+LANGUAGES = Languages()
+HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+HEADER3 = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
+MEBIBYTE = 1024**2
+#: What differs by rounding alone.
+EXACT = 1e-9
+
+
+def language(name: str) -> AssemblerLanguage:
+    return AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{name}")
+
+
+@pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
+def provider(request: pytest.FixtureRequest) -> Provider:
+    """Each provider, loaded."""
+    found = registry.get(request.param)
+    runner.Runner(found, LANGUAGES).load()
+    return found
+
+
+class Run:
+    """What running a task emitted. A program is its text, in OpenQASM, or a language and its source."""
+
+    def __init__(
+        self,
+        provider: Any,
+        *sources: str | tuple[str, str | bytes],
+        statevector: bool = True,
+        by: runner.Runner | None = None,
+        **task: Any,
+    ) -> None:
+        self.task = Task(
+            job_id=7,
+            attempt=1,
+            provider=provider.name,
+            device=provider.describe().devices[0].name,
+            type=JobType.JOB_TYPE_RUNNER,
+            shots=100,
+            seed=5,
+            include_statevector=statevector,
+            **task,
+        )
+        for k, each in enumerate(sources):
+            name, source = each if isinstance(each, tuple) else ("QASM3" if "OPENQASM 3" in each else "QASM2", each)
+            program = self.task.programs.add(program_id=100 + k, language=language(name))
+            if isinstance(source, bytes):
+                program.binary = source
+            else:
+                program.text = source
+        self.events: list[TaskEvent] = []
+        (by or runner.Runner(provider, LANGUAGES)).run(self.task, self.events.append)
+        self.further: dict[int, Sequence[FurtherResult]] = {
+            event.program_succeeded.index: event.program_succeeded.further
+            for event in self.events
+            if event.HasField("program_succeeded")
+        }
+        self.failures: dict[int, Failure] = {
+            event.program_failed.index: event.program_failed.failure
+            for event in self.events
+            if event.HasField("program_failed")
+        }
+
+    @property
+    def state(self) -> NDArray[np.complex128]:
+        """The state of the only program."""
+        assert not self.failures, self.failures
+        ((further,),) = self.further.values()
+        assert further.result.result_type == ResultType.RESULT_TYPE_STATEVECTOR
+        assert further.result.program_id == 100
+        number = 1 << further.result.statevector.num_qubits
+        if further.result.HasField("buffer"):
+            assert not further.result.statevector.real
+            numbers = struct.unpack(f">{2 * number}d", further.buffer)
+            real, imaginary = numbers[::2], numbers[1::2]
+        else:
+            real, imaginary = further.result.statevector.real, further.result.statevector.imaginary
+            assert not further.buffer
+        assert len(real) == len(imaginary) == number
+        return np.array(real) + 1j * np.array(imaginary)
+
+    @property
+    def failure(self) -> Failure:
+        """The failure of the only program."""
+        assert not self.further
+        (failure,) = self.failures.values()
+        return failure
+
+
+def distance(found: NDArray[np.complex128], wanted: NDArray[np.complex128]) -> float:
+    """The largest difference of amplitudes, once both states have the same global phase."""
+    assert found.shape == wanted.shape
+    overlap = np.vdot(found, wanted)
+    return float(np.abs(found * (overlap / abs(overlap)) - wanted).max())
+
+
+def drawn(seed: int) -> QuantumCircuit:
+    """A random circuit of up to 6 qubits, one of them idle, with barriers and a global phase."""
+    qubits = 1 + seed % 5
+    inner = random_circuit(qubits, 4, max_operands=3, seed=seed)
+    places = np.random.default_rng(seed).permutation(qubits + 1)[:qubits].tolist()
+    circuit = QuantumCircuit(qubits + 1, 2, global_phase=0.1 * seed)
+    circuit.h(places)
+    circuit.barrier()
+    circuit.compose(inner, places, inplace=True)
+    circuit.barrier(places[0])
+    circuit.rz(0.3, places[0])
+    return circuit
+
+
+def measured(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit, with one qubit measured before gates on the others, and one at the end."""
+    whole = circuit.copy()
+    whole.measure(0, 1)
+    for qubit in range(1, whole.num_qubits):
+        whole.ry(0.7, qubit)
+    whole.barrier()
+    whole.measure(whole.num_qubits - 1, 0)
+    return whole
+
+
+def source_of(name: str, circuit: QuantumCircuit) -> str | bytes:
+    """A Qiskit circuit in a language: by Qiskit where it writes it, else as Qonduit translates it."""
+    if name == "QASM2":
+        return str(qasm2.dumps(circuit))
+    if name == "QASM3":
+        return str(qasm3.dumps(circuit))
+    out = io.BytesIO()
+    qpy.dump(circuit, out, version=13)
+    if name == "QISKIT":
+        return out.getvalue()
+    hub = LANGUAGES.read(language("QISKIT"), "", out.getvalue(), {})
+    return LANGUAGES.write(language(name), hub).source
+
+
+class TestStates:
+    """The right amplitudes at the right places."""
+
+    @pytest.mark.parametrize("name", ["QASM2", "QASM3", "QISKIT", "BRAKET", "CIRQ", "QUIL"])
+    def test_random_circuits_in_every_language(self, provider: Provider, name: str) -> None:
+        for seed in range(6):
+            circuit = drawn(seed)
+            whole = measured(circuit)
+            for qubit in range(1, circuit.num_qubits):
+                circuit.ry(0.7, qubit)
+            state = Run(provider, (name, source_of(name, whole))).state
+            assert distance(state, Statevector(circuit).data) < EXACT, f"seed {seed}"
+
+    def test_the_first_declared_qubit_is_the_lowest_bit(self, provider: Provider) -> None:
+        assert Run(provider, HEADER2 + "qreg b[1]; qreg a[2]; creg c[1]; x a[0]; measure b -> c;").state[0b010] == 1
+        assert Run(provider, HEADER3 + "qubit[2] q; qubit r; x r; x q[0];").state[0b101] == 1
+
+    def test_qubits_that_are_only_declared_are_part_of_it(self, provider: Provider) -> None:
+        assert Run(provider, HEADER2 + "qreg q[3]; creg c[1];").state.tolist() == [1] + [0] * 7
+        assert Run(provider, HEADER2 + "qreg q[2]; qreg idle[2]; x q[1]; barrier idle;").state[0b0010] == 1
+        assert Run(provider, HEADER2 + "creg c[2];").state.tolist() == [1]
+
+    def test_relative_phases(self, provider: Provider) -> None:
+        text = "gphase(0.3); qubit[2] q; h q[0]; s q[0]; cx q[0], q[1]; ctrl @ gphase(pi) q[1];"
+        assert distance(Run(provider, HEADER3 + text).state, np.array([1, 0, 0, -1j]) / np.sqrt(2)) < EXACT
+
+    def test_resets_of_what_is_zero_and_final_measurements_change_nothing(self, provider: Provider) -> None:
+        text = "reset q; h q[0]; c[0] = measure q[0]; x q[2]; barrier q; reset q[1]; c[1] = measure q[1];"
+        run = Run(provider, f"{HEADER3}qubit[3] q; bit[3] c; {text}")
+        assert distance(run.state, np.array([0, 0, 0, 0, 1, 1, 0, 0]) / np.sqrt(2)) < EXACT
+
+    def test_counts_are_what_they_are_without_it(self, provider: Provider) -> None:
+        text = HEADER2 + "qreg q[4]; creg c[4]; h q; cx q[0],q[1]; measure q -> c;"
+        counts = [
+            next(event.program_succeeded.result for event in run.events if event.HasField("program_succeeded"))
+            for run in (Run(provider, text), Run(provider, text, statevector=False))
+        ]
+        assert counts[0].counts_and_probabilities == counts[1].counts_and_probabilities
+
+    def test_a_large_state_comes_in_rows(self, provider: Provider) -> None:
+        qubits = 14
+        text = f"{HEADER2}qreg q[{qubits}]; h q; " + "".join(
+            f"cu1({0.1 * k}) q[{k}],q[{(k + 3) % qubits}]; ry({0.2 * k}) q[{k}]; " for k in range(qubits)
+        )
+        run = Run(provider, text)
+        ((further,),) = run.further.values()
+        assert further.result.buffer.size_bytes == len(further.buffer) == 16 << qubits
+        assert distance(run.state, Statevector(qasm2.loads(text)).data) < EXACT
+
+    def test_metadata_tell_the_sdk_and_not_the_shots(self, provider: Provider) -> None:
+        ((further,),) = Run(provider, HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c;").further.values()
+        told = further.result.meta_data
+        assert told["sdk"]
+        assert told["sdk_version"]
+        assert told["method"] == "statevector"
+        assert "seed" not in told
+
+    def test_a_program_that_was_run_without_it_before(self, provider: Provider) -> None:
+        keeping = runner.Runner(provider, LANGUAGES)
+        text = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
+        bare = Run(provider, text, statevector=False, by=keeping)
+        assert [list(each) for each in bare.further.values()] == [[]]
+        for _ in range(2):
+            assert distance(Run(provider, text, by=keeping).state, np.array([1, 0, 0, 1]) / np.sqrt(2)) < EXACT
+
+
+#: Programs without a state of their own before the end: what is named, and the line of QASM3 where it stands.
+REFUSED = {
+    "a gate on a measured qubit": ("h q[0];\nc[0] = measure q[0];\nh q[0];", "measurements within a circuit", 7),
+    "a diagonal gate on one": ("h q[0];\nc[0] = measure q[0];\nz q[0];", "measurements within a circuit", 7),
+    "two measurements of one": ("h q[0];\nc[0] = measure q[0];\nc[1] = measure q[0];", "measurements within", 7),
+    "a reset": ("h q[0];\ncx q[0], q[1];\nreset q[0];", "resets within a circuit", 7),
+    "a reset of a measured qubit": ("h q[0];\nc[0] = measure q[0];\nreset q[0];", "resets within a circuit", 7),
+    "a condition": ("h q[0];\nc[0] = measure q[0];\nif (c[0]) { x q[1]; }", "conditioned on measured bits", 7),
+    "a loop": ("h q[0];\nc[0] = measure q[0];\nwhile (c[0]) { h q[0]; c[0] = measure q[0]; }", "loops", 7),
+}  # fmt: skip
+
+
+class TestRefusals:
+    """Programs that have no such state fail as a whole, and are told why and what to do."""
+
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_what_is_not_unitary_is_named(self, provider: Provider, case: str) -> None:
+        body, construct, line = REFUSED[case]
+        text = f"{HEADER3}qubit[2] q;\nbit[2] c;\n{body}\n"
+        failure = Run(provider, text).failure
+        assert (failure.reason, failure.category) == ("NO_STATEVECTOR", FailureCategory.FAILURE_CATEGORY_PROGRAM)
+        assert construct in failure.message
+        assert "without include_statevector" in failure.message
+        assert failure.line == line
+        assert len(Run(provider, text, statevector=False).further) == 1
+
+    def test_a_reset_within_an_operation_of_qiskit(self, provider: Provider) -> None:
+        fresh, used = QuantumCircuit(2), QuantumCircuit(2)
+        used.h(0)
+        for circuit in (fresh, used):
+            circuit.initialize([0.6, 0.8], 0)
+        state = Run(provider, ("QISKIT", source_of("QISKIT", fresh))).state
+        assert distance(state, np.array([0.6, 0.8, 0, 0])) < EXACT
+        assert Run(provider, ("QISKIT", source_of("QISKIT", used))).failure.reason == "NO_STATEVECTOR"
+
+    def test_the_others_of_the_job_run(self, provider: Provider) -> None:
+        bad = HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c; x q[0];"
+        good = HEADER2 + "qreg q[1]; creg c[1]; x q[0]; measure q -> c;"
+        run = Run(provider, good, bad, good)
+        assert sorted(run.further) == [0, 2]
+        assert run.failures[1].reason == "NO_STATEVECTOR"
+
+    @pytest.mark.parametrize("qubits", [23, 40])
+    def test_more_than_a_result_may_have_is_refused_before_it_is_computed(
+        self, provider: Provider, qubits: int
+    ) -> None:
+        text = f"{HEADER2}qreg q[{qubits}]; creg c[1]; h q[0]; measure q[0] -> c[0];"
+        run = Run(provider, text, max_result_bytes=64 * MEBIBYTE)
+        assert run.failure.reason == "RESULT_TOO_LARGE"
+        assert "22 qubits" in run.failure.message
+        assert not any(event.progress.message == "running" for event in run.events)
+
+    def test_memory_counts_the_state_and_its_way_to_the_server(self, provider: Provider) -> None:
+        text = HEADER2 + "qreg q[18]; creg c[1]; h q[0]; measure q[0] -> c[0];"
+        device = provider.describe().devices[0].name
+        circuit = LANGUAGES.read(language("QASM2"), text, b"", {})
+        bare = provider.prepare(circuit, device, 0).memory_bytes
+        need = provider.prepare(circuit, device, 0, statevector=True).memory_bytes
+        # Simulated, given as an array, and packed into rows at the least.
+        assert need >= max(bare, 3 * 16 << 18)
+        assert Run(provider, text, memory_limit_bytes=need).state[0]
+        failure = Run(provider, text, memory_limit_bytes=need - 1).failure
+        assert failure.reason == "MEMORY_LIMIT"
+        assert "statevector" in failure.message
+        asked = Run(provider, text, memory_granted_bytes=need - 1)
+        assert asked.events[-1].declined.memory_bytes == need
+        assert not asked.further
+
+
+class Older:
+    """A provider of a third party that was written before there were statevectors, or breaks down over one."""
+
+    name = "OLDER"
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self._exact = exact
+
+    def describe(self) -> ProviderDescription:
+        capabilities = DeviceCapabilities(job_types=[JobType.JOB_TYPE_RUNNER], statevector=self._exact)
+        return ProviderDescription(devices=[Device(name="d", is_simulator=True, capabilities=capabilities)])
+
+    def load(self) -> None:
+        pass
+
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> Prepared:
+        assert bool(words) == self._exact
+        return Prepared(circuit, 1)
+
+    def run(self, device: str, prepared: Sequence[Prepared], shots: int, seed: int) -> Iterator[Outcome | RunError]:
+        for _ in prepared:
+            yield Outcome({0: shots})
+
+    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+        if len(prepared.native.registers) > 1:  # type: ignore[attr-defined]
+            raise ProviderError("BROKEN", "no")
+        return np.array([1, 0], dtype=np.complex128)
+
+
+class TestProvidersOfOthers:
+    """Capability false: nothing is asked of them that they do not know."""
+
+    TEXT = "OPENQASM 2.0; qreg q[1]; creg c[1];"
+
+    def test_one_that_has_none_runs_and_is_not_asked(self) -> None:
+        assert len(Run(Older(), self.TEXT, statevector=False).further) == 1
+        run = Run(Older(), self.TEXT)
+        failure = run.events[-1].finished.failure
+        assert (failure.reason, failure.category) == ("NO_STATEVECTOR", FailureCategory.FAILURE_CATEGORY_DEVICE)
+        assert not run.further
+
+    def test_one_that_breaks_down_fails_that_program_alone(self) -> None:
+        run = Run(Older(exact=True), self.TEXT, self.TEXT + " creg d[1];", self.TEXT)
+        assert sorted(run.further) == [0, 2]
+        assert run.failures[1].reason == "BROKEN"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[House]:
+    """A front door to devices that give no statevectors, and to one that does."""
+    with house(tmp_path) as it:
+        yield it
+
+
+def exact() -> ProviderDescription:
+    """What a provider whose device gives statevectors says."""
+    description = ProviderDescription()
+    description.CopyFrom(descriptions()[0])
+    description.provider.CopyFrom(ProviderMessage(name="EXACT"))
+    description.provider.supported_languages.extend(descriptions()[0].provider.supported_languages)
+    del description.devices[1:]
+    description.devices[0].capabilities.statevector = True
+    return description
+
+
+def asking(device: str = "EXACT/aer_simulator", **fields: Any) -> job_service.CreateJobRequest:
+    """A Bell job whose statevector is asked for."""
+    job = Job(**{"shots": 10, "include_statevector": True} | fields.pop("job", {}))
+    return job_service.CreateJobRequest(job=job, device=device, deployment=programs(BELL), **fields)
+
+
+class TestJobs:
+    """From the request to the worker's task."""
+
+    def test_devices_that_give_none_are_refused_at_submit(self, door: House) -> None:
+        code, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
+        assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
+        (violation,) = details["PreconditionFailure"].violations
+        assert violation.subject == "job.include_statevector"
+        assert "no device of this server does" in violation.description
+        catalogue.sync(door.db, [*descriptions(), exact()])
+        _, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
+        assert "these do: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
+
+    def test_other_types_of_job_give_none(self, door: House) -> None:
+        request = asking("OTHER/sampler", job={"type": JobType.JOB_TYPE_SAMPLER})
+        code, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))
+        assert code == "INVALID_ARGUMENT"
+        assert details["BadRequest"].field_violations[0].field == "job.include_statevector"
+
+    def test_it_is_kept_with_the_job_claimed_and_run_again(self, door: House) -> None:
+        catalogue.sync(door.db, [*descriptions(), exact()])
+        assert door.jobs.CreateJob(asking(validate_only=True), timeout=WAIT).job.include_statevector
+        made = door.jobs.CreateJob(asking(), timeout=WAIT).job
+        again = door.jobs.RerunJob(job_service.RerunJobRequest(id=made.id), timeout=WAIT).job
+        for job in (made, again):
+            assert job.include_statevector
+            assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id), timeout=WAIT).job.include_statevector
+        assert [each.include_statevector for each in self.claim(door)] == [True, True]
+
+    def test_it_makes_another_request_of_it(self, door: House) -> None:
+        catalogue.sync(door.db, [*descriptions(), exact()])
+        request_id = str(uuid.uuid4())
+        door.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT)
+        assert door.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT).deduplicated
+        other = asking(request_id=request_id, job={"include_statevector": False})
+        code, _ = refused(lambda: door.jobs.CreateJob(other, timeout=WAIT))
+        assert code == "ALREADY_EXISTS"
+
+    def claim(self, door: House) -> list[Task]:
+        return queue.claim(door.db, "tests", {"EXACT": 10}, timedelta(minutes=5))
