@@ -65,6 +65,8 @@ def new_job(
             "credential", "credential.unexpected", f"credential: {provider.name} takes none; do not send one"
         )
     _check_type(db, job.type, device, name)
+    if job.include_statevector:
+        _check_statevector(db, job.type, device, name)
     deployment_id = request.job.deployment_id
     programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
     _check_languages(programs, provider)
@@ -183,9 +185,31 @@ def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> N
     )
 
 
+def _check_statevector(db: Database, job_type: JobType, device: Device, name: str) -> None:
+    field = "job.include_statevector"
+    if job_type != JobType.JOB_TYPE_RUNNER:
+        raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs give statevectors")
+    if device.capabilities.statevector:
+        return
+    others = catalogue.devices_that(
+        db, lambda other: other.capabilities.statevector and job_type in other.capabilities.job_types
+    )
+    raise FailedPrecondition(
+        f"{field}: {name} gives no statevectors; "
+        + (f"these do: {', '.join(others[:10])}" if others else "no device of this server does"),
+        subject=field,
+        kind="STATEVECTOR",
+        reason="UNSUPPORTED_BY_DEVICE",
+    )
+
+
 def _chosen(given: Job) -> Job:
     """What a caller may choose about a job."""
-    job = Job(shots=given.shots, type=given.type or JobType.JOB_TYPE_RUNNER)
+    job = Job(
+        shots=given.shots,
+        type=given.type or JobType.JOB_TYPE_RUNNER,
+        include_statevector=given.include_statevector,
+    )
     if given.HasField("name"):
         job.name = given.name
     if given.HasField("seed"):
