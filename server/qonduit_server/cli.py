@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
 from qonduit_server.settings import Settings
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -106,32 +102,30 @@ def serve(**options: Any) -> None:
 
     Prints "serving on HOST:PORT" on standard output once calls are answered; logs go to standard error.
     """
+    from qonduit_server.ending import Ending
+
+    # Before anything is started: from here on no signal ends this process in the middle of something.
+    ending = Ending()
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
     settings = _settings(options)
-    stop = threading.Event()
-    hurry = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        (hurry if stop.is_set() else stop).set()
-
     faults: list[str] = []
 
     def on_fault() -> None:
         faults.append("dispatcher")
-        stop.set()
+        ending.code = EXIT_FAILED
+        ending.stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
     try:
         running = app.start(settings, on_fault)
     except StartError as error:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)
+    ending.started(settings.drain_seconds)
     click.echo(f"serving on {running.target}")
-    stop.wait()
-    running.stop(settings.drain_seconds, hurry)
+    ending.stop.wait()
+    running.stop(settings.drain_seconds, ending.hurry)
     if faults:
         click.echo("qonduit: ended by a fault of its own; the log says which", err=True)
         sys.exit(EXIT_FAILED)

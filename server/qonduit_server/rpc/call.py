@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,36 @@ REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
 
 _log = structlog.get_logger("qonduit.rpc")
+
+
+class Seldom:
+    """Lets one line a second about the same thing into the log, and counts the others.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def says(self, method: str, reason: str) -> int | None:
+        """Return how many lines were left out since the last one; None: this one is to be left out, too."""
+        key = (method, reason)
+        with self._lock:
+            said_at, left_out = self._said.get(key, (float("-inf"), 0))
+            now = self._clock()
+            if now - said_at < 1.0:
+                self._said[key] = (said_at, left_out + 1)
+                return None
+            self._said[key] = (now, 0)
+            return left_out
+
+
+#: Why calls are refused when nobody can be served: clients try again, all of them, and often.
+_FOR_EVERYBODY = ("STORE_UNAVAILABLE", "DRAINING")
+_refused = Seldom()
 
 
 class Call:
@@ -52,7 +83,17 @@ class Call:
         return ((REQUEST_ID_KEY, self.request_id),)
 
     def ended(self, error: CallError | None = None, *, code: str = "OK", **more: object) -> None:
-        """Write the call's line to the log. Never a program, never a credential: only names, numbers and ids."""
+        """Write the call's line to the log. Never a program, never a credential: only names, numbers and ids.
+
+        Of calls of one method that are refused for the same reason, because the server or its database is not there
+        for anybody, one a second has its line.
+        """
+        if error is not None and error.reason in _FOR_EVERYBODY:
+            left_out = _refused.says(self.method, error.reason)
+            if left_out is None:
+                return
+            if left_out:
+                more["left_out"] = left_out
         if self.job_id:
             more["job_id"] = self.job_id
         if error is not None:

@@ -17,13 +17,23 @@ SERVICE: Final = "grpc.health.v1.Health"
 
 
 class Health:
-    """SERVING until the server drains, then NOT_SERVING for ever."""
+    """How the server is: under the empty name whether it lives, under a service's name whether it can serve now.
+
+    The empty name is SERVING until the server drains, also while the database is away: whoever restarts servers that
+    are not well must not restart this one, which would not help. Services are NOT_SERVING for as long as the database
+    is away, so that whoever spreads calls over servers may take one that is not cut off.
+
+    Args:
+        services: their names.
+    """
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = {"", *services}
         self._lock = threading.Lock()
-        self._serving = True
-        self._watchers: set[Stream] = set()
+        self._draining = False
+        self._database = True
+        #: The service each asked for, and what it was told last.
+        self._watchers: dict[Stream, tuple[str, Any]] = {}
 
     def check(self, request: HealthCheckRequest, call: Call) -> HealthCheckResponse:
         """Tell how a service is. Raises NotFound for one that is not here."""
@@ -32,34 +42,55 @@ class Health:
         return HealthCheckResponse(status=self._status(request.service))
 
     def watch(self, request: HealthCheckRequest, call: Call, stream: Stream) -> None:
-        """Tell how a service is, and again when that changes."""
+        """Tell how a service is, and again whenever that changes."""
         with self._lock:
             status = self._status(request.service)
-            if request.service in self._services and self._serving:
-                self._watchers.add(stream)
-                stream.on_close(lambda: self._watchers.discard(stream))
-            # Under the lock, so that nothing is told twice or in the wrong order; it does not wait for the reader.
-            message = HealthCheckResponse(status=status).SerializeToString()
-            stream.send(message, lambda: self._tell_the_end([stream]))
+            if request.service in self._services and not self._draining:
+                self._watchers[stream] = (request.service, status)
+                stream.on_close(lambda: self._forget(stream))
+            self._send(stream, status)
+
+    def database(self, present: bool) -> None:
+        """Note that the database went away, or came back."""
+        with self._lock:
+            self._database = present
+            watchers = list(self._watchers)
+        self._tell(watchers)
 
     def drain(self) -> None:
         """Tell everybody that this server takes no more calls."""
         with self._lock:
-            self._serving = False
-        self._tell_the_end(list(self._watchers))
+            self._draining = True
+            watchers = list(self._watchers)
+        self._tell(watchers)
 
-    def _tell_the_end(self, streams: Iterable[Stream]) -> None:
-        """Tell watchers that it is over, if it is: one whose first message is on its way, once that is through."""
-        told = HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING).SerializeToString()
+    def _tell(self, streams: Iterable[Stream]) -> None:
+        """Tell watchers what is new to them: one that is being told something, once that is through."""
         for stream in streams:
+            over = False
             with self._lock:
-                over = not self._serving and stream in self._watchers and not stream.sending_since
+                service, told = self._watchers.get(stream, (None, None))
+                if service is None or stream.sending_since:
+                    continue
+                status = self._status(service)
+                over = self._draining
                 if over:
-                    self._watchers.discard(stream)
+                    del self._watchers[stream]
+                elif status != told:
+                    self._watchers[stream] = (service, status)
+                    self._send(stream, status)
             if over:
-                stream.finish(told)
+                stream.finish(HealthCheckResponse(status=status).SerializeToString())
+
+    def _send(self, stream: Stream, status: Any) -> None:
+        # Under the lock, so that nothing is told twice or in the wrong order; it does not wait for the reader.
+        stream.send(HealthCheckResponse(status=status).SerializeToString(), lambda: self._tell([stream]))
+
+    def _forget(self, stream: Stream) -> None:
+        self._watchers.pop(stream, None)
 
     def _status(self, service: str) -> Any:
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
-        return HealthCheckResponse.SERVING if self._serving else HealthCheckResponse.NOT_SERVING
+        well = not self._draining and (self._database or not service)
+        return HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING

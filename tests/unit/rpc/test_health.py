@@ -69,3 +69,30 @@ def test_a_watcher_that_comes_while_the_server_drains_is_told_so() -> None:
     stream.through()
     assert stream.told == [NOT_SERVING]
     assert not stream.ended
+
+
+def test_services_are_not_serving_while_the_database_is_away_and_the_server_lives() -> None:
+    health = Health(["a"])
+    service, whole = watching(health, "a"), watching(health)
+    call: Any = None
+    for stream in (service, whole):
+        stream.through()
+    health.database(False)
+    assert service.told == [SERVING, NOT_SERVING]
+    assert health.check(HealthCheckRequest(service="a"), call).status == NOT_SERVING
+    assert health.check(HealthCheckRequest(), call).status == SERVING
+    late = watching(health, "a")
+    health.database(True)
+    # Each is told once what was said last is through, and what changed back meanwhile is told, too.
+    assert late.told == [NOT_SERVING]
+    for stream in (service, late):
+        stream.through()
+    assert service.told == [SERVING, NOT_SERVING, SERVING]
+    assert late.told == [NOT_SERVING, SERVING]
+    for stream in (service, late):
+        stream.through()
+    health.drain()
+    assert whole.told == [SERVING, NOT_SERVING]
+    assert service.told[-1] == late.told[-1] == NOT_SERVING
+    assert whole.ended
+    assert service.ended
