@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz qrisp bench soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz qrisp upgrade-sample bench soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ $(VENV)-qrisp/.ready-$(QRISP): | setup
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(VENV)-qrisp
 	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)-qrisp/bin/python qrisp==$(QRISP)
 	@touch $@
+
+upgrade-sample: setup  ## keep a database of a new schema, for all later versions to take over
+	$(BIN)/python -m tests.upgrade
 
 clean:  ## remove what the targets built
 	rm -rf $(VENV) $(VENV)-uv $(VENV)-qrisp .pytest_cache .mypy_cache .ruff_cache .hypothesis

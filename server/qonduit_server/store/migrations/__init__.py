@@ -98,6 +98,8 @@ def _has_table(connection: Connection, name: str) -> bool:
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        # A revision may have to rewrite a table of any size.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     else:
         # Its longer patience must not go back to the pool with the connection.

@@ -22,6 +22,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("result_id", "piece", name=op.f("pk_buffers")),
     )
     op.add_column("deployments", sa.Column("is_inline", sa.Boolean(), server_default=sa.false(), nullable=False))
+    # What came with a job was written in its transaction, at the very same time.
+    op.execute(
+        "UPDATE deployments SET is_inline = true WHERE name IS NULL AND request_id IS NULL AND EXISTS ("
+        "SELECT 1 FROM jobs WHERE jobs.deployment_id = deployments.id AND jobs.caller = deployments.caller "
+        "AND jobs.created_at = deployments.deployed_at)"
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Today's server takes over what servers of every schema left behind: all of it readable, nothing run twice or lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.deployment_service_pb2 import ListDeploymentsRequest
+from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.result_service_pb2 import ListResultsRequest
+from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from qonduit_server.lifecycle import is_terminal
+from qonduit_server.store import migrations
+from qonduit_server.store.engines import parse_url
+from qonduit_server.store.schema import metadata
+from tests.postgresql import PostgresqlServer
+from tests.serving import serving
+from tests.upgrade.sample import BELL, FOLDER, GHZ, STATES, creating, deploying, request_id
+
+SAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sqlite3", ".sql"))
+
+
+@pytest.fixture(params=SAMPLES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that holds a sample."""
+    sample = FOLDER / request.param
+    if sample.suffix == ".sqlite3":
+        shutil.copyfile(sample, tmp_path / "old.sqlite3")
+        yield f"sqlite:///{tmp_path / 'old.sqlite3'}"
+        return
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    name = server.new_database()
+    with psycopg.connect(server.url(name), autocommit=True) as connection:
+        connection.execute(sample.read_text())  # type: ignore[call-overload]
+    yield server.url(name)
+    server.drop_database(name)
+
+
+def test_there_are_samples_of_every_revision() -> None:
+    revisions = {one.revision for one in ScriptDirectory.from_config(migrations.configuration()).walk_revisions()}
+    wanted = {f"{revision}.{kind}" for revision in revisions for kind in ("sql", "sqlite3")}
+    assert set(SAMPLES) == wanted, "make upgrade-sample makes those of the newest revision"
+
+
+def test_samples_are_never_made_anew() -> None:
+    assert f"{migrations.HEAD}.sqlite3" in SAMPLES
+    before = {name: (FOLDER / name).stat().st_mtime_ns for name in SAMPLES}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.upgrade"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "never made anew" in done.stdout
+    assert {name: (FOLDER / name).stat().st_mtime_ns for name in SAMPLES} == before
+
+
+@pytest.mark.timeout(240)
+def test_a_server_takes_over_what_an_older_one_left(url: str) -> None:
+    with create_engine(parse_url(url)).connect() as connection:
+        left = connection.execute(text("SELECT id, name, state, last_sequence, request_id FROM jobs")).all()
+    assert {(row.name, row.state) for row in left} >= {(name, int(state)) for name, state in STATES.items()}
+    with serving(url, providers="IBM", preload="IBM") as server, grpc.insecure_channel(server.target) as channel:
+        jobs = JobServiceStub(channel)
+        listed = {job.id: job for job in jobs.ListJobs(calls.ListJobsRequest(page_size=100), timeout=20).jobs}
+        assert set(listed) == {row.id for row in left}
+        for row in left:
+            ended = follow(jobs, row.id, row.last_sequence if is_terminal(row.state) else None)
+            check(ResultServiceStub(channel), ended, "again" if row.request_id == request_id("again") else row.name)
+            if is_terminal(row.state):
+                # As it ended then: nothing was touched.
+                assert (ended.state, ended.last_sequence) == (row.state, row.last_sequence)
+        check_deployments(jobs, DeploymentServiceStub(channel), {row.name: listed[row.id] for row in left})
+    check_schema(url)
+
+
+def follow(jobs: JobServiceStub, job_id: int, last: int | None) -> Job:
+    """Watch a job from its first event to its last; none is missing."""
+    replies = list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=100))
+    events = [reply.event for reply in replies if reply.event.WhichOneof("event") != "heartbeat"]
+    assert [event.sequence for event in events] == list(range(1, (last or len(events)) + 1))
+    assert events[0].created.id == job_id
+    return events[-1].state_change.job
+
+
+def check(results: ResultServiceStub, job: Job, name: str) -> None:
+    """The job has the end, and the results, that it is to have."""
+    expected = {"failed": JobState.JOB_STATE_FAILED, "cancelled": JobState.JOB_STATE_CANCELLED}
+    expected["cancelling"] = JobState.JOB_STATE_CANCELLED
+    assert job.state == expected.get(name, JobState.JOB_STATE_SUCCEEDED), (name, job)
+    found = results.ListResults(ListResultsRequest(job_id=job.id), timeout=20).results
+    counts = {"cancelled": 0, "cancelling": 0, "succeeded": 2, "again": 2}
+    assert len(found) == counts.get(name, 1), name
+    for result in found:
+        assert sum(result.counts_and_probabilities.counts.values()) == result.shots == 100
+    if name == "running":
+        assert job.attempt == 2
+    if name == "failed":
+        assert job.failure.reason
+        assert job.failure.message
+
+
+def check_deployments(jobs: JobServiceStub, deployments: DeploymentServiceStub, known: dict[str, Job]) -> None:
+    """Old request ids still stand for what they made; deployments have their programs."""
+    kept = deployments.CreateDeployment(deploying(), timeout=20).deployment
+    assert kept.id == known["of a deployment"].deployment_id
+    assert [program.quantum_circuit for program in kept.programs] == [GHZ]
+    for name in STATES:
+        request = creating(name, kept.id if name == "of a deployment" else 0)
+        answer = jobs.CreateJob(request, timeout=20)
+        assert answer.deduplicated, name
+        assert answer.job.id == known[name].id or name == "succeeded"
+    request = creating("queued")
+    request.job.shots += 1
+    with pytest.raises(grpc.RpcError) as raised:
+        jobs.CreateJob(request, timeout=20)
+    assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    again = calls.RerunJobRequest(id=jobs.CreateJob(creating("succeeded"), timeout=20).job.id)
+    again.request_id = request_id("again")
+    assert jobs.RerunJob(again, timeout=20).deduplicated
+    listed = deployments.ListDeployments(ListDeploymentsRequest(page_size=100), timeout=20).deployments
+    texts = {one.id: [program.quantum_circuit for program in one.programs] for one in listed}
+    assert texts[known["succeeded"].deployment_id] == [BELL, GHZ]
+    # What is run again now runs what it ran then, not what its deployment holds by now.
+    rerun = jobs.RerunJob(calls.RerunJobRequest(id=known["of a deployment"].id), timeout=20).job
+    assert rerun.program_runs[0].program_id == known["of a deployment"].program_runs[0].program_id
+    assert follow(jobs, rerun.id, None).state == JobState.JOB_STATE_SUCCEEDED
+
+
+def check_schema(url: str) -> None:
+    """The schema is today's, and inline deployments are known as such."""
+    assert migrations.current(url) == migrations.HEAD
+    with create_engine(parse_url(url)).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        inline = connection.execute(
+            text("SELECT jobs.name, is_inline FROM jobs JOIN deployments ON deployments.id = deployment_id")
+        ).all()
+    assert {(name, bool(is_inline)) for name, is_inline in inline} == {
+        (name, name != "of a deployment") for name in STATES
+    }
