@@ -8,11 +8,14 @@ not as text, so that `jq` can count with them; every protobuf JSON parser reads 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+
+if TYPE_CHECKING:
+    from qonduit_client.result import Result
 
 _LONG = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
@@ -23,6 +26,19 @@ def as_dict(message: Message) -> dict[str, Any]:
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return _numbers(message.DESCRIPTOR, found)
+
+
+def result_as_dict(result: Result) -> dict[str, Any]:
+    """A result as plain values. What was too large for its message stands where it would else stand."""
+    found = as_dict(result.message)
+    if result.buffer is not None:
+        if result.message.HasField("statevector"):
+            state = result.statevector or []
+            found["statevector"]["real"] = [each.real for each in state]
+            found["statevector"]["imaginary"] = [each.imag for each in state]
+        else:
+            found["counts_and_probabilities"] = {"counts": result.counts, "probabilities": result.probabilities}
+    return found
 
 
 def as_line(value: Message | dict[str, Any]) -> str:

@@ -71,6 +71,7 @@ _timeout_option = click.option(
 @click.option("--deployment", type=int, metavar="ID", help="Run this deployment's programs instead of files.")
 @click.option("--request-id", metavar="UUID", help="Running again with the same id and request gives the same job.")
 @input_option
+@click.option("--statevector", is_flag=True, help="Show each program's exact state before its final measurements, too.")
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @click.option("--validate-only", is_flag=True, help="Have the job checked, without running it.")
 @_timeout_option
@@ -86,6 +87,7 @@ def run(
     deployment: int | None,
     request_id: str | None,
     inputs: dict[str, object] | None,
+    statevector: bool,
     detach: bool,
     validate_only: bool,
     timeout: float | None,
@@ -106,12 +108,20 @@ def run(
     request_id = request_id or str(uuid.uuid4())
     with here.client() as client:
         if validate_only:
-            job = client.check(programs, device, shots, seed, name, language, deployment_id=deployment, inputs=inputs)
+            job = client.check(
+                *(programs, device, shots, seed, name, language),
+                deployment_id=deployment,
+                inputs=inputs,
+                statevector=statevector,
+            )
             _say(here, {"job": job}, f"valid: {shots} shots on {device}; nothing was run")
             return OK
         try:
             handle = client.run(
-                programs, device, shots, seed, name, language, request_id, deployment_id=deployment, inputs=inputs
+                *(programs, device, shots, seed, name, language, request_id),
+                deployment_id=deployment,
+                inputs=inputs,
+                statevector=statevector,
             )
         except KeyboardInterrupt:
             again = f"run the same again with --request-id {request_id}: it gives the same job, never a second one"
@@ -255,9 +265,9 @@ def _show_end(here: Session, handle: JobHandle, sources: Sequence[str], look: Lo
     job = handle.job()
     results = handle.stored_results()
     if here.as_json:
-        from qonduit_client.as_json import as_dict, as_line
+        from qonduit_client.as_json import as_dict, as_line, result_as_dict
 
-        click.echo(as_line({"job": as_dict(job), "results": [as_dict(each.message) for each in results]}))
+        click.echo(as_line({"job": as_dict(job), "results": [result_as_dict(each) for each in results]}))
     else:
         places = {run.program_id: run.index for run in job.program_runs}
         for each in results:
@@ -279,8 +289,12 @@ def _drawn(result: Result, name: str, look: Look) -> str:
     import os
     import shutil
 
-    from qonduit_client.histogram import can_write_bars, text_of
+    from qonduit_client.histogram import amplitudes_text, can_write_bars, text_of
 
+    if (state := result.statevector) is not None:
+        return f"\n{name}: statevector of {result.message.statevector.num_qubits} qubits\n" + amplitudes_text(
+            state, top=look.top
+        )
     counts = result.bitstrings if look.bits and result.registers else result.counts
     registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
     title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")

@@ -119,6 +119,7 @@ class Client:
         deployment_id: int | None = None,
         credential: str = "",
         inputs: Inputs | None = None,
+        statevector: bool = False,
     ) -> JobHandle:
         """Queues a job and returns at once; once this returned, the job survives any crash.
 
@@ -135,6 +136,7 @@ class Client:
             credential: the vendor credential, for providers `with_token`.
             inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, texts of 0s
                 and 1s (for registers, highest bit first), and lists of them.
+            statevector: has each program give its exact state before it measures at its end, too.
 
         Raises:
             ProgramUnreadable: the language cannot be told.
@@ -142,6 +144,7 @@ class Client:
             QonduitError: the server refused, or is not there.
         """
         request = self._request(program, device, shots, seed, name, language, deployment_id, credential, inputs)
+        request.job.include_statevector = statevector
         request.request_id = request_id or str(uuid.uuid4())
         answer = self._transport.call("JobService/CreateJob", request, CreateJobResponse, safe=True)
         return self._handle(answer.job, request.request_id, answer.deduplicated)
@@ -157,9 +160,12 @@ class Client:
         *,
         deployment_id: int | None = None,
         inputs: Inputs | None = None,
+        statevector: bool = False,
     ) -> Job:
         """Has a job checked as `run` would, without making it; returns the job as it would be made."""
         request = self._request(program, device, shots, seed, name, language, deployment_id, "", inputs)
+        request.job.include_statevector = statevector
+        request.job.include_statevector = statevector
         request.validate_only = True
         return self._transport.call("JobService/CreateJob", request, CreateJobResponse, safe=True).job
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
@@ -29,12 +30,11 @@ def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key"
             0 shows all.
     """
     total = sum(counts.values()) or 1
-    by_count = sorted(counts, key=lambda key: (-counts[key], _order(key)))
-    kept = by_count if top <= 0 or len(by_count) <= top else by_count[:top]
+    kept = heapq.nsmallest(top if top > 0 else len(counts), counts, key=lambda key: (-counts[key], _order(key)))
     if sort == "key":
         kept = sorted(kept, key=_order)
     lines = [Line(key, counts[key], counts[key] / total) for key in kept]
-    rest = len(by_count) - len(kept)
+    rest = len(counts) - len(kept)
     if rest:
         left = sum(counts.values()) - sum(line.count for line in lines)
         lines.append(Line(f"{rest} other{'s' if rest > 1 else ''}", left, left / total))
@@ -84,6 +84,26 @@ def text_of(
         f"{on}{bar(line.share / largest, room, ascii_only=ascii_only)}{off}"
         for line in lines
     )
+
+
+def amplitudes_text(state: Sequence[complex], *, top: int = 16) -> str:
+    """The likeliest basis states of a statevector, a line each: bits (highest qubit first), amplitude, probability.
+
+    Args:
+        state: 2^n amplitudes.
+        top: how many are shown at most, in the order of their places; 0 shows all that are not zero.
+    """
+    places = [place for place, amplitude in enumerate(state) if amplitude]
+    kept = sorted(heapq.nsmallest(top, places, key=lambda place: -abs(state[place]))) if top > 0 else places
+    qubits = len(state).bit_length() - 1
+    lines = [
+        f"  {place:0{qubits}b}  {state[place].real:+.6f}{state[place].imag:+.6f}i  {abs(state[place]) ** 2:6.1%}"
+        if qubits
+        else f"  {state[place].real:+.6f}{state[place].imag:+.6f}i"
+        for place in kept
+    ]
+    rest = len(places) - len(kept)
+    return "\n".join([*lines, f"  {rest} other{'s' if rest > 1 else ''}"] if rest else lines)
 
 
 def _order(key: str) -> tuple[object, ...]:

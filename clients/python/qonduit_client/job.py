@@ -19,13 +19,10 @@ from qonduit.v1.job_service_pb2 import (
 from qonduit.v1.result_service_pb2 import ListResultsRequest, ListResultsResponse
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError, ServerUnavailable, TimedOut
 from qonduit_client.result import Result
-from qonduit_client.retry import Attempts
+from qonduit_client.retry import Attempts, may_resume
 from qonduit_client.transport import Transport
 
 TERMINAL: Final = frozenset((JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED))
-
-#: Statuses that a connection or a proxy makes when it breaks; a server that means them says a reason.
-_BROKEN: Final = frozenset(("INTERNAL", "UNKNOWN", "CANCELLED"))
 
 
 class JobHandle:
@@ -108,7 +105,7 @@ class JobHandle:
                 after = "in time" if timeout is None else f"after {timeout:g} s"
                 raise TimedOut(f"job {self.id} has not ended {after}; it goes on", status=late.status) from None
             except QonduitError as error:
-                if not _may_resume(error):
+                if not may_resume(error):
                     raise
                 broken = error
             finally:
@@ -138,6 +135,8 @@ class JobHandle:
     def results(self, timeout: float | None = None) -> list[Result]:
         """Waits for the job and returns one result a program, in the order of its programs.
 
+        What else a program gave (its statevector, where the job asks for it) is told by the same result.
+
         Raises:
             JobFailed: the job failed. `stored_results` has those of the programs that ran.
             JobCancelled: the job was cancelled.
@@ -148,7 +147,15 @@ class JobHandle:
             raise JobFailed(job.failure, job)
         if job.state == JobState.JOB_STATE_CANCELLED:
             raise JobCancelled(job)
-        return self.stored_results()
+        of_program: dict[int, Result] = {}
+        found: list[Result] = []
+        for each in self.stored_results():
+            if each.message.HasField("statevector") and each.program_id in of_program:
+                of_program[each.program_id].further.append(each)
+            else:
+                of_program[each.program_id] = each
+                found.append(each)
+        return found
 
     def result(self, timeout: float | None = None) -> Result:
         """Waits for a job of one program and returns its result.
@@ -163,7 +170,7 @@ class JobHandle:
         return results[0]
 
     def stored_results(self) -> list[Result]:
-        """Returns the results there are now, without waiting and however the job fares."""
+        """Returns all results there are now, without waiting and however the job fares."""
         found: list[Result] = []
         token = ""
         while True:
@@ -173,7 +180,7 @@ class JobHandle:
                 ListResultsResponse,
                 safe=True,
             )
-            found += [Result(message) for message in page.results]
+            found += [Result(message, self._transport) for message in page.results]
             token = page.next_page_token
             if not token:
                 return found
@@ -197,9 +204,3 @@ def state_name(state: int) -> str:
     if state not in JobState.values():
         return f"STATE_{state}"
     return JobState.Name(state).removeprefix("JOB_STATE_")
-
-
-def _may_resume(error: QonduitError) -> bool:
-    if isinstance(error, ServerUnavailable) or error.reason == "SLOW_READER":
-        return True
-    return error.status in _BROKEN and not error.reason

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Mapping
 from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.v1 import result_pb2
+from qonduit_client.buffer import Buffer
+
+if TYPE_CHECKING:
+    from qonduit_client.transport import Transport
 
 
 class Register(NamedTuple):
@@ -24,12 +30,20 @@ class Result:
     Keys are hexadecimal, one number a classical register, registers separated by a space, last declared register
     first ("0x3", "0x1 0x2"); bit i of a register's number is its classical bit i.
 
+    What is too large for a message is read from the server when it is asked for the first time, and kept: the client
+    must not be closed by then. It can also be taken row by row, from `buffer`.
+
     Attributes:
         message: the message as the server sent it.
+        further: what the same program gave besides.
     """
 
-    def __init__(self, message: result_pb2.Result) -> None:
+    def __init__(self, message: result_pb2.Result, transport: Transport | None = None) -> None:
         self.message = message
+        self.further: list[Result] = []
+        self._transport = transport
+        self._counts: dict[str, int] | None = None
+        self._statevector: list[complex] | None = None
 
     @property
     def id(self) -> int:
@@ -57,16 +71,52 @@ class Result:
         return [Register(register.name, register.size) for register in self.message.registers]
 
     @property
+    def buffer(self) -> Buffer | None:
+        """Where the rows are of a result that is too large for a message; None for all others."""
+        return Buffer(self.message.buffer, self._transport) if self.message.HasField("buffer") else None
+
+    @property
     def counts(self) -> dict[str, int]:
         """How often each outcome was seen, by key in rising order; the sum is `shots`."""
-        found = self.message.counts_and_probabilities.counts
-        return {key: found[key] for key in sorted(found, key=key_order)}
+        return dict(self._known_counts())
 
     @property
     def probabilities(self) -> dict[str, float]:
         """counts / shots."""
+        if self.message.HasField("buffer"):
+            return {key: count / self.shots for key, count in self._known_counts().items()}
         found = self.message.counts_and_probabilities.probabilities
         return {key: found[key] for key in sorted(found, key=key_order)}
+
+    @property
+    def statevector(self) -> list[complex] | None:
+        """The exact state before the final measurements; None where the job did not ask for it.
+
+        Bit i of an amplitude's place is qubit i, in the order in which the program declares its qubits.
+        """
+        for each in (self, *self.further):
+            if each.message.HasField("statevector"):
+                return list(each._known_statevector())
+        return None
+
+    def _known_counts(self) -> Mapping[str, int]:
+        if self._counts is None:
+            found = self.message.counts_and_probabilities.counts
+            if (buffer := self.buffer) is None:
+                self._counts = {key: found[key] for key in sorted(found, key=key_order)}
+            elif self.message.HasField("counts_and_probabilities"):
+                # Rows come in the order of the keys.
+                self._counts = {" ".join(map(hex, numbers)): count for *numbers, count in buffer.rows()}
+            else:
+                self._counts = {}
+        return self._counts
+
+    def _known_statevector(self) -> list[complex]:
+        if self._statevector is None:
+            state = self.message.statevector
+            pairs = zip(state.real, state.imaginary, strict=True) if (buffer := self.buffer) is None else buffer.pairs()
+            self._statevector = [complex(real, imaginary) for real, imaginary in pairs]
+        return self._statevector
 
     @property
     def bitstrings(self) -> dict[str, int]:
@@ -80,14 +130,21 @@ class Result:
         return MessageToDict(self.message.meta_data)
 
     def __repr__(self) -> str:
-        counts = self.counts
-        most = sorted(counts, key=lambda key: (-counts[key], key_order(key)))
-        shown = ", ".join(f"{key}: {counts[key]}" for key in most[:4]) + (", ..." if len(most) > 4 else "")
-        return f"<Result {self.id} of job {self.job_id}: {self.shots} shots, {len(counts)} outcomes {{{shown}}}>"
+        begin = f"<Result {self.id} of job {self.job_id}: "
+        if self.message.HasField("statevector"):
+            return f"{begin}statevector of {self.message.statevector.num_qubits} qubits>"
+        if self._counts is None and self.message.HasField("buffer"):  # to show it is no reason to read it
+            return f"{begin}{self.shots} shots, {self.message.buffer.rows} outcomes, not read yet>"
+        counts = self._known_counts()
+        shown = ", ".join(f"{key}: {counts[key]}" for key in most_frequent(counts, 4))
+        shown += ", ..." if len(counts) > 4 else ""
+        return f"{begin}{self.shots} shots, {len(counts)} outcomes {{{shown}}}>"
 
     def _repr_html_(self) -> str:
-        counts = self.counts
-        most = sorted(counts, key=lambda key: (-counts[key], key_order(key)))[:32]
+        if self.message.HasField("statevector"):
+            return escape(repr(self))
+        counts = self._known_counts()
+        most = most_frequent(counts, 32)
         largest = max(counts.values(), default=1)
         rows = "".join(
             f"<tr><td><code>{escape(key)}</code></td><td style='text-align:right'>{counts[key]}</td>"
@@ -101,6 +158,11 @@ class Result:
             f"<table><caption>Job {self.job_id}: {self.shots} shots, {len(counts)} outcomes{others}</caption>"
             f"<thead><tr><th>{names or 'outcome'}</th><th>count</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
         )
+
+
+def most_frequent(counts: Mapping[str, int], number: int) -> list[str]:
+    """The keys of the outcomes seen most often, the most frequent first."""
+    return heapq.nsmallest(number, counts, key=lambda key: (-counts[key], key_order(key)))
 
 
 def key_order(key: str) -> tuple[int, ...]:

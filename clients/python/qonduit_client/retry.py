@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long to wait before a safe call is tried again, and when to give up."""
+"""What is worth another try, how long to wait before it, and when to give up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
-from qonduit_client.errors import QonduitError
+from qonduit_client.errors import QonduitError, ServerUnavailable
+
+#: Statuses that a connection or a proxy makes when it breaks; a server that means them says a reason.
+_BROKEN: Final = frozenset(("INTERNAL", "UNKNOWN", "CANCELLED"))
+
+
+def may_resume(error: QonduitError) -> bool:
+    """Whether a stream that ended with this error may be gone on with where it broke."""
+    if isinstance(error, ServerUnavailable) or error.reason == "SLOW_READER":
+        return True
+    return error.status in _BROKEN and not error.reason
 
 
 @dataclass(frozen=True)

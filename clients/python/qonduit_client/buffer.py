@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that are too large for a message: their rows, read from the server when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from qonduit.v1.result_pb2 import BufferReference, ColumnKind
+from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
+from qonduit_client.errors import LimitExceeded, QonduitError, ServerFault, ServerUnavailable, TimedOut
+from qonduit_client.retry import Attempts, may_resume
+
+if TYPE_CHECKING:
+    from qonduit_client.transport import Transport
+
+_FLOAT64: Final = struct.Struct(">d")
+
+
+class Buffer:
+    """The rows of a large result, on the server.
+
+    Reading is streamed, and a stream that breaks is gone on with where it broke, as often as it takes, as long as the
+    server comes back within the client's timeout. What was read is checked against the SHA-256 that the result tells.
+
+    Attributes:
+        reference: the message as the server sent it: name, size, hash, rows, columns.
+    """
+
+    def __init__(self, reference: BufferReference, transport: Transport | None) -> None:
+        self.reference = reference
+        self._transport = transport
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return self.reference.rows
+
+    def __repr__(self) -> str:
+        return f"<Buffer {self.reference.name}: {self.reference.rows} rows, {self.reference.size_bytes} bytes>"
+
+    def read(self, offset: int = 0) -> Iterator[bytes]:
+        """Yields the bytes from an offset on, in pieces as they come. The hash is not checked here.
+
+        Raises:
+            NotFound: the job was deleted.
+            ServerUnavailable: the server did not come back.
+        """
+        transport = self._transport
+        if transport is None:
+            raise QonduitError(f"{self.reference.name} cannot be read: this result did not come from a connection")
+        attempts = Attempts(transport.retry)
+        while offset < self.reference.size_bytes:
+            request = ReadBufferRequest(name=self.reference.name, offset=offset)
+            broken: QonduitError = ServerUnavailable("the stream of the buffer ended early", status="UNAVAILABLE")
+            stream = transport.stream(
+                "ResultService/ReadBuffer", request, ReadBufferResponse, timeout=transport.timeout
+            )
+            begun = offset
+            try:
+                for piece in stream:
+                    attempts.went_well()
+                    if piece.offset != offset:
+                        raise ServerFault(f"{self.reference.name} came out of order: {piece.offset} after {offset}")
+                    offset += len(piece.data)
+                    yield piece.data
+            except ValueError as error:  # grpc's, of a channel that is closed
+                raise QonduitError(
+                    f"the client was closed before {self.reference.name} was read: read it while the client is open"
+                ) from error
+            except TimedOut as error:
+                if offset == begun:  # else it is large, and the way to it slow
+                    raise
+                broken = error
+            except QonduitError as error:
+                if not (may_resume(error) or (isinstance(error, LimitExceeded) and error.retry_after is not None)):
+                    raise
+                broken = error
+            finally:
+                stream.close()
+            if offset < self.reference.size_bytes:
+                attempts.wait(broken, transport.patience)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yields the rows, each with a number a column: int or float, as the column's kind says.
+
+        Raises:
+            ServerFault: what came is not what the result's hash tells; known only after the last row.
+            NotFound, ServerUnavailable: as for `read`.
+        """
+        columns: list[tuple[int, int, bool]] = []
+        width = 0
+        for column in self.reference.columns:
+            if column.kind not in (ColumnKind.COLUMN_KIND_UINT, ColumnKind.COLUMN_KIND_FLOAT64):
+                raise QonduitError(
+                    f"column {column.name} of {self.reference.name} is of a kind this client cannot read"
+                )
+            columns.append((width, width + column.width, column.kind == ColumnKind.COLUMN_KIND_FLOAT64))
+            width += column.width
+        begun = b""
+        for piece in self._checked():
+            data = begun + piece
+            end = len(data) - len(data) % width if width else 0
+            for at in range(0, end, width or 1):
+                yield tuple(
+                    _FLOAT64.unpack_from(data, at + start)[0]
+                    if is_float
+                    else int.from_bytes(data[at + start : at + stop])
+                    for start, stop, is_float in columns
+                )
+            begun = data[end:]
+
+    def pairs(self) -> Iterator[tuple[float, float]]:
+        """Yields rows of two float64 columns, quicker than `rows` does; else as `rows`."""
+        begun = b""
+        for piece in self._checked():
+            data = begun + piece
+            end = len(data) - len(data) % 16
+            yield from struct.iter_unpack(">dd", memoryview(data)[:end])
+            begun = data[end:]
+
+    def _checked(self) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        for piece in self.read():
+            digest.update(piece)
+            yield piece
+        if digest.hexdigest() != self.reference.sha256:
+            raise ServerFault(f"{self.reference.name} came damaged: its SHA-256 is not the one that the result tells")
