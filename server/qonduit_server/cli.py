@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's commands: serve, migrate, doctor, demo. What runs the server is imported inside the functions."""
+"""The operator's commands: serve, migrate, backup, doctor, demo. What runs the server is imported inside functions."""
 
 from __future__ import annotations
 
@@ -146,6 +146,25 @@ def migrate(**options: Any) -> None:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)
     click.echo(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_taking("database")
+def backup(file: Path, **options: Any) -> None:
+    """Copy a SQLite database into FILE while a server uses it; FILE must not exist. It appears whole, and checked.
+
+    To restore it, stop the server and start it with --database sqlite:///FILE. PostgreSQL has pg_dump.
+    """
+    from qonduit_server.errors import StartError
+    from qonduit_server.store import backup as copying
+
+    try:
+        size = copying.copy(_settings(options).database, file)
+    except StartError as error:
+        click.echo(f"qonduit: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    click.echo(f"{file}: {size} bytes")
 
 
 @main.command()

@@ -45,6 +45,7 @@ _SERVER: Final[dict[str, str]] = {
     "demo": "Run Bell on three providers, with live progress.",
     "doctor": "Check this machine and say what to do.",
     "migrate": "Bring the database to this version.",
+    "backup": "Copy the database while it is used.",
 }
 
 

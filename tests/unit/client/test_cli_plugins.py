@@ -84,7 +84,7 @@ def test_help_lists_both_sections() -> None:
     assert all(
         f"  {name} " in commands for name in ("run", "watch", "jobs", "result", "cancel", "devices", "deployments")
     )
-    assert all(f"  {name} " in server for name in ("serve", "migrate", "doctor", "demo"))
+    assert all(f"  {name} " in server for name in ("serve", "migrate", "backup", "doctor", "demo"))
     assert "124" in server
 
 
