@@ -6,6 +6,7 @@ It wraps each handler once, when the server starts; a `grpc.ServerInterceptor` w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,35 @@ class Door:
     limits: Limits
     #: Streams are opened in threads of their own, so that no burst of them delays a unary call.
     openers: ThreadPoolExecutor
+    seats: Seats
+
+
+class Seats:
+    """Streams that may be open at once; those of health and reflection have seats of their own."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.taken = 0
+
+    def take(self) -> None:
+        """Take a seat.
+
+        Raises:
+            ResourceExhausted: all are taken.
+        """
+        with self._lock:
+            if self.taken >= self._most:
+                raise ResourceExhausted(
+                    f"{self._most} streams are open, and no more may be (max_streams); end some, or try again later",
+                    subject="max_streams",
+                )
+            self.taken += 1
+
+    def leave(self) -> None:
+        """Give a seat back."""
+        with self._lock:
+            self.taken -= 1
 
 
 def unary(
@@ -68,6 +98,7 @@ def unary(
         context.set_trailing_metadata(call.trailer)
         return response or b""
 
+    behave.method = method  # type: ignore[attr-defined]
     if threads is not None:
         behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
     # No deserializer: grpcio would answer bytes it cannot read with INTERNAL, and read them in its polling thread.
@@ -75,10 +106,17 @@ def unary(
 
 
 def streaming(door: Door, method: str, request_type: type[_Request], handler: Opening[_Request]) -> Handler:
-    """Make a gRPC handler of a function that opens a stream of responses."""
+    """Make a gRPC handler of a function that opens a stream of responses.
+
+    The stream has its seat before the function is called: RunJob makes no job that it could not watch.
+    """
 
     def open_stream(call: Call, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
         call.caller = door.authenticate(context.invocation_metadata())
+        door.seats.take()
+        if not stream.on_close(door.seats.leave):
+            door.seats.leave()
+            return
         handler(validation.parse(request_type, data, door.limits.max_request_bytes), call, stream)
 
     def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
@@ -90,6 +128,7 @@ def streaming(door: Door, method: str, request_type: type[_Request], handler: Op
         if error is not None:
             stream.fail(error)
 
+    behave.method = method  # type: ignore[attr-defined]
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
     behave.experimental_thread_pool = door.openers  # type: ignore[attr-defined]
     return grpc.unary_stream_rpc_method_handler(behave)

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -25,12 +26,13 @@ from qonduit.v1 import (
 )
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
-from qonduit_server.rpc import auth, interceptor, program_service
+from qonduit_server.rpc import auth, interceptor, program_service, reflection
+from qonduit_server.rpc.arrival import MOST_WAITING, Arrivals
 from qonduit_server.rpc.buffer import Readings
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
-from qonduit_server.rpc.interceptor import Door, Handler
+from qonduit_server.rpc.interceptor import Door, Handler, Seats
 from qonduit_server.rpc.job_service import JobService
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.program_service import ProgramService, Translate
@@ -55,9 +57,8 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }
 
-#: Calls that may wait for a thread. grpcio's default of 1,000 answers larger bursts with CANCELLED.
+#: Calls that may wait until `Arrivals` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
 _MAX_PENDING: Final = 100_000
-_REFLECTION_THREADS: Final = 4
 
 
 class RpcServer:
@@ -66,7 +67,7 @@ class RpcServer:
     def __init__(
         self, server: grpc.Server, port: int, watching: Watching, readings: Readings, health: Health,
         stopping: threading.Event,
-        pools: Sequence[ThreadPoolExecutor],
+        seats: Seats, arrivals: Arrivals, pools: Sequence[ThreadPoolExecutor],
     ) -> None:  # fmt: skip
         self.port = port
         self._server = server
@@ -74,6 +75,8 @@ class RpcServer:
         self._readings = readings
         self._health = health
         self._stopping = stopping
+        self._seats = seats
+        self._arrivals = arrivals
         self._pools = pools
 
     @property
@@ -99,6 +102,7 @@ class RpcServer:
         self._server.stop(grace).wait()
         self._watching.stop()
         self._readings.stop()
+        self._arrivals.stop()
         for pool in self._pools:
             pool.shutdown()
 
@@ -114,6 +118,7 @@ def serve(
     translate: Translate = program_service.nobody,
     authenticate: auth.Authenticate = auth.caller,
     slow_reader: float = 10.0,
+    slow_request: float = 120.0,
 ) -> RpcServer:
     """Serve a store over gRPC.
 
@@ -127,6 +132,7 @@ def serve(
         authenticate: names the caller from a call's metadata.
         slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
             piece of a buffer, which is larger.
+        slow_request: seconds a request may take to arrive.
 
     Raises:
         StartError: the address cannot be used.
@@ -135,12 +141,15 @@ def serve(
     stopping = threading.Event()
     watching = Watching(db, slow_reader=slow_reader)
     health = Health(SERVICES)
-    unary_pool = ThreadPoolExecutor(threads, thread_name_prefix="rpc")
-    openers = ThreadPoolExecutor(max(2, threads // 2), thread_name_prefix="rpc-open")
-    reflectors = ThreadPoolExecutor(_REFLECTION_THREADS, thread_name_prefix="rpc-reflection")
-    translating = ThreadPoolExecutor(program_service.THREADS, thread_name_prefix="rpc-translate")
-    door = Door(authenticate, limits, openers)
-    readings = Readings(db, openers, patience=6 * slow_reader)
+    db.presence.subscribe(health.database)
+    arrivals = Arrivals(slow_request, max(MOST_WAITING, limits.max_streams))
+    unary_pool = arrivals.pool(threads, "rpc")
+    openers = arrivals.pool(max(2, threads // 2), "rpc-open")
+    translating = arrivals.pool(program_service.THREADS, "rpc-translate")
+    reflectors = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
+    readers = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-read")
+    door = Door(authenticate, limits, openers, Seats(limits.max_streams))
+    readings = Readings(db, readers, patience=6 * slow_reader)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
         "qonduit.v1.DeviceService": DeviceService(db),
@@ -156,7 +165,8 @@ def serve(
         own = translating if name == "qonduit.v1.ProgramService" else None
         handlers |= _handlers(door, service, servants[name], own)
     health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
-    handlers |= _handlers(door, health_service, health)
+    # Whoever looks after servers is not kept out by those who use them.
+    handlers |= _handlers(replace(door, seats=Seats(limits.max_streams)), health_service, health)
 
     server = grpc.server(
         unary_pool,
@@ -174,21 +184,25 @@ def serve(
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # A connection that never says what it is ends after 20 s, one that nobody uses after ten minutes.
+            ("grpc.server_handshake_timeout_ms", 20_000),
+            ("grpc.max_connection_idle_ms", 600_000),
         ),
     )
-    pools = (unary_pool, openers, translating, reflectors)
+    pools = (reflectors, readers)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
         watching.stop()
         readings.stop()
+        arrivals.stop()
         for pool in pools:
             pool.shutdown()
         raise StartError(
             f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
         ) from error
     server.start()
-    return RpcServer(server, port, watching, readings, health, stopping, pools)
+    return RpcServer(server, port, watching, readings, health, stopping, door.seats, arrivals, pools)
 
 
 class _Methods(grpc.GenericRpcHandler):

@@ -37,6 +37,10 @@ EARLY: Final = 0.005
 BATCH: Final = 500
 JOBS: Final = 64
 EVENTS: Final = 256
+#: Watches that are being sent to at once, so that other calls come in between; and how many seconds one more waits
+#: until none has ended: then they are slow, and are counted no more.
+SENDING: Final = 64
+PATIENCE: Final = 0.01
 NOBODY: Final[dict[int, Watch]] = {}
 
 
@@ -93,7 +97,9 @@ class Watching:
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._time = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
         self._ready: deque[Watch] = deque()
+        self._sending: set[Watch] = set()
         self._of_job: dict[int, dict[int, Watch]] = {}
         self._watches: dict[int, Watch] = {}
         self._number = 0
@@ -151,6 +157,7 @@ class Watching:
         with self._lock:
             self._draining = self._stopping = True
             self._news.notify_all()
+            self._room.notify_all()
             self._time.notify_all()
         for thread in self._threads:
             thread.join()
@@ -185,6 +192,7 @@ class Watching:
 
     def _forget(self, number: int, watch: Watch) -> None:
         with self._lock:
+            self._leave_room(watch)
             watch.state = _State.CLOSED
             if self._watches.pop(number, None) is None:
                 return
@@ -220,11 +228,25 @@ class Watching:
         if not self._draining:
             found, error = outcome("", events.read_after_many, self._db, list(cursors.items()), EVENTS)
         for watch in batch:
+            self._wait_for_room(watch)
             failed = error
             if found is not None:
                 _, failed = outcome(watch.stream.call.request_id, self._deliver, watch, found[watch.job_id])
             if failed is not None:
                 watch.stream.fail(failed)
+
+    def _wait_for_room(self, watch: Watch) -> None:
+        with self._lock:
+            if len(self._sending) >= SENDING and not self._room.wait(PATIENCE):
+                self._sending.clear()
+            if watch.state is _State.BUSY:
+                self._sending.add(watch)
+
+    def _leave_room(self, watch: Watch) -> None:
+        """Under the lock."""
+        if watch in self._sending:
+            self._sending.remove(watch)
+            self._room.notify()
 
     def _deliver(self, watch: Watch, found: list[StoredEvent] | None) -> None:
         """Take over what was read for a watch, and start to send."""
@@ -271,6 +293,7 @@ class Watching:
                 if watch.state is not _State.BUSY:
                     return
                 watch.state = _State.IDLE
+                self._leave_room(watch)
                 if watch.stale or self._draining:
                     self._rouse((watch,))
 
