@@ -187,6 +187,8 @@ class TestStates:
     def test_the_first_declared_qubit_is_the_lowest_bit(self, provider: Provider) -> None:
         assert Run(provider, HEADER2 + "qreg b[1]; qreg a[2]; creg c[1]; x a[0]; measure b -> c;").state[0b010] == 1
         assert Run(provider, HEADER3 + "qubit[2] q; qubit r; x r; x q[0];").state[0b101] == 1
+        assert Run(provider, HEADER3 + "x $7; id $2;").state[0b10] == 1
+        assert Run(provider, ("QUIL", "X 7\nI 2\n")).state[0b10] == 1
 
     def test_qubits_that_are_only_declared_are_part_of_it(self, provider: Provider) -> None:
         assert Run(provider, HEADER2 + "qreg q[3]; creg c[1];").state.tolist() == [1] + [0] * 7

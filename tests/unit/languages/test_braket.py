@@ -105,7 +105,8 @@ def test_the_lowest_qubit_is_bit_0() -> None:
         for each in circuit.quantum.data
         if each.operation.name == "measure"
     }
-    assert [measured[place] for place in register.bits] == [1, 0]  # type: ignore[index]
+    assert [measured[place] for place in register.bits] == [0, 1]  # type: ignore[index]
+    assert [circuit.quantum.find_bit(each.qubits[0]).index for each in circuit.quantum.data[:2]] == [1, 0]
 
 
 def test_physical_and_declared_qubits_are_not_mixed() -> None:

@@ -57,7 +57,12 @@ def registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
 
 
 def finish(reading: Reading, shown: tuple[ClassicalRegister, ...]) -> Circuit:
-    """What a program came down to, with the registers that are shown."""
+    """What a program came down to, with the registers that are shown; physical qubits in the order of their numbers."""
+    places = sorted(reading.physical.values())
+    numbered = [reading.physical[name] for name in sorted(reading.physical, key=lambda name: int(name[1:]))]
+    if numbered != places:
+        moved = dict(zip(numbered, places, strict=True))
+        reading.builder.renumber({place: moved.get(place, place) for place in range(reading.builder.qubits)})
     warnings = (*reading.warnings, *unused(reading.inputs, reading.inputs_used))
     return Circuit(reading.builder.finish(), shown, warnings, reading.builder.lines)
 
