@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssembl
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.store import catalogue, queue
-from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.database import Database, open_database, utc_now
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
@@ -143,9 +143,9 @@ class House:
 
 
 @contextmanager
-def house(store: Path | str, **options: Any) -> Iterator[House]:
+def house(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[House]:
     """Open a store (a folder for SQLite, or a URL) and serve it; `options` go to `serve`."""
-    db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}")
+    db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}", clock=clock)
     try:
         catalogue.sync(db, descriptions())
         server = rpc_server.serve(db, **options)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.deployment_service_pb2 import (
     CreateDeploymentRequest,
     CreateDeploymentResponse,
@@ -24,8 +23,6 @@ from qonduit_server.store import deployments
 from qonduit_server.store.database import Database
 
 _CHANGEABLE = ("name", "programs")
-#: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
-_ADDED_BYTES = 64
 
 
 class DeploymentService:
@@ -37,7 +34,7 @@ class DeploymentService:
 
     def create_deployment(self, request: CreateDeploymentRequest, call: Call) -> CreateDeploymentResponse:
         """Store a deployment."""
-        self._check(request.deployment)
+        submission.check_programs(request.deployment, self._limits)
         made = deployments.create(self._db, call.caller, request.deployment, request.request_id)
         return CreateDeploymentResponse(deployment=made)
 
@@ -66,7 +63,7 @@ class DeploymentService:
                 "deployment.programs: give at least one program",
             )
         deployment_id = request.deployment.id
-        self._check(request.deployment)
+        submission.check_programs(request.deployment, self._limits)
         request.deployment.id = deployment_id
         changed = deployments.update(self._db, call.caller, request.deployment, paths)
         return UpdateDeploymentResponse(deployment=changed)
@@ -75,14 +72,3 @@ class DeploymentService:
         """Delete a deployment that no job refers to."""
         deployments.delete(self._db, call.caller, request.id)
         return DeleteDeploymentResponse()
-
-    def _check(self, deployment: Deployment) -> None:
-        """Check the programs, and that the answer, which repeats them, is not too large for clients."""
-        submission.check_programs(deployment, self._limits)
-        size = deployment.ByteSize() + _ADDED_BYTES * (len(deployment.programs) + 4)
-        if size > self._limits.max_response_bytes:
-            raise InvalidArgument.of(
-                "deployment.programs",
-                "deployment.programs.max_bytes",
-                f"deployment.programs: {size} bytes; at most {self._limits.max_response_bytes} in one deployment",
-            )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that jobs and programs give for the inputs of programs: how large they may be, and what they may hold."""
+"""Values that come as a Struct, such as inputs of programs: how large and deep they may be, and what they may hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from qonduit_server.errors import Violation
 
 #: A job's events carry its inputs, too.
 MAX_BYTES: Final = 65_536
+#: Lists and structs within each other. Readers of protobuf take messages 100 deep; each of these is two or three of
+#: them, and events wrap what a request brought once more.
+MAX_DEPTH: Final = 25
 
 
 def broken(inputs: Struct, path: str) -> Iterator[Violation]:
@@ -21,10 +24,22 @@ def broken(inputs: Struct, path: str) -> Iterator[Violation]:
         yield Violation(path, "inputs.max_bytes", f"{path}: {inputs.ByteSize()} bytes; at most {MAX_BYTES}")
         return
     for name, value in inputs.fields.items():
-        if not all(math.isfinite(number) for number in _numbers(value)):
-            shown = name if len(name) < 64 else name[:64] + "..."
+        shown = name if len(name) < 64 else name[:64] + "..."
+        if _is_deeper(value, MAX_DEPTH):
+            what = f"{path}: {shown!r} holds lists or structs more than {MAX_DEPTH} deep in each other"
+            yield Violation(f"{path}.{shown}", "inputs.max_depth", what)
+        elif not all(math.isfinite(number) for number in _numbers(value)):
             what = f"{path}: {shown!r} is given a number that is not finite"
             yield Violation(f"{path}.{shown}", "inputs.finite", what)
+
+
+def _is_deeper(value: Value, depth: int) -> bool:
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return not depth or any(_is_deeper(each, depth - 1) for each in value.list_value.values)
+    if kind == "struct_value":
+        return not depth or any(_is_deeper(each, depth - 1) for each in value.struct_value.fields.values())
+    return False
 
 
 def _numbers(value: Value) -> Iterator[float]:

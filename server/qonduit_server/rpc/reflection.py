@@ -7,6 +7,7 @@ versions have the same wire form: the messages of v1alpha serve both, and the fi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,7 +18,17 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
+from qonduit_server.errors import CallError, ResourceExhausted
+from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.interceptor import Handler
+from qonduit_server.rpc.status import outcome, status_of
+
+#: Calls that may be open at once: a client such as grpcurl keeps its own for as long as it runs.
+MOST_OPEN = 128
+#: Threads that calls are answered in: some are left to say that there are too many.
+THREADS = MOST_OPEN + 8
+#: No symbol is longer, and each answer repeats its question.
+MAX_REQUEST_BYTES = 16_384
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _V1_FILE = "grpc/reflection/v1/reflection.proto"
@@ -31,6 +42,7 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = sorted({*services, *SERVICES})
+        self._seats = threading.BoundedSemaphore(MOST_OPEN)
         self._pool = descriptor_pool.Default()
         _know_v1(self._pool)
 
@@ -38,8 +50,27 @@ class Reflection:
         """Make the gRPC handlers by full method name; each open call holds one of `threads`."""
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            for data in requests:
-                yield self.answer(data).SerializeToString()
+            call = Call("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
+            error: CallError | None = ResourceExhausted(
+                f"{MOST_OPEN} calls of reflection are open, and no more may be: end some, or try again later",
+                subject="reflection_calls",
+            )
+            if self._seats.acquire(blocking=False):
+                try:
+                    for data in requests:
+                        answer, error = outcome(call.request_id, self.answer, data)
+                        if answer is None:
+                            break
+                        yield answer.SerializeToString()
+                    else:
+                        error = None
+                finally:
+                    self._seats.release()
+            if error is not None:
+                call.ended(error)
+                code, message, details = status_of(error, call.request_id)
+                context.set_trailing_metadata((*call.trailer, ("grpc-status-details-bin", details)))
+                context.abort(code, message)
 
         behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
         handler: Handler = grpc.stream_stream_rpc_method_handler(behave)
@@ -47,6 +78,9 @@ class Reflection:
 
     def answer(self, data: bytes) -> Response:
         """Answer one request."""
+        if len(data) > MAX_REQUEST_BYTES:
+            what = f"a question has at most {MAX_REQUEST_BYTES} bytes"
+            return _error(Request(), grpc.StatusCode.INVALID_ARGUMENT, what)
         try:
             request = Request.FromString(data)
         except DecodeError:

@@ -24,6 +24,8 @@ from qonduit_server.store.jobs import NewJob
 BINARY_LANGUAGES = frozenset({AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT})
 
 _FIELD = "deployment.programs"
+#: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
+_ADDED_BYTES = 64
 
 
 def new_job(
@@ -104,7 +106,8 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
     """Check programs by themselves, whatever device they will run on; clear what only the server may set.
 
     Raises:
-        InvalidArgument: too many or too large programs, a missing or wrong text, no language.
+        InvalidArgument: too many or too large programs, a missing or wrong text, no language; or more in all than an
+            answer can hold, so that the deployment could be stored but not read.
     """
     count = len(deployment.programs)
     if count > limits.max_programs:
@@ -120,6 +123,13 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
         broken += broken_rules(program, f"{_FIELD}[{index}]", limits)
     if broken:
         raise InvalidArgument(broken)
+    size = deployment.ByteSize() + _ADDED_BYTES * (count + 4)
+    if size > limits.max_response_bytes:
+        raise InvalidArgument.of(
+            _FIELD,
+            "deployment.programs.max_bytes",
+            f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment",
+        )
 
 
 def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
@@ -155,6 +165,7 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
     if size > limits.max_program_bytes:
         yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes}")
     yield from inputs.broken(program.python_file_inputs, f"{path}.python_file_inputs")
+    yield from inputs.broken(program.python_file_options, f"{path}.python_file_options")
 
 
 def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:

@@ -36,6 +36,8 @@ def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request
         raise InvalidArgument.of(
             "request", "request.encoding", f"the bytes sent are not a {request_type.DESCRIPTOR.full_name}"
         ) from error
+    # What a newer client sends is not known here, is not checked, and must not be stored or sent on.
+    request.DiscardUnknownFields()
     broken = _validator.collect_violations(request)
     if broken:
         raise InvalidArgument([_violation(rule) for rule in broken])

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is sent to a server, it answers at once, with one of the contract's errors, and lives on.
+
+The calls are random and the same every time; `make fuzz-surface` makes new ones for as long as one likes. Below are, by
+name, the faults that it found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from structlog.testing import capture_logs
+
+from qonduit.v1 import deployment_service_pb2 as deployment_service
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, FAILURE_CATEGORY_WORKER
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.rpc import reflection
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.server import SERVICES
+from tests.contract.rpc_house import WAIT, House, bell, house, programs, refused
+from tests.fuzz.calls import methods, path
+from tests.fuzz.furniture import furnish
+from tests.fuzz.process import SMALL, fuzzed_server
+from tests.fuzz.surface import fuzz, sweep
+
+LIMITS = Limits(
+    max_request_bytes=400_000, max_program_bytes=100_000, max_programs=20, max_shots=2_000, max_queued_jobs=200
+)
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("rpc")) as it:
+        yield it
+
+
+def test_no_call_brings_a_front_door_out_of_order(tmp_path: Path) -> None:
+    with capture_logs() as lines, house(tmp_path, limits=LIMITS) as it:
+
+        def finish(ids: list[int]) -> None:
+            it.claim()
+            for job_id in ids:
+                it.finish(job_id)
+
+        known = furnish(it.channel, finish)
+        seen = fuzz(it.channel, known, examples=10, most_request_bytes=LIMITS.max_request_bytes)
+        sweep(it.channel)
+        every = {path(method) for method in methods(it.channel)}
+    # It was all of them: those of the contract, of health, and of reflection.
+    contract = {f"/{service.full_name}/{method.name}" for service in SERVICES.values() for method in service.methods}
+    assert contract < every == {name for name, _ in seen}
+    assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "a first message"} <= {
+        code for _, code in seen
+    }
+    assert [line for line in lines if line["event"] != "call" or line["code"] == "INTERNAL"] == []
+
+
+def test_no_call_brings_a_server_with_workers_out_of_order(tmp_path: Path) -> None:
+    with fuzzed_server(tmp_path) as (running, channel, known):
+        before = running.resident()
+        fuzz(channel, known, examples=3, most_request_bytes=int(SMALL["max_request_bytes"]))
+        jobs = sweep(channel)
+        grown = running.resident() - before
+        assert running.process.poll() is None
+    assert grown < 100 * 1024**2, f"{grown / 1024**2:.0f} MiB more"
+    broken = (FAILURE_CATEGORY_INTERNAL, FAILURE_CATEGORY_WORKER)
+    assert [job.failure for job in jobs if job.failure.category in broken] == []
+
+
+def deep(levels: int) -> Struct:
+    """A list in a list in a list ..."""
+    struct = Struct()
+    value = struct.fields["deep"]
+    for _ in range(levels):
+        value = value.list_value.values.add()
+    value.number_value = 1.0
+    return struct
+
+
+@pytest.mark.parametrize("levels", [26, 40, 47])
+def test_values_too_deep_to_be_told_in_events_are_refused(door: House, levels: int) -> None:
+    """They could be read in the request, but not one message deeper: the caller's lists answered INTERNAL for ever."""
+    of_job, of_program, options = bell(), bell(), bell()
+    of_job.job.inputs.CopyFrom(deep(levels))
+    of_program.deployment.programs[0].python_file_inputs.CopyFrom(deep(levels))
+    options.deployment.programs[0].python_file_options.CopyFrom(deep(levels))
+    for request, field in (
+        (of_job, "job.inputs.deep"),
+        (of_program, "deployment.programs[0].python_file_inputs.deep"),
+        (options, "deployment.programs[0].python_file_options.deep"),
+    ):
+        code, details = refused(lambda request=request: next(door.jobs.RunJob(request, timeout=WAIT)))
+        violation = details["BadRequest"].field_violations[0]
+        assert (code, violation.field, violation.reason) == ("INVALID_ARGUMENT", field, "inputs.max_depth")
+    sweep(door.channel)
+
+
+def test_values_as_deep_as_allowed_are_told_in_events(door: House) -> None:
+    request = bell()
+    request.job.inputs.CopyFrom(deep(25))
+    job_id = next(door.jobs.RunJob(request, timeout=WAIT)).event.job_id
+    door.run(job_id)
+    assert door.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.inputs == deep(25)
+    sweep(door.channel)
+
+
+def test_what_is_not_known_is_not_stored(door: House) -> None:
+    """Unknown fields within what is stored came back with it, as deep as they were."""
+    unknown = b"\xfb\x3f" * 90 + b"\xfc\x3f" * 90
+    request = bell()
+    request.job.inputs.ParseFromString(unknown)
+    request.deployment.programs[0].MergeFromString(unknown)
+    job = next(door.jobs.RunJob(request, timeout=WAIT)).event.created
+    stored = door.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=job.deployment_id)).deployment
+    assert stored.programs[0].ByteSize() < 150 + len(unknown)
+    assert unknown not in stored.SerializeToString()
+    assert unknown not in job.SerializeToString()
+    sweep(door.channel)
+
+
+def test_an_inline_deployment_too_large_to_be_read_back_is_refused(door: House) -> None:
+    """It was stored, and no list of deployments could be read past it."""
+    large = programs(*["x" * 900_000] * 4)
+    for kind, call in (
+        (job_service.CreateJobRequest, lambda request: door.jobs.CreateJob(request, timeout=WAIT)),
+        (job_service.RunJobRequest, lambda request: next(door.jobs.RunJob(request, timeout=WAIT))),
+    ):
+        request = kind(job=Job(shots=1), device="IBM/aer_simulator", deployment=large)
+        code, details = refused(lambda call=call, request=request: call(request))
+        violation = details["BadRequest"].field_violations[0]
+        assert (code, violation.field) == ("INVALID_ARGUMENT", "deployment.programs")
+        assert "3145728" in violation.description
+    sweep(door.channel)
+
+
+def test_reflection_repeats_no_question_that_is_too_large(door: House) -> None:
+    """An answer holds its question twice: 16 MiB became 32."""
+    question = ServerReflectionRequest(host="h" * 1_500_000, file_containing_symbol="s" * 1_500_000)
+    call = door.channel.stream_stream(REFLECTION)
+    (data,) = call(iter([question.SerializeToString()]), timeout=WAIT)
+    answer = ServerReflectionResponse.FromString(data)
+    assert len(data) < 1000
+    assert answer.error_response.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+class Asking:
+    """A call of reflection that has its first answer and stays open, as grpcurl keeps it for as long as it runs."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.closing = threading.Event()
+        self.call = channel.stream_stream(REFLECTION)(self._questions(), timeout=6 * WAIT)
+
+    def _questions(self) -> Iterator[bytes]:
+        yield ServerReflectionRequest(list_services="").SerializeToString()
+        self.closing.wait(6 * WAIT)
+
+    def first(self) -> int:
+        return len(ServerReflectionResponse.FromString(next(self.call)).list_services_response.service)
+
+
+def test_open_calls_of_reflection_keep_nobody_out(door: House) -> None:
+    """The fifth waited for one of the four others to end; now the first too many is told so at once."""
+    asking = [Asking(door.channel) for _ in range(reflection.MOST_OPEN)]
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(Asking.first, asking)) == {len(SERVICES) + 3}
+        one_more = Asking(door.channel)
+        asking.append(one_more)
+        code, details = refused(one_more.first)
+        assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
+        assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
+        asking[0].closing.set()
+        assert list(asking[0].call) == []
+    finally:
+        for each in asking:
+            each.closing.set()
+            each.call.cancel()

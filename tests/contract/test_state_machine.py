@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any order of calls and of workers' doings leads to what a simple model says, on every database."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.contract.rpc_house import house
+from tests.fuzz.machine import Machine
+from tests.fuzz.observing import Clock, caller
+
+
+def test_jobs_deployments_and_streams_are_what_the_contract_says(database_url: str) -> None:
+    clock = Clock()
+    few = database_url.startswith("postgresql")
+    with house(database_url, clock=clock, authenticate=caller) as door:
+        run_state_machine_as_test(
+            lambda: Machine(door, clock),
+            settings=settings(
+                max_examples=10 if few else 40,
+                stateful_step_count=30 if few else 50,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The half of the state machine that reads: every way to see a job, a result, a deployment, compared with the model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import grpc
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.v1 import deployment_service_pb2 as deployment_service
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1 import result_service_pb2 as result_service
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
+from tests.contract.rpc_house import House, programs, refused
+from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
+
+CALLER_KEY: Final = "x-caller"
+_WAIT: Final = 20.0
+_numbers: Final = itertools.count(1)
+#: Which of the things that there are; the model's list decides which that is.
+WHICH: Final = st.integers(0, 20)
+NAMES: Final = st.sampled_from([None, "", "one", 'a "b" \\ é'])
+
+
+def caller(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Names the caller as the call does."""
+    return next((str(value) for key, value in metadata if key == CALLER_KEY), "nobody")
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC).replace(microsecond=0)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Follower:
+    """A stream that is left open while other things happen."""
+
+    def __init__(self, call: Any, job: StoredJob, position: int) -> None:
+        self.call = call
+        self.job = job
+        self.position = position
+
+
+class Observer(RuleBasedStateMachine):
+    """What there is, and the rules that read it.
+
+    Args:
+        house: the server.
+        clock: the server's clock.
+    """
+
+    def __init__(self, house: House, clock: Clock) -> None:
+        super().__init__()
+        self.house = house
+        self.clock = clock
+        self.number = next(_numbers)
+        self.jobs: list[StoredJob] = []
+        self.gone: list[StoredJob] = []
+        self.deployments: list[StoredDeployment] = []
+        self.tasks: dict[int, Task] = {}
+        self.followers: list[Follower] = []
+        self.program_ids: set[int] = set()
+        self.texts = itertools.count(1)
+
+    # Calling.
+
+    def call(self, method: Any, request: Any, who: str = "") -> Any:
+        """Make a call as this run's caller."""
+        return method(request, timeout=_WAIT, metadata=[(CALLER_KEY, who or f"machine-{self.number}")])
+
+    def refused(self, code: str, method: Any, request: Any, who: str = "") -> None:
+        """Make a call that must be refused."""
+
+        def first() -> None:
+            answer = self.call(method, request, who)
+            if hasattr(answer, "cancel"):
+                next(answer)
+
+        assert refused(first)[0] == code
+
+    def pick(self, which: int, among: list[Any]) -> Any:
+        return among[which % len(among)]
+
+    def sources(self, count: int) -> Deployment:
+        """Programs that were never seen before."""
+        return programs(*(f"OPENQASM 2.0; // {self.number}.{next(self.texts)}" for _ in range(count)))
+
+    def known(self, got: Deployment) -> list[Program]:
+        """The programs of a deployment that was made or changed just now: they have ids that were never used."""
+        found = [Program(each.id, each.quantum_circuit) for each in got.programs]
+        ids = {each.id for each in found}
+        assert len(ids) == len(found)
+        assert not ids & self.program_ids
+        self.program_ids |= ids
+        return found
+
+    def check_deployment(self, stored: StoredDeployment, got: Deployment) -> None:
+        assert got.id == stored.id
+        assert (got.name if got.HasField("name") else None) == stored.name
+        assert [Program(each.id, each.quantum_circuit) for each in got.programs] == stored.programs
+        assert all(each.deployment_id == stored.id for each in got.programs)
+
+    # Jobs.
+
+    def check_job(self, job: StoredJob, got: Job) -> None:
+        """Compare a job as it was told with the model."""
+        assert (got.id, got.shots, got.deployment_id) == (job.id, job.shots, job.deployment.id)
+        assert (got.name if got.HasField("name") else None) == job.name
+        assert (got.state, got.attempt, got.progress) == (job.state, job.attempt, job.progress)
+        assert got.last_sequence == len(job.said)
+        assert [run.program_id for run in got.program_runs] == [each.id for each in job.programs]
+        assert [run.state for run in got.program_runs] == job.runs
+        assert [len(run.result_ids) for run in got.program_runs] == [run == SUCCEEDED for run in job.runs]
+        assert got.HasField("started_at") == (job.attempt > 0)
+        assert got.HasField("finished_at") == job.ended
+        assert got.HasField("failure") == (job.state == FAILED)
+
+    def check(self, job: StoredJob, page_size: int = 0) -> None:
+        """Look at a job in every way."""
+        got = self.call(self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job
+        self.check_job(job, got)
+        events: list[JobEvent] = []
+        asked = job_service.ListJobEventsRequest(job_id=job.id, page_size=page_size)
+        while True:
+            page = self.call(self.house.jobs.ListJobEvents, asked)
+            events += page.events
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        assert [event.sequence for event in events] == list(range(1, len(job.said) + 1))
+        assert [told(event) for event in events] == job.said
+        times = [event.event_time.ToNanoseconds() for event in events]
+        assert times == sorted(times)
+        assert all(event.job_id == job.id for event in events)
+        if job.ended:
+            assert events[-1].state_change.job == got
+        self.check_results(job, got, page_size)
+
+    def check_results(self, job: StoredJob, got: Job, page_size: int) -> None:
+        """Results are those of what ran, in the order of the programs, and never change."""
+        asked = result_service.ListResultsRequest(job_id=job.id, page_size=page_size)
+        found = []
+        while True:
+            page = self.call(self.house.results.ListResults, asked)
+            found += page.results
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        assert [each.id for each in found] == [id for run in got.program_runs for id in run.result_ids]
+        ran = [each.id for each, run in zip(job.programs, job.runs, strict=True) if run == SUCCEEDED]
+        assert [each.program_id for each in found] == ran
+        for each in found:
+            one = self.call(self.house.results.GetResult, result_service.GetResultRequest(id=each.id)).result
+            assert one == each
+            data = each.SerializeToString(deterministic=True)
+            assert job.results.setdefault(each.id, data) == data
+
+    def check_gone(self, job: StoredJob) -> None:
+        """A job that was deleted is nowhere, nor is another caller's."""
+        self.refused("NOT_FOUND", self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id))
+        self.refuse_all(job, "")
+
+    def refuse_all(self, job: StoredJob, who: str) -> None:
+        jobs, results = self.house.jobs, self.house.results
+        self.refused("NOT_FOUND", jobs.CancelJob, job_service.CancelJobRequest(id=job.id), who)
+        self.refused("NOT_FOUND", jobs.DeleteJob, job_service.DeleteJobRequest(id=job.id), who)
+        self.refused("NOT_FOUND", jobs.RerunJob, job_service.RerunJobRequest(id=job.id), who)
+        self.refused("NOT_FOUND", jobs.WatchJob, job_service.WatchJobRequest(job_id=job.id), who)
+        self.refused("NOT_FOUND", jobs.ListJobEvents, job_service.ListJobEventsRequest(job_id=job.id), who)
+        self.refused("NOT_FOUND", results.ListResults, result_service.ListResultsRequest(job_id=job.id), who)
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=WHICH, page_size=st.integers(0, 3))
+    def look(self, which: int, page_size: int) -> None:
+        self.check(self.pick(which, self.jobs), page_size)
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=WHICH)
+    def a_stranger(self, which: int) -> None:
+        """Another caller's things are not there, and are not harmed by asking."""
+        job: StoredJob = self.pick(which, self.jobs)
+        self.refuse_all(job, "stranger")
+        for id in job.results:
+            self.refused("NOT_FOUND", self.house.results.GetResult, result_service.GetResultRequest(id=id), "stranger")
+        asked = deployment_service.GetDeploymentRequest(id=job.deployment.id)
+        self.refused("NOT_FOUND", self.house.deployments.GetDeployment, asked, "stranger")
+        assert not self.call(self.house.jobs.ListJobs, job_service.ListJobsRequest(), "stranger").jobs
+        self.check(job)
+
+    # Lists.
+
+    @rule(page_size=st.integers(0, 4), by=st.sampled_from(["", "state", "name", "deployment_id", "both"]), which=WHICH)
+    def list_jobs(self, page_size: int, by: str, which: int) -> None:
+        """Newest first, complete, nothing twice, each as it is now."""
+        like: StoredJob | None = self.pick(which, self.jobs) if self.jobs and by else None
+        state = like.state if like else QUEUED
+        wanted, filter = self.jobs, ""
+        if like is not None and by == "name":
+            wanted, filter = [job for job in self.jobs if job.name == (like.name or "")], f"name = {_quoted(like.name)}"
+        elif like is not None and by != "state":
+            wanted = [job for job in self.jobs if job.deployment is like.deployment]
+            filter = f"deployment_id = {like.deployment.id}"
+        if like is not None and by in ("state", "both"):
+            wanted = [job for job in wanted if job.state == state]
+            filter += f"{' AND ' if filter else ''}state = {JobState.Name(state).removeprefix('JOB_STATE_')}"
+        asked = job_service.ListJobsRequest(page_size=page_size, filter=filter)
+        found: list[Job] = []
+        while True:
+            page = self.call(self.house.jobs.ListJobs, asked)
+            assert len(page.jobs) <= (page_size or 50)
+            found += page.jobs
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        assert [job.id for job in found] == [job.id for job in reversed(wanted)]
+        for job, got in zip(reversed(wanted), found, strict=True):
+            self.check_job(job, got)
+
+    @rule(page_size=st.integers(0, 3), name=NAMES)
+    def list_deployments(self, page_size: int, name: str | None) -> None:
+        """Newest first, complete, nothing twice."""
+        wanted = [each for each in self.deployments if name is None or each.name == name]
+        filter = "" if name is None else f"name = {_quoted(name)}"
+        asked = deployment_service.ListDeploymentsRequest(page_size=page_size, filter=filter)
+        found: list[Deployment] = []
+        while True:
+            page = self.call(self.house.deployments.ListDeployments, asked)
+            found += page.deployments
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        assert [each.id for each in found] == [each.id for each in reversed(wanted)]
+        for stored, got in zip(reversed(wanted), found, strict=True):
+            self.check_deployment(stored, got)
+
+    # Streams.
+
+    def watch(self, job: StoredJob, after: int) -> Follower:
+        asked = job_service.WatchJobRequest(job_id=job.id, after_sequence=after)
+        return Follower(self.call(self.house.jobs.WatchJob, asked), job, after)
+
+    def read(self, follower: Follower, *, most: int = 1_000_000, leave: bool = False) -> bool:
+        """Read what there is, each event once and in order; tell whether the stream has ended.
+
+        Of a job that was deleted meanwhile less may come, and NOT_FOUND at the end.
+        """
+        job = follower.job
+        deleted = job not in self.jobs
+        try:
+            while follower.position < len(job.said) and most:
+                event = next(follower.call).event
+                if event.HasField("heartbeat"):
+                    assert event.heartbeat.last_sequence == follower.position
+                    continue
+                assert event.sequence == follower.position + 1
+                assert told(event) == job.said[follower.position]
+                follower.position += 1
+                most -= 1
+            if follower.position == len(job.said) and (job.ended or deleted):
+                # It ends with OK if and only if the terminal event was sent.
+                for response in follower.call:
+                    assert response.event.HasField("heartbeat")
+                assert follower.call.code() is grpc.StatusCode.OK
+                assert job.ended
+                return True
+        except grpc.RpcError as error:
+            if not deleted or error.code() is not grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+                raise
+            return True
+        if leave:
+            follower.call.cancel()
+        return leave
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=WHICH, after=st.integers(0, 12), most=st.integers(0, 6))
+    def watch_a_while(self, which: int, after: int, most: int) -> None:
+        """From anywhere, left in the middle, and gone on with where it was left."""
+        job: StoredJob = self.pick(which, self.jobs)
+        if after > len(job.said):
+            asked = job_service.WatchJobRequest(job_id=job.id, after_sequence=after)
+            self.refused("INVALID_ARGUMENT", self.house.jobs.WatchJob, asked)
+            return
+        follower = self.watch(job, after)
+        if after == len(job.said) and not job.ended:
+            assert next(follower.call).event.heartbeat.last_sequence == after
+        if not self.read(follower, most=most, leave=True):
+            raise AssertionError("a stream that was left goes on")
+        self.read(self.watch(job, follower.position), leave=True)
+
+    @precondition(lambda self: self.jobs and len(self.followers) < 4)
+    @rule(which=WHICH, after=st.integers(0, 3))
+    def follow(self, which: int, after: int) -> None:
+        """Leave a stream open while other things happen."""
+        job: StoredJob = self.pick(which, self.jobs)
+        self.followers.append(self.watch(job, min(after, len(job.said))))
+
+    @precondition(lambda self: self.followers)
+    @rule(which=WHICH)
+    def catch_up(self, which: int) -> None:
+        """Read what happened meanwhile."""
+        follower = self.pick(which, self.followers)
+        if self.read(follower):
+            self.followers.remove(follower)
+
+    def teardown(self) -> None:
+        """Look at everything once more, and leave nothing that another run would find."""
+        try:
+            for follower in self.followers:
+                self.read(follower, leave=True)
+            for job in self.jobs:
+                self.check(job)
+            for job in self.gone:
+                self.check_gone(job)
+            self.list_jobs(2, "", 0)
+            self.list_deployments(2, None)
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Leave no job that waits or runs. Overridden by those who can."""
+
+
+def _quoted(text: str | None) -> str:
+    escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
