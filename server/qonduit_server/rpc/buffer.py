@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams of buffers: a piece is read when the one before it was taken, so that a reader costs a piece and no thread."""
+"""Streams of buffers: a piece is read when the one before it was taken, so a reader costs a piece and no thread."""
 
 from __future__ import annotations
 

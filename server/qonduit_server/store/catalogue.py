@@ -16,7 +16,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
 from qonduit_server.store.signals import Wake
 from qonduit_server.store.writer import Operation, Transaction
@@ -151,7 +151,7 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
     found = [memory.devices[device_id] for device_id in ids if device_id in memory.devices]
-    kept, token = cursor.cut(found, lambda item: (item.id,), lambda item: item.ByteSize() + 8)
+    kept, token = cursor.cut(found, lambda item: (item.id,), sent_bytes)
     return Page([_copy_device(item) for item in kept], token)
 
 

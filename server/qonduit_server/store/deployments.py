@@ -18,7 +18,7 @@ from qonduit_server.store.bulk import BulkInsert, among
 from qonduit_server.store.database import Database
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.moments import set_time
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -111,7 +111,8 @@ def list_page(
     with db.read() as connection:
         rows = connection.execute(query.order_by(deployments.c.id.desc()).limit(cursor.size + 1)).all()
         kept, token = cursor.cut(list(rows), lambda row: (row.id,), lambda row: int(row.size) + 400)
-        return Page(_messages(connection, kept), token)
+        exact, sooner = cursor.cut(_messages(connection, kept), lambda made: (made.id,), sent_bytes)
+        return Page(exact, sooner or token)
 
 
 def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:

@@ -19,7 +19,8 @@ from qonduit_server.store.bounds import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.erasing import erase
 from qonduit_server.store.ledger import SELECT_JOBS, Ledger, job_message
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions
+from qonduit_server.store.moments import microseconds
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.submission import CREATE, Created, Submission
 from qonduit_server.store.writer import Operation, Transaction
@@ -160,7 +161,10 @@ def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "
         lambda row: (row.created_at, row.id),
         lambda row: len(row.program_runs) + len(row.failure or b"") + len(row.name or "") + 200,
     )
-    return Page([job_message(row) for row in kept], token)
+    exact, sooner = cursor.cut(
+        [job_message(row) for row in kept], lambda job: (microseconds(job.created_at), job.id), sent_bytes
+    )
+    return Page(exact, sooner or token)
 
 
 def cancel(db: Database, caller: str, job_id: int) -> Job:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
+from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement
 
 from qonduit_server.errors import InvalidArgument
@@ -20,8 +21,9 @@ from qonduit_server.store.bounds import MAX_ID
 
 T = TypeVar("T")
 
-#: A page is also ended by its size, so that every client with gRPC's default limit of 4 MiB can read it.
-MAX_PAGE_BYTES: Final = 3 * 1024**2
+#: A page is also ended by its size, so that every client with gRPC's default limit of 4 MiB can read it: 3 MiB with
+#: the token of the next page.
+MAX_PAGE_BYTES: Final = 3 * 1024**2 - 1024
 _DEFAULT_SIZE: Final = 50
 _MOST: Final = 1000
 _MARK_BYTES: Final = 8
@@ -79,7 +81,7 @@ class Cursor:
         Args:
             rows: one more than the page holds, if there are that many.
             keys: the numbers that order the list, of a row.
-            size: about how many bytes a row becomes.
+            size: how many bytes a row becomes: about, where the items that were made of the rows are cut once more.
 
         Returns:
             The rows of the page (at least one, if there is any), and the token of the next one.
@@ -92,6 +94,11 @@ class Cursor:
                 kept = kept[:place]
                 break
         return kept, self.token(*keys(kept[-1])) if len(kept) < len(rows) else ""
+
+
+def sent_bytes(item: Message) -> int:
+    """How many bytes an item takes in a response, and a little for what is still to be set in it."""
+    return item.ByteSize() + 24
 
 
 @dataclass(frozen=True)

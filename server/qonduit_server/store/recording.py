@@ -19,6 +19,12 @@ from qonduit_server.store.schema import results
 from qonduit_server.store.writer import Transaction
 
 _INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "size", "result"))
+#: The longest text of an event, and what the texts of all failures of a job may have together, in bytes: no event and
+#: no job may be larger than a response.
+_TEXT_BYTES: Final = 8192
+_FAILURES_BYTES: Final = 1024**2
+#: What a failure may have in any case.
+_FEW_BYTES: Final = 128
 #: The reason with which a worker says that it stopped because it was told to.
 _CANCELLED_REASON: Final = "CANCELLED"
 
@@ -75,6 +81,7 @@ class Recording:
                 if (event.job_id, event.attempt, index) not in ended:
                     self._started(entry, index)
             elif kind == "log":
+                event.log.message = _cut(event.log.message, _TEXT_BYTES)
                 self._ledger.append(entry, log=event.log)
         return refused
 
@@ -116,6 +123,8 @@ class Recording:
         if run is not None:
             run.state = FAILED
             run.failure.CopyFrom(failure)
+            # A job is told as a whole, with the failures of all its programs.
+            _shorten(run.failure, max(_FEW_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs))))
             self._ledger.append(entry, program_run=run)
 
     def _started(self, entry: Entry, index: int) -> None:
@@ -127,7 +136,7 @@ class Recording:
     def _progress(self, entry: Entry, progress: float, message: str) -> None:
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
-            self._ledger.append(entry, progress=Progress(progress=progress, message=message))
+            self._ledger.append(entry, progress=Progress(progress=progress, message=_cut(message, _TEXT_BYTES)))
 
     def _finished(self, entry: Entry, finished: TaskFinished) -> None:
         job = entry.job
@@ -140,8 +149,22 @@ class Recording:
             self._ledger.move(entry, CANCELLED)
         else:
             job.failure.CopyFrom(failure)
+            _shorten(job.failure, _TEXT_BYTES)
             self._ledger.settle_programs(entry, FAILED, failure)
             self._ledger.move(entry, FAILED)
+
+
+def _shorten(failure: Failure, size: int) -> None:
+    failure.message = _cut(failure.message, size)
+    failure.reason = _cut(failure.reason, _FEW_BYTES)
+    failure.provider_code = _cut(failure.provider_code, _FEW_BYTES)
+
+
+def _cut(text: str, size: int) -> str:
+    """A text of at most so many bytes; three dots tell that there was more."""
+    if len(text) * 4 <= size or len(data := text.encode()) <= size:
+        return text
+    return data[: size - 3].decode(errors="ignore") + "..."
 
 
 def _outcome_index(event: TaskEvent) -> int:
