@@ -7,16 +7,17 @@ import json
 import sys
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from qonduit_server.errors import StartError
+from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.memory import address_space
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
@@ -84,7 +85,8 @@ def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
         names,
         settings.workers,
         pythons=settings.provider_python,
-        memory_limit_bytes=settings.max_task_memory_bytes,
+        memory_limit_bytes=address_space(settings.max_task_memory_bytes),
+        memory_bytes=settings.max_memory_bytes,
         program=_nursery(settings),
         show_errors=settings.log_level == "debug",
     )
@@ -122,7 +124,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         StartError: a setting, the database or the address cannot be used.
     """
     names = settings.providers or registry.names()
-    with ExitStack() as undo:
+    with _started(), ExitStack() as undo:
         pool = _pool(settings, names)
         pool.launch()
         undo.callback(pool.stop, 1)
@@ -199,6 +201,18 @@ def _retention(settings: Settings, database: Database) -> Retention | None:
     retention = Retention(database, settings.retention_days, log.info)
     retention.start()
     return retention
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    """Say for a start that met a database which takes no changes that there is none."""
+    try:
+        yield
+    except Unavailable as error:
+        raise StartError(
+            f"the database does not take changes: {error.__cause__ or error}. Is it locked by another process, full, "
+            "or open for reading alone?"
+        ) from error
 
 
 def _translator(settings: Settings) -> Translator:

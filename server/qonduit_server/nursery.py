@@ -49,6 +49,9 @@ from qonduit_server.providers.provider import Provider
 #: workers need, and BLAS threads do not survive a fork.
 _ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 _PR_SET_PDEATHSIG: Final = 1
+#: The kernel kills the process with the highest score, from 0 to 1000: the share of the memory that it has, and this.
+_OOM_SCORE: Final = 500
+_WORST_OOM_SCORE: Final = 1000
 
 #: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes. Without a
 #: provider, its workers translate and run nothing.
@@ -213,6 +216,7 @@ class _Nursery:
             for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
                 os.close(descriptor)
             _reseed()
+            _offer_to_the_kernel()
             if memory_limit_bytes:
                 _limit_memory(memory_limit_bytes)
             with socket.socket(fileno=link) as server:
@@ -244,6 +248,13 @@ def _reseed() -> None:
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
+
+
+def _offer_to_the_kernel() -> None:
+    """Where the machine runs out of memory, have a worker killed and not the server: its task can be run again."""
+    with contextlib.suppress(OSError, ValueError):  # not Linux
+        score = Path("/proc/self/oom_score_adj")
+        score.write_text(str(min(_WORST_OOM_SCORE, int(score.read_text()) + _OOM_SCORE)))
 
 
 def _limit_memory(limit_bytes: int) -> None:

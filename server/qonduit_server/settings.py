@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from qonduit_server.memory import usable_memory
+
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
     """Declare a setting.
@@ -34,11 +36,11 @@ def _cache_folder() -> str:
 
 
 def _half_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return usable_memory() // 2
 
 
 def _most_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 * 3
+    return usable_memory() // 4 * 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,9 @@ class Settings:
     max_attempts: int = _setting(3, "How often a job is started when its worker dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)
     max_task_memory_bytes: int = _setting(
-        _half_of_memory, "Memory one task may use; default: half of the machine's.", least=1
+        _half_of_memory,
+        "Memory one task may use, at most max_memory_bytes; default: half of the machine's.",
+        least=1,
     )
     max_memory_bytes: int = _setting(
         _most_of_memory, "Memory all tasks may use together; default: three quarters of the machine's.", least=1
@@ -94,3 +98,7 @@ class Settings:
     rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
     log_format: Literal["auto", "json", "console"] = _setting("auto", "auto is console on a terminal, else json.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is less important is not logged.")
+
+    def __post_init__(self) -> None:
+        # A task that may use more than all of them together could never run beside others, nor be promised its memory.
+        object.__setattr__(self, "max_task_memory_bytes", min(self.max_task_memory_bytes, self.max_memory_bytes))

@@ -14,13 +14,15 @@ from qonduit_server.execution.executor import Executor, LossKind
 from tests.unit.execution import staging
 from tests.unit.execution.staging import PATIENCE, Audience, Gate, task
 
+#: What all tasks may take together, and what a large one takes of it: two do not fit.
+BUDGET, LARGE = 1024**3, 600 * 1024**2
 #: Makes a started executor that runs two tasks at once, and its listener; stops it in the end.
 Making = Callable[[], AbstractContextManager[tuple[Executor, Audience]]]
 
 
 @contextmanager
 def process_pool() -> Iterator[tuple[Executor, Audience]]:
-    with staging.pool("TEST", "BROKEN", workers=2) as (made, audience):
+    with staging.pool("TEST", "BROKEN", workers=2, memory_bytes=BUDGET) as (made, audience):
         yield made, audience
 
 
@@ -114,6 +116,44 @@ class TestExecutor:
             assert audience.losses[1].kind is LossKind.TIME_LIMIT
             assert set(audience.losses) == {1}
 
+    def test_two_that_do_not_fit_run_one_after_the_other_and_small_ones_flow_past(
+        self, making: Making, tmp_path: Path
+    ) -> None:
+        gate = Gate(tmp_path)
+        with making() as (executor, audience):
+            executor.submit([task(1, f"need {LARGE} wait {gate.path}")])
+            audience.wait_granted(1)
+            executor.submit([task(2, f"need {LARGE}")])
+            audience.wait_short(2)
+            assert executor.capacity()["TEST"] >= 1
+            executor.submit([task(i) for i in range(3, 50)])
+            audience.wait_ended(*range(3, 50))
+            assert not {1, 2} & set(audience.endings)
+            gate.open()
+            audience.wait_ended(1, 2)
+            assert audience.endings[-2:] == [1, 2]
+            assert not audience.losses
+            logs = [event.log.message for event in audience.told[2] if event.HasField("log")]
+            assert logs == ["the job needs 600 MiB of memory and waits until they are free"]
+            assert not any(event.HasField("log") for event in audience.told[1])
+            assert not any(event.HasField("declined") for told in audience.told.values() for event in told)
+
+    def test_what_waits_for_memory_is_cancelled_at_once(self, making: Making, tmp_path: Path) -> None:
+        gate = Gate(tmp_path)
+        with making() as (executor, audience):
+            executor.submit([task(1, f"need {LARGE} wait {gate.path}")])
+            audience.wait_granted(1)
+            executor.submit([task(i, f"need {LARGE}") for i in (2, 3, 4)])
+            audience.wait_short(2, 3, 4)
+            executor.cancel(3, 1)
+            audience.wait_ended(3)
+            assert audience.losses[3].kind is LossKind.CANCELLED
+            assert audience.endings == [3]
+            gate.open()
+            audience.wait_ended(1, 2, 4)
+            assert audience.endings == [3, 1, 2, 4]
+            assert set(audience.losses) == {3}
+
     def test_a_provider_that_cannot_run_fails_its_tasks(self, making: Making) -> None:
         with making() as (executor, audience):
             executor.submit([task(1, provider="BROKEN"), task(2, provider="NOT OFFERED"), task(3)])
@@ -123,8 +163,12 @@ class TestExecutor:
 
     def test_stop_tells_of_every_task(self, making: Making, tmp_path: Path) -> None:
         with making() as (executor, audience):
-            executor.submit([task(i, f"wait {Gate(tmp_path, str(i)).path}") for i in range(1, 6)])
-            audience.wait_begun(1, 2)
+            executor.submit([task(1, f"need {LARGE} wait {Gate(tmp_path).path}")])
+            audience.wait_granted(1)
+            executor.submit([task(2, f"need {LARGE}")])
+            audience.wait_short(2)
+            executor.submit([task(i, f"wait {Gate(tmp_path, str(i)).path}") for i in range(3, 6)])
+            audience.wait_begun(3)
         assert {loss.kind for loss in audience.losses.values()} == {LossKind.STOPPED}
         assert sorted(audience.losses) == [1, 2, 3, 4, 5]
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import ProgramNeeds, TaskEvent
 from qonduit.v1.device_pb2 import Device
+from qonduit_server.memory import usable_memory
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 
@@ -57,5 +57,4 @@ def _sure_qubits(device: Device, memory_limit_bytes: int) -> int:
     """The qubits that a device has for a job in any case: each halving of the memory costs a simulator one."""
     if not (memory_limit_bytes and device.is_simulator and device.is_local):
         return device.num_qubits
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return device.num_qubits - max(0, -(-machine // memory_limit_bytes) - 1).bit_length()
+    return device.num_qubits - max(0, -(-usable_memory() // memory_limit_bytes) - 1).bit_length()

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.executor import Listener, Loss, LossKind
 from qonduit_server.execution.processes import Held, Key
+from qonduit_server.memory import readable
 
 
 class News:
@@ -28,6 +30,12 @@ class News:
         """A task is lost."""
         self._items.append((held.key, Loss(kind, message)))
         self.more_wanted = True
+
+    def waits(self, held: Held) -> None:
+        """A task has to wait for memory."""
+        message = f"the job needs {readable(held.need)} of memory and waits until they are free"
+        log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
+        self._items.append(TaskEvent(job_id=held.task.job_id, attempt=held.task.attempt, log=log))
 
     def fail(self, task: Task, reason: str) -> None:
         """A task cannot be run, because its provider cannot run anything."""

@@ -8,7 +8,6 @@ and another worker is idle. See qonduit_server.worker for how the two sides agre
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from qonduit.execution.v1.worker_pb2 import (
     ProviderDescription,
     WorkerReply,
 )
-from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import Listener, LossKind
 from qonduit_server.execution.news import News
@@ -54,6 +52,7 @@ class ProcessPool:
         workers: how many tasks run at once, at most.
         pythons: another Python for a provider's processes, by provider name.
         memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
+        memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
         program: arguments that make a Python a nursery.
         show_errors: let nurseries and workers write to this process's stderr.
         environment: variables for nurseries and workers; default: those of this process.
@@ -66,6 +65,7 @@ class ProcessPool:
         *,
         pythons: Mapping[str, str] | None = None,
         memory_limit_bytes: int = 0,
+        memory_bytes: int = 0,
         program: Sequence[str] = ("-m", "qonduit_server.nursery"),
         show_errors: bool = False,
         environment: Mapping[str, str] | None = None,
@@ -80,7 +80,7 @@ class ProcessPool:
         }
         self._lock = threading.RLock()
         self._said = threading.Condition(self._lock)
-        self._schedule = Schedule(self._providers, workers, self._fork)
+        self._schedule = Schedule(self._providers, workers, self._fork, memory_bytes)
         self._listener: Listener | None = None
         self._news = News()
         self._ids = itertools.count(1)
@@ -102,14 +102,7 @@ class ProcessPool:
             self._said.wait_for(
                 lambda: all(p.description or p.state == "broken" for p in self._providers.values()), timeout=timeout
             )
-            return [
-                p.description
-                or ProviderDescription(
-                    provider=ProviderMessage(name=p.name),
-                    unavailable=p.reason or f"its process did not answer within {timeout:g} s",
-                )
-                for p in self._providers.values()
-            ]
+            return [p.described(timeout) for p in self._providers.values()]
 
     def preload(self, providers: Iterable[str] | None = None) -> None:
         """Load the SDKs in the background, one after another; default: all."""
@@ -171,12 +164,7 @@ class ProcessPool:
         self._thread.join(timeout=grace + 5.0)
         deadline = time.monotonic() + grace
         for provider in self._providers.values():
-            if provider.process is not None:
-                try:
-                    provider.process.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    provider.process.kill()
-                    provider.process.wait()
+            provider.end(max(0.0, deadline - time.monotonic()))
         self._sockets.close()
 
     def processes(self) -> dict[str, list[int]]:
@@ -242,9 +230,16 @@ class ProcessPool:
                 kind = event.WhichOneof("event")
                 if kind == "started":
                     held.started_at = now
+                    if held.need:  # it was told when it was handed out for the first time
+                        continue
                 elif kind == "finished":
                     del worker.held[key]
                     finished += 1
+                elif kind == "declined":
+                    if worker.doom is None or worker.doom[0] != key:
+                        self._schedule.declined(worker, held, event.declined.memory_bytes, now)
+                        finished += 1
+                    continue
                 self._news.event(event)
         if finished:
             worker.finished(finished, now)
@@ -317,12 +312,8 @@ class ProcessPool:
 
     def _bury_nursery(self, provider: Provider, now: float) -> None:
         """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
-        assert provider.process is not None
         self._cut(provider)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            provider.process.wait(0.5)
-        provider.process.kill()
-        how = how_it_died(provider.process.wait())
+        how = how_it_died(provider.end(0.5))
         was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
         for worker in list(provider.workers.values()):
             worker.kill()
@@ -344,9 +335,7 @@ class ProcessPool:
         for worker in list(provider.workers.values()):
             worker.kill()
             self._bury(worker, "was ended", now)
-        if provider.process is not None:
-            provider.process.kill()
-            provider.process.wait()
+        provider.end(0.0)
         try:
             channel = provider.launch(self._stderr, self._environment)
         except OSError as error:
@@ -417,10 +406,12 @@ class ProcessPool:
             if provider.state == "broken":
                 for held in self._schedule.clear(provider):
                     self._news.fail(held.task, provider.reason)
-            elif provider.state == "idle" and (provider.backlog or provider.wanted):
+            elif provider.state == "idle" and (provider.wanted or self._schedule.waits_for(provider)):
                 self._load(provider)
         for worker in self._schedule.place(now):
             self._sockets.sent(worker.channel)
+        for held in self._schedule.short_of_memory():
+            self._news.waits(held)
 
     def _load(self, provider: Provider) -> None:
         assert provider.channel is not None

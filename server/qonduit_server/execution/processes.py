@@ -15,6 +15,7 @@ from typing import Final
 
 from qonduit.execution.v1.task_pb2 import Task, TaskBatch
 from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import LossKind
 
@@ -37,11 +38,31 @@ class Held:
     order: int
     ordinal: int = -1
     started_at: float | None = None
+    #: Seconds for which it ran until it was declined.
+    spent: float = 0.0
+    #: The memory that it takes, in bytes, where that is more than a task may take unasked.
+    need: int = 0
+    #: The size of its message, where it is known to need much.
+    size: int = 0
+    #: The worker that has it prepared.
+    prepared_by: int = -1
+    #: Whether its watchers know that it waits for memory.
+    told: bool = False
 
     @property
     def alone(self) -> bool:
-        """Whether nothing else may share its worker: it was with a process that died."""
-        return self.task.attempt > 1
+        """Whether nothing else may share its worker: it was with a process that died, or takes much memory."""
+        return self.need > 0 or self.task.attempt > 1
+
+    def declined(self, need: int, worker: int, now: float) -> None:
+        """Note what a worker found that the task takes, and ask for so much the next time."""
+        self.need = max(need, self.task.memory_granted_bytes + 1)
+        self.prepared_by = worker
+        if self.started_at is not None:
+            self.spent += now - self.started_at
+        self.task.memory_granted_bytes = self.need
+        self.task.declined_before = True
+        self.size = self.task.ByteSize()
 
 
 class Channel:
@@ -152,6 +173,12 @@ class Worker:
         """Whether it holds a task that must have it for itself."""
         return len(self.held) == 1 and next(iter(self.held.values())).alone
 
+    @property
+    def large(self) -> Held | None:
+        """The task that it holds, if that takes much memory. While the process lives, its memory is taken."""
+        head = next(iter(self.held.values()), None)
+        return head if head is not None and head.need else None
+
     def give(self, tasks: Sequence[Held], now: float) -> None:
         """Hand it tasks, after those it holds."""
         if not self.held:
@@ -191,7 +218,7 @@ class Worker:
         head = next(iter(self.held.values()))
         if not head.task.time_limit_seconds:
             return None
-        return (head.started_at or self.head_since) + head.task.time_limit_seconds, head.key
+        return (head.started_at or self.head_since) + head.task.time_limit_seconds - head.spent, head.key
 
     def kill(self) -> None:
         """Kill the process, if it is there. A process descriptor cannot hit another process that has got its number."""
@@ -252,6 +279,23 @@ class Provider:
         self.state = "starting"
         self.start_at = None
         return self.channel
+
+    def end(self, patience: float) -> int:
+        """Wait for the nursery's end for so many seconds, then kill it; gives its exit code."""
+        if self.process is None:
+            return 0
+        try:
+            return self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def described(self, waited: float) -> ProviderDescription:
+        """What it offers, or why that is not known after so many seconds."""
+        return self.description or ProviderDescription(
+            provider=ProviderMessage(name=self.name),
+            unavailable=self.reason or f"its process did not answer within {waited:g} s",
+        )
 
     @property
     def ready(self) -> list[Worker]:

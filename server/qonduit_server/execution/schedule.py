@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from qonduit.execution.v1.task_pb2 import Task
+from qonduit_server.execution.admission import Admission
 from qonduit_server.execution.processes import MAX_AHEAD, SLOW_SECONDS, Held, Key, Provider, Worker
 
 
@@ -17,19 +18,27 @@ class Schedule:
         providers: by name.
         slots: how many tasks run at once, at most.
         fork: asks for one more worker of a provider; None if it cannot have one.
+        memory_bytes: what all running tasks may take together; 0 means no limit.
     """
 
     def __init__(
-        self, providers: Mapping[str, Provider], slots: int, fork: Callable[[Provider], Worker | None]
+        self,
+        providers: Mapping[str, Provider],
+        slots: int,
+        fork: Callable[[Provider], Worker | None],
+        memory_bytes: int = 0,
     ) -> None:
         self._providers = providers
         self._slots = slots
         self._fork = fork
+        self._admission = Admission(memory_bytes, slots)
         self._waiting: dict[Key, Held] = {}
         self._orders = itertools.count()
 
     def add(self, provider: Provider, task: Task) -> None:
         """Let a new task wait."""
+        if self._admission.unasked_bytes:
+            task.memory_granted_bytes = self._admission.unasked_bytes
         held = Held((task.job_id, task.attempt), task, next(self._orders))
         provider.backlog.append(held)
         self._waiting[held.key] = held
@@ -39,13 +48,23 @@ class Schedule:
         held = self._waiting.pop(key, None)
         if held is not None:
             self._providers[held.task.provider].backlog.remove(held)
-        return held
+            return held
+        return self._admission.remove(key)
 
     def put_back(self, provider: Provider, back: Sequence[Held]) -> None:
-        """Let tasks wait again that a worker had, before all others."""
+        """Let tasks wait again that a worker had: before all others, or for memory where they need much."""
         for held in sorted(back, key=lambda each: each.order, reverse=True):
-            provider.backlog.appendleft(held)
-            self._waiting[held.key] = held
+            if held.need:
+                self._admission.wait(held)
+            else:
+                provider.backlog.appendleft(held)
+                self._waiting[held.key] = held
+
+    def declined(self, worker: Worker, held: Held, need: int, now: float) -> None:
+        """A worker found that its task takes more memory than it was granted: let it wait for so much."""
+        del worker.held[held.key]
+        held.declined(need, worker.id, now)
+        self._admission.wait(held)
 
     def clear(self, provider: Provider) -> list[Held]:
         """Take out all that wait for a provider."""
@@ -53,7 +72,15 @@ class Schedule:
         provider.backlog.clear()
         for held in backlog:
             del self._waiting[held.key]
-        return backlog
+        return backlog + self._admission.clear(provider.name)
+
+    def waits_for(self, provider: Provider) -> bool:
+        """Whether any task waits for this provider."""
+        return bool(provider.backlog or self._admission.waiting_for(provider.name))
+
+    def short_of_memory(self) -> list[Held]:
+        """Tasks that wait for memory since a short while: each is given once."""
+        return self._admission.untold(self._can_run, self._large()) if self._admission else []
 
     def free(self) -> int:
         """How many workers more may be busy."""
@@ -70,6 +97,8 @@ class Schedule:
     def _wanted(self, provider: Provider, free: int, brisk: bool, now: float) -> int:
         if provider.state == "broken":
             return MAX_AHEAD  # so that they fail instead of waiting
+        if self._admission and self._admission.full(provider.name):
+            return 0
         held = len(provider.backlog) + sum(len(worker.held) for worker in provider.ready)
         if provider.state != "loaded":
             return 1 if held == 0 and (free > 0 or brisk) else 0  # one is enough to have it loaded
@@ -88,19 +117,45 @@ class Schedule:
         placed: list[Worker] = []
         while True:
             waiting = [p for p in self._providers.values() if p.backlog and p.state == "loaded"]
-            if not waiting:
+            oldest = min(waiting, key=lambda p: p.backlog[0].order) if waiting else None
+            large = self._admission.first(self._can_run, self._large()) if self._admission else None
+            if large is not None and (oldest is None or large.order < oldest.backlog[0].order):
+                worker = self._place_large(large, now)
+            elif oldest is not None:
+                worker = self._place(oldest, now)
+            else:
                 return placed
-            worker = self._place(min(waiting, key=lambda p: p.backlog[0].order), now)
             if worker is None:
                 return placed
             placed.append(worker)
+
+    def _can_run(self, provider: str) -> bool:
+        return self._providers[provider].state == "loaded"
+
+    def _large(self) -> list[Held]:
+        """The large tasks that workers have, those included that are being killed."""
+        return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
+
+    def _place_large(self, held: Held, now: float) -> Worker | None:
+        """Give a task that is admitted a worker for itself. While there is none, nothing is handed ahead to others."""
+        worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
+        if worker is not None:
+            self._admission.remove(held.key)
+            worker.give([held], now)
+        return worker
+
+    def _idle(self, provider: Provider, preferred: int = -1) -> Worker | None:
+        """A worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
+        idle = [worker for worker in provider.ready if not worker.held]
+        if not idle:
+            return self._fork(provider)
+        return max(idle, key=lambda w: (w.id == preferred, w.pid != 0, w.useful))
 
     def _place(self, provider: Provider, now: float) -> Worker | None:
         free = self.free()
         worker: Worker | None
         if free > 0:
-            idle = [worker for worker in provider.ready if not worker.held]
-            worker = max(idle, key=lambda w: (w.pid != 0, w.useful)) if idle else self._fork(provider)
+            worker = self._idle(provider)
             if worker is None:
                 return None
             room = min(worker.depth(now), -(-len(provider.backlog) // free))

@@ -44,6 +44,8 @@ _EXACT_BITS: Final = 10
 _MOST_HELPERS: Final = 6
 #: A call of the SDK with many circuits is cut so that progress is told about this often.
 _CHUNK_SECONDS: Final = 0.1
+#: What Aer says where it gets no more memory.
+_OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 
 _BASIS: Final = (
     "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "id", "p", "r", "rx", "ry", "rz", "u", "u1", "u2", "u3",
@@ -377,4 +379,7 @@ def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: i
 
 
 def _failure(status: str) -> RunError:
+    if any(sign in status for sign in _OUT_OF_MEMORY):
+        message = "the run needed more memory than one task may use: use fewer qubits or shots"
+        return LimitError("MEMORY_LIMIT", message)
     return ProviderError("SIMULATION_FAILED", f"Aer could not run it: {status}", retryable=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.hub.deferral import Deferred, defer
 from qonduit_server.hub.lowering import Lowering
-from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE, Branching, Engine, branching
+from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE, MOST_SPARE_STATES, Branching, Engine, branching
 from qonduit_server.providers.provider import check_memory, physical_memory
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def plan(
         limit = min(memory_limit_bytes or physical_memory(), physical_memory())
         program = branching(quantum, Lowering(device, is_native), device, engine)
         need = check_memory(program.qubits, BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        program.spare_bytes = (limit - need) // 4
-        return program, program.qubits, need
+        program.spare_bytes = min((limit - need) // 4, MOST_SPARE_STATES * (16 << program.qubits))
+        return program, program.qubits, need + program.spare_bytes
     qubits = max(quantum.num_qubits, deferred.qubits)
     return deferred, qubits, check_memory(qubits, bytes_per_amplitude, memory_limit_bytes)

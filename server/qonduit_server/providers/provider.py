@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import LimitError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.memory import readable, usable_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,8 +156,8 @@ def installed_version(distribution: str) -> str:
 
 @cache
 def physical_memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """The machine's memory in bytes, as far as this process may use it."""
+    return usable_memory()
 
 
 def most_qubits(bytes_per_amplitude: int, fixed_bytes: int) -> int:
@@ -181,21 +181,9 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
         raise LimitError(
             "MEMORY_LIMIT",
             f"simulating {qubits} qubits{note} needs {readable(need)}, the limit is {readable(limit)}: "
-            f"use at most {fits} qubits",
+            f"use at most {fits} qubits (max_task_memory_bytes)",
         )
     return need
-
-
-def readable(size: int) -> str:
-    """A number of bytes for people."""
-    if size >= 1 << 70:
-        return f"10^{len(str(size)) - 1} B"
-    amount, unit = float(size), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
 def program_seed(seed: int | None, place: int) -> int | None:

@@ -15,6 +15,7 @@ from qonduit.execution.v1.task_pb2 import (
     ProgramStarted,
     ProgramSucceeded,
     Task,
+    TaskDeclined,
     TaskEvent,
     TaskFinished,
     TaskProgress,
@@ -72,8 +73,16 @@ def _run(task: Task, emit: worker.Emit) -> None:
         emit(TaskEvent(job_id=task.job_id, attempt=task.attempt, **what))  # type: ignore[arg-type]
 
     failure = None
-    event(program_started=ProgramStarted(index=0))
+    if not task.declined_before:
+        event(program_started=ProgramStarted(index=0))
     word, _, rest = task.programs[0].text.partition(" ")
+    if word == "need":
+        need, _, then = rest.partition(" ")
+        word, _, rest = then.partition(" ")
+        if 0 < task.memory_granted_bytes < int(need):
+            event(declined=TaskDeclined(memory_bytes=int(need)))
+            return
+        event(progress=TaskProgress(progress=0.01, message="granted"))
     if word == "wait":  # until somebody opens the pipe for writing
         Path(rest).open("rb").close()
     elif word == "hold":  # the same, as an SDK that does not give Python's lock away

@@ -78,6 +78,14 @@ class Audience:
     def wait_begun(self, *job_ids: int) -> None:
         self.wait(lambda: all(self.told[job_id] for job_id in job_ids))
 
+    def wait_granted(self, *job_ids: int) -> None:
+        """Wait until tasks that need memory have it."""
+        self.wait(lambda: all(any(e.progress.message == "granted" for e in self.told[i]) for i in job_ids))
+
+    def wait_short(self, *job_ids: int) -> None:
+        """Wait until tasks were told that they have to wait for memory."""
+        self.wait(lambda: all(any(e.HasField("log") for e in self.told[i]) for i in job_ids))
+
     def pid(self, job_id: int) -> int:
         """The process that ran a job, as its result says."""
         results = [e.program_succeeded.result for e in self.told[job_id] if e.HasField("program_succeeded")]
@@ -102,13 +110,14 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def pool(
-    *providers: str, workers: int = 2, memory_limit_bytes: int = 0, **variables: str
+    *providers: str, workers: int = 2, memory_limit_bytes: int = 0, memory_bytes: int = 0, **variables: str
 ) -> Iterator[tuple[ProcessPool, Audience]]:
     """A started pool of acting workers and who listens to it."""
     made = ProcessPool(
         providers or ("TEST",),
         workers,
         memory_limit_bytes=memory_limit_bytes,
+        memory_bytes=memory_bytes,
         program=PROGRAM,
         environment=environment(**variables),
         show_errors=True,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.execution.alternatives import name_alternatives
+from qonduit_server.memory import usable_memory
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
 from tests.storing import submit
@@ -76,7 +76,7 @@ def test_memory_counts_as_qubits(db: Database) -> None:
 
 
 def test_a_limit_of_memory_takes_qubits_from_simulators(db: Database) -> None:
-    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 + 1
+    quarter = usable_memory() // 4 + 1
     assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=26) == "no; these can: P/able, P/chip"
     assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=27) == "no; these can: P/chip"
     # Whether it can is not known: nothing is said.

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from qonduit_server.errors import LimitError
-from qonduit_server.providers.provider import check_memory, most_qubits, physical_memory, program_seed, readable
+from qonduit_server.memory import readable
+from qonduit_server.providers.provider import check_memory, most_qubits, physical_memory, program_seed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real server with little memory for its jobs: those that do not fit together wait, and all others flow past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import grpc
+import pytest
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.event_pb2 import JobEvent, LogLevel
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest
+from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
+from tests.benchmarks.programs import BELL, layered
+from tests.serving import serving
+
+MIB = 1024**2
+#: Twenty qubits take 16 MiB: one such job fits, two do not. Twenty-one take 32, and never fit.
+LARGE, BUDGET = 20, 30 * MIB
+WAITS = "the job needs 16.0 MiB of memory and waits until they are free"
+
+
+class Customer:
+    """Submits jobs and watches them."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.jobs = JobServiceStub(channel)
+        self.system = SystemServiceStub(channel)
+
+    def submit(self, programs: int, qubits: int = 0) -> int:
+        """Queue a job of so many programs of so many qubits, or of Bell's."""
+        request = calls.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator")
+        for k in range(programs):
+            request.deployment.programs.add(
+                quantum_circuit=layered(qubits, 1, seed=k) if qubits else BELL,
+                assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
+            )
+        return int(self.jobs.CreateJob(request, timeout=20).job.id)
+
+    def watch(self, job_id: int, until: Callable[[JobEvent], bool] = lambda event: False) -> list[JobEvent]:
+        """The job's events until one of this kind, or its last."""
+        events: list[JobEvent] = []
+        stream = self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=100)
+        for reply in stream:
+            if reply.event.WhichOneof("event") != "heartbeat":
+                events.append(reply.event)
+                if until(reply.event):
+                    break
+        stream.cancel()
+        return events
+
+    def state(self, job_id: int) -> JobState:
+        return self.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=20).job.state
+
+    def cancel(self, job_id: int) -> None:
+        self.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=20)
+
+
+@pytest.fixture(scope="module")
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('memory') / 'q.sqlite3'}"
+    settings = {"providers": "IBM", "workers": "2", "max_memory_bytes": str(BUDGET)}
+    with serving(url, **settings) as server, grpc.insecure_channel(server.target) as channel:
+        yield Customer(channel)
+
+
+def waits(event: JobEvent) -> bool:
+    return event.log.message == WAITS
+
+
+def outcomes(events: list[JobEvent]) -> list[int]:
+    """When each of a job's programs succeeded, in nanoseconds."""
+    succeeded = JobState.JOB_STATE_SUCCEEDED
+    return [e.event_time.ToNanoseconds() for e in events if e.program_run.state == succeeded]
+
+
+def test_the_limits_that_count_are_told(customer: Customer) -> None:
+    limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=20).limits
+    assert limits.max_memory_bytes == BUDGET
+    # One task was allowed half of the machine's memory, and may have no more than all together.
+    assert limits.max_task_memory_bytes == BUDGET
+
+
+def test_a_job_that_never_fits_fails_at_once_and_says_what_would(customer: Customer) -> None:
+    final = customer.watch(customer.submit(1, LARGE + 1))[-1].state_change.job
+    assert final.state == JobState.JOB_STATE_FAILED
+    assert final.failure.reason == "MEMORY_LIMIT"
+    assert final.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
+    assert "needs 32.0 MiB, the limit is 30.0 MiB: use at most 20 qubits" in final.failure.message
+
+
+@pytest.mark.timeout(200)
+def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: Customer) -> None:
+    running = customer.submit(300, LARGE)
+    customer.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
+    waiting, unwanted = customer.submit(2, LARGE), customer.submit(2, LARGE)
+    for job_id in (waiting, unwanted):
+        (log,) = [event.log for event in customer.watch(job_id, until=waits) if event.HasField("log")]
+        assert log.level == LogLevel.LOG_LEVEL_INFO
+    for _ in range(5):
+        assert customer.watch(customer.submit(1))[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    customer.cancel(unwanted)
+    cancelled = customer.watch(unwanted)
+    assert cancelled[-1].state_change.to_state == JobState.JOB_STATE_CANCELLED
+    assert not outcomes(cancelled)
+    # All that time the first one ran, and the second one waited.
+    assert customer.state(running) == JobState.JOB_STATE_RUNNING
+    customer.cancel(running)
+    first, second = customer.watch(running), customer.watch(waiting)
+    assert first[-1].state_change.to_state == JobState.JOB_STATE_CANCELLED
+    assert second[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    assert len(outcomes(second)) == 2
+    assert max(outcomes(first)) < min(outcomes(second))
+    assert sum(map(waits, second)) == 1
+    started = [e.program_run.index for e in second if e.program_run.state == JobState.JOB_STATE_RUNNING]
+    assert started == [0, 1]  # nothing is said twice
+    progress = [event.progress.progress for event in second if event.HasField("progress")]
+    assert progress == sorted(set(progress))
+
+
+@pytest.mark.timeout(200)
+def test_large_jobs_never_run_at_the_same_time(customer: Customer) -> None:
+    large = [customer.submit(2, LARGE) for _ in range(4)]
+    small = [customer.submit(1) for _ in range(20)]
+    for job_id in small:
+        assert customer.watch(job_id)[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    ran = []
+    for job_id in large:
+        times = outcomes(customer.watch(job_id))
+        assert len(times) == 2
+        ran.append((times[0], times[1]))
+    # Two that ran at once would have had an outcome each before either had its second.
+    ran.sort()
+    assert all(before[1] <= after[0] for before, after in pairwise(ran)), ran
