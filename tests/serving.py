@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +58,20 @@ class Server:
 
 
 @contextmanager
-def serving(database: str, *, log: Path | None = None, **settings: str) -> Iterator[Server]:
+def serving(
+    database: str, *, log: Path | None = None, environment: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Server]:
     """Start `qonduit serve` on a free loopback port, end it afterwards.
 
     Args:
         database: an SQLAlchemy URL.
         log: a file for its log (standard error), JSON lines; none: thrown away.
+        environment: further variables for its processes.
         settings: further QONDUIT_* settings, by their lower-case names.
     """
-    environment = (
+    variables = (
         os.environ
+        | dict(environment or {})
         | {"QONDUIT_LOG_FORMAT": "json"}
         # What one test has read must not be known to the next.
         | ({} if "translation_cache" in settings else {"QONDUIT_TRANSLATION_CACHE_BYTES": "0"})
@@ -80,7 +84,7 @@ def serving(database: str, *, log: Path | None = None, **settings: str) -> Itera
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=environment,
+            env=variables,
         )
     try:
         assert process.stdout is not None

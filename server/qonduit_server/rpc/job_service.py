@@ -27,6 +27,7 @@ from qonduit.v1.job_service_pb2 import (
     RunJobRequest,
     WatchJobRequest,
 )
+from qonduit_server.errors import CallError
 from qonduit_server.rpc import submission
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
@@ -49,10 +50,10 @@ class JobService:
     def create_job(self, request: CreateJobRequest, call: Call) -> CreateJobResponse:
         """Queue a job."""
         self._open_for_jobs()
-        new = submission.new_job(self._db, call.caller, request, "CreateJob", self._limits)
-        if request.validate_only:
+        new = self._checked(request, call, "CreateJob")
+        if request.validate_only and isinstance(new, jobs.NewJob):
             return CreateJobResponse(job=submission.preview(new))
-        created = jobs.create(self._db, new)
+        created = self._created(new)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
 
@@ -60,14 +61,14 @@ class JobService:
         """Queue a job and watch it."""
         self._open_for_jobs()
         interval = _seconds(request.heartbeat_interval)
-        new = submission.new_job(self._db, call.caller, request, "RunJob", self._limits)
-        if request.validate_only:
+        new = self._checked(request, call, "RunJob")
+        if request.validate_only and isinstance(new, jobs.NewJob):
             now = Timestamp()
             now.GetCurrentTime()
             event = JobEvent(sequence=1, event_time=now, created=submission.preview(new))
             stream.finish(framed(event.SerializeToString()))
             return
-        created = jobs.create(self._db, new)
+        created = self._created(new)
         call.job_id = created.job.id
         self._watching.open(stream, created.job.id, request.after_sequence, interval, fresh=not created.deduplicated)
 
@@ -115,6 +116,21 @@ class JobService:
             self._db, call.caller, request.job_id, request.page_size, request.page_token, request.after_sequence
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
+
+    def _checked(
+        self, request: CreateJobRequest | RunJobRequest, call: Call, method: str
+    ) -> jobs.NewJob | jobs.Created:
+        """A job to be made; or the one that this request made before, where it would be refused by now."""
+        try:
+            return submission.new_job(self._db, call.caller, request, method, self._limits)
+        except CallError:
+            made = submission.repeated(self._db, call.caller, request, method)
+            if made is None:
+                raise
+            return made
+
+    def _created(self, new: jobs.NewJob | jobs.Created) -> jobs.Created:
+        return jobs.create(self._db, new) if isinstance(new, jobs.NewJob) else new
 
     def _open_for_jobs(self) -> None:
         if self._stopping.is_set():

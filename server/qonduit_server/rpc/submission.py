@@ -16,9 +16,9 @@ from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import inputs
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.needs import check_qubits
-from qonduit_server.store import catalogue, deployments
+from qonduit_server.store import catalogue, deployments, jobs
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import NewJob
+from qonduit_server.store.jobs import Created, NewJob
 
 #: Every other language is text.
 BINARY_LANGUAGES = frozenset({AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT})
@@ -87,6 +87,20 @@ def new_job(
     )
 
 
+def repeated(db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str) -> Created | None:
+    """What an equal request made before, if it did.
+
+    To be asked where a request is refused: a repetition has its answer, whatever has become of the device, of the
+    deployment or of the limits since.
+    """
+    if not request.request_id or request.validate_only:
+        return None
+    if request.HasField("deployment"):
+        _clear_output_only(request.deployment)
+    fingerprint = _fingerprint(request, _chosen(request.job))
+    return jobs.repeated(db, caller, method, request.request_id, fingerprint)
+
+
 def preview(new: NewJob) -> Job:
     """The job as it would be made, for `validate_only`: without ids and times, which only the store gives."""
     job = Job(
@@ -114,12 +128,9 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
         raise InvalidArgument.of(
             _FIELD, "deployment.programs.max_items", f"{_FIELD}: {count} programs; at most {limits.max_programs}"
         )
-    for output_only in ("id", "deployed_at", "deployed_by"):
-        deployment.ClearField(output_only)
+    _clear_output_only(deployment)
     broken: list[Violation] = []
     for index, program in enumerate(deployment.programs):
-        program.ClearField("id")
-        program.ClearField("deployment_id")
         broken += broken_rules(program, f"{_FIELD}[{index}]", limits)
     if broken:
         raise InvalidArgument(broken)
@@ -130,6 +141,14 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
             "deployment.programs.max_bytes",
             f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment",
         )
+
+
+def _clear_output_only(deployment: Deployment) -> None:
+    for output_only in ("id", "deployed_at", "deployed_by"):
+        deployment.ClearField(output_only)
+    for program in deployment.programs:
+        program.ClearField("id")
+        program.ClearField("deployment_id")
 
 
 def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:

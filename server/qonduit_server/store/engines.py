@@ -81,7 +81,9 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
         "application_name": "qonduit",
-        "options": "-c lock_timeout=4s -c statement_timeout=60s -c timezone=UTC",
+        # A server that is frozen inside a transaction must not keep its locks, or nobody could take over its jobs.
+        "options": "-c lock_timeout=4s -c statement_timeout=60s -c idle_in_transaction_session_timeout=5s"
+        " -c timezone=UTC",
     }
     return {name: value for name, value in arguments.items() if name not in url.query}
 

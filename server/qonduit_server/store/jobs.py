@@ -25,7 +25,7 @@ from qonduit_server.store.schema import jobs
 from qonduit_server.store.submission import CREATE, Created, Submission
 from qonduit_server.store.writer import Operation, Transaction
 
-__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page", "rerun"]
+__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page", "repeated", "rerun"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ class _Named(NamedTuple):
 
 
 _GET: Final = SELECT_JOBS.where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_GET_REPEATED: Final = SELECT_JOBS.where(
+    jobs.c.caller == bindparam("caller"),
+    jobs.c.method == bindparam("method"),
+    jobs.c.request_id == bindparam("request"),
+    jobs.c.fingerprint == bindparam("fingerprint"),
+)
+_RERUN: Final = "RerunJob"
 _FIELDS: Final = {
     "state": FilterField(jobs.c.state, JobState),
     "deployment_id": FilterField(jobs.c.deployment_id, int),
@@ -107,14 +114,21 @@ def create(db: Database, new: NewJob) -> Created:
 
 def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0) -> Created:
     """Queue a new job with the programs, device and options of another. Raises as `create` does."""
-    source = get(db, caller, job_id)
+    fingerprint = str(job_id).encode()
+    try:
+        source = get(db, caller, job_id)
+    except NotFound:
+        made = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
+        if made is None:
+            raise
+        return made
     return db.write(
         CREATE,
         Submission(
             caller=caller,
-            method="RerunJob",
+            method=_RERUN,
             request_id=checked_text("request_id", request_id) or None,
-            fingerprint=str(job_id).encode(),
+            fingerprint=fingerprint,
             max_queued=max_queued,
             device=catalogue.device(db, source.executed_on_id),
             # The programs that the other job ran, whatever its deployment holds by now.
@@ -128,6 +142,14 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             include_statevector=source.include_statevector,
         ),
     )
+
+
+def repeated(db: Database, caller: str, method: str, request_id: str, fingerprint: bytes) -> Created | None:
+    """Return the job that an equal request made before, as it is now; None if there is none."""
+    request = {"caller": checked_text("caller", caller), "method": method, "fingerprint": fingerprint}
+    with db.read() as connection:
+        row = connection.execute(_GET_REPEATED, {**request, "request": checked_text("request_id", request_id)}).first()
+    return None if row is None else Created(job_message(row), deduplicated=True)
 
 
 def get(db: Database, caller: str, job_id: int) -> Job:

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A campaign: kill after kill against one database, under load, and what must be true in between and at the end."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import grpc
+
+from qonduit.v1 import deployment_service_pb2 as deployment_calls
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from tests.e2e.faults.checking import assert_results, results_of, sound, wait_until_gone, watch
+from tests.e2e.faults.customers import Customer, CustomerProcess, Place
+from tests.e2e.faults.points import KillPoint
+from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
+from tests.e2e.faults.trap import Trap
+from tests.serving import Server, serving
+
+#: With so many customers waiting, they are let catch up before the next kill.
+_CROWD = 24
+#: So often more customers come until a point must have been reached.
+_BATCHES = 6
+_PATIENCE = 100.0
+
+
+class Campaign:
+    """One database, the servers that come and go on it, and their customers.
+
+    Args:
+        name: of the database, for people.
+        url: of the database.
+        folder: for the pipes and the servers' log.
+        seed: what is killed and what is submitted is drawn from it.
+    """
+
+    def __init__(self, name: str, url: str, folder: Path, seed: int) -> None:
+        self.name = name
+        self.seed = seed
+        self.kills: Counter[str] = Counter()
+        self.jobs = 0
+        self.events = 0
+        self.returns = 0
+        self.restarts = 0
+        self.began = time.monotonic()
+        # Apart, so that how many customers come changes no draw of what is killed.
+        self._plan = random.Random(f"{seed} {name} plan")
+        self._load = random.Random(f"{seed} {name} load")
+        self._url = url
+        self._log = folder / "log.jsonl"
+        self._news: SimpleQueue[Customer | tuple[str, int]] = SimpleQueue()
+        self._customers: list[Customer] = []
+        self._waiting: set[Customer] = set()
+        self._hits: list[tuple[str, int]] = []
+        self._place = Place()
+        self._trap = Trap(folder / "trap", lambda point, pid: self._news.put((point, pid)))
+        self._life = ExitStack()
+        self._server = self._start()
+
+    def close(self) -> None:
+        """Stop the server and disarm everything."""
+        self._life.close()
+        self._trap.close()
+
+    def draw(self, points: list[KillPoint]) -> list[KillPoint]:
+        """The points in an order of their own."""
+        return self._plan.sample(points, len(points))
+
+    def strike(self, point: KillPoint) -> None:
+        """Arm a point, let customers come until a process was killed there, and have what died replaced."""
+        number, n = sum(self.kills.values()) + 1, self._plan.randint(1, point.often)
+        try:
+            self._strike(point, n)
+        except (AssertionError, grpc.RpcError, Empty, OSError, RuntimeError) as error:
+            raise AssertionError(
+                f"seed {self.seed}, {self.name}: kill {number}, call {n} of {point.name} (step {point.step}): {error!r}"
+            ) from error
+
+    def settle(self) -> None:
+        """Let every customer be served, then check all that was promised to each."""
+        try:
+            self._wait(lambda: not self._waiting)
+            customers, self._customers = self._customers, []
+            for customer in customers:
+                self._check(customer)
+            self.jobs += len(customers)
+            self._check_nothing_else_is_there()
+            assert not (faults := _faults_in(self._log)), faults
+        except (AssertionError, grpc.RpcError, Empty) as error:
+            raise AssertionError(
+                f"seed {self.seed}, {self.name}: after {sum(self.kills.values())} kills: {error!r}"
+            ) from error
+
+    def _strike(self, point: KillPoint, n: int) -> None:
+        if len(self._waiting) > _CROWD:
+            self._wait(lambda: len(self._waiting) <= _CROWD // 3)
+        self._trap.arm(point.name, n)
+        wanted = [point.name]
+        if point.process == "nursery":  # one forks when a worker has died
+            wanted.append("task-not-begun")
+            self._trap.arm("task-not-begun")
+        for _ in range(_BATCHES):
+            self._open_batch(with_process=point.process == "client")
+            self._wait(lambda: set(wanted) <= {name for name, _ in self._hits} or not self._waiting)
+            if set(wanted) <= {name for name, _ in self._hits}:
+                break
+        hits, self._hits = self._hits, []
+        assert [name for name, _ in hits].count(point.name) == 1, f"the point was never reached: {hits}"
+        for name, pid in hits:
+            self.kills[name] += 1
+            if pid == self._server.process.pid:
+                assert self._server.process.wait(20) == -9
+                self._life.close()
+                self._server = self._start()
+                self.restarts += 1
+            else:
+                wait_until_gone(pid)
+
+    def _start(self) -> Server:
+        server = self._life.enter_context(
+            serving(
+                self._url,
+                log=self._log,
+                environment=self._trap.environment,
+                providers="IBM",
+                preload="IBM",
+                max_attempts="1000",
+                lease_seconds="1",
+                drain_seconds="1",
+            )
+        )
+        self._place.move(server.target)
+        return server
+
+    def _wait(self, happened: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not happened():
+            try:
+                news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"nothing more happens; {len(self._waiting)} customers wait") from None
+            if isinstance(news, Customer):
+                self._waiting.discard(news)
+                if news.fault is not None:
+                    raise AssertionError(f"a customer of job {news.job_id}: {news.fault!r}") from news.fault
+            else:
+                self._hits.append(news)
+
+    def _open_batch(self, *, with_process: bool) -> None:
+        """Small jobs, a longer one, one that is cancelled; one from a process of its own."""
+        chance = self._load
+        batch = [
+            self._customer(1, 0, by_run_job=True),
+            self._customer(chance.randint(1, 3), 3, by_run_job=False),
+            self._customer(12, 11, by_run_job=chance.random() < 0.5),
+            self._customer(8, 12, by_run_job=chance.random() < 0.5, cancel_after=chance.choice((1, 1, 2, 3, 5))),
+        ]
+        if with_process:
+            request = self._request(3, 3)
+            batch.append(CustomerProcess(self._place, request, self._news.put, self._trap.environment))
+        self._customers += batch
+        self._waiting.update(batch)
+        for customer in batch:
+            customer.start()
+
+    def _customer(self, programs: int, qubits: int, *, by_run_job: bool, cancel_after: int = 0) -> Customer:
+        request = self._request(programs, qubits)
+        return Customer(self._place, request, self._news.put, by_run_job=by_run_job, cancel_after=cancel_after)
+
+    def _request(self, programs: int, qubits: int) -> calls.RunJobRequest:
+        return calls.RunJobRequest(
+            job=Job(shots=self._load.randint(1, 200)),
+            device=SIMULATOR,
+            deployment=circuits(programs, qubits, 4, first=self._load.randrange(1000)),
+            request_id=new_uuid(self._load),
+        )
+
+    def _check(self, customer: Customer) -> None:
+        """All of a job's promises: its end, its events once and in order, its results once."""
+        job = f"job {customer.job_id}, request {customer.request.request_id}"
+        final = sound(customer.events)
+        assert final.state in customer.allowed(), f"{job} is {JobState.Name(final.state)}: {final.failure}"
+        assert final.shots == customer.request.job.shots
+        assert len(final.program_runs) == len(customer.request.deployment.programs)
+        assert_results(results_of(self._server.target, final.id), final)
+        # What was seen in pieces, across the kills, is what is stored.
+        assert list(watch(self._server.target, final.id)) == customer.events, job
+        self.events += len(customer.events)
+        self.returns += customer.returns
+
+    def _check_nothing_else_is_there(self) -> None:
+        """Every request made one job and one deployment, however often it was sent."""
+        with grpc.insecure_channel(self._server.target) as channel:
+            jobs = {job.id: job.state for job in _all_jobs(JobServiceStub(channel))}
+            deployments = _count_deployments(DeploymentServiceStub(channel))
+        assert len(jobs) == deployments == self.jobs, f"{self.jobs} jobs were asked for: {len(jobs)}, {deployments}"
+
+
+def _all_jobs(stub: JobServiceStub) -> list[Job]:
+    found: list[Job] = []
+    request = calls.ListJobsRequest(page_size=1000)
+    while True:
+        page = stub.ListJobs(request, timeout=20, wait_for_ready=True)
+        found += page.jobs
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
+
+
+def _count_deployments(stub: DeploymentServiceStub) -> int:
+    found = 0
+    request = deployment_calls.ListDeploymentsRequest(page_size=1000)
+    while True:
+        page = stub.ListDeployments(request, timeout=20, wait_for_ready=True)
+        found += len(page.deployments)
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
+
+
+def _faults_in(log: Path) -> list[str]:
+    """What a server called an error in its log; a line that a kill cut off is none."""
+    found: list[str] = []
+    for line in log.read_text(errors="replace").splitlines():
+        if '"level": "error"' in line or '"level":"error"' in line or "Traceback" in line:
+            found.append(line[:500])
+    return found
+
+
+def as_json(campaign: Campaign) -> str:
+    """What a campaign did."""
+    return json.dumps({"database": campaign.name, "kills": dict(campaign.kills)})

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be true of jobs, events and results whatever died, and what is left of processes."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.result_pb2 import Result
+from qonduit.v1.result_service_pb2 import ListResultsRequest
+from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from tests.e2e.faults.submitting import CANCELLED, FAILED, RUNNING, SUCCEEDED, watch
+from tests.serving import Server
+
+_ENDS = (SUCCEEDED, FAILED, CANCELLED)
+
+
+def sound(events: Sequence[JobEvent]) -> Job:
+    """Check that a job's history is whole and hangs together; returns the job as it ended."""
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1)), [e.sequence for e in events]
+    assert events[0].HasField("created")
+    state, attempt, progress = JobState.JOB_STATE_QUEUED, 0, 0.0
+    outcomes: list[int] = []
+    given: list[int] = []
+    for event in events[1:]:
+        assert state not in _ENDS, f"event {event.sequence} came after the end"
+        kind = event.WhichOneof("event")
+        if kind == "state_change":
+            assert event.state_change.from_state == state, event
+            state = event.state_change.to_state
+            if state == RUNNING:
+                attempt += 1
+                assert event.state_change.job.attempt == attempt
+            elif state == JobState.JOB_STATE_QUEUED:
+                # A server that was stopped, rather than lost, takes its attempt back.
+                assert attempt - 1 <= event.state_change.job.attempt <= attempt
+                attempt = event.state_change.job.attempt
+        elif kind == "program_run" and event.program_run.state in _ENDS:
+            outcomes.append(event.program_run.index)
+        elif kind == "result_ready":
+            given.append(event.result_ready.result_id)
+        elif kind == "progress":
+            assert event.progress.progress > progress, "progress went back"
+            progress = event.progress.progress
+    assert state in _ENDS, JobState.Name(state)
+    assert len(set(outcomes)) == len(outcomes), f"programs ended twice: {outcomes}"
+    assert len(set(given)) == len(given), f"results were given twice: {given}"
+    final = events[-1].state_change.job
+    assert final.last_sequence == len(events)
+    assert sorted(result for run in final.program_runs for result in run.result_ids) == sorted(given)
+    return final
+
+
+def results_of(target: str, job_id: int) -> list[Result]:
+    """All results of a job."""
+    with grpc.insecure_channel(target) as channel:
+        answer = ResultServiceStub(channel).ListResults(
+            ListResultsRequest(job_id=job_id, page_size=1000), timeout=20, wait_for_ready=True
+        )
+    assert not answer.next_page_token
+    return list(answer.results)
+
+
+def assert_results(results: Sequence[Result], final: Job) -> None:
+    """Each program that ran has one result of all its shots, and no other has one."""
+    ran = [run.program_id for run in final.program_runs if run.state == SUCCEEDED]
+    assert sorted(result.program_id for result in results) == sorted(ran)
+    for result in results:
+        assert sum(result.counts_and_probabilities.counts.values()) == result.shots == final.shots
+    assert sorted(result.id for result in results) == sorted(r for run in final.program_runs for r in run.result_ids)
+
+
+def assert_ended_well(target: str, job_id: int, programs: int) -> Job:
+    """The job succeeded, its history is sound, and each program has one result of all its shots."""
+    final = sound(list(watch(target, job_id)))
+    assert final.state == SUCCEEDED, final
+    assert len(final.program_runs) == programs
+    results = results_of(target, job_id)
+    assert_results(results, final)
+    assert len(results) == programs
+    return final
+
+
+def family(server: Server) -> list[int]:
+    """The server's nurseries and their workers."""
+    return [pid for child in children(server.process.pid) for pid in (child, *children(child))]
+
+
+def busiest_worker(server: Server) -> int:
+    """The process of the server's family that has used most CPU, leaving the server and its nurseries out."""
+    workers = [pid for nursery in children(server.process.pid) for pid in children(nursery)]
+    return max(workers, key=_cpu_of)
+
+
+def children(pid: int) -> list[int]:
+    """The process's children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _cpu_of(pid: int) -> int:
+    """Clock ticks a process has used."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait until a process that is nobody's child here has ended: its pidfd becomes readable then."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ready, _, _ = select.select([handle], [], [], 10)
+        assert ready or _is_gone(pid), f"process {pid} goes on"
+    finally:
+        os.close(handle)

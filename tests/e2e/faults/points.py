@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where processes are killed: each of the twelve steps of a job's way, before and after it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Process = Literal["client", "server", "nursery", "worker"]
+
+
+@dataclass(frozen=True)
+class KillPoint:
+    """A call in one of the processes.
+
+    Attributes:
+        name: says what is known and what is not at that moment.
+        step: the step of a job's way, 1 to 12.
+        process: whose call it is.
+        module: where the function is defined.
+        function: its path in the module.
+        moment: whether the process dies before the call or after it.
+        often: the n-th call kills, n from 1 to this.
+        when: only calls that `deadly/sitecustomize.py` finds to be such.
+    """
+
+    name: str
+    step: int
+    process: Process
+    module: str
+    function: str
+    moment: Literal["before", "after"]
+    often: int = 4
+    when: str = ""
+
+
+def _server(
+    step: int, name: str, module: str, function: str, moment: Literal["before", "after"], often: int = 4, when: str = ""
+) -> KillPoint:
+    return KillPoint(name, step, "server", f"qonduit_server.{module}", function, moment, often, when)
+
+
+def _worker(
+    step: int, name: str, module: str, function: str, moment: Literal["before", "after"], often: int = 4
+) -> KillPoint:
+    return KillPoint(name, step, "worker", f"qonduit_server.{module}", function, moment, often)
+
+
+_CLIENT: Final = "tests.e2e.faults.running"
+#: What is done inside a transaction is killed after its statements and before its commit.
+POINTS: Final = (
+    KillPoint("submit-not-sent", 1, "client", "qonduit_client.transport", "_bytes_of", "before", often=1),
+    KillPoint("event-not-taken", 1, "client", _CLIENT, "take", "before"),
+    KillPoint("event-taken", 1, "client", _CLIENT, "take", "after"),
+    _server(2, "call-arrived", "rpc.call", "Call.__init__", "after", when="is a submit"),
+    _server(2, "call-not-answered", "rpc.call", "Call.ended", "before"),
+    _server(3, "request-not-checked", "rpc.validation", "parse", "before"),
+    _server(3, "submit-checked", "rpc.submission", "new_job", "after"),
+    _server(4, "job-not-written", "store.submission", "CREATE.run", "before"),
+    _server(4, "job-not-committed", "store.submission", "CREATE.run", "after"),
+    _server(4, "job-committed", "store.jobs", "create", "after"),
+    _server(5, "job-not-claimed", "store.queue", "_CLAIM.run", "before"),
+    _server(5, "claim-not-committed", "store.queue", "_CLAIM.run", "after"),
+    _server(5, "claim-committed", "store.queue", "claim", "after"),
+    _server(6, "task-not-handed-over", "execution.pool", "ProcessPool.submit", "before"),
+    _server(6, "task-handed-over", "execution.pool", "ProcessPool.submit", "after"),
+    KillPoint("worker-not-forked", 6, "nursery", "os", "fork", "before", often=1),
+    KillPoint("worker-forked", 6, "nursery", "os", "fork", "after", often=1),
+    _worker(7, "task-not-begun", "runner", "Runner.run", "before"),
+    _worker(7, "program-prepared", "runner", "_Run._prepare", "after", often=8),
+    _worker(8, "circuits-not-run", "providers.ibm", "IBM._simulate", "before", often=6),
+    _worker(8, "circuits-run", "providers.ibm", "IBM._simulate", "after", often=6),
+    _worker(9, "result-not-made", "runner", "_Run._result", "before", often=8),
+    _worker(9, "result-made", "runner", "_Run._result", "after", often=8),
+    _worker(9, "events-not-sent", "worker", "Outbox.flush", "before", often=8),
+    _worker(9, "events-sent", "worker", "Outbox.flush", "after", often=8),
+    _server(10, "events-arrived", "execution.dispatcher", "Dispatcher.events", "before", often=8),
+    _server(10, "events-not-committed", "store.queue", "_RECORD.run", "after", often=3),
+    _server(10, "events-committed", "store.queue", "record", "after", often=8),
+    _server(11, "end-not-committed", "store.queue", "_RECORD_ENDS.run", "after"),
+    _server(11, "end-committed", "store.signals", "Signals.deliver", "before", when="tells an end"),
+    _server(11, "end-told", "store.signals", "Signals.deliver", "after", when="tells an end"),
+    _server(12, "event-not-sent", "rpc.stream", "Stream.send", "before", often=12),
+    _server(12, "event-sent", "rpc.stream", "Stream.send", "after", often=12),
+    _server(12, "last-event-not-sent", "rpc.stream", "Stream.finish", "before"),
+    _server(12, "last-event-sent", "rpc.stream", "Stream.finish", "after"),
+)
+
+
+def named(name: str, points: Iterable[KillPoint] = POINTS) -> KillPoint:
+    """The point of this name."""
+    return next(point for point in points if point.name == name)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs to submit while processes die, and the calls that submit, watch and cancel them."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator
+
+import grpc
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from tests.benchmarks.programs import BELL, layered
+
+SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
+CANCELLED = JobState.JOB_STATE_CANCELLED
+FAILED = JobState.JOB_STATE_FAILED
+RUNNING = JobState.JOB_STATE_RUNNING
+SIMULATOR = "IBM/aer_simulator"
+
+
+def circuits(programs: int, qubits: int, depth: int, first: int = 0) -> Deployment:
+    """So many programs, each its own circuit; without qubits all are Bell's."""
+    deployment = Deployment()
+    for k in range(first, first + programs):
+        deployment.programs.add(
+            quantum_circuit=layered(qubits, depth, seed=k) if qubits else BELL,
+            assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
+        )
+    return deployment
+
+
+def a_job(programs: int, qubits: int, depth: int, device: str = SIMULATOR) -> calls.CreateJobRequest:
+    """A job of so many programs."""
+    return calls.CreateJobRequest(job=Job(shots=100), device=device, deployment=circuits(programs, qubits, depth))
+
+
+def long_job() -> calls.CreateJobRequest:
+    """About two seconds of work in forty programs: long enough to be killed in the middle."""
+    return a_job(programs=40, qubits=15, depth=8)
+
+
+def new_uuid(chance: random.Random) -> str:
+    """A request id that a seed repeats."""
+    return str(uuid.UUID(int=chance.getrandbits(128), version=4))
+
+
+def submit(target: str, request: calls.CreateJobRequest) -> int:
+    """Queue the job, return its id."""
+    with grpc.insecure_channel(target) as channel:
+        return JobServiceStub(channel).CreateJob(request, timeout=20, wait_for_ready=True).job.id
+
+
+def watch(target: str, job_id: int, after: int = 0) -> Iterator[JobEvent]:
+    """The job's events without heartbeats, until the stream ends."""
+    with grpc.insecure_channel(target) as channel:
+        stream = JobServiceStub(channel).WatchJob(
+            calls.WatchJobRequest(job_id=job_id, after_sequence=after), timeout=100, wait_for_ready=True
+        )
+        for reply in stream:
+            if reply.event.WhichOneof("event") != "heartbeat":
+                yield reply.event
+
+
+def wait_for(target: str, job_id: int, happened: Callable[[JobEvent], bool]) -> list[JobEvent]:
+    """Watch from the start until something happened; returns the events so far."""
+    events: list[JobEvent] = []
+    for event in watch(target, job_id):
+        events.append(event)
+        if happened(event):
+            return events
+    raise AssertionError(f"never happened: {[e.WhichOneof('event') for e in events]}")
+
+
+def working(event: JobEvent) -> bool:
+    """Whether the event shows that the worker is in the middle of the job."""
+    return event.WhichOneof("event") == "program_run"

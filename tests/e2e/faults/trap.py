@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hand on the deadly functions: arms them, in processes that already run, and hears of those that were hit."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.e2e.faults.points import POINTS, KillPoint
+
+_DEADLY = Path(__file__).with_name("deadly")
+
+
+class Trap:
+    """The pipes of all points; processes that are started with `environment` die by them.
+
+    Args:
+        folder: for the pipes; is made.
+        hit: told the point and the process id, in a thread of its own, just before it happens.
+    """
+
+    def __init__(self, folder: Path, hit: Callable[[str, int], None], points: Iterable[KillPoint] = POINTS) -> None:
+        folder.mkdir(parents=True)
+        listed = list(points)
+        self._folder = folder
+        self._hit = hit
+        # Open for both, so that none is ever without a reader or a writer.
+        self._pipes = {point.name: self._pipe(point.name) for point in listed}
+        self._news = self._pipe("news", blocking=True)
+        (folder / "points.json").write_text(json.dumps([asdict(point) for point in listed]))
+        self._listener = threading.Thread(target=self._listen, name="trap", daemon=True)
+        self._listener.start()
+
+    def _pipe(self, name: str, *, blocking: bool = False) -> int:
+        path = self._folder / name
+        os.mkfifo(path)
+        return os.open(path, os.O_RDWR | (0 if blocking else os.O_NONBLOCK))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a process one that can be hit."""
+        path = [str(_DEADLY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {"DEADLY": str(self._folder), "PYTHONPATH": os.pathsep.join(path)}
+
+    def arm(self, name: str, n: int = 1, action: str = "K") -> None:
+        """Have the n-th call of this point from now on kill its process ("K"), stop it ("S"), or only tell ("T")."""
+        self.disarm(name)
+        os.write(self._pipes[name], b"." * (n - 1) + action.encode())
+
+    def disarm(self, name: str) -> None:
+        """Let calls of this point be."""
+        try:
+            os.read(self._pipes[name], 65536)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close the pipes."""
+        os.write(self._news, b"closed 0\n")
+        self._listener.join(10)
+        for pipe in (*self._pipes.values(), self._news):
+            os.close(pipe)
+
+    def _listen(self) -> None:
+        heard = b""
+        while True:
+            heard += os.read(self._news, 65536)
+            *lines, heard = heard.split(b"\n")
+            for line in lines:
+                name, pid = line.decode().split()
+                if name == "closed":
+                    return
+                self._hit(name, int(pid))
