@@ -30,7 +30,7 @@ def current(url: str) -> str | None:
     engine = make_engine(parse_url(url))
     try:
         with engine.connect() as connection:
-            return _revision(connection)
+            return revision_of(connection)
     except SQLAlchemyError as error:
         raise _unusable(engine, error) from error
     finally:
@@ -55,12 +55,12 @@ def bring_up_to_date(engine: Engine) -> None:
     """
     try:
         with connect_to_write(engine) as connection:
-            if _revision(connection) == HEAD:
+            if revision_of(connection) == HEAD:
                 return
             connection.rollback()
             _lock(connection)
             # Another server may have come first.
-            revision = _revision(connection)
+            revision = revision_of(connection)
             if not _has_table(connection, "alembic_version") and not _has_table(connection, "jobs"):
                 _create(connection)
             elif revision != HEAD:
@@ -79,7 +79,8 @@ def configuration() -> Config:
     return config
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of the database that a connection leads to, or None when it has none."""
     if not _has_table(connection, "alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
