@@ -53,7 +53,13 @@ def make_engine(url: URL) -> Engine:
         connect_args=_postgresql_arguments(url),
     )
     _try_idle_connections(engine)
+    _SOCKETS[engine] = _Sockets(engine)
     return engine
+
+
+def sever(engine: Engine) -> None:
+    """Break every connection of an engine to PostgreSQL, and with it each wait for an answer."""
+    _SOCKETS[engine].sever()
 
 
 def connect_to_write(engine: Engine) -> Connection:
@@ -136,10 +142,11 @@ def _try_idle_connections(engine: Engine) -> None:
             raise DisconnectionError from error
 
 
-class Sockets:
+class _Sockets:
     """The sockets of an engine's connections to PostgreSQL, so that they can be broken from outside."""
 
     def __init__(self, engine: Engine) -> None:
+        # From the engine's first connection on: it stays in the pool.
         self._errors = (OSError, engine.dialect.loaded_dbapi.Error)
         #: Each with the number of its socket: that of its descriptor may be another's by the time it is used.
         self._open: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
@@ -157,3 +164,6 @@ class Sockets:
             with suppress(*self._errors), socket.socket(fileno=os.dup(connection.fileno())) as own:
                 if os.fstat(own.fileno()).st_ino == number:
                     own.shutdown(socket.SHUT_RDWR)
+
+
+_SOCKETS: Final[WeakKeyDictionary[Engine, _Sockets]] = WeakKeyDictionary()

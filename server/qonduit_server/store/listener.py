@@ -20,7 +20,7 @@ import psycopg
 from psycopg import pq
 from sqlalchemy import Connection, Engine, text
 
-from qonduit_server.store.engines import Sockets
+from qonduit_server.store.engines import sever
 from qonduit_server.store.presence import Part, Presence
 from qonduit_server.store.signals import EVERYTHING, Wake
 
@@ -86,7 +86,6 @@ class Listener:
         self._engine = engine
         self._deliver = deliver
         self._presence = presence
-        self._sockets = Sockets(engine)
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._listening = threading.Event()
@@ -130,7 +129,7 @@ class Listener:
                 missed = True
                 if isinstance(error, Silent) or not heard:
                     self._presence.lost(Part.DATABASE, error, silent=isinstance(error, Silent))
-                    self._sockets.sever()
+                    sever(self._engine)
                 # Idle connections broke with this one; readers shall not find that out one by one.
                 self._engine.dispose()
                 self._closing.wait(_RECONNECT_SECONDS if not heard else _AT_ONCE_SECONDS)
