@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz qrisp upgrade-sample bench soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz qrisp upgrade-sample crash bench soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ fuzz: setup  ## feed every reader with random programs, SECONDS_EACH=60 for each
 MINUTES ?= 30
 soak: setup  ## random work, faults and reconnects for MINUTES=30, after which nothing may have leaked
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+KILLS ?= 500
+crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; SEED=... repeats a run
+	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import Counter
@@ -51,7 +50,7 @@ class Campaign:
         self.events = 0
         self.returns = 0
         self.restarts = 0
-        self.began = time.monotonic()
+        self._began = time.monotonic()
         # Apart, so that how many customers come changes no draw of what is killed.
         self._plan = random.Random(f"{seed} {name} plan")
         self._load = random.Random(f"{seed} {name} load")
@@ -66,6 +65,18 @@ class Campaign:
         self._life = ExitStack()
         self._server = self._start()
 
+    @property
+    def total(self) -> int:
+        """How many processes were killed so far."""
+        return sum(self.kills.values())
+
+    def summary(self) -> str:
+        """What was done and checked so far."""
+        return (
+            f"{self.total} kills, {self.restarts} servers replaced, {self.jobs} jobs and {self.events} events checked, "
+            f"customers came back {self.returns} times, {time.monotonic() - self._began:.0f} s"
+        )
+
     def close(self) -> None:
         """Stop the server and disarm everything."""
         self._life.close()
@@ -77,7 +88,7 @@ class Campaign:
 
     def strike(self, point: KillPoint) -> None:
         """Arm a point, let customers come until a process was killed there, and have what died replaced."""
-        number, n = sum(self.kills.values()) + 1, self._plan.randint(1, point.often)
+        number, n = self.total + 1, self._plan.randint(1, point.often)
         try:
             self._strike(point, n)
         except (AssertionError, grpc.RpcError, Empty, OSError, RuntimeError) as error:
@@ -96,9 +107,7 @@ class Campaign:
             self._check_nothing_else_is_there()
             assert not (faults := _faults_in(self._log)), faults
         except (AssertionError, grpc.RpcError, Empty) as error:
-            raise AssertionError(
-                f"seed {self.seed}, {self.name}: after {sum(self.kills.values())} kills: {error!r}"
-            ) from error
+            raise AssertionError(f"seed {self.seed}, {self.name}: after {self.total} kills: {error!r}") from error
 
     def _strike(self, point: KillPoint, n: int) -> None:
         if len(self._waiting) > _CROWD:
@@ -234,8 +243,3 @@ def _faults_in(log: Path) -> list[str]:
         if '"level": "error"' in line or '"level":"error"' in line or "Traceback" in line:
             found.append(line[:500])
     return found
-
-
-def as_json(campaign: Campaign) -> str:
-    """What a campaign did."""
-    return json.dumps({"database": campaign.name, "kills": dict(campaign.kills)})
