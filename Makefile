@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz qrisp upgrade-sample crash bench soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash bench soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,10 @@ soak: setup  ## random work, faults and reconnects for MINUTES=30, after which n
 KILLS ?= 500
 crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; SEED=... repeats a run
 	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+SECONDS ?= 600
+fuzz-surface: setup  ## send every RPC random calls and any order of them for SECONDS=600; SEED=... does a round again
+	$(BIN)/python -m tests.fuzz.long --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

@@ -18,7 +18,7 @@ def test_jobs_deployments_and_streams_are_what_the_contract_says(database_url: s
         run_state_machine_as_test(
             lambda: Machine(door, clock),
             settings=settings(
-                max_examples=10 if few else 40,
+                max_examples=10 if few else 30,
                 stateful_step_count=30 if few else 50,
                 deadline=None,
                 database=None,

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from qonduit_client.cli_session import INTERRUPTED, Session, report, session, shared_options
+from qonduit_client.cli_session import INTERRUPTED, USAGE, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 ENTRY_POINTS: Final = "qonduit.commands"
@@ -88,12 +88,16 @@ class Commands(click.Group):
             code = error.exit_code
         except QonduitError as error:
             code = report(error, extra["obj"])
+        except UnicodeEncodeError as error:
+            # Arguments are any bytes; messages hold text.
+            click.echo(f"{error.object!r:.200} is not valid Unicode", err=True)
+            code = USAGE
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if missing.startswith("qonduit"):
                 raise
             click.echo(_not_installed(missing), err=True)
-            code = 2
+            code = USAGE
         code = code if isinstance(code, int) else 0
         if standalone_mode:
             sys.exit(code)

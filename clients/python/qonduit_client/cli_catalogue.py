@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from qonduit_client.cli_run import read_sources
-from qonduit_client.cli_session import OK, report, session, shared_options
+from qonduit_client.cli_session import NUMBER, OK, report, session, shared_options
 from qonduit_client.errors import QonduitError
 from qonduit_client.tables import table_of
 
@@ -56,7 +56,9 @@ def devices(languages: bool, wanted: str) -> int:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--limit", default=20, show_default=True, metavar="N", help="How many are listed at most; 0 lists all.")
+@click.option(
+    "--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many are listed at most; 0 lists all."
+)
 @shared_options()
 @click.pass_context
 def deployments(context: click.Context, limit: int) -> int:
@@ -97,7 +99,7 @@ def list_deployments(limit: int) -> int:
 
 
 @deployments.command("list")
-@click.option("--limit", default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option("--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
 @shared_options()
 def list_them(limit: int) -> int:
     """List deployments, newest first."""
@@ -123,7 +125,7 @@ def create(sources: Sequence[str], name: str | None, language: str | None, reque
 
 
 @deployments.command()
-@click.argument("deployment_id", type=int, metavar="ID")
+@click.argument("deployment_id", type=NUMBER, metavar="ID")
 @shared_options()
 def show(deployment_id: int) -> int:
     """Show a deployment and its programs."""
@@ -146,7 +148,7 @@ def show(deployment_id: int) -> int:
 
 
 @deployments.command()
-@click.argument("deployment_ids", type=int, nargs=-1, required=True, metavar="ID...")
+@click.argument("deployment_ids", type=NUMBER, nargs=-1, required=True, metavar="ID...")
 @shared_options()
 def delete(deployment_ids: Sequence[int]) -> int:
     """Delete deployments that no job refers to."""

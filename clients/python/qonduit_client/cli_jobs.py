@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from qonduit_client.cli_session import OK, report, session, shared_options
+from qonduit_client.cli_session import NUMBER, OK, report, session, shared_options
 from qonduit_client.errors import QonduitError
 from qonduit_client.tables import table_of
 
@@ -17,7 +17,7 @@ from qonduit_client.tables import table_of
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND shots = 1000'."
 )
-@click.option("--limit", default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option("--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
 @shared_options()
 def jobs(state: str | None, wanted: str, limit: int) -> int:
     """List jobs, newest first."""
@@ -60,7 +60,7 @@ def jobs(state: str | None, wanted: str, limit: int) -> int:
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="JOB")
+@click.argument("job_id", type=NUMBER, metavar="JOB")
 @shared_options()
 def job(job_id: int) -> int:
     """Show one job."""
@@ -102,7 +102,7 @@ def job(job_id: int) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=int, nargs=-1, required=True, metavar="JOB...")
+@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...")
 @shared_options()
 def cancel(job_ids: Sequence[int]) -> int:
     """Cancel jobs. One that has ended stays as it is."""
@@ -123,7 +123,7 @@ def cancel(job_ids: Sequence[int]) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=int, nargs=-1, required=True, metavar="JOB...")
+@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...")
 @shared_options()
 def delete(job_ids: Sequence[int]) -> int:
     """Delete jobs that have ended, with their events and results."""

@@ -16,6 +16,7 @@ from qonduit_client.cli_inputs import input_option
 from qonduit_client.cli_session import (
     INTERRUPTED,
     JOB_FAILED,
+    NUMBER,
     OK,
     Session,
     emphasized,
@@ -64,11 +65,13 @@ _timeout_option = click.option(
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[FILE]...")
 @click.option("--device", default="IBM/aer_simulator", show_default=True, metavar="PROVIDER/NAME", help="Where to run.")
-@click.option("--shots", default=1000, show_default=True, metavar="N", help="How often each circuit is run.")
+@click.option(
+    "--shots", type=NUMBER, default=1000, show_default=True, metavar="N", help="How often each circuit is run."
+)
 @click.option("--language", metavar="NAME", help="QASM2, QASM3 ... [default: found out from the program]")
-@click.option("--seed", type=int, metavar="N", help="Fixes the randomness of simulators.")
+@click.option("--seed", type=NUMBER, metavar="N", help="Fixes the randomness of simulators.")
 @click.option("--name", help="A name for people. [default: the first file's]")
-@click.option("--deployment", type=int, metavar="ID", help="Run this deployment's programs instead of files.")
+@click.option("--deployment", type=NUMBER, metavar="ID", help="Run this deployment's programs instead of files.")
 @click.option("--request-id", metavar="UUID", help="Running again with the same id and request gives the same job.")
 @input_option
 @click.option("--statevector", is_flag=True, help="Show each program's exact state before its final measurements, too.")
@@ -136,7 +139,7 @@ def run(
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="JOB")
+@click.argument("job_id", type=NUMBER, metavar="JOB")
 @_timeout_option
 @_look_options
 @shared_options()
@@ -148,7 +151,7 @@ def watch(job_id: int, timeout: float | None, sort: Literal["key", "count"], top
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="JOB")
+@click.argument("job_id", type=NUMBER, metavar="JOB")
 @click.option("--request-id", metavar="UUID", help="Running again with the same id gives the same job.")
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @_timeout_option
@@ -174,7 +177,7 @@ def rerun(
 
 
 @click.command()
-@click.argument("job_id", type=int, metavar="JOB")
+@click.argument("job_id", type=NUMBER, metavar="JOB")
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @_timeout_option
 @_look_options

@@ -29,6 +29,9 @@ from qonduit_client.errors import (
 if TYPE_CHECKING:
     from qonduit_client.client import Client
 
+#: What a number in a message can be; click says which numbers there are, protobuf would only raise.
+NUMBER: Final = click.IntRange(-(2**63), 2**63 - 1)
+
 OK: Final = 0
 JOB_FAILED: Final = 1
 USAGE: Final = 2
