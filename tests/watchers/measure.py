@@ -252,6 +252,7 @@ def measure(server: Server, size: Size) -> Figures:
         _tell(figures, "all watch, all quiet", probe.run(size.probes), idle)
         figures.quiet_ms = _quiet(figures, server, jobs, quiet[: size.quiet])
         figures.note("threads, all watch", str(threads_of(server)))
+        figures.note("resident, all watch", f"{server.resident() / 2**20:.0f} MB")
 
         # A hundred jobs run, and everybody is told.
         _all(crowd, "late")

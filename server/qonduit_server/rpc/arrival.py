@@ -80,7 +80,7 @@ class Arrivals:
         with self._lock:
             if self._waiting >= self._most_waiting:
                 refusal = ResourceExhausted(
-                    f"{self._most_waiting} calls wait already; try again later", subject="waiting_calls"
+                    f"{self._most_waiting} calls wait already (waiting_calls); try again later", subject="waiting_calls"
                 )
             else:
                 self._waiting += 1

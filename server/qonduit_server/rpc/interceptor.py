@@ -85,7 +85,9 @@ def unary(
         sent = response.SerializeToString()
         if len(sent) > door.limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the response has {len(sent)} bytes, more than clients take", subject="max_response_bytes"
+                f"the response has {len(sent)} bytes; at most {door.limits.max_response_bytes} (max_response_bytes)",
+                subject="max_response_bytes",
+                retry_after=None,
             )
         return sent
 

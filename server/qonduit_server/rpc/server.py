@@ -185,7 +185,7 @@ def serve(
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             # A connection that never says what it is ends after 20 s, one that nobody uses after ten minutes.
-            ("grpc.server_handshake_timeout_ms", 20_000),
+            ("grpc.server_handshake_timeout_ms", int(min(20.0, slow_request) * 1e3)),
             ("grpc.max_connection_idle_ms", 600_000),
         ),
     )

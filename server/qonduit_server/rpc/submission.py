@@ -40,7 +40,9 @@ def new_job(
     """
     job = _chosen(request.job)
     if job.shots > limits.max_shots:
-        raise InvalidArgument.of("job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots")
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots (max_shots)"
+        )
     inline = request.deployment if request.HasField("deployment") else None
     if inline is not None:
         check_programs(inline, limits)
@@ -126,7 +128,9 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
     count = len(deployment.programs)
     if count > limits.max_programs:
         raise InvalidArgument.of(
-            _FIELD, "deployment.programs.max_items", f"{_FIELD}: {count} programs; at most {limits.max_programs}"
+            _FIELD,
+            "deployment.programs.max_items",
+            f"{_FIELD}: {count} programs; at most {limits.max_programs} (max_programs)",
         )
     _clear_output_only(deployment)
     broken: list[Violation] = []
@@ -139,7 +143,7 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
         raise InvalidArgument.of(
             _FIELD,
             "deployment.programs.max_bytes",
-            f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment",
+            f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment (max_response_bytes)",
         )
 
 
@@ -182,7 +186,7 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
     if empty and not misplaced and not program.python_file_path:
         yield violation(right, "required", "the program is empty")
     if size > limits.max_program_bytes:
-        yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes}")
+        yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes} (max_program_bytes)")
     yield from inputs.broken(program.python_file_inputs, f"{path}.python_file_inputs")
     yield from inputs.broken(program.python_file_options, f"{path}.python_file_options")
 

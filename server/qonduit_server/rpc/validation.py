@@ -28,7 +28,9 @@ def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request
     """
     if len(data) > max_bytes:
         raise ResourceExhausted(
-            f"the request has {len(data)} bytes; this server takes {max_bytes}", subject="max_request_bytes"
+            f"the request has {len(data)} bytes; this server takes {max_bytes} (max_request_bytes)",
+            subject="max_request_bytes",
+            retry_after=None,
         )
     try:
         request = request_type.FromString(data)

@@ -40,7 +40,7 @@ EVENTS: Final = 256
 #: Watches that are being sent to at once, so that other calls come in between; and how many seconds one more waits
 #: until none has ended: then they are slow, and are counted no more.
 SENDING: Final = 64
-PATIENCE: Final = 0.01
+PATIENCE: Final = 0.1
 NOBODY: Final[dict[int, Watch]] = {}
 
 

@@ -173,7 +173,9 @@ def _refusal(
         # The job to be run again was deleted since it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
     if new.max_queued and room <= 0:
-        return ResourceExhausted(f"{new.max_queued} jobs wait already; try again later", subject="max_queued_jobs")
+        return ResourceExhausted(
+            f"{new.max_queued} jobs wait already (max_queued_jobs); try again later", subject="max_queued_jobs"
+        )
     return None
 
 

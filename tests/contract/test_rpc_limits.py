@@ -1,0 +1,511 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits: each that GetServerInfo tells is held by something real, where it stands; half requests harm nobody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.result_service_pb2 import ReadBufferRequest
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest, ServerLimits
+from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
+from qonduit_server.rpc import arrival
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.store.retention import sweep
+from tests.benchmarks.programs import BELL as SMALL
+from tests.benchmarks.programs import layered
+from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused
+from tests.postgresql import PostgresqlServer
+from tests.serving import serving
+from tests.watchers.rude import Rude, message
+
+MIB = 1024**2
+WATCH = "/qonduit.v1.JobService/WatchJob"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread, for a bounded time."""
+    deadline = time.monotonic() + WAIT
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        pause.wait(0.005)
+
+
+def create(shots: int = 10, deployment: Deployment | None = None) -> calls.CreateJobRequest:
+    """A job on the simulator."""
+    request = calls.CreateJobRequest(job=Job(shots=shots), device="IBM/aer_simulator")
+    request.deployment.CopyFrom(deployment or programs(BELL))
+    return request
+
+
+def told(door: House) -> ServerLimits:
+    """What the server says that it allows."""
+    return door.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT).limits
+
+
+def breaks_rule(call: Callable[[], Any], field: str, setting: str, value: int) -> None:
+    """The call must be refused as one that will never do, naming the field, the limit and its setting."""
+    code, details = refused(call)
+    assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    violation = details["BadRequest"].field_violations[0]
+    assert violation.field == field
+    assert setting in violation.description
+    assert str(value) in violation.description
+
+
+def exhausts(call: Callable[[], Any], setting: str, value: int, *, for_ever: bool = False) -> None:
+    """The call must be refused because a limit is reached, naming it and its setting, and when to try again."""
+    code, details = refused(call)
+    assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
+    violation = details["QuotaFailure"].violations[0]
+    assert violation.subject == setting
+    assert setting in violation.description
+    assert str(value) in violation.description
+    if for_ever:
+        assert "RetryInfo" not in details
+    else:
+        assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
+
+
+def request_bytes(folder: Path) -> None:
+    exact = create(deployment=programs(BELL, BELL))
+    size = exact.ByteSize()
+    with house(folder, limits=Limits(max_request_bytes=size)) as door:
+        assert told(door).max_request_bytes == size
+        door.jobs.CreateJob(exact, timeout=WAIT)
+        over = calls.CreateJobRequest()
+        over.CopyFrom(exact)
+        over.deployment.programs[1].quantum_circuit += " "
+        exhausts(lambda: door.jobs.CreateJob(over, timeout=WAIT), "max_request_bytes", size, for_ever=True)
+        # One that is far over the limit is not even received: gRPC refuses it by itself, without our details.
+        far = create(deployment=programs("x" * 2 * MIB))
+        with pytest.raises(grpc.RpcError) as raised:
+            door.jobs.CreateJob(far, timeout=WAIT)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in str(raised.value.details())
+
+
+def response_bytes(folder: Path) -> None:
+    limit = 10_000
+    with house(folder, limits=Limits(max_response_bytes=limit)) as door:
+        assert told(door).max_response_bytes == limit
+
+        def deploy(size: int) -> Any:
+            request = CreateDeploymentRequest(deployment=programs("x" * size))
+            return door.deployments.CreateDeployment(request, timeout=WAIT)
+
+        room = limit - 1000
+        deploy(room)
+        breaks_rule(lambda: deploy(limit), "deployment.programs", "max_response_bytes", limit)
+        # A page that was full when the limit was larger is refused, and says so.
+        for _ in range(2):
+            door.jobs.CreateJob(create(), timeout=WAIT)
+        size = door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).ByteSize()
+    with house(folder, limits=Limits(max_response_bytes=size)) as door:
+        door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT)
+    with house(folder, limits=Limits(max_response_bytes=size - 1)) as door:
+        page = calls.ListJobsRequest()
+        exhausts(lambda: door.jobs.ListJobs(page, timeout=WAIT), "max_response_bytes", size - 1, for_ever=True)
+
+
+def program_bytes(folder: Path) -> None:
+    size = len(BELL) + 10
+    with house(folder, limits=Limits(max_program_bytes=size)) as door:
+        assert told(door).max_program_bytes == size
+        door.jobs.CreateJob(create(deployment=programs(BELL + " " * 10)), timeout=WAIT)
+        over = create(deployment=programs(BELL, BELL + " " * 11))
+        field = "deployment.programs[1].quantum_circuit"
+        breaks_rule(lambda: door.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", size)
+
+
+def programs_of_a_deployment(folder: Path) -> None:
+    most = 500
+    with house(folder) as door:
+        assert told(door).max_programs == most
+        full = create(deployment=programs(*[BELL] * most))
+        job = door.jobs.CreateJob(full, timeout=WAIT).job
+        assert len(job.program_runs) == most
+        door.run(job.id)
+        # A stored deployment of so many can be run too: a job has the programs of one deployment, and no more.
+        stored = door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=full.deployment), timeout=WAIT)
+        again = calls.CreateJobRequest(job=Job(shots=1, deployment_id=stored.deployment.id), device="IBM/aer_simulator")
+        assert len(door.jobs.CreateJob(again, timeout=WAIT).job.program_runs) == most
+        over = programs(*[BELL] * (most + 1))
+        for call in (
+            lambda: door.jobs.CreateJob(create(deployment=over), timeout=WAIT),
+            lambda: door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=over), timeout=WAIT),
+        ):
+            breaks_rule(call, "deployment.programs", "max_programs", most)
+
+
+def shots(folder: Path) -> None:
+    with house(folder, limits=Limits(max_shots=1000)) as door:
+        assert told(door).max_shots == 1000
+        door.jobs.CreateJob(create(shots=1000), timeout=WAIT)
+        breaks_rule(lambda: door.jobs.CreateJob(create(shots=1001), timeout=WAIT), "job.shots", "max_shots", 1000)
+
+
+def queued_jobs(folder: Path) -> None:
+    """Just so many of many submits at once are taken, whatever transactions they come in."""
+    most = 50
+    with house(folder, limits=Limits(max_queued_jobs=most)) as door, ThreadPoolExecutor(16) as pool:
+        assert told(door).max_queued_jobs == most
+
+        def submit(_: int) -> str:
+            try:
+                door.jobs.CreateJob(create(), timeout=WAIT)
+            except grpc.RpcError as error:
+                return str(error.code().name)
+            return "OK"
+
+        outcomes = list(pool.map(submit, range(3 * most)))
+        assert outcomes.count("OK") == most
+        assert outcomes.count("RESOURCE_EXHAUSTED") == 2 * most
+        exhausts(lambda: door.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
+        exhausts(lambda: list(door.jobs.RunJob(bell(), timeout=WAIT)), "max_queued_jobs", most)
+        # What runs waits no more.
+        job_id = door.claim()[0].job_id
+        door.jobs.CreateJob(create(), timeout=WAIT)
+        door.finish(job_id)
+
+
+def streams(folder: Path) -> None:
+    """WatchJob and RunJob share the seats; RunJob makes no job that it cannot watch; health has seats of its own."""
+    most = 5
+    with house(folder, limits=Limits(max_streams=most)) as door:
+        assert told(door).max_streams == most
+        job_id = door.jobs.CreateJob(create(), timeout=WAIT).job.id
+        request = calls.WatchJobRequest(job_id=job_id)
+        open_ones = [door.jobs.WatchJob(request, timeout=WAIT) for _ in range(most - 1)]
+        open_ones.append(door.jobs.RunJob(bell(), timeout=WAIT))
+        for stream in open_ones:
+            next(stream)
+        known = len(door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs)
+        exhausts(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
+        exhausts(lambda: list(door.jobs.RunJob(bell(), timeout=WAIT)), "max_streams", most)
+        buffer = ReadBufferRequest(name="results/1")
+        exhausts(lambda: list(door.results.ReadBuffer(buffer, timeout=WAIT)), "max_streams", most)
+        assert len(door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs) == known
+        health = door.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=WAIT)
+        next(health)
+        health.cancel()
+        # A refused one takes no seat, and one that ends, however it does, gives its own back: none is ever lost.
+        for _ in range(3):
+            open_ones.pop().cancel()
+            until(lambda: door.server.streams == len(open_ones))
+            open_ones.append(door.jobs.WatchJob(request, timeout=WAIT))
+            next(open_ones[-1])
+            exhausts(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
+
+
+def job_retention(folder: Path) -> None:
+    with house(folder, limits=Limits(retention_days=1.5)) as door:
+        assert told(door).job_retention.ToSeconds() == 129_600
+        job = door.jobs.CreateJob(create(), timeout=WAIT).job
+        door.run(job.id)
+        ended = door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT).job.finished_at.ToMicroseconds()
+        assert sweep(door.db, ended, threading.Event()).jobs == 0
+        door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT)
+        assert sweep(door.db, ended + 1, threading.Event()).jobs == 1
+        assert refused(lambda: door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT))[0] == "NOT_FOUND"
+    with house(folder) as door:
+        assert not told(door).HasField("job_retention")
+
+
+def test_servers_that_share_a_queue_exceed_its_limit_by_little(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    """Neither waits for the other to count, so what both add at the same moment comes on top; and no more, ever."""
+    most, clients = 40, 8
+    name = postgresql.new_database(postgresql_template)
+    limits = Limits(max_queued_jobs=most)
+    with house(postgresql.url(name), limits=limits) as here, house(postgresql.url(name), limits=limits) as there:
+
+        def submit(number: int) -> str:
+            try:
+                (here, there)[number % 2].jobs.CreateJob(create(), timeout=WAIT)
+            except grpc.RpcError as error:
+                return str(error.code().name)
+            return "OK"
+
+        with ThreadPoolExecutor(2 * clients) as pool:
+            outcomes = list(pool.map(submit, range(200)))
+        assert set(outcomes) == {"OK", "RESOURCE_EXHAUSTED"}
+        taken = outcomes.count("OK")
+        # One transaction of the other server is what cannot be counted: at most as many jobs as it had clients.
+        assert most <= taken <= most + clients
+        for door in (here, there):
+            exhausts(lambda door=door: door.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
+    postgresql.drop_database(name)
+
+
+#: What the engine room holds; a real server with workers is needed to see it.
+MEMORY, SECONDS, RESULT = 30 * MIB, 6.0, 32 * 9
+
+
+class Engine:
+    """A real server with little of everything."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.jobs = JobServiceStub(channel)
+        self.limits = SystemServiceStub(channel).GetServerInfo(GetServerInfoRequest(), timeout=WAIT).limits
+
+    def submit(self, *texts: str, shots: int = 10) -> int:
+        """Queue a job."""
+        return int(self.jobs.CreateJob(create(shots, programs(*texts)), timeout=WAIT).job.id)
+
+    def run(self, *texts: str, shots: int = 10) -> Job:
+        """Run a job to its end."""
+        return self.events(self.submit(*texts, shots=shots))[-1].state_change.job
+
+    def events(self, job_id: int, last: Callable[[JobEvent], bool] = lambda event: False) -> list[JobEvent]:
+        """The job's events until one of this kind, or all."""
+        found: list[JobEvent] = []
+        stream = self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60)
+        for reply in stream:
+            found.append(reply.event)
+            if last(reply.event):
+                stream.cancel()
+                break
+        return found
+
+    def fails(self, job: Job, reason: str, setting: str, value: str) -> None:
+        """The job must have ended at a limit, naming it and its setting."""
+        assert job.state == JobState.JOB_STATE_FAILED
+        assert job.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
+        assert job.failure.reason == reason
+        assert setting in job.failure.message
+        assert value in job.failure.message
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    settings = {
+        "providers": "IBM",
+        "workers": "2",
+        "max_memory_bytes": str(MEMORY),
+        "max_task_memory_bytes": str(MEMORY),
+        "max_job_seconds": str(SECONDS),
+        "max_result_bytes": str(RESULT),
+    }
+    url = f"sqlite:///{tmp_path_factory.mktemp('limits') / 'q.sqlite3'}"
+    with serving(url, **settings) as server, grpc.insecure_channel(server.target) as channel:
+        made = Engine(channel)
+        assert made.run(SMALL).state == JobState.JOB_STATE_SUCCEEDED
+        yield made
+
+
+def task_memory(engine: Engine) -> None:
+    assert engine.limits.max_task_memory_bytes == MEMORY
+    assert engine.run(layered(20, 1)).state == JobState.JOB_STATE_SUCCEEDED  # 16 MiB
+    engine.fails(engine.run(layered(21, 1)), "MEMORY_LIMIT", "max_task_memory_bytes", "30.0 MiB")
+
+
+def all_memory(engine: Engine) -> None:
+    """One job of 16 MiB runs; the next one waits for it, and says so."""
+    assert engine.limits.max_memory_bytes == MEMORY
+    first = engine.submit(*[layered(20, 1)] * 200)
+    engine.events(first, last=lambda event: event.program_run.state == JobState.JOB_STATE_RUNNING)
+    second = engine.submit(layered(20, 1))
+    waits = engine.events(second, last=lambda event: "waits until they are free" in event.log.message)
+    assert waits[-1].HasField("log")
+    engine.jobs.CancelJob(calls.CancelJobRequest(id=first), timeout=WAIT)
+    assert engine.events(second)[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+
+
+def job_duration(engine: Engine) -> None:
+    assert engine.limits.max_job_duration.ToMilliseconds() == SECONDS * 1e3
+    begun = time.monotonic()
+    # Each shot is run by itself, since the second measurement depends on the first.
+    measured = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[12];\ncreg c[12];\ncreg d[12];\n' + (
+        "h q;\nmeasure q -> c;\nh q;\nmeasure q -> d;\n"
+    )
+    job = engine.run(measured, shots=10_000_000)
+    engine.fails(job, "TIME_LIMIT", "max_job_seconds", f"{SECONDS:g} s")
+    ran = (job.finished_at.ToNanoseconds() - job.started_at.ToNanoseconds()) / 1e9
+    assert SECONDS <= ran <= time.monotonic() - begun
+
+
+def result_bytes(engine: Engine) -> None:
+    """Rows of nine bytes: one of bits, eight of their number."""
+    assert engine.limits.max_result_bytes == RESULT
+
+    def all_outcomes(qubits: int) -> str:
+        return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[{qubits}];\nh q;\nmeasure q -> c;\n'
+
+    assert engine.run(all_outcomes(5), shots=5000).state == JobState.JOB_STATE_SUCCEEDED
+    engine.fails(engine.run(all_outcomes(6), shots=5000), "RESULT_TOO_LARGE", "max_result_bytes", str(RESULT))
+
+
+#: For each field of ServerLimits: what is just at the limit passes, and what is over it is refused as promised.
+AT_THE_DOOR: dict[str, Callable[[Path], None]] = {
+    "max_request_bytes": request_bytes,
+    "max_response_bytes": response_bytes,
+    "max_program_bytes": program_bytes,
+    "max_programs": programs_of_a_deployment,
+    "max_shots": shots,
+    "max_queued_jobs": queued_jobs,
+    "max_streams": streams,
+    "job_retention": job_retention,
+}
+IN_THE_ENGINE: dict[str, Callable[[Engine], None]] = {
+    "max_task_memory_bytes": task_memory,
+    "max_memory_bytes": all_memory,
+    "max_job_duration": job_duration,
+    "max_result_bytes": result_bytes,
+}
+
+
+def test_every_limit_that_is_told_has_its_case() -> None:
+    fields = {field.name for field in ServerLimits.DESCRIPTOR.fields}
+    assert fields == AT_THE_DOOR.keys() | IN_THE_ENGINE.keys()
+
+
+@pytest.mark.parametrize("limit", AT_THE_DOOR)
+def test_a_limit_of_the_front_door_is_held_where_it_stands(limit: str, tmp_path: Path) -> None:
+    AT_THE_DOOR[limit](tmp_path)
+
+
+@pytest.mark.parametrize("limit", IN_THE_ENGINE)
+def test_a_limit_of_the_engine_is_held_where_it_stands(limit: str, engine: Engine) -> None:
+    IN_THE_ENGINE[limit](engine)
+
+
+def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
+    """More unfinished calls of each kind than there are threads: others are answered, and seats are free."""
+    with house(tmp_path) as door, Rude(door.target) as rude:
+        whole = calls.GetJobRequest(id=1).SerializeToString()
+        for _ in range(20):
+            rude.call("/qonduit.v1.JobService/GetJob", ends=False)
+            rude.call("/qonduit.v1.JobService/GetJob", message(whole)[:-1], ends=False)
+            rude.call(WATCH, message(whole)[:3], ends=False)
+        job_id = door.jobs.CreateJob(create(), timeout=WAIT).job.id
+        stream = door.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=WAIT)
+        assert next(stream).event.sequence == 1
+        assert door.server.streams == 1
+        stream.cancel()
+
+
+def test_a_request_that_does_not_arrive_is_refused_in_time_and_those_behind_it_are_served(tmp_path: Path) -> None:
+    """More half requests than are received at once: whoever comes after them waits for their time, and no longer."""
+    half = 3 * arrival._RECEIVING
+    with house(tmp_path, slow_request=0.5) as door, Rude(door.target) as rude:
+        begun = time.monotonic()
+        for _ in range(half):
+            rude.call("/qonduit.v1.JobService/GetJob", message(b"\x08\x01")[:-1], ends=False)
+        told(door)
+        assert time.monotonic() - begun < WAIT / 2
+        ended = rude.until_ended(half, WAIT)
+        assert all(b"slow_request_seconds" in trailers for trailers in ended.values())
+        # Nobody waits for them any more.
+        until(lambda: not door.server._arrivals._receiving)
+        assert door.server._arrivals._waiting == 0
+
+
+def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_behind(tmp_path: Path) -> None:
+    with house(tmp_path) as door:
+        for _ in range(3):
+            with Rude(door.target) as rude:
+                for _ in range(2 * arrival._RECEIVING):
+                    rude.call(WATCH, message(b"\x08\x01")[:-1], ends=False)
+                until(lambda: len(door.server._arrivals._receiving) == arrival._RECEIVING)
+            until(lambda: door.server._arrivals._waiting == 0)
+        told(door)
+
+
+def test_more_calls_than_may_wait_are_refused_at_once_with_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qonduit_server.rpc.server.MOST_WAITING", 100)
+    with house(tmp_path, limits=Limits(max_streams=10)) as door, Rude(door.target) as rude:
+        for _ in range(100):
+            rude.call("/qonduit.v1.JobService/GetJob", ends=False)
+        until(lambda: door.server._arrivals._waiting == 100)
+        exhausts(lambda: told(door), "waiting_calls", 100)
+
+
+def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_path: Path) -> None:
+    """Threads are all busy, and large requests come: only so many bytes of them are in memory."""
+    free = threading.Event()
+
+    def slow(_metadata: object) -> str:
+        assert free.wait(WAIT)
+        return "somebody"
+
+    size = 8 * MIB
+    with house(tmp_path, threads=2, authenticate=slow, limits=Limits(max_program_bytes=size)) as door:
+        request = create(deployment=programs("x" * size)).SerializeToString()
+        create_job = door.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
+        futures = [create_job.future(request, timeout=60) for _ in range(24)]
+        pool = next(one for one in door.server._arrivals._pools if one.held or one.waiting_bytes)
+        until(lambda: pool.waiting_bytes >= arrival._WAITING_BYTES)
+        # What was being received when the limit was reached comes on top, and no more.
+        assert pool.waiting_bytes <= len(futures) * len(request)
+        free.set()
+        for future in futures:
+            with pytest.raises(grpc.RpcError):
+                future.result()
+        until(lambda: door.server._arrivals._waiting == 0)
+        assert pool.waiting_bytes == 0
+
+
+def test_connections_that_say_nothing_are_closed(tmp_path: Path) -> None:
+    with house(tmp_path, slow_request=1.0) as door:
+        silent = [Rude(door.target, polite=False) for _ in range(20)]
+        for one in silent:
+            with one:
+                one.until_closed(WAIT)
+        told(door)
+
+
+def test_metadata_is_bounded(tmp_path: Path) -> None:
+    with house(tmp_path) as door:
+        door.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 4000)], timeout=WAIT)
+        with pytest.raises(grpc.RpcError) as raised:
+            door.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 20_000)], timeout=WAIT)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        told(door)
+
+
+@pytest.mark.parametrize("form", ["page_token", "filter"])
+def test_tokens_and_filters_are_bounded(tmp_path: Path, form: str) -> None:
+    with house(tmp_path) as door:
+        request = calls.ListJobsRequest(**{form: "x" * 10_000})
+        code, details = refused(lambda: door.jobs.ListJobs(request, timeout=WAIT))
+        assert code == "INVALID_ARGUMENT"
+        assert details["BadRequest"].field_violations[0].field == form
+
+
+def test_heartbeats_are_not_asked_for_faster_than_every_fifty_milliseconds(tmp_path: Path) -> None:
+    with house(tmp_path) as door:
+        request = calls.WatchJobRequest(job_id=1)
+        request.heartbeat_interval.FromMilliseconds(49)
+        code, details = refused(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)))
+        assert code == "INVALID_ARGUMENT"
+        assert details["BadRequest"].field_violations[0].field == "heartbeat_interval"
+
+
+def test_text_that_is_binary_by_mistake_counts_in_bytes(tmp_path: Path) -> None:
+    """The limit of a program is one of bytes, also where characters take several."""
+    with house(tmp_path, limits=Limits(max_program_bytes=len(BELL) + 6)) as door:
+        door.jobs.CreateJob(create(deployment=programs(BELL + "//éé")), timeout=WAIT)
+        over = create(deployment=programs(BELL + "//ééé"))
+        over.deployment.programs[0].assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+        field = "deployment.programs[0].quantum_circuit"
+        breaks_rule(lambda: door.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", len(BELL) + 6)
