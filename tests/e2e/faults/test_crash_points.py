@@ -34,6 +34,7 @@ def test_whatever_dies_at_whatever_step_every_promise_is_kept(database_url: str,
     name = database_url.partition(":")[0]
     points = list(POINTS[(SEED + (name == "sqlite")) % 2 :: 2])
     assert {point.step for point in points} == set(range(1, 13))
+    print(f"CRASH_SEED={SEED} draws the same kills again")
     campaign = Campaign(name, database_url, tmp_path / "campaign", SEED)
     try:
         for point in campaign.draw(points):
