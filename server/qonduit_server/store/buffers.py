@@ -16,8 +16,8 @@ from qonduit_server.store.writer import Transaction
 
 #: How many bytes a piece has; the last one of a buffer may have fewer.
 PIECE_BYTES: Final = 256 * 1024
-#: Pieces that one statement writes: as much memory as it takes again.
-_TOGETHER: Final = 16
+#: Pieces that one statement writes: PostgreSQL takes longer over larger arrays.
+_TOGETHER: Final = 4
 _PREFIX: Final = "results/"
 _INSERT: Final = BulkInsert(buffers, ("result_id", "piece", "data"))
 _PIECE: Final = select(buffers.c.data).where(

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No response is larger than 3 MiB, whatever the store holds: every RPC is called with the worst that is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+
+from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramSucceeded, TaskEvent, TaskFinished
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, UpdateDeploymentRequest
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROGRAM, Failure
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
+from qonduit.v1.program_service_pb2 import ListLanguagesResponse, TranslateProgramRequest, TranslateProgramResponse
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
+from qonduit.v1.result_pb2 import Result
+from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.server import SERVICES
+from qonduit_server.store import catalogue, deployments, queue
+from tests.contract.rpc_house import BELL, OWNER, QASM2, House, descriptions, details_of, house
+from tests.large_results import noise, packed
+
+MOST = 3 * 1024**2
+PROGRAMS = 500
+#: As a runner cuts it: 2,000 characters, and none of them has more bytes.
+MESSAGE = "\U0001f6a7" * 2000
+INPUTS = {"bits": "0" * 65_000}
+TINY = "OPENQASM 2.0;"
+
+
+def translate(program: QuantumProgram, *_: Any) -> TranslateProgramResponse:
+    """Give back what was asked for, grown to the size that it names."""
+    size = int(program.quantum_circuit)
+    return TranslateProgramResponse(program=QuantumProgram(quantum_circuit="x" * (size - 9)))
+
+
+LANGUAGES = ListLanguagesResponse()
+LANGUAGES.languages.add(language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, readable=True, writable=True)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate) as it:
+        fill(it)
+        yield it
+
+
+def fill(door: House) -> None:
+    """Bring in the largest things of each kind, and so many that pages must end by size."""
+    many = ProviderDescription(
+        provider=Provider(name="MANY", supported_languages=[ProviderAssemblerLanguage(supported_language=QASM2)]),
+        devices=[
+            Device(
+                name=f"device{number}",
+                num_qubits=20,
+                is_simulator=True,
+                available=True,
+                max_shots=1_000_000,
+                status_message="s" * 3000,
+                capabilities=DeviceCapabilities(job_types=[JobType.JOB_TYPE_RUNNER]),
+                basis_gates=["cx"] * 100,
+            )
+            for number in range(1100)
+        ],
+    )
+    catalogue.sync(door.db, [*descriptions(), many])
+
+    # Deployments: many with small programs, where ids weigh as much as texts, and one as large as they may be.
+    small = Deployment(programs=[QuantumProgram(quantum_circuit=TINY, assembler_language=QASM2)] * PROGRAMS)
+    for _ in range(175):
+        deployments.create(door.db, "anonymous", small)
+    door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=largest(door)))
+
+    # A job of 500 programs that all fail with the longest message, and one whose results are as large as may be.
+    failing, succeeding = (
+        door.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=small)).job
+        for _ in range(2)
+    )
+    door.claim()
+    failure = Failure(
+        category=FAILURE_CATEGORY_PROGRAM, reason="SYNTAX_ERROR", message=MESSAGE, provider_code="c" * 5000
+    )
+    record(door, failing, [{"program_failed": ProgramFailed(index=k, failure=failure)} for k in range(PROGRAMS)])
+    result = Result(shots=10)
+    result.counts_and_probabilities.counts.update({f"0x{key:x}": 1 for key in range(8400)})
+    result.counts_and_probabilities.probabilities.update({f"0x{key:x}": 0.1 for key in range(8400)})
+    large = packed(noise(127, 30_000), 127)
+    record(
+        door,
+        succeeding,
+        [
+            *({"program_succeeded": ProgramSucceeded(index=k, result=result)} for k in range(30)),
+            {"program_succeeded": ProgramSucceeded(index=30, result=large.result, buffer=large.buffer)},
+            *({"log": {"message": MESSAGE * 500}} for _ in range(2)),
+            *({"log": {"message": MESSAGE}} for _ in range(600)),
+        ],
+    )
+    # Jobs whose inputs are large: a page of lists holds few of them.
+    for _ in range(60):
+        door.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=one()))
+
+
+def job() -> Job:
+    made = Job(shots=10, name="\U0001f6a7" * 63)
+    made.inputs.update(INPUTS)
+    return made
+
+
+def one() -> Deployment:
+    return Deployment(programs=[QuantumProgram(quantum_circuit=BELL, assembler_language=QASM2)])
+
+
+def record(door: House, of: Job, events: list[dict[str, Any]]) -> None:
+    told = [TaskEvent(job_id=of.id, attempt=1, **event) for event in (*events, {"finished": TaskFinished()})]
+    assert not queue.record(door.db, OWNER, told)
+
+
+def deployment_of(size: int) -> Deployment:
+    """A deployment of so many bytes of text."""
+    each, more = divmod(size, 3)
+    texts = [" " * (each + more * (not k) - len(TINY)) for k in range(3)]
+    return Deployment(
+        programs=[QuantumProgram(quantum_circuit=TINY + text, assembler_language=QASM2) for text in texts]
+    )
+
+
+def largest(door: House) -> Deployment:
+    """The largest deployment that is taken, to the byte."""
+    taken, refused = MOST - 4096, MOST
+    device = "IBM/aer_simulator"
+    while refused - taken > 1:
+        size = (taken + refused) // 2
+        request = CreateJobRequest(job=Job(shots=10), device=device, deployment=deployment_of(size), validate_only=True)
+        try:
+            door.jobs.CreateJob(request)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            refused = size
+        else:
+            taken = size
+    return deployment_of(taken)
+
+
+class Calls:
+    """Calls RPCs and measures their responses as they come over the wire."""
+
+    def __init__(self, door: House) -> None:
+        self.channel = grpc.insecure_channel(door.target, options=[("grpc.max_receive_message_length", -1)])
+        self.sizes: dict[str, int] = {}
+        self.methods: dict[str, MethodDescriptor] = {
+            f"{service.name}/{method.name}": method for service in SERVICES.values() for method in service.methods
+        }
+
+    def __call__(self, name: str, request: Any = None, /, **fields: Any) -> list[Any]:
+        """Call; with what the call gives, note its largest response."""
+        method = self.methods[name]
+        request = request if request is not None else message_factory.GetMessageClass(method.input_type)(**fields)
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        data = request.SerializeToString()
+        if method.server_streaming:
+            responses = list(self.channel.unary_stream(path)(data, timeout=60))
+        else:
+            responses = [self.channel.unary_unary(path)(data, timeout=60)]
+        self.sizes[name] = max([self.sizes.get(name, 0), *map(len, responses)])
+        return [message_factory.GetMessageClass(method.output_type).FromString(each) for each in responses]
+
+    def pages(self, name: str, /, **fields: Any) -> list[Any]:
+        """Walk a list in pages of 1000."""
+        pages = self(name, page_size=1000, **fields)
+        while token := pages[-1].next_page_token:
+            pages += self(name, page_size=1000, page_token=token, **fields)
+        return pages
+
+
+def test_every_rpc_answers_within_3_mib(door: House) -> None:
+    call = Calls(door)
+    jobs = [job for page in call.pages("JobService/ListJobs") for job in page.jobs]
+    assert len(jobs) == 62
+    succeeding, failing = jobs[-2:] if jobs[-2].id > jobs[-1].id else jobs[:-3:-1]
+    for each in (succeeding, failing):
+        (got,) = call("JobService/GetJob", id=each.id)
+        assert len(got.job.program_runs) == PROGRAMS
+        watched = call("JobService/WatchJob", job_id=each.id)
+        listed = [event for page in call.pages("JobService/ListJobEvents", job_id=each.id) for event in page.events]
+        assert [response.event for response in watched] == listed
+    # Every failure says as much as there is room for, and says that there was more.
+    assert all(
+        len(run.failure.message.encode()) > 1500 and run.failure.message.endswith("...")
+        for run in call("JobService/GetJob", id=failing.id)[0].job.program_runs
+    )
+    call("JobService/CancelJob", id=failing.id)
+    call("JobService/RerunJob", id=failing.id)
+
+    deployed = [each for page in call.pages("DeploymentService/ListDeployments") for each in page.deployments]
+    assert len(deployed) >= 176
+    assert len({each.id for each in deployed}) == len(deployed)
+    biggest = max(deployed, key=lambda each: each.ByteSize())
+    assert call("DeploymentService/GetDeployment", id=biggest.id)[0].deployment == biggest
+    call("DeploymentService/CreateDeployment", CreateDeploymentRequest(deployment=biggest))
+    call(
+        "DeploymentService/UpdateDeployment",
+        UpdateDeploymentRequest(deployment=Deployment(id=biggest.id, programs=biggest.programs)),
+    )
+    renamed = UpdateDeploymentRequest(deployment=Deployment(id=biggest.id, name="\U0001f6a7" * 63))
+    call("DeploymentService/UpdateDeployment", renamed)
+    call("DeploymentService/DeleteDeployment", id=deployed[-1].id)
+
+    large_job = CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=biggest)
+    call("JobService/CreateJob", large_job)
+    previewed = RunJobRequest(job=job(), device="IBM/aer_simulator", deployment=biggest, validate_only=True)
+    call("JobService/RunJob", previewed)
+
+    devices = [device for page in call.pages("DeviceService/ListDevices") for device in page.devices]
+    assert len(devices) >= 1100
+    for name in ("GetDevice", "GetDeviceStatus"):
+        call(f"DeviceService/{name}", id=devices[0].id)
+    providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
+    call("ProviderService/GetProvider", id=providers[0].id)
+
+    results = [each for page in call.pages("ResultService/ListResults", job_id=succeeding.id) for each in page.results]
+    assert len(results) == 31
+    for each in results[-2:]:
+        call("ResultService/GetResult", id=each.id)
+    call("ResultService/ReadBuffer", name=results[-1].buffer.name)
+
+    call("ProgramService/ListLanguages")
+    qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+    for size in (1000, MOST - 100, MOST - 1):
+        program = QuantumProgram(quantum_circuit=str(size), assembler_language=qasm3)
+        call("ProgramService/TranslateProgram", TranslateProgramRequest(program=program, target_language=qasm3))
+    call("SystemService/GetServerInfo")
+    call("JobService/DeleteJob", id=failing.id)
+
+    assert set(call.sizes) == set(call.methods), "a new RPC is to be called here with the worst that it accepts"
+    assert {name: size for name, size in call.sizes.items() if size > MOST} == {}
+    # The worst was there: pages that end by size are nearly full.
+    full = ("ListJobs", "ListJobEvents", "ListDeployments", "GetDeployment", "ListDevices", "ListResults")
+    for name, size in call.sizes.items():
+        if name.rpartition("/")[2] in full:
+            assert size > MOST * 0.6, (name, size)
+
+
+def test_what_would_be_too_large_to_be_read_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    with house(tmp_path, limits=Limits(max_program_bytes=4 * 1024**2)) as door:
+        too_large = Deployment(programs=[QuantumProgram(quantum_circuit=" " * MOST + "x", assembler_language=QASM2)])
+        call = Calls(door)
+        job_of = {"job": Job(shots=10), "device": "IBM/aer_simulator", "deployment": too_large}
+        for name, request in (
+            ("DeploymentService/CreateDeployment", CreateDeploymentRequest(deployment=too_large)),
+            ("JobService/CreateJob", CreateJobRequest(**job_of)),
+            ("JobService/RunJob", RunJobRequest(**job_of)),
+        ):
+            with pytest.raises(grpc.RpcError) as raised:
+                call(name, request)
+            code, details = details_of(raised.value)
+            assert code == "INVALID_ARGUMENT", name
+            assert "at most" in details["BadRequest"].field_violations[0].description
+        assert call.pages("JobService/ListJobs")[0].jobs == []
+        assert call.pages("DeploymentService/ListDeployments")[0].deployments == []
