@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash bench soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash bench watchers soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ fuzz-surface: setup  ## send every RPC random calls and any order of them for SE
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write
+
+watchers: setup  ## open 10,000 watchers on a real server, and print what they cost
+	$(BIN)/python -m tests.watchers
 
 # Qrisp pins versions that do not fit beside the other SDKs.
 QRISP := 0.9.10
