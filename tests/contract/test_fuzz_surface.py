@@ -22,6 +22,7 @@ from qonduit.v1 import deployment_service_pb2 as deployment_service
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, FAILURE_CATEGORY_WORKER
 from qonduit.v1.job_pb2 import Job
+from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.rpc import reflection
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import SERVICES
@@ -141,6 +142,16 @@ def test_an_inline_deployment_too_large_to_be_read_back_is_refused(door: House) 
         assert (code, violation.field) == ("INVALID_ARGUMENT", "deployment.programs")
         assert "3145728" in violation.description
     sweep(door.channel)
+
+
+def test_a_job_that_was_just_made_is_told_from_its_first_event(door: House) -> None:
+    """Its stream ended with OK and not one event, when the request said that it had a thousand."""
+    stream = door.jobs.RunJob(bell(after_sequence=1_000), timeout=WAIT)
+    created = next(stream).event
+    assert created.sequence == 1
+    door.run(created.job_id)
+    *_, last = stream
+    assert last.event.state_change.job.state == SUCCEEDED
 
 
 def test_reflection_repeats_no_question_that_is_too_large(door: House) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -22,6 +23,7 @@ from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
@@ -80,6 +82,8 @@ def furnish(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> Known
         for job_id in ended
         for result in results.ListResults(result_service.ListResultsRequest(job_id=job_id), timeout=_WAIT).results
     ]
+    with suppress(grpc.RpcError):  # What translates is started by the first call; a house without workers has nothing.
+        ProgramServiceStub(channel).TranslateProgram(_translations()[0], timeout=_WAIT)
     devices = DeviceServiceStub(channel).ListDevices(device_service.ListDevicesRequest(), timeout=_WAIT).devices
     providers = {
         each.id: each.name
@@ -151,18 +155,6 @@ def _examples(request_ids: list[str], job_ids: list[int], deployment: Deployment
     creates.append(_submission(job_service.CreateJobRequest, request_id=request_ids[0]))
     update = deployment_service.UpdateDeploymentRequest(deployment=deployment)
     update.update_mask.paths.extend(["name", "programs"])
-    translations = [
-        program_service.TranslateProgramRequest(
-            program=QuantumProgram(
-                assembler_language=language,
-                **{"quantum_circuit" if isinstance(text, str) else "quantum_circuit_binary": text},
-            ),
-            target_language=target,
-            inputs=inputs,
-        )
-        for language, text in examples.programs().items()
-        for target in (_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
-    ]
     service = "/qonduit.v1."
     return {
         f"{service}JobService/CreateJob": creates,
@@ -176,5 +168,22 @@ def _examples(request_ids: list[str], job_ids: list[int], deployment: Deployment
             deployment_service.CreateDeploymentRequest(deployment=_deployment("new"), request_id=request_ids[3])
         ],
         f"{service}DeploymentService/UpdateDeployment": [update],
-        f"{service}ProgramService/TranslateProgram": translations,
+        f"{service}ProgramService/TranslateProgram": _translations(),
     }
+
+
+def _translations() -> list[Message]:
+    inputs = Struct()
+    inputs.update({"theta": 0.5})
+    return [
+        program_service.TranslateProgramRequest(
+            program=QuantumProgram(
+                assembler_language=language,
+                **{"quantum_circuit" if isinstance(text, str) else "quantum_circuit_binary": text},
+            ),
+            target_language=target,
+            inputs=inputs,
+        )
+        for language, text in examples.programs().items()
+        for target in (_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
+    ]

@@ -70,7 +70,9 @@ class JobService:
             return
         created = self._created(new)
         call.job_id = created.job.id
-        self._watching.open(stream, created.job.id, request.after_sequence, interval, fresh=not created.deduplicated)
+        # Of a job that this very call made nobody has an event yet, whatever the request says: all are sent.
+        after = request.after_sequence if created.deduplicated else 0
+        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
 
     def get_job(self, request: GetJobRequest, call: Call) -> GetJobResponse:
         """Return one job."""
