@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash bench watchers soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,13 +66,17 @@ MINUTES ?= 30
 soak: setup  ## random work, faults and reconnects for MINUTES=30, after which nothing may have leaked
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
+SECONDS ?= 600
+fuzz-surface: setup  ## send every RPC random calls and any order of them for SECONDS=600; SEED=... does a round again
+	$(BIN)/python -m tests.fuzz.long --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
 KILLS ?= 500
 crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; SEED=... repeats a run
 	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
-SECONDS ?= 600
-fuzz-surface: setup  ## send every RPC random calls and any order of them for SECONDS=600; SEED=... does a round again
-	$(BIN)/python -m tests.fuzz.long --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+AWAY ?= 30
+away: setup  ## take the database away from a loaded server for AWAY=30 seconds, in every way
+	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s tests/e2e/test_database_away.py
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

@@ -7,6 +7,7 @@ PostgreSQL refuses to run as root, so there it runs as another user.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -127,6 +128,23 @@ class PostgresqlServer:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
+
+    def freeze(self) -> None:
+        """Have the server, and all that serves connections, stand still: it takes what it is sent, and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        # The server first, so that it starts nobody whom the signal does not reach.
+        os.kill(self._process.pid, number)
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, number)
 
     def execute(self, statement: str) -> None:
         """Run a statement in the maintenance database."""

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that use a server the way people do while its database goes away: submit, watch, look, try again."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from tests.e2e.faults.checking import assert_results, results_of, sound
+from tests.e2e.faults.submitting import SUCCEEDED, a_job
+
+#: Nothing that is waited for here takes longer on a machine that is not stuck.
+PATIENCE = 60.0
+_SUBMITTERS = 4
+
+
+class Load:
+    """Small jobs from several threads, each job watched to its end, and a longer one that runs all the while.
+
+    A call that is refused with UNAVAILABLE is tried again as it was, after a moment; a stream that is cut off is
+    resumed where it was. Anything else that goes wrong is kept for `check`.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        #: Seconds until the slowest call had its answer, and how many were refused.
+        self.slowest_answer = 0.0
+        self.refused = 0
+        self.resumed = 0
+        self._histories: dict[int, list[JobEvent]] = {}
+        self._requests: dict[str, int] = {}
+        self._deduplicated = 0
+        self._changed = threading.Condition()
+        self._answered = 0
+        self._over = threading.Event()
+        self._channel = grpc.insecure_channel(target)
+        self._jobs = JobServiceStub(self._channel)
+        self._pool = ThreadPoolExecutor(200)
+        self._futures = [self._pool.submit(self._submit_for_ever) for _ in range(_SUBMITTERS)]
+        self._futures.append(self._pool.submit(self._look_for_ever))
+        # Some seconds of work on one worker.
+        self._futures.append(self._pool.submit(self._one_job, a_job(60, 14, 8)))
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if kind is None:
+            for future in self._futures:
+                future.result(PATIENCE)
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        self._channel.close()
+
+    # What a test waits for.
+
+    def wait_until_busy(self) -> None:
+        """Wait until jobs have ended, and the long one runs."""
+        self._wait(lambda: len(self._histories) > 5 and self._answered > 20)
+
+    def wait_until_refused(self) -> None:
+        """Wait until calls are refused."""
+        seen = self.refused
+        self._wait(lambda: self.refused >= seen + _SUBMITTERS)
+
+    def wait_until_served(self) -> None:
+        """Wait until submits are answered again."""
+        seen = len(self._requests)
+        self._wait(lambda: len(self._requests) >= seen + 2 * _SUBMITTERS)
+
+    def go_on(self, seconds: float) -> None:
+        """Go on for so long."""
+        assert not self._over.wait(seconds)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: condition() or self._broken(), PATIENCE), self.summary()
+        for future in self._futures:
+            if future.done():
+                future.result()
+
+    def _broken(self) -> bool:
+        return any(future.done() and future.exception() is not None for future in self._futures)
+
+    # What is checked in the end.
+
+    def check(self) -> None:
+        """Every job that was acknowledged, and no other, is there, ended well, once, and its history is whole."""
+        assert len(set(self._requests.values())) == len(self._requests), "two requests gave one job"
+        assert set(self._histories) == set(self._requests.values())
+        for job_id, seen in self._histories.items():
+            final = sound(seen)
+            assert final.state == SUCCEEDED, final
+            assert_results(results_of(self.target, job_id), final)
+        assert {job.id for job in self._all_jobs()} == set(self._histories), "a job is there that nobody has"
+
+    def attempts(self) -> set[int]:
+        """How often jobs were begun."""
+        return {seen[-1].state_change.job.attempt for seen in self._histories.values()}
+
+    def summary(self) -> str:
+        """The figures of this load."""
+        return (
+            f"{len(self._requests)} jobs, {self.refused} calls refused, the slowest answer after "
+            f"{self.slowest_answer:.2f} s, {self.resumed} streams resumed, {self._deduplicated} submits found made"
+        )
+
+    def _all_jobs(self) -> list[Job]:
+        found: list[Job] = []
+        with grpc.insecure_channel(self.target) as channel:
+            token = ""
+            while True:
+                page = JobServiceStub(channel).ListJobs(calls.ListJobsRequest(page_size=1000, page_token=token))
+                found += page.jobs
+                token = page.next_page_token
+                if not token:
+                    return found
+
+    # Clients.
+
+    def _submit_for_ever(self) -> None:
+        while not self._over.is_set():
+            self._one_job(a_job(1, 0, 0))
+            self._over.wait(0.02)
+
+    def _look_for_ever(self) -> None:
+        while not self._over.is_set():
+            self._insist(lambda: self._jobs.ListJobs(calls.ListJobsRequest(page_size=3), timeout=PATIENCE))
+            self._over.wait(0.05)
+
+    def _one_job(self, request: calls.CreateJobRequest) -> None:
+        request.request_id = str(uuid.uuid4())
+        made = self._insist(lambda: self._jobs.CreateJob(request, timeout=PATIENCE))
+        with self._changed:
+            self._requests[request.request_id] = made.job.id
+            self._deduplicated += made.deduplicated
+            self._changed.notify_all()
+        self._follow(made.job.id)
+
+    def _insist(self, call: Callable[[], Any]) -> Any:
+        """Call until it is answered; each refusal must come soon, and say when to try again."""
+        until = time.monotonic() + 2 * PATIENCE
+        while True:
+            began = time.monotonic()
+            try:
+                answer = call()
+            except grpc.RpcError as error:
+                self._note(time.monotonic() - began, refused=True)
+                again = retry_after(error)
+                assert time.monotonic() < until
+            else:
+                self._note(time.monotonic() - began, refused=False)
+                return answer
+            # A tenth of what it asks for: many clients are less polite than one should be.
+            threading.Event().wait(again / 10)
+
+    def _note(self, seconds: float, *, refused: bool) -> None:
+        with self._changed:
+            self.slowest_answer = max(self.slowest_answer, seconds)
+            self.refused += refused
+            self._answered += not refused
+            self._changed.notify_all()
+
+    def _follow(self, job_id: int) -> None:
+        seen: list[JobEvent] = []
+        until = time.monotonic() + 2 * PATIENCE
+        while True:
+            after = seen[-1].sequence if seen else 0
+            try:
+                request = calls.WatchJobRequest(job_id=job_id, after_sequence=after)
+                request.heartbeat_interval.seconds = 1
+                for reply in self._jobs.WatchJob(request, timeout=PATIENCE):
+                    if reply.event.WhichOneof("event") != "heartbeat":
+                        seen.append(reply.event)
+            except grpc.RpcError as error:
+                again = retry_after(error)
+                assert time.monotonic() < until
+                with self._changed:
+                    self.resumed += 1
+                threading.Event().wait(again / 10)
+            else:
+                with self._changed:
+                    self._histories[job_id] = seen
+                    self._changed.notify_all()
+                return
+
+
+def retry_after(error: grpc.RpcError) -> float:
+    """When to try again, of a refusal that is UNAVAILABLE because of the database; any other is a fault."""
+    assert isinstance(error, grpc.Call)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert info.reason == "STORE_UNAVAILABLE"
+    assert any(detail.Unpack(retry) for detail in status.details)
+    return retry.retry_delay.ToTimedelta().total_seconds()
+
+
+def health(target: str, service: str, wait_for: int | None = None) -> int:
+    """What the server says of a service; if asked for, once it says so."""
+    with grpc.insecure_channel(target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        if wait_for is None:
+            return int(stub.Check(request, timeout=PATIENCE).status)
+        for said in stub.Watch(request, timeout=PATIENCE):
+            if said.status == wait_for:
+                return int(said.status)
+    raise AssertionError(f"never said {wait_for}")

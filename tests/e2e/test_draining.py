@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that is told to stop takes no more work, tells everybody, ends in time whatever hangs, and leaves nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from tests.e2e.faults.checking import assert_ended_well, family, wait_until_gone
+from tests.e2e.faults.submitting import RUNNING, a_job, submit, wait_for
+from tests.postgresql import PostgresqlServer, start_or_skip
+from tests.serving import Server, serving
+
+#: What a second signal may take, here with some room for a machine that does other things, too.
+AT_ONCE = 3.0
+#: What is left to do once nobody has to be waited for.
+SOON = 10.0
+
+
+def endless() -> calls.CreateJobRequest:
+    """One simulation of minutes, in which Aer holds Python's lock."""
+    return a_job(1, 24, 400)
+
+
+def run(target: str, request: calls.CreateJobRequest) -> int:
+    """Submit, and wait until it runs."""
+    job_id = submit(target, request)
+    wait_for(target, job_id, lambda event: event.state_change.to_state == RUNNING)
+    return job_id
+
+
+def refusal(error: grpc.RpcError) -> tuple[str, float]:
+    """The reason of an UNAVAILABLE, and after how many seconds to try again."""
+    assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert any(detail.Unpack(retry) for detail in status.details)
+    return info.reason, retry.retry_delay.ToTimedelta().total_seconds()
+
+
+def assert_ends(server: Server, processes: list[int], within: float) -> None:
+    """The server ends with 0, and with it all of its processes."""
+    began = time.monotonic()
+    assert server.process.wait(timeout=60) == 0
+    assert time.monotonic() - began < within
+    for pid in processes:
+        wait_until_gone(pid)
+
+
+@pytest.mark.timeout(120)
+def test_no_work_is_taken_every_stream_is_told_and_what_runs_goes_back_uncounted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with (
+        serving(url, preload="IBM", workers="1", drain_seconds="60", log=tmp_path / "log") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        jobs = JobServiceStub(channel)
+        job_id = run(server.target, a_job(5, 20, 20))
+        queued = submit(server.target, a_job(1, 0, 0))
+        streams = [jobs.WatchJob(calls.WatchJobRequest(job_id=job), timeout=60) for job in [queued] * 200 + [job_id]]
+        streams.append(jobs.RunJob(calls.RunJobRequest(**_inline(a_job(1, 0, 0))), timeout=60))
+        for stream in streams:
+            next(stream)
+        server.process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            with pytest.raises(grpc.RpcError) as told:
+                list(stream)
+            assert refusal(told.value) == ("DRAINING", 1.0)
+        with pytest.raises(grpc.RpcError) as refused:
+            jobs.CreateJob(a_job(1, 0, 0), timeout=5)
+        assert refusal(refused.value) == ("DRAINING", 1.0)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(jobs.RunJob(calls.RunJobRequest(**_inline(a_job(1, 0, 0))), timeout=5))
+        assert refusal(refused.value) == ("DRAINING", 1.0)
+        # Who only looks is answered for as long as jobs run.
+        assert jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=5).job.state == RUNNING
+        processes = family(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert_ends(server, processes, AT_ONCE)
+    # Two hundred streams that end for one reason are no two hundred lines.
+    assert (tmp_path / "log").read_text().count("DRAINING") < 20
+    with serving(url, preload="IBM", workers="1") as server:
+        assert assert_ended_well(server.target, queued, 1).attempt == 1
+        assert assert_ended_well(server.target, job_id, 5).attempt == 1
+
+
+def _inline(request: calls.CreateJobRequest) -> dict[str, object]:
+    return {"job": request.job, "device": request.device, "deployment": request.deployment}
+
+
+@pytest.mark.timeout(120)
+def test_a_reader_that_takes_nothing_holds_up_no_end(tmp_path: Path) -> None:
+    with (
+        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        job_id = submit(server.target, a_job(300, 0, 0))
+        wait_for(server.target, job_id, lambda event: event.HasField("result_ready"))
+        stream = JobServiceStub(channel).WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60)
+        next(stream)
+        processes = family(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        assert_ends(server, processes, AT_ONCE)
+        with pytest.raises(grpc.RpcError) as told:
+            list(stream)
+        assert told.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+@pytest.mark.timeout(120)
+def test_time_for_running_jobs_is_bounded_also_for_one_that_hears_nothing(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="1") as server:
+        run(server.target, endless())
+        processes = family(server)
+        server.process.send_signal(signal.SIGINT)
+        assert_ends(server, processes, SOON)
+
+
+@pytest.mark.timeout(120)
+def test_a_second_signal_while_a_nursery_loads(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}") as server:
+        # All SDKs are to be loaded ahead, one after another, which takes seconds.
+        processes = family(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGINT)
+        assert_ends(server, processes, AT_ONCE)
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL that nobody else uses."""
+    server = start_or_skip()
+    yield server
+    server.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["gone", "silent"])
+def test_a_second_signal_while_the_database_is_away_and_a_simulation_runs(
+    own_postgresql: PostgresqlServer, how: str
+) -> None:
+    url = own_postgresql.url(own_postgresql.new_database())
+    with serving(url, preload="IBM", lease_seconds="3") as server:
+        run(server.target, endless())
+        processes = family(server)
+        if how == "gone":
+            own_postgresql.stop()
+        else:
+            own_postgresql.freeze()
+        try:
+            server.process.send_signal(signal.SIGTERM)
+            # Asked for by a signal of its own, not folded into the first.
+            wait_until_draining(server)
+            server.process.send_signal(signal.SIGTERM)
+            assert_ends(server, processes, AT_ONCE)
+        finally:
+            if how == "silent":
+                own_postgresql.thaw()
+
+
+def wait_until_draining(server: Server) -> None:
+    """Wait until the server takes no more work."""
+    until = time.monotonic() + SOON
+    with grpc.insecure_channel(server.target) as channel:
+        while True:
+            with pytest.raises(grpc.RpcError) as refused:
+                JobServiceStub(channel).CreateJob(a_job(1, 0, 0), timeout=5)
+            if refusal(refused.value)[0] == "DRAINING":
+                return
+            assert time.monotonic() < until
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_starting_up(tmp_path: Path, number: signal.Signals) -> None:
+    """A provider's process that says nothing holds up the start for twenty seconds; a signal does not wait for that."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $$ > {told}\nexec sleep 1000\n")
+    python.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0"],
+        env=os.environ
+        | {"QONDUIT_DATABASE": f"sqlite:///{tmp_path / 'q.sqlite3'}", "QONDUIT_PROVIDER_PYTHON": f"IBM={python}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    child = int(told.read_text())
+    process.send_signal(number)
+    began = time.monotonic()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert time.monotonic() - began < AT_ONCE
+    assert out == b""
+    wait_until_gone(child)
