@@ -72,9 +72,9 @@ def test_however_a_large_task_ends_the_next_one_runs(
 
 def test_a_time_limit_frees_memory_and_does_not_run_while_a_task_waits_for_it(tmp_path: Path) -> None:
     with pool(workers=3, memory_bytes=BUDGET) as (made, audience):
-        made.submit([task(1, f"need {NEED} wait {Gate(tmp_path).path}", seconds=1.0)])
+        made.submit([task(1, f"need {NEED} wait {Gate(tmp_path).path}", seconds=3.0)])
         audience.wait_granted(1)
-        made.submit([task(2, f"need {NEED}", seconds=0.5)])
+        made.submit([task(2, f"need {NEED}", seconds=2.5)])
         audience.wait_ended(1, 2)
         assert audience.losses[1].kind is LossKind.TIME_LIMIT
         assert audience.endings == [1, 2]
