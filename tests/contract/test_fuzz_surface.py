@@ -2,7 +2,7 @@
 """Whatever is sent to a server, it answers at once, with one of the contract's errors, and lives on.
 
 The calls are random and the same every time; `make fuzz-surface` makes new ones for as long as one likes. Below are, by
-name, the faults that it found.
+name, faults that were found beside it, by reading and by trying: random calls hardly ever come upon them.
 """
 
 from __future__ import annotations
