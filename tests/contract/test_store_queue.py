@@ -310,3 +310,23 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
         assert [event.terminal for event in told] == [False] * (len(told) - 1) + [True]
         assert jobs.get(db, CALLER, job_id).state in (SUCCEEDED, CANCELLED)
     assert CANCELLING not in {jobs.get(db, CALLER, job_id).state for job_id in made}
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(db: Database) -> None:
+    first, second = submit(db), submit(db)
+    (task,) = claim(db, "heard", capacity=1)
+    (lost,) = claim(db, "lost", capacity=1)
+    assert (task.job_id, lost.job_id) == (first.id, second.id)
+    assert queue.claimed(db, ["lost", "never"]) == {"lost": [lost]}
+    assert not succeed(db, [lost], "lost")
+    assert queue.claimed(db, ["lost", "never"]) == {}
+
+
+def test_an_attempt_that_does_not_count_gives_its_number_to_the_next_and_is_refused_all_the_same(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db, "stopped")
+    queue.release(db, "stopped", [(job.id, 1)], "the server that ran it is stopping", counts=False)
+    (again,) = claim(db, "next")
+    assert (task.attempt, again.attempt) == (1, 1)
+    assert succeed(db, [task], "stopped") == {(job.id, 1)}
+    assert not succeed(db, [again], "next")

@@ -172,7 +172,8 @@ def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[d
 def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
     ledger = Ledger(transaction)
     entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
-    provider_of = dict(transaction.connection.execute(_SELECT_PROVIDERS).tuples().all()) if entries else {}
+    rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
+    provider_of: dict[int, str] = {device: provider for device, provider in rows}
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
     tasks: dict[str, list[Task]] = {}
     for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
