@@ -247,11 +247,18 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look for what is wrong with the database and with each provider's environment."""
+def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
+    """Look for what is wrong with the database, this machine and settings, and each provider's environment.
+
+    Args:
+        settings: what it is to be served with.
+        deep: look at every row of the database, however long it takes.
+    """
+    from qonduit_server import installation
     from qonduit_server.store.doctor import Finding, inspect
 
-    findings = list(inspect(settings.database))
+    findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
+    findings += installation.examine(settings, registry.names())
     try:
         pool = _pool(settings, settings.providers or registry.names())
     except StartError as error:

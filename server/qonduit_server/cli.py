@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import threading
@@ -168,13 +169,21 @@ def backup(file: Path, **options: Any) -> None:
 
 
 @main.command()
-@_taking("database", "providers", "provider_python")
-def doctor(**options: Any) -> None:
-    """Look for what is wrong with the installation and the database, and say how to mend it. Exit 1 if anything is."""
+@click.option("--deep", is_flag=True, help="Look at every row of the database, however long it takes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a finding: level, what, how_to_mend.")
+@_taking()
+def doctor(deep: bool, as_json: bool, **options: Any) -> None:
+    """Look for what is wrong with the installation and the database, and say how to mend it. Exit 1 if anything is.
+
+    Nothing is changed: a server may go on meanwhile. Give it the settings that the server has.
+    """
     from qonduit_server import app
 
-    findings = app.examine(_settings(options))
+    findings = app.examine(_settings(options), deep=deep)
     for finding in findings:
+        if as_json:
+            click.echo(json.dumps(vars(finding)))
+            continue
         click.echo(f"{finding.level:7}  {finding.what}")
         if finding.how_to_mend:
             click.echo(f"{'':9}{finding.how_to_mend}")

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that keeps jobs for a while only: what ended before it started goes at once, and is told in one line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest
+from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
+from tests.serving import serving
+from tests.upgrade.sample import creating
+
+
+@pytest.mark.timeout(240)
+def test_a_server_deletes_what_ended_too_long_ago_and_says_so(database_url: str, tmp_path: Path) -> None:
+    with (
+        serving(database_url, providers="IBM", preload="IBM") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        jobs = JobServiceStub(channel)
+        made = [jobs.CreateJob(creating(name), timeout=20).job.id for name in ("succeeded", "failed")]
+        # Watched from before its end until after it: the stream ends as ever.
+        for job_id in made:
+            list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60))
+    log = tmp_path / "log"
+    # A thousandth of a second.
+    settings = {"providers": "IBM", "retention_days": "0.00000001", "log_format": "json"}
+    with serving(database_url, log=log, **settings) as server, grpc.insecure_channel(server.target) as channel:
+        jobs = JobServiceStub(channel)
+        info = SystemServiceStub(channel).GetServerInfo(GetServerInfoRequest(), timeout=20)
+        assert info.limits.HasField("job_retention")
+        gone = [code(jobs, job_id) for job_id in made]
+        assert gone == [grpc.StatusCode.NOT_FOUND] * 2
+        # Its request id went with it.
+        assert not jobs.CreateJob(creating("succeeded"), timeout=20).deduplicated
+    (line,) = [line for line in log.read_text().splitlines() if '"event":"retention"' in line]
+    assert '"jobs":2' in line
+    assert '"deployments":2' in line
+
+
+def code(jobs: JobServiceStub, job_id: int) -> grpc.StatusCode:
+    """How a watch of a job ends that is to be deleted any moment: once it is, it cannot be watched."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=20))
+        except grpc.RpcError as error:
+            found: grpc.StatusCode = error.code()
+            return found
+    return grpc.StatusCode.OK
