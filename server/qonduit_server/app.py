@@ -262,7 +262,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     try:
         pool = _pool(settings, settings.providers or registry.names())
     except StartError as error:
-        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS.")]
+        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS or QONDUIT_PYTHON_SOURCE.")]
     pool.launch()
     try:
         for description in pool.descriptions(_DESCRIBE_SECONDS):
