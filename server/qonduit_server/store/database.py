@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -19,6 +19,9 @@ from qonduit_server.store.presence import Presence, unavailable
 from qonduit_server.store.recent import Recent
 from qonduit_server.store.signals import Signals, Wake
 from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, is_away
+
+if TYPE_CHECKING:
+    from qonduit_server.store.listener import Listener
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -111,12 +114,12 @@ class PostgresqlTransactions:
         self,
         engine: Engine,
         clock: Callable[[], datetime],
-        tell: Callable[[Connection, Wake], None],
+        listener: Listener,
         presence: Presence,
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._tell = tell
+        self._listener = listener
         self._presence = presence
         self._connection: Connection | None = None
 
@@ -134,6 +137,7 @@ class PostgresqlTransactions:
         try:
             self._connection.commit()
         except BaseException:
+            self._listener.disown()
             self.close()
             raise
         return wake
@@ -149,7 +153,7 @@ class PostgresqlTransactions:
             work(transaction)
             wake = transaction.wake()
             if wake:
-                self._tell(connection, wake)
+                self._listener.tell(connection, wake)
         except BaseException as error:
             if is_away(error):
                 # Another server may have taken over, so that a new connection leads elsewhere.
@@ -211,7 +215,7 @@ class Database:
             from qonduit_server.store.listener import Listener
 
             self._listener = Listener(engine, self.signals.deliver, self.presence)
-            transactions = PostgresqlTransactions(engine, clock, self._listener.tell, self.presence)
+            transactions = PostgresqlTransactions(engine, clock, self._listener, self.presence)
             self._writer = Writer(transactions, self.signals.deliver, self.presence)
 
     def read(self) -> Reading:

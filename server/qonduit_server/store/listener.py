@@ -82,7 +82,7 @@ class Listener:
     """
 
     def __init__(self, engine: Engine, deliver: Callable[[Wake], None], presence: Presence) -> None:
-        self.server: Final = uuid.uuid4().hex
+        self.server = uuid.uuid4().hex
         self._engine = engine
         self._deliver = deliver
         self._presence = presence
@@ -98,6 +98,13 @@ class Listener:
         """Send a wake to the other servers when the transaction commits."""
         for payload in payloads(self.server, wake):
             connection.execute(_NOTIFY, {"payload": payload})
+
+    def disown(self) -> None:
+        """Hear of what was told until now as of another server's.
+
+        For a commit whose answer was lost: a server that hung may carry it out once nobody here reckons with it.
+        """
+        self.server = uuid.uuid4().hex
 
     def close(self) -> None:
         """Stop listening."""

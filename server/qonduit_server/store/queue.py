@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -13,8 +14,9 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.job_pb2 import Job
-from qonduit_server.errors import StoreFault
+from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, LEASED, QUEUED, RUNNING
+from qonduit_server.store import buffers, large
 from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.ledger import SELECT_ENTRIES, Entry, Ledger
@@ -32,6 +34,14 @@ class _Claim(NamedTuple):
 class _Batch(NamedTuple):
     owner: str
     events: Sequence[TaskEvent]
+    #: How many pieces large results have, by their ids.
+    pieces: Mapping[int, int]
+
+
+class _Recorded(NamedTuple):
+    refused: set[tuple[int, int]]
+    #: Large results that were not stored, since their outcomes do not stand.
+    unused: set[int]
 
 
 class _Release(NamedTuple):
@@ -62,6 +72,8 @@ _SELECT_EXPIRED: Final = (
     .with_for_update(skip_locked=True)
 )
 _END_OF_TIME: Final = 2**63 - 1
+#: How often a large result is written anew whose pieces somebody deleted, before the store is said to be away.
+_ANEW: Final = 3
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
@@ -90,21 +102,52 @@ def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[in
     """Store what happened to running jobs, in one transaction: results, events, states.
 
     Events of a (job, attempt) that is not leased to `owner` now change nothing. Results inside `batch` get their ids.
+    The pieces of large results are written before, unless `write_ahead` did so.
 
     Returns:
         The refused (job, attempt) pairs: their tasks can be dropped.
 
     Raises:
-        Unavailable: the database does not answer; try again later.
+        Unavailable: the database does not answer; try again later, with the same events.
         StoreFault: something in the batch cannot be stored, ever; nothing was.
     """
     if not batch:
         return set()
-    ends = any(event.HasField("finished") for event in batch)
-    try:
-        return db.write(_RECORD_ENDS if ends else _RECORD, _Batch(owner, batch))
-    except FAULTS as error:
-        raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
+    operation = _RECORD_ENDS if any(event.HasField("finished") for event in batch) else _RECORD
+    heavy = [event for event in batch if large.is_large(event)]
+    for _ in range(_ANEW):
+        for event in heavy:
+            large.write_ahead(db, event)
+        pieces = {result_id: count for event in heavy for result_id, count in large.pieces_of(event).items()}
+        try:
+            recorded = db.write(operation, _Batch(owner, batch, pieces))
+        except FAULTS as error:
+            raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
+        if recorded is not None:
+            with suppress(Unavailable):  # they are found when orphans are looked for
+                large.erase(db, recorded.unused)
+            return recorded.refused
+        for event in heavy:
+            large.forget_ids(event)
+    raise Unavailable("what large results consist of was deleted while it was written")
+
+
+def write_ahead(db: Database, event: TaskEvent) -> None:
+    """Write the pieces of an event's large results, which is to be recorded later, in small transactions.
+
+    Raises:
+        Unavailable: the database does not answer; try again later, with the same event, or leave it to `record`.
+        StoreFault: they cannot be stored, ever.
+    """
+    if large.is_large(event):
+        large.write_ahead(db, event)
+
+
+def discard(db: Database, events: Iterable[TaskEvent]) -> None:
+    """Delete what was written ahead of events that will not be recorded. Raises Unavailable."""
+    for event in events:
+        if large.is_large(event):
+            large.erase(db, [result_id for result_id in large.pieces_of(event) if result_id])
 
 
 def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
@@ -173,7 +216,7 @@ def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, li
     ledger = Ledger(transaction)
     entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
     rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
-    provider_of: dict[int, str] = {device: provider for device, provider in rows}
+    provider_of: dict[int, str] = dict(row._tuple() for row in rows)
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
     tasks: dict[str, list[Task]] = {}
     for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
@@ -222,11 +265,18 @@ def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[in
     return task
 
 
-def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[set[tuple[int, int]]]:
-    recording = Recording(transaction, [event for batch in batches for event in batch.events])
-    refused = [recording.take(batch.owner, batch.events) for batch in batches]
+def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:
+    """Record batches; None for one whose large results are not whole: nothing of it was."""
+    answers: list[_Recorded | None] = []
+    sound = [buffers.whole(transaction, batch.pieces) for batch in batches]
+    recording = Recording(
+        transaction, [event for batch, good in zip(batches, sound, strict=True) if good for event in batch.events]
+    )
+    for batch, good in zip(batches, sound, strict=True):
+        refused = recording.take(batch.owner, batch.events) if good else set()
+        answers.append(_Recorded(refused, batch.pieces.keys() - recording.stored) if good else None)
     recording.close()
-    return refused
+    return answers
 
 
 def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.store.presence import Part, Presence, unavailable
-from qonduit_server.store.signals import StoredEvent, Wake
+from qonduit_server.store.signals import EVERYTHING, StoredEvent, Wake
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -253,6 +253,8 @@ class Writer:
                     return
             else:
                 break
+        # What failed may have been committed all the same, and the answer lost: then nobody was told of it.
+        self._deliver(EVERYTHING)
         with self._lock:
             self._away = None
         self._presence.found(Part.CHANGES)

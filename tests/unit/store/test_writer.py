@@ -6,11 +6,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
-from qonduit_server.errors import CallError, NotFound
+from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.signals import Wake
 from qonduit_server.store.writer import Operation, Transaction
@@ -135,6 +137,29 @@ def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) ->
     file.write(quick, None)
     normal, full = 1, 2
     assert modes == [normal, full, full, full, normal]
+
+
+def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
+    file: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions: Any = file._writer._transactions
+    run = transactions.run
+
+    def commit_and_break(*arguments: Any, **options: Any) -> Wake:
+        monkeypatch.setattr(transactions, "run", run)
+        run(*arguments, **options)
+        raise OperationalError("COMMIT", None, ConnectionResetError("the connection broke"))
+
+    def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        transaction.queue = True
+        return [None] * len(arguments)
+
+    looked = threading.Event()
+    file.signals.subscribe(lambda wake: looked.set() if wake.all_jobs and wake.queue else None)
+    monkeypatch.setattr(transactions, "run", commit_and_break)
+    with pytest.raises(Unavailable):
+        file.write(Operation(change), None)
+    assert looked.wait(10)
 
 
 def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> None:
