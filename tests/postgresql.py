@@ -14,6 +14,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -84,6 +85,19 @@ class PostgresqlServer:
         user, group = self._identity
         return {"cwd": self._root, "user": user, "group": group, "extra_groups": []}
 
+    def _becoming(self) -> list[str]:
+        """What to put before a command to run it as the other user.
+
+        Not by Popen itself, which would have to fork: that hangs now and then in a process with gRPC's threads.
+        """
+        if self._identity is None:
+            return []
+        become = (
+            "import os, sys; user, group = map(int, sys.argv[1:3]); "
+            "os.setgroups([]); os.setgid(group); os.setuid(user); os.execv(sys.argv[3], sys.argv[3:])"
+        )
+        return [sys.executable, "-I", "-c", become, *map(str, self._identity)]
+
     def _run(self, name: str, *arguments: object) -> None:
         done = subprocess.run(
             [str(self._binaries / name), *map(str, arguments)],
@@ -103,13 +117,14 @@ class PostgresqlServer:
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self._becoming(),
                     str(self._binaries / "postgres"),
                     *("-D", str(self._data), "-k", str(self._root), "-h", ""),
                     *("-c", "shared_buffers=32MB", "-c", "max_connections=200", "-c", "fsync=off"),
                 ],
                 stdout=log,
                 stderr=log,
-                **self._options(),  # type: ignore[call-overload]
+                cwd=self._root,
             )
         deadline = time.monotonic() + 30
         while True:

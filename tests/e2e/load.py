@@ -52,6 +52,7 @@ class Load:
         self._pool = ThreadPoolExecutor(200)
         self._futures = [self._pool.submit(self._submit_for_ever) for _ in range(_SUBMITTERS)]
         self._futures.append(self._pool.submit(self._look_for_ever))
+        self._futures.append(self._pool.submit(self._submit_without_waiting))
         # Some seconds of work on one worker.
         self._futures.append(self._pool.submit(self._one_job, a_job(60, 14, 8)))
 
@@ -139,19 +140,31 @@ class Load:
             self._one_job(a_job(1, 0, 0))
             self._over.wait(0.02)
 
+    def _submit_without_waiting(self) -> None:
+        """Jobs that others follow: submits go on also when no job ends any more."""
+        following = []
+        while not self._over.is_set():
+            following.append(self._pool.submit(self._follow, self._submit(a_job(1, 0, 0))))
+            self._over.wait(0.2)
+        for future in following:
+            future.result(PATIENCE)
+
     def _look_for_ever(self) -> None:
         while not self._over.is_set():
             self._insist(lambda: self._jobs.ListJobs(calls.ListJobsRequest(page_size=3), timeout=PATIENCE))
             self._over.wait(0.05)
 
     def _one_job(self, request: calls.CreateJobRequest) -> None:
+        self._follow(self._submit(request))
+
+    def _submit(self, request: calls.CreateJobRequest) -> int:
         request.request_id = str(uuid.uuid4())
         made = self._insist(lambda: self._jobs.CreateJob(request, timeout=PATIENCE))
         with self._changed:
             self._requests[request.request_id] = made.job.id
             self._deduplicated += made.deduplicated
             self._changed.notify_all()
-        self._follow(made.job.id)
+        return int(made.job.id)
 
     def _insist(self, call: Callable[[], Any]) -> Any:
         """Call until it is answered; each refusal must come soon, and say when to try again."""
