@@ -48,7 +48,7 @@ class App:
     _translator: Translator
     _front: RpcServer
     _journal: Journal
-    _retention: Retention | None
+    _retention: Retention
     _lock: FileIO | None
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
@@ -63,8 +63,7 @@ class App:
         log = structlog.get_logger("qonduit.app")
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._front.drain()
-        if self._retention is not None:
-            self._retention.stop()
+        self._retention.stop()
         self._dispatcher.drain(drain_seconds, hurry)
         self._translator.stop(1)  # before the front door, whose threads wait for it
         self._front.stop(0 if hurry.is_set() else 1)
@@ -176,8 +175,10 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             slow_reader=settings.slow_reader_seconds,
             slow_request=settings.slow_request_seconds,
         )
-        dispatcher.start()
+        # Made first: whatever large results left behind until now is of no use to anybody.
         retention = _retention(settings, database)
+        dispatcher.start()
+        retention.start()
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
@@ -190,17 +191,13 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
     return app
 
 
-def _retention(settings: Settings, database: Database) -> Retention | None:
-    if not settings.retention_days:
-        return None
+def _retention(settings: Settings, database: Database) -> Retention:
     import structlog
 
     from qonduit_server.store.retention import Retention
 
     log = structlog.get_logger("qonduit.retention")
-    retention = Retention(database, settings.retention_days, log.info)
-    retention.start()
-    return retention
+    return Retention(database, settings.retention_days or 0.0, log.info)
 
 
 @contextmanager

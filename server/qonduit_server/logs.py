@@ -54,9 +54,9 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_secrets,
     ]
-    ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()] if console else [structlog.processors.format_exc_info, as_json]
-    )
+    # Without the values of variables, which may be whole results.
+    pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    ending: list[Processor] = [pretty] if console else [structlog.processors.format_exc_info, as_json]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),

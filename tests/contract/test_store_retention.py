@@ -233,16 +233,6 @@ def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeyp
     assert set(rows(old).values()) == {0}
 
 
-def test_buffers_that_a_lost_server_left_behind_go(old: Database, times: Times) -> None:
-    job = submit(old)
-    run(old, job)
-    (kept,) = results.list_page(old, CALLER, job.id).items
-    add_buffer(old, kept.id, 2)
-    add_buffer(old, kept.id + 1, 70)
-    assert not go(old, times)
-    assert rows(old)["buffers"] == 2
-
-
 def test_a_sweep_that_is_stopped_ends_between_two_transactions(old: Database, times: Times) -> None:
     known_device(old)
     with ThreadPoolExecutor(16) as pool:

@@ -20,3 +20,12 @@ def test_what_is_packed_comes_out_whatever_the_pieces(texts: list[str], cuts: li
         bodies += buffer.feed(stream[:size])
         stream, turn = stream[size:], turn + 1
     assert [Loaded.FromString(body).error for body in bodies] == texts
+
+
+def test_large_frames_come_out_between_small_ones() -> None:
+    texts = ["small", "x" * 3_000_000, "y" * 1_500_000, "", "z" * 2_000_000, "small again"]
+    for size in (1 << 18, 1_000_003, 1 << 23):
+        stream = b"".join(pack(Loaded(error=text)) for text in texts)
+        buffer = FrameBuffer()
+        bodies = [body for start in range(0, len(stream), size) for body in buffer.feed(stream[start : start + size])]
+        assert [Loaded.FromString(body).error for body in bodies] == texts

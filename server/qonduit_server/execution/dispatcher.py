@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dispatcher: claims jobs from the store, has them run by an executor, and is the only writer of a running job.
 
-Three threads that do not wait for each other: one claims, one records what happened, one keeps leases and hands on
-cancels. All of them sleep until they are woken; only leases are a matter of time.
+Threads that do not wait for each other: one claims, one records what happened, one writes large results ahead of that,
+one keeps leases and hands on cancels. All of them sleep until they are woken; only leases are a matter of time.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
-from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import StoreFault, Unavailable
+from qonduit_server.execution.ahead import Ahead, Back, Item, key_of
 from qonduit_server.execution.alternatives import name_alternatives
 from qonduit_server.execution.burden import Burden, first_of, weight
 from qonduit_server.execution.executor import Executor, Loss, LossKind
-from qonduit_server.execution.losses import failure_of
+from qonduit_server.execution.losses import NOT_STORED, failure_of
 from qonduit_server.execution.telling import Key, Telling
 from qonduit_server.store import queue
 from qonduit_server.store.database import Database
@@ -47,20 +47,7 @@ _UNANSWERED: Final = 1000
 _HURRY_SECONDS: Final = 0.1
 #: How long handing jobs back may take, and with somebody in a hurry. What is not handed back is left to its leases.
 _HAND_BACK_SECONDS: Final = (5.0, 0.5)
-_NOT_STORED: Final = Failure(
-    category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
-    reason="NOT_STORED",
-    message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
-)
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class _Back(NamedTuple):
-    """A task to be handed back, and whether that attempt counts: one that was stopped did nothing wrong."""
-
-    key: Key
-    why: str
-    counts: bool
 
 
 class Dispatcher:
@@ -121,8 +108,9 @@ class Dispatcher:
         self._draining = False
 
         self._arrived = threading.Condition(threading.Lock())
-        self._inbox: list[TaskEvent | _Back] = []
+        self._inbox: list[Item] = []
         self._burden = Burden(_MANY_BYTES)
+        self._ahead = Ahead(db, self._arrive)
 
         self._keep_now = threading.Event()
         self._cancels_changed = True
@@ -134,7 +122,7 @@ class Dispatcher:
             threading.Thread(
                 target=self._work, args=(work,), name=f"dispatcher-{work.__name__.strip('_')}", daemon=True
             )
-            for work in (self._claim, self._record, self._keep)
+            for work in (self._claim, self._record, self._keep, self._ahead.write)
         ]
 
     def start(self) -> None:
@@ -165,7 +153,7 @@ class Dispatcher:
         with self._lock:
             rest = [] if self._fault else list(self._running)
         if rest:
-            self._take_in(_Back(key, "the server that ran it is stopping", counts=False) for key in rest)
+            self._take_in(Back(key, "the server that ran it is stopping", counts=False) for key in rest)
             for key in rest:
                 self._executor.cancel(*key)
             now = self._clock()
@@ -181,6 +169,7 @@ class Dispatcher:
         self._draining = True
         self._unsubscribe()
         self._stopping.set()
+        self._ahead.stop()
         self._burden.lift()
         self._claim_now.set()
         self._keep_now.set()
@@ -200,7 +189,7 @@ class Dispatcher:
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """A task ended without saying so: run it again, or say for it how it ended."""
         if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < self._max_attempts):
-            self._take_in([_Back((job_id, attempt), loss.message, counts=loss.kind is LossKind.DIED)])
+            self._take_in([Back((job_id, attempt), loss.message, counts=loss.kind is LossKind.DIED)])
         else:
             finished = TaskFinished(failure=failure_of(loss, attempt, self._time_limit_seconds))
             self._take_in([TaskEvent(job_id=job_id, attempt=attempt, finished=finished)])
@@ -209,7 +198,11 @@ class Dispatcher:
         """The executor may want more tasks."""
         self._claim_now.set()
 
-    def _take_in(self, items: Iterable[TaskEvent | _Back]) -> None:
+    def _take_in(self, items: Iterable[Item]) -> None:
+        if passing := self._ahead.take(items):
+            self._arrive(passing)
+
+    def _arrive(self, items: list[Item]) -> None:
         with self._arrived:
             self._inbox.extend(items)
             self._arrived.notify()
@@ -229,6 +222,7 @@ class Dispatcher:
         finally:
             if not self._stopping.is_set():
                 self._fault = self._draining = True
+                self._ahead.stop()
                 self._burden.lift()
                 self._on_fault()
 
@@ -302,7 +296,7 @@ class Dispatcher:
         """Write down all that has arrived, as one batch; while the database is away, keep it and try again."""
         telling = Telling()
         waiting: list[TaskEvent] = []
-        back: dict[Key, _Back] = {}
+        back: dict[Key, Back] = {}
         failures = 0
         while True:
             self._wait_for_news(telling, retry_in=_pause(failures - 1) if failures else None)
@@ -311,13 +305,15 @@ class Dispatcher:
             now = self._clock()
             events: list[TaskEvent] = []
             for item in arrived:
-                key = (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item.key
+                key = key_of(item)
                 ours = key in self._running and key not in back
                 if isinstance(item, TaskEvent):
                     if ours:
                         events.append(item)
                     else:
                         self._burden.put_down(weight(item))
+                        with suppress(Unavailable):
+                            queue.discard(self._db, [item])
                 elif ours:
                     back[key] = item
             waiting += telling.take(events, now)
@@ -340,7 +336,8 @@ class Dispatcher:
                 failures = 0
             except Unavailable:
                 failures += 1
-            if self._stopping.is_set() and not self._inbox and (failures > 2 or not (waiting or back)):
+            over = self._stopping.is_set() and not self._inbox and not self._ahead.holds()
+            if over and (failures > 2 or not (waiting or back)):
                 return
 
     def _name_alternatives(self, telling: Telling) -> None:
@@ -354,6 +351,8 @@ class Dispatcher:
             if retry_in is not None:
                 self._arrived.wait(retry_in)
                 return
+            if self._stopping.is_set() and self._ahead.holds():
+                self._arrived.wait(_HURRY_SECONDS)
             while not self._inbox and not self._stopping.is_set():
                 due = telling.next_due()
                 if due == float("inf"):
@@ -388,11 +387,13 @@ class Dispatcher:
                 return {key for events in by_job.values() for key in self._record_batch(owner, events)}
             ((job_id, attempt),) = by_job
             _log.error("job cannot be recorded", job_id=job_id, attempt=attempt, exc_info=error)
-            end = TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished(failure=_NOT_STORED))
+            with suppress(Unavailable):
+                queue.discard(self._db, batch)
+            end = TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished(failure=NOT_STORED))
             # Its task may still be running: as for one that is refused, it is to be ended.
             return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
-    def _hand_back(self, back: dict[Key, _Back]) -> None:
+    def _hand_back(self, back: dict[Key, Back]) -> None:
         owned: dict[tuple[str, str, bool], list[Key]] = {}
         for key, item in back.items():
             if (owner := self._running.get(key)) is not None:

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a job whose task was lost, and will not be run again."""
+"""What is said of a job whose task was lost, and will not be run again, or whose outcome cannot be stored."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.executor import Loss, LossKind
+
+NOT_STORED: Final = Failure(
+    category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
+    reason="NOT_STORED",
+    message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
+)
 
 
 def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:

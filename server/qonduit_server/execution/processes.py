@@ -73,7 +73,7 @@ class Channel:
         self.sock = sock
         self.ended = False
         self._buffer = frames.FrameBuffer()
-        self._out: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._out: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
 
     @property
     def full(self) -> bool:
@@ -99,7 +99,7 @@ class Channel:
                 continue
             _close(descriptors)
             if sent < len(data):
-                self._out.appendleft((data[sent:], ()))
+                self._out.appendleft((memoryview(data)[sent:], ()))
 
     def receive(self, *, everything: bool = False) -> list[bytes]:
         """Give frames that have arrived, or all of them; sets `ended` when the other end is closed."""

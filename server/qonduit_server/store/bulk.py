@@ -26,13 +26,15 @@ class BulkInsert:
     Args:
         table: where.
         columns: the names of the columns, in the order of the values of a row.
+        unless_there: leave out rows whose key is there already.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], *, unless_there: bool = False) -> None:
         names = ", ".join(columns)
         marks = ", ".join("?" * len(columns))
-        self._sqlite = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"
-        self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)}"
+        rest = " ON CONFLICT DO NOTHING" if unless_there else ""
+        self._sqlite = f"INSERT INTO {table.name} ({names}) VALUES ({marks}){rest}"
+        self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)}{rest}"
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert."""

@@ -32,6 +32,8 @@ SAMPLE: Final = 10_000
 _SAMPLE_BUFFERS: Final = 20
 #: A lease that ran out this long ago was not taken back by any server, although each looks every few seconds.
 _STUCK_MICROSECONDS: Final = 60 * 1_000_000
+#: Nothing is written ahead of its result for longer, but by a server that will notice that it was deleted.
+_UNDER_WAY_MICROSECONDS: Final = 2 * 3600 * 1_000_000
 _PAGE: Final = 1000
 _NAMED: Final = 5
 
@@ -189,11 +191,27 @@ def outcomes(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
 
 def large_results(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
     """Buffers that are not what their results say they are."""
+    orphans = select(buffers.c.result_id).where(
+        buffers.c.piece == 0, ~exists().where(results.c.id == buffers.c.result_id)
+    )
+    if connection.execute(select(jobs.c.id).where(IS_LEASED).limit(1)).first() is not None:
+        # Buffers are written ahead of their results. What is older than a result of this long ago is not under way.
+        settled = (
+            select(results.c.id)
+            .join(jobs, jobs.c.id == results.c.job_id)
+            .where(
+                results.c.id > _from(connection, results, deep),
+                jobs.c.finished_at < now - _UNDER_WAY_MICROSECONDS,
+            )
+            .order_by(results.c.id.desc())
+            .limit(1)
+        )
+        orphans = orphans.where(buffers.c.result_id < (connection.execute(settled).scalar() or 0))
     yield from _told(
         connection,
-        select(buffers.c.result_id).where(buffers.c.piece == 0, ~exists().where(results.c.id == buffers.c.result_id)),
-        "are gone, but not their buffers",
-        "They only take room; a server with retention_days set deletes them.",
+        orphans,
+        "are not there, but their buffers are",
+        "They only take room, and a server that is up deletes them within two hours: start one.",
         "warning",
         "result",
     )

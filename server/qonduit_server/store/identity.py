@@ -31,6 +31,18 @@ def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequen
     return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
 
 
+def reserve_ids(transaction: Transaction, table: Table, count: int) -> Sequence[int]:
+    """Reserve ids, ascending, for rows of a table that later transactions may write."""
+    (ids,) = new_ids(transaction, (table, count))
+    if ids and transaction.kind != "postgresql":
+        # What SQLite notes by itself only when a row is inserted.
+        last = (ids[-1], table.name)
+        noted = transaction.connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last)
+        if not noted.rowcount:
+            transaction.connection.exec_driver_sql("INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", last)
+    return ids
+
+
 @lru_cache
 def _from_sequences(names: tuple[str, ...]) -> TextClause:
     return text(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -12,9 +13,9 @@ from sqlalchemy import bindparam, tuple_
 
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState
-from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
-from qonduit_server.store import catalogue, deployments
+from qonduit_server.store import buffers, catalogue, deployments
 from qonduit_server.store.bounds import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.erasing import erase
@@ -200,7 +201,10 @@ def delete(db: Database, caller: str, job_id: int) -> None:
     """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
     if not is_id(job_id):
         raise NotFound("job", job_id)
-    db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
+    with_buffers = db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
+    with suppress(Unavailable):  # the job is gone; what nobody finds any more goes when orphans are looked for
+        for result_id in with_buffers:
+            buffers.erase(db, result_id)
 
 
 def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | NotFound]:
@@ -223,10 +227,11 @@ def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | Not
     return answers
 
 
-def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | None]:
+def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | list[int]]:
+    """Delete jobs; give the results of each whose buffers are left."""
     ledger = Ledger(transaction)
     ledger.load({job_id for _, job_id in calls})
-    answers: list[NotFound | FailedPrecondition | None] = []
+    answers: list[NotFound | FailedPrecondition | list[int]] = []
     for caller, job_id in calls:
         entry = ledger.entries.get(job_id)
         if entry is None or entry.job.executed_by != caller:
@@ -239,9 +244,9 @@ def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound 
                 )
             )
         else:
-            erase(transaction, [job_id])
+            answers.append(buffers.of_jobs(transaction.connection, [job_id]))
+            erase(transaction, [job_id], with_buffers=False)
             del ledger.entries[job_id]
-            answers.append(None)
     return answers
 
 

@@ -11,7 +11,8 @@ from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
-from qonduit_server.store import buffers
+from qonduit_server.store import large
+from qonduit_server.store.buffers import name_of
 from qonduit_server.store.bulk import BulkInsert
 from qonduit_server.store.identity import new_ids
 from qonduit_server.store.ledger import Entry, Ledger
@@ -35,6 +36,8 @@ class Recording:
     The first outcome of a program stands: when a job is run again after its server was lost, what had ended before the
     loss stays as it was, and the second outcome is ignored.
 
+    Large results have their ids, and their pieces are there.
+
     Args:
         events: all events that will be taken, so that jobs are read and ids reserved at once.
     """
@@ -42,11 +45,12 @@ class Recording:
     def __init__(self, transaction: Transaction, events: Collection[TaskEvent]) -> None:
         self._ledger = Ledger(transaction)
         self._ledger.load({event.job_id for event in events})
-        given = sum(1 + len(event.program_succeeded.further) for event in events if event.HasField("program_succeeded"))
+        given = sum(len(large.given_by(event)) for event in events if not large.is_large(event))
         self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, given))[0])
         self._results: list[tuple[int, int, int, int, bytes]] = []
-        self._buffers: list[tuple[int, bytes, int]] = []
         self._transaction = transaction
+        #: The large results that were taken, by their ids.
+        self.stored: set[int] = set()
 
     def take(self, owner: str, events: Sequence[TaskEvent]) -> set[tuple[int, int]]:
         """Take an owner's events, in order; return the (job, attempt) pairs that are not leased to it."""
@@ -89,31 +93,31 @@ class Recording:
         """Write everything."""
         if self._results:
             _INSERT_RESULTS(self._transaction.connection, self._results)
-        while self._buffers:
-            buffers.store(self._transaction, *self._buffers.pop())
         self._ledger.flush()
 
     def _succeeded(self, entry: Entry, succeeded: ProgramSucceeded) -> None:
         run = _open_run(entry, succeeded.index)
         if run is None:
             return
+        reserved = large.has_buffer(succeeded)
         gave: list[ProgramSucceeded | FurtherResult] = [succeeded, *succeeded.further]
-        ids = [self._result(entry, run, each) for each in gave]
+        ids = [self._result(entry, run, each, reserved) for each in gave]
         run.state = SUCCEEDED
         run.result_ids.extend(ids)
         self._ledger.append(entry, program_run=run)
         for result_id in ids:
             self._ledger.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
 
-    def _result(self, entry: Entry, run: ProgramRun, given: ProgramSucceeded | FurtherResult) -> int:
-        """Take a result and its rows; return its id."""
+    def _result(self, entry: Entry, run: ProgramRun, given: ProgramSucceeded | FurtherResult, reserved: bool) -> int:
+        """Take a result; return its id."""
         result = given.result
-        result.id = next(self._result_ids)
+        if not reserved:
+            result.id = next(self._result_ids)
         result.job_id = entry.job.id
         result.program_id = run.program_id
         if result.HasField("buffer"):
-            result.buffer.name = buffers.name_of(result.id)
-            self._buffers.append((result.id, given.buffer, result.buffer.size_bytes))
+            result.buffer.name = name_of(result.id)
+            self.stored.add(result.id)
         payload = result.SerializeToString()
         self._results.append((result.id, result.job_id, run.index, len(payload), payload))
         return result.id

@@ -22,9 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError
 from qonduit_server.lifecycle import TERMINAL
+from qonduit_server.store.buffers import ERASE, PIECE_BYTES, of_jobs
 from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.erasing import erase
+from qonduit_server.store.orphans import Orphans
 from qonduit_server.store.schema import buffers, deployments, jobs, programs, results
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -32,7 +34,7 @@ from qonduit_server.store.writer import Operation, Transaction
 _MOST: Final = 100
 _MOST_ROWS: Final = 2000
 _MOST_BYTES: Final = 8 * 1024**2
-#: Pieces of a buffer that one transaction deletes.
+#: A job whose buffers have more pieces goes before them.
 _MOST_PIECES: Final = 32
 #: How many rows are looked at in one read.
 _PAGE: Final = 500
@@ -62,20 +64,6 @@ _PIECES: Final = (
 )
 _LOCK_JOBS: Final = (
     select(jobs.c.id).where(among(jobs.c.id, "ids"), *_ENDED).order_by(jobs.c.id).with_for_update(skip_locked=True)
-)
-_STRAYS: Final = (
-    select(buffers.c.result_id)
-    .where(
-        buffers.c.result_id > bindparam("after"),
-        buffers.c.piece == 0,
-        ~exists().where(results.c.id == buffers.c.result_id),
-    )
-    .order_by(buffers.c.result_id)
-    .limit(_PAGE)
-)
-_LAST_PIECE: Final = select(func.max(buffers.c.piece)).where(buffers.c.result_id == bindparam("result"))
-_DELETE_PIECES: Final = sa.delete(buffers).where(
-    buffers.c.result_id == bindparam("result"), buffers.c.piece >= bindparam("piece")
 )
 _DEPLOYMENTS: Final = (
     select(deployments.c.id, deployments.c.deployed_at, deployments.c.is_inline, deployments.c.size)
@@ -110,16 +98,19 @@ class Swept:
     jobs: int = 0
     deployments: int = 0
     programs: int = 0
+    #: Large results that were never recorded.
+    orphans: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything went."""
-        return bool(self.jobs or self.deployments or self.programs)
+        return bool(self.jobs or self.deployments or self.programs or self.orphans)
 
 
 class _Old(NamedTuple):
     ids: Sequence[int]
     before: int
-    with_buffers: bool
+    #: Its results that have too large buffers: they follow when nobody can find them any more.
+    heavy: Sequence[int] = ()
 
 
 def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
@@ -139,11 +130,7 @@ def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
     pace = _Pace(stop)
     for old in _old_jobs(db, before):
         swept.jobs += pace.do(db, _ERASE, old)
-        if stop.is_set():
-            return swept
-    for result_id in _stray_buffers(db):
-        while pace.do(db, _ERASE_PIECES, result_id) and not stop.is_set():
-            pass
+        pace.erase_pieces(db, old.heavy)
         if stop.is_set():
             return swept
     for operation, ids in _old_deployments(db, before):
@@ -160,8 +147,11 @@ def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
 class Retention:
     """The thread that sweeps: at the start, then once an interval, until `stop`.
 
+    Made before this server records anything: it also deletes what lost servers left behind.
+
     Args:
-        keep_days: how long jobs are kept after they ended.
+        db: the store.
+        keep_days: how long jobs are kept after they ended; 0 for ever.
         log: is given a line to log, with its fields, after each sweep that found something, or failed.
         interval: seconds between two sweeps.
         clock: tells the time, in UTC.
@@ -180,6 +170,7 @@ class Retention:
         self._keep_seconds = keep_days * 86_400
         self._log = log
         self._interval = interval
+        self._orphans = Orphans(db)
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
@@ -199,8 +190,7 @@ class Retention:
             begun = time.monotonic()
             wait = self._interval
             try:
-                before = max(0, self._clock().timestamp() - self._keep_seconds)
-                swept = sweep(self._db, int(before * 1_000_000), self._stop)
+                swept = self._sweep()
             except (CallError, SQLAlchemyError) as error:
                 wait = min(self._interval, _AGAIN_SECONDS)
                 if not self._stop.is_set():
@@ -210,6 +200,15 @@ class Retention:
                     seconds = round(time.monotonic() - begun, 3)
                     self._log("retention", **vars(swept), seconds=seconds)
             self._stop.wait(wait)
+
+    def _sweep(self) -> Swept:
+        orphans = _Pace(self._stop).erase_pieces(self._db, self._orphans.forsaken())
+        swept = Swept()
+        if self._keep_seconds and not self._stop.is_set():
+            before = max(0, self._clock().timestamp() - self._keep_seconds)
+            swept = sweep(self._db, int(before * 1_000_000), self._stop)
+        swept.orphans = orphans
+        return swept
 
 
 class _Pace:
@@ -225,6 +224,15 @@ class _Pace:
         self._stop.wait(max(_REST_SECONDS, 2 * (time.monotonic() - begun)))
         return gone
 
+    def erase_pieces(self, db: Database, result_ids: Sequence[int]) -> int:
+        """Delete the pieces of results that are not there; return of how many."""
+        for place, result_id in enumerate(result_ids):
+            while not self._stop.is_set() and self.do(db, ERASE, result_id):
+                pass
+            if self._stop.is_set():
+                return place
+        return len(result_ids)
+
 
 def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
     """Yield jobs that ended before a moment, oldest first, as many at once as one transaction should delete."""
@@ -238,36 +246,25 @@ def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
         # Those whose buffers are too much for one transaction go first; the buffers follow, when nobody knows of them.
         heavy = [job_id for job_id, count in pieces.items() if count > _MOST_PIECES]
         for job_id in heavy:
-            yield _Old([job_id], before, with_buffers=False)
+            with db.read() as connection:
+                heavy_results = of_jobs(connection, [job_id])
+            yield _Old([job_id], before, heavy_results)
             del events[job_id]
         chosen: list[int] = []
         count = size = 0
         for job_id, sequence in events.items():
             chosen.append(job_id)
             count += sequence + pieces.get(job_id, 0)
-            # A piece has up to 256 KiB.
-            size += sizes.get(job_id, 0) + pieces.get(job_id, 0) * 256 * 1024
+            size += sizes.get(job_id, 0) + pieces.get(job_id, 0) * PIECE_BYTES
             if len(chosen) >= _MOST or count >= _MOST_ROWS or size >= _MOST_BYTES:
-                yield _Old(chosen, before, with_buffers=True)
+                yield _Old(chosen, before)
                 chosen, count, size = [], 0, 0
         if chosen:
-            yield _Old(chosen, before, with_buffers=True)
+            yield _Old(chosen, before)
         # A page whose jobs are all young: so are those after it. Not the first young one: servers' clocks differ.
         if len(rows) < _PAGE or all(row.created_at >= before for row in rows):
             return
         after = rows[-1].id
-
-
-def _stray_buffers(db: Database) -> Iterator[int]:
-    """Yield the results that have buffers but are not there any more."""
-    after = 0
-    while True:
-        with db.read() as connection:
-            ids = list(connection.execute(_STRAYS, {"after": after}).scalars())
-        yield from ids
-        if len(ids) < _PAGE:
-            return
-        after = ids[-1]
 
 
 def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any, int], Any]]:
@@ -305,21 +302,8 @@ def _erase(transaction: Transaction, calls: Sequence[_Old]) -> list[int]:
     for old in calls:
         parameters = {"ids": list(old.ids), "before": old.before}
         ids = list(transaction.connection.execute(_LOCK_JOBS, parameters).scalars())
-        erase(transaction, ids, with_buffers=old.with_buffers)
+        erase(transaction, ids, with_buffers=not old.heavy)
         answers.append(len(ids))
-    return answers
-
-
-def _erase_pieces(transaction: Transaction, result_ids: Sequence[int]) -> list[int]:
-    """Delete the last pieces of buffers: the first one goes last, by which a buffer is found."""
-    answers = []
-    for result_id in result_ids:
-        last = transaction.connection.execute(_LAST_PIECE, {"result": result_id}).scalar()
-        if last is not None:
-            piece = max(0, last + 1 - _MOST_PIECES)
-            transaction.connection.execute(_DELETE_PIECES, {"result": result_id, "piece": piece})
-            last = piece
-        answers.append(last or 0)
     return answers
 
 
@@ -350,6 +334,5 @@ def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> 
 
 # Nobody was promised that something is gone: after a loss of power it is deleted once more.
 _ERASE: Final = Operation(_erase, durable=False)
-_ERASE_PIECES: Final = Operation(_erase_pieces, durable=False)
 _ERASE_DEPLOYMENTS: Final = Operation(_erase_deployments, durable=False)
 _ERASE_REPLACED: Final = Operation(_erase_replaced, durable=False)

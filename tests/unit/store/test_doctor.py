@@ -120,7 +120,7 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, and their results are not there (1)", "error"),
         (["INSERT INTO results SELECT 99, 77, 0, 1, result FROM results WHERE id = 1"], "belong to no job", "warning"),
         (["INSERT INTO events VALUES (77, 1, false, '')"], "are gone, but not their events", "warning"),
-        (["INSERT INTO buffers VALUES (77, 0, '')"], "are gone, but not their buffers", "warning"),
+        (["INSERT INTO buffers VALUES (77, 0, '')"], "are not there, but their buffers are", "warning"),
         (["UPDATE jobs SET state = 2 WHERE id = 5"], "run without a lease", "error"),
         (["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"], "server that is gone", "warning"),
         (["UPDATE devices SET available = false"], "1 jobs wait for IBM/aer_simulator, which is not", "warning"),
@@ -152,6 +152,24 @@ def with_buffer(url: str) -> int:
     replace(db, found, data)
     db.close()
     return found.id
+
+
+def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
+    db = open_database(database_url)
+    submit(db)
+    (task,) = claim(db)
+    hand(database_url, "INSERT INTO buffers VALUES (1, 0, '')")
+    assert look(database_url) == []  # a job runs, and may be about to have this result
+    assert not succeed(db, [task])
+    hand(database_url, "UPDATE results SET id = 9")
+    submit(db)
+    claim(db)
+    long_ago = "UPDATE jobs SET finished_at = finished_at - 3 * 3600000000.0 WHERE finished_at IS NOT NULL"
+    found = [each.what for each in look(database_url)]
+    assert not any("their buffers are" in each for each in found)
+    hand(database_url, long_ago)  # what is older than a result of three hours ago is not under way
+    assert any("their buffers are" in each.what and each.level == "warning" for each in look(database_url))
+    db.close()
 
 
 def replace(db: Database, result: Result, data: bytes) -> None:
