@@ -29,8 +29,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## run Bell on three providers, with live progress
 	@$(BIN)/qonduit demo
 
-test: setup  ## run every test
-	$(BIN)/python -m pytest
+PROCESSES ?= 2
+test: setup  ## run every test, PROCESSES=2 of them at a time
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 check: setup  ## style, types, import rules, protos, generated code
 	$(BIN)/ruff check .
@@ -76,7 +77,7 @@ crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; S
 
 AWAY ?= 30
 away: setup  ## take the database away from a loaded server for AWAY=30 seconds, in every way
-	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s tests/e2e/test_database_away.py
+	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_database_away.py
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

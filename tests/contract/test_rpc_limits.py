@@ -453,7 +453,7 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         request = create(deployment=programs("x" * size)).SerializeToString()
         create_job = door.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
-        pool = next(one for one in door.server._arrivals._pools if one.held or one.waiting_bytes)
+        pool = door.server._arrivals._pools[0]
         until(lambda: pool.waiting_bytes >= arrival._WAITING_BYTES)
         # What was being received when the limit was reached comes on top, and no more.
         assert pool.waiting_bytes <= len(futures) * len(request)

@@ -94,6 +94,7 @@ def test_postgresql_is_away(own_postgresql: PostgresqlServer, tmp_path: Path, ho
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_postgresql_takes_no_changes(own_postgresql: PostgresqlServer, tmp_path: Path) -> None:
     name, log = own_postgresql.new_database(), tmp_path / "log"
     with serving(own_postgresql.url(name), preload="IBM", workers="2", log=log) as server:
@@ -165,7 +166,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("how", ["full", "limited"])
+@pytest.mark.parametrize("how", ["full", pytest.param("limited", marks=pytest.mark.long)])
 def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
     """A file system with no byte left, where one may be mounted; and in any case files that may not grow."""
     log = tmp_path / "log"
@@ -214,6 +215,7 @@ def test_a_start_without_a_database_fails_soon_and_says_so(own_postgresql: Postg
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_a_start_with_a_locked_file_fails_soon_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "q.sqlite3"
     with serving(f"sqlite:///{path}", preload="IBM"):
