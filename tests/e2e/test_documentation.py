@@ -126,3 +126,10 @@ def test_every_link_of_the_document_leads_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / document).read_text()):
         if "://" not in target:
             assert ((ROOT / document).parent / target).exists(), f"{document} names {target}"
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if "tests/" in (ROOT / name).read_text()])
+def test_every_test_that_the_document_names_is_there(document: str) -> None:
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / document).read_text()):
+        assert (ROOT / path).exists(), f"{document} names {path}"
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{document} names {path}::{name}"
