@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
@@ -65,14 +65,33 @@ def _refusal(
     db: Database, field: str, found: tuple[int, int], job_type: JobType, device: Device, name: str
 ) -> FailedPrecondition:
     line, qubits = found
-    others = catalogue.devices_that(
-        db, lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types
+    return unsupported(
+        db,
+        field,
+        "QUBITS",
+        f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}",
+        lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types,
+        "have enough",
+        "has more",
     )
+
+
+def unsupported(
+    db: Database,
+    field: str,
+    kind: str,
+    lack: str,
+    is_able: Callable[[Device], bool],
+    they: str = "do",
+    nobody: str = "does",
+) -> FailedPrecondition:
+    """Refuse what a device lacks, naming devices that have it: "LACK; these THEY: ...", or "no device ... NOBODY"."""
+    others = catalogue.devices_that(db, is_able)
     return FailedPrecondition(
-        f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}; "
-        + (f"these have enough: {', '.join(others[:_NAMED])}" if others else "no device of this server has more"),
+        f"{lack}; "
+        + (f"these {they}: {', '.join(others[:_NAMED])}" if others else f"no device of this server {nobody}"),
         subject=field,
-        kind="QUBITS",
+        kind=kind,
         reason="UNSUPPORTED_BY_DEVICE",
     )
 

@@ -15,7 +15,7 @@ from qonduit_server import lifecycle
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import inputs
 from qonduit_server.rpc.limits import Limits
-from qonduit_server.rpc.needs import check_qubits
+from qonduit_server.rpc.needs import check_qubits, unsupported
 from qonduit_server.store import catalogue, deployments, jobs
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import Created, NewJob
@@ -209,13 +209,12 @@ def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> N
     if job_type in device.capabilities.job_types:
         return
     wanted = JobType.Name(job_type).removeprefix("JOB_TYPE_")
-    others = catalogue.devices_that(db, lambda other: job_type in other.capabilities.job_types)
-    raise FailedPrecondition(
-        f"job.type: {name} does not do {wanted} jobs; "
-        + (f"these do: {', '.join(others[:10])}" if others else "no device of this server does"),
-        subject="job.type",
-        kind="JOB_TYPE",
-        reason="UNSUPPORTED_BY_DEVICE",
+    raise unsupported(
+        db,
+        "job.type",
+        "JOB_TYPE",
+        f"job.type: {name} does not do {wanted} jobs",
+        lambda other: job_type in other.capabilities.job_types,
     )
 
 
@@ -225,15 +224,12 @@ def _check_statevector(db: Database, job_type: JobType, device: Device, name: st
         raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs give statevectors")
     if device.capabilities.statevector:
         return
-    others = catalogue.devices_that(
-        db, lambda other: other.capabilities.statevector and job_type in other.capabilities.job_types
-    )
-    raise FailedPrecondition(
-        f"{field}: {name} gives no statevectors; "
-        + (f"these do: {', '.join(others[:10])}" if others else "no device of this server does"),
-        subject=field,
-        kind="STATEVECTOR",
-        reason="UNSUPPORTED_BY_DEVICE",
+    raise unsupported(
+        db,
+        field,
+        "STATEVECTOR",
+        f"{field}: {name} gives no statevectors",
+        lambda other: other.capabilities.statevector and job_type in other.capabilities.job_types,
     )
 
 
