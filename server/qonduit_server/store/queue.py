@@ -216,7 +216,7 @@ def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, li
     ledger = Ledger(transaction)
     entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
     rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
-    provider_of: dict[int, str] = dict(row._tuple() for row in rows)
+    provider_of = {row.id: row.name for row in rows}
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
     tasks: dict[str, list[Task]] = {}
     for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
