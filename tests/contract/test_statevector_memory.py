@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import socket
 import sys
 import threading
@@ -71,6 +73,9 @@ def test_a_run_takes_no_more_than_was_said(name: str) -> None:
     )
     running.run(task, emit)  # once before: SDKs compile code of their own in the first run
     outbox.flush()
+    # What earlier tests left free in this process would hide what is taken.
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     running.run(task, emit)
@@ -80,5 +85,5 @@ def test_a_run_takes_no_more_than_was_said(name: str) -> None:
     reader.join(timeout=30)
     assert not failures
     assert sent > 2 * 16 << QUBITS
-    # Its rows at the least are beside its array at some time: else nothing was measured.
-    assert 2 * 16 << QUBITS < taken < said, f"{taken >> QUBITS} bytes an amplitude, {said >> QUBITS} were said"
+    # Its array at the least is there at some time: else nothing was measured.
+    assert 16 << QUBITS < taken < said, f"{taken >> QUBITS} bytes an amplitude, {said >> QUBITS} were said"
