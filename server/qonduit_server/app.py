@@ -138,6 +138,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         from qonduit_server.rpc import server as rpc
         from qonduit_server.store import catalogue, queue, sole
         from qonduit_server.store.database import open_database
+        from qonduit_server.store.retention import Retention
 
         logs.configure(settings.log_format, settings.log_level)
         lock = sole.hold(settings.database)
@@ -176,7 +177,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             slow_request=settings.slow_request_seconds,
         )
         # Made first: whatever large results left behind until now is of no use to anybody.
-        retention = _retention(settings, database)
+        retention = Retention(database, settings.retention_days, structlog.get_logger("qonduit.retention").info)
         dispatcher.start()
         retention.start()
         pool.preload(settings.preload or None)
@@ -189,15 +190,6 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
     log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
     return app
-
-
-def _retention(settings: Settings, database: Database) -> Retention:
-    import structlog
-
-    from qonduit_server.store.retention import Retention
-
-    log = structlog.get_logger("qonduit.retention")
-    return Retention(database, settings.retention_days or 0.0, log.info)
 
 
 @contextmanager

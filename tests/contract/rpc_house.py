@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -200,6 +202,15 @@ def details_of(error: Any) -> tuple[str, dict[str, Any]]:
     assert details["ErrorInfo"].domain == "qonduit"
     assert details["RequestInfo"].request_id
     return error.code().name, details
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread, for a bounded time."""
+    deadline = time.monotonic() + WAIT
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        pause.wait(0.002)
 
 
 def sequences(events: list[JobEvent]) -> list[int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from qonduit.v1.result_service_pb2 import GetResultRequest, ListResultsRequest, 
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.rpc import buffer
 from qonduit_server.store import buffers
-from tests.contract.rpc_house import WAIT, House, bell, house, refused
+from tests.contract.rpc_house import WAIT, House, bell, house, refused, until
 from tests.large_results import noise, packed, unpacked
 
 COUNTS = noise(127, 50_000)
@@ -61,16 +61,6 @@ def reading(door: House, result: Result, offset: int = 0) -> Any:
 def rest(stream: Any) -> bytes:
     """Read a stream to its end."""
     return b"".join(piece.data for piece in stream)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another thread, for a bounded time."""
-    pause = threading.Event()
-    for _ in range(int(WAIT / 0.01)):
-        if condition():
-            return
-        pause.wait(0.01)
-    assert condition()
 
 
 def test_a_buffer_is_streamed_whole_and_from_any_offset(door: House) -> None:

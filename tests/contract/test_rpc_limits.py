@@ -29,22 +29,13 @@ from qonduit_server.rpc.limits import Limits
 from qonduit_server.store.retention import sweep
 from tests.benchmarks.programs import BELL as SMALL
 from tests.benchmarks.programs import layered
-from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused
+from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused, until
 from tests.postgresql import PostgresqlServer
 from tests.serving import serving
 from tests.watchers.rude import Rude, message
 
 MIB = 1024**2
 WATCH = "/qonduit.v1.JobService/WatchJob"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another thread, for a bounded time."""
-    deadline = time.monotonic() + WAIT
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.005)
 
 
 def create(shots: int = 10, deployment: Deployment | None = None) -> calls.CreateJobRequest:

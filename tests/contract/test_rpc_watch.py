@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from qonduit_server import errors
 from qonduit_server.rpc import watch
 from qonduit_server.store import events as events_store
 from qonduit_server.store.signals import Wake
-from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences
+from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences, until
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,6 @@ def watching(job_id: int, after: int = 0, heartbeat: float = 20.0) -> job_servic
     request = job_service.WatchJobRequest(job_id=job_id, after_sequence=after)
     request.heartbeat_interval.FromMilliseconds(int(heartbeat * 1000))
     return request
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another thread, for a bounded time."""
-    deadline = time.monotonic() + WAIT
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.002)
 
 
 def broken(stream: Any) -> tuple[str, dict[str, Any]]:

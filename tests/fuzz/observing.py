@@ -19,6 +19,7 @@ from qonduit.v1 import result_service_pb2 as result_service
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
 from tests.contract.rpc_house import House, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
@@ -82,6 +83,18 @@ class Observer(RuleBasedStateMachine):
         """Make a call as this run's caller."""
         return method(request, timeout=_WAIT, metadata=[(CALLER_KEY, who or f"machine-{self.number}")])
 
+    def listed(self, method: Any, asked: Any, field: str) -> list[Any]:
+        """All pages of a list, put together."""
+        found: list[Any] = []
+        while True:
+            page = self.call(method, asked)
+            items = getattr(page, field)
+            assert len(items) <= (asked.page_size or 50)
+            found += items
+            if not page.next_page_token:
+                return found
+            asked.page_token = page.next_page_token
+
     def refused(self, code: str, method: Any, request: Any, who: str = "") -> None:
         """Make a call that must be refused."""
 
@@ -133,14 +146,8 @@ class Observer(RuleBasedStateMachine):
         """Look at a job in every way."""
         got = self.call(self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job
         self.check_job(job, got)
-        events: list[JobEvent] = []
         asked = job_service.ListJobEventsRequest(job_id=job.id, page_size=page_size)
-        while True:
-            page = self.call(self.house.jobs.ListJobEvents, asked)
-            events += page.events
-            if not page.next_page_token:
-                break
-            asked.page_token = page.next_page_token
+        events: list[JobEvent] = self.listed(self.house.jobs.ListJobEvents, asked, "events")
         assert [event.sequence for event in events] == list(range(1, len(job.said) + 1))
         assert [told(event) for event in events] == job.said
         times = [event.event_time.ToNanoseconds() for event in events]
@@ -153,13 +160,7 @@ class Observer(RuleBasedStateMachine):
     def check_results(self, job: StoredJob, got: Job, page_size: int) -> None:
         """Results are those of what ran, in the order of the programs, and never change."""
         asked = result_service.ListResultsRequest(job_id=job.id, page_size=page_size)
-        found = []
-        while True:
-            page = self.call(self.house.results.ListResults, asked)
-            found += page.results
-            if not page.next_page_token:
-                break
-            asked.page_token = page.next_page_token
+        found: list[Result] = self.listed(self.house.results.ListResults, asked, "results")
         assert [each.id for each in found] == [id for run in got.program_runs for id in run.result_ids]
         ran = [each.id for each, run in zip(job.programs, job.runs, strict=True) if run == SUCCEEDED]
         assert [each.program_id for each in found] == ran
@@ -218,14 +219,7 @@ class Observer(RuleBasedStateMachine):
             wanted = [job for job in wanted if job.state == state]
             filter += f"{' AND ' if filter else ''}state = {JobState.Name(state).removeprefix('JOB_STATE_')}"
         asked = job_service.ListJobsRequest(page_size=page_size, filter=filter)
-        found: list[Job] = []
-        while True:
-            page = self.call(self.house.jobs.ListJobs, asked)
-            assert len(page.jobs) <= (page_size or 50)
-            found += page.jobs
-            if not page.next_page_token:
-                break
-            asked.page_token = page.next_page_token
+        found: list[Job] = self.listed(self.house.jobs.ListJobs, asked, "jobs")
         assert [job.id for job in found] == [job.id for job in reversed(wanted)]
         for job, got in zip(reversed(wanted), found, strict=True):
             self.check_job(job, got)
@@ -236,13 +230,7 @@ class Observer(RuleBasedStateMachine):
         wanted = [each for each in self.deployments if name is None or each.name == name]
         filter = "" if name is None else f"name = {_quoted(name)}"
         asked = deployment_service.ListDeploymentsRequest(page_size=page_size, filter=filter)
-        found: list[Deployment] = []
-        while True:
-            page = self.call(self.house.deployments.ListDeployments, asked)
-            found += page.deployments
-            if not page.next_page_token:
-                break
-            asked.page_token = page.next_page_token
+        found: list[Deployment] = self.listed(self.house.deployments.ListDeployments, asked, "deployments")
         assert [each.id for each in found] == [each.id for each in reversed(wanted)]
         for stored, got in zip(reversed(wanted), found, strict=True):
             self.check_deployment(stored, got)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskEvent
+from qonduit.execution.v1.task_pb2 import TaskEvent
+from qonduit_server.store import large
 
 
 class Burden:
@@ -62,12 +63,5 @@ def first_of(events: Sequence[TaskEvent], number: int, size: int) -> tuple[int, 
 
 def weight(event: TaskEvent) -> int:
     """How many bytes an event's results have; whatever else events hold is small."""
-    if not event.HasField("program_succeeded"):
-        return 0
-    succeeded = event.program_succeeded
-    return _size(succeeded) + sum(_size(further) for further in succeeded.further)
-
-
-def _size(given: ProgramSucceeded | FurtherResult) -> int:
     # Not the length of the rows: to ask for it would copy them.
-    return given.result.ByteSize() + given.result.buffer.size_bytes
+    return sum(given.result.ByteSize() + given.result.buffer.size_bytes for given in large.given_by(event))

@@ -13,6 +13,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.braket_names import BRAKET_NAMES
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.hub.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     Prepared,
@@ -99,11 +100,10 @@ class AWS:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
-        from qonduit_server.providers.statevector import compile_evolution, with_statevector
+        from qonduit_server.providers.statevector import with_evolution
 
-        gates = compile_evolution(circuit, f"AWS/{DEVICE}", self._is_native, self)
-        qubits = circuit.quantum.num_qubits
-        return with_statevector(prepared, gates, qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        lowering = Lowering(f"AWS/{DEVICE}", self._is_native)
+        return with_evolution(prepared, circuit, lowering, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
     def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.hub.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     Prepared,
@@ -109,11 +110,10 @@ class Google:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
-        from qonduit_server.providers.statevector import compile_evolution, with_statevector
+        from qonduit_server.providers.statevector import with_evolution
 
-        gates = compile_evolution(circuit, f"GOOGLE/{DEVICE}", self._is_native, self)
-        qubits = circuit.quantum.num_qubits
-        return with_statevector(prepared, gates, qubits, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        lowering = Lowering(f"GOOGLE/{DEVICE}", self._is_native)
+        return with_evolution(prepared, circuit, lowering, self, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
     def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
         if device != DEVICE:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,6 @@ from qonduit_server.hub.lowering import Lowering
 from qonduit_server.hub.unitary import unitary_part
 from qonduit_server.providers.branching import Engine, State
 from qonduit_server.providers.provider import Prepared, check_memory
-
-if TYPE_CHECKING:
-    from qiskit.circuit import Instruction
 
 #: What becomes of 16 bytes on their way from the array to the server: rows, message and frame, each for a while beside
 #: the one before.
@@ -53,25 +49,35 @@ def with_statevector(
     return replace(prepared, evolution=Evolution(native, qubits), memory_bytes=max(prepared.memory_bytes, need))
 
 
-def compile_evolution(circuit: Circuit, device: str, is_native: Callable[[Instruction], bool], engine: Engine) -> Any:
-    """Bring the gates of a circuit into an engine's form.
+def with_evolution(
+    prepared: Prepared,
+    circuit: Circuit,
+    lowering: Lowering,
+    engine: Engine,
+    bytes_per_amplitude: int,
+    memory_limit_bytes: int,
+) -> Prepared:
+    """Add to a prepared circuit what an engine needs to give its statevector: its gates, in the engine's form.
 
     Args:
+        prepared: made to be measured.
         circuit: the hub circuit.
-        device: for messages, "PROVIDER/device".
-        is_native: whether the device takes an operation as it is.
+        lowering: expands what the device does not have.
         engine: is going to apply them.
+        bytes_per_amplitude: as for `with_statevector`.
+        memory_limit_bytes: as for `with_statevector`.
 
     Raises:
         ProgramError: reason NO_STATEVECTOR.
         DeviceError: a gate that the device does not have, by name.
+        LimitError: reason MEMORY_LIMIT.
     """
     qubits = circuit.quantum.num_qubits
-    gates = unitary_part(circuit, Lowering(device, is_native))
+    gates = unitary_part(circuit, lowering)
     # An engine's first axis is the highest bit of an amplitude's place; the program's first qubit is the lowest.
     turned = [(gate, tuple([qubits - 1 - place for place in places])) for gate, places in gates]
     (run,) = engine.compile([turned], qubits)
-    return run
+    return with_statevector(prepared, run, qubits, bytes_per_amplitude, memory_limit_bytes)
 
 
 def evolve(engine: Engine, evolution: Evolution) -> NDArray[np.complex128]:

@@ -7,7 +7,7 @@ recorded after all leaves pieces without a result, which are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskEvent
@@ -19,21 +19,24 @@ from qonduit_server.store.schema import results
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
+def given_with(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
+    """The results of an outcome, each with its buffer."""
+    return (succeeded, *succeeded.further)
+
+
 def given_by(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult]:
     """The results that an event brings, each with its buffer."""
-    if not event.HasField("program_succeeded"):
-        return ()
-    return (event.program_succeeded, *event.program_succeeded.further)
+    return given_with(event.program_succeeded) if event.HasField("program_succeeded") else ()
 
 
-def has_buffer(succeeded: ProgramSucceeded) -> bool:
-    """Whether one of the results of an outcome is large."""
-    return succeeded.result.HasField("buffer") or any(each.result.HasField("buffer") for each in succeeded.further)
+def has_buffer(given: Iterable[ProgramSucceeded | FurtherResult]) -> bool:
+    """Whether one of some results is large."""
+    return any(each.result.HasField("buffer") for each in given)
 
 
 def is_large(event: TaskEvent) -> bool:
     """Whether an event brings a large result."""
-    return event.HasField("program_succeeded") and has_buffer(event.program_succeeded)
+    return has_buffer(given_by(event))
 
 
 def pieces_of(event: TaskEvent) -> dict[int, int]:

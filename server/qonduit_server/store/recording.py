@@ -99,8 +99,8 @@ class Recording:
         run = _open_run(entry, succeeded.index)
         if run is None:
             return
-        reserved = large.has_buffer(succeeded)
-        gave: list[ProgramSucceeded | FurtherResult] = [succeeded, *succeeded.further]
+        gave = large.given_with(succeeded)
+        reserved = large.has_buffer(gave)
         ids = [self._result(entry, run, each, reserved) for each in gave]
         run.state = SUCCEEDED
         run.result_ids.extend(ids)
