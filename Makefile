@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 
-.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak clean help
+.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; S
 AWAY ?= 30
 away: setup  ## take the database away from a loaded server for AWAY=30 seconds, in every way
 	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_database_away.py
+
+adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
+	$(BIN)/python -m pytest -m "long or not long" tests/adapters
 
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write

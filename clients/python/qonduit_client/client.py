@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +41,7 @@ from qonduit.v1.program_service_pb2 import (
 )
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersResponse
-from qonduit.v1.system_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest, GetServerInfoResponse, ServerLimits
 from qonduit_client.inputs import Inputs, struct_of
 from qonduit_client.job import JobHandle
 from qonduit_client.programs import Program, enum_name, programs_of
@@ -124,7 +125,8 @@ class Client:
         """Queues a job and returns at once; once this returned, the job survives any crash.
 
         Args:
-            program: text, bytes, a `Path`, or several of them: each is a program of the job.
+            program: text, bytes, a `Path`, a circuit object of an SDK (Qiskit, Cirq, Braket, pyQuil, PennyLane,
+                Qrisp), or several of them: each is a program of the job.
             device: "PROVIDER/device".
             shots: how often each circuit is run.
             seed: fixes the randomness of simulators.
@@ -164,7 +166,6 @@ class Client:
     ) -> Job:
         """Has a job checked as `run` would, without making it; returns the job as it would be made."""
         request = self._request(program, device, shots, seed, name, language, deployment_id, "", inputs)
-        request.job.include_statevector = statevector
         request.job.include_statevector = statevector
         request.validate_only = True
         return self._transport.call("JobService/CreateJob", request, CreateJobResponse, safe=True).job
@@ -239,7 +240,7 @@ class Client:
         """Returns a program in another language.
 
         Args:
-            program: text, bytes, or a `Path`.
+            program: text, bytes, a `Path`, or a circuit object of an SDK.
             to: the language to write it in: "QASM2", "CIRQ" ...
             language: the language it is in; found out from header and file suffix when not given.
             inputs: values for its inputs (free parameters), as for `run`.
@@ -314,6 +315,11 @@ class Client:
         self._transport.call("DeploymentService/DeleteDeployment", request, DeleteDeploymentResponse, safe=False)
 
     # The server
+
+    @cached_property
+    def limits(self) -> ServerLimits:
+        """What the server allows, asked once."""
+        return self.info().limits
 
     def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""

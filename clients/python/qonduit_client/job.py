@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from qonduit.v1.event_pb2 import JobEvent
@@ -51,6 +51,11 @@ class JobHandle:
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id} at {self._transport.target}>"
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which timeouts are told: seconds that only grow."""
+        return self._transport.retry.clock
 
     def job(self) -> Job:
         """Asks the server for the job as it is now."""

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a caller has (text, bytes, files, messages) to QuantumProgram messages, with the language found out."""
+"""From what a caller has (text, bytes, files, circuits) to QuantumProgram messages, with the language found out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.circuits import is_circuit, program_of
 from qonduit_client.errors import ProgramUnreadable
 
-#: One program: its text, its bytes (binary languages), a file, or a message that is ready.
-Program: TypeAlias = str | bytes | Path | QuantumProgram
+#: One program: its text, its bytes (binary languages), a file, a message that is ready, or a circuit object of an SDK
+#: (see `circuits.program_of`).
+Program: TypeAlias = str | bytes | Path | QuantumProgram | Any
 
 _PREFIX: Final = "ASSEMBLER_LANGUAGE_"
 _NOISE: Final = re.compile(r"\A(?:\s+|//[^\n]*(?:\n|\Z)|/\*.*?\*/)+", re.DOTALL)
@@ -40,13 +42,17 @@ def programs_of(program: Program | Iterable[Program], language: str | None = Non
 
     Args:
         program: one program or several. A `str` is always text, never the name of a file: pass a `Path` for that.
-        language: the language of all of them ("QASM2"); found out from header and file suffix when not given.
+        language: the language of all texts, bytes and files ("QASM2"); found out from header and file suffix when not
+            given.
 
     Raises:
         ProgramUnreadable: a language cannot be told, or is none that there is.
         OSError: a file cannot be read.
     """
-    several = [program] if isinstance(program, str | bytes | Path | QuantumProgram) else list(program)
+    one = isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(
+        program
+    )  # circuits can be iterated, too
+    several = [program] if one or not isinstance(program, Iterable) else list(program)
     return [_message(each, language) for each in several]
 
 
@@ -119,6 +125,8 @@ def _not_told(suffix: str, header: str = "") -> ProgramUnreadable:
 def _message(program: Program, language: str | None) -> QuantumProgram:
     if isinstance(program, QuantumProgram):
         return program
+    if not isinstance(program, str | bytes | Path):
+        return program_of(program)
     suffix = ""
     source: str | bytes
     if isinstance(program, Path):

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuit objects of the SDKs people have, as programs: each SDK is asked for its own form, and loaded by no one else.
+
+An object is told by the package of its class (or of a class that it derives from), so that nothing is imported that
+the caller has not imported already.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, Final
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.errors import ProgramUnreadable
+
+
+def is_circuit(value: object) -> bool:
+    """Whether this is an object of an SDK that `program_of` takes, or one that it refuses with a reason."""
+    return _package(value) is not None
+
+
+def program_of(circuit: Any) -> QuantumProgram:
+    """Returns a circuit object as a program, in the form that its own SDK writes.
+
+    Args:
+        circuit: a `qiskit.QuantumCircuit` (as QPY), a `cirq.Circuit` (as Cirq's JSON), a `braket.circuits.Circuit` or
+            Braket `Program` (as OpenQASM with Braket's pragmas), a `pyquil.Program` or `quil.program.Program` (as
+            Quil), a PennyLane tape or a Qrisp `QuantumCircuit` (as OpenQASM).
+
+    Raises:
+        ProgramUnreadable: reason UNKNOWN_OBJECT; the object is none that is a circuit, or its SDK cannot write it.
+    """
+    package = _package(circuit)
+    if package is None:
+        raise ProgramUnreadable(f"{_named(circuit)} is no program that is known here", reason="UNKNOWN_OBJECT")
+    try:
+        return _WRITERS[package](circuit)
+    except ProgramUnreadable:
+        raise
+    except Exception as error:
+        raise ProgramUnreadable(
+            f"{package} cannot write this {_named(circuit)}: {error}", reason="UNKNOWN_OBJECT"
+        ) from error
+
+
+def _package(value: object) -> str | None:
+    for kind in type(value).__mro__:
+        package = kind.__module__.partition(".")[0]
+        if package in _WRITERS:
+            return package
+    return None
+
+
+def _named(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _no_circuit(value: object, wanted: str) -> ProgramUnreadable:
+    return ProgramUnreadable(f"{_named(value)} is no circuit: pass {wanted}", reason="UNKNOWN_OBJECT")
+
+
+def _qiskit(circuit: Any) -> QuantumProgram:
+    from qiskit import QuantumCircuit, qpy
+
+    if not isinstance(circuit, QuantumCircuit):
+        raise _no_circuit(circuit, "a qiskit.QuantumCircuit")
+    if circuit.metadata:  # of any type, and nothing that is run
+        circuit = circuit.copy()
+        circuit.metadata = {}
+    # The oldest version that says all this circuit has, so that servers of another age can read it, too.
+    written = io.BytesIO()
+    qpy.dump(circuit, written, version=max(qpy.common.QPY_COMPATIBILITY_VERSION, 13))
+    return QuantumProgram(
+        quantum_circuit_binary=written.getvalue(), assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
+    )
+
+
+def _cirq(circuit: Any) -> QuantumProgram:
+    import cirq
+
+    if not isinstance(circuit, cirq.AbstractCircuit):
+        raise _no_circuit(circuit, "a cirq.Circuit")
+    return _text(cirq.to_json(circuit), "CIRQ")
+
+
+def _braket(circuit: Any) -> QuantumProgram:
+    from braket.circuits import Circuit
+    from braket.circuits.serialization import IRType
+    from braket.ir.openqasm import Program
+
+    if isinstance(circuit, Circuit):
+        return _text(circuit.to_ir(IRType.OPENQASM).source, "BRAKET")
+    if not isinstance(circuit, Program):
+        raise _no_circuit(circuit, "a braket.circuits.Circuit")
+    if circuit.inputs:
+        raise _no_circuit(circuit, "its source, and its inputs as inputs=")
+    return _text(circuit.source, "BRAKET")
+
+
+def _pyquil(program: Any) -> QuantumProgram:
+    if not callable(getattr(program, "out", None)):
+        raise _no_circuit(program, "a pyquil.Program")
+    return _text(program.out(), "QUIL")
+
+
+def _quil(program: Any) -> QuantumProgram:
+    if not callable(getattr(program, "to_quil", None)):
+        raise _no_circuit(program, "a quil.program.Program")
+    return _text(program.to_quil(), "QUIL")
+
+
+def _pennylane(tape: Any) -> QuantumProgram:
+    import pennylane
+
+    if not isinstance(tape, pennylane.tape.QuantumScript):
+        raise _no_circuit(tape, "a tape (qml.workflow.construct_tape(qnode)(...)), or use the device 'qonduit'")
+    return _text(pennylane.to_openqasm(tape), "QASM2")
+
+
+def _qrisp(circuit: Any) -> QuantumProgram:
+    if not callable(getattr(circuit, "qasm", None)):
+        raise _no_circuit(circuit, "a qrisp.QuantumCircuit")
+    return _text(circuit.qasm(), "QASM2")
+
+
+def _text(source: str, language: str) -> QuantumProgram:
+    return QuantumProgram(quantum_circuit=source, assembler_language=f"ASSEMBLER_LANGUAGE_{language}")
+
+
+_WRITERS: Final[dict[str, Callable[[Any], QuantumProgram]]] = {
+    "qiskit": _qiskit,
+    "cirq": _cirq,
+    "braket": _braket,
+    "pyquil": _pyquil,
+    "quil": _quil,
+    "pennylane": _pennylane,
+    "qrisp": _qrisp,
+}
