@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -62,7 +63,7 @@ class Client:
     request id that makes the server answer a repetition with the same job.
 
     Args:
-        target: the server as "HOST:PORT".
+        target: the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else 127.0.0.1:50051.
         timeout: seconds a call may take, its repetitions included; also how long a server that went away while a job
             was followed may take to come back.
         connect_timeout: the same, as long as the server has never answered.
@@ -72,7 +73,7 @@ class Client:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | None = None,
         *,
         timeout: float = 60.0,
         connect_timeout: float = 5.0,
@@ -80,7 +81,7 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._transport = Transport(
-            target,
+            target or os.environ.get("QONDUIT_SERVER") or DEFAULT_TARGET,
             timeout=timeout,
             connect_timeout=connect_timeout,
             retry=retry or Retry(),
@@ -353,6 +354,11 @@ class Client:
         elif program is not None:
             request.deployment.programs.extend(programs_of(program, language))
         return request
+
+
+def connect(client: Client | str | None = None) -> Client:
+    """Returns a client as it is, or a new one of a server that is named as "HOST:PORT" (None: as `Client` has it)."""
+    return client if isinstance(client, Client) else Client(client)
 
 
 def _page_size(left: int | None) -> int:
