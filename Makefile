@@ -9,11 +9,20 @@ UV := $(shell command -v uv 2>/dev/null || echo $(VENV)-uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
+CONTRACT := $(filter protos/qonduit/v1/%,$(PROTOS))
 
-.PHONY: setup demo test check generate lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters clean help
+# Clients in other languages: clients/<language>/buf.gen.yaml says how its stubs are made, and client.mk beside it what
+# the language needs (TOOLS_<language>), how its plugins get into build/plugins/<language>, and how its program is built.
+LANGUAGES := $(patsubst clients/%/buf.gen.yaml,%,$(sort $(wildcard clients/*/buf.gen.yaml)))
+lacking = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
+include $(LANGUAGES:%=clients/%/client.mk)
+.DEFAULT_GOAL := setup
+.PHONY: $(LANGUAGES:%=client-%) $(LANGUAGES:%=tools-%)
+
+.PHONY: setup demo test check generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters docs clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
 
 setup: $(VENV)/.ready  ## build .venv from requirements.lock
 
@@ -42,13 +51,36 @@ check: setup  ## style, types, import rules, protos, generated code
 	$(BIN)/buf format --diff --exit-code
 	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git status --porcelain -- generated)"
 
-generate: setup  ## write generated/ anew from protos/
+generate: setup  ## write generated/ anew from protos/, for every language whose tools are on this machine
 	@rm -rf generated/python/qonduit generated/python/buf
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos \
 		--python_out=generated/python --pyi_out=generated/python \
 		$(PROTOS) buf/validate/validate.proto
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
 	@$(BIN)/python -m compileall -q generated/python
+	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
+		echo "not generated: $(language) (no $(call lacking,$(language)))";, \
+		$(MAKE) --no-print-directory generated/$(language)/.ready || echo "not generated: $(language) (see above)";))
+
+# Without protovalidate's rules: they are the server's to run, and would make every client depend on their code.
+generated/%/.ready: clients/%/buf.gen.yaml buf.yaml $(CONTRACT) build/plugins/%/.ready | $(VENV)/.ready
+	@rm -rf $(@D)
+	$(BIN)/buf generate --template $< --path protos/qonduit/v1 --exclude-type buf.validate
+	@touch $@
+
+descriptor: build/qonduit.binpb  ## write the contract as one file, for grpcurl -protoset, buf curl, Postman and their like
+
+build/qonduit.binpb: buf.yaml $(CONTRACT) | $(VENV)/.ready
+	@mkdir -p $(@D)
+	$(BIN)/buf build --as-file-descriptor-set --path protos/qonduit/v1 --output $@
+
+clients: setup  ## build the client of every language whose tools are on this machine
+	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
+		echo "not built: $(language) (no $(call lacking,$(language)))";, \
+		$(MAKE) --no-print-directory client-$(language) || exit 1;))
+
+$(LANGUAGES:%=tools-%): tools-%:
+	@$(if $(call lacking,$*),echo "client-$* needs $(call lacking,$*), which is not on this machine" >&2; exit 1,:)
 
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
@@ -82,6 +114,9 @@ away: setup  ## take the database away from a loaded server for AWAY=30 seconds,
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters
 
+docs: setup  ## build the documentation site into build/site, warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
 bench: setup  ## measure, as ratios against the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write
 
@@ -102,4 +137,5 @@ upgrade-sample: setup  ## keep a database of a new schema, for all later version
 	$(BIN)/python -m tests.upgrade
 
 clean:  ## remove what the targets built
-	rm -rf $(VENV) $(VENV)-uv $(VENV)-qrisp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-uv $(VENV)-qrisp .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	git clean -ffdqX clients generated
