@@ -16,8 +16,8 @@ CONTRACT := $(filter protos/qonduit/v1/%,$(PROTOS))
 LANGUAGES := $(patsubst clients/%/buf.gen.yaml,%,$(sort $(wildcard clients/*/buf.gen.yaml)))
 lacking = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
 include $(LANGUAGES:%=clients/%/client.mk)
-.DEFAULT_GOAL := setup
-.PHONY: $(LANGUAGES:%=client-%) $(LANGUAGES:%=tools-%)
+.DEFAULT_GOAL := help
+.PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
 .PHONY: setup demo test check generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters docs clean help
 
@@ -60,7 +60,10 @@ generate: setup  ## write generated/ anew from protos/, for every language whose
 	@$(BIN)/python -m compileall -q generated/python
 	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
 		echo "not generated: $(language) (no $(call lacking,$(language)))";, \
-		$(MAKE) --no-print-directory generated/$(language)/.ready || echo "not generated: $(language) (see above)";))
+		$(MAKE) --no-print-directory stubs-$(language) || echo "not generated: $(language) (see above)";))
+
+$(LANGUAGES:%=stubs-%): stubs-%: tools-% generated/%/.ready
+	@:
 
 # Without protovalidate's rules: they are the server's to run, and would make every client depend on their code.
 generated/%/.ready: clients/%/buf.gen.yaml buf.yaml $(CONTRACT) build/plugins/%/.ready | $(VENV)/.ready
@@ -80,7 +83,7 @@ clients: setup  ## build the client of every language whose tools are on this ma
 		$(MAKE) --no-print-directory client-$(language) || exit 1;))
 
 $(LANGUAGES:%=tools-%): tools-%:
-	@$(if $(call lacking,$*),echo "client-$* needs $(call lacking,$*), which is not on this machine" >&2; exit 1,:)
+	@$(if $(call lacking,$*),echo "$* needs $(call lacking,$*), which is not on this machine" >&2; exit 1,:)
 
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
