@@ -83,7 +83,7 @@ clients: setup  ## build the client of every language whose tools are on this ma
 		$(MAKE) --no-print-directory client-$(language) || exit 1;))
 
 $(LANGUAGES:%=tools-%): tools-%:
-	@$(if $(call lacking,$*),echo "$* needs $(call lacking,$*), which is not on this machine" >&2; exit 1,:)
+	@$(if $(call lacking,$*),echo "$* needs $(call lacking,$*) on this machine" >&2; exit 1,:)
 
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
