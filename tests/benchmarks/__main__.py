@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.adapters import SDKS
 from tests.serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,6 +188,22 @@ def large(server: Server, rounds: int, qubits: int, depth: int) -> list[Row]:
     ]
 
 
+def adapted(server: Server, sdk: str, rounds: int) -> list[Row]:
+    """What an SDK's users wait for with our adapter, against the SDK's own local simulator on the same circuits."""
+    _rest()
+    process = _python("tests.benchmarks.adapters", server.target, sdk, rounds * 4)
+    out, _ = process.communicate(timeout=600)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    rows = []
+    for line in map(json.loads, out.splitlines()):
+        ours, local = ([seconds * 1e3 for seconds in line[key]] for key in ("ours", "local"))
+        ratios = [a / b for a, b in zip(ours, local, strict=True)]
+        told = f"its own simulator: {_spread(local, '.1f')} ms"
+        rows.append(Row(line["what"], f"{_spread(ours, '.1f')} ms", told, _spread(ratios, ".2f"), ""))
+    return rows
+
+
 def start_up(folder: Path, rounds: int) -> list[Row]:
     """From `serve` to serving (new database, existing database), memory at rest, `qonduit --help`."""
     fresh, again, resident, helped, floor = [], [], [], [], []
@@ -269,6 +286,9 @@ def main() -> None:
             measure("latency sqlite", lambda: latency(server, "SQLite", rounds))
             measure("hundred", lambda: batch(server, rounds))
             measure("large", lambda: large(server, min(rounds, 3), 22, 5))
+        with serving(f"sqlite:///{folder / 'adapters.sqlite3'}", preload="IBM,AWS,GOOGLE") as server:
+            for sdk in SDKS:
+                measure(f"adapters {sdk}", lambda sdk=sdk: adapted(server, sdk, rounds))
         if not options.only or "postgresql" in options.only:
             with _postgresql() as url, serving(url, preload="IBM") as server:
                 _warm(server)
