@@ -11,8 +11,9 @@ PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 CONTRACT := $(filter protos/qonduit/v1/%,$(PROTOS))
 
-# Clients in other languages: clients/<language>/buf.gen.yaml says how its stubs are made, and client.mk beside it what
-# the language needs (TOOLS_<language>), how its plugins get into build/plugins/<language>, and how its program is built.
+# Clients in other languages: clients/<language>/buf.gen.yaml says how its stubs are made, and client.mk beside it which
+# tools the language needs (TOOLS_<language>), which stubs beside the contract's (PATHS_<language>), how its plugins get
+# into build/plugins/<language>, and how its program is built.
 LANGUAGES := $(patsubst clients/%/buf.gen.yaml,%,$(sort $(wildcard clients/*/buf.gen.yaml)))
 lacking = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
 include $(LANGUAGES:%=clients/%/client.mk)
@@ -66,16 +67,20 @@ $(LANGUAGES:%=stubs-%): stubs-%: tools-% generated/%/.ready
 	@:
 
 # Without protovalidate's rules: they are the server's to run, and would make every client depend on their code.
-generated/%/.ready: clients/%/buf.gen.yaml buf.yaml $(CONTRACT) build/plugins/%/.ready | $(VENV)/.ready
+generated/%/.ready: clients/%/buf.gen.yaml build/qonduit.binpb build/plugins/%/.ready
 	@rm -rf $(@D)
-	$(BIN)/buf generate --template $< --path protos/qonduit/v1 --exclude-type buf.validate
+	$(BIN)/buf generate build/qonduit.binpb --template $< --exclude-type buf.validate \
+		$(foreach path,qonduit/v1 $(PATHS_$*),--path $(path))
 	@touch $@
 
 descriptor: build/qonduit.binpb  ## write the contract as one file, for grpcurl -protoset, buf curl, Postman and their like
 
-build/qonduit.binpb: buf.yaml $(CONTRACT) | $(VENV)/.ready
+# With what errors carry, or tools could not show the reason of one.
+build/qonduit.binpb: $(CONTRACT) | $(VENV)/.ready
 	@mkdir -p $(@D)
-	$(BIN)/buf build --as-file-descriptor-set --path protos/qonduit/v1 --output $@
+	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos -I$$(echo $(VENV)/lib/python3*/site-packages) \
+		--include_imports --include_source_info --descriptor_set_out=$@ \
+		$(CONTRACT) google/rpc/error_details.proto google/rpc/status.proto
 
 clients: setup  ## build the client of every language whose tools are on this machine
 	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
