@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From results by register to what Qiskit's backends give: one number an outcome, its bit k the circuit's bit k."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+from qiskit.result.models import ExperimentResult, ExperimentResultData
+
+from qonduit_client.result import Result
+
+
+def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed: int | None) -> ExperimentResult:
+    """Returns what one circuit gave, as Aer 0.18 has it.
+
+    Args:
+        circuit: as the caller gave it: its name, registers and metadata are told.
+        result: of its program.
+        memory: whether single shots are told, too.
+        order_seed: fixes the order of the shots.
+    """
+    data: dict[str, Any] = {}
+    if circuit.num_clbits:
+        outcomes = outcomes_of(circuit, result.counts)
+        keys = [hex(outcome) for outcome in outcomes]
+        data["counts"] = dict(zip(keys, outcomes.values(), strict=True))
+        if memory:
+            shots: Any = np.repeat(np.array(keys, dtype=object), list(outcomes.values()))
+            data["memory"] = np.random.default_rng(order_seed).permutation(shots).tolist()
+    told = result.meta_data
+    return ExperimentResult(
+        shots=result.shots,
+        success=True,
+        data=ExperimentResultData(**data),
+        status="DONE",
+        header={
+            "creg_sizes": [[register.name, register.size] for register in circuit.cregs],
+            "global_phase": _number(circuit.global_phase),
+            "memory_slots": circuit.num_clbits,
+            "n_qubits": circuit.num_qubits,
+            "name": circuit.name,
+            "qreg_sizes": [[register.name, register.size] for register in circuit.qregs],
+            "metadata": circuit.metadata,
+        },
+        seed_simulator=int(told["seed"]) if "seed" in told else None,
+        time_taken=told.get("run_seconds", 0.0),
+        metadata=told,
+    )
+
+
+def outcomes_of(circuit: QuantumCircuit, counts: Mapping[str, int]) -> dict[int, int]:
+    """Returns counts by the number of all classical bits, from counts by registers (see `Result`)."""
+    places = _places(circuit)
+    if len(places) == 1 and places[0] == list(range(circuit.num_clbits)):
+        return {int(key, 16): count for key, count in counts.items()}
+    outcomes = {}
+    for key, count in counts.items():
+        outcome = 0
+        for number, bits in zip(reversed(key.split()), places, strict=True):
+            outcome |= _spread(int(number, 16), bits)
+        outcomes[outcome] = count
+    return outcomes
+
+
+def _places(circuit: QuantumCircuit) -> list[list[int]]:
+    """Which bit of the circuit each bit of a register is; bits in no register come as one more, after all others."""
+    index = {bit: place for place, bit in enumerate(circuit.clbits)}
+    places = [[index[bit] for bit in register] for register in circuit.cregs]
+    loose = sorted(set(index.values()).difference(*places))
+    return [*places, loose] if loose else places
+
+
+def _spread(number: int, places: Sequence[int]) -> int:
+    if not number:
+        return 0
+    if places[-1] - places[0] == len(places) - 1:  # side by side, as registers that share no bits are
+        return number << places[0]
+    return sum(1 << place for bit, place in enumerate(places) if number >> bit & 1)
+
+
+def _number(phase: Any) -> float | str:
+    try:
+        return float(phase)
+    except TypeError:  # it has parameters
+        return str(phase)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices of a server by the names that Qiskit's users call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qiskit.providers import QiskitBackendNotFoundError
+
+from qonduit.v1.device_pb2 import Device
+from qonduit_client.client import Client
+from qonduit_client.qiskit.errors import as_qiskit_has_it
+
+
+@dataclass(frozen=True)
+class NamedDevice:
+    """A device and its full name, "PROVIDER/device"."""
+
+    path: str
+    device: Device
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is its name, in full or without the provider."""
+        return name in (self.path, self.device.name)
+
+
+def devices_of(client: Client) -> list[NamedDevice]:
+    """Asks the server what there is to run on.
+
+    Raises:
+        QiskitError: the server is not there.
+    """
+    with as_qiskit_has_it():
+        names = {provider.id: provider.name for provider in client.providers()}
+        return [NamedDevice(f"{names[each.provider_id]}/{each.name}", each) for each in client.devices()]
+
+
+def find_device(client: Client, name: str) -> NamedDevice:
+    """Returns the one device of this name, in full or without the provider.
+
+    Raises:
+        QiskitBackendNotFoundError: there is none, or several; the message names those there are.
+        QiskitError: the server is not there.
+    """
+    known = devices_of(client)
+    found = [each for each in known if each.is_called(name)]
+    if len(found) != 1:
+        there = ", ".join(each.path for each in (found or known))
+        wrong = f"several backends are called {name!r}" if found else f"there is no backend {name!r}"
+        raise QiskitBackendNotFoundError(f"{wrong}; {client.target} has {there}")
+    return found[0]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Qiskit's jobs and those of its primitives have in common here: server jobs that are followed as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+from qiskit.providers import JobError, JobStatus
+from qiskit.providers.jobstatus import JOB_FINAL_STATES
+
+from qonduit_client.batch import Batch
+from qonduit_client.job import state_name
+from qonduit_client.qiskit.errors import JobTimedOut, as_qiskit_has_it
+from qonduit_client.result import Result
+
+Made = TypeVar("Made")
+
+_STATUS: Final = {
+    "QUEUED": JobStatus.QUEUED,
+    "RUNNING": JobStatus.RUNNING,
+    "CANCELLING": JobStatus.RUNNING,
+    "SUCCEEDED": JobStatus.DONE,
+    "FAILED": JobStatus.ERROR,
+    "CANCELLED": JobStatus.CANCELLED,
+}
+
+
+class Following(Generic[Made]):
+    """Programs on their way, and what is made of their results.
+
+    Args:
+        send: submits them.
+        finish: makes what the job gives of one result a program.
+    """
+
+    def __init__(self, send: Callable[[], Batch], finish: Callable[[list[Result]], Made]) -> None:
+        self._send = send
+        self._finish = finish
+        self._batch: Batch | None = None
+        self._made: Made | None = None
+        self._lock = Lock()
+
+    def submit(self) -> None:
+        """Submits the programs; the job's id is known from then on.
+
+        Raises:
+            JobError: they have been submitted.
+            QiskitError: the server refused them.
+        """
+        with self._lock:
+            if self._batch is not None:
+                raise JobError("the job has been submitted already")
+            with as_qiskit_has_it():
+                self._batch = self._send()
+
+    @property
+    def ids(self) -> list[int]:
+        """The server's ids of the jobs that the programs were submitted as; more than one where they are many."""
+        return [handle.id for handle in self._submitted().handles]
+
+    def result(self, timeout: float | None = None) -> Made:
+        """Waits for the job and returns what it gave.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            JobTimedOut: it had not ended by then (a `TimeoutError`, too). It goes on.
+            JobError: it failed or was cancelled, or has not been submitted.
+            QiskitError: the server is not there.
+        """
+        batch = self._submitted()
+        if self._made is None:
+            with as_qiskit_has_it():
+                self._made = self._finish(batch.results(timeout))
+        return self._made
+
+    def status(self) -> JobStatus:
+        """Asks the server how far the job is."""
+        batch = self._submitted()
+        if self._made is not None:
+            return JobStatus.DONE
+        with as_qiskit_has_it():
+            return _STATUS.get(batch.status, JobStatus.RUNNING)
+
+    def cancel(self) -> bool:
+        """Asks for the job to be cancelled; tells whether there was anything left to cancel."""
+        with as_qiskit_has_it():
+            jobs = [handle.cancel() for handle in self._submitted().handles]
+        return any(state_name(job.state) in ("CANCELLING", "CANCELLED") for job in jobs)
+
+    def error_message(self) -> str | None:
+        """Returns why the job failed; None for one that did not (yet)."""
+        with as_qiskit_has_it():
+            jobs = [handle.job() for handle in self._submitted().handles]
+        return next((job.failure.message for job in jobs if state_name(job.state) == "FAILED"), None)
+
+    def done(self) -> bool:
+        """Whether the job has succeeded."""
+        return bool(self.status() == JobStatus.DONE)
+
+    def running(self) -> bool:
+        """Whether the job is running."""
+        return bool(self.status() == JobStatus.RUNNING)
+
+    def cancelled(self) -> bool:
+        """Whether the job was cancelled."""
+        return bool(self.status() == JobStatus.CANCELLED)
+
+    def in_final_state(self) -> bool:
+        """Whether the job has ended."""
+        return self.status() in JOB_FINAL_STATES
+
+    def wait_for_final_state(
+        self, timeout: float | None = None, wait: float = 5, callback: Callable[..., object] | None = None
+    ) -> None:
+        """Waits until the job has ended, however it ended.
+
+        Args:
+            timeout: seconds.
+            wait: seconds between two calls of `callback`; the end itself is noticed at once.
+            callback: called with the job's id, its status and itself, as long as it has not ended.
+
+        Raises:
+            JobTimedOut: it had not ended by then. It goes on.
+        """
+        batch = self._submitted()
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            step = left if callback is None else wait if left is None else min(wait, left)
+            try:
+                with as_qiskit_has_it():
+                    return batch.wait(step)
+            except JobTimedOut:
+                if callback is not None:
+                    callback(self.job_id(), self.status(), self)
+                if deadline is not None and monotonic() >= deadline:
+                    raise
+
+    def job_id(self) -> str:
+        """The server's id of the job; several, with commas between them, where the programs needed several jobs."""
+        return ",".join(map(str, self.ids))
+
+    def ended(self) -> str | None:
+        """Waits for the job and returns when it had ended, in UTC and ISO 8601; None where nothing was to be run."""
+        times = [handle.wait().finished_at.ToDatetime() for handle in self._submitted().handles]
+        return max(times).isoformat() if times else None
+
+    def _submitted(self) -> Batch:
+        if self._batch is None:
+            raise JobError("the job has not been submitted yet")
+        return self._batch

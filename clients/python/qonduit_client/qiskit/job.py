@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job of a backend: circuits on their way, and Qiskit's `Result` of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qiskit.circuit import QuantumCircuit
+from qiskit.providers import JobV1
+from qiskit.result import Result
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit_client import result as client_result
+from qonduit_client.batch import Batch, derived_seed, submit
+from qonduit_client.qiskit.counts import experiment
+from qonduit_client.qiskit.following import Following
+
+if TYPE_CHECKING:
+    from qonduit_client.qiskit.backend import QonduitBackend
+
+
+class QonduitJob(Following[Result], JobV1):  # type: ignore[misc]
+    """Circuits that were submitted together.
+
+    Args:
+        backend: where they run.
+        circuits: one a program.
+        programs: the same circuits as they travel.
+        shots: of each circuit.
+        seed: fixes the randomness of all circuits together.
+        memory: whether single shots are told, too.
+    """
+
+    def __init__(
+        self,
+        backend: QonduitBackend,
+        circuits: Sequence[QuantumCircuit],
+        programs: Sequence[QuantumProgram],
+        *,
+        shots: int,
+        seed: int | None = None,
+        memory: bool = False,
+    ) -> None:
+        def send() -> Batch:
+            return submit(backend.client, programs, device=backend.device.path, shots=shots, seed=seed)
+
+        Following.__init__(self, send, self._result)
+        JobV1.__init__(self, backend, "")
+        self._circuits = list(circuits)
+        self._seed = seed
+        self._memory = memory
+
+    def circuits(self) -> list[QuantumCircuit]:
+        """Returns the circuits, one for each entry of the result."""
+        return list(self._circuits)
+
+    def _result(self, results: list[client_result.Result]) -> Result:
+        seeds = [None if self._seed is None else derived_seed(self._seed, place + 1) for place in range(len(results))]
+        experiments = [
+            experiment(circuit, result, self._memory, seed)
+            for circuit, result, seed in zip(self._circuits, results, seeds, strict=True)
+        ]
+        return Result(
+            backend_name=self._backend.name,
+            backend_version=self._backend.backend_version,
+            job_id=self.job_id(),
+            success=True,
+            results=experiments,
+            date=self.ended(),
+            status="COMPLETED",
+            time_taken=sum(each.time_taken for each in experiments),
+        )

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qiskit's sampler on a device of a server: all pubs at once, with as few jobs as their shots allow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import BaseSamplerV2, BitArray, DataBin, SamplerPubLike, SamplerPubResult
+from qiskit.primitives.backend_sampler_v2 import Options
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qonduit_client.batch import derived_seed
+from qonduit_client.qiskit.backend import QonduitBackend
+from qonduit_client.qiskit.circuits import programs_of, rows_of
+from qonduit_client.qiskit.mode import backend_of, options_of
+from qonduit_client.qiskit.primitive_job import Part, QonduitPrimitiveJob
+from qonduit_client.result import Result
+from qonduit_client.shots import shots_of
+
+
+class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
+    """Samples what circuits measure, register by register.
+
+    Args:
+        mode: a `QonduitBackend`, or the name of a device.
+        backend: the same, under the name that Qiskit's `BackendSamplerV2` has for it.
+        default_shots: how often circuits are run whose pub does not say it; 1024 unless given.
+        seed: fixes the randomness of simulators, for all pubs of a run together.
+        options: the same things as Qiskit's `BackendSamplerV2` takes them: a dictionary with `default_shots`,
+            `seed_simulator` and `run_options`.
+    """
+
+    def __init__(
+        self,
+        mode: QonduitBackend | str | None = None,
+        *,
+        backend: QonduitBackend | str | None = None,
+        default_shots: int | None = None,
+        seed: int | None = None,
+        options: Mapping[str, Any] | Options | None = None,
+    ) -> None:
+        self._backend = backend_of(mode, backend)
+        self._options = options_of(Options, options, default_shots=default_shots, seed_simulator=seed)
+
+    @property
+    def backend(self) -> QonduitBackend:
+        """Where circuits run."""
+        return self._backend
+
+    @property
+    def options(self) -> Options:
+        """`default_shots`, `seed_simulator` and `run_options`."""
+        return self._options
+
+    def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> QonduitPrimitiveJob:
+        """Submits pubs and returns at once.
+
+        Args:
+            pubs: circuits, or tuples of a circuit, values for its parameters, and shots.
+            shots: how often circuits are run whose pub does not say it.
+
+        Raises:
+            ValueError, TypeError: as Qiskit has it, where something is no pub.
+            QiskitError: a circuit or an option is none that can be run, or the server refused.
+        """
+        default = self._options.default_shots if shots is None else shots
+        coerced = [SamplerPub.coerce(pub, default) for pub in pubs]
+        for place, pub in enumerate(coerced):
+            if not pub.circuit.cregs:
+                warnings.warn(
+                    f"the circuit of pub {place} has no classical registers, so its result is empty: add measurements",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        further = self._options.run_options or {}
+        seed = self._options.seed_simulator
+        options = [self._backend.run_options(shots=pub.shots, seed_simulator=seed, **further) for pub in coerced]
+        widest = self._backend.device.device.num_qubits
+        parts = [
+            Part(programs_of(pub.circuit, rows_of(pub.circuit, pub.parameter_values), widest), chosen.shots)
+            for pub, chosen in zip(coerced, options, strict=True)
+        ]
+        # Each program's shots come in an order of their own, or shots of the same place would tell of each other.
+        firsts = [0, *accumulate(len(part.programs) for part in parts)]
+
+        def finish(place: int, results: list[Result]) -> SamplerPubResult:
+            seeds = [None if seed is None else derived_seed(seed, firsts[place] + k + 1) for k in range(len(results))]
+            return _sampled(coerced[place], results, seeds)
+
+        job = QonduitPrimitiveJob(self._backend, parts, options[0].seed if options else None, finish)
+        job.submit()
+        return job
+
+
+def _sampled(pub: SamplerPub, results: list[Result], seeds: list[int | None]) -> SamplerPubResult:
+    """What a pub gives: for each register an array of its shots, in the shape of the pub's parameters."""
+    arrays = {
+        register.name: np.zeros((*pub.shape, pub.shots, (register.size + 7) // 8), dtype=np.uint8)
+        for register in pub.circuit.cregs
+    }
+    for at, result, seed in zip(np.ndindex(pub.shape), results, seeds, strict=True):
+        for name, bits in shots_of(result, seed).items():
+            if name in arrays:  # bits in no register are told as one without a name
+                arrays[name][at] = BitArray.from_bool_array(bits, order="little").array
+    data = {register.name: BitArray(arrays[register.name], register.size) for register in pub.circuit.cregs}
+    return SamplerPubResult(
+        DataBin(**data, shape=pub.shape),
+        metadata={"shots": pub.shots, "circuit_metadata": pub.circuit.metadata},
+    )
