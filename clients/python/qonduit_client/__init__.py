@@ -9,7 +9,8 @@
             print(event)
         print(job.result().counts)
 
-Names are loaded when they are first used, so that importing this package costs next to nothing.
+`qonduit_client.aio` is the same for asyncio. Names are loaded when they are first used, so that importing this package
+costs next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qonduit_client.client import Client
     from qonduit_client.errors import (
         AlreadyExists,
+        ClientClosed,
         InvalidRequest,
         JobCancelled,
         JobFailed,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyExists",
     "Client",
+    "ClientClosed",
     "InvalidRequest",
     "JobCancelled",
     "JobFailed",

@@ -5,18 +5,67 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from qonduit.v1.result_pb2 import BufferReference, ColumnKind
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
-from qonduit_client.errors import LimitExceeded, QonduitError, ServerFault, ServerUnavailable, TimedOut
-from qonduit_client.retry import Attempts, may_resume
+from qonduit_client.calls import Call
+from qonduit_client.errors import ClientClosed, QonduitError, ServerFault, TimedOut
+from qonduit_client.resuming import Resuming
 
 if TYPE_CHECKING:
+    from qonduit_client.endpoint import Endpoint
     from qonduit_client.transport import Transport
 
+#: Yields the bytes of a buffer from an offset on.
+Source: TypeAlias = Callable[[BufferReference, int], Iterator[bytes]]
+
 _FLOAT64: Final = struct.Struct(">d")
+
+
+class Reading(Resuming[bytes]):
+    """The bytes of a buffer, from an offset on."""
+
+    def __init__(self, endpoint: Endpoint, reference: BufferReference, offset: int = 0) -> None:
+        super().__init__(endpoint)
+        self._reference = reference
+        self._offset = self._begun = offset
+        self._ended = offset >= reference.size_bytes
+
+    def ask(self) -> Call[ReadBufferResponse]:
+        """The bytes that are missing."""
+        self._begun = self._offset
+        request = ReadBufferRequest(name=self._reference.name, offset=self._offset)
+        return Call("ResultService/ReadBuffer", request, ReadBufferResponse)
+
+    def seconds(self) -> float:
+        """One stream may take as long as a call."""
+        return self._endpoint.timeout
+
+    def take(self, response: ReadBufferResponse) -> bytes:
+        """The next piece."""
+        self._attempts.went_well()
+        if response.offset != self._offset:
+            raise ServerFault(f"{self._reference.name} came out of order: {response.offset} after {self._offset}")
+        self._offset += len(response.data)
+        self._ended = self._offset >= self._reference.size_bytes
+        return response.data
+
+    def failed(self, error: QonduitError) -> None:
+        """As every stream; one that took too long is gone on with if it brought anything."""
+        if isinstance(error, ClientClosed):
+            name = self._reference.name
+            raise ClientClosed(f"the client was closed before {name} was read: read it while the client is open")
+        if isinstance(error, TimedOut) and self._offset > self._begun:  # it is large, and the way to it slow
+            self._broken = error
+        else:
+            super().failed(error)
+
+
+def read(transport: Transport, reference: BufferReference, offset: int = 0) -> Iterator[bytes]:
+    """Yields the bytes of a buffer from an offset on, in pieces as they come."""
+    return transport.resumed(Reading(transport, reference, offset))
 
 
 class Buffer:
@@ -29,9 +78,9 @@ class Buffer:
         reference: the message as the server sent it: name, size, hash, rows, columns.
     """
 
-    def __init__(self, reference: BufferReference, transport: Transport | None) -> None:
+    def __init__(self, reference: BufferReference, source: Source | None) -> None:
         self.reference = reference
-        self._transport = transport
+        self._source = source
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -46,41 +95,11 @@ class Buffer:
         Raises:
             NotFound: the job was deleted.
             ServerUnavailable: the server did not come back.
+            ClientClosed: the client was closed before.
         """
-        transport = self._transport
-        if transport is None:
+        if self._source is None:
             raise QonduitError(f"{self.reference.name} cannot be read: this result did not come from a connection")
-        attempts = Attempts(transport.retry)
-        while offset < self.reference.size_bytes:
-            request = ReadBufferRequest(name=self.reference.name, offset=offset)
-            broken: QonduitError = ServerUnavailable("the stream of the buffer ended early", status="UNAVAILABLE")
-            stream = transport.stream(
-                "ResultService/ReadBuffer", request, ReadBufferResponse, timeout=transport.timeout
-            )
-            begun = offset
-            try:
-                for piece in stream:
-                    attempts.went_well()
-                    if piece.offset != offset:
-                        raise ServerFault(f"{self.reference.name} came out of order: {piece.offset} after {offset}")
-                    offset += len(piece.data)
-                    yield piece.data
-            except ValueError as error:  # grpc's, of a channel that is closed
-                raise QonduitError(
-                    f"the client was closed before {self.reference.name} was read: read it while the client is open"
-                ) from error
-            except TimedOut as error:
-                if offset == begun:  # else it is large, and the way to it slow
-                    raise
-                broken = error
-            except QonduitError as error:
-                if not (may_resume(error) or (isinstance(error, LimitExceeded) and error.retry_after is not None)):
-                    raise
-                broken = error
-            finally:
-                stream.close()
-            if offset < self.reference.size_bytes:
-                attempts.wait(broken, transport.patience)
+        return self._source(self.reference, offset)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Yields the rows, each with a number a column: int or float, as the column's kind says.

@@ -11,6 +11,7 @@ QonduitError                                   everything below; `status`, `reas
 +-- ServerUnavailable     UNAVAILABLE          no server there, or not now
 +-- TimedOut              DEADLINE_EXCEEDED    it took longer than the timeout (a TimeoutError too); the job goes on
 +-- ServerFault           all others           a fault of the server; `request_id` is in its log
++-- ClientClosed          (never sent)         the client was closed by then, by this thread or another one
 +-- ProgramUnreadable     (never sent)         the language of a program is not known (a ValueError too)
 +-- JobFailed             (the call was fine)  the job failed; `failure` and `job` say why
 +-- JobCancelled          (the call was fine)  the job was cancelled; `job`
@@ -44,7 +45,8 @@ class QonduitError(Exception):
         reason: a stable word to act on: a value of `ErrorReason`, or a failure's reason; empty when none was given.
         message: what happened, for people.
         violations: the rules that were broken, or the state or quota that stands in the way.
-        metadata: further facts the server gave (ErrorInfo.metadata).
+        metadata: further facts the server gave (ErrorInfo.metadata); of what was not found, "resource_type" ("job") and
+            "resource_name".
         retry_after: seconds to wait before trying again, when the server said so.
         request_id: where a fault is in the server's log; empty when not given.
     """
@@ -104,6 +106,10 @@ class TimedOut(QonduitError, TimeoutError):
 
 class ServerFault(QonduitError):
     """A fault of the server; with `request_id` it can be found in its log."""
+
+
+class ClientClosed(QonduitError):
+    """The client was closed before this came to its end. Jobs go on."""
 
 
 class ProgramUnreadable(QonduitError, ValueError):

@@ -1,2 +1,151 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs as live progress bars in a notebook."""
+"""Jobs as progress bars in a notebook: one that moves while its job runs, or one that stands still."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.job_pb2 import Job
+from qonduit_client.errors import ClientClosed, QonduitError
+from qonduit_client.states import TERMINAL, state_name
+from qonduit_client.telling import event_words, failure_words, seconds_between
+
+if TYPE_CHECKING:
+    from qonduit.v1.event_pb2 import JobEvent
+
+#: Seconds after which a bar shows how long its job has taken, even if nothing happens.
+TICK: Final = 1.0
+#: Legible on light and on dark pages; everything else takes the page's own colours.
+_COLOURS: Final = {"SUCCEEDED": "#2e9e5b", "FAILED": "#d9534f", "CANCELLED": "#c98a1b"}
+_BUSY: Final = "#4c78a8"
+
+
+class Followed(Protocol):
+    """What is shown: a handle of a job."""
+
+    id: int
+
+    def events(
+        self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
+    ) -> Iterator[JobEvent]:
+        """What happens to the job, until its end."""
+        ...
+
+
+class Bar:
+    """How a job fares, as HTML: state, share, what is being done, seconds by the server's clock."""
+
+    def __init__(self, job_id: int, job: Job | None = None) -> None:
+        self._id = job_id
+        self._state = ""
+        self._share = 0.0
+        self._message = ""
+        self._began: Timestamp | None = None
+        self._seconds = 0.0
+        if job is not None:
+            self._take_job(job)
+            if job.HasField("finished_at"):
+                self._seconds = seconds_between(job.created_at, job.finished_at)
+
+    def take(self, event: JobEvent) -> None:
+        """Takes note of what happened."""
+        kind = event.WhichOneof("event")
+        if kind == "created":
+            self._take_job(event.created)
+        elif kind == "state_change":
+            self._take_job(event.state_change.job)
+        elif kind == "progress":
+            self._share = event.progress.progress
+            self._message = event.progress.message or self._message
+        elif kind == "log":
+            self._message = event_words(event)[1]
+        if self._began is not None and event.event_time.seconds:
+            self._seconds = max(self._seconds, seconds_between(self._began, event.event_time))
+
+    def say(self, message: str) -> None:
+        """Shows this instead of what is being done."""
+        self._message = message
+
+    def html(self) -> str:
+        """The bar as it is now."""
+        state = self._state or "not asked yet"
+        colour = _COLOURS.get(self._state, _BUSY)
+        return (
+            "<div style='display:flex;align-items:center;gap:.6em;font-size:.9em'>"
+            f"<span>Job {self._id}</span><b style='color:{colour}'>{escape(state)}</b>"
+            "<span style='flex:0 0 12em;height:.7em;border-radius:.35em;background:rgba(128,128,128,.3)'>"
+            f"<span style='display:block;height:100%;border-radius:.35em;width:{100 * self._share:.0f}%;"
+            f"background:{colour}'></span></span><span>{self._share:.0%}</span><span>{self._seconds:.1f} s</span>"
+            f"<span>{escape(self._message)}</span></div>"
+        )
+
+    def _take_job(self, job: Job) -> None:
+        self._state = state_name(job.state)
+        self._share = max(self._share, job.progress)
+        self._began = job.created_at
+        if job.HasField("failure"):
+            self._message = failure_words(job.failure)
+        elif job.state in TERMINAL:
+            self._message = ""
+
+
+def in_kernel() -> bool:
+    """Whether this is the process of a notebook, in which outputs can change later."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def display(bar: Bar) -> Callable[[Bar], None]:
+    """Shows a bar; returns what shows it anew, in the same place.
+
+    Raises:
+        NotImplementedError: this is no notebook; to IPython that means: show the object in another way.
+    """
+    if not in_kernel():
+        raise NotImplementedError
+    from IPython.display import DisplayHandle
+
+    handle = DisplayHandle()
+    handle.display(_bundle(bar), raw=True)
+    return lambda now: handle.update(_bundle(now), raw=True)
+
+
+def show(job: Followed, known: Job | None) -> threading.Thread | None:
+    """Shows a job as a bar that moves, fed by a thread of its own until the job ends or the client is closed.
+
+    Raises:
+        NotImplementedError: this is no notebook.
+    """
+    bar = Bar(job.id, known)
+    update = display(bar)
+    if known is not None and known.state in TERMINAL:
+        return None
+    thread = threading.Thread(target=_follow, args=(job, bar, update), name=f"bar of job {job.id}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _follow(job: Followed, bar: Bar, update: Callable[[Bar], None]) -> None:
+    try:
+        for event in job.events(heartbeat=TICK):
+            bar.take(event)
+            update(bar)
+    except QonduitError as error:
+        bar.say(reason(error))
+        update(bar)
+
+
+def reason(error: QonduitError) -> str:
+    """Why a bar stands still before its job has ended."""
+    return "not followed any longer: the client was closed" if isinstance(error, ClientClosed) else error.message
+
+
+def _bundle(bar: Bar) -> dict[str, Any]:
+    return {"text/html": bar.html(), "text/plain": "a job's progress bar"}

@@ -1,2 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histograms as pictures, drawn by matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+from qonduit_client.histogram import lines_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOUR: Final = "#4c78a8"
+#: More bars than this have no room for their counts, and more characters a label none to stand upright.
+_COUNTED: Final = 32
+_UPRIGHT: Final = 60
+
+
+def plot_counts(
+    counts: Mapping[str, int],
+    ax: Axes | None = None,
+    *,
+    top: int = 32,
+    sort: Literal["key", "count"] = "key",
+    names: Sequence[str] = (),
+) -> Axes:
+    """Draws a bar an outcome, as high as it was likely, with its count above it.
+
+    Args:
+        counts: how often each outcome was seen.
+        ax: where to draw; by default the axes of a new figure, as wide as the bars need.
+        top: the most outcomes drawn; the most frequent ones are, and the rest is summed up in a last bar. 0 draws all.
+        sort: by the numbers in the keys, or the most frequent first ("count").
+        names: the registers, in the order of the keys.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    lines = lines_of(counts, sort=sort, top=top)
+    if ax is None:
+        ax = _new_axes(len(lines))
+    bars = ax.bar(range(len(lines)), [line.share for line in lines], width=0.8, color=_COLOUR)
+    if len(lines) <= _COUNTED:
+        crowded = len(lines) > 16
+        ax.bar_label(
+            bars, [str(line.count) for line in lines], padding=2, rotation=90 if crowded else 0, fontsize="small"
+        )
+    labels = [line.label for line in lines]
+    upright = sum(map(len, labels)) > _UPRIGHT
+    ax.set_xticks(range(len(lines)), labels, rotation=90 if upright else 0, fontsize="small", family="monospace")
+    ax.set_xlabel(" ".join(names) or "outcome")
+    ax.set_ylabel("probability")
+    ax.margins(y=0.15)
+    ax.set_ylim(bottom=0)
+    if not lines:
+        ax.text(0.5, 0.5, "no counts", transform=ax.transAxes, ha="center")
+    return ax
+
+
+def _new_axes(bars: int) -> Axes:
+    try:
+        from matplotlib import pyplot
+    except ImportError as missing:
+        raise ImportError('drawing needs matplotlib: pip install "qonduit[plot]"') from missing
+    axes: Axes = pyplot.figure(
+        figsize=(min(40.0, max(5.0, 1.5 + 0.33 * bars)), 4.0), layout="constrained"
+    ).add_subplot()
+    return axes

@@ -6,15 +6,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.v1 import result_pb2
-from qonduit_client.buffer import Buffer
+from qonduit_client.buffer import Buffer, Source
 
 if TYPE_CHECKING:
-    from qonduit_client.transport import Transport
+    from matplotlib.axes import Axes
 
 
 class Register(NamedTuple):
@@ -31,17 +31,17 @@ class Result:
     first ("0x3", "0x1 0x2"); bit i of a register's number is its classical bit i.
 
     What is too large for a message is read from the server when it is asked for the first time, and kept: the client
-    must not be closed by then. It can also be taken row by row, from `buffer`.
+    must not be closed by then. It can also be taken row by row, from `buffer`. To pickle a result reads it, too.
 
     Attributes:
         message: the message as the server sent it.
         further: what the same program gave besides.
     """
 
-    def __init__(self, message: result_pb2.Result, transport: Transport | None = None) -> None:
+    def __init__(self, message: result_pb2.Result, source: Source | None = None) -> None:
         self.message = message
         self.further: list[Result] = []
-        self._transport = transport
+        self._source = source
         self._counts: dict[str, int] | None = None
         self._statevector: list[complex] | None = None
 
@@ -73,7 +73,7 @@ class Result:
     @property
     def buffer(self) -> Buffer | None:
         """Where the rows are of a result that is too large for a message; None for all others."""
-        return Buffer(self.message.buffer, self._transport) if self.message.HasField("buffer") else None
+        return Buffer(self.message.buffer, self._source) if self.message.HasField("buffer") else None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,6 +98,35 @@ class Result:
             if each.message.HasField("statevector"):
                 return list(each._known_statevector())
         return None
+
+    def load(self) -> Result:
+        """Reads now what is too large for its message, rather than when it is asked for; returns this result."""
+        for each in (self, *self.further):
+            if each.message.HasField("buffer"):
+                each._known_statevector() if each.message.HasField("statevector") else each._known_counts()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.load().__dict__, "_source": None}
+
+    def plot(
+        self, ax: Axes | None = None, *, top: int = 32, sort: Literal["key", "count"] = "key", bits: bool = False
+    ) -> Axes:
+        """Draws how likely each outcome was, as bars with their counts; needs matplotlib.
+
+        Args:
+            ax: where to draw; by default the axes of a new figure.
+            top: the most outcomes drawn; the most frequent ones are, and the rest is summed up. 0 draws all.
+            sort: by the numbers in the keys, or the most frequent first ("count").
+            bits: labels outcomes by bits instead of hexadecimal numbers.
+
+        Raises:
+            ImportError: matplotlib is not installed: `pip install "qonduit[plot]"`.
+        """
+        from qonduit_client.plot import plot_counts
+
+        counts = self.bitstrings if bits else self._known_counts()
+        return plot_counts(counts, ax, top=top, sort=sort, names=[register.name for register in self.registers])
 
     def _known_counts(self) -> Mapping[str, int]:
         if self._counts is None:

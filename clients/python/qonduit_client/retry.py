@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is worth another try, how long to wait before it, and when to give up."""
+"""What is worth another try, how long to wait before it, and when to give up; who waits is not said here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from qonduit_client.errors import QonduitError, ServerUnavailable
+from qonduit_client.errors import LimitExceeded, QonduitError, ServerUnavailable
 
 #: Statuses that a connection or a proxy makes when it breaks; a server that means them says a reason.
 _BROKEN: Final = frozenset(("INTERNAL", "UNKNOWN", "CANCELLED"))
+#: The reason of a connection that two sides cannot agree on: waiting changes nothing.
+UNTRUSTED: Final = "UNTRUSTED"
+
+
+def may_repeat(error: QonduitError) -> bool:
+    """Whether a call that may be sent twice is worth sending again after this error."""
+    return isinstance(error, ServerUnavailable) and error.reason != UNTRUSTED
 
 
 def may_resume(error: QonduitError) -> bool:
     """Whether a stream that ended with this error may be gone on with where it broke."""
-    if isinstance(error, ServerUnavailable) or error.reason == "SLOW_READER":
+    if may_repeat(error) or error.reason == "SLOW_READER":
+        return True
+    if isinstance(error, LimitExceeded) and error.retry_after is not None:  # no seat for the stream just now
         return True
     return error.status in _BROKEN and not error.reason
 
@@ -31,7 +40,6 @@ class Retry:
         factor: each further wait is this much longer.
         most: the longest wait.
         clock: seconds that only grow.
-        sleep: waits.
         random: a number in [0, 1).
     """
 
@@ -39,7 +47,6 @@ class Retry:
     factor: float = 2.0
     most: float = 5.0
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     random: Callable[[], float] = field(default=random.random, repr=False)
 
     def delay(self, failures: int, asked: float | None = None) -> float:
@@ -61,8 +68,8 @@ class Attempts:
         """Forgets the failures: patience starts anew."""
         self._failures = 0
 
-    def wait(self, error: QonduitError, limit: float, deadline: float | None = None) -> None:
-        """Waits before the next attempt.
+    def pause(self, error: QonduitError, limit: float, deadline: float | None = None) -> float:
+        """Returns the seconds to wait before the next attempt.
 
         Args:
             error: why the last attempt failed; raised when waiting would go beyond the limit or the deadline.
@@ -76,4 +83,4 @@ class Attempts:
         next_try = now + self._retry.delay(self._failures, error.retry_after)
         if next_try > self._since + limit or (deadline is not None and next_try > deadline):
             raise error
-        self._retry.sleep(next_try - now)
+        return next_try - now

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped,unused-ignore]
@@ -22,7 +25,10 @@ def error_of(error: grpc.RpcError) -> QonduitError:
     retry_after: float | None = None
     for detail in _details(error):
         if isinstance(detail, error_details_pb2.ErrorInfo):
-            reason, metadata = detail.reason, dict(detail.metadata)
+            reason = detail.reason
+            metadata |= detail.metadata
+        elif isinstance(detail, error_details_pb2.ResourceInfo):
+            metadata |= {"resource_type": detail.resource_type, "resource_name": detail.resource_name}
         elif isinstance(detail, error_details_pb2.BadRequest):
             violations += [Violation(v.field, v.reason, v.description) for v in detail.field_violations]
         elif isinstance(detail, error_details_pb2.PreconditionFailure):
@@ -48,6 +54,7 @@ _KNOWN = {
     kind.DESCRIPTOR.full_name: kind
     for kind in (
         error_details_pb2.ErrorInfo,
+        error_details_pb2.ResourceInfo,
         error_details_pb2.BadRequest,
         error_details_pb2.PreconditionFailure,
         error_details_pb2.QuotaFailure,
@@ -59,11 +66,12 @@ _KNOWN = {
 
 def _details(error: grpc.RpcError) -> list[object]:
     found: list[object] = []
-    for entry in error.trailing_metadata() or ():
-        if entry.key != "grpc-status-details-bin" or not isinstance(entry.value, bytes):
+    # Entries of the asynchronous client are mere pairs.
+    for key, value in cast(Iterable[tuple[str, object]], error.trailing_metadata() or ()):
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
             continue
         try:
-            packed = status_pb2.Status.FromString(entry.value).details
+            packed = status_pb2.Status.FromString(value).details
             for detail in packed:
                 kind = _KNOWN.get(detail.TypeName())
                 if kind is not None:

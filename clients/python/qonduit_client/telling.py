@@ -12,7 +12,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
-from qonduit_client.job import state_name
+from qonduit_client.states import state_name
 
 
 def event_words(event: JobEvent) -> tuple[str, str]:

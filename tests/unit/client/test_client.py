@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from qonduit_client.client import Client
+from qonduit_client.endpoint import with_port
 from qonduit_client.errors import InvalidRequest, LimitExceeded, ServerUnavailable, TimedOut
-from qonduit_client.transport import with_port
 from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
 
 Code = grpc.StatusCode

@@ -10,7 +10,7 @@ from qonduit_client.retry import Attempts, Retry
 
 
 class Time:
-    """A clock that only moves by sleeping."""
+    """A clock that only moves by waiting."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -23,9 +23,12 @@ class Time:
         self.slept.append(seconds)
         self.now += seconds
 
+    def wait(self, attempts: Attempts, error: ServerUnavailable, limit: float) -> None:
+        self.sleep(attempts.pause(error, limit))
+
 
 def policy(time: Time, luck: float = 1.0) -> Retry:
-    return Retry(first=0.1, factor=2, most=1.0, clock=time.clock, sleep=time.sleep, random=lambda: luck)
+    return Retry(first=0.1, factor=2, most=1.0, clock=time.clock, random=lambda: luck)
 
 
 def test_delays_double_up_to_the_longest() -> None:
@@ -49,9 +52,9 @@ def test_patience_ends_with_the_last_error() -> None:
     attempts = Attempts(policy(time))
     errors = [ServerUnavailable(f"{n}") for n in range(20)]
     for error in errors[:4]:
-        attempts.wait(error, limit=2.0)
+        time.wait(attempts, error, 2.0)
     with pytest.raises(ServerUnavailable) as caught:
-        attempts.wait(errors[4], limit=2.0)
+        time.wait(attempts, errors[4], 2.0)
     assert caught.value is errors[4]
     assert sum(time.slept) <= 2.0
     assert len(time.slept) == 4
@@ -61,7 +64,7 @@ def test_success_renews_patience() -> None:
     time = Time()
     attempts = Attempts(policy(time))
     for _ in range(30):
-        attempts.wait(ServerUnavailable("away"), limit=1.0)
+        time.wait(attempts, ServerUnavailable("away"), 1.0)
         attempts.went_well()
     assert time.slept == pytest.approx([0.1] * 30)
 
@@ -70,5 +73,5 @@ def test_no_attempt_is_made_after_the_deadline() -> None:
     time = Time()
     attempts = Attempts(policy(time))
     with pytest.raises(ServerUnavailable):
-        attempts.wait(ServerUnavailable("away", retry_after=5.0), limit=60.0, deadline=time.now + 4.0)
+        attempts.pause(ServerUnavailable("away", retry_after=5.0), limit=60.0, deadline=time.now + 4.0)
     assert time.slept == []

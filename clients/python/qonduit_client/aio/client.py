@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client for asyncio: everything a server does, as coroutines over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import NoReturn
+
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.program_service_pb2 import ListLanguagesResponse
+from qonduit.v1.provider_pb2 import Provider
+from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
+from qonduit_client import calls
+from qonduit_client.aio.job import JobHandle
+from qonduit_client.aio.transport import Transport
+from qonduit_client.client import DEFAULT_DEVICE
+from qonduit_client.endpoint import Tls, Token
+from qonduit_client.inputs import Inputs
+from qonduit_client.programs import Program
+from qonduit_client.retry import Retry
+from qonduit_client.translation import Translation
+
+
+class Client:
+    """A connection to a Qonduit server, for one event loop; may be used by many tasks, and with `async with`.
+
+    The arguments and what is tried again are those of `qonduit_client.Client`. It may be made before the loop runs, and
+    belongs to the loop in which it is used first.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        token: Token | None = None,
+        tls: Tls | None = None,
+        timeout: float = 60.0,
+        connect_timeout: float = 5.0,
+        retry: Retry | None = None,
+    ) -> None:
+        self._transport = Transport(
+            target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
+        )
+        self._limits: ServerLimits | None = None
+
+    @property
+    def target(self) -> str:
+        """The server, as "HOST:PORT"."""
+        return self._transport.target
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.target}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client holds a connection and cannot be pickled: make one in each process")
+
+    async def close(self) -> None:
+        """Ends the connection; what other tasks wait for ends with `ClientClosed`. Jobs go on."""
+        await self._transport.close()
+
+    # Jobs
+
+    async def run(
+        self,
+        program: Program | Iterable[Program] | None = None,
+        device: str | Device = DEFAULT_DEVICE,
+        shots: int = 1000,
+        seed: int | None = None,
+        name: str | None = None,
+        language: str | None = None,
+        request_id: str | None = None,
+        *,
+        deployment_id: int | None = None,
+        credential: str = "",
+        inputs: Inputs | None = None,
+        statevector: bool = False,
+    ) -> JobHandle:
+        """Queues a job; once this returned, the job survives any crash. As `qonduit_client.Client.run`."""
+        call = calls.submit(
+            program,
+            device,
+            shots,
+            seed,
+            name,
+            language,
+            deployment_id=deployment_id,
+            inputs=inputs,
+            statevector=statevector,
+            credential=credential,
+            request_id=request_id,
+        )
+        answer = await self._transport.call(call)
+        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+
+    async def check(
+        self,
+        program: Program | Iterable[Program] | None = None,
+        device: str | Device = DEFAULT_DEVICE,
+        shots: int = 1000,
+        seed: int | None = None,
+        name: str | None = None,
+        language: str | None = None,
+        *,
+        deployment_id: int | None = None,
+        inputs: Inputs | None = None,
+        statevector: bool = False,
+    ) -> Job:
+        """Has a job checked as `run` would, without making it; returns the job as it would be made."""
+        call = calls.submit(
+            program,
+            device,
+            shots,
+            seed,
+            name,
+            language,
+            deployment_id=deployment_id,
+            inputs=inputs,
+            statevector=statevector,
+            validate_only=True,
+        )
+        return (await self._transport.call(call)).job
+
+    def job(self, job_id: int) -> JobHandle:
+        """Returns a handle on a job, without asking the server."""
+        return JobHandle(self._transport, job_id)
+
+    def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncIterator[Job]:
+        """Returns an iterator over jobs, newest first, a page at a time; as `qonduit_client.Client.jobs`."""
+        return self._transport.items(calls.jobs(filter, limit))
+
+    async def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
+        """Queues a new job with the programs, device and options of another one."""
+        call = calls.rerun(job_id, request_id)
+        answer = await self._transport.call(call)
+        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+
+    async def delete_job(self, job_id: int) -> None:
+        """Deletes a job that has ended, with its events and results."""
+        await self._transport.call(calls.delete_job(job_id))
+
+    # What to run on
+
+    async def providers(self) -> list[Provider]:
+        """Returns who offers devices."""
+        return [each async for each in self._transport.items(calls.providers())]
+
+    async def devices(self, filter: str = "") -> list[Device]:
+        """Returns what programs can run on; for example with the filter 'is_simulator = true'."""
+        return [each async for each in self._transport.items(calls.devices(filter))]
+
+    # Programs by themselves
+
+    async def translate(
+        self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
+    ) -> Translation:
+        """Returns a program in another language; as `qonduit_client.Client.translate`."""
+        return Translation(await self._transport.call(calls.translate(program, to, language, inputs)))
+
+    async def languages(self) -> ListLanguagesResponse:
+        """Returns the languages that programs can be written in, and what translating from and to each costs."""
+        return await self._transport.call(calls.languages())
+
+    # Deployments
+
+    async def deploy(
+        self,
+        program: Program | Iterable[Program],
+        name: str | None = None,
+        language: str | None = None,
+        request_id: str | None = None,
+    ) -> Deployment:
+        """Stores programs to be run later, with `run(deployment_id=...)`."""
+        return (await self._transport.call(calls.deploy(program, name, language, request_id))).deployment
+
+    async def deployment(self, deployment_id: int) -> Deployment:
+        """Returns one deployment, with its programs."""
+        return (await self._transport.call(calls.deployment(deployment_id))).deployment
+
+    def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncIterator[Deployment]:
+        """Returns an iterator over deployments, newest first, a page at a time."""
+        return self._transport.items(calls.deployments(filter, limit))
+
+    async def delete_deployment(self, deployment_id: int) -> None:
+        """Deletes a deployment that no job refers to."""
+        await self._transport.call(calls.delete_deployment(deployment_id))
+
+    # The server
+
+    async def limits(self) -> ServerLimits:
+        """What the server allows, asked once."""
+        if self._limits is None:
+            self._limits = (await self.info()).limits
+        return self._limits
+
+    async def info(self) -> GetServerInfoResponse:
+        """Returns the server's version, limits and features."""
+        return await self._transport.call(calls.info())
+
+    def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
+        return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

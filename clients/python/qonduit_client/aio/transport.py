@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One channel to a server, for asyncio; what to ask, repeat and resume is decided where the waiting one has it from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from qonduit_client.calls import Call, Pages, Response
+from qonduit_client.endpoint import Endpoint
+from qonduit_client.errors import QonduitError
+from qonduit_client.resuming import Resuming
+from qonduit_client.retry import Attempts, may_repeat
+
+Item = TypeVar("Item")
+
+
+class Transport(Endpoint):
+    """Speaks to one server, in the event loop that uses it first. The arguments are those of `Endpoint`."""
+
+    def __init__(self, target: str | None = None, **options: Any) -> None:
+        super().__init__(target, **options)
+        self._closed = asyncio.Event()
+        self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def call(self, call: Call[Response], *, timeout: float | None = None) -> Response:
+        """Makes a unary call; see `qonduit_client.transport.Transport.call`."""
+        rpc = self._open().unary_unary(
+            f"/qonduit.v1.{call.method}",
+            request_serializer=_bytes_of,
+            response_deserializer=call.response.FromString,
+        )
+        limit = self.timeout if timeout is None else min(timeout, self.timeout)
+        deadline = self.retry.clock() + limit
+        attempts = Attempts(self.retry)
+        while True:
+            try:
+                answer: Response = await rpc(
+                    call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata()
+                )
+            except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as refused:
+                error = self._error(refused)
+                if not (call.safe and may_repeat(error)):
+                    raise error from None
+                await self.pause(attempts.pause(error, self.patience, deadline))
+            else:
+                self.answered()
+                return answer
+
+    async def stream(self, call: Call[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
+        """Makes one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
+        answers = None
+        try:
+            answers = self._open().unary_stream(
+                f"/qonduit.v1.{call.method}",
+                request_serializer=_bytes_of,
+                response_deserializer=call.response.FromString,
+            )(call.request, timeout=timeout, metadata=self.metadata())
+            async for answer in answers:
+                self.answered()
+                yield answer
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as refused:
+            raise self._error(refused) from None
+        finally:
+            if answers is not None:
+                answers.cancel()
+
+    async def items(self, pages: Pages[Item]) -> AsyncIterator[Item]:
+        """Yields the items of a list, a page at a time as they are taken."""
+        while (call := pages.ask()) is not None:
+            for item in pages.take(await self.call(call)):
+                yield item
+
+    async def resumed(self, stream: Resuming[Item]) -> AsyncGenerator[Item, None]:
+        """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""
+        while not stream.ended():
+            try:
+                async with aclosing(self.stream(stream.ask(), timeout=stream.seconds())) as answers:
+                    async for answer in answers:
+                        item = stream.take(answer)
+                        if item is not None:
+                            yield item
+                        if stream.ended():
+                            return
+            except QonduitError as error:
+                stream.failed(error)
+            else:
+                if (doubt := stream.doubt()) is not None:
+                    stream.settle(await self.call(doubt, timeout=stream.seconds()))
+            if not stream.ended():
+                await self.pause(stream.pause())
+
+    async def pause(self, seconds: float) -> None:
+        """Waits before another attempt.
+
+        Raises:
+            ClientClosed: nobody wants to wait any longer.
+        """
+        try:
+            await asyncio.wait_for(self._closed.wait(), seconds)
+        except TimeoutError:
+            return
+        raise self.closed()
+
+    async def close(self) -> None:
+        """Ends the connection, and every call and stream on it."""
+        self._closed.set()
+        if self._channel is not None:
+            await self._channel.close()
+
+    def _open(self) -> grpc.aio.Channel:
+        self.check_process()
+        loop = asyncio.get_running_loop()
+        if self._closed.is_set():
+            raise self.closed()
+        if self._channel is None:
+            self._loop = loop
+            self._channel = (
+                grpc.aio.insecure_channel(self.target, options=self.options)
+                if self.credentials is None
+                else grpc.aio.secure_channel(self.target, self.credentials, options=self.options)
+            )
+        elif loop is not self._loop:
+            raise QonduitError("this client belongs to another event loop: make one in each asyncio.run(...)")
+        return self._channel
+
+    def _error(self, refused: BaseException) -> QonduitError:
+        """What went wrong; a task that was cancelled stays one, but gRPC cancels calls of a closed channel, too."""
+        task = asyncio.current_task()
+        if isinstance(refused, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise refused
+        if self._closed.is_set():
+            return self.closed()
+        if not isinstance(refused, grpc.RpcError):
+            raise refused
+        return self.error(refused)
+
+
+def _bytes_of(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each function of a client asks of the server: requests without a connection, for both clients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import index
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from qonduit.v1 import deployment_service_pb2 as deployments_rpc
+from qonduit.v1 import device_service_pb2 as devices_rpc
+from qonduit.v1 import job_service_pb2 as jobs_rpc
+from qonduit.v1 import program_service_pb2 as programs_rpc
+from qonduit.v1 import provider_service_pb2 as providers_rpc
+from qonduit.v1 import result_service_pb2 as results_rpc
+from qonduit.v1 import system_service_pb2 as system_rpc
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.provider_pb2 import Provider
+from qonduit.v1.result_pb2 import Result
+from qonduit_client.inputs import Inputs, struct_of
+from qonduit_client.programs import Program, enum_name, programs_of
+
+Response = TypeVar("Response", bound=Message)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Call(Generic[Response]):
+    """One call.
+
+    Attributes:
+        method: "JobService/GetJob".
+        request: its request, a message.
+        response: its response's type.
+        safe: whether it may be sent twice: reads, and writes with a request id. Others are tried once.
+    """
+
+    method: str
+    request: Any
+    response: type[Response]
+    safe: bool = True
+
+
+class Pages(Generic[Item]):
+    """A list that is read a page at a time: what to ask for next, and what came.
+
+    Args:
+        call: asks for the first page.
+        entries: the response's field that holds the items.
+        limit: how many items at most.
+        size: how many items a page.
+    """
+
+    def __init__(self, call: Call[Any], entries: str, *, limit: int | None = None, size: int = 1000) -> None:
+        self._call = call
+        self._entries = entries
+        self._left = limit
+        self._size = size
+        self._more = True
+
+    def ask(self) -> Call[Any] | None:
+        """The call for the next page; None when there is nothing more to ask for."""
+        if not self._more or (self._left is not None and self._left <= 0):
+            return None
+        self._call.request.page_size = self._size if self._left is None else min(self._size, self._left)
+        return self._call
+
+    def take(self, page: Any) -> list[Item]:
+        """The items of a page that came."""
+        items: list[Item] = list(getattr(page, self._entries))
+        if self._left is not None:
+            self._left -= len(items)
+        self._call.request.page_token = page.next_page_token
+        self._more = bool(page.next_page_token)
+        return items
+
+
+# Jobs
+
+
+def submit(
+    program: Program | Iterable[Program] | None,
+    device: str | Device,
+    shots: int,
+    seed: int | None,
+    name: str | None,
+    language: str | None,
+    *,
+    deployment_id: int | None,
+    inputs: Inputs | None,
+    statevector: bool,
+    credential: str = "",
+    request_id: str | None = None,
+    validate_only: bool = False,
+) -> Call[jobs_rpc.CreateJobResponse]:
+    """Makes a job of programs or a deployment; with a new request id when none is given.
+
+    Raises:
+        ProgramUnreadable: a program is none, or its language cannot be told.
+        ValueError, TypeError: an argument is none that there can be.
+    """
+    if (program is None) == (deployment_id is None):
+        raise ValueError("give either a program or a deployment_id")
+    job = Job(
+        type=JobType.JOB_TYPE_RUNNER,
+        shots=_whole("shots", shots),
+        seed=None if seed is None else _whole("seed", seed),
+        name=name,
+        include_statevector=statevector,
+        inputs=struct_of(inputs) if inputs else None,
+    )
+    request = jobs_rpc.CreateJobRequest(job=job, credential=credential, validate_only=validate_only)
+    if isinstance(device, Device):
+        request.job.executed_on_id = device.id
+    elif isinstance(device, str):
+        request.device = device
+    else:
+        raise TypeError(f'a device is named as "PROVIDER/device" (client.devices() lists them), not {device!r}')
+    if deployment_id is not None:
+        request.job.deployment_id = deployment_id
+    elif program is not None:
+        request.deployment.programs.extend(programs_of(program, language))
+    if not validate_only:
+        request.request_id = request_id or new_request_id()
+    return Call("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
+
+
+def rerun(job_id: int, request_id: str | None) -> Call[jobs_rpc.RerunJobResponse]:
+    """Makes a job that is as another one."""
+    request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id())
+    return Call("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
+
+
+def job(job_id: int) -> Call[jobs_rpc.GetJobResponse]:
+    """One job."""
+    return Call("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
+
+
+def jobs(filter: str, limit: int | None) -> Pages[Job]:
+    """Jobs, newest first."""
+    call = Call("JobService/ListJobs", jobs_rpc.ListJobsRequest(filter=filter), jobs_rpc.ListJobsResponse)
+    return Pages(call, "jobs", limit=limit, size=100)
+
+
+def cancel(job_id: int) -> Call[jobs_rpc.CancelJobResponse]:
+    """Cancels a job; a second cancel changes nothing."""
+    return Call("JobService/CancelJob", jobs_rpc.CancelJobRequest(id=job_id), jobs_rpc.CancelJobResponse)
+
+
+def delete_job(job_id: int) -> Call[jobs_rpc.DeleteJobResponse]:
+    """Deletes a job; not safe, since the second answer would be that there is none."""
+    return Call("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
+
+
+def results(job_id: int) -> Pages[Result]:
+    """The results of a job."""
+    request = results_rpc.ListResultsRequest(job_id=job_id)
+    return Pages(Call("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
+
+
+# What to run on
+
+
+def providers() -> Pages[Provider]:
+    """Who offers devices."""
+    request = providers_rpc.ListProvidersRequest()
+    return Pages(Call("ProviderService/ListProviders", request, providers_rpc.ListProvidersResponse), "providers")
+
+
+def devices(filter: str) -> Pages[Device]:
+    """What programs can run on."""
+    request = devices_rpc.ListDevicesRequest(filter=filter)
+    return Pages(Call("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
+
+
+# Programs by themselves
+
+
+def translate(
+    program: Program, to: str, language: str | None, inputs: Inputs | None
+) -> Call[programs_rpc.TranslateProgramResponse]:
+    """One program in another language.
+
+    Raises:
+        ProgramUnreadable: it is no program, its language cannot be told, or there is no such language.
+        ValueError: it is several programs; or a value is none that an input can have.
+    """
+    found = programs_of(program, language)
+    if len(found) != 1:
+        raise ValueError(f"one program is translated at a time, not {len(found)}")
+    request = programs_rpc.TranslateProgramRequest(
+        program=found[0], target_language=enum_name(to), inputs=struct_of(inputs) if inputs else None
+    )
+    return Call("ProgramService/TranslateProgram", request, programs_rpc.TranslateProgramResponse)
+
+
+def languages() -> Call[programs_rpc.ListLanguagesResponse]:
+    """The languages there are."""
+    request = programs_rpc.ListLanguagesRequest()
+    return Call("ProgramService/ListLanguages", request, programs_rpc.ListLanguagesResponse)
+
+
+# Deployments
+
+
+def deploy(
+    program: Program | Iterable[Program], name: str | None, language: str | None, request_id: str | None
+) -> Call[deployments_rpc.CreateDeploymentResponse]:
+    """Stores programs; with a new request id when none is given."""
+    request = deployments_rpc.CreateDeploymentRequest(
+        deployment=Deployment(name=name, programs=programs_of(program, language)),
+        request_id=request_id or new_request_id(),
+    )
+    return Call("DeploymentService/CreateDeployment", request, deployments_rpc.CreateDeploymentResponse)
+
+
+def deployment(deployment_id: int) -> Call[deployments_rpc.GetDeploymentResponse]:
+    """One deployment."""
+    request = deployments_rpc.GetDeploymentRequest(id=deployment_id)
+    return Call("DeploymentService/GetDeployment", request, deployments_rpc.GetDeploymentResponse)
+
+
+def deployments(filter: str, limit: int | None) -> Pages[Deployment]:
+    """Deployments, newest first."""
+    request = deployments_rpc.ListDeploymentsRequest(filter=filter)
+    call = Call("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
+    return Pages(call, "deployments", limit=limit, size=100)
+
+
+def delete_deployment(deployment_id: int) -> Call[deployments_rpc.DeleteDeploymentResponse]:
+    """Deletes a deployment; not safe, as for jobs."""
+    request = deployments_rpc.DeleteDeploymentRequest(id=deployment_id)
+    response = deployments_rpc.DeleteDeploymentResponse
+    return Call("DeploymentService/DeleteDeployment", request, response, safe=False)
+
+
+# The server
+
+
+def info() -> Call[system_rpc.GetServerInfoResponse]:
+    """The server's version, limits and features."""
+    request = system_rpc.GetServerInfoRequest()
+    return Call("SystemService/GetServerInfo", request, system_rpc.GetServerInfoResponse)
+
+
+def new_request_id() -> str:
+    """A request id that was never used."""
+    return str(uuid.uuid4())
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number of any kind (numpy's too), or a float that is one (1e6)."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, not {value!r}") from None

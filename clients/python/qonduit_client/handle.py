@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of a job without asking, and what its end means: what both clients' handles are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_client.endpoint import Endpoint
+from qonduit_client.errors import JobCancelled, JobFailed
+from qonduit_client.notebook import Bar
+from qonduit_client.result import Result
+from qonduit_client.states import TERMINAL
+
+
+class Handle:
+    """One job on a server.
+
+    Attributes:
+        id: its id.
+        request_id: the request id it was submitted with; empty for a job that was looked up.
+        deduplicated: whether the request id had been used before and this is the job it made.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        job_id: int,
+        *,
+        known: Job | None = None,
+        request_id: str = "",
+        deduplicated: bool = False,
+    ) -> None:
+        self.id = job_id
+        self.request_id = request_id
+        self.deduplicated = deduplicated
+        self._endpoint = endpoint
+        self._known = known
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id} at {self._endpoint.target}>"
+
+    def _repr_html_(self) -> str:
+        return Bar(self.id, self._known).html()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a JobHandle holds a connection and cannot be pickled: send its id ({self.id}), and use client.job(id)"
+        )
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock by which timeouts are told: seconds that only grow."""
+        return self._endpoint.retry.clock
+
+    def _learn(self, event: JobEvent) -> None:
+        if event.HasField("created"):
+            self._known = self._known or event.created
+        elif event.HasField("state_change") and event.state_change.HasField("job"):
+            self._known = event.state_change.job
+
+
+def ended(job: Job | None) -> bool:
+    """Whether this is a job, and has ended."""
+    return job is not None and job.state in TERMINAL
+
+
+def succeeded(job: Job) -> None:
+    """Raises `JobFailed` or `JobCancelled` for a job that ended so."""
+    if job.state == JobState.JOB_STATE_FAILED:
+        raise JobFailed(job.failure, job)
+    if job.state == JobState.JOB_STATE_CANCELLED:
+        raise JobCancelled(job)
+
+
+def by_program(stored: Iterable[Result]) -> list[Result]:
+    """One result a program; its statevector becomes part of its result."""
+    of_program: dict[int, Result] = {}
+    found: list[Result] = []
+    for each in stored:
+        if each.message.HasField("statevector") and each.program_id in of_program:
+            of_program[each.program_id].further.append(each)
+        else:
+            of_program[each.program_id] = each
+            found.append(each)
+    return found
+
+
+def only(results: list[Result], job_id: int) -> Result:
+    """The result of a job of one program."""
+    if len(results) != 1:
+        raise ValueError(f"job {job_id} has {len(results)} results; use results()")
+    return results[0]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that are gone on with where they broke: what to ask next and what an end means, without a connection."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_service_pb2 import GetJobResponse, WatchJobRequest, WatchJobResponse
+from qonduit_client import calls
+from qonduit_client.calls import Call
+from qonduit_client.endpoint import Endpoint
+from qonduit_client.errors import QonduitError, ServerUnavailable, TimedOut
+from qonduit_client.retry import Attempts, may_resume
+from qonduit_client.states import TERMINAL
+
+Item = TypeVar("Item")
+
+
+class Resuming(Generic[Item]):
+    """One stream, however often it breaks. A transport asks it what to do; see `Transport.resumed`."""
+
+    def __init__(self, endpoint: Endpoint, deadline: float | None = None) -> None:
+        self._endpoint = endpoint
+        self._deadline = deadline
+        self._attempts = Attempts(endpoint.retry)
+        self._broken: QonduitError | None = None
+        self._ended = False
+
+    def ended(self) -> bool:
+        """Whether all has come."""
+        return self._ended
+
+    def ask(self) -> Call[Any]:
+        """The call that goes on where the stream is."""
+        raise NotImplementedError
+
+    def seconds(self) -> float | None:
+        """How long that call may take; None: for ever."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._endpoint.retry.clock())
+
+    def take(self, response: Any) -> Item | None:
+        """What a response brings; None: nothing new."""
+        raise NotImplementedError
+
+    def failed(self, error: QonduitError) -> None:
+        """Takes note of how the stream broke; raises the error when that is no reason to go on."""
+        if not may_resume(error):
+            raise error
+        self._broken = error
+
+    def doubt(self) -> Call[Any] | None:
+        """After an end with OK: the call whose answer tells whether this was the end."""
+        return None
+
+    def settle(self, answer: Any) -> None:
+        """Takes the answer to `doubt`."""
+
+    def pause(self) -> float:
+        """Seconds to wait before asking again; raises what broke the stream when patience or time is over."""
+        broken = self._broken or ServerUnavailable("the stream ended early", status="UNAVAILABLE")
+        self._broken = None
+        return self._attempts.pause(broken, self._endpoint.patience, self._deadline)
+
+
+class Following(Resuming[JobEvent]):
+    """The events of a job, each once and in order, until its end.
+
+    Args:
+        endpoint: the server.
+        job_id: the job.
+        after_sequence: leaves out the events up to this one.
+        timeout: seconds until `TimedOut`.
+        heartbeat: seconds of silence after which a heartbeat is an event, too.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        job_id: int,
+        *,
+        after_sequence: int = 0,
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+    ) -> None:
+        super().__init__(endpoint, None if timeout is None else endpoint.retry.clock() + timeout)
+        self._job_id = job_id
+        self._last = after_sequence
+        self._timeout = timeout
+        self._heartbeat = heartbeat
+
+    def ask(self) -> Call[WatchJobResponse]:
+        """The events after the last one that came."""
+        request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
+        if self._heartbeat is not None:
+            interval = Duration()
+            interval.FromNanoseconds(int(self._heartbeat * 1e9))
+            request.heartbeat_interval.CopyFrom(interval)
+        return Call("JobService/WatchJob", request, WatchJobResponse)
+
+    def take(self, response: WatchJobResponse) -> JobEvent | None:
+        """An event that was not seen before, or a heartbeat that was asked for."""
+        self._attempts.went_well()
+        event = response.event
+        if event.HasField("heartbeat"):
+            return None if self._heartbeat is None else event
+        if event.sequence <= self._last:
+            return None
+        self._last = event.sequence
+        self._ended = event.state_change.to_state in TERMINAL
+        return event
+
+    def failed(self, error: QonduitError) -> None:
+        """As every stream; a time that is over is told in words about the job."""
+        if isinstance(error, TimedOut):
+            raise late(self._job_id, self._timeout, error.status)
+        super().failed(error)
+
+    def doubt(self) -> Call[GetJobResponse]:
+        """Ended with OK, yet the end was not seen: either the caller has it already, or this was no real end."""
+        return calls.job(self._job_id)
+
+    def settle(self, answer: GetJobResponse) -> None:
+        """Looks whether the job has ended with what was seen."""
+        self._ended = answer.job.state in TERMINAL and answer.job.last_sequence <= self._last
+
+
+def late(job_id: int, timeout: float | None, status: str = "") -> TimedOut:
+    """The error of a job that was not waited for any longer."""
+    after = "in time" if timeout is None else f"after {timeout:g} s"
+    return TimedOut(f"job {job_id} has not ended {after}; it goes on", status=status)

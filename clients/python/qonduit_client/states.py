@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The states of jobs: their names, and those that a job never leaves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qonduit.v1.job_pb2 import JobState
+
+TERMINAL: Final = frozenset((JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED))
+
+
+def state_name(state: int) -> str:
+    """The short name of a job state; "STATE_<n>" for one that this client does not know yet."""
+    if state not in JobState.values():
+        return f"STATE_{state}"
+    return JobState.Name(state).removeprefix("JOB_STATE_")
