@@ -1,2 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qonduit's devices as devices of Amazon Braket's SDK."""
+"""Qonduit's devices as devices of Amazon Braket's SDK.
+
+from qonduit_client.braket import QonduitDevice
+
+result = QonduitDevice("AWS/local_simulator").run(circuit, shots=1000).result()
+"""
+
+from __future__ import annotations
+
+from qonduit_client.braket.device import QonduitDevice
+from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
+
+__all__ = ["QonduitDevice", "QonduitTask", "QonduitTaskBatch"]

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server's device as a device of Braket's SDK."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from braket.circuits import Circuit
+from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
+from braket.devices import Device
+
+from qonduit_client.braket.capabilities import find, properties_of
+from qonduit_client.braket.errors import as_braket_has_it
+from qonduit_client.braket.program_sets import is_set, programs_of, told_set
+from qonduit_client.braket.reading import Plan, Reader
+from qonduit_client.braket.results import told
+from qonduit_client.braket.running import Given, submit
+from qonduit_client.braket.specifications import is_one, program_of
+from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
+from qonduit_client.client import Client, connect
+
+#: Words that Braket's own simulators and devices take, on how they work, and that change nothing in what they give.
+_NOT_HERE: Final = ("batch_size", "poll_interval_seconds", "disable_qubit_rewiring", "max_connections")
+
+
+class _Order(NamedTuple):
+    """What a task is made of: its programs, its shots, and what makes its result."""
+
+    plans: list[Plan]
+    shots: int
+    tell: Callable[[Sequence[Given], str, str], Any]
+
+
+class QonduitDevice(Device):  # type: ignore[misc]
+    """A device of a Qonduit server, in the place of Braket's `LocalSimulator`.
+
+    Args:
+        device: "PROVIDER/device", for example "IBM/aer_simulator".
+        client: the connection, or the server as "HOST:PORT"; by default as `qonduit_client.Client` has it.
+
+    Raises:
+        ValueError: the server has no such device; the message lists those it has.
+        RuntimeError: the server is not there.
+    """
+
+    def __init__(self, device: str = "AWS/local_simulator", client: Client | str | None = None) -> None:
+        self._client = connect(client)
+        super().__init__(name=device, status="")
+        self.refresh_metadata()
+
+    def refresh_metadata(self) -> None:
+        """Asks the server anew for the device's status and properties.
+
+        Raises:
+            ValueError: the server does not have the device any more.
+            RuntimeError: the server is not there.
+        """
+        with as_braket_has_it():
+            described = find(self._client, self.name)
+            self._properties = properties_of(described, self._client.limits.max_programs)
+        self._status = "AVAILABLE" if described.available else "OFFLINE"
+        self._reader = Reader(self.name, self._properties)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the device took jobs when the server was last asked."""
+        return bool(self._status == "AVAILABLE")
+
+    @property
+    def properties(self) -> GateModelSimulatorDeviceCapabilities:
+        """What the device can do."""
+        return self._properties
+
+    def run(
+        self,
+        task_specification: Any,
+        shots: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        seed: int | None = None,
+        poll_timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> QonduitTask:
+        """Submits a task, which then runs in the background.
+
+        Args:
+            task_specification: a circuit, an OpenQASM program (its text, too), or a set of programs.
+            shots: how often it is run; by default 0: exact results from the state, on devices that have it. For a set
+                of programs: of all of them together, by default what the set says.
+            inputs: values for free parameters.
+            seed: fixes the randomness of simulators, the order of shots included.
+            poll_timeout_seconds: how long `result` waits for the task; by default until it has ended.
+            options: further ones of `qonduit_client.Client.run`, for example `name`. Those that only say how Braket's
+                own devices work are ignored.
+
+        Raises:
+            ValueError, TypeError, NameError ...: what Braket's local simulator raises for the program or shots.
+            NotImplementedError: what is handed in is neither a circuit nor a program.
+            RuntimeError: the server refused for now, or is not there.
+        """
+        order = self._order(task_specification, inputs, shots)
+        return self._submitted([order], seed, poll_timeout_seconds, options)[0]
+
+    def run_batch(
+        self,
+        task_specifications: Any,
+        shots: int | Sequence[int] | None = 0,
+        max_parallel: int | None = None,
+        inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        *,
+        seed: int | None = None,
+        poll_timeout_seconds: float | None = None,
+        **options: Any,
+    ) -> QonduitTaskBatch:
+        """Submits tasks together, as few jobs as the server's limits allow.
+
+        Args:
+            task_specifications: several, or one for several inputs.
+            shots: how often each is run; or a number for each.
+            max_parallel: ignored: the server decides.
+            inputs: values for the free parameters of all of them; or for each.
+            seed: as in `run`; each task has randomness of its own.
+            poll_timeout_seconds: as in `run`.
+            options: as in `run`.
+
+        Raises:
+            ValueError: they are not equal in number, or parameters have no values; and as `run`.
+        """
+        if is_one(task_specifications):
+            several = [task_specifications] * (1 if inputs is None or isinstance(inputs, Mapping) else len(inputs))
+        else:
+            several = list(task_specifications)
+        values: list[Any] = [inputs] * len(several) if inputs is None or isinstance(inputs, Mapping) else list(inputs)
+        numbers: list[Any] = list(shots) if isinstance(shots, Sequence) else [shots] * len(several)
+        if len(values) != len(several):
+            raise ValueError("Multiple inputs and task specifications must be equal in number.")
+        if len(numbers) != len(several):
+            raise ValueError("Multiple shots and task specifications must be equal in number.")
+        for each, own in zip(several, values, strict=True):
+            unbound = {one.name for one in each.parameters} - set(own or {}) if isinstance(each, Circuit) else set()
+            if unbound:
+                raise ValueError(f"Cannot execute circuit with unbound parameters: {unbound}")
+        orders = [
+            self._order(each, own, number or None if is_set(each) else number)
+            for each, own, number in zip(several, values, numbers, strict=True)
+        ]
+        return QonduitTaskBatch(self._submitted(orders, seed, poll_timeout_seconds, options))
+
+    def _order(self, specification: Any, inputs: Mapping[str, Any] | None, shots: int | None) -> _Order:
+        if is_set(specification):
+            whole, programs, each = programs_of(specification, inputs, None if shots is None else _shots(shots))
+            plans = [self._plan(program, each) for program in programs]
+            return _Order(
+                plans,
+                each * len(plans),
+                lambda given, task, device: told_set(given, specification, whole, each, task, device),
+            )
+        number = _shots(shots)
+        plan = self._plan(program_of(specification, inputs, number), number)
+        return _Order([plan], number, lambda given, task, device: told(given[0], task, device))
+
+    def _plan(self, program: Any, shots: int) -> Plan:
+        fewest, most = self._properties.service.shotsRange
+        if not shots and fewest:
+            raise ValueError(f"{self.name} gives no exact states: shots=0 is not possible, run it with shots")
+        if shots > most:
+            raise ValueError(f"{self.name} takes at most {most} shots, not {shots}")
+        return self._reader.plan(program, shots)
+
+    def _submitted(
+        self, orders: Sequence[_Order], seed: int | None, patience: float | None, options: dict[str, Any]
+    ) -> list[QonduitTask]:
+        known = {name: value for name, value in options.items() if name not in _NOT_HERE}
+        with as_braket_has_it():
+            plans = [plan for order in orders for plan in order.plans]
+            left = iter(submit(self._client, self.name, plans, seed, known))
+        tasks: list[QonduitTask] = []
+        for order in orders:
+            running = [next(left) for _ in order.plans]
+            tasks.append(QonduitTask(running, self.name, order.shots, order.tell, patience))
+        return tasks
+
+    def __repr__(self) -> str:
+        return f"QonduitDevice('name':{self.name})"
+
+
+def _shots(shots: int | None) -> int:
+    """A number of shots.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is negative.
+    """
+    number = 0 if shots is None else operator.index(shots)
+    if number < 0:
+        raise ValueError(f"shots must be 0 or more, not {number}")
+    return number

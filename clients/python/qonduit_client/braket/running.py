@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs on their way: submitted as few jobs as possible, and each program's own fate in its job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client import batch
+from qonduit_client.braket.reading import Plan
+from qonduit_client.client import Client
+from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
+from qonduit_client.job import JobHandle
+from qonduit_client.result import Result
+
+#: Braket's words for the states of a job.
+_STATES: Final = {
+    JobState.JOB_STATE_QUEUED: "QUEUED",
+    JobState.JOB_STATE_RUNNING: "RUNNING",
+    JobState.JOB_STATE_CANCELLING: "CANCELLING",
+    JobState.JOB_STATE_SUCCEEDED: "COMPLETED",
+    JobState.JOB_STATE_FAILED: "FAILED",
+    JobState.JOB_STATE_CANCELLED: "CANCELLED",
+}
+
+
+class Given(NamedTuple):
+    """What a program gave: the program, its result, its job, and what fixes the order of its shots."""
+
+    plan: Plan
+    result: Result
+    job: Job
+    seed: int | None
+
+
+class Run:
+    """A job with the programs that it runs; their results are read once for all of them.
+
+    Attributes:
+        handle: the job.
+        name: "HOST:PORT/jobs/7".
+    """
+
+    def __init__(self, handle: JobHandle, target: str) -> None:
+        self.handle = handle
+        self.name = f"{target}/jobs/{handle.id}"
+        self._results: dict[int, Result] | None = None
+        self._lock = Lock()
+
+    def results(self) -> dict[int, Result]:
+        """Returns all results of the job, which has ended, by their ids."""
+        with self._lock:
+            if self._results is None:
+                self._results = {result.id: result for result in self.handle.stored_results()}
+            return self._results
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """One program of a job.
+
+    Attributes:
+        run: the job.
+        place: the program's place in it.
+        plan: the program.
+        seed: fixes the order of its shots.
+    """
+
+    run: Run
+    place: int
+    plan: Plan
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        """ "HOST:PORT/jobs/7/programs/0"."""
+        return f"{self.run.name}/programs/{self.place}"
+
+    def state(self, job: Job) -> str:
+        """The program's state in Braket's words: its own where the job knows it, else the job's."""
+        own = job.program_runs[self.place].state if len(job.program_runs) > self.place else job.state
+        if own not in (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED):
+            own = job.state
+        return _STATES.get(own, "CREATED")
+
+    def failure(self, job: Job) -> Failure:
+        """Why the program failed: its own reason where the job knows it, else the job's."""
+        own = job.program_runs[self.place] if len(job.program_runs) > self.place else None
+        return own.failure if own is not None and own.HasField("failure") else job.failure
+
+    def given(self, timeout: float | None) -> Given:
+        """Waits for the job and returns what this program gave.
+
+        Raises:
+            JobFailed, JobCancelled: the program failed, or the job was cancelled before it ran.
+            TimedOut: the job had not ended by then. It goes on.
+        """
+        job = self.run.handle.wait(timeout)
+        if len(job.program_runs) <= self.place:
+            job = self.run.handle.job()
+        own = job.program_runs[self.place]
+        if own.state != JobState.JOB_STATE_SUCCEEDED:
+            if job.state == JobState.JOB_STATE_CANCELLED:
+                raise JobCancelled(job)
+            raise JobFailed(self.failure(job), job)
+        results = [self.run.results()[each] for each in own.result_ids]
+        counts = next(each for each in results if not each.message.HasField("statevector"))
+        counts.further = [each for each in results if each is not counts]
+        return Given(self.plan, counts, job, self.seed)
+
+
+def submit(
+    client: Client, device: str, plans: Sequence[Plan], seed: int | None, options: dict[str, Any]
+) -> list[Running]:
+    """Submits programs, those with the same shots and inputs together.
+
+    Args:
+        client: the connection.
+        device: "PROVIDER/device".
+        plans: in any number.
+        seed: fixes the randomness of all of them together; each has its own.
+        options: further ones of `Client.run`.
+
+    Raises:
+        QonduitError: the server refused; what had been submitted is cancelled.
+    """
+    groups: dict[tuple[int, str], list[int]] = {}
+    for place, plan in enumerate(plans):
+        groups.setdefault((plan.shots, repr(plan.inputs)), []).append(place)
+    running: dict[int, Running] = {}
+    for group, places in enumerate(groups.values()):
+        first = plans[places[0]]
+        programs = [_program(plans[place].text) for place in places]
+        try:
+            made = batch.submit(
+                client,
+                programs,
+                device=device,
+                shots=first.shots or 1,
+                # Negative places are none that a batch derives seeds for.
+                seed=seed if seed is None or not group else batch.derived_seed(seed, -group),
+                inputs=first.inputs or None,
+                statevector=not first.shots,
+                **options,
+            )
+        except BaseException:
+            for run in {each.run for each in running.values()}:
+                with suppress(QonduitError):
+                    run.handle.cancel()
+            raise
+        left = iter(places)
+        for handle, chunk in zip(made.handles, batch.chunks_of(programs, client.limits), strict=True):
+            run = Run(handle, client.target)
+            for own, _ in enumerate(chunk):
+                place = next(left)
+                order = None if seed is None else batch.derived_seed(seed, place + 1)
+                running[place] = Running(run, own, plans[place], order)
+    return [running[place] for place in range(len(plans))]
+
+
+def _program(text: str) -> QuantumProgram:
+    return QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Braket's devices are given to run, as OpenQASM programs with their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from braket.circuits import Circuit
+from braket.circuits.circuit_helpers import validate_circuit_and_shots
+from braket.circuits.serialization import IRType, SerializableProgram
+from braket.ir.openqasm import Program
+from braket.ir.openqasm.program_set_v1 import ProgramSet as OpenQASMProgramSet
+from braket.program_sets import ProgramSet
+
+
+def is_one(specification: object) -> bool:
+    """Whether this is one specification, and not a list of them."""
+    return isinstance(
+        specification, Circuit | Program | SerializableProgram | ProgramSet | OpenQASMProgramSet | str
+    ) or not hasattr(specification, "__iter__")
+
+
+def program_of(specification: Any, inputs: Mapping[str, Any] | None, shots: int) -> Program:
+    """Returns a circuit or a program as OpenQASM with Braket's pragmas, and with the values of its inputs.
+
+    Args:
+        specification: a `braket.circuits.Circuit`, a `braket.ir.openqasm.Program`, a `SerializableProgram`, or the
+            text of a program.
+        inputs: values for its free parameters, besides those that a `Program` brings.
+        shots: how often it is going to be run.
+
+    Raises:
+        NotImplementedError: it is none of these.
+        ValueError: the circuit has no gates, or results that cannot be had with so many shots.
+    """
+    values = dict(inputs or {})
+    match specification:
+        case Circuit():
+            validate_circuit_and_shots(specification, shots)
+            made = specification.to_ir(ir_type=IRType.OPENQASM)
+            return Program(source=made.source, inputs={**(made.inputs or {}), **values})
+        case Program():
+            return Program(source=_text(specification.source), inputs={**(specification.inputs or {}), **values})
+        case SerializableProgram():
+            return Program(source=specification.to_ir(ir_type=IRType.OPENQASM), inputs=values)
+        case str():
+            return Program(source=_text(specification), inputs=values)
+    raise NotImplementedError(
+        f"Unsupported task type {type(specification)}: a Qonduit device runs circuits, OpenQASM programs and sets of "
+        "them, no analog Hamiltonians, annealing problems or pulse sequences"
+    )
+
+
+def _text(source: str) -> str:
+    """Braket's simulators take a name of a file for its text, too."""
+    return Path(source).read_text() if source.endswith(".qasm") else source
