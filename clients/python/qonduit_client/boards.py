@@ -17,7 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_client.as_json import as_dict, as_line
-from qonduit_client.job import state_name
+from qonduit_client.colours import wants_color
+from qonduit_client.states import state_name
 from qonduit_client.telling import event_words, failure_words, seconds_between
 
 if TYPE_CHECKING:
@@ -46,14 +47,38 @@ class Board(Protocol):
         ...
 
 
-def board_for(stream: TextIO | None = None, *, json: bool = False) -> Board:
-    """Chooses: JSON when asked for, live bars on a terminal that can move its cursor, plain lines otherwise."""
+def board_for(stream: TextIO | None = None, *, output: str = "table", jobs: int = 1) -> Board:
+    """Chooses: JSON when asked for, live bars on a terminal that can move its cursor, plain lines otherwise.
+
+    Args:
+        stream: where to write; standard output by default.
+        output: "json"; "csv" leaves standard output to the results, so that bars are on standard error, if at all.
+        jobs: how many rows there will be.
+    """
     stream = stream or sys.stdout
-    if json:
+    if output == "json":
         return JsonBoard(stream)
+    if output == "csv":
+        stream = sys.stderr
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return LiveBoard(stream)
-    return LineBoard(stream)
+        return LiveBoard(stream, jobs)
+    return QuietBoard() if output == "csv" else LineBoard(stream)
+
+
+class QuietBoard:
+    """Shows nothing."""
+
+    def __enter__(self) -> QuietBoard:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    def row(self, label: str) -> Row:
+        return lambda event: None
+
+    def say(self, text: str) -> None:
+        pass
 
 
 class LineBoard:
@@ -80,7 +105,8 @@ class LineBoard:
                 if not start[0].seconds:
                     start[0] = event.event_time
             word, said = event_words(event)
-            whose = f"{label}  " if label and (word == "created" or self._rows > 1) else ""
+            named = label and (word == "created" or self._rows > 1) and not said.startswith(f"{label},")
+            whose = f"{label}  " if named else ""
             self.say(f"{seconds_between(start[0], event.event_time):8.3f} s  {word:<10} {whose}{said}".rstrip())
 
         return show
@@ -115,11 +141,19 @@ class JsonBoard:
 
 
 class LiveBoard:
-    """A moving bar a job, with its state, share done, latest message and time."""
+    """A moving bar a job, with its state, share done, latest message and time.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    More jobs than the terminal has lines are summed up in one bar; of them, only those that run have their own.
+    """
+
+    def __init__(self, stream: TextIO, jobs: int = 1) -> None:
         self._progress = _bars(stream)
+        self._crowded = jobs > max(1, self._progress.console.height - 3)
+        self._ended = 0
+        self._lock = threading.Lock()
+        if self._crowded:
+            self._all = self._progress.add_task(f"{jobs} jobs", total=jobs, state=f"0/{jobs}", said="")
+            self._jobs = jobs
 
     def __enter__(self) -> LiveBoard:
         self._progress.start()
@@ -130,12 +164,13 @@ class LiveBoard:
 
     def row(self, label: str) -> Row:
         bars = self._progress
-        task = bars.add_task(label or "job", total=1.0, state="SUBMITTED", said="")
+        task = bars.add_task(label or "job", total=1.0, visible=not self._crowded, state="SUBMITTED", said="")
 
         def show(event: JobEvent) -> None:
             kind = event.WhichOneof("event")
             if kind == "created":
-                name = f"{label} job {event.job_id}" if label else f"job {event.job_id}"
+                name = f"job {event.job_id}"
+                name = name if label in ("", name) else f"{label} {name}"
                 bars.update(task, description=name, state=state_name(event.created.state))
             elif kind == "state_change":
                 change = event.state_change
@@ -143,8 +178,12 @@ class LiveBoard:
                 said = failure_words(change.job.failure) if change.job.HasField("failure") else ""
                 done = 1.0 if state == "SUCCEEDED" else None
                 bars.update(task, state=state, said=said, completed=done)
-                if change.job.HasField("finished_at"):
+                ended = change.job.HasField("finished_at")
+                if ended:
                     bars.stop_task(task)
+                if self._crowded:
+                    bars.update(task, visible=not ended)
+                    self._count(said and f"job {event.job_id}: {said}", ended)
             elif kind == "progress":
                 bars.update(task, completed=event.progress.progress, said=event.progress.message)
             elif kind == "log":
@@ -154,6 +193,14 @@ class LiveBoard:
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
+
+    def _count(self, said: str, ended: bool) -> None:
+        with self._lock:
+            self._ended += ended
+            state = f"{self._ended}/{self._jobs}"
+        self._progress.update(self._all, completed=self._ended, state=state)
+        if ended and said:
+            self.say(said)
 
 
 def _bars(stream: TextIO) -> Progress:
@@ -184,7 +231,7 @@ def _bars(stream: TextIO) -> Progress:
         TaskProgressColumn(),
         Elapsed(),
         TextColumn("{task.fields[said]}", markup=False, style="dim", table_column=Column(ratio=1, no_wrap=True)),
-        console=Console(file=stream),
+        console=Console(file=stream, no_color=not wants_color(stream)),
         refresh_per_second=15,
         expand=True,
     )

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import click
 
-from qonduit_client.cli_session import INTERRUPTED, USAGE, Session, report, session, shared_options
+from qonduit_client.cli_errors import INTERRUPTED, USAGE, did_you_mean
+from qonduit_client.cli_session import Session, complain, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 ENTRY_POINTS: Final = "qonduit.commands"
@@ -26,9 +27,9 @@ ENTRY_POINTS: Final = "qonduit.commands"
 #: Commands of the client: where each lives, and its line in the help.
 _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "run": ("qonduit_client.cli_run:run", "Run programs, follow the job and show what was measured."),
-    "watch": ("qonduit_client.cli_run:watch", "Follow a job until it ends."),
+    "watch": ("qonduit_client.cli_watch:watch", "Follow jobs until they end, one or many at once."),
     "rerun": ("qonduit_client.cli_run:rerun", "Run a job's programs again."),
-    "result": ("qonduit_client.cli_run:result", "Show what a job measured."),
+    "result": ("qonduit_client.cli_watch:result", "Show what a job measured."),
     "jobs": ("qonduit_client.cli_jobs:jobs", "List jobs, newest first."),
     "job": ("qonduit_client.cli_jobs:job", "Show one job."),
     "cancel": ("qonduit_client.cli_jobs:cancel", "Cancel jobs."),
@@ -38,6 +39,7 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "devices": ("qonduit_client.cli_catalogue:devices", "List what programs can run on."),
     "deployments": ("qonduit_client.cli_catalogue:deployments", "List, create, show and delete stored programs."),
     "info": ("qonduit_client.cli_catalogue:info", "Show a server's version and limits."),
+    "completion": ("qonduit_client.cli_completion:completion", "Print the script that completes in a shell."),
 }
 #: Commands of the server, listed without asking it.
 _SERVER: Final[dict[str, str]] = {
@@ -61,6 +63,20 @@ class Commands(click.Group):
             command = getattr(import_module(module), attribute)
             return command if isinstance(command, click.Command) else None
         return _plugged_in(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that was called.
+
+        Raises:
+            click.UsageError: there is none of that name; says which may have been meant.
+        """
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0][:1] != "-":
+            close = did_you_mean(args[0], self.list_commands(ctx))
+            meant = f"Did you mean {' or '.join(close)}?" if close else "`qonduit --help` lists them."
+            ctx.fail(f"No such command {args[0]!r:.100}. {meant}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -90,7 +106,7 @@ class Commands(click.Group):
             code = report(error, extra["obj"])
         except UnicodeEncodeError as error:
             # Arguments are any bytes; messages hold text.
-            click.echo(f"{error.object!r:.200} is not valid Unicode", err=True)
+            complain("Error", f"{error.object!r:.200} is not valid Unicode; name it in another way")
             code = USAGE
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from qonduit_client.cli_run import read_sources
-from qonduit_client.cli_session import NUMBER, OK, report, session, shared_options
-from qonduit_client.errors import QonduitError
-from qonduit_client.tables import table_of
+from qonduit_client import cli_completion
+from qonduit_client.cli_errors import OK
+from qonduit_client.cli_output import Column, act_on, moment, write_rows
+from qonduit_client.cli_session import NUMBER, session, shared_options
+from qonduit_client.cli_sources import or_pipe, read_sources
+
+if TYPE_CHECKING:
+    from qonduit.v1.device_pb2 import Device
 
 
 @click.command()
@@ -19,40 +24,62 @@ from qonduit_client.tables import table_of
 @shared_options()
 def devices(languages: bool, wanted: str) -> int:
     """List what programs can run on."""
-    from qonduit_client.as_json import as_dict, as_line
+    from qonduit_client.as_json import as_dict
     from qonduit_client.telling import device_names, language_name
 
     here = session()
     with here.client() as client:
-        providers = client.providers()
-        if languages:
-            for provider in sorted(providers, key=lambda each: each.name):
-                taken = [language_name(line.supported_language) for line in provider.supported_languages]
-                click.echo(as_line(provider) if here.as_json else f"{provider.name}: {', '.join(taken)}")
+        providers = sorted(client.providers(), key=lambda each: each.name)
+        found = [] if languages else client.devices(wanted)
+    if languages:
+        taken = {
+            each.id: [language_name(line.supported_language) for line in each.supported_languages] for each in providers
+        }
+        if here.output == "table":
+            for each in providers:
+                click.echo(f"{each.name}: {', '.join(taken[each.id])}")
             return OK
-        found = client.devices(wanted)
+        columns = [
+            Column("provider", lambda each: each.name),
+            Column("with_token", lambda each: each.with_token),
+            Column("languages", lambda each: " ".join(taken[each.id])),
+        ]
+        write_rows(here, columns, providers, line=lambda each: each)
+        return OK
     names = device_names(found, providers)
     found.sort(key=lambda each: names[each.id])
-    if here.as_json:
-        for each in found:
-            click.echo(as_line({"device": names[each.id], **as_dict(each)}))
-        return OK
-    rows = [
-        (
-            names[each.id],
-            str(each.num_qubits),
-            ("simulator" if each.is_simulator else "processor") + (", local" if each.is_local else ", remote"),
-            str(each.max_shots),
-            str(each.queue_depth) if each.HasField("queue_depth") else "",
-            ("yes" if each.available else "no") + (f": {each.status_message}" if each.status_message else ""),
-        )
-        for each in found
-    ]
-    if not rows:
-        click.echo('no devices; providers are installed with the server, as in pip install "qonduit[server,ibm]"')
-        return OK
-    click.echo(table_of(("DEVICE", "QUBITS", "KIND", "MAX SHOTS", "WAITING", "AVAILABLE"), rows, right={1, 3, 4}))
+    empty = (
+        f"no devices with {wanted}; `qonduit devices` lists all"
+        if wanted
+        else 'no devices; providers are installed with the server, as in pip install "qonduit[server,ibm]"'
+    )
+    write_rows(
+        here, _device_columns(names), found, line=lambda each: {"device": names[each.id], **as_dict(each)}, empty=empty
+    )
     return OK
+
+
+def _device_columns(names: dict[int, str]) -> list[Column]:
+    def kind(each: Device) -> str:
+        return ("simulator" if each.is_simulator else "processor") + (", local" if each.is_local else ", remote")
+
+    def available(each: Device) -> str:
+        return ("yes" if each.available else "no") + (f": {each.status_message}" if each.status_message else "")
+
+    def waiting(each: Device) -> int | None:
+        return each.queue_depth if each.HasField("queue_depth") else None
+
+    return [
+        Column("device", lambda each: names[each.id], "DEVICE"),
+        Column("device_id", lambda each: each.id),
+        Column("num_qubits", lambda each: each.num_qubits, "QUBITS", right=True),
+        Column("is_simulator", lambda each: each.is_simulator, "KIND", kind),
+        Column("is_local", lambda each: each.is_local),
+        Column("max_shots", lambda each: each.max_shots, "MAX SHOTS", right=True),
+        Column("queue_depth", waiting, "WAITING", right=True),
+        Column("available", lambda each: each.available, "AVAILABLE", available),
+        Column("status_message", lambda each: each.status_message),
+    ]
 
 
 @click.group(invoke_without_command=True)
@@ -70,31 +97,26 @@ def deployments(context: click.Context, limit: int) -> int:
 
 def list_deployments(limit: int) -> int:
     """Writes the newest deployments."""
-    from qonduit_client.as_json import as_line
     from qonduit_client.telling import language_name, local_time
 
     here = session()
-    with here.client() as client:
-        found = list(client.deployments(limit=limit or None))
-    if here.as_json:
-        for each in found:
-            click.echo(as_line(each))
-        return OK
-    rows = [
-        (
-            str(each.id),
-            str(len(each.programs)),
-            ", ".join(sorted({language_name(program.assembler_language) for program in each.programs})),
-            local_time(each.deployed_at),
-            each.deployed_by,
-            each.name,
-        )
-        for each in found
+    columns = [
+        Column("deployment_id", lambda each: each.id, "ID", right=True),
+        Column("programs", lambda each: len(each.programs), "PROGRAMS", right=True),
+        Column(
+            "languages",
+            lambda each: " ".join(sorted({language_name(program.assembler_language) for program in each.programs})),
+            "LANGUAGES",
+        ),
+        Column(
+            "deployed_at", lambda each: moment(each.deployed_at), "DEPLOYED", lambda each: local_time(each.deployed_at)
+        ),
+        Column("deployed_by", lambda each: each.deployed_by, "BY"),
+        Column("name", lambda each: each.name, "NAME"),
     ]
-    if not rows:
-        click.echo("no deployments; store one with `qonduit deployments create FILE...`")
-        return OK
-    click.echo(table_of(("ID", "PROGRAMS", "LANGUAGES", "DEPLOYED", "BY", "NAME"), rows, right={0, 1}))
+    empty = "no deployments; store one with `qonduit deployments create FILE...`"
+    with here.client() as client:
+        write_rows(here, columns, client.deployments(limit=limit or None), line=lambda each: each, empty=empty)
     return OK
 
 
@@ -107,25 +129,40 @@ def list_them(limit: int) -> int:
 
 
 @deployments.command()
-@click.argument("sources", nargs=-1, required=True, metavar="FILE...")
+@click.argument("sources", nargs=-1, metavar="FILE...", shell_complete=cli_completion.program_files)
 @click.option("--name", help="A name for people.")
-@click.option("--language", metavar="NAME", help="QASM2, QASM3 ... [default: found out from the program]")
+@click.option(
+    "--language",
+    metavar="NAME",
+    help="QASM2, QASM3 ... [default: found out from the program]",
+    shell_complete=cli_completion.languages,
+)
 @click.option("--request-id", metavar="UUID", help="Creating again with the same id and request gives the same one.")
 @shared_options()
 def create(sources: Sequence[str], name: str | None, language: str | None, request_id: str | None) -> int:
     """Store programs, to be run later by `qonduit run --deployment ID`. - reads from standard input."""
-    from qonduit_client.as_json import as_line
-
     here = session()
+    nothing = "give program files (- for standard input): qonduit deployments create bell.qasm"
+    sources = or_pipe(sources)
+    if not sources:
+        raise click.UsageError(nothing)
+    programs = read_sources(sources, why=nothing)
     with here.client() as client:
-        made = client.deploy(read_sources(sources), name, language, request_id)
-    said = f"deployment {made.id}: run it with `qonduit run --deployment {made.id}{here.server_hint()}`"
-    click.echo(as_line(made) if here.as_json else said)
+        made = client.deploy(programs, name, language, request_id)
+    if here.output == "table":
+        click.echo(f"deployment {made.id}: run it with `qonduit run --deployment {made.id}{here.server_hint()}`")
+    else:
+        columns = [
+            Column("deployment_id", lambda each: each.id),
+            Column("programs", lambda each: len(each.programs)),
+            Column("name", lambda each: each.name),
+        ]
+        write_rows(here, columns, [made], line=lambda each: each)
     return OK
 
 
 @deployments.command()
-@click.argument("deployment_id", type=NUMBER, metavar="ID")
+@click.argument("deployment_id", type=NUMBER, metavar="ID", shell_complete=cli_completion.deployments)
 @shared_options()
 def show(deployment_id: int) -> int:
     """Show a deployment and its programs."""
@@ -138,6 +175,15 @@ def show(deployment_id: int) -> int:
     if here.as_json:
         click.echo(as_line(found))
         return OK
+    if here.output == "csv":
+        columns = [
+            Column("program_id", lambda program: program.id),
+            Column("language", lambda program: language_name(program.assembler_language)),
+            Column("bytes", lambda program: len(program.quantum_circuit_binary or program.quantum_circuit.encode())),
+            Column("quantum_circuit", lambda program: program.quantum_circuit),
+        ]
+        write_rows(here, columns, found.programs)
+        return OK
     name = f" {found.name!r}" if found.name else ""
     click.echo(f"deployment {found.id}{name}, of {local_time(found.deployed_at)} by {found.deployed_by or '-'}")
     for index, program in enumerate(found.programs):
@@ -148,24 +194,32 @@ def show(deployment_id: int) -> int:
 
 
 @deployments.command()
-@click.argument("deployment_ids", type=NUMBER, nargs=-1, required=True, metavar="ID...")
+@click.argument(
+    "deployment_ids",
+    type=NUMBER,
+    nargs=-1,
+    required=True,
+    metavar="ID...",
+    shell_complete=cli_completion.deployments,
+)
 @shared_options()
 def delete(deployment_ids: Sequence[int]) -> int:
     """Delete deployments that no job refers to."""
-    from qonduit_client.as_json import as_line
-
     here = session()
-    code = OK
     with here.client() as client:
-        for deployment_id in deployment_ids:
-            try:
-                client.delete_deployment(deployment_id)
-            except QonduitError as error:
-                code = report(error, here)
-                continue
-            said = f"deployment {deployment_id}: deleted"
-            click.echo(as_line({"deleted": deployment_id}) if here.as_json else said)
-    return code
+
+        def act(deployment_id: int) -> int:
+            client.delete_deployment(deployment_id)
+            return deployment_id
+
+        return act_on(
+            here,
+            deployment_ids,
+            act,
+            [Column("deleted", lambda each: each)],
+            line=lambda each: {"deleted": each},
+            said=lambda each: f"deployment {each}: deleted",
+        )
 
 
 @click.command()
@@ -193,6 +247,9 @@ def info() -> int:
         ("time", f"up to {limits.max_job_duration.ToTimedelta()} a job"),
         ("queue", f"up to {limits.max_queued_jobs} jobs"),
     ]
+    if here.output == "csv":
+        write_rows(here, [Column("name", lambda row: row[0]), Column("value", lambda row: row[1])], rows)
+        return OK
     for name, value in rows:
         if value:
             click.echo(f"{name:<8}  {value}")

@@ -3,17 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from qonduit_client.cli_session import NUMBER, OK, report, session, shared_options
-from qonduit_client.errors import QonduitError
-from qonduit_client.tables import table_of
+from qonduit_client.cli_completion import active_jobs, all_jobs, ended_jobs
+from qonduit_client.cli_errors import OK
+from qonduit_client.cli_output import Column, act_on, moment, write_rows
+from qonduit_client.cli_session import NUMBER, session, shared_options
+
+if TYPE_CHECKING:
+    from qonduit.v1.job_pb2 import Job
+    from qonduit_client.client import Client
+
+
+_STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 
 
 @click.command()
-@click.option("--state", metavar="STATE", help="Only in this state: queued, running, succeeded, failed, cancelled ...")
+@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only in this state.")
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND shots = 1000'."
 )
@@ -21,60 +30,69 @@ from qonduit_client.tables import table_of
 @shared_options()
 def jobs(state: str | None, wanted: str, limit: int) -> int:
     """List jobs, newest first."""
-    from qonduit_client.as_json import as_line
-    from qonduit_client.job import state_name
-    from qonduit_client.telling import device_names, local_time, seconds_between
-
     here = session()
     if state:
         wanted = " AND ".join(part for part in (f'state = "{state.upper()}"', wanted) if part)
     with here.client() as client:
         found = client.jobs(wanted, limit=limit or None)
-        if here.as_json:
-            for each in found:
-                click.echo(as_line(each))
-            return OK
-        names = device_names(client.devices(), client.providers())
-        rows = [
-            (
-                str(each.id),
-                state_name(each.state),
-                f"{each.progress:.0%}",
-                names.get(each.executed_on_id, str(each.executed_on_id)),
-                str(each.shots),
-                local_time(each.created_at),
-                f"{seconds_between(each.created_at, each.finished_at):.2f} s" if each.HasField("finished_at") else "",
-                each.name,
-            )
-            for each in found
-        ]
-    if not rows:
-        click.echo("no jobs" if not wanted else f"no jobs with {wanted}")
-        return OK
-    click.echo(
-        table_of(("ID", "STATE", "DONE", "DEVICE", "SHOTS", "CREATED", "TOOK", "NAME"), rows, right={0, 2, 4, 6})
-    )
-    if limit and len(rows) == limit:
+        names = {} if here.as_json else device_names_of(client)
+        empty = (
+            "no jobs; make one: qonduit run FILE" if not wanted else f"no jobs with {wanted}; `qonduit jobs` lists all"
+        )
+        count = write_rows(here, _job_columns(names), found, line=lambda each: each, empty=empty)
+    if here.output == "table" and limit and count == limit:
         click.echo(f"(the newest {limit}; --limit lists more)")
     return OK
 
 
+def _job_columns(names: Mapping[int, str]) -> list[Column]:
+    from qonduit_client.job import state_name
+    from qonduit_client.telling import local_time, seconds_between
+
+    def device(job: Job) -> str:
+        return names.get(job.executed_on_id, str(job.executed_on_id))
+
+    def took(job: Job) -> float | None:
+        return seconds_between(job.created_at, job.finished_at) if job.HasField("finished_at") else None
+
+    return [
+        Column("job_id", lambda job: job.id, "ID", right=True),
+        Column("state", lambda job: state_name(job.state), "STATE"),
+        Column("progress", lambda job: job.progress, "DONE", lambda job: f"{job.progress:.0%}", right=True),
+        Column("device", device, "DEVICE"),
+        Column("shots", lambda job: job.shots, "SHOTS", right=True),
+        Column("created_at", lambda job: moment(job.created_at), "CREATED", lambda job: local_time(job.created_at)),
+        Column("started_at", lambda job: moment(job.started_at)),
+        Column("finished_at", lambda job: moment(job.finished_at)),
+        Column("seconds", took, "TOOK", lambda job: "" if took(job) is None else f"{took(job):.2f} s", right=True),
+        Column("deployment_id", lambda job: job.deployment_id),
+        Column("failure", lambda job: job.failure.reason if job.HasField("failure") else None),
+        Column("name", lambda job: job.name, "NAME"),
+    ]
+
+
+def device_names_of(client: Client) -> dict[int, str]:
+    """From a device's id to its "PROVIDER/device"."""
+    from qonduit_client.telling import device_names
+
+    return device_names(client.devices(), client.providers())
+
+
 @click.command()
-@click.argument("job_id", type=NUMBER, metavar="JOB")
+@click.argument("job_id", type=NUMBER, metavar="JOB", shell_complete=all_jobs)
 @shared_options()
 def job(job_id: int) -> int:
     """Show one job."""
-    from qonduit_client.as_json import as_line
     from qonduit_client.job import state_name
-    from qonduit_client.telling import device_names, failure_words, local_time
+    from qonduit_client.telling import failure_words, local_time
 
     here = session()
     with here.client() as client:
         found = client.job(job_id).job()
-        if here.as_json:
-            click.echo(as_line(found))
-            return OK
-        names = device_names(client.devices(), client.providers())
+        names = {} if here.as_json else device_names_of(client)
+    if here.output != "table":
+        write_rows(here, _job_columns(names), [found], line=lambda each: each)
+        return OK
     facts = [
         ("job", str(found.id)),
         ("name", found.name),
@@ -102,41 +120,42 @@ def job(job_id: int) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...")
+@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...", shell_complete=active_jobs)
 @shared_options()
 def cancel(job_ids: Sequence[int]) -> int:
     """Cancel jobs. One that has ended stays as it is."""
-    from qonduit_client.as_json import as_line
     from qonduit_client.job import state_name
 
     here = session()
-    code = OK
+    columns = [Column("job_id", lambda done: done[0]), Column("state", lambda done: state_name(done[1].state))]
     with here.client() as client:
-        for job_id in job_ids:
-            try:
-                found = client.job(job_id).cancel()
-            except QonduitError as error:
-                code = report(error, here)
-                continue
-            click.echo(as_line(found) if here.as_json else f"job {job_id}: {state_name(found.state)}")
-    return code
+        return act_on(
+            here,
+            job_ids,
+            lambda job_id: (job_id, client.job(job_id).cancel()),
+            columns,
+            line=lambda done: done[1],
+            said=lambda done: f"job {done[0]}: {state_name(done[1].state)}",
+        )
 
 
 @click.command()
-@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...")
+@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...", shell_complete=ended_jobs)
 @shared_options()
 def delete(job_ids: Sequence[int]) -> int:
     """Delete jobs that have ended, with their events and results."""
-    from qonduit_client.as_json import as_line
-
     here = session()
-    code = OK
     with here.client() as client:
-        for job_id in job_ids:
-            try:
-                client.delete_job(job_id)
-            except QonduitError as error:
-                code = report(error, here)
-                continue
-            click.echo(as_line({"deleted": job_id}) if here.as_json else f"job {job_id}: deleted")
-    return code
+
+        def act(job_id: int) -> int:
+            client.delete_job(job_id)
+            return job_id
+
+        return act_on(
+            here,
+            job_ids,
+            act,
+            [Column("deleted", lambda job_id: job_id)],
+            line=lambda job_id: {"deleted": job_id},
+            said=lambda job_id: f"job {job_id}: deleted",
+        )

@@ -5,38 +5,71 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from qonduit_client import cli_completion
+from qonduit_client.cli_errors import OK
 from qonduit_client.cli_inputs import input_option
-from qonduit_client.cli_run import read_sources
-from qonduit_client.cli_session import OK, session, shared_options
+from qonduit_client.cli_output import Column, write_rows
+from qonduit_client.cli_session import session, shared_options
+from qonduit_client.cli_sources import or_pipe, read_sources
 from qonduit_client.errors import InvalidRequest, PreconditionFailed
-from qonduit_client.tables import table_of
 
 if TYPE_CHECKING:
+    from qonduit.v1.program_service_pb2 import Language
     from qonduit_client.translation import Translation
 
 
 @click.command()
-@click.argument("source", metavar="FILE")
-@click.option("--to", "target", required=True, metavar="LANGUAGE", help="The language to write it in, as QASM3.")
+@click.argument("source", required=False, metavar="FILE", shell_complete=cli_completion.program_files)
 @click.option(
-    "--from", "--language", "language", metavar="LANGUAGE", help="Its language. [default: found out from the program]"
+    "--to",
+    "target",
+    required=True,
+    metavar="LANGUAGE",
+    help="The language to write it in, as QASM3.",
+    shell_complete=cli_completion.languages,
+)
+@click.option(
+    "--from",
+    "--language",
+    "language",
+    metavar="LANGUAGE",
+    help="Its language. [default: found out from the program]",
+    shell_complete=cli_completion.languages,
 )
 @input_option
-@click.option("--output", "-o", metavar="FILE", help="Write the translation there instead of to standard output.")
-@shared_options()
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write the translation there instead of to standard output.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
+@shared_options(output=False)
 def translate(
-    source: str, target: str, language: str | None, inputs: dict[str, object] | None, output: str | None
+    source: str | None,
+    target: str,
+    language: str | None,
+    inputs: dict[str, object] | None,
+    output: str | None,
+    as_json: bool,
 ) -> int:
-    """Write a program in another language. FILE may be - for standard input.
+    """Write a program in another language. FILE may be - for standard input, and is where there is a pipe.
 
     What was changed or lost on the way is told on standard error. `qonduit languages` shows what there is.
     """
     here = session()
-    program = read_sources([source])[0]
+    nothing = "give a program file (- for standard input): qonduit translate bell.qasm --to QASM3"
+    if as_json:
+        here.output = "json"
+    source = next(iter(or_pipe([source] if source is not None else [])), None)
+    if source is None:
+        raise click.UsageError(nothing)
+    program = read_sources([source], why=nothing)[0]
     with here.client() as client:
         try:
             translation = client.translate(program, to=target, language=language, inputs=inputs)
@@ -96,7 +129,7 @@ def _show(translation: Translation) -> None:
 @shared_options()
 def languages() -> int:
     """List the languages that programs can be written in, and what translating from and to each costs."""
-    from qonduit_client.as_json import as_dict, as_line
+    from qonduit_client.as_json import as_dict
     from qonduit_client.telling import language_name
 
     here = session()
@@ -104,24 +137,33 @@ def languages() -> int:
         found = client.languages()
     reading = {edge.from_language: edge.cost_milliseconds for edge in found.translations if edge.from_language}
     writing = {edge.to_language: edge.cost_milliseconds for edge in found.translations if edge.to_language}
-    if here.as_json:
-        for each in found.languages:
-            costs = {"read_milliseconds": reading.get(each.language), "write_milliseconds": writing.get(each.language)}
-            click.echo(as_line({**as_dict(each), **costs}))
-        return OK
 
-    rows = [
-        (
-            language_name(each.language),
-            "bytes" if each.binary else "text",
-            _able(each.readable, reading.get(each.language)),
-            _able(each.writable, writing.get(each.language)),
-            "yes" if each.python_source else "no",
-            each.title,
-        )
-        for each in found.languages
+    def line(each: Language) -> dict[str, Any]:
+        costs = {"read_milliseconds": reading.get(each.language), "write_milliseconds": writing.get(each.language)}
+        return {**as_dict(each), **costs}
+
+    def reads(each: Language) -> str:
+        return _able(each.readable, reading.get(each.language))
+
+    def writes(each: Language) -> str:
+        return _able(each.writable, writing.get(each.language))
+
+    columns = [
+        Column("language", lambda each: language_name(each.language), "LANGUAGE"),
+        Column("form", lambda each: "bytes" if each.binary else "text", "FORM"),
+        Column("readable", lambda each: each.readable, "READ", reads, right=True),
+        Column("writable", lambda each: each.writable, "WRITE", writes, right=True),
+        Column("read_milliseconds", lambda each: reading.get(each.language)),
+        Column("write_milliseconds", lambda each: writing.get(each.language)),
+        Column(
+            "python_source",
+            lambda each: each.python_source,
+            "PYTHON SOURCE",
+            lambda each: "yes" if each.python_source else "no",
+        ),
+        Column("title", lambda each: each.title, "TITLE"),
     ]
-    click.echo(table_of(("LANGUAGE", "FORM", "READ", "WRITE", "PYTHON SOURCE", "TITLE"), rows, right={2, 3}))
+    write_rows(here, columns, found.languages, line=line)
     return OK
 
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completion in the shell: the command that prints the script, and what options and arguments may hold.
+
+What the server knows is asked for with little patience, and left out where there is no answer: a key that was pressed
+must never make anybody wait, nor write anything between their words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+    split_arg_string,
+)
+
+if TYPE_CHECKING:
+    from qonduit_client.client import Client
+
+#: Seconds in which a server must have answered.
+PATIENCE: Final = 0.5
+_NEWEST: Final = 50
+_Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+#: The line is taken as it was typed: bash itself also splits words at colons and equals signs (COMP_WORDBREAKS), as in
+#: HOST:PORT. What was written of such a word before its last break must not be repeated in the replies.
+_BASH: Final = """\
+%(complete_func)s() {
+    local line="${COMP_LINE:0:COMP_POINT}" cur="${COMP_WORDS[COMP_CWORD]}" before reply kind value
+    local word="${line##*[[:space:]]}"
+    COMPREPLY=()
+    [[ "$cur" == [:=] ]] && cur=""
+    before="${word%%"$cur"}"
+    while IFS=',' read -r kind value; do
+        case "$kind" in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain) COMPREPLY+=("${value#"$before"}") ;;
+        esac
+    done < <(COMP_WORDS="$line" COMP_CWORD="$COMP_CWORD" %(complete_var)s=bash_complete "$1" 2>/dev/null)
+    return 0
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+class WholeLine(BashComplete):
+    """Bash, with the line as it was typed."""
+
+    source_template = _BASH
+
+    def source(self) -> str:
+        """The script. `%` of the shell's own expansions is doubled in the template."""
+        return self.source_template % self.source_vars()
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is being typed, and that one."""
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)[1:]
+        typing = bool(words) and not line[-1:].isspace()
+        return (words[:-1], words[-1]) if typing else (words, "")
+
+
+add_completion_class(WholeLine, "bash")
+
+
+@click.command(
+    epilog="""\b
+bash:  eval "$(qonduit completion bash)"               in ~/.bashrc
+zsh:   eval "$(qonduit completion zsh)"                in ~/.zshrc
+fish:  qonduit completion fish > ~/.config/fish/completions/qonduit.fish"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script that completes commands, options, devices, jobs and files in a shell."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(context.find_root().command, {}, "qonduit", "_QONDUIT_COMPLETE").source())
+
+
+def program_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def languages(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Languages that this client knows."""
+    from qonduit.v1.provider_pb2 import AssemblerLanguage
+
+    names = (name.removeprefix("ASSEMBLER_LANGUAGE_") for name in AssemblerLanguage.keys())  # noqa: SIM118
+    return _matching(((name, "") for name in names if name != "UNSPECIFIED"), incomplete.upper())
+
+
+def _asked(question: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete:
+    """Completes with what a server answers; a word that it calls by, and what to say about it."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from qonduit_client.cli_session import Session
+        from qonduit_client.errors import QonduitError
+
+        here = context.find_object(Session) or Session()
+        try:
+            with here.client(connect_timeout=PATIENCE, timeout=PATIENCE) as client:
+                return _matching(list(question(client)), incomplete)
+        except (QonduitError, click.ClickException):
+            return []
+
+    return complete
+
+
+def _matching(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word, help=said or None) for word, said in found if word.startswith(incomplete)]
+
+
+def _devices(client: Client) -> Iterable[tuple[str, str]]:
+    from qonduit_client.telling import device_names
+
+    found = client.devices()
+    names = device_names(found, client.providers())
+    return sorted((names[each.id], f"{each.num_qubits} qubits") for each in found)
+
+
+def _jobs(wanted: Callable[[str], bool]) -> Callable[[Client], Iterable[tuple[str, str]]]:
+    def question(client: Client) -> Iterable[tuple[str, str]]:
+        from qonduit_client.job import state_name
+
+        for job in client.jobs(limit=_NEWEST):
+            if wanted(state := state_name(job.state)):
+                yield str(job.id), f"{state} {job.name}".rstrip()
+
+    return question
+
+
+def _deployments(client: Client) -> Iterable[tuple[str, str]]:
+    return ((str(each.id), each.name) for each in client.deployments(limit=_NEWEST))
+
+
+_ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
+devices: Final = _asked(_devices)
+all_jobs: Final = _asked(_jobs(lambda state: True))
+active_jobs: Final = _asked(_jobs(lambda state: state not in _ENDED))
+ended_jobs: Final = _asked(_jobs(lambda state: state in _ENDED))
+deployments: Final = _asked(_deployments)

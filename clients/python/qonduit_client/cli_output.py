@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of things in the form that was asked for: a table for people, JSON lines, or CSV with columns that stay."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from qonduit_client.cli_errors import worst
+from qonduit_client.cli_session import Session, report
+from qonduit_client.errors import QonduitError
+from qonduit_client.tables import table_of
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+
+class Column(NamedTuple):
+    """One column.
+
+    Attributes:
+        name: in CSV; never changes.
+        value: of one thing, for programs: numbers, texts, Booleans, None for nothing.
+        head: in the table; empty: not shown there.
+        shown: the cell for people, where it is not the value as text.
+        right: whether the cell is aligned to the right.
+    """
+
+    name: str
+    value: Callable[[Any], object]
+    head: str = ""
+    shown: Callable[[Any], str] | None = None
+    right: bool = False
+
+
+def write_rows(
+    here: Session,
+    columns: Sequence[Column],
+    things: Iterable[Any],
+    *,
+    line: Callable[[Any], Message | Mapping[str, Any]] | None = None,
+    empty: str = "",
+) -> int:
+    """Writes things to standard output, JSON and CSV as they come; returns how many there were.
+
+    Args:
+        here: says which form.
+        columns: of table and CSV.
+        things: a row each.
+        line: what stands for one of them in JSON; without it, what CSV has.
+        empty: what to say instead of an empty table.
+    """
+    count = 0
+    if here.output == "json":
+        from qonduit_client.as_json import as_line
+
+        for each in things:
+            count += 1
+            found = {column.name: column.value(each) for column in columns} if line is None else line(each)
+            click.echo(as_line(dict(found) if isinstance(found, Mapping) else found))
+        return count
+    if here.output == "csv":
+        writer = csv_writer([column.name for column in columns])
+        for each in things:
+            count += 1
+            writer([column.value(each) for column in columns])
+        return count
+    shown = [column for column in columns if column.head]
+    rows = [[_cell(column, each) for column in shown] for each in things]
+    if rows or not empty:
+        right = {place for place, column in enumerate(shown) if column.right}
+        click.echo(table_of([column.head for column in shown], rows, right=right))
+    else:
+        click.echo(empty)
+    return len(rows)
+
+
+def csv_writer(head: Sequence[str]) -> Callable[[Sequence[object]], None]:
+    """Writes the head of a CSV table to standard output; returns what writes a row.
+
+    Booleans are true and false, nothing is an empty cell; lines end with a line feed.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(head)
+
+    def write(row: Sequence[object]) -> None:
+        writer.writerow([str(each).lower() if isinstance(each, bool) else each for each in row])
+
+    return write
+
+
+def moment(stamp: Timestamp) -> str:
+    """A time as RFC 3339 in UTC; empty when it is not set."""
+    return stamp.ToJsonString() if stamp.seconds else ""
+
+
+def _cell(column: Column, each: Any) -> str:
+    if column.shown is not None:
+        return column.shown(each)
+    value = column.value(each)
+    return "" if value is None else str(value)
+
+
+def act_on(
+    here: Session,
+    ids: Iterable[int],
+    act: Callable[[int], Any],
+    columns: Sequence[Column],
+    *,
+    line: Callable[[Any], Message | Mapping[str, Any]],
+    said: Callable[[Any], str],
+) -> int:
+    """Does something to each of several things and writes what came of it; one that is refused does not stop the rest.
+
+    Args:
+        here: says which form.
+        ids: the things.
+        act: does it; returns what is to be written.
+        columns: of CSV.
+        line: what stands for it in JSON.
+        said: what to say to people.
+
+    Returns:
+        The worst exit code.
+    """
+    codes: list[int] = []
+
+    def done() -> Iterator[Any]:
+        for each in ids:
+            try:
+                yield act(each)
+            except QonduitError as error:
+                codes.append(report(error, here))
+
+    if here.output == "table":
+        for each in done():
+            click.echo(said(each))
+    else:
+        write_rows(here, columns, done(), line=line)
+    return worst(codes)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What jobs measured, as histograms, as a table of several jobs, as JSON or as CSV; and the exit code that tells it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import click
+
+from qonduit_client.cli_errors import CANCELLED, JOB_FAILED, OK, after_failure, worst
+from qonduit_client.cli_output import Column, csv_writer, write_rows
+from qonduit_client.cli_session import Session, complain
+from qonduit_client.colours import wants_color
+
+if TYPE_CHECKING:
+    from qonduit.v1.deployment_pb2 import QuantumProgram
+    from qonduit.v1.job_pb2 import Job, ProgramRun
+    from qonduit_client.client import Client
+    from qonduit_client.job import JobHandle
+    from qonduit_client.result import Result
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+#: The columns of results in CSV: a row an outcome or amplitude, or one for a program that gave nothing.
+CSV_COLUMNS: Final = (
+    *("job_id", "program", "program_id", "state", "result_type"),
+    *("outcome", "count", "probability", "real", "imaginary", "failure"),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How results are drawn: order, number of outcomes, and bits instead of hexadecimal numbers."""
+
+    sort: Literal["key", "count"] = "key"
+    top: int | None = None
+    bits: bool = False
+
+    def outcomes(self, result: Result) -> dict[str, int]:
+        """The counts by what is to be shown as their keys."""
+        return result.bitstrings if self.bits and result.registers else result.counts
+
+
+def look_options(command: _Command) -> _Command:
+    """Adds the options that make a `Look`: sort, top, bits."""
+    for option in (
+        click.option("--bits", is_flag=True, help="Write outcomes as bits instead of hexadecimal numbers."),
+        click.option(
+            "--top",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Show the N most frequent; 0 shows all. [default: 16, in tables of several programs 4]",
+        ),
+        click.option("--sort", type=click.Choice(["key", "count"]), default="key", show_default=True, help="Order."),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass
+class Ended:
+    """One job and what it gave.
+
+    Attributes:
+        job: as it is now.
+        results: all that there are.
+        names: of its programs, in their order; may be fewer.
+        points: further facts of each program, in their order, all with the same keys: the inputs of a sweep.
+    """
+
+    job: Job
+    results: list[Result]
+    names: Sequence[str] = ()
+    points: Sequence[Mapping[str, object]] = ()
+    _of_run: dict[int, list[Result]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in self.results:
+            self._of_run.setdefault(each.program_id, []).append(each)
+
+    def runs(self) -> Iterator[tuple[ProgramRun, list[Result]]]:
+        """Each program's run and what it gave."""
+        for run in self.job.program_runs:
+            yield run, self._of_run.get(run.program_id, [])
+
+    def name(self, index: int) -> str:
+        """What to call a program."""
+        return self.names[index] if index < len(self.names) else f"program {index + 1}"
+
+
+def ended(
+    client: Client, handle: JobHandle, names: Sequence[str] = (), points: Sequence[Mapping[str, object]] = ()
+) -> Ended:
+    """Asks for a job and its results, and where no names are given for what its programs may be called."""
+    job = handle.job()
+    return Ended(job, handle.stored_results(), names or _program_names(client, job), points)
+
+
+def _program_names(client: Client, job: Job) -> list[str]:
+    """The inputs of several programs tell those of a sweep apart. They are a help only: without an answer, no names."""
+    from qonduit_client.errors import QonduitError
+
+    if len(job.program_runs) < 2:
+        return []
+    try:
+        programs = client.deployment(job.deployment_id).programs
+    except QonduitError:
+        return []
+    if [each.id for each in programs] != [run.program_id for run in job.program_runs]:
+        return []  # the deployment was updated since
+    return [f"program {place}{_inputs(program)}" for place, program in enumerate(programs, 1)]
+
+
+def _inputs(program: QuantumProgram) -> str:
+    from google.protobuf.json_format import MessageToDict
+
+    inputs = MessageToDict(program.python_file_inputs)
+    return f" ({', '.join(f'{name}={value_text(value)}' for name, value in inputs.items())})" if inputs else ""
+
+
+def value_text(value: object) -> str:
+    """A value of an input, for people: numbers with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def show_one(here: Session, one: Ended, look: Look) -> int:
+    """Writes what one job measured, with histograms; says why it failed. Returns the exit code."""
+    if here.output != "table":
+        return show_several(here, [one], look)
+    for run, results in one.runs():
+        for each in results:
+            click.echo(_drawn(each, one.name(run.index), look), color=wants_color(sys.stdout))
+    return tell_end(one.job)
+
+
+def show_several(here: Session, several: Iterable[Ended], look: Look) -> int:
+    """Writes what jobs measured, a line a program; says of each that failed why. Returns the worst exit code."""
+    if here.output == "json":
+        from qonduit_client.as_json import as_dict, as_line, result_as_dict
+
+        codes = []
+        for each in several:
+            results = [result_as_dict(result) for result in each.results]
+            line = {"job": as_dict(each.job), "results": results}
+            click.echo(as_line(line | ({"points": [dict(point) for point in each.points]} if each.points else {})))
+            codes.append(tell_end(each.job))
+        return worst(codes)
+    if here.output == "csv":
+        return _write_csv(several)
+    kept = list(several)
+    names = list(dict.fromkeys(name for each in kept for point in each.points for name in point))
+    shares = {(each.job.id, run.index): _shares(run, results, look) for each in kept for run, results in each.runs()}
+    rows = [(each, run) for each in kept for run, _ in each.runs()]
+    columns = [
+        *map(_point_column, names),
+        Column("job", lambda row: row[0].job.id, "JOB", right=True),
+        Column("program", lambda row: row[0].name(row[1].index), "PROGRAM"),
+        Column("state", lambda row: _state(row[1].state), "STATE"),
+        Column("outcomes", lambda row: shares[row[0].job.id, row[1].index], "OUTCOMES"),
+    ]
+    if rows:
+        click.echo()
+    write_rows(here, columns, rows, empty="no results")
+    return worst([tell_end(each.job) for each in kept])
+
+
+def tell_end(job: Job) -> int:
+    """Says on standard error that a job did not succeed, why, and what to do; returns the exit code."""
+    from qonduit.v1.job_pb2 import JobState
+    from qonduit_client.telling import failure_words
+
+    if job.state == JobState.JOB_STATE_FAILED:
+        complain("Failed", f"{failure_words(job.failure)}\n{after_failure(job.failure, job.id)}")
+        return JOB_FAILED
+    if job.state == JobState.JOB_STATE_CANCELLED:
+        click.echo(f"job {job.id} was cancelled; run it again with `qonduit rerun {job.id}`", err=True)
+        return CANCELLED
+    return OK
+
+
+def _write_csv(several: Iterable[Ended]) -> int:
+    write: Callable[[Sequence[object]], None] | None = None
+    codes = []
+    for each in several:
+        names = list(each.points[0]) if each.points else []
+        write = write or csv_writer([*(f"input.{name}" for name in names), *CSV_COLUMNS])
+        for run, results in each.runs():
+            point = [each.points[run.index][name] for name in names] if run.index < len(each.points) else []
+            about = [*point, each.job.id, run.index + 1, run.program_id, _state(run.state)]
+            for row in _csv_rows(run, results):
+                write([*about, *row])
+        codes.append(tell_end(each.job))
+    if write is None:
+        csv_writer(CSV_COLUMNS)
+    return worst(codes)
+
+
+def _csv_rows(run: ProgramRun, results: Sequence[Result]) -> Iterator[tuple[object, ...]]:
+    reason = run.failure.reason if run.HasField("failure") else None
+    some = False
+    for each in results:
+        if (state := each.statevector) is not None:
+            for place, amplitude in enumerate(state):
+                some = True
+                yield "STATEVECTOR", place, None, abs(amplitude) ** 2, amplitude.real, amplitude.imag, reason
+        else:
+            for key, count in each.counts.items():
+                some = True
+                yield "COUNTS", key, count, count / each.shots, None, None, reason
+    if not some:
+        yield None, None, None, None, None, None, reason
+
+
+def _point_column(name: str) -> Column:
+    """A column of a sweep's input."""
+
+    def value(row: tuple[Ended, ProgramRun]) -> object:
+        one, run = row
+        return one.points[run.index].get(name) if run.index < len(one.points) else ""
+
+    return Column(name, value, name, lambda row: value_text(value(row)), right=True)
+
+
+def _state(state: int) -> str:
+    from qonduit_client.job import state_name
+
+    return state_name(state)
+
+
+def _shares(run: ProgramRun, results: Sequence[Result], look: Look) -> str:
+    """The most frequent outcomes of a program on one line, or why there are none."""
+    from qonduit_client.result import most_frequent
+
+    if run.HasField("failure"):
+        return run.failure.reason
+    for each in results:
+        if each.statevector is None:
+            counts = look.outcomes(each)
+            top = 4 if look.top is None else look.top or len(counts)
+            kept = most_frequent(counts, top) if look.sort == "count" or len(counts) > top else list(counts)
+            text = ", ".join(f"{key} {counts[key] / each.shots:.1%}" for key in kept)
+            return text + (f", {len(counts) - len(kept)} more" if len(counts) > len(kept) else "")
+    return ""
+
+
+def _drawn(result: Result, name: str, look: Look) -> str:
+    from qonduit_client.histogram import amplitudes_text, can_write_bars, text_of
+
+    top = 16 if look.top is None else look.top
+    if (state := result.statevector) is not None:
+        return f"\n{name}: statevector of {result.message.statevector.num_qubits} qubits\n" + amplitudes_text(
+            state, top=top
+        )
+    counts = look.outcomes(result)
+    registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
+    title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    drawn = text_of(
+        counts,
+        sort=look.sort,
+        top=top,
+        width=width,
+        color=wants_color(sys.stdout),
+        ascii_only=not can_write_bars(sys.stdout),
+    )
+    return f"\n{title}\n{drawn}"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a command reads from: files by name, "-" for standard input, or a pipe when nothing is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from qonduit_client.programs import Program
+
+
+def or_pipe(sources: Sequence[str]) -> tuple[str, ...]:
+    """The sources as named; standard input when none is and it is no terminal."""
+    return tuple(sources) or (() if sys.stdin is None or sys.stdin.isatty() else ("-",))
+
+
+def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
+    """Reads the programs of these files; "-" is standard input.
+
+    Args:
+        sources: their names.
+        why: what to say when nothing was named and nothing came through standard input.
+
+    Raises:
+        click.UsageError: a file cannot be read, or nothing was given.
+    """
+    if list(sources).count("-") > 1:
+        raise click.UsageError("- is standard input, and can be read once: name files for the other programs")
+    programs: list[Program] = []
+    for source in sources:
+        if source == "-":
+            text = sys.stdin.buffer.read()
+            if why and not text:
+                raise click.UsageError(why)
+            programs.append(text)
+            continue
+        path = Path(source)
+        try:
+            with path.open("rb"):
+                programs.append(path)
+        except OSError as error:
+            raise click.UsageError(f"{source}: {error.strerror or error}; {_next_step(path)}") from None
+    return programs
+
+
+def _next_step(path: Path) -> str:
+    """What to do about a file that cannot be read: names of such files that are beside it, if there are any."""
+    from qonduit_client.cli_errors import did_you_mean
+
+    if path.is_dir():
+        return f"name the files in it, as {path}/*.qasm"
+    try:
+        beside = [each.name for each in path.parent.iterdir() if each.is_file()][:1000]
+    except OSError:
+        return "look whether the folder is right, or give - to read from standard input"
+    close = did_you_mean(path.name, beside)
+    if close:
+        return f"did you mean {path.parent / close[0]}?"
+    return "look whether name and rights are right, or give - to read from standard input"

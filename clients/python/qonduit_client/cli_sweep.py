@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The option --sweep NAME=VALUES of `run`: the programs at every point, as few jobs as the server's limits allow.
+
+The values go with the programs (`python_file_inputs`), so that a whole sweep is usually one job: one request, one
+claim, one log of events.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from qonduit_client.cli_errors import INTERRUPTED, OK, worst
+from qonduit_client.cli_output import Column, write_rows
+from qonduit_client.cli_results import Look, ended, show_several
+from qonduit_client.cli_session import Session
+from qonduit_client.cli_watch import interruptible, tell_errors, unfinished
+
+if TYPE_CHECKING:
+    from qonduit.v1.deployment_pb2 import QuantumProgram
+    from qonduit_client.client import Client
+    from qonduit_client.following import Followed
+    from qonduit_client.job import JobHandle
+
+#: Jobs of a sweep that wait or run at the same time.
+_AT_ONCE: Final = 8
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+Axes = Mapping[str, Sequence[object]]
+
+
+def sweep_option(command: _Command) -> _Command:
+    """Adds the option; the command gets `sweep`, the values of each input by its name; empty without the option."""
+    return click.option(
+        "--sweep",
+        multiple=True,
+        metavar="NAME=VALUES",
+        callback=_parsed,
+        help="Run the programs for each of these values of an input: theta=0:2*pi:9 (START:STOP:COUNT, ends included) "
+        "or theta='[0, 0.5]'. Repeatable: every combination is run.",
+    )(command)
+
+
+def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> dict[str, list[object]]:
+    axes: dict[str, list[object]] = {}
+    if not pairs:
+        return axes
+    from qonduit_client.inputs import struct_of
+    from qonduit_client.sweep import MOST, values_of
+
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUES, as theta=0:2*pi:9", context, option)
+        if name in axes:
+            raise click.BadParameter(f"{name!r} is given twice; sweep an input once", context, option)
+        try:
+            axes[name] = values_of(text)
+            for value in axes[name]:
+                struct_of({name: value})
+        except ValueError as error:
+            raise click.BadParameter(f"{name}: {error}", context, option) from None
+    if (count := prod(map(len, axes.values()))) > MOST:
+        raise click.BadParameter(f"{count} points are more than the {MOST} of one sweep; split it", context, option)
+    return axes
+
+
+def run_sweep(
+    here: Session,
+    client: Client,
+    sources: Sequence[str],
+    programs: Sequence[Any] | None,
+    deployment: int | None,
+    axes: Axes,
+    look: Look,
+    options: dict[str, Any],
+    *,
+    request_id: str | None,
+    timeout: float | None,
+    detach: bool,
+    validate_only: bool,
+) -> int:
+    """Runs the programs at every point, follows all jobs at once, and shows a table; returns the exit code."""
+    both = sorted(set(axes) & set(options["inputs"] or {}))
+    if both:
+        raise click.UsageError(f"{', '.join(both)}: given by --sweep and by --input; give it once")
+    chunks = list(_chunks(client, sources, programs, deployment, axes, options.pop("language")))
+    base = uuid.UUID(request_id) if _is_uuid(request_id) else uuid.uuid4()
+    starts = [
+        _start(client, chunk, str(uuid.uuid5(base, str(place))), place, options) for place, chunk in enumerate(chunks)
+    ]
+    points = sum(len(chunk) for chunk in chunks)
+    if validate_only:
+        for chunk in chunks:
+            client.check([program for _, _, program in chunk], **options)
+        click.echo(f"valid: {points} programs in {len(chunks)} jobs on {options['device']}; nothing was run")
+        return OK
+    if detach:
+        write_rows(here, [Column("job_id", lambda handle: handle.id, "JOB")], (start() for start in starts))
+        return OK
+    return _follow(here, client, chunks, starts, look, timeout, str(base))
+
+
+_Chunk = Sequence[tuple[Mapping[str, object], str, "QuantumProgram"]]
+
+
+def _chunks(
+    client: Client,
+    sources: Sequence[str],
+    programs: Sequence[Any] | None,
+    deployment: int | None,
+    axes: Axes,
+    language: str | None,
+) -> Iterator[_Chunk]:
+    """The programs of each job, each with its point and its name; points go first, programs within a point."""
+    from qonduit_client.batch import chunks_of
+    from qonduit_client.programs import programs_of
+    from qonduit_client.sweep import MOST, at_point, points_of
+
+    kept = list(client.deployment(deployment).programs) if deployment is not None else programs_of(programs, language)
+    names = list(sources) or [f"program {place}" for place in range(1, len(kept) + 1)]
+    if (count := prod(map(len, axes.values())) * len(kept)) > MOST:
+        raise click.UsageError(f"{count} programs are more than the {MOST} of one sweep; split it")
+    every = [
+        (point, name, at_point(program, point))
+        for point in points_of(axes)
+        for name, program in zip(names, kept, strict=True)
+    ]
+    begin = 0
+    for chunk in chunks_of([program for _, _, program in every], client.limits):
+        yield every[begin : begin + len(chunk)]
+        begin += len(chunk)
+
+
+def _start(
+    client: Client, chunk: _Chunk, request_id: str, place: int, options: Mapping[str, Any]
+) -> Callable[[], JobHandle]:
+    from qonduit_client.batch import derived_seed
+
+    seed = options["seed"]
+    own = dict(options)
+    # One that is no seed is left to the server to refuse.
+    own["seed"] = seed if seed is None or seed < 0 else derived_seed(seed, place)
+    return lambda: client.run([program for _, _, program in chunk], request_id=request_id, **own)
+
+
+def _follow(
+    here: Session,
+    client: Client,
+    chunks: Sequence[_Chunk],
+    starts: Sequence[Callable[[], JobHandle]],
+    look: Look,
+    timeout: float | None,
+    request_id: str,
+) -> int:
+    from qonduit_client.boards import board_for
+    from qonduit_client.following import Followed, follow_all
+
+    several: list[Followed] = []
+    again = f"  see the whole sweep: the same command with --request-id {request_id}; it makes nothing twice"
+    with (
+        interruptible(here, lambda: unfinished(several), again) as interrupted,
+        board_for(output=here.output, jobs=len(chunks)) as board,
+    ):
+        for place, (chunk, start) in enumerate(zip(chunks, starts, strict=True), 1):
+            label = "sweep" if len(chunks) == 1 else f"part {place}"
+            several.append(Followed(start, board.row(f"{label} of {len(chunk)} programs")))
+        follow_all(client, several, timeout=timeout, threads=_AT_ONCE)
+    if interrupted:
+        return INTERRUPTED
+    shown = (
+        ended(client, each.handle, [name for _, name, _ in chunk], [point for point, _, _ in chunk])
+        for each, chunk in zip(several, chunks, strict=True)
+        if each.handle is not None and each.job is not None
+    )
+    return worst([show_several(here, shown, look), tell_errors(here, several)])
+
+
+def _is_uuid(text: str | None) -> bool:
+    if text is None:
+        return False
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        raise click.UsageError(f"--request-id: {text!r} is no UUID; `uuidgen` makes one") from None
+    return True

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that follow jobs and show what they measured: watch, result; and the same for commands that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from qonduit_client.cli_completion import active_jobs, all_jobs
+from qonduit_client.cli_errors import INTERRUPTED, OK, worst
+from qonduit_client.cli_results import Look, ended, look_options, show_one, show_several
+from qonduit_client.cli_session import NUMBER, Session, report, session, shared_options
+from qonduit_client.errors import QonduitError
+
+if TYPE_CHECKING:
+    from qonduit_client.boards import Board
+    from qonduit_client.client import Client
+    from qonduit_client.following import Followed
+    from qonduit_client.job import JobHandle
+
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting; the job goes on."
+)
+_ACTIVE: Final = ("QUEUED", "RUNNING", "CANCELLING")
+
+
+@click.command()
+@click.argument("job_ids", type=NUMBER, nargs=-1, metavar="JOB...", shell_complete=active_jobs)
+@click.option("--running", is_flag=True, help="Follow all jobs that wait or run now.")
+@click.option(
+    "--filter", "wanted", default="", metavar="TEXT", help="With --running: only these, as 'deployment_id = 7'."
+)
+@timeout_option
+@look_options
+@shared_options()
+def watch(
+    job_ids: Sequence[int],
+    running: bool,
+    wanted: str,
+    timeout: float | None,
+    sort: Literal["key", "count"],
+    top: int | None,
+    bits: bool,
+) -> int:
+    """Follow jobs until all have ended, each from its first event, and show what was measured.
+
+    Of several jobs, the exit code tells the worst; one that cannot be followed does not keep the others from it.
+    """
+    here = session()
+    if bool(job_ids) == running or (wanted and not running):
+        raise click.UsageError("name jobs (`qonduit jobs` lists them), or give --running, with --filter or without")
+    look = Look(sort, top, bits)
+    with here.client() as client:
+        if running:
+            job_ids = sorted({job.id for state in _ACTIVE for job in client.jobs(_and(f'state = "{state}"', wanted))})
+            if not job_ids:
+                click.echo("no job waits or runs; `qonduit jobs` lists those that have ended", err=True)
+                return OK
+        job_ids = list(dict.fromkeys(job_ids))
+        if len(job_ids) == 1:
+            return follow(here, client, client.job(job_ids[0]), (), timeout, look)
+        return _watch_several(here, client, job_ids, timeout, look)
+
+
+@click.command()
+@click.argument("job_id", type=NUMBER, metavar="JOB", shell_complete=all_jobs)
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@timeout_option
+@look_options
+@shared_options()
+def result(
+    job_id: int, wait: bool, timeout: float | None, sort: Literal["key", "count"], top: int | None, bits: bool
+) -> int:
+    """Show what a job measured."""
+    from qonduit_client.job import TERMINAL, state_name
+
+    here = session()
+    with here.client() as client:
+        handle = client.job(job_id)
+        with interruptible(here, lambda: [job_id]) as interrupted:
+            job = handle.wait(timeout) if wait else handle.job()
+        if interrupted:
+            return INTERRUPTED
+        code = show_one(here, ended(client, handle), Look(sort, top, bits))
+        if job.state not in TERMINAL:
+            click.echo(
+                f"job {job_id} is {state_name(job.state)}; wait for it: qonduit watch {job_id}{here.server_hint()}",
+                err=here.output != "table",
+            )
+        return code
+
+
+def follow(
+    here: Session,
+    client: Client,
+    handle: JobHandle,
+    sources: Sequence[str],
+    timeout: float | None,
+    look: Look,
+    *,
+    label: str = "",
+) -> int:
+    """Shows a job's events until it has ended, then its results; returns the exit code."""
+    from qonduit_client.boards import board_for
+
+    with interruptible(here, lambda: [handle.id]) as interrupted:
+        board: Board
+        with board_for(output=here.output) as board:
+            row = board.row(label)
+            for event in handle.events(timeout=timeout):
+                row(event)
+    if interrupted:
+        return INTERRUPTED
+    return show_one(here, ended(client, handle, sources), look)
+
+
+@contextmanager
+def interruptible(here: Session, going_on: Callable[[], Sequence[int]], further: str = "") -> Iterator[list[bool]]:
+    """Turns Ctrl-C into a word on how to go on; the server is asked nothing, so this works without one too.
+
+    Args:
+        here: tells how to reach the server.
+        going_on: gives the ids of the jobs that go on.
+        further: one more thing to know.
+    """
+    interrupted: list[bool] = []
+    try:
+        yield interrupted
+    except KeyboardInterrupt:
+        ids = going_on()
+        click.echo(f"\nStopped following. {_go_on(here, ids)}" + (f"\n{further}" if further else ""), err=True)
+        interrupted.append(True)
+    except QonduitError as error:
+        if error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE") and (ids := going_on()):
+            error.add_note(f"follow it again: qonduit watch {' '.join(map(str, ids))}{here.server_hint()}")
+        raise
+
+
+def _go_on(here: Session, ids: Sequence[int]) -> str:
+    if not ids:
+        return "All jobs had ended."
+    listed, hint = " ".join(map(str, ids)), here.server_hint()
+    goes, what = (f"job {ids[0]} goes", "it") if len(ids) == 1 else (f"{len(ids)} jobs go", "them")
+    return (
+        f"{goes} on.\n  follow {what}:  qonduit watch {listed}{hint}\n  cancel {what}:  qonduit cancel {listed}{hint}"
+    )
+
+
+def unfinished(several: Sequence[Followed]) -> list[int]:
+    """The ids of the jobs that had been made and had not ended."""
+    return [each.handle.id for each in several if each.handle is not None and each.job is None]
+
+
+def tell_errors(here: Session, several: Sequence[Followed]) -> int:
+    """Reports each job that could not be followed to its end; returns the worst exit code."""
+    codes = []
+    for each in several:
+        if each.error is not None:
+            if each.handle is not None and each.error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE"):
+                each.error.add_note(f"follow it again: qonduit watch {each.handle.id}{here.server_hint()}")
+            codes.append(report(each.error, here))
+    return worst(codes)
+
+
+def _watch_several(here: Session, client: Client, ids: Sequence[int], timeout: float | None, look: Look) -> int:
+    from qonduit_client.boards import board_for
+    from qonduit_client.following import Followed, follow_all
+
+    several: list[Followed] = []
+    # No thread has begun with a job that stands behind the end of the list.
+    going_on = lambda: [job_id for job_id, one in zip_longest(ids, several) if one is None or one.job is None]  # noqa: E731
+    with interruptible(here, going_on) as interrupted:
+        board: Board
+        with board_for(output=here.output, jobs=len(ids)) as board:
+            for job_id in ids:
+                row = board.row(f"job {job_id}")
+                several.append(Followed(lambda job_id=job_id: client.job(job_id), row))  # type: ignore[misc]
+            follow_all(client, several, timeout=timeout)
+    if interrupted:
+        return INTERRUPTED
+    shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)
+    return worst([show_several(here, shown, look), tell_errors(here, several)])
+
+
+def _and(*parts: str) -> str:
+    return " AND ".join(part for part in parts if part)
