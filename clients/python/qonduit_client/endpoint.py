@@ -128,6 +128,8 @@ class Endpoint:
             if self._secure and said in str(refused.details()):
                 error.message = f"the server at {self.target} is not trusted: {meaning}"
                 error.reason = UNTRUSTED
+        if not self._secure and "Socket closed" in str(refused.details()):
+            error.message += " in plain text: what is there closes the connection; use tls=True if it speaks TLS"
         error.args = (error.message,)
         return error
 

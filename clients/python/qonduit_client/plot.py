@@ -63,7 +63,6 @@ def _new_axes(bars: int) -> Axes:
         from matplotlib import pyplot
     except ImportError as missing:
         raise ImportError('drawing needs matplotlib: pip install "qonduit[plot]"') from missing
-    axes: Axes = pyplot.figure(
-        figsize=(min(40.0, max(5.0, 1.5 + 0.33 * bars)), 4.0), layout="constrained"
-    ).add_subplot()
+    width = min(40.0, max(5.0, 1.5 + 0.33 * bars))
+    axes: Axes = pyplot.figure(figsize=(width, 4.0), layout="constrained").add_subplot()
     return axes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scripted peer and a client that waits almost no time between attempts."""
+"""A scripted peer and both clients, which wait almost no time between attempts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.retry import Retry
+from tests.twins import TWINS, Connect
 from tests.unit.client.peer import Peer, serving_peer
 
 
@@ -19,8 +20,14 @@ def peer() -> Iterator[Peer]:
         yield running
 
 
+@pytest.fixture(params=TWINS)
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Makes a client: the waiting one, and the one for asyncio."""
+    return TWINS[request.param]
+
+
 @pytest.fixture
-def client(peer: Peer) -> Iterator[Client]:
+def client(peer: Peer, connect: Connect) -> Iterator[Client]:
     """A client of the peer."""
-    with Client(peer.target, timeout=20, retry=Retry(first=0.001, most=0.005)) as connected:
+    with connect(peer.target, timeout=20, retry=Retry(first=0.001, most=0.005)) as connected:
         yield connected

@@ -41,7 +41,12 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssembl
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersResponse
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceServicer, add_ProviderServiceServicer_to_server
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
-from qonduit.v1.result_service_pb2 import ListResultsRequest, ListResultsResponse
+from qonduit.v1.result_service_pb2 import (
+    ListResultsRequest,
+    ListResultsResponse,
+    ReadBufferRequest,
+    ReadBufferResponse,
+)
 from qonduit.v1.result_service_pb2_grpc import ResultServiceServicer, add_ResultServiceServicer_to_server
 
 JOB = 7
@@ -171,7 +176,8 @@ def counted(counts: dict[str, int], *, job_id: int = JOB, result_id: int = 11) -
 class Peer(
     JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, ProviderServiceServicer, ProgramServiceServicer
 ):
-    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`, `translated`."""
+    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`, `translated`; every call and
+    its authorization in `called`."""
 
     events: list[JobEvent] = field(default_factory=history)
     results: list[Result] = field(default_factory=lambda: [counted({"0x0": 507, "0x3": 493})])
@@ -186,6 +192,8 @@ class Peer(
     page: int = 1
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
+    pieces: list[bytes] = field(default_factory=list)
+    called: list[tuple[str, object]] = field(default_factory=list)
     target: str = ""
 
     def _maybe_refuse(self, context: grpc.ServicerContext) -> None:
@@ -249,6 +257,14 @@ class Peer(
         token = str(number + 1) if number + 1 < len(self.results) else ""
         return ListResultsResponse(results=self.results[number : number + 1], next_page_token=token)
 
+    def ReadBuffer(self, request: ReadBufferRequest, context: grpc.ServicerContext) -> Iterator[ReadBufferResponse]:
+        self._maybe_refuse(context)
+        offset = 0
+        for piece in self.pieces:
+            if offset >= request.offset:
+                yield ReadBufferResponse(offset=offset, data=piece)
+            offset += len(piece)
+
     def TranslateProgram(
         self, request: TranslateProgramRequest, context: grpc.ServicerContext
     ) -> TranslateProgramResponse:
@@ -273,17 +289,30 @@ class Peer(
         return ListProvidersResponse(providers=[Provider(id=2, name="IBM", supported_languages=[taken])])
 
 
+class _Listening(grpc.ServerInterceptor):
+    """Notes every call and who made it."""
+
+    def __init__(self, called: list[tuple[str, object]]) -> None:
+        self._called = called
+
+    def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
+        self._called.append((details.method, dict(details.invocation_metadata).get("authorization")))
+        return continuation(details)
+
+
 @contextmanager
-def serving_peer() -> Iterator[Peer]:
+def serving_peer(credentials: grpc.ServerCredentials | None = None) -> Iterator[Peer]:
     """The peer on a free port; ends every stream when it goes."""
     peer = Peer()
-    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server = grpc.server(futures.ThreadPoolExecutor(8), interceptors=[_Listening(peer.called)])
     add_JobServiceServicer_to_server(peer, server)
     add_ResultServiceServicer_to_server(peer, server)
     add_DeviceServiceServicer_to_server(peer, server)
     add_ProviderServiceServicer_to_server(peer, server)
     add_ProgramServiceServicer_to_server(peer, server)
-    peer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    free = "127.0.0.1:0"
+    port = server.add_insecure_port(free) if credentials is None else server.add_secure_port(free, credentials)
+    peer.target = f"127.0.0.1:{port}"
     server.start()
     try:
         yield peer

@@ -11,6 +11,7 @@ import pytest
 from qonduit_client.client import Client
 from qonduit_client.endpoint import with_port
 from qonduit_client.errors import InvalidRequest, LimitExceeded, ServerUnavailable, TimedOut
+from tests.twins import Connect
 from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
 
 Code = grpc.StatusCode
@@ -59,13 +60,13 @@ def test_read_is_repeated_and_delete_is_not(peer: Peer, client: Client) -> None:
     client.delete_job(JOB)
 
 
-def test_call_has_a_deadline() -> None:
+def test_call_has_a_deadline(connect: Connect) -> None:
     # A socket that listens and never answers: the connection stands, the call does not come back.
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"127.0.0.1:{silent.getsockname()[1]}"
-        with Client(target, timeout=0.4) as client, pytest.raises((TimedOut, ServerUnavailable)):
+        with connect(target, timeout=0.4) as client, pytest.raises((TimedOut, ServerUnavailable)):
             client.info()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerUnavailable, TimedOut
+from tests.twins import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
 Code = grpc.StatusCode
@@ -59,11 +60,11 @@ def test_stream_may_break_again_and_again(peer: Peer, client: Client) -> None:
     assert len(peer.watched) == 11
 
 
-def test_patience_ends(peer: Peer) -> None:
+def test_patience_ends(peer: Peer, connect: Connect) -> None:
     gone = Refusal(Code.UNAVAILABLE, "away", "DRAINING", retry_after=30)
     peer.streams.append(Stream(send=2, refusal=gone))
     seen: list[int] = []
-    with Client(peer.target, timeout=5) as client, pytest.raises(ServerUnavailable):
+    with connect(peer.target, timeout=5) as client, pytest.raises(ServerUnavailable):
         seen.extend(event.sequence for event in client.job(JOB).events())
     assert seen == [1, 2]
 
