@@ -11,7 +11,7 @@ build/plugins/go/.ready: clients/go/client.mk
 generated/go/go.mod: generated/go/.ready
 	@printf 'module qonduit.dev/contract\n\ngo 1.25.0\n' > $@
 
-client-go: tools-go clients/go/build/bell  ## build the client in Go
+client-go: stubs-go clients/go/build/bell  ## build the client in Go
 
 clients/go/build/bell: clients/go/main.go clients/go/go.mod clients/go/go.sum generated/go/go.mod
 	go -C clients/go build -o build/bell .

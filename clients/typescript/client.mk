@@ -7,7 +7,7 @@ build/plugins/typescript/.ready: clients/typescript/package.json clients/typescr
 	npm ci --prefix clients/typescript --silent
 	@mkdir -p $(@D) && touch $@
 
-client-typescript: tools-typescript clients/typescript/dist/bell.js  ## build the client in TypeScript
+client-typescript: stubs-typescript clients/typescript/dist/bell.js  ## build the client in TypeScript
 
 clients/typescript/dist/bell.js: clients/typescript/src/bell.ts clients/typescript/tsconfig.json generated/typescript/.ready
 	npm run build --prefix clients/typescript --silent

@@ -170,6 +170,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             listen=settings.listen,
             limits=_limits(settings),
             threads=settings.rpc_threads,
+            reflecting=settings.reflection == "on",
             features=[f"python-source:{each}" for each in settings.python_source],
             languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
             translate=translator.translate,

@@ -96,6 +96,7 @@ class Settings:
     retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0: never.", least=0)
 
     rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
+    reflection: Literal["on", "off"] = _setting("on", "Whether clients may ask the server for its contract.")
     log_format: Literal["auto", "json", "console"] = _setting("auto", "auto is console on a terminal, else json.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is less important is not logged.")
 

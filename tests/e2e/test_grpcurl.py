@@ -7,13 +7,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.serving import Server
+from tests.serving import Server, serving
 
+ROOT = Path(__file__).resolve().parents[2]
+BUF = str(Path(sys.executable).parent / "buf")
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
 
@@ -212,3 +215,29 @@ def test_health(caller: Caller) -> None:
     assert caller.call("grpc.health.v1.Health/Check", service="qonduit.v1.JobService") == [{"status": "SERVING"}]
     done = caller.run("grpc.health.v1.Health/Watch", options=("-d", "{}", "-max-time", "1"))
     assert _messages(done.stdout)[0] == {"status": "SERVING"}
+
+
+def test_where_reflection_is_off_the_contract_is_brought_along(grpcurl: str, tmp_path: Path) -> None:
+    made = subprocess.run(["make", "descriptor"], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert made.returncode == 0, made.stderr
+    contract = str(ROOT / "build" / "qonduit.binpb")
+    with serving(f"sqlite:///{tmp_path}/qonduit.db", providers="IBM", reflection="off") as server:
+        caller = Caller(grpcurl, server.target)
+        assert "server does not support the reflection API" in caller.run("list").stderr
+
+        listed = subprocess.run([grpcurl, "-protoset", contract, "list"], capture_output=True, text=True, check=True)
+        assert "qonduit.v1.JobService" in listed.stdout.split()
+        assert "qonduit.execution" not in listed.stdout
+        bell = ("-protoset", contract, "-d", json.dumps(job()))
+        events = _messages(caller.run("qonduit.v1.JobService/RunJob", options=bell).stdout)
+        assert events[-1]["event"]["stateChange"]["toState"] == "JOB_STATE_SUCCEEDED"
+
+        unknown = ("-protoset", contract, "-format-error", "-d", json.dumps(job(device="IBM/no_such_device")))
+        status = _messages(caller.run("qonduit.v1.JobService/RunJob", options=unknown).stderr)[0]
+        assert "NOT_FOUND" in [detail.get("reason") for detail in status["details"]]
+
+        method = f"http://{server.target}/qonduit.v1.SystemService/GetServerInfo"
+        curl = [BUF, "curl", "--schema", contract, "--protocol", "grpc", "--http2-prior-knowledge", method]
+        info = subprocess.run(curl, capture_output=True, text=True, timeout=110, check=False)
+        assert info.returncode == 0, info.stderr
+        assert json.loads(info.stdout)["version"]

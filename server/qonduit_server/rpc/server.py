@@ -113,6 +113,7 @@ def serve(
     listen: str = "127.0.0.1:0",
     limits: Limits | None = None,
     threads: int = 24,
+    reflecting: bool = True,
     features: Iterable[str] = (),
     languages: ListLanguagesResponse | None = None,
     translate: Translate = program_service.nobody,
@@ -126,6 +127,7 @@ def serve(
         listen: HOST:PORT; port 0 takes a free one.
         limits: what is allowed; told by GetServerInfo.
         threads: how many unary calls are answered at once. Streams need none while they are open.
+        reflecting: whether clients may ask for the contract; those that know it need no reflection.
         features: optional abilities that are switched on, told by GetServerInfo.
         languages: what programs are read and written in, told by ListLanguages.
         translate: translates a program.
@@ -159,7 +161,7 @@ def serve(
         "qonduit.v1.ResultService": ResultService(db, readings),
         "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
     }
-    handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors)
+    handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors) if reflecting else {}
     for name, service in SERVICES.items():
         # Translations wait in threads of their own, so that no burst of them delays other calls.
         own = translating if name == "qonduit.v1.ProgramService" else None
