@@ -11,6 +11,7 @@ Exit codes:
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -39,6 +40,7 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "devices": ("qonduit_client.cli_catalogue:devices", "List what programs can run on."),
     "deployments": ("qonduit_client.cli_catalogue:deployments", "List, create, show and delete stored programs."),
     "info": ("qonduit_client.cli_catalogue:info", "Show a server's version and limits."),
+    "import-qunicorn": ("qonduit_client.cli_qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
     "completion": ("qonduit_client.cli_completion:completion", "Print the script that completes in a shell."),
 }
 #: Commands of the server, listed without asking it.
@@ -93,6 +95,8 @@ class Commands(click.Group):
         **extra: Any,
     ) -> Any:
         """Runs the command line; ends the process with a code that means something."""
+        if "_QONDUIT_COMPLETE" in os.environ:
+            import_module("qonduit_client.cli_completion")  # brings the way in which lines are read
         here = Session()
         extra.setdefault("obj", here)
         try:

@@ -110,6 +110,8 @@ def explain(error: QonduitError, server: str) -> str:
             named = not violation.field or violation.description.startswith(violation.field)
             lines.append(violation.description if named else f"{violation.field}: {violation.description}")
     if isinstance(error, ServerUnavailable) and not error.reason:
+        if "in plain text" in error.message:
+            return "\n".join([error.message, "on the command line: --tls, or --tls-ca FILE; or name another server"])
         if error.message.startswith("no server at"):
             return "\n".join(
                 [f"{error.message}: start one with `qonduit serve`, or name another with --server", *_notes(error)]
@@ -135,6 +137,8 @@ def _next_step(error: QonduitError, server: str) -> str:
     match error:
         case ServerUnavailable(reason="DRAINING"):
             return f"the server at {server} is stopping: try again when it is back"
+        case ServerUnavailable(reason="UNTRUSTED"):
+            return "on the command line: --tls-ca FILE names other roots, --no-tls does without, --server names another"
         case ServerUnavailable(reason="STORE_UNAVAILABLE"):
             return "try again in a while; `qonduit doctor` on the server's machine says what is wrong with its database"
         case ServerUnavailable():
@@ -186,5 +190,4 @@ def did_you_mean(given: str, known: Sequence[str]) -> list[str]:
     by_lower = {name.lower(): name for name in known}
     wanted = given.lower().strip()
     parts = [name for lower, name in by_lower.items() if wanted and lower.rpartition("/")[2] == wanted]
-    close = difflib.get_close_matches(wanted[:200], list(by_lower), n=3, cutoff=0.5)
-    return list(dict.fromkeys([*parts, *(by_lower[each] for each in close)]))[:3]
+    return parts or [by_lower[each] for each in difflib.get_close_matches(wanted[:200], list(by_lower), n=3)]

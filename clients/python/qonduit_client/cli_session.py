@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: What a number in a message can be; click says which numbers there are, protobuf would only raise.
 NUMBER: Final = click.IntRange(-(2**63), 2**63 - 1)
-#: What QONDUIT_TLS may say instead of naming a file of certificates.
-_YES: Final = ("1", "true", "yes", "on")
-_NO: Final = ("0", "false", "no", "off")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,14 +32,14 @@ class Session:
     Attributes:
         server: "HOST:PORT".
         output: "table" (for people), "json" (an object a line) or "csv".
-        token: says who calls; never shown.
-        tls: whether the connection is encrypted; a text is the file of certificates to trust.
+        token: says who calls, and is never shown; by default that of QONDUIT_TOKEN, which the client reads.
+        tls: whether the connection is encrypted; a text is a file of certificates to trust; None: as QONDUIT_TLS says.
     """
 
     server: str = "127.0.0.1:50051"
     output: str = "table"
-    token: str = ""
-    tls: bool | str = False
+    token: str | None = None
+    tls: bool | str | None = None
 
     @property
     def as_json(self) -> bool:
@@ -54,20 +51,18 @@ class Session:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are told in our own words
         from qonduit_client.client import Client
 
-        secured: dict[str, Any] = {}
-        if self.token:
-            secured["token"] = self.token
-        if self.tls:
-            secured["tls"] = Path(self.tls) if isinstance(self.tls, str) else self.tls
         try:
-            return Client(self.server, timeout=timeout, connect_timeout=connect_timeout, **secured)
+            return Client(self.server, timeout=timeout, connect_timeout=connect_timeout, token=self.token, tls=self.tls)
         except (OSError, ValueError) as error:
-            raise click.UsageError(f"{error}; look at --server, --token-file and --tls-ca") from None
+            ways = "--tls, --tls-ca FILE or --no-tls; --token-file FILE; --server HOST:PORT"
+            raise click.UsageError(f"{error}\non the command line: {ways}") from None
 
     def server_hint(self) -> str:
         """What to add to a command so that it reaches the same server. A token is never repeated."""
         hint = "" if self.server == Session.server else f" --server {self.server}"
-        return hint + (f" --tls-ca {self.tls}" if isinstance(self.tls, str) else " --tls" if self.tls else "")
+        if isinstance(self.tls, str):
+            return f"{hint} --tls-ca {self.tls}"
+        return hint if self.tls is None else f"{hint} {'--tls' if self.tls else '--no-tls'}"
 
 
 def session() -> Session:
@@ -90,58 +85,34 @@ def _set_output(context: click.Context, _: click.Parameter, value: str | None) -
         context.ensure_object(Session).output = value
 
 
-def _set_token(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    here = context.ensure_object(Session)
-    from_environment = context.get_parameter_source("token") is click.core.ParameterSource.ENVIRONMENT
-    if value and not (from_environment and here.token):  # a --token-file was named on the command line
-        here.token = _sendable(context, option, value)
+def _set_token(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).token = value
 
 
 def _set_token_file(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    if not value or context.resilient_parsing:
+    if value is None or context.resilient_parsing:
         return
     try:
-        token = sys.stdin.read() if value == "-" else Path(value).read_text()
+        context.ensure_object(Session).token = sys.stdin.read() if value == "-" else Path(value).read_text()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or "it holds no text"
         raise click.BadParameter(f"{value}: {why}; name a file that holds the token", context, option) from None
-    context.ensure_object(Session).token = _sendable(context, option, token)
 
 
-def _sendable(context: click.Context, option: click.Parameter, token: str) -> str:
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise click.BadParameter("a token is one line of printable ASCII characters", context, option)
-    return token
-
-
-def _set_tls(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        here = context.ensure_object(Session)
-        here.tls = here.tls or True
-
-
-def _set_tls_ca(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    if not value:
-        return
+def _set_tls(context: click.Context, _: click.Parameter, value: bool | None) -> None:
     here = context.ensure_object(Session)
-    if value.lower() in _NO:
-        return
-    if value.lower() in _YES:
-        here.tls = here.tls or True
-        return
-    if not Path(value).is_file() and not context.resilient_parsing:
-        raise click.BadParameter(
-            f"{value}: no such file; name a PEM file of certificates to trust, or use --tls alone", context, option
-        )
-    here.tls = value
+    if value is not None and not (value and isinstance(here.tls, str)):
+        here.tls = value
+
+
+def _set_tls_ca(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Session).tls = value
 
 
 def shared_options(*, environment: bool = False, output: bool = True) -> Callable[[_Command], _Command]:
     """Adds what stands before and after a command's name: --server, --token, --tls and, with `output`, --output."""
-
-    def from_environment(name: str) -> dict[str, Any]:
-        return {"envvar": name, "show_envvar": True} if environment else {}
 
     def option(*names: str, callback: Callable[..., None], **how: Any) -> Callable[[_Command], _Command]:
         return click.option(*names, expose_value=False, callback=callback, **how)
@@ -152,14 +123,13 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
             metavar="HOST:PORT",
             callback=_set_server,
             help=f"The server. [default: {Session.server}]",
-            **from_environment("QONDUIT_SERVER"),
+            **({"envvar": "QONDUIT_SERVER", "show_envvar": True} if environment else {}),
         ),
         option(
             "--token",
             metavar="TOKEN",
             callback=_set_token,
-            help="Says who you are. Better in the environment or a file: others see what is on a command line.",
-            **from_environment("QONDUIT_TOKEN"),
+            help="Says who you are. Better in QONDUIT_TOKEN, or a file: others see what is on a command line.",
         ),
         option(
             "--token-file",
@@ -168,14 +138,18 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
             callback=_set_token_file,
             help="The same from a file (-: standard input).",
         ),
-        option("--tls", is_flag=True, callback=_set_tls, help="Encrypt the connection."),
+        option(
+            "--tls/--no-tls",
+            default=None,
+            callback=_set_tls,
+            help="Encrypt the connection. [default: as QONDUIT_TLS says]",
+        ),
         option(
             "--tls-ca",
             metavar="FILE",
             type=click.Path(),
             callback=_set_tls_ca,
-            help="Encrypt it and trust these certificates (PEM) instead of the system's.",
-            **from_environment("QONDUIT_TLS"),
+            help="Encrypt it, and trust these certificates (PEM) instead of the system's.",
         ),
     ]
     if output:

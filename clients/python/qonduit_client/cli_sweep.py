@@ -22,6 +22,8 @@ from qonduit_client.cli_watch import interruptible, tell_errors, unfinished
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
+    from qonduit.v1.event_pb2 import JobEvent
+    from qonduit_client.boards import Row
     from qonduit_client.client import Client
     from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
@@ -168,7 +170,8 @@ def _follow(
     ):
         for place, (chunk, start) in enumerate(zip(chunks, starts, strict=True), 1):
             label = "sweep" if len(chunks) == 1 else f"part {place}"
-            several.append(Followed(start, board.row(f"{label} of {len(chunk)} programs")))
+            row = board.row(f"{label} of {len(chunk)} programs")
+            several.append(Followed(start, row if here.as_json else _of_the_whole(row)))
         follow_all(client, several, timeout=timeout, threads=_AT_ONCE)
     if interrupted:
         return INTERRUPTED
@@ -178,6 +181,16 @@ def _follow(
         if each.handle is not None and each.job is not None
     )
     return worst([show_several(here, shown, look), tell_errors(here, several)])
+
+
+def _of_the_whole(row: Row) -> Row:
+    """Leaves out what is told of single programs: there may be hundreds."""
+
+    def show(event: JobEvent) -> None:
+        if event.WhichOneof("event") not in ("program_run", "result_ready"):
+            row(event)
+
+    return show
 
 
 def _is_uuid(text: str | None) -> bool:

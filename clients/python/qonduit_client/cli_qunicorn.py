@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command import-qunicorn: takes over deployments and job requests of the system before, each once."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from qonduit_client.cli_completion import program_files
+from qonduit_client.cli_errors import REFUSED, did_you_mean, exit_code, explain, worst
+from qonduit_client.cli_output import Column, write_rows
+from qonduit_client.cli_session import NUMBER, Session, complain, session, shared_options
+from qonduit_client.errors import QonduitError, ServerUnavailable
+
+if TYPE_CHECKING:
+    from qonduit.v1.deployment_pb2 import QuantumProgram
+    from qonduit_client.client import Client
+    from qonduit_client.qunicorn import OldDeployment, OldJob, Refusal
+
+_NAMESPACE: Final = uuid.UUID("5a4d2c0e-6d0b-5c55-9c1e-0f6a4b0f7f11")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was done with one entry, or why not."""
+
+    entry: str
+    kind: str
+    name: str
+    old_id: int | None
+    outcome: str
+    deployment_id: int | None = None
+    job_id: int | None = None
+    why: str = ""
+    code: int = 0
+
+
+_COLUMNS: Final = [
+    Column("entry", lambda line: line.entry, "ENTRY"),
+    Column("kind", lambda line: line.kind, "KIND"),
+    Column("name", lambda line: line.name, "NAME"),
+    Column("old_id", lambda line: line.old_id, "OLD ID", right=True),
+    Column("outcome", lambda line: line.outcome, "OUTCOME"),
+    Column("deployment_id", lambda line: line.deployment_id, "DEPLOYMENT", right=True),
+    Column("job_id", lambda line: line.job_id, "JOB", right=True),
+    Column("why", lambda line: line.why),
+]
+
+
+@click.command("import-qunicorn")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=program_files)
+@click.option("--dry-run", is_flag=True, help="Have everything checked; store and run nothing.")
+@click.option("--run", "run_all", is_flag=True, help="Run the deployments that no job request names, too.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="Run on NEW what asks for OLD, as RIGETTI/2q-qvm=GOOGLE/cirq_simulator. Repeatable.",
+)
+@click.option(
+    "--deployment",
+    "deployments",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A deployment of the old server that is stored here already, by its ids. Repeatable.",
+)
+@click.option(
+    "--shots", type=NUMBER, default=1000, show_default=True, metavar="N", help="For what does not say how many."
+)
+@shared_options()
+def import_qunicorn(
+    files: Sequence[str],
+    dry_run: bool,
+    run_all: bool,
+    devices: Sequence[str],
+    deployments: Sequence[str],
+    shots: int,
+) -> int:
+    """Take over deployments and job requests from qunicorn: JSON files as its API takes and gives them.
+
+    Each FILE (- for standard input) holds one of them or a list. Deployments are stored, then job requests are run on
+    them. Doing it again makes nothing twice. Deployments that tell no id are counted from 1, as a new server numbers
+    them. A token goes nowhere but to a provider that takes one.
+    """
+    here = session()
+    entries = [(name, entry) for name in files for entry in _read(name)]
+    mapped = _pairs(devices, "--device")
+    known: dict[int, int] = {}
+    for old, new in _pairs(deployments, "--deployment").items():
+        if not (old.isdigit() and new.isdigit()):
+            raise click.UsageError(f"--deployment {old}={new}: ids are whole numbers, as in --deployment 3=17")
+        known[int(old)] = int(new)
+    with here.client() as client:
+        taking = _Taking(here, client, mapped, known, shots, dry_run)
+        lines: list[Line] = []
+
+        def told() -> Iterator[Line]:
+            for line in taking.all(entries, run_all):
+                lines.append(line)
+                if line.why:
+                    complain("Refused", f"{line.entry}: {line.why}")
+                yield line
+
+        write_rows(here, _COLUMNS, told(), empty="nothing to take over")
+    if taking.tokens_kept:
+        told_of = "a token" if taking.tokens_kept == 1 else f"{taking.tokens_kept} tokens"
+        click.echo(f"{told_of} in the files went nowhere: the providers take none", err=True)
+    made = [str(line.job_id) for line in lines if line.job_id is not None]
+    if made and here.output == "table":
+        click.echo(f"follow the jobs: qonduit watch {' '.join(made)}{here.server_hint()}")
+    return worst(line.code for line in lines)
+
+
+class _Taking:
+    """One import: what was stored so far, by its old ids.
+
+    Attributes:
+        tokens_kept: how many tokens were not sent, because the provider takes none.
+    """
+
+    def __init__(
+        self,
+        here: Session,
+        client: Client,
+        devices: Mapping[str, str],
+        known: dict[int, int],
+        shots: int,
+        dry_run: bool,
+    ) -> None:
+        from qonduit_client.telling import device_names
+
+        self._here = here
+        self._client = client
+        self._mapped = devices
+        self._known = known
+        self._shots = shots
+        self._dry_run = dry_run
+        providers = client.providers()
+        self._devices = sorted(device_names(client.devices(), providers).values())
+        self._with_token = {each.name for each in providers if each.with_token}
+        self._programs: dict[int, Sequence[QuantumProgram]] = {}
+        self._seen: Counter[str] = Counter()
+        self.tokens_kept = 0
+
+    def all(self, entries: Sequence[tuple[str, OldDeployment | OldJob | Refusal]], run_all: bool) -> Iterator[Line]:
+        """Does everything, deployments first; stops when the server goes away."""
+        from qonduit_client.qunicorn import OldDeployment, OldJob
+
+        deployments = [(name, each) for name, each in entries if isinstance(each, OldDeployment)]
+        jobs = [(name, each) for name, each in entries if isinstance(each, OldJob)]
+        for name, each in entries:
+            if not isinstance(each, OldDeployment | OldJob):
+                yield Line(f"{name} {each.path}", "", "", None, "refused", why=each.why, code=REFUSED)
+        if all(each.old_id is None for _, each in deployments):
+            deployments = [(name, replace(each, old_id=place)) for place, (name, each) in enumerate(deployments, 1)]
+        for name, deployment in deployments:
+            yield self._store(name, deployment)
+        for name, job in jobs:
+            yield self._run(name, job)
+        if run_all:
+            named = {each.deployment_id for _, each in jobs}
+            for name, each in deployments:
+                if each.old_id is not None and each.old_id in self._known and each.old_id not in named:
+                    job = OldJob(each.path, each.name, "IBM/aer_simulator", None, each.old_id, "")
+                    yield self._run(name, job)
+
+    def _store(self, file: str, old: OldDeployment) -> Line:
+        line = Line(f"{file} {old.path}", "deployment", old.name or "", old.old_id, "stored")
+        if old.old_id is not None and old.old_id in self._known:
+            return replace(
+                line,
+                outcome="refused",
+                why=f"id: {old.old_id} is given twice; leave one out",
+                code=REFUSED,
+            )
+        if self._dry_run:
+            made = -1
+        else:
+            told = "\n".join(
+                [old.name or "", *(each.SerializeToString(deterministic=True).hex() for each in old.programs)]
+            )
+            try:
+                made = self._client.deploy(old.programs, old.name, request_id=self._request_id("deployment", told)).id
+            except QonduitError as error:
+                return self._refused(line, error)
+        if old.old_id is not None:
+            self._known[old.old_id] = made
+            self._programs[old.old_id] = old.programs
+        return replace(line, outcome="would be stored") if self._dry_run else replace(line, deployment_id=made)
+
+    def _run(self, file: str, old: OldJob) -> Line:
+        line = Line(f"{file} {old.path}", "job", old.name or "", old.deployment_id, "made")
+        deployment_id = self._known.get(old.deployment_id)
+        device = self._mapped.get(old.device, old.device)
+        why = ""
+        if deployment_id is None:
+            why = (
+                f"deploymentId: deployment {old.deployment_id} is not among what was taken over; give its "
+                f"file too, or say which one it is here: --deployment {old.deployment_id}=ID"
+            )
+        elif device not in self._devices:
+            close = did_you_mean(device, self._devices) or self._devices
+            why = (
+                f"deviceName: this server has no {device}; name one that it has: "
+                f"--device {old.device}={' or '.join(close)}"
+            )
+        if deployment_id is None or why:
+            return replace(line, outcome="refused", why=why, code=REFUSED)
+        # A token says who somebody is at a vendor's: it is for that vendor only.
+        credential = old.token if device.partition("/")[0] in self._with_token else ""
+        self.tokens_kept += bool(old.token) and not credential
+        shots = self._shots if old.shots is None else old.shots
+        try:
+            if self._dry_run:
+                programs = self._programs.get(old.deployment_id)
+                stored = deployment_id if programs is None else None
+                self._client.check(programs, device, shots, name=old.name, deployment_id=stored)
+                return replace(line, outcome="would be made")
+            told = f"{deployment_id}\n{device}\n{shots}\n{old.name or ''}"
+            handle = self._client.run(
+                device=device,
+                shots=shots,
+                name=old.name,
+                deployment_id=deployment_id,
+                credential=credential,
+                request_id=self._request_id("job", told),
+            )
+        except QonduitError as error:
+            return self._refused(line, error)
+        outcome = "made before" if handle.deduplicated else "made"
+        return replace(line, outcome=outcome, deployment_id=deployment_id, job_id=handle.id)
+
+    def _refused(self, line: Line, error: QonduitError) -> Line:
+        if isinstance(error, ServerUnavailable):
+            error.add_note("do the same again when it is back: what was taken over is not made twice")
+            raise error
+        told = explain(error, self._here.server)
+        return replace(line, outcome="refused", why=told.replace("\n", "; "), code=exit_code(error))
+
+    def _request_id(self, kind: str, told: str) -> str:
+        """An id that the same entry has each time; entries that are alike differ by their number."""
+        content = hashlib.sha256(f"{kind}\n{told}".encode()).hexdigest()
+        self._seen[content] += 1
+        return str(uuid.uuid5(_NAMESPACE, f"{content} {self._seen[content]}"))
+
+
+def _read(name: str) -> Iterator[OldDeployment | OldJob | Refusal]:
+    from qonduit_client.qunicorn import MOST_BYTES, Refusal, entries_of
+
+    try:
+        if name == "-":
+            text = sys.stdin.buffer.read(MOST_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                text = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        return iter([Refusal("$", f"{error.strerror or error}; look whether name and rights are right")])
+    if len(text) > MOST_BYTES:
+        return iter([Refusal("$", f"it is larger than {MOST_BYTES // 1024**2} MiB; split it")])
+    return entries_of(text)
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in given:
+        old, equals, new = each.partition("=")
+        if not equals or not old or not new:
+            raise click.UsageError(f"{option}: {each!r} is not OLD=NEW")
+        found[old] = new
+    return found
