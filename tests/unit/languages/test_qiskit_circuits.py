@@ -307,6 +307,14 @@ def test_what_only_prepares_is_reset_first() -> None:
     assert outcome(circuit) == "0x2"
 
 
+def test_permutations_are_made_of_swaps() -> None:
+    circuit = QuantumCircuit(3, 3)
+    circuit.x(1)
+    circuit.append(qk.PermutationGate([1, 2, 0]), [0, 1, 2])  # qubit 1 goes to place 0
+    circuit.measure([0, 1, 2], [0, 1, 2])
+    assert outcome(circuit) == "0x1"
+
+
 def test_circuits_need_not_come_from_a_file() -> None:
     circuit = QuantumCircuit(3)
     matrices = [random_unitary(2, 3).data, random_unitary(2, 4).data]

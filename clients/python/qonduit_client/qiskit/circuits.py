@@ -7,16 +7,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from qiskit.circuit import Parameter, QuantumCircuit, Qubit
+from qiskit.circuit import CONTROL_FLOW_OP_NAMES, Parameter, QuantumCircuit, Qubit
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.converters import circuit_to_dag, dag_to_circuit
 from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.bindings_array import BindingsArray
+from qiskit.transpiler import PassManager
+from qiskit.transpiler.passes import HighLevelSynthesis
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.circuits import program_of
 from qonduit_client.inputs import struct_of
 from qonduit_client.qiskit.errors import as_qiskit_has_it
 
+#: What travels as it is: Qiskit's file format tells of other operations of its libraries by the names of their classes
+#: only, which servers do not follow.
+_KEPT: Final = frozenset(
+    (
+        *get_standard_gate_name_mapping(),
+        *CONTROL_FLOW_OP_NAMES,
+        *(
+            "break_loop",
+            "continue_loop",
+            "barrier",
+            "store",
+            "initialize",
+            "state_preparation",
+            "unitary",
+            "diagonal",
+            "pauli",
+            "permutation",
+        ),
+        *("mcx", "mcx_gray", "mcphase", "ucrx", "ucry", "ucrz", "qft", "linear_function", "clifford", "hamiltonian"),
+        *("PauliEvolution"),
+    )
+)
 #: How the names of Aer's instructions begin that set or save what its simulator holds.
 _AERS_OWN: Final = ("save_", "set_")
 
@@ -56,8 +81,10 @@ def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]]
                 f"circuit {circuit.name!r} has {name!r}, an instruction of Aer's own: devices give counts; "
                 "for exact states use Client.run(..., statevector=True), for expectation values EstimatorV2"
             )
+    if circuit.num_qubits > widest:
+        circuit = _narrowed(circuit)
     with as_qiskit_has_it():
-        program = program_of(_narrowed(circuit) if circuit.num_qubits > widest else circuit)
+        program = program_of(_written_out(circuit))
     if len(bindings) == 1 and not bindings[0]:
         return [program]
     found = []
@@ -107,6 +134,16 @@ def rows_of(circuit: QuantumCircuit, values: BindingsArray) -> list[dict[str, fl
     names = [each.name for each in circuit.parameters]
     rows = np.asarray(values.as_array(circuit.parameters), dtype=float).reshape(values.size, len(names)).tolist()
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit made of what travels; one that Qiskit cannot write out is left for the server to judge."""
+    if _KEPT.issuperset(circuit.count_ops()):
+        return circuit
+    try:
+        return PassManager([HighLevelSynthesis(basis_gates=sorted(_KEPT))]).run(circuit)
+    except QiskitError:
+        return circuit
 
 
 def _narrowed(circuit: QuantumCircuit) -> QuantumCircuit:

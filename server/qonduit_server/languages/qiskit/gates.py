@@ -24,6 +24,7 @@ from qiskit.circuit import (
 from qiskit.circuit import library as qk
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
+from qiskit.synthesis import synth_permutation_basic
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
@@ -53,7 +54,6 @@ _KEPT: Final = frozenset(
         qk.C4XGate,
         qk.MCXGate,
         qk.MCPhaseGate,
-        qk.PermutationGate,
         qk.StatePreparation,
         qk.UnitaryGate,
     )
@@ -102,7 +102,9 @@ def definition(operation: Operation) -> QuantumCircuit:
         ProgramError: it does not say.
     """
     try:
-        if isinstance(operation, Instruction):
+        if isinstance(operation, qk.PermutationGate):  # to which Qiskit 2.6 gives no definition
+            made = synth_permutation_basic(operation.pattern)
+        elif isinstance(operation, Instruction):
             made = operation.definition
         else:
             convert = getattr(operation, "to_circuit", None)
