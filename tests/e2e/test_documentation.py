@@ -105,6 +105,7 @@ class Session:
 def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
     """A reader in an empty folder that has the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
     session = Session(tmp_path, postgresql.url(postgresql.new_database()))
     yield session
     for server in session.servers:

@@ -18,6 +18,8 @@ from tests.serving import Server, serving
 ROOT = Path(__file__).resolve().parents[2]
 BUF = str(Path(sys.executable).parent / "buf")
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "grpcurl.md"
+PROTOS = Path(__file__).resolve().parents[2] / "protos"
 MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
 
 
@@ -94,6 +96,32 @@ def job(**fields: Any) -> dict[str, Any]:
         "device": "IBM/aer_simulator",
         "deployment": {"programs": [{"quantumCircuit": BELL, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM2"}]},
     } | fields
+
+
+def methods() -> list[str]:
+    """Every method that a client can call, as "package.Service/Method"."""
+    modules = [path.relative_to(PROTOS).with_suffix("") for path in PROTOS.glob("qonduit/v1/*_service.proto")]
+    files = [import_module(".".join(module.parts) + "_pb2").DESCRIPTOR for module in modules]
+    files += [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
+    return [
+        f"{service.full_name}/{method.name}"
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+    ]
+
+
+@pytest.mark.parametrize("method", [each for each in methods() if each != "grpc.health.v1.Health/List"])
+def test_the_cookbook_has_a_recipe_for_every_call(method: str) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert any(re.search(rf"grpcurl [^|;]*\b{re.escape(method)}\b", block) for block in blocks), (
+        f"{PAGE.name} has no recipe for {method}: add a block that calls it"
+    )
+
+
+def test_the_cookbook_calls_nothing_that_is_not_there() -> None:
+    called = set(re.findall(r"\b((?:qonduit|grpc)(?:\.\w+)+/\w+)", PAGE.read_text()))
+    assert called - set(methods()) == {"grpc.reflection.v1.ServerReflection/ServerReflectionInfo"}
 
 
 def test_every_service_is_listed(caller: Caller) -> None:

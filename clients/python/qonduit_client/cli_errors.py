@@ -160,7 +160,7 @@ def _next_step(error: QonduitError, server: str) -> str:
         case LimitExceeded():
             return "`qonduit info` tells the server's limits"
         case InvalidRequest(reason="INVALID_FILTER"):
-            return "a filter compares fields, as in 'deployment_id = 7 AND shots = 1000'"
+            return "a filter compares fields, as in 'deployment_id = 7 AND executed_on_id = 1'"
         case InvalidRequest():
             options = sorted({_OPTIONS[each.field] for each in error.violations if each.field in _OPTIONS})
             return f"change it with {', '.join(options)}" if options else ""

@@ -24,7 +24,7 @@ _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled"
 @click.command()
 @click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only in this state.")
 @click.option(
-    "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND shots = 1000'."
+    "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND executed_on_id = 1'."
 )
 @click.option("--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
 @shared_options()
