@@ -8,6 +8,7 @@ the caller has not imported already.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -34,7 +35,11 @@ def program_of(circuit: Any) -> QuantumProgram:
     """
     package = _package(circuit)
     if package is None:
-        raise ProgramUnreadable(f"{_named(circuit)} is no program that is known here", reason="UNKNOWN_OBJECT")
+        raise ProgramUnreadable(
+            f"{_named(circuit)} is no program: pass text, bytes, a Path, a circuit of Qiskit, Cirq, Braket, pyQuil, "
+            "PennyLane or Qrisp, or a list of them",
+            reason="UNKNOWN_OBJECT",
+        )
     try:
         return _WRITERS[package](circuit)
     except ProgramUnreadable:
@@ -47,14 +52,15 @@ def program_of(circuit: Any) -> QuantumProgram:
 
 def _package(value: object) -> str | None:
     for kind in type(value).__mro__:
-        package = kind.__module__.partition(".")[0]
+        package = (kind.__module__ or "").partition(".")[0]  # some of Qiskit's gates have None there
         if package in _WRITERS:
             return package
     return None
 
 
 def _named(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return repr(value) if value is None or isinstance(value, bool | int | float) else name
 
 
 def _no_circuit(value: object, wanted: str) -> ProgramUnreadable:
@@ -66,15 +72,29 @@ def _qiskit(circuit: Any) -> QuantumProgram:
 
     if not isinstance(circuit, QuantumCircuit):
         raise _no_circuit(circuit, "a qiskit.QuantumCircuit")
-    if circuit.metadata:  # of any type, and nothing that is run
-        circuit = circuit.copy()
-        circuit.metadata = {}
     # The oldest version that says all this circuit has, so that servers of another age can read it, too.
     written = io.BytesIO()
-    qpy.dump(circuit, written, version=max(qpy.common.QPY_COMPATIBILITY_VERSION, 13))
+    version = max(qpy.common.QPY_COMPATIBILITY_VERSION, 13)
+    qpy.dump(_without_metadata(circuit), written, version=version)
     return QuantumProgram(
         quantum_circuit_binary=written.getvalue(), assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
     )
+
+
+def _without_metadata(circuit: Any) -> Any:
+    """The circuit without what is not run and may be of any type; its branches and bodies have some, too."""
+    if not circuit.has_control_flow_op():
+        bare = circuit.copy()
+        bare.metadata = {}
+        return bare
+    bare = circuit.copy_empty_like()
+    bare.metadata = {}
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if blocks := getattr(operation, "blocks", ()):
+            operation = operation.replace_blocks([_without_metadata(block) for block in blocks])
+        bare.append(operation, instruction.qubits, instruction.clbits, copy=False)
+    return bare
 
 
 def _cirq(circuit: Any) -> QuantumProgram:
@@ -82,7 +102,7 @@ def _cirq(circuit: Any) -> QuantumProgram:
 
     if not isinstance(circuit, cirq.AbstractCircuit):
         raise _no_circuit(circuit, "a cirq.Circuit")
-    return _text(cirq.to_json(circuit), "CIRQ")
+    return _text(cirq.to_json(circuit, indent=None), "CIRQ")  # indented it is twice as long, and takes four times
 
 
 def _braket(circuit: Any) -> QuantumProgram:
@@ -116,7 +136,11 @@ def _pennylane(tape: Any) -> QuantumProgram:
 
     if not isinstance(tape, pennylane.tape.QuantumScript):
         raise _no_circuit(tape, "a tape (qml.workflow.construct_tape(qnode)(...)), or use the device 'qonduit'")
-    return _text(pennylane.to_openqasm(tape), "QASM2")
+    return _text(_PHASES.sub("", pennylane.to_openqasm(tape)), "QASM2")
+
+
+#: What matrices leave behind, and OpenQASM 2 does not know: phases of the whole state, which nothing measured shows.
+_PHASES: Final = re.compile(r"^(?:if\([^;]*\) ?)?gphase\([^;]*\) ?;\n", re.MULTILINE)
 
 
 def _qrisp(circuit: Any) -> QuantumProgram:

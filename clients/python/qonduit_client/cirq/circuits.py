@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A circuit of Cirq as a program, and where its measurements are found in the result.
+
+A result tells what each register held at the end, and a register is a measurement key. A key that is measured again
+therefore gets names of its own for each measurement, and conditions on it name the one they mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Final
+
+import cirq
+import numpy as np
+import sympy
+from cirq.sim.simulator import check_all_resolved
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit_client.circuits import program_of
+from qonduit_client.cirq.gates import NO_UNITARY, NeedsValues, readable, same
+from qonduit_client.errors import ProgramUnreadable
+from qonduit_client.inputs import struct_of
+
+#: Qubits that a server knows; others are sent under other names, since nothing of them is in the result.
+_QUBITS: Final = frozenset((cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit))
+#: Names of registers longer than this are refused; keys of wide measurements, which list all qubits, can be longer.
+_LONGEST_NAME: Final = 1000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement of a circuit.
+
+    Attributes:
+        key: its key as Cirq tells it.
+        register: the register that holds it.
+        flips: for each qubit whether it is told inverted.
+        confusion: what is read instead of what was measured; see `cirq.MeasurementGate`.
+    """
+
+    key: str
+    register: str
+    flips: tuple[bool, ...]
+    confusion: tuple[tuple[tuple[int, ...], Any], ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program and its measurements, in the order in which Cirq's simulators come to them.
+
+    Attributes:
+        dtype: what numbers `cirq.Simulator` gives: int8 where it samples a final state, uint8 where it runs each shot.
+    """
+
+    program: QuantumProgram
+    measured: tuple[Measured, ...]
+    dtype: type[np.integer[Any]]
+
+
+def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]) -> Iterator[Prepared]:
+    """Yields what is to be sent for each point of a sweep.
+
+    A circuit is written once where its parameters are numbers at all points, and the numbers go along as inputs.
+    Otherwise Cirq puts the values in, point by point.
+
+    Raises:
+        TypeError: an operation cannot be run.
+        ValueError: the circuit cannot be run, or has symbols that a point has no value for.
+    """
+    names = sorted(cirq.parameter_names(circuit))
+    values = [_numbers(names, point) for point in points]
+    if all(each is not None for each in values):
+        try:
+            template = _prepared(circuit)
+        except (NeedsValues, ProgramUnreadable):  # functions of SymPy that Cirq cannot write, for example
+            if not names:
+                raise
+        else:
+            for each in values:
+                program = QuantumProgram()
+                program.CopyFrom(template.program)
+                if each:
+                    program.python_file_inputs.CopyFrom(struct_of(each))
+                yield Prepared(program, template.measured, template.dtype)
+            return
+    for point in points:
+        resolved = cirq.resolve_parameters(circuit, point)
+        check_all_resolved(resolved)
+        yield _prepared(resolved)
+
+
+def _numbers(names: Sequence[str], point: cirq.ParamResolver) -> dict[str, float] | None:
+    """The values of all parameters; None if one is no real number."""
+    values = {name: point.value_of(name) for name in names}
+    if all(isinstance(value, Real) and math.isfinite(value) for value in values.values()):
+        return {name: float(value) for name, value in values.items()}
+    return None
+
+
+def _prepared(circuit: cirq.AbstractCircuit) -> Prepared:
+    circuit = _known_qubits(circuit)
+    naming = _Naming()
+    changed = bool(getattr(circuit, "tags", ()))
+    moments: list[cirq.Moment] = []
+    for moment in circuit:
+        operations = [naming.named(operation) for operation in readable(moment)]
+        if same(moment.operations, operations) and not getattr(moment, "tags", ()):
+            moments.append(moment)
+        else:
+            changed = True
+            moments += cirq.Circuit(operations).moments
+    program = program_of(cirq.Circuit(moments) if changed else circuit)
+    return Prepared(program, tuple(naming.measured), np.int8 if naming.sampled else np.uint8)
+
+
+def _known_qubits(circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
+    qubits = circuit.all_qubits()
+    if any(qubit.dimension != 2 for qubit in qubits):
+        raise ValueError("QonduitSampler runs qubits only, and the circuit has qudits of other dimensions")
+    if all(type(qubit) in _QUBITS for qubit in qubits):
+        return circuit
+    names = {qubit: cirq.NamedQubit(f"qubit {place}") for place, qubit in enumerate(sorted(qubits))}
+    return circuit.unfreeze().transform_qubits(names)
+
+
+class _Naming:
+    """The measurements seen so far, and how they are called."""
+
+    def __init__(self) -> None:
+        self.measured: list[Measured] = []
+        #: Whether the circuit is gates, and measurements that nothing follows.
+        self.sampled = True
+        self._seen: set[cirq.Qid] = set()
+        self._taken: set[str] = set()
+        #: For each key what its measurements are called.
+        self._called: dict[str, list[cirq.MeasurementKey]] = {}
+        self._confused: set[str] = set()
+
+    def named(self, operation: cirq.Operation) -> cirq.Operation:
+        """The operation with the names that its measurement and its conditions have in the program."""
+        if isinstance(operation.gate, cirq.MeasurementGate):
+            self._seen.update(operation.qubits)
+            return self._measurement(operation, operation.gate)
+        if type(operation) is cirq.ClassicallyControlledOperation:
+            self.sampled = False
+            return self._conditional(operation)
+        unitary = type(operation.gate) not in NO_UNITARY if operation.gate else cirq.has_unitary(operation)
+        self.sampled = self.sampled and unitary and self._seen.isdisjoint(operation.qubits)
+        return operation
+
+    def _measurement(self, operation: cirq.Operation, gate: cirq.MeasurementGate) -> cirq.Operation:
+        key = gate.mkey
+        called = self._free(key)
+        self._taken.add(str(called))
+        self._called.setdefault(str(key), []).append(called)
+        confusion = tuple((tuple(places), np.asarray(matrix)) for places, matrix in gate.confusion_map.items())
+        self.measured.append(Measured(str(key), str(called), tuple(gate.full_invert_mask()), confusion))
+        if confusion:
+            self._confused.add(str(key))
+        if called == key and not confusion:
+            return operation
+        return cirq.MeasurementGate(len(operation.qubits), called, gate.invert_mask).on(*operation.qubits)
+
+    def _free(self, key: cirq.MeasurementKey) -> cirq.MeasurementKey:
+        called, number = key, 1
+        while str(called) in self._taken or len(str(called).encode()) > _LONGEST_NAME:
+            number += 1
+            called = cirq.MeasurementKey(f"{key.name[: _LONGEST_NAME // 8]}#{number}", key.path)
+        return called
+
+    def _conditional(self, operation: cirq.Operation) -> cirq.Operation:
+        before = sorted(operation.classical_controls, key=str)
+        after = [self._condition(each) for each in before]
+        if before == after:
+            return operation
+        return operation.without_classical_controls().with_classical_controls(*after)
+
+    def _condition(self, condition: Any) -> Any:
+        for key in condition.keys:
+            if str(key) not in self._called:
+                raise ValueError(f"Measurement key {key} missing when testing classical control")
+            if str(key) in self._confused:
+                raise ValueError(f"a condition on {key}, which has a confusion_map, cannot be run: no noise is")
+        if isinstance(condition, cirq.SympyCondition):
+            names = {sympy.Symbol(str(key)): sympy.Symbol(str(self._called[str(key)][-1])) for key in condition.keys}
+            return cirq.SympyCondition(condition.expr.xreplace({old: new for old, new in names.items() if old != new}))
+        if not isinstance(condition, cirq.KeyCondition | cirq.BitMaskKeyCondition):
+            return condition
+        called = self._called[str(condition.key)][condition.index]
+        if isinstance(condition, cirq.KeyCondition):
+            return cirq.KeyCondition(called)
+        return cirq.BitMaskKeyCondition(called, -1, condition.target_value, condition.equal_target, condition.bitmask)

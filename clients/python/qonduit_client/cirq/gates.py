@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations of Cirq in such as a server reads: custom gates, tags and sub-circuits become what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import cirq
+import numpy as np
+from cirq.circuits.qasm_output import QasmUGate
+
+#: Gates that are sent as they are. Their own classes only: one that derives from them may mean something else.
+_READ: Final = frozenset(
+    (
+        cirq.XPowGate, cirq.YPowGate, cirq.ZPowGate, cirq.HPowGate, cirq.CXPowGate, cirq.CZPowGate, cirq.SwapPowGate,
+        cirq.ISwapPowGate, cirq.XXPowGate, cirq.YYPowGate, cirq.ZZPowGate, cirq.CCXPowGate, cirq.CCZPowGate,
+        type(cirq.X), type(cirq.Y), type(cirq.Z), cirq.Rx, cirq.Ry, cirq.Rz, cirq.MSGate, QasmUGate,
+        cirq.PhasedXPowGate, cirq.PhasedXZGate, cirq.PhasedISwapPowGate, cirq.FSimGate, cirq.PhasedFSimGate,
+        cirq.CSwapGate, cirq.IdentityGate, cirq.WaitGate, cirq.QubitPermutationGate,
+        cirq.DiagonalGate, cirq.TwoQubitDiagonalGate, cirq.ThreeQubitDiagonalGate,
+    )
+)  # fmt: skip
+#: The same, but no unitaries.
+NO_UNITARY: Final = frozenset((cirq.MeasurementGate, cirq.ResetChannel, cirq.StatePreparationChannel))
+#: Custom gates on so many qubits are sent as matrices; larger ones as what they are made of, if they tell.
+_SMALL: Final = 3
+#: Matrices are read up to so many qubits.
+_LARGEST: Final = 10
+#: Matrices further from unitary than this are replaced by the nearest unitary one: Cirq takes what servers refuse.
+_ROUNDING: Final = 1e-9
+
+
+class NeedsValues(Exception):
+    """What an operation is made of depends on values of its parameters."""
+
+
+def readable(operations: Iterable[cirq.Operation]) -> Iterator[cirq.Operation]:
+    """Yields operations that a server reads, in the order in which Cirq's simulators run them.
+
+    Operations that are sent as they are stay the same objects.
+
+    Raises:
+        TypeError: there is no way to run an operation, as Cirq's simulators say it of what they do not support.
+        ValueError: a loop; see `_sub_circuit`.
+        NeedsValues: it is known only for values of the parameters.
+    """
+    for operation in operations:
+        yield from _readable(operation)
+
+
+def same(given: Sequence[cirq.Operation], made: Sequence[cirq.Operation]) -> bool:
+    """Whether `readable` left these operations alone."""
+    return len(given) == len(made) and all(one is other for one, other in zip(given, made, strict=True))
+
+
+def _readable(operation: cirq.Operation) -> Iterator[cirq.Operation]:
+    kind = type(operation)
+    if kind is cirq.GateOperation:
+        yield from _gate(operation)
+    elif kind is cirq.ops.SingleQubitPauliStringGateOperation:
+        yield operation
+    elif kind is cirq.TaggedOperation:
+        yield from _readable(operation.untagged)
+    elif kind is cirq.ClassicallyControlledOperation:
+        yield from _conditional(operation)
+    elif kind is cirq.CircuitOperation:
+        yield from _sub_circuit(operation)
+    elif kind is cirq.ControlledOperation and type(operation.sub_operation.gate) in _READ:
+        yield operation
+    else:
+        yield from _decomposed(operation)
+
+
+def _gate(operation: cirq.Operation) -> Iterator[cirq.Operation]:
+    gate = operation.gate
+    kind = type(gate.sub_gate) if type(gate) is cirq.ControlledGate else type(gate)
+    if kind in _READ or type(gate) in NO_UNITARY or (kind is cirq.GlobalPhaseGate and not cirq.is_parameterized(gate)):
+        yield operation
+    elif type(gate) is cirq.MatrixGate and len(operation.qubits) <= _LARGEST:
+        yield operation if _exact(cirq.unitary(gate)) else _as_matrix(operation)
+    else:
+        yield from _decomposed(operation)
+
+
+def _conditional(operation: cirq.Operation) -> Iterator[cirq.Operation]:
+    bare = operation.without_classical_controls()
+    parts = list(_readable(bare))
+    if len(parts) == 1 and parts[0] is bare:
+        yield operation
+    else:
+        conditions = sorted(operation.classical_controls, key=str)
+        yield from (part.with_classical_controls(*conditions) for part in parts)
+
+
+def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
+    """A circuit within a circuit; a small thing to send, as long as nothing in it must be told apart or replaced.
+
+    Raises:
+        ValueError: it is repeated until something is measured. Cirq tells what each round measured; results of a
+            server tell what the last one did.
+    """
+    if operation.repeat_until is not None:
+        raise ValueError(
+            "a CircuitOperation with repeat_until cannot be run: Cirq records every round of it, and results here "
+            "hold the last one. Use repetitions=, and operations under classical control"
+        )
+    inner = list(operation.circuit.all_operations())
+    told_apart = cirq.is_measurement(operation) or cirq.control_keys(operation)
+    if not told_apart and same(inner, list(readable(inner))):
+        yield operation
+    elif cirq.is_parameterized(operation.repetitions):
+        raise NeedsValues
+    else:
+        yield from readable(operation.mapped_circuit().all_operations())
+
+
+def _decomposed(operation: cirq.Operation) -> Iterator[cirq.Operation]:
+    """An operation as matrix or as what it is made of."""
+    if cirq.is_parameterized(operation):
+        raise NeedsValues
+    unitary = cirq.has_unitary(operation)
+    if unitary and len(operation.qubits) <= _SMALL:
+        yield _as_matrix(operation)
+        return
+    parts = cirq.decompose_once(operation, None)
+    if parts is not None:
+        yield from readable(parts)
+    elif unitary and len(operation.qubits) <= _LARGEST:
+        yield _as_matrix(operation)
+    else:
+        noise = " (programs run without noise)" if cirq.has_kraus(operation) else ""
+        raise TypeError(f"QonduitSampler doesn't support {operation!r}{noise}")
+
+
+def _as_matrix(operation: cirq.Operation) -> cirq.Operation:
+    matrix = cirq.unitary(operation)
+    if not _exact(matrix):
+        left, _, right = np.linalg.svd(matrix.astype(np.complex128))
+        matrix = left @ right
+    return (
+        cirq.MatrixGate(matrix).on(*operation.qubits) if operation.qubits else cirq.global_phase_operation(matrix[0, 0])
+    )
+
+
+def _exact(matrix: Any) -> bool:
+    return bool(np.allclose(matrix @ matrix.conj().T, np.eye(len(matrix)), rtol=0, atol=_ROUNDING))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits on their way through a server: submitted, waited for or called off, with errors that Cirq's users know."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit_client.batch import Batch, derived_seed, submit
+from qonduit_client.cirq.records import records_of
+from qonduit_client.errors import (
+    InvalidRequest,
+    JobFailed,
+    LimitExceeded,
+    NotFound,
+    PreconditionFailed,
+    ProgramUnreadable,
+    QonduitError,
+    TimedOut,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qonduit_client.cirq.circuits import Prepared
+    from qonduit_client.client import Client
+
+#: What the caller can mend.
+_CALLER: tuple[type[QonduitError], ...] = (
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    LimitExceeded,
+    ProgramUnreadable,
+)
+
+
+@dataclass(frozen=True)
+class Shots:
+    """A program, and how often it is to be run."""
+
+    prepared: Prepared
+    repetitions: int
+
+
+class Run:
+    """Programs that are run together, as few jobs as there are different numbers of repetitions and limits allow.
+
+    Args:
+        client: the connection.
+        device: "PROVIDER/device".
+        seed: fixes the randomness of all of them together.
+        timeout: seconds for all of them together.
+    """
+
+    def __init__(self, client: Client, device: str, seed: int | None, timeout: float | None) -> None:
+        self._client = client
+        self._device = device
+        self._seed = seed
+        self._timeout = timeout
+        self._batches: list[Batch] = []
+        self._called_off = False
+        self._lock = threading.Lock()
+
+    def records(self, wanted: Sequence[Shots]) -> list[dict[str, NDArray[Any]]]:
+        """Runs all programs and returns what they measured, in their order.
+
+        Raises:
+            ValueError: a program, the device's name or another argument is at fault.
+            RuntimeError: the job failed otherwise, or was cancelled.
+            TimedOut: it took longer than the timeout; the jobs are cancelled.
+            QonduitError: the server is not there, or at fault.
+        """
+        groups: dict[int, list[int]] = {}
+        for place, each in enumerate(wanted):
+            groups.setdefault(each.repetitions, []).append(place)
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        try:
+            with _told():
+                for shots, places in groups.items():
+                    self._submit([wanted[place].prepared for place in places], shots)
+                deadline = None if self._timeout is None else time.monotonic() + self._timeout
+                for batch, places in zip(self._batches, groups.values(), strict=True):
+                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                    for place, result in zip(places, batch.results(left), strict=True):
+                        seed = None if self._seed is None else derived_seed(self._seed, place)
+                        found[place] = records_of(result, wanted[place].prepared, seed)
+        except BaseException:
+            self.cancel()
+            raise
+        return [found[place] for place in range(len(wanted))]
+
+    def _submit(self, programs: Sequence[Prepared], shots: int) -> None:
+        seed = None if self._seed is None else derived_seed(self._seed, len(self._batches))
+        batch = submit(self._client, [each.program for each in programs], device=self._device, shots=shots, seed=seed)
+        with self._lock:
+            self._batches.append(batch)
+            late = self._called_off
+        if late:
+            batch.cancel()
+
+    def cancel(self) -> None:
+        """Has the server stop what nobody waits for any more; a server that is not there has nothing to stop."""
+        with self._lock:
+            self._called_off = True
+            batches = list(self._batches)
+        for batch in batches:
+            try:
+                batch.cancel()
+            except QonduitError:
+                continue
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors as Cirq's samplers raise them, chained from ours."""
+    try:
+        yield
+    except TimedOut:
+        raise
+    except JobFailed as error:
+        category = error.failure.category
+        ours = (FailureCategory.FAILURE_CATEGORY_PROGRAM, FailureCategory.FAILURE_CATEGORY_DEVICE)
+        kind = ValueError if category in ours else RuntimeError
+        raise kind(f"job {error.job.id} failed: {error.message} ({error.reason})") from error
+    except _CALLER as error:
+        raise ValueError(str(error)) from error

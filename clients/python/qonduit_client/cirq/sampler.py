@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sampler of Cirq that runs circuits on a device of a Qonduit server."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import cirq
+import duet.futuretools
+import duet.impl
+import numpy as np
+
+from qonduit_client.cirq.circuits import prepared
+from qonduit_client.cirq.running import Run, Shots
+from qonduit_client.client import Client, connect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_T = TypeVar("_T")
+
+#: Runs of one sampler that are waited for at a time by coroutines.
+_AT_A_TIME: Final = 16
+
+#: A circuit, its sweep, and how often each point is run.
+_Wanted = tuple[cirq.AbstractCircuit, list[cirq.ParamResolver], int]
+
+
+class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
+    """Samples circuits on any device of a Qonduit server, with results as `cirq.Simulator` gives them.
+
+    All points of a sweep, and all circuits of a batch, go to the server as few jobs as it allows. A sampler may be
+    used by several threads. Its coroutines work under duet, which Cirq uses, and under asyncio, and block neither.
+
+    Args:
+        client: the connection, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
+            127.0.0.1:50051.
+        device: "PROVIDER/device".
+        seed: a number or a `numpy.random.RandomState` that fixes the results of all calls together, on simulators;
+            points of a sweep and repeated calls are independent of one another all the same.
+        timeout: seconds a call may take; then its jobs are cancelled, and `TimedOut` is raised. By default there is
+            no end.
+
+    Raises:
+        ValueError: the first argument is the name of a device, or the seed is none.
+    """
+
+    def __init__(
+        self,
+        client: Client | str | None = None,
+        device: str = "GOOGLE/cirq_simulator",
+        *,
+        seed: cirq.RANDOM_STATE_OR_SEED_LIKE = None,
+        timeout: float | None = None,
+    ) -> None:
+        if isinstance(client, str) and "/" in client:
+            raise ValueError(f"{client!r} is no server (HOST:PORT); a device is given as device={client!r}")
+        self.client = connect(client)
+        self.device = device
+        self.timeout = timeout
+        self._random = None if seed is None else cirq.value.parse_random_state(seed)
+
+    def __repr__(self) -> str:
+        return f"<QonduitSampler of {self.device} at {self.client.target}>"
+
+    def run_sweep(
+        self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
+    ) -> Sequence[cirq.Result]:
+        """Samples a circuit at all points of a sweep; see `cirq.Sampler.run_sweep`.
+
+        Raises:
+            ValueError: the circuit measures nothing, has symbols that a point has no value for, or cannot be run on
+                the device; the message says why.
+            TypeError: an operation is none that can be run (noise, for example).
+            RuntimeError: the job failed for other reasons.
+            TimedOut: it took longer than the timeout.
+            QonduitError: the server is not there, or at fault.
+        """
+        return self._sampled([_wanted(program, params, repetitions)], self._new())[0]
+
+    async def run_sweep_async(
+        self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
+    ) -> Sequence[cirq.Result]:
+        """The same, without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        return (await self._sampled_async([_wanted(program, params, repetitions)]))[0]
+
+    def run_batch(
+        self,
+        programs: Sequence[cirq.AbstractCircuit],
+        params_list: Sequence[cirq.Sweepable] | None = None,
+        repetitions: int | Sequence[int] = 1,
+    ) -> Sequence[Sequence[cirq.Result]]:
+        """Samples circuits, each with its own sweep and repetitions; see `cirq.Sampler.run_batch`.
+
+        Raises:
+            ValueError: the lists have different lengths; others as of `run_sweep`.
+        """
+        return self._sampled(self._batch(programs, params_list, repetitions), self._new())
+
+    async def run_batch_async(
+        self,
+        programs: Sequence[cirq.AbstractCircuit],
+        params_list: Sequence[cirq.Sweepable] | None = None,
+        repetitions: int | Sequence[int] = 1,
+    ) -> Sequence[Sequence[cirq.Result]]:
+        """The same, without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        return await self._sampled_async(self._batch(programs, params_list, repetitions))
+
+    def sample(
+        self, program: cirq.AbstractCircuit, *, repetitions: int = 1, params: cirq.Sweepable = None
+    ) -> pd.DataFrame:
+        """Samples a circuit at all points of its sweeps, as a table; see `cirq.Sampler.sample`."""
+        sweeps = cirq.to_sweeps(params)
+        ready = self.run_sweep(program, sweeps, repetitions)
+        return _Ready(ready).sample(program, repetitions=repetitions, params=sweeps)
+
+    def _batch(
+        self,
+        programs: Sequence[cirq.AbstractCircuit],
+        params_list: Sequence[cirq.Sweepable] | None,
+        repetitions: int | Sequence[int],
+    ) -> list[_Wanted]:
+        sweeps, shots = self._normalize_batch_args(programs, params_list, repetitions)
+        return [_wanted(*each) for each in zip(programs, sweeps, shots, strict=True)]
+
+    def _new(self) -> Run:
+        seed = None if self._random is None else int(self._random.randint(2**31))
+        return Run(self.client, self.device, seed, self.timeout)
+
+    def _sampled(self, wanted: Sequence[_Wanted], run: Run) -> list[list[cirq.Result]]:
+        shots = [
+            Shots(each, repetitions)
+            for circuit, points, repetitions in wanted
+            if repetitions
+            for each in prepared(circuit, points)
+        ]
+        records = iter(run.records(shots))
+        return [
+            [
+                cirq.ResultDict(params=point, records=next(records) if repetitions else _nothing(circuit))
+                for point in points
+            ]
+            for circuit, points, repetitions in wanted
+        ]
+
+    async def _sampled_async(self, wanted: Sequence[_Wanted]) -> list[list[cirq.Result]]:
+        run = self._new()
+        future = self._threads.submit(self._sampled, wanted, run)
+        try:
+            return await _awaited(future)
+        except BaseException:
+            if not future.done():
+                threading.Thread(target=run.cancel, daemon=True).start()
+            raise
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="qonduit-sampler")
+
+
+def _wanted(program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int) -> _Wanted:
+    if not program.has_measurements():
+        raise ValueError("Circuit has no measurements to sample.")  # as Cirq's simulators say it
+    shots = operator.index(repetitions)
+    if shots < 0:
+        raise ValueError(f"repetitions is a number that is not negative, not {shots}")
+    return program, list(cirq.to_resolvers(params)), shots
+
+
+def _nothing(circuit: cirq.AbstractCircuit) -> dict[str, np.ndarray[Any, Any]]:
+    """Records without a shot, of the shape and type that Cirq 1.7's simulators give them."""
+    found = circuit.findall_operations_with_gate_type(cirq.MeasurementGate)
+    return {cirq.measurement_key_name(operation): np.empty([0, 1, 1]) for _, operation, _ in found}
+
+
+async def _awaited(future: Future[_T]) -> _T:
+    """Waits for what a thread does, in the way of whoever runs the coroutine."""
+    try:
+        duet.impl.current_task()
+    except RuntimeError:
+        return await asyncio.wrap_future(future)
+    result: _T = await duet.futuretools.AwaitableFuture.wrap(future)
+    return result
+
+
+class _Ready(cirq.Sampler):  # type: ignore[misc]
+    """Gives results that are there already, for what `cirq.Sampler` makes of them."""
+
+    def __init__(self, results: Sequence[cirq.Result]) -> None:
+        self._results: Iterator[cirq.Result] = iter(results)
+
+    def run_sweep(
+        self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
+    ) -> Sequence[cirq.Result]:
+        return [next(self._results) for _ in cirq.to_resolvers(params)]

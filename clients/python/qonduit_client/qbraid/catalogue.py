@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices of a server by the names that jobs take, "PROVIDER/device"."""
+
+from __future__ import annotations
+
+from qonduit.v1.device_pb2 import Device
+from qonduit_client.client import Client
+from qonduit_client.qbraid.errors import told
+
+
+def devices(client: Client, filter: str = "") -> dict[str, Device]:
+    """Asks a server for its devices, as they are now.
+
+    Raises:
+        ProgramValidationError: the filter is none.
+        QbraidRuntimeError: the server is not there, or at fault.
+    """
+    with told():
+        providers = {each.id: each.name for each in client.providers()}
+        return {f"{providers[each.provider_id]}/{each.name}": each for each in client.devices(filter)}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device of a Qonduit server as a device of qBraid's runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qbraid.programs import ProgramSpec
+from qbraid.runtime import DeviceStatus, QuantumDevice, ResourceNotFoundError, TargetProfile
+
+from qonduit.v1.device_pb2 import Device
+from qonduit_client.batch import derived_seed
+from qonduit_client.client import Client
+from qonduit_client.qbraid.catalogue import devices
+from qonduit_client.qbraid.errors import told
+from qonduit_client.qbraid.job import QonduitJob
+from qonduit_client.qbraid.programs import message
+
+
+class QonduitDevice(QuantumDevice):  # type: ignore[misc]
+    """Runs programs on a device of a server.
+
+    Circuits of Qiskit, Cirq, Braket, pyQuil and PennyLane, and OpenQASM, go to the server as they are; what else
+    qBraid knows goes through its transpiler first.
+
+    Args:
+        profile: what the device is; made by `QonduitProvider`.
+        client: the connection.
+        further: of `qbraid.runtime.QuantumDevice`.
+    """
+
+    def __init__(self, profile: TargetProfile, client: Client, **further: Any) -> None:
+        super().__init__(profile, **further)
+        self.client = client
+
+    def status(self) -> DeviceStatus:
+        """Whether the device takes jobs now."""
+        device = self._now()
+        return DeviceStatus.OFFLINE if device.HasField("available") and not device.available else DeviceStatus.ONLINE
+
+    def queue_depth(self) -> int:
+        """Jobs that wait before the device.
+
+        Raises:
+            ResourceNotFoundError: the device does not tell.
+        """
+        device = self._now()
+        if not device.HasField("queue_depth"):
+            raise ResourceNotFoundError("Queue depth is not available for this device.")
+        return int(device.queue_depth)
+
+    def transpile(self, run_input: Any, run_input_spec: ProgramSpec) -> Any:
+        """Leaves alone what the server reads; qBraid's transpiler is asked, and its graph made, for the rest only."""
+        targets = self._target_spec if isinstance(self._target_spec, list) else [self._target_spec]
+        if any(target is not None and target.alias == run_input_spec.alias for target in targets):
+            return run_input
+        return super().transpile(run_input, run_input_spec)
+
+    def validate(self, run_input_batch: list[Any], suppress_device_warning: bool = False) -> None:
+        """Has qBraid count the qubits of circuit objects. Servers read more than its parser of texts does."""
+        super().validate([each for each in run_input_batch if not isinstance(each, str)], suppress_device_warning)
+
+    def submit(
+        self, run_input: Any, shots: int = 1000, *, seed: int | None = None, name: str | None = None, **options: Any
+    ) -> QonduitJob | list[QonduitJob]:
+        """Queues a job for each program and returns at once.
+
+        Args:
+            run_input: a program, or a list of them.
+            shots: how often each is run.
+            seed: fixes the randomness of simulators, for all programs together; each has randomness of its own.
+            name: a name for people.
+            options: further ones of `qonduit_client.Client.run`: `inputs`, for example.
+
+        Raises:
+            ProgramValidationError: the server refuses a program or an option; the message says what to do.
+            QbraidRuntimeError: the server is not there, or at fault.
+        """
+        several = run_input if isinstance(run_input, list) else [run_input]
+        jobs: list[QonduitJob] = []
+        with told():
+            for place, program in enumerate([message(each) for each in several]):
+                own = None if seed is None else derived_seed(seed, place)
+                handle = self.client.run(program, self.id, shots, own, name, **options)
+                jobs.append(QonduitJob(handle.id, self, shots=shots))
+        return jobs if isinstance(run_input, list) else jobs[0]
+
+    def _now(self) -> Device:
+        found = devices(self.client).get(self.id)
+        if found is None:
+            raise ResourceNotFoundError(f"the server has no device {self.id} any more")
+        return found

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, as qBraid's users know it, chained from the client's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qbraid.runtime import JobStateError, ProgramValidationError, QbraidRuntimeError, ResourceNotFoundError
+
+from qonduit_client.errors import (
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    PreconditionFailed,
+    ProgramUnreadable,
+    QonduitError,
+    TimedOut,
+)
+
+
+class QonduitJobError(QbraidRuntimeError):  # type: ignore[misc]
+    """A job failed; the message says why, and `__cause__` is the client's own error."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors of the client as errors of qBraid's runtime; one that tells of time stays a TimeoutError."""
+    try:
+        yield
+    except TimedOut:
+        raise
+    except JobFailed as error:
+        raise QonduitJobError(f"job {error.job.id} failed: {error.message} ({error.reason})") from error
+    except JobCancelled as error:
+        raise JobStateError(str(error)) from error
+    except NotFound as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except (InvalidRequest, PreconditionFailed, ProgramUnreadable) as error:
+        raise ProgramValidationError(str(error)) from error
+    except QonduitError as error:
+        raise QbraidRuntimeError(str(error)) from error

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job of a Qonduit server as a job of qBraid's runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+from qbraid.runtime import JobStateError, JobStatus, QuantumDevice, QuantumJob, Result
+from qbraid.runtime.result_data import GateModelResultData
+
+from qonduit_client.client import Client, connect
+from qonduit_client.job import state_name
+from qonduit_client.qbraid.catalogue import devices
+from qonduit_client.qbraid.errors import told
+
+_STATUS: Final = {
+    "QUEUED": JobStatus.QUEUED,
+    "RUNNING": JobStatus.RUNNING,
+    "CANCELLING": JobStatus.CANCELLING,
+    "SUCCEEDED": JobStatus.COMPLETED,
+    "FAILED": JobStatus.FAILED,
+    "CANCELLED": JobStatus.CANCELLED,
+}
+
+
+class QonduitJob(QuantumJob):  # type: ignore[misc]
+    """One program on its way; `load_job(id, "qonduit")` finds it again, from anywhere.
+
+    Args:
+        job_id: the job's number on the server.
+        device: what it runs on, where that is known.
+        client: the connection, or the server as "HOST:PORT"; by default that of the device, else the environment
+            variable QONDUIT_SERVER, else 127.0.0.1:50051.
+        details: further entries of `metadata()`.
+    """
+
+    def __init__(
+        self,
+        job_id: str | int,
+        device: QuantumDevice | None = None,
+        client: Client | str | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(int(job_id), device, **details)
+        self._client = connect(getattr(device, "client", None) if client is None else client)
+        self._handle = self._client.job(self.id)
+
+    def status(self) -> JobStatus:
+        """The job's state as it is now.
+
+        Raises:
+            ResourceNotFoundError: there is no such job.
+        """
+        with told():
+            return _STATUS.get(self._handle.status, JobStatus.UNKNOWN)
+
+    def metadata(self) -> dict[str, Any]:
+        """What is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own answer."""
+        with told():
+            job = self._handle.job()
+        self._cache_metadata.update(
+            status=_STATUS.get(state_name(job.state), JobStatus.UNKNOWN),
+            shots=job.shots,
+            name=job.name,
+            job=MessageToDict(job),
+        )
+        known: dict[str, Any] = self._cache_metadata
+        return known
+
+    def wait_for_final_state(self, timeout: float | None = None, poll_interval: float = 5) -> None:
+        """Waits until the job has ended, however it ended; the server tells, so nothing is polled.
+
+        Raises:
+            TimeoutError: it had not ended by then. It goes on.
+        """
+        with told():
+            self._handle.wait(timeout)
+
+    async def _wait_for_final_state(self, timeout: float | None = None, poll_interval: float = 5) -> None:
+        await asyncio.to_thread(self.wait_for_final_state, timeout)
+
+    def result(self, timeout: float | None = None) -> Result[GateModelResultData]:
+        """Waits for the job and returns what it gave.
+
+        Keys are bits, classical bit 0 last, and the last declared register first, as everywhere in qBraid.
+
+        Raises:
+            QonduitJobError: the job failed.
+            JobStateError: the job was cancelled.
+            TimeoutError: it had not ended by then. It goes on.
+        """
+        with told():
+            result = self._handle.result(timeout)
+            counts = {bits.replace(" ", ""): count for bits, count in result.bitstrings.items()}
+        return Result(
+            device_id=self._device.id if self._device is not None else self._device_id(),
+            job_id=self.id,
+            success=True,
+            data=GateModelResultData(measurement_counts=counts),
+            shots=result.shots,
+            registers=[(register.name, register.size) for register in result.registers],
+            meta_data=result.meta_data,
+        )
+
+    def _device_id(self) -> str:
+        """The name of the device of a job that was looked up; empty when the server offers it no more."""
+        with told():
+            number = self._handle.job().executed_on_id
+        return next((name for name, device in devices(self._client).items() if device.id == number), "")
+
+    def cancel(self) -> None:
+        """Asks for the job to be cancelled.
+
+        Raises:
+            JobStateError: it has ended already.
+        """
+        if self.is_terminal_state():
+            raise JobStateError(f"job {self.id} cannot be cancelled: it has ended")
+        with told():
+            self._handle.cancel()
