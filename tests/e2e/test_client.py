@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from qonduit_client import (
 )
 from tests.benchmarks.programs import layered
 from tests.serving import Server
+from tests.twins import TWINS
 
 BELL2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 BELL3 = 'OPENQASM 3;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'
@@ -33,18 +35,26 @@ class Proxy:
     """Stands between client and server, and cuts every connection when told to."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._server = (host, int(port))
+        self.lead_to(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def lead_to(self, target: str) -> None:
+        """New connections are let through to this server."""
+        host, _, port = target.rpartition(":")
+        self._server = (host, int(port))
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(self._server)
+                try:
+                    far = socket.create_connection(self._server)
+                except OSError:  # no server there just now
+                    near.close()
+                    continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
@@ -71,10 +81,10 @@ class Proxy:
         self.cut()
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    """A client of the session's server."""
-    with Client(server.target) as connected:
+@pytest.fixture(params=TWINS)
+def client(server: Server, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client of the session's server: the waiting one, and the one for asyncio."""
+    with TWINS[request.param](server.target) as connected:
         yield connected
 
 
@@ -97,10 +107,11 @@ def test_seed_fixes_the_counts(client: Client) -> None:
     assert first == second
 
 
-def test_each_event_once_though_the_connection_is_cut(server: Server) -> None:
+@pytest.mark.parametrize("twin", TWINS)
+def test_each_event_once_though_the_connection_is_cut(server: Server, twin: str) -> None:
     proxy = Proxy(server.target)
     try:
-        with Client(proxy.target) as client:
+        with TWINS[twin](proxy.target) as client:
             job = client.run([layered(12, 6, seed=k) for k in range(12)], shots=200)
             seen: list[int] = []
             cuts = 0
@@ -117,7 +128,7 @@ def test_each_event_once_though_the_connection_is_cut(server: Server) -> None:
 
 
 def test_same_request_id_gives_the_same_job(client: Client) -> None:
-    request_id = "0c6a3b1e-0f0c-4d3a-9a55-0d8f3f0f3c77"
+    request_id = str(uuid.uuid4())
     job = client.run(BELL2, request_id=request_id)
     again = client.run(BELL2, request_id=request_id)
     assert (again.id, again.deduplicated, job.deduplicated) == (job.id, True, False)

@@ -38,7 +38,7 @@ class Batch:
     def status(self) -> str:
         """ "FAILED" or "CANCELLED" as soon as one job is; else as the job that has come least far; see `JobHandle`."""
         states = {handle.status for handle in self.handles}
-        if "RUNNING" not in states and {"QUEUED", "SUCCEEDED"} <= states:
+        if states == {"QUEUED", "SUCCEEDED"}:
             return "RUNNING"
         return next((state for state in _ORDER if state in states), "SUCCEEDED")
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -49,11 +49,14 @@ def programs_of(program: Program | Iterable[Program], language: str | None = Non
         ProgramUnreadable: a language cannot be told, or is none that there is.
         OSError: a file cannot be read.
     """
-    one = isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(
-        program
-    )  # circuits can be iterated, too
-    several = [program] if one or not isinstance(program, Iterable) else list(program)
-    return [_message(each, language) for each in several]
+    if isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(program):  # circuits can be iterated, too
+        return [_message(program, language)]
+    if callable(getattr(program, "tolist", None)):  # of numpy or pandas
+        return programs_of(program.tolist(), language)
+    # Not whatever can be iterated: a table gives the names of its columns, a mapping its keys.
+    if not isinstance(program, Sequence | Iterator | ValuesView):
+        return [_message(program, language)]
+    return [_message(each, language) for each in program]
 
 
 def enum_name(language: str) -> str:

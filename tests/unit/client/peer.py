@@ -181,7 +181,7 @@ class Peer(
 
     events: list[JobEvent] = field(default_factory=history)
     results: list[Result] = field(default_factory=lambda: [counted({"0x0": 507, "0x3": 493})])
-    refusals: deque[Refusal] = field(default_factory=deque)
+    refusals: deque[Refusal | None] = field(default_factory=deque)
     streams: deque[Stream] = field(default_factory=deque)
     created: list[calls.CreateJobRequest] = field(default_factory=list)
     watched: list[int] = field(default_factory=list)
@@ -197,8 +197,8 @@ class Peer(
     target: str = ""
 
     def _maybe_refuse(self, context: grpc.ServicerContext) -> None:
-        if self.refusals:
-            self.refusals.popleft().abort(context)
+        if self.refusals and (refusal := self.refusals.popleft()) is not None:
+            refusal.abort(context)
 
     def CreateJob(self, request: calls.CreateJobRequest, context: grpc.ServicerContext) -> calls.CreateJobResponse:
         known = any(request.request_id == other.request_id for other in self.created)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that is killed under both clients, and comes back: each event once, in order, and then the results."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from tests.benchmarks.programs import layered
+from tests.e2e.test_client import Proxy
+from tests.serving import serving
+from tests.twins import TWINS
+
+WAIT = 100.0
+
+
+def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    begun = {name: threading.Event() for name in TWINS}
+    gone = threading.Event()
+    seen: dict[str, list[int]] = {name: [] for name in TWINS}
+    counts: dict[str, int] = {}
+
+    def follow(name: str) -> None:
+        with TWINS[name](way.target, timeout=WAIT) as client:
+            job = client.job(job_id)
+            for event in job.events(timeout=WAIT):
+                seen[name].append(event.sequence)
+                if event.HasField("program_run"):
+                    begun[name].set()
+                    gone.wait(WAIT)
+            counts[name] = len(job.results(WAIT))
+
+    with serving(url, preload="IBM", workers="1") as first:
+        way = Proxy(first.target)
+        with TWINS["waiting"](way.target) as client:
+            job_id = client.run([layered(14, 8, seed=k) for k in range(30)], shots=100).id
+        threads = [threading.Thread(target=follow, args=(name,)) for name in TWINS]
+        for thread in threads:
+            thread.start()
+        assert all(each.wait(WAIT) for each in begun.values())
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait(WAIT)
+        way.cut()
+        gone.set()
+    try:
+        with serving(url, preload="IBM", workers="1") as second:
+            way.lead_to(second.target)
+            for thread in threads:
+                thread.join(WAIT)
+            with TWINS["waiting"](second.target) as client:
+                last = client.job(job_id).job().last_sequence
+    finally:
+        way.close()
+    for name in TWINS:
+        assert seen[name] == list(range(1, last + 1)), name
+        assert counts[name] == 30

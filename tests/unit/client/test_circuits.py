@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuit objects become programs in their SDK's own form, and what is none is refused with what to pass instead."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.errors import ProgramUnreadable
+from qonduit_client.programs import programs_of
+
+FLIP = np.array([[0, 1], [1, 0]], dtype=complex)
+
+
+def of_qiskit() -> Any:
+    from qiskit import QuantumCircuit
+
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.unitary(FLIP, [0])
+    circuit.measure([0, 1], [0, 1])
+    return circuit
+
+
+def of_cirq() -> Any:
+    import cirq
+
+    a, b = cirq.LineQubit.range(2)
+    return cirq.Circuit(cirq.H(a), cirq.MatrixGate(FLIP)(a), cirq.measure(a, b, key="c"))
+
+
+def of_braket() -> Any:
+    from braket.circuits import Circuit
+
+    return Circuit().h(0).unitary(matrix=FLIP, targets=[0]).i(1)
+
+
+def of_pennylane() -> Any:
+    import pennylane as qml
+
+    return qml.tape.QuantumScript([qml.Hadamard(0), qml.QubitUnitary(FLIP, 0)], [qml.sample(wires=[0, 1])])
+
+
+def of_quil() -> Any:
+    from quil.program import Program
+
+    return Program.parse("DECLARE ro BIT[2]\nH 0\nMEASURE 0 ro[0]\nMEASURE 1 ro[1]\n")
+
+
+MADE = {"QISKIT": of_qiskit, "CIRQ": of_cirq, "BRAKET": of_braket, "QASM2": of_pennylane, "QUIL": of_quil}
+
+
+def language(program: Any) -> str:
+    return AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_each_sdk_writes_its_own_form(name: str) -> None:
+    (found,) = programs_of(MADE[name]())
+    assert language(found) == name
+    assert bool(found.quantum_circuit_binary) == (name == "QISKIT")
+    assert bool(found.quantum_circuit) == (name != "QISKIT")
+
+
+def test_mixed_lists_generators_arrays_and_values() -> None:
+    circuits = {name: make() for name, make in MADE.items()}
+    for several in (
+        list(circuits.values()),
+        tuple(circuits.values()),
+        circuits.values(),
+        (each for each in circuits.values()),
+    ):
+        assert [language(program) for program in programs_of(several)] == list(MADE)
+    array = np.empty(2, dtype=object)
+    array[:] = [circuits["CIRQ"], "OPENQASM 3;"]
+    assert [language(program) for program in programs_of(array)] == ["CIRQ", "QASM3"]
+
+
+def test_a_frozen_circuit_and_a_braket_program() -> None:
+    from braket.ir.openqasm import Program
+
+    assert language(*programs_of(of_cirq().freeze())) == "CIRQ"
+    (found,) = programs_of(Program(source="OPENQASM 3; qubit q;"))
+    assert (language(found), found.quantum_circuit) == ("BRAKET", "OPENQASM 3; qubit q;")
+    with pytest.raises(ProgramUnreadable, match="inputs="):
+        programs_of(Program(source="OPENQASM 3; input float t;", inputs={"t": 1.0}))
+
+
+def test_metadata_of_any_type_stays_here() -> None:
+    import io
+
+    from qiskit import QuantumCircuit, qpy
+
+    branch = QuantumCircuit(2, 2, metadata={"mine": object()})
+    branch.x(1)
+    circuit = of_qiskit()
+    circuit.if_else((circuit.clbits[0], 1), branch, None, [0, 1], [0, 1])
+    kept = circuit.metadata = {("not", "a text"): object()}
+    (found,) = programs_of(circuit)
+    (read,) = qpy.load(io.BytesIO(found.quantum_circuit_binary))
+    assert read.metadata == {}
+    assert read.data[-1].operation.params[0].metadata == {}
+    assert circuit.metadata is kept, "the caller's circuit is as it was"
+    assert read.count_ops() == circuit.count_ops()
+
+
+def test_pyquil_and_qrisp_are_told_by_what_they_offer() -> None:
+    # Neither fits beside the other SDKs: their classes are known by package and method.
+    quil = type("Program", (), {"__module__": "pyquil.quil", "out": lambda self: "H 0\n"})()
+    (found,) = programs_of(quil)
+    assert (language(found), found.quantum_circuit) == ("QUIL", "H 0\n")
+    circuit = type("QuantumCircuit", (), {"__module__": "qrisp.circuit.quantum_circuit", "qasm": lambda self: "x"})()
+    (found,) = programs_of(circuit)
+    assert (language(found), found.quantum_circuit) == ("QASM2", "x")
+    variable = type("QuantumFloat", (), {"__module__": "qrisp.qtypes"})()
+    with pytest.raises(ProgramUnreadable, match=r"pass a qrisp\.QuantumCircuit"):
+        programs_of(variable)
+
+
+def _wrong() -> dict[str, tuple[Any, str]]:
+    import cirq
+    import pennylane as qml
+    from braket.circuits import Gate
+    from qiskit.circuit.library import HGate
+
+    table = type("DataFrame", (), {"__iter__": lambda self: iter(["a", "b"])})()
+    qnode = qml.QNode(lambda: qml.probs(), qml.device("default.qubit"))
+    return {
+        "a gate of Qiskit": (HGate(), "pass a qiskit.QuantumCircuit"),
+        "a moment of Cirq": (cirq.Moment(), "pass a cirq.Circuit"),
+        "a gate of Braket": (Gate.H(), "pass a braket.circuits.Circuit"),
+        "a QNode": (qnode, "pass a tape"),
+        "an operator": (qml.PauliX(0), "pass a tape"),
+        "a table": (table, "DataFrame is no program: pass text, bytes, a Path, a circuit of Qiskit"),
+        "a mapping": ({"bell": "OPENQASM 3;"}, "dict is no program"),
+        "a set": ({"OPENQASM 3;"}, "set is no program"),
+        "a number": (5, "5 is no program"),
+        "a number in a list": (["OPENQASM 3;", 5], "5 is no program"),
+        "None in a list": ([None], "None is no program"),
+        "something else": (SimpleNamespace(), "SimpleNamespace is no program"),
+    }
+
+
+def test_what_is_no_program_is_told_what_to_pass() -> None:
+    for name, (value, said) in _wrong().items():
+        with pytest.raises(ProgramUnreadable) as caught:
+            programs_of(value)
+        assert said in caught.value.message, name
+        assert caught.value.reason == "UNKNOWN_OBJECT"
+
+
+def test_what_its_sdk_cannot_write_says_why() -> None:
+    import cirq
+
+    class Mine(cirq.Gate):
+        def _num_qubits_(self) -> int:
+            return 1
+
+    with pytest.raises(ProgramUnreadable, match="cirq cannot write this") as caught:
+        programs_of(cirq.Circuit(Mine()(cirq.LineQubit(0))))
+    assert caught.value.__cause__ is not None
+
+
+def test_the_client_loads_none_of_what_it_knows() -> None:
+    code = (
+        "import sys, qonduit_client, qonduit_client.aio, qonduit_client.client, qonduit_client.job\n"
+        "qonduit_client.programs.programs_of(['OPENQASM 3;'])\n"
+        "named = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(named & {'qiskit', 'cirq', 'braket', 'quil', 'pennylane', 'qrisp', 'numpy', 'scipy',"
+        " 'matplotlib', 'IPython', 'pandas', 'rich', 'click'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
