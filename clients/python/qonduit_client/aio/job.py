@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from contextvars import Context
 from typing import Any, Final
 
 from qonduit.v1 import result_pb2
@@ -35,7 +36,8 @@ class JobHandle(Handle):
         bar = notebook.Bar(self.id, self._known)
         update = notebook.display(bar)
         if not ended(self._known):
-            task = asyncio.get_running_loop().create_task(self._move(bar, update))
+            # In a context of its own: what is shown later is part of the cell that runs then, as it is with threads.
+            task = asyncio.get_running_loop().create_task(self._move(bar, update), context=Context())
             self._bars.add(task)  # the loop itself does not keep it
             task.add_done_callback(self._bars.discard)
 

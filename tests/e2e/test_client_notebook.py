@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A notebook, executed by a real kernel against a real server: bars that reach their end, a histogram, a picture."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.serving import Server
+
+BELL = 'OPENQASM 3; include "stdgates.inc"; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;'
+#: A bar is fed by a thread or a task; the cell that waits for it keeps the kernel's outputs coming.
+FINISH = "for thread in threading.enumerate():\n    if thread.name.startswith('bar of job'): thread.join(60)"
+
+
+def displayed(cell: Any) -> dict[str, Any]:
+    """What a cell shows, by type."""
+    (output,) = (each for each in cell.outputs if "data" in each)
+    return dict(output["data"])
+
+
+@pytest.mark.timeout(240)
+def test_a_notebook(server: Server) -> None:
+    cells = [
+        f"import threading\nfrom qonduit_client import Client, aio\nclient = Client({server.target!r})",
+        f"job = client.run({BELL!r}, shots=1000)\njob",
+        f"{FINISH}\nresult = job.result(60)",
+        "result",
+        "%matplotlib inline\nresult.plot();",
+        f"other = aio.Client({server.target!r})\ntwin = await other.run({BELL!r}, shots=10)\ntwin",
+        "import asyncio\nawait asyncio.gather(*twin._bars)\nprint(sum((await twin.result(60)).counts.values()))",
+        "client.close()\nawait other.close()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    _, bar, _, table, picture, twin, waited, _ = notebook.cells
+    for cell in (bar, twin):
+        html = displayed(cell)["text/html"]
+        assert re.search(r"Job \d+", html)
+        assert "SUCCEEDED" in html
+        assert "100%" in html
+    html = displayed(table)["text/html"]
+    assert "0x0" in html
+    assert "1000 shots, 2 outcomes" in html
+    assert base64.b64decode(displayed(picture)["image/png"]).startswith(b"\x89PNG")
+    assert [each["text"].strip() for each in waited.outputs] == ["10"]
