@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"os/signal"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -33,6 +35,19 @@ h q[0];
 cx q[0], q[1];
 measure q -> c;
 `
+
+// Calls are repeated while the server is away: RequestId makes that safe, and reading changes nothing.
+const patience = `{"methodConfig": [{
+	"name": [{}],
+	"retryPolicy": {
+		"maxAttempts": 5, "initialBackoff": "0.5s", "backoffMultiplier": 3, "maxBackoff": "10s",
+		"retryableStatusCodes": ["UNAVAILABLE"]
+	}
+}]}`
+
+var ended = []qonduit.JobState{
+	qonduit.JobState_JOB_STATE_SUCCEEDED, qonduit.JobState_JOB_STATE_FAILED, qonduit.JobState_JOB_STATE_CANCELLED,
+}
 
 func main() {
 	device := "IBM/aer_simulator"
@@ -49,7 +64,9 @@ func main() {
 
 // run submits the circuit, follows the job to its end and prints what was counted.
 func run(ctx context.Context, server, device string) error {
-	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(
+		server, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(patience),
+	)
 	if err != nil {
 		return err
 	}
@@ -63,7 +80,7 @@ func run(ctx context.Context, server, device string) error {
 			QuantumCircuit:    bell,
 			AssemblerLanguage: qonduit.AssemblerLanguage_ASSEMBLER_LANGUAGE_QASM2,
 		}}},
-		// Should the answer get lost, the same request may be sent again: the same id never makes a second job.
+		// Should the answer get lost, the request is sent again: the same id never makes a second job.
 		RequestId: uuid.NewString(),
 	})
 	if err != nil {
@@ -91,37 +108,48 @@ func run(ctx context.Context, server, device string) error {
 	return nil
 }
 
-// follow shows the job's events and returns the job as it ended. It breaks its first stream after two events: a
-// connection that is lost on the way is gone on with in the same manner.
+// follow shows the job's events and returns the job as it ended, however often the stream breaks.
 func follow(ctx context.Context, jobs qonduit.JobServiceClient, job *qonduit.Job) (*qonduit.Job, error) {
-	first, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := jobs.WatchJob(first, &qonduit.WatchJobRequest{JobId: job.GetId()})
-	if err != nil {
-		return nil, err
-	}
-	for resumed := false; ; {
-		response, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return job, nil // The server ends a stream with OK after the job's last event, and only then.
+	var seen int64
+	alive, left := false, false
+	for !slices.Contains(ended, job.GetState()) {
+		if seen > 0 {
+			fmt.Fprintln(os.Stderr, "resuming after event", seen)
 		}
-		if err != nil {
-			return nil, err
-		}
-		event := response.GetEvent()
-		if event.GetHeartbeat() != nil {
-			continue // Says that the stream is alive; it has no number.
-		}
-		job = show(event, job)
-		if event.GetSequence() == 2 && !resumed {
-			cancel() // Ends the call, never the job.
-			fmt.Fprintln(os.Stderr, "stream cancelled, resuming after event 2")
-			// Events are numbered without gaps and kept: after_sequence gives what follows, each event once.
-			request := &qonduit.WatchJobRequest{JobId: job.GetId(), AfterSequence: event.GetSequence()}
-			if stream, err = jobs.WatchJob(ctx, request); err != nil {
-				return nil, err
+		for event, err := range watch(ctx, jobs, job.GetId(), seen) {
+			if err != nil && (!alive || status.Code(err) != codes.Unavailable) {
+				return nil, err // What resuming does not mend, or has not mended.
 			}
-			resumed = true
+			alive = err == nil
+			if event.GetSequence() == 0 {
+				continue // A heartbeat says that the stream is alive; it has no number.
+			}
+			job = show(event, job)
+			if seen = event.GetSequence(); seen == 2 && !left {
+				left = true // The first stream is left after two events, to show that nothing is lost.
+				break
+			}
+		}
+	}
+	return job, nil
+}
+
+// watch yields what WatchJob sends, and then the error that ended the stream, if one did. Leaving the loop ends the
+// call, never the job.
+func watch(ctx context.Context, jobs qonduit.JobServiceClient, id, after int64) iter.Seq2[*qonduit.JobEvent, error] {
+	return func(yield func(*qonduit.JobEvent, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		// Events are numbered without gaps and kept: after_sequence gives what follows, each event once.
+		stream, err := jobs.WatchJob(ctx, &qonduit.WatchJobRequest{JobId: id, AfterSequence: after})
+		for err == nil {
+			var response *qonduit.WatchJobResponse
+			if response, err = stream.Recv(); err == nil && !yield(response.GetEvent(), nil) {
+				return
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			yield(nil, err)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
 
-A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
+A document is one session in an empty folder: `.venv` points to the environment and `build` to what make builds, servers that a block starts go on in
 the background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free
 ones.
 """
@@ -29,6 +29,8 @@ DOCUMENTS = sorted(
 )
 #: Blocks in these languages are run; others (text, proto, json ...) are shown only.
 RUN = {"bash", "python"}
+#: Programs that blocks need and that not every machine has.
+TOOLS = ("grpcurl", "protoc")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
 _SHOWN_DATABASE = "postgresql://qonduit@127.0.0.1:5432/qonduit"
@@ -89,13 +91,17 @@ class Session:
 
     def follow(self, language: str, text: str) -> None:
         """Do what one block says."""
+        for tool in TOOLS:
+            if re.search(rf"\b{tool}\b", text) and not shutil.which(tool, path=self._environment()["PATH"]):
+                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not followed: no {tool}")
         if language == "python":
             self._run([sys.executable, "-c", self._exchanged(text)], text)
         elif serve := _SERVE.match(text.strip()):
             self._serve(serve["options"])
         elif make := re.fullmatch(r"make (\w+).*", text.strip()):
-            # Running the tests inside a test would not end; what the target would do is asked instead.
-            dry = ["--dry-run"] if make[1] in {"test", "bench", "check"} else []
+            # Running the tests inside a test would not end, cold builds take minutes; what the target would do is asked
+            # instead.
+            dry = ["--dry-run"] if make[1] in {"test", "bench", "check", "clients"} else []
             self._run(["make", "-C", str(ROOT), *dry, *text.split()[1:]], text)
         else:
             self._run(["bash", "-euo", "pipefail", "-c", self._exchanged(text)], text)
@@ -105,6 +111,7 @@ class Session:
 def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
     """A reader in an empty folder that has the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "build").symlink_to(ROOT / "build")
     (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
     session = Session(tmp_path, postgresql.url(postgresql.new_database()))
     yield session

@@ -86,15 +86,13 @@ def test_a_job_is_followed_over_a_break_to_its_counts(program: Program, server: 
     with grpc.insecure_channel(server.target) as channel:
         job = JobServiceStub(channel).ListJobs(ListJobsRequest(page_size=1)).jobs[0]
     assert job.state == JobState.JOB_STATE_SUCCEEDED
-    told = done.stderr.splitlines()
-    seen = [int(match[1]) for line in told if (match := re.match(r"event (\d+):", line))]
+    seen = [int(number) for number in re.findall(r"^event (\d+):", done.stderr, re.MULTILINE)]
     assert seen == list(range(1, job.last_sequence + 1)), done.stderr
-    broken = [place for place, line in enumerate(told) if "resuming after event 2" in line]
-    assert len(broken) == 1
-    assert told[broken[0] - 1].startswith("event 2:")
-    assert told[broken[0] + 1].startswith("event 3:")
-    assert "SUCCEEDED" in told[-1]
-    assert "100" in told[-1]
+    before, broken, after = done.stderr.partition("resuming after event 2\n")
+    assert broken
+    assert [re.findall(r"^event (\d+):", part, re.MULTILINE)[:2] for part in (before, after)] == [["1", "2"], ["3", "4"]]
+    assert "resuming" not in after
+    assert re.search(r"SUCCEEDED, 100 ?%$", done.stderr.rstrip()), done.stderr
 
 
 def test_an_error_is_told_with_status_message_and_reason(program: Program, server: Server) -> None:
@@ -104,9 +102,3 @@ def test_an_error_is_told_with_status_message_and_reason(program: Program, serve
     # Each language has its own way to write a status: NOT_FOUND, NotFound, not_found.
     assert re.search(r"not_?found\b.*IBM/no_such_device does not exist", done.stderr, re.IGNORECASE), done.stderr
     assert re.search(r"reason:? NOT_FOUND\b", done.stderr), done.stderr
-
-
-def test_a_server_that_is_not_there_is_an_error(program: Program) -> None:
-    done = program.run("127.0.0.1:1")
-    assert done.returncode == 1
-    assert re.search("unavailable", done.stderr, re.IGNORECASE), done.stderr

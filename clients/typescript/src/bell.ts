@@ -3,8 +3,9 @@
 // Runs a Bell circuit on a Qonduit server, follows it over a stream that breaks on the way, and prints its counts.
 
 import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
 
-import { type Client, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { ErrorInfoSchema } from "./contract/google/rpc/error_details_pb.js";
@@ -30,7 +31,7 @@ async function run(transport: Transport, device: string): Promise<void> {
     job: { type: JobType.RUNNER, shots: 1000n },
     device,
     deployment: { programs: [{ quantumCircuit: BELL, assemblerLanguage: AssemblerLanguage.QASM2 }] },
-    // Should the answer get lost, the same request may be sent again: the same id never makes a second job.
+    // Should the answer get lost, the request is sent again: the same id never makes a second job.
     requestId: randomUUID(),
   });
 
@@ -49,37 +50,61 @@ async function run(transport: Transport, device: string): Promise<void> {
   }
 }
 
-/**
- * Shows the job's events and returns the job as it ended. The first stream is broken after two events; one that breaks
- * by itself (UNAVAILABLE) is gone on with in the same manner.
- */
+/** Shows the job's events and returns the job as it ended, however often the stream breaks. */
 async function follow(jobs: Client<typeof JobService>, job: Job): Promise<Job> {
   let seen = 0n;
   let broken = false;
+  let failures = 0;
   for (;;) {
     const call = new AbortController();
     try {
       // Events are numbered without gaps and kept: afterSequence gives what follows, each event once.
       for await (const { event } of jobs.watchJob({ jobId: job.id, afterSequence: seen }, { signal: call.signal })) {
+        failures = 0;
         if (event === undefined || event.event.case === "heartbeat") {
           continue; // Says that the stream is alive; it has no number.
         }
         job = show(event, job);
         seen = event.sequence;
         if (seen === 2n && !broken) {
-          broken = true;
+          broken = true; // The first stream is left after two events, to show that nothing is lost.
           call.abort(); // Ends the call, never the job.
         }
       }
       return job; // The server ends a stream with OK after the job's last event, and only then.
     } catch (error) {
       if (!call.signal.aborted) {
-        throw error;
+        await waitAfter(error, ++failures);
       }
-      console.error(`stream cancelled, resuming after event ${seen}`);
+      console.error(`resuming after event ${seen}`);
     }
   }
 }
+
+/** Waits longer after each failure in a row, for 13 seconds in all; throws what no waiting mends. */
+async function waitAfter(error: unknown, failures: number): Promise<void> {
+  // The server's own errors have a reason; others tell of the connection, in as many ways as it can break.
+  const lost = error instanceof ConnectError && error.findDetails(ErrorInfoSchema).length === 0;
+  const away = error instanceof ConnectError && error.code === Code.Unavailable;
+  if (!(lost || away) || failures > 6) {
+    throw error;
+  }
+  await setTimeout(100 * 2 ** failures);
+}
+
+/** Sends a request again while the server is away: requestId makes that safe, and reading changes nothing. */
+const repeat: Interceptor = (next) => async (request) => {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await next(request);
+    } catch (error) {
+      if (request.stream) {
+        throw error; // For `follow` to resume.
+      }
+      await waitAfter(error, failures);
+    }
+  }
+};
 
 /** Prints one line for an event and returns the job as it is after it. */
 function show({ sequence, event }: JobEvent, job: Job): Job {
@@ -115,7 +140,7 @@ function describe(error: unknown): string {
 const baseUrl = `http://${process.env["QONDUIT_SERVER"] ?? "127.0.0.1:50051"}`;
 const connection = new Http2SessionManager(baseUrl);
 try {
-  const transport = createGrpcTransport({ baseUrl, sessionManager: connection });
+  const transport = createGrpcTransport({ baseUrl, sessionManager: connection, interceptors: [repeat] });
   await run(transport, process.argv[2] ?? "IBM/aer_simulator");
 } catch (error) {
   console.error(`error: ${describe(error)}`);
