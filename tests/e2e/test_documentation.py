@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
 
-A document is one session in an empty folder: `.venv` points to the environment and `build` to what make builds, servers that a block starts go on in
+A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
 the background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free
 ones.
 """
@@ -111,7 +111,6 @@ class Session:
 def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
     """A reader in an empty folder that has the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    (tmp_path / "build").symlink_to(ROOT / "build")
     (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
     session = Session(tmp_path, postgresql.url(postgresql.new_database()))
     yield session

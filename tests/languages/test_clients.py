@@ -90,7 +90,10 @@ def test_a_job_is_followed_over_a_break_to_its_counts(program: Program, server: 
     assert seen == list(range(1, job.last_sequence + 1)), done.stderr
     before, broken, after = done.stderr.partition("resuming after event 2\n")
     assert broken
-    assert [re.findall(r"^event (\d+):", part, re.MULTILINE)[:2] for part in (before, after)] == [["1", "2"], ["3", "4"]]
+    assert [re.findall(r"^event (\d+):", part, re.MULTILINE)[:2] for part in (before, after)] == [
+        ["1", "2"],
+        ["3", "4"],
+    ]
     assert "resuming" not in after
     assert re.search(r"SUCCEEDED, 100 ?%$", done.stderr.rstrip()), done.stderr
 
