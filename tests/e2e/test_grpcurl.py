@@ -22,8 +22,8 @@ from tests.serving import Server, serving
 ROOT = Path(__file__).resolve().parents[2]
 BUF = str(Path(sys.executable).parent / "buf")
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "grpcurl.md"
-PROTOS = Path(__file__).resolve().parents[2] / "protos"
+PAGE = ROOT / "docs" / "grpcurl.md"
+PROTOS = ROOT / "protos"
 MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
 
 

@@ -189,5 +189,8 @@ def did_you_mean(given: str, known: Sequence[str]) -> list[str]:
     """Those of the known names that may have been meant, the likeliest first; also without what is before a slash."""
     by_lower = {name.lower(): name for name in known}
     wanted = given.lower().strip()
-    parts = [name for lower, name in by_lower.items() if wanted and lower.rpartition("/")[2] == wanted]
-    return parts or [by_lower[each] for each in difflib.get_close_matches(wanted[:200], list(by_lower), n=3)]
+    if exact := [name for lower, name in by_lower.items() if wanted and lower.rpartition("/")[2] == wanted]:
+        return exact
+    close = difflib.get_close_matches(wanted[:200], list(by_lower), n=3)
+    begun = [lower for lower in by_lower if len(wanted) > 3 and lower.startswith(wanted)]
+    return [by_lower[each] for each in dict.fromkeys([*close, *begun])][:3]

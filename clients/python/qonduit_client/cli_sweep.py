@@ -90,8 +90,8 @@ def run_sweep(
     both = sorted(set(axes) & set(options["inputs"] or {}))
     if both:
         raise click.UsageError(f"{', '.join(both)}: given by --sweep and by --input; give it once")
+    base = _uuid(request_id)
     chunks = list(_chunks(client, sources, programs, deployment, axes, options.pop("language")))
-    base = uuid.UUID(request_id) if _is_uuid(request_id) else uuid.uuid4()
     starts = [
         _start(client, chunk, str(uuid.uuid5(base, str(place))), place, options) for place, chunk in enumerate(chunks)
     ]
@@ -193,11 +193,9 @@ def _of_the_whole(row: Row) -> Row:
     return show
 
 
-def _is_uuid(text: str | None) -> bool:
-    if text is None:
-        return False
+def _uuid(text: str | None) -> uuid.UUID:
+    """The id that the jobs' own ids come from: the one that was given, else a new one."""
     try:
-        uuid.UUID(text)
+        return uuid.uuid4() if text is None else uuid.UUID(text)
     except ValueError:
         raise click.UsageError(f"--request-id: {text!r} is no UUID; `uuidgen` makes one") from None
-    return True

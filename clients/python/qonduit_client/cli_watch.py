@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -178,7 +179,7 @@ def _watch_several(here: Session, client: Client, ids: Sequence[int], timeout: f
         with board_for(output=here.output, jobs=len(ids)) as board:
             for job_id in ids:
                 row = board.row(f"job {job_id}")
-                several.append(Followed(lambda job_id=job_id: client.job(job_id), row))  # type: ignore[misc]
+                several.append(Followed(partial(client.job, job_id), row))
             follow_all(client, several, timeout=timeout)
     if interrupted:
         return INTERRUPTED
