@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOUR: Final = "#4c78a8"
+#: What is summed up is no outcome.
+_OTHERS: Final = "#b8bfc9"
 #: More bars than this have no room for their counts, and more characters a label none to stand upright.
-_COUNTED: Final = 32
+_COUNTED: Final = 33
 _UPRIGHT: Final = 60
 
 
@@ -40,7 +42,10 @@ def plot_counts(
     lines = lines_of(counts, sort=sort, top=top)
     if ax is None:
         ax = _new_axes(len(lines))
-    bars = ax.bar(range(len(lines)), [line.share for line in lines], width=0.8, color=_COLOUR)
+    colours = [_COLOUR] * len(lines)
+    if 0 < top < len(counts):
+        colours[-1] = _OTHERS
+    bars = ax.bar(range(len(lines)), [line.share for line in lines], width=0.8, color=colours)
     if len(lines) <= _COUNTED:
         crowded = len(lines) > 16
         ax.bar_label(

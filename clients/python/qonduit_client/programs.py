@@ -51,8 +51,9 @@ def programs_of(program: Program | Iterable[Program], language: str | None = Non
     """
     if isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(program):  # circuits can be iterated, too
         return [_message(program, language)]
-    if callable(getattr(program, "tolist", None)):  # of numpy or pandas
-        return programs_of(program.tolist(), language)
+    listed: Any = getattr(program, "tolist", None)
+    if callable(listed):  # of numpy or pandas
+        return programs_of(listed(), language)
     # Not whatever can be iterated: a table gives the names of its columns, a mapping its keys.
     if not isinstance(program, Sequence | Iterator | ValuesView):
         return [_message(program, language)]

@@ -6,11 +6,13 @@ from __future__ import annotations
 import uuid
 
 import grpc
+import numpy as np
 import pytest
 
+from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client
 from qonduit_client.endpoint import with_port
-from qonduit_client.errors import InvalidRequest, LimitExceeded, ServerUnavailable, TimedOut
+from qonduit_client.errors import InvalidRequest, LimitExceeded, QonduitError, ServerUnavailable, TimedOut
 from tests.twins import Connect
 from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
 
@@ -111,3 +113,31 @@ def test_either_program_or_deployment(peer: Peer, client: Client) -> None:
 )
 def test_targets(target: str, full: str) -> None:
     assert with_port(target) == full
+
+
+def test_arguments_that_are_none_say_what_to_pass(peer: Peer, client: Client) -> None:
+    with pytest.raises(TypeError, match="PROVIDER/device"):
+        client.run(BELL, 1000)  # type: ignore[arg-type]
+    for shots in ("1000", 0.5, None):
+        with pytest.raises(TypeError, match="shots is a whole number"):
+            client.run(BELL, "IBM/aer_simulator", shots)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one program"):
+        client.translate([BELL, BELL], to="QASM3")
+    with pytest.raises(ValueError, match=r"HOST:PORT.*tls=True"):
+        Client("https://qonduit.example")
+    assert peer.created == []
+    client.run(BELL, Device(id=4), 1e3, seed=np.int64(3))  # type: ignore[arg-type]
+    (request,) = peer.created
+    assert (request.job.executed_on_id, request.device) == (4, "")
+    assert (request.job.shots, request.job.seed) == (1000, 3)
+
+
+def test_in_a_forked_process_a_client_says_that_it_cannot_work(
+    peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.job(JOB).status == "SUCCEEDED"
+    # Forking this process, with gRPC's threads, is what nobody should do; the number is what a fork changes.
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    for ask in (lambda: client.run(BELL), lambda: list(client.job(JOB).events())):
+        with pytest.raises(QonduitError, match="forked"):
+            ask()

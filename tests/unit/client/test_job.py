@@ -154,3 +154,27 @@ def test_two_threads_follow_one_handle(peer: Peer, client: Client) -> None:
     for thread in threads:
         thread.join(20)
     assert seen == [ALL] * 4
+
+
+def test_heartbeats_are_shown_to_who_asks_for_them(peer: Peer, client: Client) -> None:
+    peer.streams.append(Stream(send=2))
+    events = list(client.job(JOB).events(heartbeat=0.5))
+    assert [event.sequence for event in events if event.sequence] == ALL
+    assert sum(event.HasField("heartbeat") for event in events) == 2
+
+
+def test_a_wait_of_no_time_only_looks(peer: Peer, client: Client) -> None:
+    peer.streams.append(Stream(send=2, hang=True))
+    assert client.run(BELL).wait(0).id == JOB
+    running = history()[:2]
+    running[-1].state_change.job.last_sequence = 2
+    peer.events = running
+    with pytest.raises(TimedOut, match="goes on"):
+        client.job(JOB).wait(0)
+    assert peer.watched == []
+
+
+def test_a_stream_without_a_seat_is_asked_for_again(peer: Peer, client: Client) -> None:
+    full = Refusal(Code.RESOURCE_EXHAUSTED, "too many streams", "LIMIT_EXCEEDED", retry_after=0.001)
+    peer.streams.extend([Stream(send=0, refusal=full), Stream(send=3, refusal=full)])
+    assert sequences(client) == ALL
