@@ -40,13 +40,15 @@ def program_of(specification: Any, inputs: Mapping[str, Any] | None, shots: int)
         case Circuit():
             validate_circuit_and_shots(specification, shots)
             made = specification.to_ir(ir_type=IRType.OPENQASM)
-            return Program(source=made.source, inputs={**(made.inputs or {}), **values})
-        case Program():
+            return Program(source=made.source, inputs={**made.inputs, **values})
+        case Program() if values:
             return Program(source=_text(specification.source), inputs={**(specification.inputs or {}), **values})
+        case Program():
+            return Program(source=_text(specification.source), inputs=specification.inputs)
         case SerializableProgram():
             return Program(source=specification.to_ir(ir_type=IRType.OPENQASM), inputs=values)
         case str():
-            return Program(source=_text(specification), inputs=values)
+            return Program(source=_text(specification), inputs=values or None)
     raise NotImplementedError(
         f"Unsupported task type {type(specification)}: a Qonduit device runs circuits, OpenQASM programs and sets of "
         "them, no analog Hamiltonians, annealing problems or pulse sequences"

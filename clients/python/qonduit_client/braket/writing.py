@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 #: The register that a written program measures into.
@@ -24,20 +25,20 @@ class Gate:
         parameters: anything that is a number once inputs are bound.
         qubits: controls first.
         controls: the value that each control must have.
-        power: of the gate without its controls.
+        power: of the gate without its controls; whole.
     """
 
     name: str
     parameters: Sequence[Any]
     qubits: tuple[int, ...]
     controls: Sequence[int] = ()
-    power: float = 1
+    power: int = 1
 
     def line(self, qubits: Mapping[int, int]) -> str:
         """As a line of a program whose qubits have these numbers instead."""
         modifiers = "".join("ctrl @ " if each else "negctrl @ " for each in self.controls)
         if self.power != 1:
-            modifiers += f"pow({_number(self.power)}) @ "
+            modifiers += f"pow({self.power}) @ "
         parameters = f"({', '.join(_number(each) for each in self.parameters)})" if len(self.parameters) else ""
         return f"{modifiers}{self.name}{parameters} {_places(self.qubits, qubits)};"
 
@@ -64,6 +65,15 @@ class Reset:
     def line(self, qubits: Mapping[int, int]) -> str:
         """As a line of a program whose qubits have these numbers instead."""
         return " ".join(f"reset q[{qubits[each]}];" for each in self.qubits)
+
+
+def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: tuple[int, ...]) -> Matrix:
+    """A matrix under controls, which are the first of the qubits, with the value that each must have."""
+    size = len(matrix)
+    whole: NDArray[np.complex128] = np.eye(size << len(controls), dtype=complex)
+    begin = size * sum(value << place for place, value in enumerate(reversed(controls)))
+    whole[begin : begin + size, begin : begin + size] = matrix
+    return Matrix(whole, qubits)
 
 
 def write(
