@@ -77,7 +77,7 @@ def test_a_provider_has_the_devices_as_backends(client: Client, server: Any) -> 
     assert provider.get_backend("aer_simulator").name == provider.get_backend().name == "IBM/aer_simulator"
     with pytest.raises(QiskitBackendNotFoundError, match=r"no backend 'IBM/eagle'.*AWS/local_simulator"):
         provider.get_backend("IBM/eagle")
-    with pytest.raises(QiskitError, match="no property 'colour'.*num_qubits"):
+    with pytest.raises(QiskitError, match=r"no property 'colour'.*num_qubits"):
         provider.backends(colour="blue")
 
 
@@ -243,7 +243,9 @@ def test_library_gates_that_do_not_travel_are_written_out(backend: QonduitBacken
     result = backend.run(circuits, shots=4000, seed_simulator=5).result()
     for place, probabilities in enumerate(expected):
         counts = result.get_counts(place)
-        seen = np.array([counts.get(f"{value:0{circuits[place].num_qubits}b}", 0) for value in range(len(probabilities))])
+        seen = np.array(
+            [counts.get(f"{value:0{circuits[place].num_qubits}b}", 0) for value in range(len(probabilities))]
+        )
         assert np.abs(seen / 4000 - probabilities).max() < 0.05, gates[place].name
 
 
@@ -263,7 +265,7 @@ def test_a_failed_job_says_why(backend: QonduitBackend) -> None:
     large.h(range(60))
     large.measure(0, 0)
     job = backend.run(large)
-    with pytest.raises(JobError, match="MEMORY_LIMIT.*60 qubits") as raised:
+    with pytest.raises(JobError, match=r"MEMORY_LIMIT.*60 qubits") as raised:
         job.result(timeout=60)
     assert isinstance(raised.value.__cause__, JobFailed)
     assert job.status() == JobStatus.ERROR

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed
     """
     data: dict[str, Any] = {}
     if circuit.num_clbits:
-        outcomes = outcomes_of(circuit, result.counts)
+        outcomes = outcomes_of(circuit, result)
         keys = [hex(outcome) for outcome in outcomes]
         data["counts"] = dict(zip(keys, outcomes.values(), strict=True))
         if memory:
@@ -51,26 +51,26 @@ def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed
     )
 
 
-def outcomes_of(circuit: QuantumCircuit, counts: Mapping[str, int]) -> dict[int, int]:
+def outcomes_of(circuit: QuantumCircuit, result: Result) -> dict[int, int]:
     """Returns counts by the number of all classical bits, from counts by registers (see `Result`)."""
-    places = _places(circuit)
-    if len(places) == 1 and places[0] == list(range(circuit.num_clbits)):
-        return {int(key, 16): count for key, count in counts.items()}
+    places = _places(circuit, [register.name for register in result.registers])
+    if places == [list(range(circuit.num_clbits))]:
+        return {int(key, 16): count for key, count in result.counts.items()}
     outcomes = {}
-    for key, count in counts.items():
+    for key, count in result.counts.items():
         outcome = 0
-        for number, bits in zip(reversed(key.split()), places, strict=True):
+        for number, bits in zip(key.split(), places, strict=True):
             outcome |= _spread(int(number, 16), bits)
         outcomes[outcome] = count
     return outcomes
 
 
-def _places(circuit: QuantumCircuit) -> list[list[int]]:
-    """Which bit of the circuit each bit of a register is; bits in no register come as one more, after all others."""
+def _places(circuit: QuantumCircuit, names: Sequence[str]) -> list[list[int]]:
+    """Which bits of the circuit those of each register are; bits in no register come as one without a name."""
     index = {bit: place for place, bit in enumerate(circuit.clbits)}
-    places = [[index[bit] for bit in register] for register in circuit.cregs]
-    loose = sorted(set(index.values()).difference(*places))
-    return [*places, loose] if loose else places
+    own = {register.name: [index[bit] for bit in register] for register in circuit.cregs}
+    own[""] = sorted(set(index.values()).difference(*own.values()))
+    return [own[name] for name in names]
 
 
 def _spread(number: int, places: Sequence[int]) -> int:

@@ -63,9 +63,8 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         default = self._options.default_precision if precision is None else precision
         coerced = [EstimatorPub.coerce(pub, default) for pub in pubs]
         for place, pub in enumerate(coerced):
-            if pub.precision < 0 or not (pub.precision or self._backend.device.device.capabilities.statevector):
-                least = "at least 0" if pub.precision < 0 else f"above 0: {self._backend.name} gives no exact values"
-                raise ValueError(f"the precision of pub {place} must be {least}, not {pub.precision}")
+            if pub.precision == 0 and not self._backend.device.device.capabilities.statevector:
+                raise ValueError(f"pub {place} has precision 0, and {self._backend.name} gives no exact values")
         measured = [_Exact(pub) if pub.precision == 0 else _Measured(pub, self) for pub in coerced]
         widest = self._backend.device.device.num_qubits
         seed = self._backend.run_options(seed_simulator=self._options.seed_simulator).seed

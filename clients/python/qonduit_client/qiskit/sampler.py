@@ -56,6 +56,16 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         """`default_shots`, `seed_simulator` and `run_options`."""
         return self._options
 
+    @property
+    def default_shots(self) -> int:
+        """How often circuits are run whose pub does not say it."""
+        return int(self._options.default_shots)
+
+    @property
+    def seed(self) -> int | None:
+        """What fixes the randomness of simulators; None: nothing."""
+        return None if self._options.seed_simulator is None else int(self._options.seed_simulator)
+
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> QonduitPrimitiveJob:
         """Submits pubs and returns at once.
 

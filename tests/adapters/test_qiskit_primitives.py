@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qiskit's primitives on a real server: the package's own, and Qiskit's generic ones on its backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit import Clbit, Parameter, ParameterVector
+from qiskit.primitives import (
+    BackendEstimatorV2,
+    BackendSamplerV2,
+    BaseEstimatorV2,
+    BasePrimitiveJob,
+    BaseSamplerV2,
+    StatevectorEstimator,
+)
+from qiskit.providers import JobError, JobStatus
+from qiskit.quantum_info import SparsePauliOp
+
+from qonduit_client import Client
+from qonduit_client.qiskit import EstimatorV2, QonduitBackend, SamplerV2
+
+
+@pytest.fixture(scope="module")
+def backend(client: Client) -> QonduitBackend:
+    return QonduitBackend(client=client)
+
+
+def turned() -> QuantumCircuit:
+    """Bit i is 1 where parameter i is pi."""
+    circuit = QuantumCircuit(2)
+    for qubit, angle in enumerate(ParameterVector("a", 2)):
+        circuit.rx(angle, qubit)
+    circuit.measure_all()
+    return circuit
+
+
+SAMPLERS = [
+    lambda backend: SamplerV2(backend, seed=5),
+    lambda backend: SamplerV2(backend=backend, options={"default_shots": 1024, "seed_simulator": 5, "run_options": {}}),
+    lambda backend: BackendSamplerV2(backend=backend, options={"seed_simulator": 5}),
+]
+
+
+@pytest.mark.parametrize("make", SAMPLERS)
+def test_parameters_of_any_shape_are_sampled(backend: QonduitBackend, make: Any) -> None:
+    sampler = make(backend)
+    assert isinstance(sampler, BaseSamplerV2)
+    values = np.array([[[0, 0], [np.pi, 0], [0, np.pi]], [[np.pi, np.pi], [0, 0], [np.pi, 0]]])
+    one, two = sampler.run([(turned(), values), (turned(), [np.pi, 0], 20)]).result()
+    assert one.data.meas.shape == one.data.shape == (2, 3)
+    assert (one.data.meas.num_shots, one.data.meas.num_bits) == (1024, 2)
+    wanted = np.array([["00", "01", "10"], ["11", "00", "01"]])
+    for at in np.ndindex(2, 3):
+        assert one.data.meas.get_counts(at) == {wanted[at]: 1024}
+    assert two.data.meas.get_counts() == {"01": 20}
+    assert two.metadata == {"shots": 20, "circuit_metadata": {}}
+
+
+@pytest.mark.parametrize("make", SAMPLERS)
+def test_registers_are_told_apart_and_shots_kept_together(backend: QonduitBackend, make: Any) -> None:
+    bits = [Clbit() for _ in range(3)]
+    circuit = QuantumCircuit(
+        QuantumRegister(2, "q"),
+        bits,
+        ClassicalRegister(bits=bits[1:], name="pair"),
+        ClassicalRegister(9, "wide"),
+        ClassicalRegister(bits=bits[2:], name="alias"),
+        metadata={"a": 1},
+    )
+    circuit.h(0)
+    circuit.measure(0, bits[2])  # before more is done
+    circuit.cx(0, 1)
+    circuit.measure(1, circuit.cregs[1][8])
+    data = make(backend).run([circuit], shots=500).result()[0].data
+    assert list(data) == ["pair", "wide", "alias"]
+    assert [data[name].num_bits for name in data] == [2, 9, 1]
+    flips = data.alias.to_bool_array()[:, 0]
+    assert 150 < flips.sum() < 350
+    assert (data.pair.to_bool_array(order="little") == np.stack([0 * flips, flips], axis=1)).all()
+    assert (data.wide.to_bool_array(order="little")[:, 8] == flips).all()
+
+
+def test_a_sampler_repeats_itself_with_a_seed_only(backend: QonduitBackend) -> None:
+    circuit = QuantumCircuit(8)
+    circuit.h(range(8))
+    circuit.measure_all()
+    pubs = [circuit, (circuit, None, 300), circuit]
+    one, again, other = (
+        [pub.data.meas.array for pub in SamplerV2(backend, seed=seed, default_shots=400).run(pubs).result()]
+        for seed in (4, 4, None)
+    )
+    assert all((a == b).all() for a, b in zip(one, again, strict=True))
+    assert not (one[0] == other[0]).all()
+    assert not (one[0] == one[2]).all()
+    assert len(SamplerV2(backend).run(pubs).ids) == 2  # pubs with the same number of shots are one job
+
+
+def test_pubs_are_checked_before_they_are_sent(backend: QonduitBackend) -> None:
+    sampler = SamplerV2(backend)
+    with pytest.raises(ValueError, match="wrap it with"):
+        sampler.run(turned())
+    with pytest.raises(ValueError, match="number of values"):
+        sampler.run([turned()])
+    with pytest.raises(ValueError, match="positive"):
+        sampler.run([(turned(), [0, 0])], shots=0)
+    with pytest.warns(UserWarning, match="pub 0 has no classical registers"):
+        result = sampler.run([QuantumCircuit(1)]).result()
+    assert list(result[0].data) == []
+    assert len(sampler.run([]).result()) == 0
+    empty = QuantumCircuit(QuantumRegister(1), ClassicalRegister(0, "none"), ClassicalRegister(1, "one"))
+    data = sampler.run([empty], shots=3).result()[0].data
+    assert (data.none.array.shape, data.one.array.shape) == ((3, 0), (3, 1))
+    assert sampler.run([(turned(), np.zeros((0, 2)))]).result()[0].data.meas.shape == (0,)
+
+
+def test_primitives_are_made_in_many_ways(client: Client, backend: QonduitBackend) -> None:
+    assert (SamplerV2(backend).default_shots, SamplerV2(backend).seed) == (1024, None)
+    sampler = SamplerV2(backend, default_shots=7, options={"seed_simulator": 3})
+    assert (sampler.default_shots, sampler.seed, sampler.backend) == (7, 3, backend)
+    assert SamplerV2(backend, options=sampler.options).seed == 3
+    assert EstimatorV2(backend, seed=3).options.seed_simulator == 3
+    with pytest.raises(TypeError, match="once"):
+        SamplerV2(backend, backend=backend)
+    with pytest.raises(TypeError, match="QonduitBackend, not on object"):
+        EstimatorV2(object())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="colour"):
+        SamplerV2(backend, options={"colour": "blue"})
+
+
+def test_a_primitives_job_is_followed_and_cancelled(backend: QonduitBackend) -> None:
+    job = SamplerV2(backend).run([(turned(), [0, 0])])
+    assert isinstance(job, BasePrimitiveJob)
+    job.wait_for_final_state(timeout=60)
+    assert (job.status(), job.done(), job.running(), job.in_final_state()) == (JobStatus.DONE, True, False, True)
+    assert not job.cancel()
+    slow = QuantumCircuit(24)
+    for _ in range(200):
+        slow.h(range(24))
+        slow.cx(range(23), range(1, 24))
+    slow.measure_all()
+    job = SamplerV2(backend).run([slow], shots=1)
+    assert job.cancel()
+    with pytest.raises(JobError, match="cancelled"):
+        job.result(timeout=60)
+    assert job.cancelled()
+
+
+@pytest.fixture(scope="module")
+def question() -> tuple[QuantumCircuit, list[Any], Any]:
+    """A circuit, observables of shape (3, 1) and parameters of shape (2,): six values."""
+    circuit = QuantumCircuit(2, metadata={"a": 1})
+    a, b = Parameter("a"), Parameter("b")
+    circuit.ry(a, 0)
+    circuit.cx(0, 1)
+    circuit.rx(b, 1)
+    observables = [[SparsePauliOp(["ZZ", "IX"], [0.5, -2])], ["YY"], [SparsePauliOp(["II", "ZI"], [1, 1])]]
+    return circuit, observables, [[0.3, 1.1], [2.0, -0.4]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda backend: EstimatorV2(backend, seed=2, default_precision=0.02),
+        lambda backend: EstimatorV2(backend=backend, options={"default_precision": 0.02, "abelian_grouping": False}),
+        lambda backend: BackendEstimatorV2(backend=backend, options={"default_precision": 0.02, "seed_simulator": 2}),
+    ],
+)
+def test_expectation_values_are_estimated(backend: QonduitBackend, question: Any, make: Any) -> None:
+    exact = StatevectorEstimator().run([question]).result()[0].data.evs
+    estimator = make(backend)
+    assert isinstance(estimator, BaseEstimatorV2)
+    (found, rough) = estimator.run([question, (*question, 0.2)]).result()
+    assert found.data.evs.shape == found.data.stds.shape == (3, 2)
+    assert np.abs(found.data.evs - exact).max() < 6 * 0.02 * 2.5
+    assert found.metadata == {"target_precision": 0.02, "shots": 2500, "circuit_metadata": {"a": 1}}
+    assert rough.metadata["shots"] == 25
+
+
+def test_precision_0_gives_exact_values(backend: QonduitBackend, question: Any) -> None:
+    exact = StatevectorEstimator().run([question]).result()[0].data.evs
+    found, measured = EstimatorV2(backend, seed=1).run([question, (*question, 0.1)], precision=0).result()
+    assert np.abs(found.data.evs - exact).max() < 1e-9
+    assert (found.data.stds == 0).all()
+    assert measured.metadata["shots"] == 100
+    with pytest.raises(ValueError, match="non-negative"):
+        EstimatorV2(backend).run([question], precision=-1)
+    resets = QuantumCircuit(1)
+    resets.h(0)
+    resets.reset(0)
+    with pytest.raises(JobError, match="NO_STATEVECTOR"):
+        EstimatorV2(backend).run([(resets, "Z", None, 0)]).result()
