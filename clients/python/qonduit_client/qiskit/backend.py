@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import index
 from typing import Any
 
@@ -15,6 +15,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
+from qonduit_client.batch import submit
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.qiskit.circuits import bindings_of, listed, programs_of
 from qonduit_client.qiskit.devices import NamedDevice, find_device
@@ -117,7 +118,8 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         for circuit, bindings in zip(circuits, bindings_of(circuits, parameter_binds), strict=True):
             run += [circuit] * len(bindings)
             programs += programs_of(circuit, bindings, self.device.device.num_qubits)
-        job = QonduitJob(self, run, programs, shots=chosen.shots, seed=chosen.seed, memory=chosen.memory)
+        send = partial(submit, self.client, programs, device=self.device.path, shots=chosen.shots, seed=chosen.seed)
+        job = QonduitJob(self, send, run, seed=chosen.seed, memory=chosen.memory)
         job.submit()
         return job
 

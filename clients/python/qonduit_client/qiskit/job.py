@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from qiskit.circuit import QuantumCircuit
-from qiskit.providers import JobV1
+from qiskit.providers import BackendV2, JobV1
 from qiskit.result import Result
 
-from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client import result as client_result
-from qonduit_client.batch import Batch, derived_seed, submit
+from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.qiskit.counts import experiment
 from qonduit_client.qiskit.following import Following
-
-if TYPE_CHECKING:
-    from qonduit_client.qiskit.backend import QonduitBackend
 
 
 class QonduitJob(Following[Result], JobV1):  # type: ignore[misc]
@@ -25,26 +20,21 @@ class QonduitJob(Following[Result], JobV1):  # type: ignore[misc]
 
     Args:
         backend: where they run.
+        send: submits their programs.
         circuits: one a program.
-        programs: the same circuits as they travel.
-        shots: of each circuit.
         seed: fixes the randomness of all circuits together.
         memory: whether single shots are told, too.
     """
 
     def __init__(
         self,
-        backend: QonduitBackend,
+        backend: BackendV2,
+        send: Callable[[], Batch],
         circuits: Sequence[QuantumCircuit],
-        programs: Sequence[QuantumProgram],
         *,
-        shots: int,
         seed: int | None = None,
         memory: bool = False,
     ) -> None:
-        def send() -> Batch:
-            return submit(backend.client, programs, device=backend.device.path, shots=shots, seed=seed)
-
         Following.__init__(self, send, self._result)
         JobV1.__init__(self, backend, "")
         self._circuits = list(circuits)
