@@ -25,6 +25,8 @@ from qonduit_client.braket.writing import MEASURED, Gate, Matrix, Reset, control
 _WAYS: Final = 8
 #: The register in which the server shows what a program measures into no bit.
 _UNNAMED: Final = "meas"
+#: Gates that servers know but for their global phase; that of a matrix is kept.
+_WITH_PHASE: Final = frozenset(("gpi",))
 _GRADIENT: Final = re.compile(r"^\s*#pragma\s+braket\s+result\s+adjoint_gradient\b", re.MULTILINE)
 
 
@@ -45,6 +47,7 @@ class Plan:
         bits: the register and its bits in which their values are.
         asked: the results that the program asks for.
         exact: how these come from a state.
+        phase: the global phase that the state has besides, in radians: servers leave it out.
     """
 
     program: Program
@@ -57,6 +60,7 @@ class Plan:
     bits: tuple[str, list[int]]
     asked: list[Any] = field(default_factory=list)
     exact: list[ResultType] = field(default_factory=list)
+    phase: float = 0.0
 
 
 class Reader(StateVectorSimulator):  # type: ignore[misc]
@@ -117,7 +121,7 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
                 for each in circuit.basis_rotation_instructions
             ]
         shown = measured or sorted(places)
-        text = write(steps, places, [places[qubit] for qubit in shown] if shots else (), context.phase)
+        text = write(steps, places, [places[qubit] for qubit in shown] if shots else ())
         return Plan(
             program=program,
             text=text,
@@ -129,6 +133,7 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             bits=(MEASURED, list(range(len(shown)))),
             asked=asked,
             exact=exact,
+            phase=context.phase,
         )
 
     def _as_it_is(self, program: Program, shots: int, circuit: Any) -> Plan:
@@ -169,8 +174,8 @@ class _Recording(ProgramContext):  # type: ignore[misc]
         self, gate_name: str, target: tuple[int, ...], params: Any, ctrl_modifiers: list[int], power: float
     ) -> None:
         super().add_gate_instruction(gate_name, target, params, ctrl_modifiers, power)
-        if power != int(power):
-            # A root has several values; it is the one that Braket's simulator takes.
+        if power != int(power) or gate_name in _WITH_PHASE:
+            # A root has several values: Braket's simulator chooses.
             matrix = BRAKET_GATES[gate_name](target[len(ctrl_modifiers) :], *params, power=power).matrix
             self._add(controlled(matrix, ctrl_modifiers, tuple(target)))
         else:

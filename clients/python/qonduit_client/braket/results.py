@@ -34,7 +34,7 @@ def told(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
     if plan.shots:
         measurements = measurements_of(given)
     else:
-        known = _Known(_state(given.result))
+        known = _Known(np.exp(1j * plan.phase) * _state(given.result))
         results = [
             ResultTypeValue.construct(type=asked, value=exact.calculate(known))
             for asked, exact in zip(plan.asked, plan.exact, strict=True)

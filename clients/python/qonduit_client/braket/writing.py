@@ -76,23 +76,18 @@ def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: 
     return Matrix(whole, qubits)
 
 
-def write(
-    steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], measured: Sequence[int], phase: float = 0.0
-) -> str:
+def write(steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:
     """Returns the text of a program.
 
     Args:
         steps: what it does.
         qubits: the number each qubit has in the text; from 0, without gaps.
         measured: the qubits that are measured at its end, in order, by their numbers in the text.
-        phase: the global phase, in radians.
     """
     lines = ["OPENQASM 3.0;"]
     if measured:
         lines.append(f"bit[{len(measured)}] {MEASURED};")
     lines.append(f"qubit[{len(qubits)}] q;")
-    if phase:
-        lines.append(f"gphase({_number(phase)});")
     lines += [step.line(qubits) for step in steps]
     lines += [f"{MEASURED}[{bit}] = measure q[{qubit}];" for bit, qubit in enumerate(measured)]
     return "\n".join(lines)
