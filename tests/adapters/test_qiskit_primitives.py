@@ -180,9 +180,9 @@ def test_expectation_values_are_estimated(backend: QonduitBackend, question: Any
     assert rough.metadata["shots"] == 25
 
 
-def test_precision_0_gives_exact_values(backend: QonduitBackend, question: Any) -> None:
+def test_exact_values_are_given_where_they_are_asked_for(backend: QonduitBackend, question: Any) -> None:
     exact = StatevectorEstimator().run([question]).result()[0].data.evs
-    found, measured = EstimatorV2(backend, seed=1).run([question, (*question, 0.1)], precision=0).result()
+    found, measured = EstimatorV2(backend, seed=1, exact=True).run([question, (*question, 0.1)]).result()
     assert np.abs(found.data.evs - exact).max() < 1e-9
     assert (found.data.stds == 0).all()
     assert measured.metadata["shots"] == 100
@@ -192,4 +192,18 @@ def test_precision_0_gives_exact_values(backend: QonduitBackend, question: Any) 
     resets.h(0)
     resets.reset(0)
     with pytest.raises(JobError, match="NO_STATEVECTOR"):
-        EstimatorV2(backend).run([(resets, "Z", None, 0)]).result()
+        EstimatorV2(backend, exact=True).run([(resets, "Z")]).result()
+    with pytest.raises(ValueError, match="exact=True"):
+        EstimatorV2(backend).run([question], precision=0)
+
+
+def test_a_generator_is_a_seed(backend: QonduitBackend, question: Any) -> None:
+    circuit, _, values = question
+    coin = circuit.copy()
+    coin.measure_all()
+    first, again, other = (
+        SamplerV2(backend, seed=np.random.default_rng(seed)).run([(coin, values)]).result()[0].data.meas
+        for seed in (1, 1, 2)
+    )
+    assert (first.array == again.array).all()
+    assert (first.array != other.array).any()

@@ -17,13 +17,13 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.circuits import programs_of, rows_of
-from qonduit_client.qiskit.mode import backend_of, options_of
+from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
 from qonduit_client.qiskit.primitive_job import Part, QonduitPrimitiveJob
 from qonduit_client.result import Result
 
 
 class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
-    """Estimates expectation values, as Qiskit's `BackendEstimatorV2`; with precision 0, gives them exactly.
+    """Estimates expectation values, as Qiskit's `BackendEstimatorV2`, or gives them exactly.
 
     Exact values come from the device's statevector: circuits must not go on after they have measured, and their states
     must fit into a result (22 qubits by default).
@@ -32,7 +32,9 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         mode: a `QonduitBackend`, or the name of a device.
         backend: the same, under the name that Qiskit's `BackendEstimatorV2` has for it.
         default_precision: for pubs that do not say theirs; 1/64 (4096 shots) unless given.
-        seed: fixes the randomness of simulators, for all pubs of a run together.
+        seed: fixes the randomness of simulators, for all pubs of a run together; a number, or a generator of one.
+        exact: takes precision 0 for exact values, and for the default precision unless another one is given. Without
+            it precision 0 is an error, as it is for Qiskit's `BackendEstimatorV2`.
         options: the same things as Qiskit's `BackendEstimatorV2` takes them: a dictionary with `default_precision`,
             `abelian_grouping` and `seed_simulator`.
     """
@@ -43,11 +45,15 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         *,
         backend: QonduitBackend | str | None = None,
         default_precision: float | None = None,
-        seed: int | None = None,
+        seed: int | np.random.Generator | None = None,
+        exact: bool = False,
         options: Mapping[str, Any] | Options | None = None,
     ) -> None:
-        chosen = options_of(Options, options, default_precision=default_precision, seed_simulator=seed)
+        if exact and default_precision is None:
+            default_precision = 0.0
+        chosen = options_of(Options, options, default_precision=default_precision, seed_simulator=seed_of(seed))
         super().__init__(backend=backend_of(mode, backend), options=asdict(chosen))
+        self._exact = exact
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> QonduitPrimitiveJob:
         """Submits pubs and returns at once.
@@ -63,6 +69,8 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         default = self._options.default_precision if precision is None else precision
         coerced = [EstimatorPub.coerce(pub, default) for pub in pubs]
         for place, pub in enumerate(coerced):
+            if pub.precision == 0 and not self._exact:
+                raise ValueError(f"pub {place} has precision 0: EstimatorV2(backend, exact=True) gives exact values")
             if pub.precision == 0 and not self._backend.device.device.capabilities.statevector:
                 raise ValueError(f"pub {place} has precision 0, and {self._backend.name} gives no exact values")
         measured = [_Exact(pub) if pub.precision == 0 else _Measured(pub, self) for pub in coerced]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from qonduit_client.qiskit.backend import QonduitBackend
 
 Chosen = TypeVar("Chosen")
@@ -48,3 +50,8 @@ def options_of(kind: Callable[..., Chosen], options: Any, **named: Any) -> Chose
     if not isinstance(options or {}, Mapping):
         raise TypeError(f"options must be a dictionary, not {type(options).__name__}")
     return kind(**(options or {}) | {name: value for name, value in named.items() if value is not None})
+
+
+def seed_of(seed: int | np.random.Generator | None) -> int | None:
+    """Returns a seed as a number; a generator gives its next one, as Qiskit's statevector primitives take it."""
+    return int(seed.integers(2**32)) if isinstance(seed, np.random.Generator) else seed

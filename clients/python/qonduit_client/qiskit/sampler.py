@@ -16,7 +16,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qonduit_client.batch import derived_seed
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.circuits import programs_of, rows_of
-from qonduit_client.qiskit.mode import backend_of, options_of
+from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
 from qonduit_client.qiskit.primitive_job import Part, QonduitPrimitiveJob
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
@@ -29,7 +29,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         mode: a `QonduitBackend`, or the name of a device.
         backend: the same, under the name that Qiskit's `BackendSamplerV2` has for it.
         default_shots: how often circuits are run whose pub does not say it; 1024 unless given.
-        seed: fixes the randomness of simulators, for all pubs of a run together.
+        seed: fixes the randomness of simulators, for all pubs of a run together; a number, or a generator of one.
         options: the same things as Qiskit's `BackendSamplerV2` takes them: a dictionary with `default_shots`,
             `seed_simulator` and `run_options`.
     """
@@ -40,11 +40,11 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         *,
         backend: QonduitBackend | str | None = None,
         default_shots: int | None = None,
-        seed: int | None = None,
+        seed: int | np.random.Generator | None = None,
         options: Mapping[str, Any] | Options | None = None,
     ) -> None:
         self._backend = backend_of(mode, backend)
-        self._options = options_of(Options, options, default_shots=default_shots, seed_simulator=seed)
+        self._options = options_of(Options, options, default_shots=default_shots, seed_simulator=seed_of(seed))
 
     @property
     def backend(self) -> QonduitBackend:
