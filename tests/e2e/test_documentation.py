@@ -72,7 +72,8 @@ class Session:
             f"exec .venv/bin/qonduit serve --listen 127.0.0.1:0 {options}",
             shell=True,
             cwd=self.folder,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
+            # An SDK that no block needs is not loaded.
+            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "QONDUIT_PRELOAD": "IBM"},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -18,6 +18,8 @@ from qonduit_client.job import JobHandle
 
 #: Threads at most. A job that waits for one waits for those before it, which by their age run before it too.
 THREADS: Final = 64
+#: Seconds that an interrupt waits for jobs that are being made.
+_SETTLING: Final = 2.0
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Followed:
         handle: once it was made.
         job: once it has ended.
         error: why it could not be made, or followed to its end.
+        starting: set once `start` has ended; None before it began.
     """
 
     start: Callable[[], JobHandle]
@@ -37,6 +40,7 @@ class Followed:
     handle: JobHandle | None = None
     job: Job | None = None
     error: QonduitError | None = None
+    starting: Event | None = None
 
 
 def follow_all(
@@ -65,15 +69,30 @@ def follow_all(
             each.result()
     except BaseException:
         stop.set()
+        _settle(several)
         client.close()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _settle(several: Sequence[Followed]) -> None:
+    """Waits a little for jobs that are being made, so that those that go on are known."""
+    latest = monotonic() + _SETTLING
+    for each in several:
+        if each.starting is not None:
+            each.starting.wait(max(0.0, latest - monotonic()))
+
+
 def _follow(one: Followed, deadline: float | None, stop: Event) -> None:
     try:
-        one.handle = _started(one, deadline, stop)
+        if stop.is_set():
+            return
+        one.starting = Event()
+        try:
+            one.handle = _started(one, deadline, stop)
+        finally:
+            one.starting.set()
         for event in one.handle.events(timeout=None if deadline is None else max(0.0, deadline - monotonic())):
             one.show(event)
         one.job = one.handle.wait()
