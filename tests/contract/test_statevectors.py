@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qiskit import qasm2, qasm3, qpy
 from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.random import random_circuit
-from qiskit.quantum_info import Statevector
+from qiskit.quantum_info import Operator, Statevector
 
 from qonduit.execution.v1.task_pb2 import FurtherResult, Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -194,6 +194,14 @@ class TestStates:
         assert Run(provider, HEADER2 + "qreg q[3]; creg c[1];").state.tolist() == [1] + [0] * 7
         assert Run(provider, HEADER2 + "qreg q[2]; qreg idle[2]; x q[1]; barrier idle;").state[0b0010] == 1
         assert Run(provider, HEADER2 + "creg c[2];").state.tolist() == [1]
+
+    def test_global_phases_are_those_of_the_gates_whatever_they_are_replaced_by(self, provider: Provider) -> None:
+        circuit = QuantumCircuit(5)
+        circuit.h(range(5))
+        circuit.unitary(Operator(random_circuit(4, 3, seed=4)), [3, 0, 4, 1])
+        circuit.mcp(0.3, [0, 1, 2, 3], 4)
+        state = Run(provider, ("QISKIT", source_of("QISKIT", circuit))).state
+        assert np.abs(state - Statevector(circuit).data).max() < EXACT
 
     def test_relative_phases(self, provider: Provider) -> None:
         text = "gphase(0.3); qubit[2] q; h q[0]; s q[0]; cx q[0], q[1]; ctrl @ gphase(pi) q[1];"

@@ -20,42 +20,51 @@ _MAX_DEPTH: Final = 200
 class Lowering:
     """Expands operations by their definitions until `is_native` accepts all of them.
 
-    Global phases of definitions are dropped: nothing measured depends on them, since controls are expanded last.
+    Global phases of definitions are told apart: nothing measured depends on them, since controls are expanded last.
 
     Args:
         device: for messages, "PROVIDER/device".
         is_native: whether the device takes an operation as it is.
+
+    Attributes:
+        phase: the global phase, in radians, of all that was expanded.
     """
 
     def __init__(self, device: str, is_native: Callable[[Instruction], bool]) -> None:
         self._device = device
         self._is_native = is_native
-        self._known: dict[object, list[tuple[Instruction, tuple[int, ...]]]] = {}
+        self._known: dict[object, tuple[list[tuple[Instruction, tuple[int, ...]]], float]] = {}
         self._budget = MAX_OPERATIONS
+        self.phase = 0.0
 
-    def expand(self, operation: Instruction, depth: int = 0) -> list[tuple[Instruction, tuple[int, ...]]]:
+    def expand(self, operation: Instruction) -> list[tuple[Instruction, tuple[int, ...]]]:
         """The native operations an operation stands for, each with its places among the operation's qubits.
 
         Raises:
             DeviceError: UNSUPPORTED_CONSTRUCT, it has no definition.
             LimitError: it expands to too much.
         """
+        steps, phase = self._expansion(operation, 0)
+        self.phase += phase
+        return steps
+
+    def _expansion(self, operation: Instruction, depth: int) -> tuple[list[tuple[Instruction, tuple[int, ...]]], float]:
         if self._is_native(operation):
             if any(isinstance(each, float) and not math.isfinite(each) for each in operation.params):
                 raise ProgramError("SYNTAX_ERROR", f"a parameter of {operation.name!r} is not a finite number")
-            return [(operation, tuple(range(operation.num_qubits)))]
+            return [(operation, tuple(range(operation.num_qubits)))], 0.0
         key = self._key(operation)
-        steps = self._known.get(key) if key is not None else None
-        if steps is None:
-            steps = self._define(operation, depth)
+        known = self._known.get(key) if key is not None else None
+        if known is None:
+            known = self._define(operation, depth)
             if key is not None:
-                self._known[key] = steps
-        self._budget -= len(steps)
+                self._known[key] = known
+        self._budget -= len(known[0])
         if self._budget < 0:
             raise LimitError(
                 "TOO_LARGE", f"the program expands to more than {MAX_OPERATIONS} operations on {self._device}"
             )
-        return steps
+        return known
 
     def _key(self, operation: Instruction) -> object:
         """What two operations that expand to the same have in common; None for those of which this is not known."""
@@ -63,7 +72,7 @@ class Lowering:
             return None
         return (operation.base_class, tuple(operation.params))
 
-    def _define(self, operation: Instruction, depth: int) -> list[tuple[Instruction, tuple[int, ...]]]:
+    def _define(self, operation: Instruction, depth: int) -> tuple[list[tuple[Instruction, tuple[int, ...]]], float]:
         if depth > _MAX_DEPTH:
             raise LimitError("TOO_LARGE", f"gates are nested more than {_MAX_DEPTH} deep")
         definition = operation.definition
@@ -73,13 +82,16 @@ class Lowering:
                 f"{self._device} has no operation {operation.name!r}, and the program does not define it (opaque?)",
             )
         steps: list[tuple[Instruction, tuple[int, ...]]] = []
+        phase = float(definition.global_phase)
         for inner in definition.data:
             if inner.operation.name in ("barrier", "delay"):
                 continue
             places = tuple(definition.find_bit(qubit).index for qubit in inner.qubits)
-            for step, own in self.expand(inner.operation, depth + 1):
+            expansion, own_phase = self._expansion(inner.operation, depth + 1)
+            phase += own_phase
+            for step, own in expansion:
                 steps.append((step, tuple(places[place] for place in own)))
-        return steps
+        return steps, phase
 
 
 def bits_of(circuit: QuantumCircuit, instruction: CircuitInstruction) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -23,7 +23,7 @@ def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction
 
     Args:
         circuit: the hub circuit.
-        lowering: expands what the device does not have.
+        lowering: expands what the device does not have, and is left with the global phase of these gates.
 
     Returns:
         Gates, each with the numbers of its qubits in the circuit.

@@ -135,8 +135,10 @@ class IBM:
 
         native = QuantumCircuit(circuit.quantum.num_qubits)
         qubits = native.qubits
-        for gate, places in unitary_part(circuit, Lowering(f"IBM/{DEVICE}", self._is_native)):
+        lowering = Lowering(f"IBM/{DEVICE}", self._is_native)
+        for gate, places in unitary_part(circuit, lowering):
             native._append(CircuitInstruction(gate, [qubits[place] for place in places]))
+        native.global_phase = lowering.phase
         native.append(SaveStatevector(len(qubits)), qubits)
         return native
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cmath
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -22,14 +23,20 @@ _RESULT_BYTES_PER_AMPLITUDE: Final = 112
 
 @dataclass(frozen=True)
 class Evolution:
-    """The gates of a circuit in an SDK's form, and how many qubits the circuit has, used or not."""
+    """The gates of a circuit in an SDK's form, how many qubits the circuit has, used or not, and its global phase."""
 
     native: Any
     qubits: int
+    phase: float
 
 
 def with_statevector(
-    prepared: Prepared, native: Any, qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int
+    prepared: Prepared,
+    native: Any,
+    qubits: int,
+    bytes_per_amplitude: int,
+    memory_limit_bytes: int,
+    phase: float = 0.0,
 ) -> Prepared:
     """Add to a prepared circuit what its statevector needs.
 
@@ -39,6 +46,7 @@ def with_statevector(
         qubits: how many the circuit has.
         bytes_per_amplitude: what computing the statevector takes, the array that is given included.
         memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+        phase: a global phase that the gates lack, in radians.
 
     Raises:
         LimitError: reason MEMORY_LIMIT.
@@ -46,7 +54,7 @@ def with_statevector(
     need = check_memory(
         qubits, bytes_per_amplitude + _RESULT_BYTES_PER_AMPLITUDE, memory_limit_bytes, " and giving their statevector"
     )
-    return replace(prepared, evolution=Evolution(native, qubits), memory_bytes=max(prepared.memory_bytes, need))
+    return replace(prepared, evolution=Evolution(native, qubits, phase), memory_bytes=max(prepared.memory_bytes, need))
 
 
 def with_evolution(
@@ -77,12 +85,12 @@ def with_evolution(
     # An engine's first axis is the highest bit of an amplitude's place; the program's first qubit is the lowest.
     turned = [(gate, tuple([qubits - 1 - place for place in places])) for gate, places in gates]
     (run,) = engine.compile([turned], qubits)
-    return with_statevector(prepared, run, qubits, bytes_per_amplitude, memory_limit_bytes)
+    return with_statevector(prepared, run, qubits, bytes_per_amplitude, memory_limit_bytes, lowering.phase)
 
 
 def evolve(engine: Engine, evolution: Evolution) -> NDArray[np.complex128]:
     """The state that all of a circuit's gates make of zeros; bit i of an amplitude's place is qubit i."""
     qubits = evolution.qubits
     state: State = np.zeros((2,) * qubits, dtype=np.complex128)
-    state[(0,) * qubits] = 1.0
+    state[(0,) * qubits] = cmath.exp(1j * evolution.phase)
     return engine.evolve(state, evolution.native, qubits).reshape(-1)
