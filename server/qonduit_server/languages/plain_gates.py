@@ -27,7 +27,8 @@ _PART: Final = re.compile(rf"[*/]|{_NUMBER}", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"[;()\[\]{}]")
 #: What takes the rest of its line, or a block, as it is: a semicolon in there ends no statement.
 _RAW: Final = re.compile(r"\bpragma\b|#|@\w|cal\b|/\*|defcalgrammar")
-_PRAGMA: Final = re.compile(r"^[ \t]*#?pragma\b[^\n]*", re.MULTILINE)
+#: A pragma, to the end of its line.
+PRAGMA: Final = re.compile(r"^[ \t]*#?pragma\b[^\r\n]*", re.MULTILINE)
 _KEYWORDS: Final = frozenset(name.strip("'") for name in qasm3Lexer.literalNames) - {"U"}
 
 
@@ -38,7 +39,7 @@ def take_out(code: str) -> tuple[str, Runs]:
     """
     runs: Runs = {}
     # Pragmas end runs: what they are about may come before or after.
-    seen = _PRAGMA.sub(lambda match: "\1" * len(match.group()), code) if "pragma" in code else code
+    seen = PRAGMA.sub(lambda match: "\1" * len(match.group()), code) if "pragma" in code else code
     if _RAW.search(seen):
         return code, runs
     lines = [0, *(match.end() for match in re.finditer("\n", code))]

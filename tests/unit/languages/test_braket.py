@@ -139,6 +139,13 @@ def test_a_matrix_on_two_qubits_has_the_first_as_its_highest_bit() -> None:
     assert np.allclose(done(read(f"qubit[2] q;\n#pragma braket unitary({rows}) q\n"), 2), done(read("cnot $0, $1;"), 2))
 
 
+def test_matrices_do_not_count_as_words() -> None:
+    rows = ", ".join(str([f"{each:.1f} + 0.0im" for each in row]).replace("'", "") for row in np.eye(64))
+    text = "qubit[6] q;\n" + f"#pragma braket unitary([{rows}]) q\n" * 4
+    assert text.count("im") * 8 > openqasm3.MAX_TOKENS
+    assert names(read(text))[:4] == ["unitary"] * 4
+
+
 @pytest.mark.parametrize(
     ("pragma", "reason"),
     [
