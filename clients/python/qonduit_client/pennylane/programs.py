@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tapes as programs: written in the least language that has all they do, with what is to know to read the results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pennylane.ops import Conditional, MidMeasure
+
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit_client.pennylane.gates import Dialect, Statement, projected, statement
+
+#: The registers: of the measured wires, of mid-circuit measurements, and of what is selected by its value.
+MEASURED: Final = "c"
+MID_CIRCUIT: Final = "mid"
+SELECTED: Final = "selected"
+
+_HEADERS: Final = {
+    Dialect.QASM2: 'OPENQASM 2.0;\ninclude "qelib1.inc";',
+    Dialect.QASM3: 'OPENQASM 3.0;\ninclude "stdgates.inc";',
+    Dialect.BRAKET: 'OPENQASM 3.0;\ninclude "stdgates.inc";',
+}
+
+
+@dataclass
+class Program:
+    """What a tape's operations became.
+
+    Attributes:
+        wires: the number of the tape's wires; qubit i is wire i, and qubits after them are helpers.
+        phase: by which the state must be multiplied as exp(i phase): global phases do not travel.
+        selected: the values that the helper qubits must have, in their order, for a shot to count.
+        mid_circuit: the mid-circuit measurements, and the bit of each.
+        measured: the wires that are measured at the end, in the order of their bits.
+    """
+
+    wires: int
+    phase: float = 0.0
+    selected: list[int] = field(default_factory=list)
+    mid_circuit: dict[Any, int] = field(default_factory=dict)
+    measured: list[int] = field(default_factory=list)
+    _statements: list[Statement] = field(default_factory=list)
+
+    @property
+    def qubits(self) -> int:
+        """How many there are, helpers included."""
+        return self.wires + len(self.selected)
+
+    @property
+    def message(self) -> QuantumProgram:
+        """The program as the server takes it. There is none of no qubits."""
+        dialect = max((each.dialect for each in self._statements), default=Dialect.QASM2)
+        old = dialect is Dialect.QASM2
+        lines = [_HEADERS[dialect], f"qreg q[{self.qubits}];" if old else f"qubit[{self.qubits}] q;"]
+        sizes = {MEASURED: len(self.measured), MID_CIRCUIT: len(self.mid_circuit)}
+        if self.measured or self.mid_circuit:
+            sizes[SELECTED] = len(self.selected)
+        for name, size in sizes.items():
+            if size:
+                lines.append(f"creg {name}[{size}];" if old else f"bit[{size}] {name};")
+        lines += [each.text for each in self._statements]
+        endings = {MEASURED: self.measured}
+        if SELECTED in sizes:
+            endings[SELECTED] = list(range(self.wires, self.qubits))
+        for name, qubits in endings.items():
+            for bit, qubit in enumerate(qubits):
+                measured, kept = f"q[{qubit}]", f"{name}[{bit}]"
+                lines.append(f"measure {measured} -> {kept};" if old else f"{kept} = measure {measured};")
+        return QuantumProgram(
+            quantum_circuit="\n".join(lines) + "\n", assembler_language=f"ASSEMBLER_LANGUAGE_{dialect.name}"
+        )
+
+    def add(self, op: Any) -> None:
+        """Adds an operation that `travels`, on wires 0 to `wires` - 1.
+
+        Raises:
+            DeviceError: a parameter is no finite number.
+        """
+        if isinstance(op, MidMeasure):
+            self._measure(op)
+        elif isinstance(op, Conditional):
+            said = statement(op.base, op.base.wires.tolist())
+            if said is not None:
+                text = f"if ({self._condition(op.meas_val)}) {{ {said.text} }}"
+                self._statements.append(Statement(text, max(said.dialect, Dialect.QASM3)))
+        elif (values := projected(op)) is not None:
+            for wire, value in zip(op.wires.tolist(), values, strict=True):
+                self._statements.append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
+                self.selected.append(value)
+        else:
+            if op.name == "GlobalPhase":
+                self.phase -= float(op.parameters[0])
+            said = statement(op, op.wires.tolist())
+            if said is not None:
+                self._statements.append(said)
+
+    def _measure(self, op: Any) -> None:
+        wire = op.wires.tolist()[0]
+        self._statements.append(
+            Statement(f"{MID_CIRCUIT}[{len(self.mid_circuit)}] = measure q[{wire}];", Dialect.QASM3)
+        )
+        self.mid_circuit[op] = len(self.mid_circuit)
+        if op.reset:
+            self._statements.append(Statement(f"reset q[{wire}];"))
+
+    def _condition(self, value: Any) -> str:
+        """A measured value as a formula that holds where PennyLane takes the value for true."""
+        bits = [f"{MID_CIRCUIT}[{self.mid_circuit[each]}]" for each in value.measurements]
+        branches = [branch for branch, outcome in value.branches.items() if outcome]
+        if len(branches) == 2 ** len(bits):
+            return "true"
+        return (
+            " || ".join(
+                "(" + " && ".join(f"{bit} == {int(each)}" for bit, each in zip(bits, branch, strict=True)) + ")"
+                for branch in branches
+            )
+            or "false"
+        )
+
+
+def program_of(tape: Any) -> Program:
+    """Returns a tape's operations as a program that measures nothing at its end yet.
+
+    Args:
+        tape: in operations that travel, on wires 0, 1, 2 ...
+    """
+    program = Program(len(tape.wires))
+    for op in tape.operations:
+        program.add(op)
+    return program
