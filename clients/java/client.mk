@@ -2,7 +2,8 @@
 # What the client in Java needs, and how it is built.
 TOOLS_java := javac mvn
 
-# protoc, and its plugin for services, in the versions that pom.xml gives the libraries.
+# protoc, and its plugin for services, in the versions that pom.xml gives the libraries. Maven runs briefly, so .mvn/jvm.config
+# spares it the optimizing compiler: half the time.
 build/plugins/java/.ready: clients/java/pom.xml
 	mvn -q -B -f clients/java dependency:copy@generators
 	@chmod +x $(@D)/protoc*
