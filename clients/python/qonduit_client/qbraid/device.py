@@ -20,8 +20,8 @@ from qonduit_client.qbraid.programs import message
 class QonduitDevice(QuantumDevice):  # type: ignore[misc]
     """Runs programs on a device of a server.
 
-    Circuits of Qiskit, Cirq, Braket, pyQuil and PennyLane, and OpenQASM, go to the server as they are; what else
-    qBraid knows goes through its transpiler first.
+    Circuits of Qiskit, Cirq, Braket, pyQuil and IonQ, and OpenQASM, go to the server as they are; what else qBraid
+    knows goes through its transpiler first.
 
     Args:
         profile: what the device is; made by `QonduitProvider`.

@@ -27,7 +27,8 @@ def _ionq(program: Any) -> QuantumProgram:
     return programs_of(json.dumps(program), "IONQ")[0]
 
 
-#: By qBraid's alias. Texts say their language in their header.
+#: By qBraid's alias. Texts say their language in their header. Tapes of PennyLane are missing: qBraid 0.13 takes them
+#: for two kinds of program at once, and refuses to run them on any device.
 _WRITERS: Final[dict[str, Callable[[Any], QuantumProgram]]] = {
     "qasm3": _object,
     "qasm2": _object,
@@ -35,7 +36,6 @@ _WRITERS: Final[dict[str, Callable[[Any], QuantumProgram]]] = {
     "cirq": _object,
     "braket": _object,
     "pyquil": _object,
-    "pennylane": _object,
     "openqasm3": _openqasm3,
     "ionq": _ionq,
 }
