@@ -75,7 +75,7 @@ def test_a_worker_loads_neither_database_nor_grpc() -> None:
     assert not loaded & SERVER_ONLY
 
 
-@pytest.mark.parametrize("module", ["qonduit_client", "qonduit_client.cli"])
+@pytest.mark.parametrize("module", ["qonduit_client", "qonduit_client.cli.commands"])
 def test_the_client_and_its_command_line_load_no_sdk_and_no_server(module: str) -> None:
     loaded = _loaded(f"import {module}")
     assert not loaded & (SDKS | {"sqlalchemy", "qonduit_server"})

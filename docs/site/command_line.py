@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 
 _WIDTH = 100
 

@@ -194,7 +194,7 @@ def doctor(deep: bool, as_json: bool, **options: Any) -> None:
 @click.option("--shots", type=click.IntRange(min=1), default=1000, show_default=True)
 def demo(shots: int) -> None:
     """Start an embedded server, run a Bell circuit on three providers, show what happens, stop."""
-    from qonduit_client.demo import show_demo
+    from qonduit_client.cli.demo import show_demo
     from qonduit_server import app
     from qonduit_server.errors import StartError
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qonduit_client import Client
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from tests.serving import Server, serving
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.result_pb2 import Result as ResultMessage
 from qonduit_client import Client, JobHandle, NotFound, QonduitError, Result
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from tests.contract.rpc_house import House, bell, house
 from tests.e2e.test_client import Proxy
 from tests.large_results import noise, packed

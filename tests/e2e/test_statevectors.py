@@ -127,7 +127,16 @@ def test_on_the_command_line(server: Server, tmp_path: Path) -> None:
     program.write_text(THREE)
 
     def qonduit(*words: str) -> str:
-        command = [sys.executable, "-m", "qonduit_client.cli", "run", str(program), "--server", server.target, *words]
+        command = [
+            sys.executable,
+            "-m",
+            "qonduit_client.cli.commands",
+            "run",
+            str(program),
+            "--server",
+            server.target,
+            *words,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from google.rpc import error_details_pb2 as details
 
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
 Code = grpc.StatusCode

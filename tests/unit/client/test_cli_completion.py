@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from tests.unit.client.peer import Peer
 
 #: Calls the completion as bash does at a key, the words split where bash splits them, and prints the replies.

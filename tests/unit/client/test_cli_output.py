@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from qonduit_client.cli import qonduit
-from qonduit_client.colours import wants_color
+from qonduit_client.cli.colours import wants_color
+from qonduit_client.cli.commands import qonduit
 from tests.unit.client.peer import BELL, FAILED, Peer, history
 
 RESULTS = "job_id,program,program_id,state,result_type,outcome,count,probability,real,imaginary,failure"

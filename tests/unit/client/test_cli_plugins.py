@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from qonduit_client.cli import ENTRY_POINTS, qonduit
+from qonduit_client.cli.commands import ENTRY_POINTS, qonduit
 
 
 @click.command()
@@ -92,7 +92,10 @@ def test_help_lists_both_sections() -> None:
     ("code", "absent"),
     [
         ("import qonduit_client", {"grpc", "google", "click", "rich", "qonduit"}),
-        ("from qonduit_client.cli import main; main()", {"grpc", "google", "rich", "qonduit", "qonduit_server"}),
+        (
+            "from qonduit_client.cli.commands import main; main()",
+            {"grpc", "google", "rich", "qonduit", "qonduit_server"},
+        ),
         ("from qonduit_client import Client", {"click", "rich", "qonduit_server"}),
     ],
 )

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from qonduit_client.sweep import MOST, at_point, points_of, values_of
 from tests.unit.client.peer import Peer
 

@@ -7,7 +7,7 @@ from io import StringIO
 
 import grpc
 
-from qonduit_client.demo import agreed, show_demo, side_by_side
+from qonduit_client.cli.demo import agreed, show_demo, side_by_side
 from tests.unit.client.peer import FAILED, Peer, Refusal, counted, history
 
 

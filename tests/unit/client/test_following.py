@@ -24,7 +24,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceSe
 from qonduit.v1.result_service_pb2 import ListResultsRequest, ListResultsResponse
 from qonduit.v1.result_service_pb2_grpc import ResultServiceServicer, add_ResultServiceServicer_to_server
 from qonduit_client import Client
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from qonduit_client.errors import LimitExceeded, NotFound
 from qonduit_client.following import Followed, follow_all
 from tests.unit.client.peer import counted

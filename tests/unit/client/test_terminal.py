@@ -104,7 +104,7 @@ def test_failure_without_colour(peer: Peer, bell: str) -> None:
 
 
 def test_demo_where_bars_cannot_be_written(peer: Peer) -> None:
-    code = "import sys; from qonduit_client.demo import show_demo; sys.exit(not show_demo(sys.argv[1]))"
+    code = "import sys; from qonduit_client.cli.demo import show_demo; sys.exit(not show_demo(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, peer.target],
         capture_output=True,

@@ -21,7 +21,7 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, TranslateProgramResponse, Translation
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_pb2 import Register
-from qonduit_client.cli import qonduit
+from qonduit_client.cli.commands import qonduit
 from qonduit_client.client import Client
 from qonduit_client.errors import ProgramUnreadable, ServerUnavailable
 from tests.unit.client.peer import AWAY, BELL, Peer, Refusal

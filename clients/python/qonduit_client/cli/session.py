@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from qonduit_client.cli_errors import exit_code, explain
-from qonduit_client.colours import wants_color
+from qonduit_client.cli.colours import wants_color
+from qonduit_client.cli.errors import exit_code, explain
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 
 if TYPE_CHECKING:

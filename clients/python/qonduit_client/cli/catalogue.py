@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qonduit_client import cli_completion
-from qonduit_client.cli_errors import OK
-from qonduit_client.cli_output import Column, act_on, moment, write_rows
-from qonduit_client.cli_session import NUMBER, session, shared_options
-from qonduit_client.cli_sources import or_pipe, read_sources
+from qonduit_client.cli import completion
+from qonduit_client.cli.errors import OK
+from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.session import NUMBER, session, shared_options
+from qonduit_client.cli.sources import or_pipe, read_sources
 
 if TYPE_CHECKING:
     from qonduit.v1.device_pb2 import Device
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @shared_options()
 def devices(languages: bool, wanted: str) -> int:
     """List what programs can run on."""
-    from qonduit_client.as_json import as_dict
+    from qonduit_client.cli.as_json import as_dict
     from qonduit_client.telling import device_names, language_name
 
     here = session()
@@ -129,13 +129,13 @@ def list_them(limit: int) -> int:
 
 
 @deployments.command()
-@click.argument("sources", nargs=-1, metavar="FILE...", shell_complete=cli_completion.program_files)
+@click.argument("sources", nargs=-1, metavar="FILE...", shell_complete=completion.program_files)
 @click.option("--name", help="A name for people.")
 @click.option(
     "--language",
     metavar="NAME",
     help="QASM2, QASM3 ... [default: found out from the program]",
-    shell_complete=cli_completion.languages,
+    shell_complete=completion.languages,
 )
 @click.option("--request-id", metavar="UUID", help="Creating again with the same id and request gives the same one.")
 @shared_options()
@@ -162,11 +162,11 @@ def create(sources: Sequence[str], name: str | None, language: str | None, reque
 
 
 @deployments.command()
-@click.argument("deployment_id", type=NUMBER, metavar="ID", shell_complete=cli_completion.deployments)
+@click.argument("deployment_id", type=NUMBER, metavar="ID", shell_complete=completion.deployments)
 @shared_options()
 def show(deployment_id: int) -> int:
     """Show a deployment and its programs."""
-    from qonduit_client.as_json import as_line
+    from qonduit_client.cli.as_json import as_line
     from qonduit_client.telling import language_name, local_time
 
     here = session()
@@ -200,7 +200,7 @@ def show(deployment_id: int) -> int:
     nargs=-1,
     required=True,
     metavar="ID...",
-    shell_complete=cli_completion.deployments,
+    shell_complete=completion.deployments,
 )
 @shared_options()
 def delete(deployment_ids: Sequence[int]) -> int:
@@ -226,7 +226,7 @@ def delete(deployment_ids: Sequence[int]) -> int:
 @shared_options()
 def info() -> int:
     """Show a server's version and limits."""
-    from qonduit_client.as_json import as_line
+    from qonduit_client.cli.as_json import as_line
 
     here = session()
     with here.client() as client:

@@ -102,7 +102,7 @@ def _asked(question: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete
     """Completes with what a server answers; a word that it calls by, and what to say about it."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from qonduit_client.cli_session import Session
+        from qonduit_client.cli.session import Session
         from qonduit_client.errors import QonduitError
 
         here = context.find_object(Session) or Session()

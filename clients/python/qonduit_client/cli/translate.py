@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qonduit_client import cli_completion
-from qonduit_client.cli_errors import OK
-from qonduit_client.cli_inputs import input_option
-from qonduit_client.cli_output import Column, write_rows
-from qonduit_client.cli_session import session, shared_options
-from qonduit_client.cli_sources import or_pipe, read_sources
+from qonduit_client.cli import completion
+from qonduit_client.cli.errors import OK
+from qonduit_client.cli.inputs import input_option
+from qonduit_client.cli.output import Column, write_rows
+from qonduit_client.cli.session import session, shared_options
+from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.errors import InvalidRequest, PreconditionFailed
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", required=False, metavar="FILE", shell_complete=cli_completion.program_files)
+@click.argument("source", required=False, metavar="FILE", shell_complete=completion.program_files)
 @click.option(
     "--to",
     "target",
     required=True,
     metavar="LANGUAGE",
     help="The language to write it in, as QASM3.",
-    shell_complete=cli_completion.languages,
+    shell_complete=completion.languages,
 )
 @click.option(
     "--from",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "language",
     metavar="LANGUAGE",
     help="Its language. [default: found out from the program]",
-    shell_complete=cli_completion.languages,
+    shell_complete=completion.languages,
 )
 @input_option
 @click.option(
@@ -81,7 +81,7 @@ def translate(
     if output is not None:
         _save(translation, output)
     if here.as_json:
-        from qonduit_client.as_json import as_line
+        from qonduit_client.cli.as_json import as_line
 
         click.echo(as_line(translation.message))
     elif output is None:
@@ -129,7 +129,7 @@ def _show(translation: Translation) -> None:
 @shared_options()
 def languages() -> int:
     """List the languages that programs can be written in, and what translating from and to each costs."""
-    from qonduit_client.as_json import as_dict
+    from qonduit_client.cli.as_json import as_dict
     from qonduit_client.telling import language_name
 
     here = session()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit_client.as_json import as_dict, as_line
-from qonduit_client.colours import wants_color
+from qonduit_client.cli.as_json import as_dict, as_line
+from qonduit_client.cli.colours import wants_color
 from qonduit_client.states import state_name
 from qonduit_client.telling import event_words, failure_words, seconds_between
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from qonduit_client.cli_errors import worst
-from qonduit_client.cli_session import Session, report
+from qonduit_client.cli.errors import worst
+from qonduit_client.cli.session import Session, report
+from qonduit_client.cli.tables import table_of
 from qonduit_client.errors import QonduitError
-from qonduit_client.tables import table_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -57,7 +57,7 @@ def write_rows(
     """
     count = 0
     if here.output == "json":
-        from qonduit_client.as_json import as_line
+        from qonduit_client.cli.as_json import as_line
 
         for each in things:
             count += 1

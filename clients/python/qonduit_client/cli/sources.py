@@ -50,7 +50,7 @@ def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
 
 def _next_step(path: Path) -> str:
     """What to do about a file that cannot be read: names of such files that are beside it, if there are any."""
-    from qonduit_client.cli_errors import did_you_mean
+    from qonduit_client.cli.errors import did_you_mean
 
     if path.is_dir():
         return f"name the files in it, as {path}/*.qasm"

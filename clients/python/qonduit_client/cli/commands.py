@@ -19,29 +19,29 @@ from typing import Any, Final
 
 import click
 
-from qonduit_client.cli_errors import INTERRUPTED, USAGE, did_you_mean
-from qonduit_client.cli_session import Session, complain, report, session, shared_options
+from qonduit_client.cli.errors import INTERRUPTED, USAGE, did_you_mean
+from qonduit_client.cli.session import Session, complain, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 ENTRY_POINTS: Final = "qonduit.commands"
 
 #: Commands of the client: where each lives, and its line in the help.
 _CLIENT: Final[dict[str, tuple[str, str]]] = {
-    "run": ("qonduit_client.cli_run:run", "Run programs, follow the job and show what was measured."),
-    "watch": ("qonduit_client.cli_watch:watch", "Follow jobs until they end, one or many at once."),
-    "rerun": ("qonduit_client.cli_run:rerun", "Run a job's programs again."),
-    "result": ("qonduit_client.cli_watch:result", "Show what a job measured."),
-    "jobs": ("qonduit_client.cli_jobs:jobs", "List jobs, newest first."),
-    "job": ("qonduit_client.cli_jobs:job", "Show one job."),
-    "cancel": ("qonduit_client.cli_jobs:cancel", "Cancel jobs."),
-    "delete": ("qonduit_client.cli_jobs:delete", "Delete jobs that have ended."),
-    "translate": ("qonduit_client.cli_translate:translate", "Write a program in another language."),
-    "languages": ("qonduit_client.cli_translate:languages", "List the languages that programs can be written in."),
-    "devices": ("qonduit_client.cli_catalogue:devices", "List what programs can run on."),
-    "deployments": ("qonduit_client.cli_catalogue:deployments", "List, create, show and delete stored programs."),
-    "info": ("qonduit_client.cli_catalogue:info", "Show a server's version and limits."),
-    "import-qunicorn": ("qonduit_client.cli_qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
-    "completion": ("qonduit_client.cli_completion:completion", "Print the script that completes in a shell."),
+    "run": ("qonduit_client.cli.run:run", "Run programs, follow the job and show what was measured."),
+    "watch": ("qonduit_client.cli.watch:watch", "Follow jobs until they end, one or many at once."),
+    "rerun": ("qonduit_client.cli.run:rerun", "Run a job's programs again."),
+    "result": ("qonduit_client.cli.watch:result", "Show what a job measured."),
+    "jobs": ("qonduit_client.cli.jobs:jobs", "List jobs, newest first."),
+    "job": ("qonduit_client.cli.jobs:job", "Show one job."),
+    "cancel": ("qonduit_client.cli.jobs:cancel", "Cancel jobs."),
+    "delete": ("qonduit_client.cli.jobs:delete", "Delete jobs that have ended."),
+    "translate": ("qonduit_client.cli.translate:translate", "Write a program in another language."),
+    "languages": ("qonduit_client.cli.translate:languages", "List the languages that programs can be written in."),
+    "devices": ("qonduit_client.cli.catalogue:devices", "List what programs can run on."),
+    "deployments": ("qonduit_client.cli.catalogue:deployments", "List, create, show and delete stored programs."),
+    "info": ("qonduit_client.cli.catalogue:info", "Show a server's version and limits."),
+    "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
+    "completion": ("qonduit_client.cli.completion:completion", "Print the script that completes in a shell."),
 }
 #: Commands of the server, listed without asking it.
 _SERVER: Final[dict[str, str]] = {
@@ -96,7 +96,7 @@ class Commands(click.Group):
     ) -> Any:
         """Runs the command line; ends the process with a code that means something."""
         if "_QONDUIT_COMPLETE" in os.environ:
-            import_module("qonduit_client.cli_completion")  # brings the way in which lines are read
+            import_module("qonduit_client.cli.completion")  # brings the way in which lines are read
         here = Session()
         extra.setdefault("obj", here)
         try:
@@ -185,7 +185,3 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot write a name still shows the rest
     qonduit.main(prog_name="qonduit")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from qonduit_client.cli_errors import INTERRUPTED, OK, worst
-from qonduit_client.cli_output import Column, write_rows
-from qonduit_client.cli_results import Look, ended, show_several
-from qonduit_client.cli_session import Session
-from qonduit_client.cli_watch import interruptible, tell_errors, unfinished
+from qonduit_client.cli.errors import INTERRUPTED, OK, worst
+from qonduit_client.cli.output import Column, write_rows
+from qonduit_client.cli.results import Look, ended, show_several
+from qonduit_client.cli.session import Session
+from qonduit_client.cli.watch import interruptible, tell_errors, unfinished
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
     from qonduit.v1.event_pb2 import JobEvent
-    from qonduit_client.boards import Row
+    from qonduit_client.cli.boards import Row
     from qonduit_client.client import Client
     from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
@@ -159,7 +159,7 @@ def _follow(
     timeout: float | None,
     request_id: str,
 ) -> int:
-    from qonduit_client.boards import board_for
+    from qonduit_client.cli.boards import board_for
     from qonduit_client.following import Followed, follow_all
 
     several: list[Followed] = []

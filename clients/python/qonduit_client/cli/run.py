@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from qonduit_client.cli_completion import deployments, devices, ended_jobs, languages, program_files
-from qonduit_client.cli_errors import INTERRUPTED, OK, did_you_mean
-from qonduit_client.cli_inputs import input_option
-from qonduit_client.cli_output import Column, write_rows
-from qonduit_client.cli_results import Look, look_options
-from qonduit_client.cli_session import NUMBER, Session, session, shared_options
-from qonduit_client.cli_sources import or_pipe, read_sources
-from qonduit_client.cli_sweep import run_sweep, sweep_option
-from qonduit_client.cli_watch import follow, timeout_option
+from qonduit_client.cli.completion import deployments, devices, ended_jobs, languages, program_files
+from qonduit_client.cli.errors import INTERRUPTED, OK, did_you_mean
+from qonduit_client.cli.inputs import input_option
+from qonduit_client.cli.output import Column, write_rows
+from qonduit_client.cli.results import Look, look_options
+from qonduit_client.cli.session import NUMBER, Session, session, shared_options
+from qonduit_client.cli.sources import or_pipe, read_sources
+from qonduit_client.cli.sweep import run_sweep, sweep_option
+from qonduit_client.cli.watch import follow, timeout_option
 from qonduit_client.errors import NotFound, QonduitError
 
 if TYPE_CHECKING:
@@ -196,6 +196,6 @@ def say_jobs(here: Session, made: Sequence[Job | int]) -> int:
 
 
 def _plain(job: Job) -> dict[str, Any]:
-    from qonduit_client.as_json import as_dict
+    from qonduit_client.cli.as_json import as_dict
 
     return as_dict(job)

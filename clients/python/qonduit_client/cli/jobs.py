@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qonduit_client.cli_completion import active_jobs, all_jobs, ended_jobs
-from qonduit_client.cli_errors import OK
-from qonduit_client.cli_output import Column, act_on, moment, write_rows
-from qonduit_client.cli_session import NUMBER, session, shared_options
+from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
+from qonduit_client.cli.errors import OK
+from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.session import NUMBER, session, shared_options
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from qonduit_client.cli_completion import active_jobs, all_jobs
-from qonduit_client.cli_errors import INTERRUPTED, OK, worst
-from qonduit_client.cli_results import Look, ended, look_options, show_one, show_several
-from qonduit_client.cli_session import NUMBER, Session, report, session, shared_options
+from qonduit_client.cli.completion import active_jobs, all_jobs
+from qonduit_client.cli.errors import INTERRUPTED, OK, worst
+from qonduit_client.cli.results import Look, ended, look_options, show_one, show_several
+from qonduit_client.cli.session import NUMBER, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 if TYPE_CHECKING:
-    from qonduit_client.boards import Board
+    from qonduit_client.cli.boards import Board
     from qonduit_client.client import Client
     from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
@@ -106,7 +106,7 @@ def follow(
     label: str = "",
 ) -> int:
     """Shows a job's events until it has ended, then its results; returns the exit code."""
-    from qonduit_client.boards import board_for
+    from qonduit_client.cli.boards import board_for
 
     with interruptible(here, lambda: [handle.id]) as interrupted:
         board: Board
@@ -168,7 +168,7 @@ def tell_errors(here: Session, several: Sequence[Followed]) -> int:
 
 
 def _watch_several(here: Session, client: Client, ids: Sequence[int], timeout: float | None, look: Look) -> int:
-    from qonduit_client.boards import board_for
+    from qonduit_client.cli.boards import board_for
     from qonduit_client.following import Followed, follow_all
 
     several: list[Followed] = []

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
-from qonduit_client.cli_errors import CANCELLED, JOB_FAILED, OK, after_failure, worst
-from qonduit_client.cli_output import Column, csv_writer, write_rows
-from qonduit_client.cli_session import Session, complain
-from qonduit_client.colours import wants_color
+from qonduit_client.cli.colours import wants_color
+from qonduit_client.cli.errors import CANCELLED, JOB_FAILED, OK, after_failure, worst
+from qonduit_client.cli.output import Column, csv_writer, write_rows
+from qonduit_client.cli.session import Session, complain
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
@@ -140,7 +140,7 @@ def show_one(here: Session, one: Ended, look: Look) -> int:
 def show_several(here: Session, several: Iterable[Ended], look: Look) -> int:
     """Writes what jobs measured, a line a program; says of each that failed why. Returns the worst exit code."""
     if here.output == "json":
-        from qonduit_client.as_json import as_dict, as_line, result_as_dict
+        from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
 
         codes = []
         for each in several:
