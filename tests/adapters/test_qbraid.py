@@ -196,4 +196,4 @@ def test_mistakes_are_errors_of_qbraid(device: QonduitDevice) -> None:
     assert isinstance(failed.value, QbraidRuntimeError)
     assert job.status() == JobStatus.FAILED
     with pytest.raises(QbraidRuntimeError, match="no server"):
-        QonduitProvider("127.0.0.1:1").get_devices()
+        QonduitProvider(Client("127.0.0.1:1", connect_timeout=0.1)).get_devices()
