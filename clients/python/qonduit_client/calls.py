@@ -179,6 +179,12 @@ def devices(filter: str) -> Pages[Device]:
     return Pages(Call("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
 
 
+def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:
+    """Devices by the names that jobs take, "PROVIDER/device"; "?" stands for a provider that is not listed."""
+    owners = {provider.id: provider.name for provider in providers}
+    return {f"{owners.get(device.provider_id, '?')}/{device.name}": device for device in devices}
+
+
 # Programs by themselves
 
 

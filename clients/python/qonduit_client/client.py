@@ -201,6 +201,10 @@ class Client:
         """Returns what programs can run on; for example with the filter 'is_simulator = true'."""
         return list(self._transport.items(calls.devices(filter)))
 
+    def named_devices(self, filter: str = "") -> dict[str, Device]:
+        """Returns the same by the names that `run` takes, "PROVIDER/device"."""
+        return calls.named(self.devices(filter), self.providers())
+
     # Programs by themselves
 
     def translate(

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
+from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
 
 
@@ -74,12 +72,6 @@ def _category(category: int) -> str:
     if category not in FailureCategory.values() or category == FailureCategory.FAILURE_CATEGORY_UNSPECIFIED:
         return ""
     return FailureCategory.Name(category).removeprefix("FAILURE_CATEGORY_") + "/"
-
-
-def device_names(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[int, str]:
-    """From a device's id to its "PROVIDER/device"."""
-    owners = {provider.id: provider.name for provider in providers}
-    return {device.id: f"{owners.get(device.provider_id, '?')}/{device.name}" for device in devices}
 
 
 def language_name(language: int) -> str:

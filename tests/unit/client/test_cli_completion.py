@@ -95,15 +95,15 @@ def test_bash_completes_what_the_server_knows(script: str, folder: Path, peer: P
 def test_nobody_waits_for_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.shell_completion import ShellComplete
 
-    from qonduit_client import cli_completion
+    from qonduit_client.cli import completion
 
     # An address that swallows what is sent to it would be waited for the longest.
     monkeypatch.setenv("QONDUIT_SERVER", "192.0.2.1:50051")
     begun = time.monotonic()
-    completes: ShellComplete = cli_completion.WholeLine(qonduit, {}, "qonduit", "_QONDUIT_COMPLETE")
+    completes: ShellComplete = completion.WholeLine(qonduit, {}, "qonduit", "_QONDUIT_COMPLETE")
     assert completes.get_completions(["run", "--device"], "I") == []
     assert completes.get_completions(["watch"], "") == []
-    assert time.monotonic() - begun < 10 * cli_completion.PATIENCE
+    assert time.monotonic() - begun < 10 * completion.PATIENCE
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -159,6 +159,10 @@ class Client:
         """Returns what programs can run on; for example with the filter 'is_simulator = true'."""
         return [each async for each in self._transport.items(calls.devices(filter))]
 
+    async def named_devices(self, filter: str = "") -> dict[str, Device]:
+        """Returns the same by the names that `run` takes, "PROVIDER/device"."""
+        return calls.named(await self.devices(filter), await self.providers())
+
     # Programs by themselves
 
     async def translate(

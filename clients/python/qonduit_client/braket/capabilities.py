@@ -24,8 +24,7 @@ def find(client: Client, name: str) -> Device:
         ValueError: there is none of that name; the message lists those that there are.
         QonduitError: the server refused, or is not there.
     """
-    providers = {provider.id: provider.name for provider in client.providers()}
-    devices = {f"{providers.get(device.provider_id)}/{device.name}": device for device in client.devices()}
+    devices = client.named_devices()
     if name not in devices:
         raise ValueError(f"Only the following devices are available: {', '.join(sorted(devices))}; not {name!r}")
     return devices[name]

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @shared_options()
 def devices(languages: bool, wanted: str) -> int:
     """List what programs can run on."""
+    from qonduit_client.calls import named
     from qonduit_client.cli.as_json import as_dict
-    from qonduit_client.telling import device_names, language_name
+    from qonduit_client.telling import language_name
 
     here = session()
     with here.client() as client:
@@ -46,7 +47,7 @@ def devices(languages: bool, wanted: str) -> int:
         ]
         write_rows(here, columns, providers, line=lambda each: each)
         return OK
-    names = device_names(found, providers)
+    names = {device.id: name for name, device in named(found, providers).items()}
     found.sort(key=lambda each: names[each.id])
     empty = (
         f"no devices with {wanted}; `qonduit devices` lists all"

@@ -120,11 +120,7 @@ def _matching(found: Iterable[tuple[str, str]], incomplete: str) -> list[Complet
 
 
 def _devices(client: Client) -> Iterable[tuple[str, str]]:
-    from qonduit_client.telling import device_names
-
-    found = client.devices()
-    names = device_names(found, client.providers())
-    return sorted((names[each.id], f"{each.num_qubits} qubits") for each in found)
+    return sorted((name, f"{each.num_qubits} qubits") for name, each in client.named_devices().items())
 
 
 def _jobs(wanted: Callable[[str], bool]) -> Callable[[Client], Iterable[tuple[str, str]]]:

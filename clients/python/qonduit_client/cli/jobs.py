@@ -73,9 +73,7 @@ def _job_columns(names: Mapping[int, str]) -> list[Column]:
 
 def device_names_of(client: Client) -> dict[int, str]:
     """From a device's id to its "PROVIDER/device"."""
-    from qonduit_client.telling import device_names
-
-    return device_names(client.devices(), client.providers())
+    return {device.id: name for name, device in client.named_devices().items()}
 
 
 @click.command()

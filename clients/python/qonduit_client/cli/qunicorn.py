@@ -136,7 +136,7 @@ class _Taking:
         shots: int,
         dry_run: bool,
     ) -> None:
-        from qonduit_client.telling import device_names
+        from qonduit_client.calls import named
 
         self._here = here
         self._client = client
@@ -145,7 +145,7 @@ class _Taking:
         self._shots = shots
         self._dry_run = dry_run
         providers = client.providers()
-        self._devices = sorted(device_names(client.devices(), providers).values())
+        self._devices = sorted(named(client.devices(), providers))
         self._with_token = {each.name for each in providers if each.with_token}
         self._programs: dict[int, Sequence[QuantumProgram]] = {}
         self._seen: Counter[str] = Counter()

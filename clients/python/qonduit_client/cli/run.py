@@ -146,12 +146,11 @@ def _run(
 
 def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
     """Says which devices there are, and which may have been meant."""
-    from qonduit_client.telling import device_names
 
     if error.metadata.get("resource_type") != "device":
         return
     try:
-        known = sorted(device_names(client.devices(), client.providers()).values())
+        known = sorted(client.named_devices())
     except QonduitError:
         return
     close = did_you_mean(wanted, known)

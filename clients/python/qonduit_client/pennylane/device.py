@@ -183,27 +183,25 @@ class QonduitDevice(Device):  # type: ignore[misc]
         for place, (tape, program) in enumerate(prepared):
             if program.qubits and (not tape.shots or program.measured or program.mid_circuit):
                 groups.setdefault(tape.shots.total_shots, []).append(place)
-        batches: list[Batch] = []
+        whole = Batch([])
         try:
             for shots, places in groups.items():
-                batches.append(
-                    submit(
-                        self._client,
-                        [prepared[place][1].message for place in places],
-                        device=self._device,
-                        shots=shots or 1,
-                        seed=self._seed(),
-                        statevector=shots is None,
-                    )
+                part = submit(
+                    self._client,
+                    [prepared[place][1].message for place in places],
+                    device=self._device,
+                    shots=shots or 1,
+                    seed=self._seed(),
+                    statevector=shots is None,
                 )
-            for places, batch in zip(groups.values(), batches, strict=True):
-                for place, result in zip(places, batch.results(self._timeout), strict=True):
-                    found[place] = result, self._seed()
+                whole.handles += part.handles
+            places = [place for group in groups.values() for place in group]
+            for place, result in zip(places, whole.results(self._timeout), strict=True):
+                found[place] = result, self._seed()
         except BaseException as error:
             if not isinstance(error, ServerUnavailable):
                 with suppress(QonduitError):
-                    for batch in batches:
-                        batch.cancel()
+                    whole.cancel()
             if not isinstance(error, QonduitError):
                 raise
             hint = "; with shots there is no need of exact states" if error.reason == "NO_STATEVECTOR" else ""

@@ -16,5 +16,4 @@ def devices(client: Client, filter: str = "") -> dict[str, Device]:
         QbraidRuntimeError: the server is not there, or at fault.
     """
     with told():
-        providers = {each.id: each.name for each in client.providers()}
-        return {f"{providers[each.provider_id]}/{each.name}": each for each in client.devices(filter)}
+        return client.named_devices(filter)

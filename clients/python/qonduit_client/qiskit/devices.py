@@ -31,8 +31,7 @@ def devices_of(client: Client) -> list[NamedDevice]:
         QiskitError: the server is not there.
     """
     with as_qiskit_has_it():
-        names = {provider.id: provider.name for provider in client.providers()}
-        return [NamedDevice(f"{names[each.provider_id]}/{each.name}", each) for each in client.devices()]
+        return [NamedDevice(name, device) for name, device in client.named_devices().items()]
 
 
 def find_device(client: Client, name: str) -> NamedDevice:
