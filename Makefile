@@ -43,7 +43,7 @@ PROCESSES ?= 2
 test: setup  ## run every test, PROCESSES=2 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-check: setup  ## style, types, import rules, protos, generated code
+check: setup docs  ## style, types, import rules, protos, generated code, documentation site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
