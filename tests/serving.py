@@ -75,6 +75,8 @@ def serving(
         | {"QONDUIT_LOG_FORMAT": "json"}
         # What one test has read must not be known to the next.
         | ({} if "translation_cache" in settings else {"QONDUIT_TRANSLATION_CACHE_BYTES": "0"})
+        # Few tests use all SDKs, and loading one takes seconds: the others are loaded when a job needs them.
+        | {"QONDUIT_PRELOAD": "IBM"}
         | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
     )
     begun = time.perf_counter()

@@ -39,11 +39,6 @@ def _run(server: Server, folder: Path, device: str, shots: int | None, *files: s
     return {kind: int(number) for number, kind in re.findall(r"(\d+) (\w+)", done.stdout.strip().splitlines()[-1])}
 
 
-def test_some_of_them(server: Server, tmp_path: Path) -> None:
-    counted = _run(server, tmp_path, "AWS/local_simulator", 20_000, "test_return_system.py", "test_tracker.py")
-    assert counted["passed"] == 6
-
-
 @pytest.mark.long
 @pytest.mark.timeout(1300)
 @pytest.mark.parametrize("shots", [None, 20_000])

@@ -209,9 +209,9 @@ def start_up(folder: Path, rounds: int) -> list[Row]:
     fresh, again, resident, helped, floor = [], [], [], [], []
     for k in range(rounds):
         url = f"sqlite:///{folder / f'start{k}.sqlite3'}"
-        with serving(url) as server:
+        with serving(url, preload="") as server:
             fresh.append(server.serving_after)
-        with serving(url) as server:
+        with serving(url, preload="") as server:
             again.append(server.serving_after)
             _warm(server)
             resident.append(server.resident() / 1024**2)

@@ -2,18 +2,21 @@
 """Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
 
 A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
-the background and end with the document. Ports and the PostgreSQL URL that a document shows are exchanged for free
+the background and end with the document. Blocks of Python are run by one interpreter, each with names of its own, so
+that an SDK is loaded once. Ports and the PostgreSQL URL that a document shows are exchanged for free
 ones.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +44,26 @@ def blocks(document: str) -> list[tuple[str, str]]:
     return [(m[1], m[2]) for m in _FENCE.finditer((ROOT / document).read_text())]
 
 
+#: Runs blocks that come as lines of JSON; what they write goes to a file, replies go to standard output.
+_INTERPRETER = """
+import json, os, sys, traceback
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+os.dup2(1, 2)
+for line in sys.stdin:
+    block = json.loads(line)
+    os.environ.update(block["environment"])
+    code = 0
+    try:
+        exec(compile(block["text"], "<block>", "exec"), {"__name__": "__main__"})
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    print(code, file=replies, flush=True)
+"""
+
+
 @dataclass
 class Session:
     """One reader at work: a folder, the servers started so far, and what shown addresses really are."""
@@ -49,6 +72,7 @@ class Session:
     database: str
     servers: list[subprocess.Popen[str]] = field(default_factory=list)
     real: dict[str, str] = field(default_factory=dict)
+    interpreter: subprocess.Popen[str] | None = None
 
     def _exchanged(self, text: str) -> str:
         for shown, real in self.real.items():
@@ -90,13 +114,42 @@ class Session:
         )
         assert done.returncode == 0, f"{text}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
 
+    def _python(self, text: str) -> None:
+        written = self.folder / "written-by-python"
+        if self.interpreter is None:
+            self.interpreter = subprocess.Popen(
+                [sys.executable, "-c", _INTERPRETER, str(written)],
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self.interpreter.stdin is not None
+        assert self.interpreter.stdout is not None
+        late = threading.Timer(300, self.interpreter.kill)
+        late.start()
+        print(json.dumps({"text": text, "environment": self._environment()}), file=self.interpreter.stdin, flush=True)
+        reply = self.interpreter.stdout.readline()
+        late.cancel()
+        assert reply == "0\n", f"{text}\n{written.read_text()}"
+
+    def end(self) -> None:
+        """End what blocks started."""
+        if self.interpreter is not None:
+            self.interpreter.communicate(timeout=60)
+            assert self.interpreter.returncode == 0, "the interpreter of the blocks did not end well"
+        for server in self.servers:
+            server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            server.wait(timeout=60)
+
     def follow(self, language: str, text: str) -> None:
         """Do what one block says."""
         for tool in TOOLS:
             if re.search(rf"\b{tool}\b", text) and not shutil.which(tool, path=self._environment()["PATH"]):
                 (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not followed: no {tool}")
         if language == "python":
-            self._run([sys.executable, "-c", self._exchanged(text)], text)
+            self._python(self._exchanged(text))
         elif serve := _SERVE.match(text.strip()):
             self._serve(serve["options"])
         elif make := re.fullmatch(r"make (\w+).*", text.strip()):
@@ -115,10 +168,7 @@ def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
     (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
     session = Session(tmp_path, postgresql.url(postgresql.new_database()))
     yield session
-    for server in session.servers:
-        server.send_signal(signal.SIGTERM)
-    for server in session.servers:
-        server.wait(timeout=60)
+    session.end()
 
 
 @pytest.mark.timeout(600)

@@ -130,7 +130,7 @@ def test_on_the_command_line(server: Server, tmp_path: Path) -> None:
         command = [
             sys.executable,
             "-m",
-            "qonduit_client.cli.commands",
+            "qonduit_client.cli",
             "run",
             str(program),
             "--server",
