@@ -20,15 +20,14 @@ from tests.serving import Server
 ONCE: Final = "def flaky(**_):\n    return lambda test: test\n"
 
 
-def _run(server: Server, folder: Path, device: str, shots: int | None, *files: str) -> dict[str, int]:
+def _run(server: Server, folder: Path, device: str, shots: int | None) -> dict[str, int]:
     """Runs the tests, and returns how many passed, were skipped ...; what failed is in the message."""
     (folder / "flaky.py").write_text(ONCE)
     suite = Path(get_device_tests())
     options = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "--tb=short", f"--rootdir={suite}"]
-    chosen = [str(suite / file) for file in files] or [str(suite)]
     target = ["--device=qonduit", f"--shots={shots}", "--device-kwargs", f"device={device}", f"client={server.target}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *chosen, *target, "seed=7"],
+        [sys.executable, "-m", "pytest", *options, str(suite), *target, "seed=7"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder)},
         capture_output=True,
