@@ -41,7 +41,7 @@ demo: setup  ## run Bell on three providers, with live progress
 
 PROCESSES ?= 2
 test: setup  ## run every test, PROCESSES=2 of them at a time
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: setup docs  ## style, types, import rules, protos, generated code, documentation site
 	$(BIN)/ruff check .

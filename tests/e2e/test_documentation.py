@@ -2,9 +2,9 @@
 """Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
 
 A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
-the background and end with the document. Blocks of Python are run by one interpreter, each with names of its own, so
-that an SDK is loaded once. Ports and the PostgreSQL URL that a document shows are exchanged for free
-ones.
+the background and end with the document. So that SDKs are loaded once, blocks of Python are run by one interpreter,
+each with names of its own, and documents that start a server with no options share one. Ports and the PostgreSQL URL
+that a document shows are exchanged for free ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.postgresql import PostgresqlServer
+from tests.serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -32,6 +35,8 @@ DOCUMENTS = sorted(
 )
 #: Blocks in these languages are run; others (text, proto, json ...) are shown only.
 RUN = {"bash", "python"}
+#: Documents that speak of the files of the server they start, or of its first job.
+OWN_SERVER = {"README.md", "docs/operating.md", "docs/tutorial.md"}
 #: Programs that blocks need and that not every machine has.
 TOOLS = ("grpcurl", "protoc")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,6 +75,8 @@ class Session:
 
     folder: Path
     database: str
+    shared: Callable[[], Server]
+    own_server: bool
     servers: list[subprocess.Popen[str]] = field(default_factory=list)
     real: dict[str, str] = field(default_factory=dict)
     interpreter: subprocess.Popen[str] | None = None
@@ -91,7 +98,10 @@ class Session:
 
     def _serve(self, options: str) -> None:
         shown = re.search(r"--listen (\S+)", options)
-        options = re.sub(r"--listen \S+", "", self._exchanged(options))
+        options = re.sub(r"--listen \S+", "", self._exchanged(options)).strip()
+        if not options and shown is None and not self.own_server:
+            self.real["127.0.0.1:50051"] = self.shared().target
+            return
         server = subprocess.Popen(
             f"exec .venv/bin/qonduit serve --listen 127.0.0.1:0 {options}",
             shell=True,
@@ -161,12 +171,23 @@ class Session:
             self._run(["bash", "-euo", "pipefail", "-c", self._exchanged(text)], text)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
+    """The server of the documents that start one with no options of their own; started for the first of them."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path_factory.mktemp('documents') / 'qonduit.sqlite3'}"
+        yield cache(lambda: stack.enter_context(serving(url, preload="IBM,AWS,GOOGLE")))
+
+
 @pytest.fixture
-def session(tmp_path: Path, postgresql: PostgresqlServer) -> Iterator[Session]:
+def session(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql: PostgresqlServer, shared: Callable[[], Server]
+) -> Iterator[Session]:
     """A reader in an empty folder that has the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
-    session = Session(tmp_path, postgresql.url(postgresql.new_database()))
+    database = postgresql.url(postgresql.new_database())
+    session = Session(tmp_path, database, shared, request.node.callspec.params["document"] in OWN_SERVER)
     yield session
     session.end()
 
