@@ -185,6 +185,8 @@ def test_exact_values_are_given_where_they_are_asked_for(backend: QonduitBackend
     found, measured = EstimatorV2(backend, seed=1, exact=True).run([question, (*question, 0.1)]).result()
     assert np.abs(found.data.evs - exact).max() < 1e-9
     assert (found.data.stds == 0).all()
+    (same,) = EstimatorV2(backend, default_precision=0.0).run([question]).result()
+    assert (same.data.evs == found.data.evs).all()
     assert measured.metadata["shots"] == 100
     with pytest.raises(ValueError, match="non-negative"):
         EstimatorV2(backend).run([question], precision=-1)

@@ -33,8 +33,8 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         backend: the same, under the name that Qiskit's `BackendEstimatorV2` has for it.
         default_precision: for pubs that do not say theirs; 1/64 (4096 shots) unless given.
         seed: fixes the randomness of simulators, for all pubs of a run together; a number, or a generator of one.
-        exact: takes precision 0 for exact values, and for the default precision unless another one is given. Without
-            it precision 0 is an error, as it is for Qiskit's `BackendEstimatorV2`.
+        exact: takes precision 0 for exact values, and for the default precision unless another one is given. A default
+            precision of 0 says the same. Else precision 0 is an error, as it is for Qiskit's `BackendEstimatorV2`.
         options: the same things as Qiskit's `BackendEstimatorV2` takes them: a dictionary with `default_precision`,
             `abelian_grouping` and `seed_simulator`.
     """
@@ -53,7 +53,7 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
             default_precision = 0.0
         chosen = options_of(Options, options, default_precision=default_precision, seed_simulator=seed_of(seed))
         super().__init__(backend=backend_of(mode, backend), options=asdict(chosen))
-        self._exact = exact
+        self._exact = exact or chosen.default_precision == 0
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> QonduitPrimitiveJob:
         """Submits pubs and returns at once.
