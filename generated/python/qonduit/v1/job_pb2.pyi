@@ -60,7 +60,7 @@ class ProgramRun(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., result_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXECUTED_BY_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,8 @@ class Job(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     executed_by: str
@@ -103,4 +105,6 @@ class Job(_message.Message):
     attempt: int
     inputs: _struct_pb2.Struct
     include_statevector: bool
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ...) -> None: ...
+    device: str
+    server: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ...) -> None: ...

@@ -29,13 +29,33 @@ class CreateJobRequest(_message.Message):
     credential: str
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ...) -> None: ...
 
+class CompiledProgram(_message.Message):
+    __slots__ = ("index", "num_qubits", "depth", "two_qubit_gates", "memory_bytes", "circuits", "warnings")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    TWO_QUBIT_GATES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CIRCUITS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    num_qubits: int
+    depth: int
+    two_qubit_gates: int
+    memory_bytes: int
+    circuits: int
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, index: _Optional[int] = ..., num_qubits: _Optional[int] = ..., depth: _Optional[int] = ..., two_qubit_gates: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., circuits: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class CreateJobResponse(_message.Message):
-    __slots__ = ("job", "deduplicated")
+    __slots__ = ("job", "deduplicated", "compiled")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
+    COMPILED_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deduplicated: bool
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ...) -> None: ...
+    compiled: _containers.RepeatedCompositeFieldContainer[CompiledProgram]
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ...) -> None: ...
 
 class RunJobRequest(_message.Message):
     __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval")

@@ -23,21 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\xf1\x02\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12\x18\n\x10max_result_bytes\x18\n \x01(\x03\x12\x13\n\x0bmax_streams\x18\x0b \x01(\x05\x12\x30\n\rjob_retention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t2e\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xf1\x02\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12\x18\n\x10max_result_bytes\x18\n \x01(\x03\x12\x13\n\x0bmax_streams\x18\x0b \x01(\x05\x12\x30\n\rjob_retention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t\"\x14\n\x12ListWorkersRequest\"\xbf\x01\n\x06Worker\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.qonduit.v1.WorkerState\x12\x0e\n\x06job_id\x18\x05 \x01(\x03\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05phase\x18\x07 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\":\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Worker*\x8f\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x15\n\x11WORKER_STATE_IDLE\x10\x02\x12\x15\n\x11WORKER_STATE_BUSY\x10\x03\x12\x19\n\x15WORKER_STATE_STOPPING\x10\x04\x32\xb5\x01\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponse\x12N\n\x0bListWorkers\x12\x1e.qonduit.v1.ListWorkersRequest\x1a\x1f.qonduit.v1.ListWorkersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.system_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=79
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=101
-  _globals['_SERVERLIMITS']._serialized_start=104
-  _globals['_SERVERLIMITS']._serialized_end=473
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=475
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=590
-  _globals['_SYSTEMSERVICE']._serialized_start=592
-  _globals['_SYSTEMSERVICE']._serialized_end=693
+  _globals['_WORKERSTATE']._serialized_start=902
+  _globals['_WORKERSTATE']._serialized_end=1045
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=112
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=134
+  _globals['_SERVERLIMITS']._serialized_start=137
+  _globals['_SERVERLIMITS']._serialized_end=506
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=508
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=623
+  _globals['_LISTWORKERSREQUEST']._serialized_start=625
+  _globals['_LISTWORKERSREQUEST']._serialized_end=645
+  _globals['_WORKER']._serialized_start=648
+  _globals['_WORKER']._serialized_end=839
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=841
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=899
+  _globals['_SYSTEMSERVICE']._serialized_start=1048
+  _globals['_SYSTEMSERVICE']._serialized_end=1229
 # @@protoc_insertion_point(module_scope)

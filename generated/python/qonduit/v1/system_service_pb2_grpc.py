@@ -40,6 +40,11 @@ class SystemServiceStub:
                 request_serializer=qonduit_dot_v1_dot_system__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_system__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/qonduit.v1.SystemService/ListWorkers',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
@@ -53,6 +58,13 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWorkers(self, request, context):
+        """Lists the worker processes of the server that answers, and what each of them does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=qonduit_dot_v1_dot_system__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_system__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class SystemService:
             '/qonduit.v1.SystemService/GetServerInfo',
             qonduit_dot_v1_dot_system__service__pb2.GetServerInfoRequest.SerializeToString,
             qonduit_dot_v1_dot_system__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/ListWorkers',
+            qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,
