@@ -6,7 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 
-from qonduit.v1.system_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from qonduit.v1.system_service_pb2 import (
+    GetServerInfoRequest,
+    GetServerInfoResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
+)
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
 
@@ -20,6 +25,10 @@ class SystemService:
     def get_server_info(self, request: GetServerInfoRequest, call: Call) -> GetServerInfoResponse:
         """Return version, limits and features."""
         return self._info
+
+    def list_workers(self, request: ListWorkersRequest, call: Call) -> ListWorkersResponse:
+        """Return the worker processes."""
+        return ListWorkersResponse()
 
 
 def version() -> str:
