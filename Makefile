@@ -66,10 +66,10 @@ generate: setup  ## write generated/ anew from protos/, for every language whose
 $(LANGUAGES:%=stubs-%): stubs-%: tools-% generated/%/.ready
 	@:
 
-# Without protovalidate's rules: they are the server's to run, and would make every client depend on their code.
+# Without annotations (rules and field behaviour): they would make every client depend on their code.
 generated/%/.ready: clients/%/buf.gen.yaml build/qonduit.binpb build/plugins/%/.ready
 	@rm -rf $(@D)
-	$(BIN)/buf generate build/qonduit.binpb --template $< --exclude-type buf.validate \
+	$(BIN)/buf generate build/qonduit.binpb --template $< --exclude-type buf.validate --exclude-type google.api \
 		$(foreach path,qonduit/v1 $(PATHS_$*),--path $(path))
 	@touch $@
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from buf.validate import validate_pb2
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -114,7 +115,7 @@ class _Page:
             yield "| field | type | |"
             yield "|---|---|---|"
         for place, field in enumerate(message.field):
-            said = " ".join(filter(None, (self._said((*path, _FIELD, place)), _rules(field))))
+            said = " ".join(filter(None, (self._said((*path, _FIELD, place)), _behavior(field), _rules(field))))
             yield f"| `{field.name}` = {field.number} | {self._type(field, message)} | {_cell(said)} |"
         yield ""
 
@@ -164,6 +165,12 @@ def _comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
         for place in file.source_code_info.location
         if place.leading_comments
     }
+
+
+def _behavior(field: FieldDescriptorProto) -> str:
+    """Return the field's behaviour (AIP-203) that its comment does not name: "*Required.*"."""
+    behaviors = field.options.Extensions[field_behavior_pb2.field_behavior]
+    return "*Required.*" if field_behavior_pb2.REQUIRED in behaviors else ""
 
 
 def _rules(field: FieldDescriptorProto) -> str:

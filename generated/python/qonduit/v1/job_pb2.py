@@ -23,34 +23,65 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from qonduit.v1 import failure_pb2 as qonduit_dot_v1_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qonduit/v1/job.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18qonduit/v1/failure.proto\"\x9d\x01\n\nProgramRun\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\nresult_ids\x18\x05 \x03(\x03\x42\x08\n\x06_index\"\xbc\x06\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65xecuted_by\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08progress\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12\r\n\x05shots\x18\x06 \x01(\x03\x12+\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x14provider_specific_id\x18\t \x01(\tH\x03\x88\x01\x01\x12\x16\n\tcelery_id\x18\n \x01(\tH\x04\x88\x01\x01\x12\x1f\n\x0e\x65xecuted_on_id\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rdeployment_id\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x34\n\x0b\x66inished_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x05\x88\x01\x01\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x0f \x01(\x03\x12$\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12 \n\x04seed\x18\x11 \x01(\x03\x42\r\xbaH\n\"\x08\x10\x80\x80\x80\x80\x10(\x00H\x06\x88\x01\x01\x12,\n\x0cprogram_runs\x18\x12 \x03(\x0b\x32\x16.qonduit.v1.ProgramRun\x12\x0f\n\x07\x61ttempt\x18\x13 \x01(\x05\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x16 \x01(\t\x12\x0e\n\x06server\x18\x17 \x01(\tB\x07\n\x05_nameB\x0e\n\x0c_executed_byB\x0b\n\t_progressB\x17\n\x15_provider_specific_idB\x0c\n\n_celery_idB\x0e\n\x0c_finished_atB\x07\n\x05_seed*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*\x98\x01\n\x07JobType\x12\x18\n\x14JOB_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_TYPE_RUNNER\x10\x01\x12\x14\n\x10JOB_TYPE_SAMPLER\x10\x02\x12\x16\n\x12JOB_TYPE_ESTIMATOR\x10\x03\x12\x17\n\x13JOB_TYPE_IBM_RUNNER\x10\x04\x12\x17\n\x13JOB_TYPE_IBM_UPLOAD\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qonduit/v1/job.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18qonduit/v1/failure.proto\"\x9d\x01\n\nProgramRun\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\nresult_ids\x18\x05 \x03(\x03\x42\x08\n\x06_index\"\x96\x07\n\x03Job\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x1e\n\x0b\x65xecuted_by\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x1b\n\x08progress\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x14.qonduit.v1.JobStateB\x04\xe2\x41\x01\x03\x12\r\n\x05shots\x18\x06 \x01(\x03\x12+\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x14provider_specific_id\x18\t \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\x1c\n\tcelery_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x1f\n\x0e\x65xecuted_on_id\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rdeployment_id\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x0b\x66inished_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\x12\x34\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rlast_sequence\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12*\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x13.qonduit.v1.FailureB\x04\xe2\x41\x01\x03\x12 \n\x04seed\x18\x11 \x01(\x03\x42\r\xbaH\n\"\x08\x10\x80\x80\x80\x80\x10(\x00H\x06\x88\x01\x01\x12\x32\n\x0cprogram_runs\x18\x12 \x03(\x0b\x32\x16.qonduit.v1.ProgramRunB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x13 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x14\n\x06\x64\x65vice\x18\x16 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x17 \x01(\tB\x04\xe2\x41\x01\x03\x42\x07\n\x05_nameB\x0e\n\x0c_executed_byB\x0b\n\t_progressB\x17\n\x15_provider_specific_idB\x0c\n\n_celery_idB\x0e\n\x0c_finished_atB\x07\n\x05_seed*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*\x98\x01\n\x07JobType\x12\x18\n\x14JOB_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_TYPE_RUNNER\x10\x01\x12\x14\n\x10JOB_TYPE_SAMPLER\x10\x02\x12\x16\n\x12JOB_TYPE_ESTIMATOR\x10\x03\x12\x17\n\x13JOB_TYPE_IBM_RUNNER\x10\x04\x12\x17\n\x13JOB_TYPE_IBM_UPLOAD\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_JOB'].fields_by_name['id']._loaded_options = None
+  _globals['_JOB'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['name']._loaded_options = None
   _globals['_JOB'].fields_by_name['name']._serialized_options = b'\272H\005r\003(\377\001'
+  _globals['_JOB'].fields_by_name['executed_by']._loaded_options = None
+  _globals['_JOB'].fields_by_name['executed_by']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['progress']._loaded_options = None
+  _globals['_JOB'].fields_by_name['progress']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['state']._loaded_options = None
+  _globals['_JOB'].fields_by_name['state']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['type']._loaded_options = None
   _globals['_JOB'].fields_by_name['type']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_JOB'].fields_by_name['started_at']._loaded_options = None
+  _globals['_JOB'].fields_by_name['started_at']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['provider_specific_id']._loaded_options = None
+  _globals['_JOB'].fields_by_name['provider_specific_id']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['celery_id']._loaded_options = None
+  _globals['_JOB'].fields_by_name['celery_id']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['executed_on_id']._loaded_options = None
   _globals['_JOB'].fields_by_name['executed_on_id']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_JOB'].fields_by_name['deployment_id']._loaded_options = None
   _globals['_JOB'].fields_by_name['deployment_id']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_JOB'].fields_by_name['finished_at']._loaded_options = None
+  _globals['_JOB'].fields_by_name['finished_at']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['created_at']._loaded_options = None
+  _globals['_JOB'].fields_by_name['created_at']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['last_sequence']._loaded_options = None
+  _globals['_JOB'].fields_by_name['last_sequence']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['failure']._loaded_options = None
+  _globals['_JOB'].fields_by_name['failure']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['seed']._loaded_options = None
   _globals['_JOB'].fields_by_name['seed']._serialized_options = b'\272H\n\"\010\020\200\200\200\200\020(\000'
-  _globals['_JOBSTATE']._serialized_start=1146
-  _globals['_JOBSTATE']._serialized_end=1326
-  _globals['_JOBTYPE']._serialized_start=1329
-  _globals['_JOBTYPE']._serialized_end=1481
-  _globals['_PROGRAMRUN']._serialized_start=155
-  _globals['_PROGRAMRUN']._serialized_end=312
-  _globals['_JOB']._serialized_start=315
-  _globals['_JOB']._serialized_end=1143
+  _globals['_JOB'].fields_by_name['program_runs']._loaded_options = None
+  _globals['_JOB'].fields_by_name['program_runs']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['attempt']._loaded_options = None
+  _globals['_JOB'].fields_by_name['attempt']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['device']._loaded_options = None
+  _globals['_JOB'].fields_by_name['device']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['server']._loaded_options = None
+  _globals['_JOB'].fields_by_name['server']._serialized_options = b'\342A\001\003'
+  _globals['_JOBSTATE']._serialized_start=1269
+  _globals['_JOBSTATE']._serialized_end=1449
+  _globals['_JOBTYPE']._serialized_start=1452
+  _globals['_JOBTYPE']._serialized_end=1604
+  _globals['_PROGRAMRUN']._serialized_start=188
+  _globals['_PROGRAMRUN']._serialized_end=345
+  _globals['_JOB']._serialized_start=348
+  _globals['_JOB']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`google.api.field_behavior` of the contract: what it says is what comments say, and what the server does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import Message
+
+from qonduit.v1 import deployment_service_pb2 as deployment_service
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.rpc.server import SERVICES
+from tests.contract.rpc_house import BELL, WAIT, House, house, programs, refused
+
+OUTPUT_ONLY = field_behavior_pb2.OUTPUT_ONLY
+REQUIRED = field_behavior_pb2.REQUIRED
+PROTOS = Path(__file__).resolve().parents[2] / "protos"
+METHODS = sorted(
+    (method for service in SERVICES.values() for method in service.methods), key=lambda method: method.full_name
+)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("rpc")) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The comment of each field of the contract, by the field's full name."""
+    written = tmp_path_factory.mktemp("descriptor") / "contract.binpb"
+    sources = sorted(str(path) for path in PROTOS.glob("qonduit/v1/*.proto"))
+    includes = [f"-I{PROTOS}", f"-I{PROTOS / 'third_party'}"]
+    options = ["--include_source_info", f"--descriptor_set_out={written}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *sources], check=True)
+    found = {}
+    for file in FileDescriptorSet.FromString(written.read_bytes()).file:
+        for place in file.source_code_info.location:
+            # Messages are field 4 of a file, fields are field 2 of a message (descriptor.proto).
+            if len(place.path) == 4 and place.path[0] == 4 and place.path[2] == 2:
+                message = file.message_type[place.path[1]]
+                name = f"{file.package}.{message.name}.{message.field[place.path[3]].name}"
+                found[name] = " ".join(place.leading_comments.split())
+    return found
+
+
+def behaviors(field: FieldDescriptor) -> list[int]:
+    return list(field.GetOptions().Extensions[field_behavior_pb2.field_behavior])
+
+
+def accepted_fields(message: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
+    """Every field of a request and of what it contains, except what is inside of output-only fields."""
+    if message.full_name in seen or not message.full_name.startswith("qonduit."):
+        return
+    seen.add(message.full_name)
+    for field in message.fields:
+        yield field
+        if field.message_type is not None and OUTPUT_ONLY not in behaviors(field):
+            yield from accepted_fields(field.message_type, seen)
+
+
+def test_comments_and_annotations_of_everything_a_client_may_send_agree(comments: dict[str, str]) -> None:
+    seen: set[str] = set()
+    fields = [field for method in METHODS for field in accepted_fields(method.input_type, seen)]
+    assert len(fields) > 80
+    differing = [
+        field.full_name
+        for field in fields
+        if ("Output only" in comments[field.full_name]) != (OUTPUT_ONLY in behaviors(field))
+    ]
+    assert differing == []
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_request_without_its_required_fields_is_refused_and_names_them(door: House, method) -> None:  # type: ignore[no-untyped-def]
+    required = {field.name for field in method.input_type.fields if REQUIRED in behaviors(field)}
+    name = f"/{method.containing_service.full_name}/{method.name}"
+    if not required:
+        door.channel.unary_unary(name)(b"", timeout=WAIT)
+        return
+    if method.server_streaming:
+        code, details = refused(lambda: list(door.channel.unary_stream(name)(b"", timeout=WAIT)))
+    else:
+        code, details = refused(lambda: door.channel.unary_unary(name)(b"", timeout=WAIT))
+    assert code == "INVALID_ARGUMENT"
+    assert required <= {each.field.partition(".")[0] for each in details["BadRequest"].field_violations}
+
+
+def fill_output_only(message: Message) -> int:
+    """Set every output-only field to a value that the server would never give; return how many were set."""
+    count = 0
+    for field in message.DESCRIPTOR.fields:
+        if OUTPUT_ONLY not in behaviors(field):
+            continue
+        count += 1
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            value.add()
+        elif field.message_type is not None:
+            value.SetInParent()
+        else:
+            setattr(message, field.name, "made up" if field.type == FieldDescriptor.TYPE_STRING else 1)
+    return count
+
+
+def created(door: House, job: Job, deployment: Deployment) -> Job:
+    request = job_service.CreateJobRequest(job=job, deployment=deployment, device="IBM/aer_simulator")
+    return door.jobs.CreateJob(request, timeout=WAIT).job
+
+
+def test_output_only_fields_of_a_request_are_ignored(door: House) -> None:
+    deployment = programs(BELL)
+    deployment.name = "plain"
+    plain = created(door, Job(shots=10), deployment)
+    filled = Job(shots=10)
+    assert fill_output_only(filled) == 15
+    assert fill_output_only(deployment) == 3
+    assert fill_output_only(deployment.programs[0]) == 2
+    job = created(door, filled, deployment)
+    assert job.id == plain.id + 1
+    for each in (job, plain):
+        for name in ("id", "deployment_id", "created_at"):
+            each.ClearField(name)
+        for run in each.program_runs:
+            run.ClearField("program_id")
+    assert job == plain
+
+    request = deployment_service.CreateDeploymentRequest(deployment=deployment)
+    stored = door.deployments.CreateDeployment(request, timeout=WAIT).deployment
+    assert stored.id != 1
+    assert stored.deployed_by != "made up"
+    assert stored.deployed_at.ToMilliseconds() > 0
+    assert {program.deployment_id for program in stored.programs} == {stored.id}
