@@ -28,7 +28,7 @@ gate ccx a, b, c { ccnot a, b, c; }
 gate cp(t) a, b { cphaseshift(t) a, b; }
 gate id q { i q; }
 """
-_ALL = [entry for language in ("braket", "qasm3") for entry in entries("exact", language)]
+_LANGUAGES = ("braket", "qasm3")
 
 
 def _compared(device: QonduitDevice, entry: Entry) -> bool:
@@ -47,7 +47,7 @@ def _compared(device: QonduitDevice, entry: Entry) -> bool:
 
 def test_some_programs_of_the_corpus(client: Client) -> None:
     device = QonduitDevice("AWS/local_simulator", client)
-    some = [entry for entry in _ALL if entry.language == "braket"][::6]
+    some = list(entries("exact", "braket"))[::6]
     assert sum(_compared(device, entry) for entry in some) == len(some) > 4
 
 
@@ -56,5 +56,10 @@ def test_some_programs_of_the_corpus(client: Client) -> None:
 @pytest.mark.parametrize("name", ["AWS/local_simulator", "IBM/aer_simulator", "GOOGLE/cirq_simulator"])
 def test_all_programs_of_the_corpus(client: Client, name: str) -> None:
     device = QonduitDevice(name, client)
-    compared = [entry.file for entry in _ALL if _compared(device, entry)]
-    assert len(compared) > 100
+    compared = [
+        entry.file
+        for language in _LANGUAGES
+        for entry in entries("exact", language, mqtbench=True)
+        if _compared(device, entry)
+    ]
+    assert len(compared) > 50

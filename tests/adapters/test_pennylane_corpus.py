@@ -29,14 +29,17 @@ GATES: Final = {
 SHOTS: Final = 2000
 DEVICES: Final = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
 LANGUAGES: Final = Languages()
-#: Those that are gates and measurements alone.
-ALL: Final = [
-    entry
-    for entry in entries("exact", "qasm2", most_qubits=10)
-    if not re.search(r"\b(if|reset)\b", entry.path.read_text())
-]
+
+
+def _plain(mqtbench: bool) -> list[Entry]:
+    """Return the programs that are gates and measurements alone."""
+    found = entries("exact", "qasm2", most_qubits=10, mqtbench=mqtbench)
+    return [entry for entry in found if not re.search(r"\b(if|reset)\b", entry.path.read_text())]
+
+
+ALL: Final = _plain(mqtbench=True)
 #: A few of the small ones; `make adapters` runs all.
-FEW: Final = [entry for entry in ALL if entry.qubits <= 6][::12]
+FEW: Final = [entry for entry in _plain(mqtbench=False) if entry.qubits <= 6][::6]
 
 
 def _tape(entry: Entry, measurements: list[Any], shots: int | None = None) -> QuantumScript:

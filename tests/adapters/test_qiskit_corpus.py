@@ -67,6 +67,6 @@ def test_a_part_of_the_corpus(client: Client) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_all_of_the_corpus(client: Client) -> None:
-    circuits = loaded(entry for language in ("qpy", "qasm2") for entry in entries(language=language))
-    assert len(circuits) >= 154
+    circuits = loaded(entry for language in ("qpy", "qasm2") for entry in entries(language=language, mqtbench=True))
+    assert len(circuits) >= 80
     compare(client, circuits)

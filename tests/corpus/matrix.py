@@ -22,7 +22,7 @@ from typing import Any
 from qonduit_server.errors import RunError
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge
+from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, beside, entries, judge
 
 #: A layer of rotations, a chain of controlled gates, and so on; all measured.
 _HUNDRED_GATES = (
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         running = {name: pool.submit(run, name, languages, options.qubits) for name in names}
         told = {name: each.result() for name, each in running.items()}
+    if beside() is None:
+        print("without MQT Bench: QONDUIT_CORPUS names no folder, and there is no ../shared/corpus\n")
     wrong = show(told, languages)
     print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
     for language in languages:
@@ -67,7 +69,7 @@ def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, V
     return [
         (entry, judge(entry, reading, provider, device))
         for language in languages
-        for entry in entries("exact", language, qubits)
+        for entry in entries("exact", language, qubits, mqtbench=True)
     ]
 
 
@@ -112,7 +114,7 @@ def costs(language: str, qubits: int) -> str:
     ours: list[float] = []
     theirs: list[float] = []
     failed = 0
-    for entry in (*entries("exact", language, qubits), *entries("speed", language, qubits)):
+    for entry in (each for check in ("exact", "speed") for each in entries(check, language, qubits, mqtbench=True)):
         try:
             entry.read(reading)  # what is imported for the first one, or learnt, does not count
             ours.append(_seconds(lambda entry=entry: entry.read(reading)))

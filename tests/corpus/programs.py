@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The corpus, and whether what a provider gives for one of its programs is what its reference says.
 
-The programs are not part of the repository: they are looked for in ../shared/corpus beside it, or where QONDUIT_CORPUS
-says.
+The corpus stands beside this file. Programs of MQT Bench, which are not part of the repository, are looked for in the
+folder that QONDUIT_CORPUS names, else in ../shared/corpus beside the repository; without it they are left out.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -23,10 +21,15 @@ from qonduit_server.errors import RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Provider
+from tests.corpus import judge as judging
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+#: The index of the corpus' own programs.
+OWN: Final = Path(__file__).resolve().parent / "index.json"
 
 SHOTS: Final = 2000
 SEED: Final = 20250923
-#: The corpus' test rejects a right result this often: about once in a thousand whole matrices.
+#: The chi-square test rejects a right result this often: about once in a thousand whole matrices.
 FALSE_ALARM: Final = 1e-6
 #: How far an exact probability may be off. References are exact to 1e-9; hundreds of gates add rounding.
 EXACT: Final = 1e-7
@@ -73,34 +76,48 @@ class Verdict:
     read_seconds: float = 0.0
 
 
-def folder() -> Path:
-    """Where the corpus is."""
-    return Path(os.environ.get("QONDUIT_CORPUS") or Path(__file__).resolve().parents[3] / "shared" / "corpus")
-
-
-@cache
-def corpus() -> ModuleType:
-    """The corpus's own module: its programs and its judge.
+def beside() -> Path | None:
+    """Return the index of programs that are not part of the repository, or None where there are none.
 
     Raises:
-        FileNotFoundError: there is no corpus.
+        FileNotFoundError: QONDUIT_CORPUS names a folder without one.
     """
-    place = folder() / "check.py"
-    if not place.exists():
-        raise FileNotFoundError(f"no corpus in {place.parent}: set QONDUIT_CORPUS to its folder")
-    spec = importlib.util.spec_from_file_location("corpus_check", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    named = os.environ.get("QONDUIT_CORPUS")
+    index = (Path(named) if named else REPOSITORY.parent / "shared" / "corpus") / "INDEX.json"
+    if index.is_file():
+        return index
+    if named:
+        raise FileNotFoundError(f"QONDUIT_CORPUS is {named!r}, but there is no {index}")
+    return None
 
 
-def entries(check: str = "exact", language: str | None = None, most_qubits: int = 10**6) -> Iterator[Entry]:
-    """Programs of the corpus: `check` is "exact", "speed" or "refuse"."""
-    for entry, path in corpus().programs(check, language):
-        if entry["language"] in LANGUAGES and entry["qubits"] <= most_qubits:
-            yield Entry(entry["file"], entry["language"], entry["qubits"], path, entry["inputs"])
+def entries(
+    check: str = "exact", language: str | None = None, most_qubits: int = 10**6, *, mqtbench: bool = False
+) -> Iterator[Entry]:
+    """Yield programs of the corpus.
+
+    Args:
+        check: "exact", "speed" or "refuse".
+        language: only programs in this one.
+        most_qubits: only programs of up to so many.
+        mqtbench: whether programs of MQT Bench follow, where they are on this machine.
+    """
+    outside = beside() if mqtbench else None
+    for index in (OWN, *([outside] if outside else [])):
+        for entry in json.loads(index.read_text())["programs"]:
+            if index != OWN and entry["source"] != "mqtbench":
+                continue
+            if entry["check"] != check or entry["language"] not in LANGUAGES or entry["qubits"] > most_qubits:
+                continue
+            if language is None or entry["language"] == language:
+                path = index.parent / entry["file"]
+                yield Entry(entry["file"], entry["language"], entry["qubits"], path, _inputs(path))
+
+
+def _inputs(path: Path) -> dict[str, Any]:
+    file = Path(f"{path}.inputs.json")
+    given: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return given
 
 
 def judge(entry: Entry, languages: Languages, provider: Provider, device: str) -> Verdict:
@@ -131,13 +148,12 @@ def _counted(entry: Entry, circuit: Circuit, outcome: Outcome) -> tuple[str, str
     for value, number in outcome.counts.items():
         counts[circuit.key(value)] += number
     registers = [[register.name, len(register.bits)] for register in reversed(circuit.registers)]
-    verdict: tuple[str, str] = corpus().judge(corpus().reference(entry.path), registers, counts, FALSE_ALARM)
-    return verdict
+    return judging.judge(judging.reference(entry.path), registers, counts, FALSE_ALARM)
 
 
 def _off(entry: Entry, circuit: Circuit, exact: Any) -> str:
     """Where exact probabilities differ from the reference; "" if nowhere."""
-    wanted = {corpus().to_hex(key): each for key, each in corpus().reference(entry.path)["probs"].items()}
+    wanted = {judging.to_hex(key): each for key, each in judging.reference(entry.path)["probs"].items()}
     given: Counter[str] = Counter()
     for value, probability in exact.items():
         given[circuit.key(value)] += probability
