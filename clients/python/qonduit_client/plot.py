@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
+from qonduit_client.distribution import pip_install
 from qonduit_client.histogram import lines_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _new_axes(bars: int) -> Axes:
     try:
         from matplotlib import pyplot
     except ImportError as missing:
-        raise ImportError('drawing needs matplotlib: pip install "qonduit[plot]"') from missing
+        raise ImportError(f"drawing needs matplotlib: {pip_install('plot')}") from missing
     width = min(40.0, max(5.0, 1.5 + 0.33 * bars))
     axes: Axes = pyplot.figure(figsize=(width, 4.0), layout="constrained").add_subplot()
     return axes

@@ -121,7 +121,7 @@ class Result:
             bits: labels outcomes by bits instead of hexadecimal numbers.
 
         Raises:
-            ImportError: matplotlib is not installed: `pip install "qonduit[plot]"`.
+            ImportError: matplotlib is not installed: the extra "plot" brings it.
         """
         from qonduit_client.plot import plot_counts
 

@@ -18,12 +18,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.hub import storing
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages.edges import Inputs
 
 #: What reads programs, beside this package.
-_LIBRARIES: Final = ("qiskit", "openqasm3", "antlr4-python3-runtime", "quil", "numpy", "qonduit")
+_LIBRARIES: Final = ("qiskit", "openqasm3", "antlr4-python3-runtime", "quil", "numpy", DISTRIBUTION)
 _HASH: Final = hashlib.sha256
 _HASH_BYTES: Final = 32
 #: Whether files must go is looked at once in so many writes.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Translation
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.distribution import with_extras
 from qonduit_server.errors import ProgramError, ProviderError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
@@ -225,7 +226,7 @@ class Languages:
             try:
                 module = import_module(f"qonduit_server.languages.{LANGUAGES[language].reader}")
             except ImportError as error:
-                what = f'programs in {name(language)} cannot be read there: {error}; install "qonduit[worker]"'
+                what = f"programs in {name(language)} cannot be read there: {error}; install {with_extras('worker')}"
                 raise ProviderError("READER_MISSING", what) from error
             reader = self._readers[language] = module.read
         return reader

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.braket_names import BRAKET_NAMES
 from qonduit_server.hub.circuit import Circuit, Outcome
@@ -61,7 +62,7 @@ class AWS:
 
     def describe(self) -> ProviderDescription:
         braket = installed_version("amazon-braket-default-simulator")
-        missing = "" if braket and installed_version("amazon-braket-sdk") else 'install "qonduit[aws]"'
+        missing = "" if braket and installed_version("amazon-braket-sdk") else f"install {with_extras('aws')}"
         return describe_simulator(
             self.name,
             DEVICE,
@@ -80,7 +81,7 @@ class AWS:
             from braket.ir.openqasm import Program
             from qiskit.circuit.library import standard_gates
         except ImportError as error:
-            raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[aws]"') from error
+            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('aws')}") from error
         self._classes = frozenset(each for each in vars(standard_gates).values() if isinstance(each, type))
         self._versions = {
             "sdk": "amazon-braket-sdk",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.lowering import Lowering
@@ -76,7 +77,7 @@ class Google:
 
     def describe(self) -> ProviderDescription:
         cirq = installed_version("cirq-core")
-        missing = "" if cirq else 'install "qonduit[google]"'
+        missing = "" if cirq else f"install {with_extras('google')}"
         return describe_simulator(
             self.name,
             DEVICE,
@@ -93,7 +94,7 @@ class Google:
             import cirq
             from qiskit.circuit.library import UnitaryGate, standard_gates
         except ImportError as error:
-            raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[google]"') from error
+            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('google')}") from error
         classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
         self._classes = frozenset([*classes, UnitaryGate])
         self._named = _named_gates(cirq)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.lowering import Lowering
@@ -83,7 +84,7 @@ class IBM:
 
     def describe(self) -> ProviderDescription:
         aer = installed_version("qiskit-aer")
-        missing = "" if aer else 'install "qonduit[ibm]"'
+        missing = "" if aer else f"install {with_extras('ibm')}"
         return describe_simulator(
             self.name,
             DEVICE,
@@ -108,7 +109,7 @@ class IBM:
             from qonduit_server.hub import deferral  # noqa: F401 - likewise
             from qonduit_server.providers import sampling  # noqa: F401 - likewise
         except ImportError as error:
-            raise ProviderError("SDK_MISSING", f'{error}: install "qonduit[ibm]"') from error
+            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('ibm')}") from error
         classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
         self._classes = frozenset([*classes, UnitaryGate, Measure, Reset, Barrier, Delay])
         self._versions = {

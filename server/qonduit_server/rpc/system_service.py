@@ -12,6 +12,7 @@ from qonduit.v1.system_service_pb2 import (
     ListWorkersRequest,
     ListWorkersResponse,
 )
+from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
 
@@ -34,6 +35,6 @@ class SystemService:
 def version() -> str:
     """The version of the installed package; "0" in a source tree that was never installed."""
     try:
-        return metadata.version("qonduit")
+        return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "0"

@@ -63,14 +63,14 @@ def test_what_is_not_installed(name: str, missing: str) -> None:
     done = CliRunner().invoke(qonduit, [name])
     assert done.exit_code != 0
     assert missing in done.stderr
-    assert 'pip install "qonduit[server]"' in done.stderr
+    assert 'pip install "qonduit-quantum[server]"' in done.stderr
 
 
 @pytest.mark.usefixtures("points")
 def test_help_of_what_is_not_installed() -> None:
     done = CliRunner().invoke(qonduit, ["serve", "--help"])
     assert done.exit_code == 0
-    assert "qonduit[server]" in done.stdout
+    assert "qonduit-quantum[server]" in done.stdout
 
 
 @pytest.mark.usefixtures("points")

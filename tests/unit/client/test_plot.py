@@ -64,7 +64,7 @@ def test_nothing_to_draw() -> None:
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r'pip install "qonduit\[plot\]"'):
+    with pytest.raises(ImportError, match=r'pip install "qonduit-quantum\[plot\]"'):
         Result(counted({"0x0": 1})).plot()
 
 

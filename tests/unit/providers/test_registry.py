@@ -55,6 +55,6 @@ def test_a_missing_sdk_names_the_extra(name: str, module: str, extra: str) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     first, second = done.stdout.strip().splitlines()
-    assert first == f'install "qonduit[{extra}]" False install "qonduit[{extra}]"'
+    assert first == f'install "qonduit-quantum[{extra}]" False install "qonduit-quantum[{extra}]"'
     assert second.startswith("SDK_MISSING ")
-    assert f'install "qonduit[{extra}]"' in second
+    assert f'install "qonduit-quantum[{extra}]"' in second

@@ -13,6 +13,7 @@ from qonduit_client.cli.errors import OK
 from qonduit_client.cli.output import Column, act_on, moment, write_rows
 from qonduit_client.cli.session import NUMBER, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
+from qonduit_client.distribution import pip_install
 
 if TYPE_CHECKING:
     from qonduit.v1.device_pb2 import Device
@@ -52,7 +53,7 @@ def devices(languages: bool, wanted: str) -> int:
     empty = (
         f"no devices with {wanted}; `qonduit devices` lists all"
         if wanted
-        else 'no devices; providers are installed with the server, as in pip install "qonduit[server,ibm]"'
+        else f"no devices; providers are installed with the server, as in {pip_install('server', 'ibm')}"
     )
     write_rows(
         here, _device_columns(names), found, line=lambda each: {"device": names[each.id], **as_dict(each)}, empty=empty

@@ -21,6 +21,7 @@ import click
 
 from qonduit_client.cli.errors import INTERRUPTED, USAGE, did_you_mean
 from qonduit_client.cli.session import Session, complain, report, session, shared_options
+from qonduit_client.distribution import DISTRIBUTION, pip_install
 from qonduit_client.errors import QonduitError
 
 ENTRY_POINTS: Final = "qonduit.commands"
@@ -156,7 +157,7 @@ def _stub(name: str, missing: str) -> click.Command:
 
 def _not_installed(missing: str) -> str:
     why = f" ({missing} is missing)" if missing else ""
-    return f'This needs the server, which is not installed{why}: pip install "qonduit[server]"'
+    return f"This needs the server, which is not installed{why}: {pip_install('server')}"
 
 
 @click.command(
@@ -169,7 +170,7 @@ def _not_installed(missing: str) -> str:
     ),
 )
 @shared_options(environment=True)
-@click.version_option(package_name="qonduit", prog_name="qonduit")
+@click.version_option(package_name=DISTRIBUTION, prog_name="qonduit")
 def qonduit() -> None:
     """Run quantum programs on any provider's devices.
 

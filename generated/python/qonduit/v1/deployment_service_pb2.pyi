@@ -1,4 +1,4 @@
-from buf.validate import validate_pb2 as _validate_pb2
+from qonduit._vendor import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from qonduit.v1 import deployment_pb2 as _deployment_pb2

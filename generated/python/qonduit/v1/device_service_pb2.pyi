@@ -1,6 +1,6 @@
 import datetime
 
-from buf.validate import validate_pb2 as _validate_pb2
+from qonduit._vendor import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
