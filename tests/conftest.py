@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
+from tests.missing import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.postgresql import PostgresqlServer, start_or_skip
 
 # The same examples every time, and no judging by a clock: machines differ, and are busy.

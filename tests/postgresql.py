@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 
 import psycopg
-import pytest
+
+from tests.missing import lacking
 
 
 def find_binaries() -> Path | None:
@@ -186,8 +187,5 @@ def start_or_skip() -> PostgresqlServer:
     """Start a server; without PostgreSQL, fail in CI and skip elsewhere."""
     binaries = find_binaries()
     if binaries is None:
-        message = "no initdb on PATH or under /usr/lib/postgresql: what runs on PostgreSQL was NOT tested"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        lacking("what runs on PostgreSQL (no initdb on PATH or under /usr/lib/postgresql)", "PostgreSQL")
     return PostgresqlServer(binaries)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from tests.missing import lacking
 from tests.serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +39,7 @@ def grpcurl() -> str:
             subprocess.run([go, "install", MODULE], capture_output=True, timeout=110, check=False)
         found = str(built) if built.exists() else None
     if found is None:
-        missing = "grpcurl is neither on PATH nor can Go build it: reflection and one-line calls were not tried with it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        lacking("reflection and one-line calls (it is not on PATH, nor can Go build it)", "grpcurl")
     return found
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from qonduit_server import app
 from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
 from tests.benchmarks.programs import BELL
+from tests.missing import lacking
 from tests.serving import Server, serving
 
 DEVICE = "IBM/aer_simulator"
@@ -208,8 +208,7 @@ circuit = number
 @pytest.mark.timeout(300)
 def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     if not QRISP.exists():
-        assert not os.environ.get("CI"), "CI makes Qrisp's environment first: make qrisp"
-        pytest.skip("there is no environment with Qrisp: make qrisp")
+        lacking("Python source that builds a Qrisp program", "Qrisp")
     with serving(
         f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", python_source="QRISP", language_python=f"QRISP={QRISP}"
     ) as server:

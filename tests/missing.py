@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine lacks: tests that need it are skipped, and the suite lists it once at its end with what brings it.
+
+In CI, where everything is installed, a test that lacks something fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+#: What brings each tool.
+BRINGS: Final = {
+    "PostgreSQL": "apt-get install postgresql, or any installation whose initdb is on PATH",
+    "grpcurl": "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3, or a release of it on PATH",
+    "jq": "apt-get install jq",
+    "the C++ tools": "apt-get install cmake g++ protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev",
+    "protoc": "apt-get install protobuf-compiler",
+    "go": "an installation of Go 1.25 or newer on PATH",
+    "node": "an installation of Node.js 20 or newer on PATH",
+    "npm": "an installation of Node.js 20 or newer on PATH",
+    "javac": "apt-get install default-jdk-headless",
+    "mvn": "apt-get install maven",
+    "cargo": "an installation of Rust on PATH",
+    "Qrisp": "make qrisp",
+    "a package index": "a connection to the package index that pip or uv is configured for",
+}
+_LACKS: Final = re.compile(r"lacks ([^:]+): (.*)", re.DOTALL)
+
+
+def lacking(untested: str, *tools: str) -> NoReturn:
+    """Skip the test for want of tools; fail it in CI.
+
+    Args:
+        untested: what is not tested without them.
+        tools: keys of `BRINGS`.
+    """
+    brings = "; ".join(BRINGS[tool] for tool in tools)
+    reason = f"lacks {' and '.join(tools)}: {untested}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; to get it: {brings}", pytrace=False)
+    pytest.skip(reason)
+
+
+def summary(reasons: Iterable[str]) -> list[str]:
+    """Return the lines that say what was lacking, each tool once.
+
+    Args:
+        reasons: why tests were skipped, one each.
+    """
+    untested: dict[str, Counter[str]] = {}
+    for reason in reasons:
+        if match := _LACKS.search(reason):
+            for tool in match[1].split(" and "):
+                untested.setdefault(tool, Counter())[match[2]] += 1
+    lines = []
+    for tool, tests in sorted(untested.items()):
+        lines.append(f"{tool} (tests skipped: {tests.total()}): {'; '.join(sorted(tests))}")
+        lines.append(f"    to get it: {BRINGS[tool]}")
+    return lines
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print what was lacking at the end of the run, from wherever its tests ran."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    lines = summary(str(reason[2]) for reason in skipped if isinstance(reason, tuple))
+    if lines:
+        terminalreporter.section("what this machine lacks")
+        for line in lines:
+            terminalreporter.write_line(line)
