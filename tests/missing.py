@@ -29,6 +29,7 @@ BRINGS: Final = {
     "mvn": "apt-get install maven",
     "cargo": "an installation of Rust on PATH",
     "Qrisp": "make qrisp",
+    "uv": "make setup without an environment of your own, or pip install uv",
     "a package index": "a connection to the package index that pip or uv is configured for",
 }
 _LACKS: Final = re.compile(r"lacks ([^:]+): (.*)", re.DOTALL)

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+#: The server of this environment.
+SERVE: Final = (sys.executable, "-m", "qonduit_server", "serve")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,7 +62,12 @@ class Server:
 
 @contextmanager
 def serving(
-    database: str, *, log: Path | None = None, environment: Mapping[str, str] | None = None, **settings: str
+    database: str,
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = SERVE,
+    **settings: str,
 ) -> Iterator[Server]:
     """Start `qonduit serve` on a free loopback port, end it afterwards.
 
@@ -67,6 +75,7 @@ def serving(
         database: an SQLAlchemy URL.
         log: a file for its log (standard error), JSON lines; none: thrown away.
         environment: further variables for its processes.
+        command: what serves; that of this environment if not given.
         settings: further QONDUIT_* settings, by their lower-case names.
     """
     variables = (
@@ -82,7 +91,7 @@ def serving(
     begun = time.perf_counter()
     with Path(log or os.devnull).open("a") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0", "--database", database],
+            [*command, "--listen", "127.0.0.1:0", "--database", database],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -224,9 +224,9 @@ def test_a_limit(programs: Programs, failure: str) -> None:
 
 
 def test_a_server_without_what_it_takes(programs: Programs) -> None:
-    code, _, details = programs.refused("fail PROVIDER SDK_UNAVAILABLE install qonduit[worker]")
+    code, _, details = programs.refused("fail PROVIDER SDK_UNAVAILABLE install qonduit-quantum[worker]")
     assert code == "FAILED_PRECONDITION"
-    assert "install qonduit[worker]" in details["PreconditionFailure"].violations[0].description
+    assert "install qonduit-quantum[worker]" in details["PreconditionFailure"].violations[0].description
 
 
 def test_a_fault_of_the_server_is_hidden(programs: Programs) -> None:

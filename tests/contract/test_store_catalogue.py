@@ -68,8 +68,8 @@ def test_devices_described_no_longer_stay_and_become_unavailable(db: Database) -
     assert gone.status_message
     catalogue.sync(db, [description(devices=["one", "two"])])
     assert catalogue.device_by_name(db, "IBM/two") == before
-    catalogue.sync(db, [description(devices=["one", "two"], unavailable="install qonduit[ibm]")])
-    assert catalogue.device_by_name(db, "IBM/two").status_message == "install qonduit[ibm]"
+    catalogue.sync(db, [description(devices=["one", "two"], unavailable="install qonduit-quantum[ibm]")])
+    assert catalogue.device_by_name(db, "IBM/two").status_message == "install qonduit-quantum[ibm]"
     changed = description(devices=["one", "two"])
     changed.devices[0].num_qubits = 5
     del changed.provider.supported_languages[1]

@@ -159,7 +159,7 @@ def test_programs_may_hold_any_text_and_large_numbers_are_kept(db: Database) -> 
 
 def test_an_unavailable_device_takes_no_jobs(db: Database) -> None:
     device = known_device(db)
-    catalogue.sync(db, [description(unavailable="install qonduit[ibm]")])
+    catalogue.sync(db, [description(unavailable="install qonduit-quantum[ibm]")])
     with pytest.raises(FailedPrecondition, match="install"):
         jobs.create(db, new_job(db, device_id=device.id))
 

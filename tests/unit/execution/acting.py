@@ -57,7 +57,7 @@ class Acting:
 
     def load(self) -> None:
         if self.name == "BROKEN":
-            raise ProviderError("SDK_MISSING", 'install "qonduit[broken]"')
+            raise ProviderError("SDK_MISSING", 'install "qonduit-quantum[broken]"')
         if self.name == "DYING":
             os._exit(3)
 

@@ -45,7 +45,7 @@ def test_a_provider_whose_sdk_is_missing_fails_its_tasks_with_the_reason() -> No
         audience.wait_ended(1, 2)
         failure = audience.finished[1].finished.failure
         assert failure.reason == "SDK_UNAVAILABLE"
-        assert "qonduit[broken]" in failure.message
+        assert "qonduit-quantum[broken]" in failure.message
         assert not audience.finished[2].finished.HasField("failure")
         made.submit([task(3, provider="BROKEN"), task(4, provider="NOBODY")])
         audience.wait_ended(3, 4)

@@ -47,7 +47,7 @@ def test_a_missing_library_keeps_no_other_language_from_being_read(monkeypatch: 
     languages = Languages()
     languages.load()
     assert languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, examples.QASM2, b"", {}).registers
-    with pytest.raises(ProviderError, match=r"install \"qonduit\[worker\]\"") as raised:
+    with pytest.raises(ProviderError, match=r"install \"qonduit-quantum\[worker\]\"") as raised:
         languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, examples.QUIL, b"", {})
     assert raised.value.reason == "READER_MISSING"
 
