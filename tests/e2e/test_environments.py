@@ -35,7 +35,9 @@ def _make_environment(folder: Path) -> Path:
     subprocess.run([*installer, *wanted], check=True, timeout=400)
     (site,) = folder.glob("lib/python*/site-packages")
     # What `pip install --no-deps --editable` would write.
-    (site / "qonduit.pth").write_text(f"{ROOT / 'server'}\n{ROOT / 'generated' / 'python'}\n")
+    (site / "qonduit.pth").write_text(
+        f"{ROOT / 'server'}\n{ROOT / 'clients' / 'python'}\n{ROOT / 'generated' / 'python'}\n"
+    )
     return python
 
 

@@ -141,7 +141,10 @@ WRITING = {
     "a mode": "os.chmod(secret, 0o666)",
     "a time": "os.utime(secret, (1, 1))",
     "shared memory": "import multiprocessing.shared_memory as s; m = s.SharedMemory(create=True, size=9); m.unlink()",
-    "the SDKs' cache": "import tempfile; open(tempfile.gettempdir() + '/qonduit-written', 'w').close()",
+    "the SDKs' cache": (
+        "import tempfile; name = f'{tempfile.gettempdir()}/qonduit-written-{os.getpid()}'; open(name, 'w').close()\n"
+        "try: os.unlink(name)\nexcept OSError: pass"
+    ),
     "an inherited descriptor": "os.write(kept, b'x')",
 }
 REACHING = {
@@ -162,7 +165,7 @@ DOING = {
     "a signal to a group": "os.killpg(os.getpgid(parent), 0)",
     "the end of another": "os.kill(victim, 0); os.kill(victim, 18)",
     "tracing": "call(101, 117, 0x4206, victim, ctypes.c_void_p(0), ctypes.c_void_p(0))",
-    "a priority": "os.setpriority(os.PRIO_PROCESS, victim, 5)",
+    "a priority": "os.setpriority(os.PRIO_PROCESS, victim, 19)  # lower than any, which needs no right",
     "the limits of another": "import resource; resource.prlimit(victim, resource.RLIMIT_CPU, (90, 90))",
     "its own limits": (
         "import resource; assert resource.getrlimit(resource.RLIMIT_AS)\n"
