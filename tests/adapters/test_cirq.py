@@ -90,6 +90,30 @@ CIRCUITS = {
     "confusion": cirq.Circuit(
         cirq.H(A), cirq.CNOT(A, B), cirq.X(C), cirq.measure(B, C, A, key="m", confusion_map={(2, 1): _uneven()})
     ),
+    "confusion and invert_mask, sampled": cirq.Circuit(
+        cirq.ry(0.8)(A), cirq.X(C),
+        cirq.measure(B, C, A, key="m", invert_mask=(False, True, True), confusion_map={(2, 1): _uneven()}),
+        cirq.measure(A, key="n", invert_mask=(True,), confusion_map={(0,): np.array([[0.5, 0.5], [0, 1]])}),
+    ),
+    "confusion and invert_mask, shot by shot": cirq.Circuit(
+        cirq.ry(0.8)(A), cirq.X(C),
+        cirq.measure(B, C, A, key="m", invert_mask=(False, True, True), confusion_map={(2, 1): _uneven()}), cirq.X(A),
+    ),
+    "confusion maps that overlap, sampled": cirq.Circuit(
+        cirq.ry(0.8)(A), cirq.X(C), cirq.measure(A, B, C, key="m", confusion_map={(0, 1): _uneven(), (1, 2): _uneven()})
+    ),
+    "confusion maps that overlap, shot by shot": cirq.Circuit(
+        cirq.ry(0.8)(A), cirq.X(C),
+        cirq.measure(A, B, C, key="m", confusion_map={(0, 1): _uneven(), (1, 2): _uneven()}), cirq.X(A),
+    ),
+    "a sub-circuit that measures at the end": cirq.Circuit(
+        cirq.CircuitOperation(
+            cirq.FrozenCircuit(
+                cirq.X(A),
+                cirq.measure(A, key="m", invert_mask=(True,), confusion_map={(0,): np.array([[0.5, 0.5], [0, 1]])}),
+            )
+        ),
+    ),
     "measured again": cirq.Circuit(
         cirq.H(A), cirq.measure(A, B, key="m"), cirq.CNOT(A, B), cirq.measure(A, B, key="m"), cirq.measure(A, key="m#2")
     ),
@@ -172,11 +196,16 @@ def test_a_result_is_what_the_simulator_gives(name: str, sampler: QonduitSampler
     assert agree(outcomes(ours), outcomes(theirs))
 
 
-def test_confusion_comes_before_inversion(sampler: QonduitSampler) -> None:
-    circuit = cirq.Circuit(
-        cirq.X(A), cirq.measure(A, key="m", invert_mask=(True,), confusion_map={(0,): np.array([[0, 1], [0, 1]])})
-    )
-    assert sampler.run(circuit, repetitions=9).measurements["m"].sum() == 0  # read as 1, and then inverted
+@pytest.mark.parametrize("one", [0, 1])
+@pytest.mark.parametrize("inverted", [(), (True,)])
+def test_inversion_and_confusion_are_in_the_order_of_the_simulator(
+    one: int, inverted: tuple[bool, ...], sampler: QonduitSampler
+) -> None:
+    stuck = np.array([[0, 1], [0, 1]])  # always read as 1
+    last = cirq.Circuit(cirq.X(A) ** one, cirq.measure(A, key="m", invert_mask=inverted, confusion_map={(0,): stuck}))
+    for circuit, read in ((last, 1), (last + cirq.X(A), 0 if inverted else 1)):
+        for each in (cirq.Simulator(), sampler):
+            assert each.run(circuit, repetitions=9).measurements["m"].tolist() == [[read]] * 9
 
 
 def test_all_points_of_a_sweep_are_one_job(sampler: QonduitSampler, client: Client) -> None:

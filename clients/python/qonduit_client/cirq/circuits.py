@@ -8,7 +8,7 @@ therefore gets names of its own for each measurement, and conditions on it name 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Final
@@ -52,12 +52,13 @@ class Prepared:
     """A program and its measurements, in the order in which Cirq's simulators come to them.
 
     Attributes:
-        dtype: what numbers `cirq.Simulator` gives: int8 where it samples a final state, uint8 where it runs each shot.
+        sampled: `cirq.Simulator` samples the final state of this circuit; otherwise it runs each shot. The two ways
+            differ in the type of the numbers, and in what they make of a confusion map; see `records_of`.
     """
 
     program: QuantumProgram
     measured: tuple[Measured, ...]
-    dtype: type[np.integer[Any]]
+    sampled: bool
 
 
 def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]) -> Iterator[Prepared]:
@@ -84,7 +85,7 @@ def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]
                 program.CopyFrom(template.program)
                 if each:
                     program.python_file_inputs.CopyFrom(struct_of(each))
-                yield Prepared(program, template.measured, template.dtype)
+                yield Prepared(program, template.measured, template.sampled)
             return
     for point in points:
         resolved = cirq.resolve_parameters(circuit, point)
@@ -112,8 +113,10 @@ def _prepared(circuit: cirq.AbstractCircuit) -> Prepared:
         else:
             changed = True
             moments += cirq.Circuit(operations).moments
+            # A sub-circuit or a gate that is made of measurements is run shot by shot.
+            naming.sampled = naming.sampled and _measurements(operations) == _measurements(moment)
     program = program_of(cirq.Circuit(moments) if changed else circuit)
-    return Prepared(program, tuple(naming.measured), np.int8 if naming.sampled else np.uint8)
+    return Prepared(program, tuple(naming.measured), naming.sampled)
 
 
 def _known_qubits(circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
@@ -126,12 +129,16 @@ def _known_qubits(circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
     return circuit.unfreeze().transform_qubits(names)
 
 
+def _measurements(operations: Iterable[cirq.Operation]) -> int:
+    return sum(isinstance(operation.gate, cirq.MeasurementGate) for operation in operations)
+
+
 class _Naming:
     """The measurements seen so far, and how they are called."""
 
     def __init__(self) -> None:
         self.measured: list[Measured] = []
-        #: Whether the circuit is gates, and measurements that nothing follows.
+        #: Whether the circuit so far is gates, and measurements that nothing follows.
         self.sampled = True
         self._seen: set[cirq.Qid] = set()
         self._taken: set[str] = set()
