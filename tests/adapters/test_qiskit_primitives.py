@@ -180,6 +180,16 @@ def test_expectation_values_are_estimated(backend: QonduitBackend, question: Any
     assert rough.metadata["shots"] == 25
 
 
+def test_observables_are_read_from_their_own_register(backend: QonduitBackend) -> None:
+    circuit = QuantumCircuit(QuantumRegister(2), ClassicalRegister(2, "before"), ClassicalRegister(1, "between"))
+    circuit.x(0)
+    circuit.measure([0, 1], [0, 1])  # before is 01
+    circuit.x([0, 1])
+    circuit.measure(1, 2)  # between is 1
+    (found,) = EstimatorV2(backend, default_precision=0.1).run([(circuit, ["IZ", "ZI", "ZZ"])]).result()
+    assert found.data.evs.tolist() == [1, -1, -1]  # the state is |10>
+
+
 def test_exact_values_are_given_where_they_are_asked_for(backend: QonduitBackend, question: Any) -> None:
     exact = StatevectorEstimator().run([question]).result()[0].data.evs
     found, measured = EstimatorV2(backend, seed=1, exact=True).run([question, (*question, 0.1)]).result()

@@ -97,6 +97,25 @@ def test_outcomes_that_show_the_same_are_added_up() -> None:
     assert dict(result.counts_and_probabilities.probabilities) == {"0x1": 1.0}
 
 
+def test_registers_stand_in_results_the_last_declared_one_first() -> None:
+    program = "OPENQASM 2.0; qreg q[1]; creg first[2]; creg second[1]; creg third[3];"
+    events = run(Scripted(Outcome({0b100_1_10: 7, 0b011_0_01: 3})), program)
+    (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]
+    assert [(each.name, each.size) for each in result.registers] == [("third", 3), ("second", 1), ("first", 2)]
+    assert dict(result.counts_and_probabilities.counts) == {"0x4 0x1 0x2": 7, "0x3 0x0 0x1": 3}
+
+
+def test_a_result_belongs_to_its_program() -> None:
+    programs = [f"OPENQASM 2.0; qreg q[1]; creg c{k}[2];" for k in range(3)]
+    events = run(Scripted(*(Outcome({k: 10}) for k in range(3))), *programs)
+    done = [event.program_succeeded for event in events if event.HasField("program_succeeded")]
+    assert [each.index for each in done] == [0, 1, 2]
+    for k, each in enumerate(done):
+        assert each.result.program_id == k
+        assert each.result.registers[0].name == f"c{k}"
+        assert dict(each.result.counts_and_probabilities.counts) == {hex(k): 10}
+
+
 def test_a_provider_that_breaks_down_fails_the_rest() -> None:
     events = run(Scripted(Outcome({0: 10}), ValueError("boom")), PROGRAM, PROGRAM, PROGRAM)
     failures = {e.program_failed.index: e.program_failed.failure for e in events if e.HasField("program_failed")}

@@ -37,3 +37,16 @@ def test_the_numbers_are_right(outcomes: int, shots: int) -> None:
     expected = float(weights @ np.arange(outcomes)) / weights.sum()
     assert abs(mean - expected) <= outcomes * 0.02
     assert draw(weights, shots, np.random.default_rng(3)) == drawn
+
+
+@pytest.mark.parametrize(("outcomes", "shots"), [(8, 100_000), (4096, 100_000), (20_000, 10_000)])
+def test_every_outcome_gets_its_own_share(outcomes: int, shots: int) -> None:
+    """Shots are given out in two ways: few outcomes get their shares, of many each shot is looked up."""
+    probabilities = np.full(outcomes, 1e-15)  # possible, and never seen
+    shares = {0: 0.1, 3: 0.2, outcomes // 2: 0.3, outcomes - 1: 0.4}
+    for outcome, share in shares.items():
+        probabilities[outcome] = share
+    drawn = draw(probabilities, shots, np.random.default_rng(2))
+    assert set(drawn) == set(shares)
+    for outcome, share in shares.items():
+        assert abs(drawn[outcome] - shots * share) < 5 * (shots * share * (1 - share)) ** 0.5
