@@ -20,7 +20,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 .DEFAULT_GOAL := help
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo test check generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters docs clean help
+.PHONY: setup demo test check generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -132,6 +132,10 @@ away: setup  ## take the database away from a loaded server for AWAY=30 seconds,
 
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters
+
+FAULT ?=
+mutants: setup  ## put every known fault into a copy, PROCESSES=2 at a time, and see that its tests fail; FAULT=... tries one
+	$(BIN)/python -m tests.mutants --processes $(PROCESSES) $(FAULT)
 
 docs: setup  ## build the documentation site into build/site, warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import site
 import subprocess
 import sys
 import tomllib
@@ -13,6 +12,8 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
+
+from tests.environments import layered
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is tested at its oldest, and the tests that use it.
@@ -45,9 +46,7 @@ def _uv() -> list[str]:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the oldest versions before everything that this environment has."""
     folder = tmp_path_factory.mktemp("oldest")
-    environment = folder / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120)
-    executable = environment / "bin" / "python"
+    executable = layered(folder / "environment", ROOT)
     # All else as it is here, but for what qBraid is made of.
     others = {
         each.name: each.version
@@ -67,9 +66,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         message = f"{', '.join(wanted)} could not be installed, so they were NOT tested: {made.stderr.strip()[-1000:]}"
         impossible = "No solution found" in made.stderr or "ResolutionImpossible" in made.stderr
         (pytest.fail if impossible or os.environ.get("CI") == "true" else pytest.skip)(message)
-    (own,) = environment.glob("lib/python*/site-packages")
-    here = [*site.getsitepackages(), ROOT / "server", ROOT / "clients" / "python", ROOT / "generated" / "python"]
-    (own / "locked.pth").write_text("".join(f"{each}\n" for each in here))
     return executable
 
 

@@ -155,6 +155,15 @@ class TestCounts:
         run = Run(provider, HEADER2 + "qreg q[1]; creg c[70]; x q[0]; measure q[0] -> c[69];")
         assert run.counts == {hex(1 << 69): 500}
 
+    def test_many_measured_bits_keep_their_order(self, provider: Provider) -> None:
+        # More bits than those whose shots are drawn from probabilities on every provider, and all of them acted on.
+        gates, measured = "x q; x q; x q[0]; x q[1]; x q[5]; h q[13];", "measure q -> c;"
+        plain = Run(provider, f"{HEADER2}qreg q[14]; creg c[14]; {gates} {measured}")
+        assert close(plain.counts, {"0x23": 0.5, "0x2023": 0.5})
+        guarded = "measure q[13] -> d[0]; if(d==1) x q[12];"
+        conditional = Run(provider, f"{HEADER2}qreg q[14]; creg c[14]; creg d[1]; {gates} {guarded} {measured}")
+        assert close(conditional.counts, {"0x0 0x23": 0.5, "0x1 0x3023": 0.5})
+
     @pytest.mark.parametrize("shots", [1, 100_000])
     def test_shots(self, provider: Provider, shots: int) -> None:
         run = Run(provider, BELL, shots=shots)
@@ -258,6 +267,20 @@ class TestControl:
         )
         expected = {"0x0 0x0": 0.25, "0x1 0x1": 0.25, "0x1 0x2": 0.25, "0x0 0x3": 0.25}
         assert close(Run(provider, HEADER3 + text).counts, expected)
+
+    def test_every_bit_of_a_condition_counts_for_itself(self, provider: Provider) -> None:
+        text = (
+            "qubit[4] q; bit[3] c; bit d; ry(0.8) q[0]; ry(1.9) q[1]; ry(1.2) q[2]; c = measure q[0:2]; "
+            "if (c[0] && !c[1] && !c[2]) { x q[3]; } d = measure q[3];"
+        )
+        ones = [math.sin(angle / 2) ** 2 for angle in (0.8, 1.9, 1.2)]
+        expected = {
+            f"{hex(outcome == 0b001)} {hex(outcome)}": math.prod(
+                one if outcome >> place & 1 else 1 - one for place, one in enumerate(ones)
+            )
+            for outcome in range(8)
+        }
+        assert close(Run(provider, HEADER3 + text, shots=4000).counts, expected)
 
     def test_a_loop_that_ends_by_a_measurement(self, provider: Provider) -> None:
         text = "qubit q; bit c; bit d; h q; c = measure q; while (c) { h q; c = measure q; } x q; d = measure q;"

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUC
 from qonduit_server.store import catalogue, deployments, events, jobs, results
 from qonduit_server.store.database import Database
 from qonduit_server.store.signals import Wake
+from qonduit_server.store.writer import Operation, Transaction
 from tests.storing import CALLER, claim, deployment, description, history, kinds, known_device, submit, succeed
 
 
@@ -174,6 +176,29 @@ def test_a_full_queue_refuses_and_takes_jobs_again_when_they_are_claimed(db: Dat
     submit(db, max_queued=3)
 
 
+def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(db, max_queued=3)
+    busy, go = threading.Event(), threading.Event()
+
+    def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        busy.set()
+        assert go.wait(60)
+        return [None] * len(arguments)
+
+    db.write_later(Operation(hold, durable=False), None)
+    assert busy.wait(60)
+    new = new_job(db)
+    with monkeypatch.context() as patched:
+        patched.setattr(db, "write", db.write_later)  # what waits together becomes one transaction
+        waiting: list[Future[jobs.Created]] = [
+            jobs.create(db, replace(new, request_id=str(number), max_queued=3))  # type: ignore[misc]
+            for number in range(5)
+        ]
+    go.set()
+    errors = [each.exception(60) for each in waiting]
+    assert [type(each) for each in errors] == [type(None)] * 2 + [ResourceExhausted] * 3
+
+
 def test_others_see_nothing_of_a_job(db: Database) -> None:
     job = submit(db)
     for call in (jobs.get, jobs.cancel, jobs.delete, jobs.rerun, events.owns, results.list_page, events.list_page):
@@ -221,9 +246,12 @@ def test_cancel_before_during_and_after_a_run(db: Database) -> None:
 
 def test_delete_takes_events_and_results_along_and_wakes_watchers(db: Database) -> None:
     job = submit(db)
-    with pytest.raises(FailedPrecondition):
+    with pytest.raises(FailedPrecondition, match="QUEUED"):
         jobs.delete(db, CALLER, job.id)
-    succeed(db, claim(db))
+    tasks = claim(db)
+    with pytest.raises(FailedPrecondition, match="RUNNING"):
+        jobs.delete(db, CALLER, job.id)
+    succeed(db, tasks)
     (result,) = results.list_page(db, CALLER, job.id).items
     wakes: list[Wake] = []
     db.signals.subscribe(wakes.append)

@@ -30,9 +30,14 @@ class Scripted:
     name = "SCRIPTED"
 
     def __init__(
-        self, *outcomes: Outcome | Exception, prepare: Exception | None = None, device: Device | None = None
+        self,
+        *outcomes: Outcome | Exception,
+        prepare: Exception | None = None,
+        device: Device | None = None,
+        memory_bytes: int = 0,
     ) -> None:
         self._device = device
+        self._memory_bytes = memory_bytes
         self.outcomes = outcomes
         self.prepared = 0
         self._prepare = prepare
@@ -47,7 +52,7 @@ class Scripted:
         self.prepared += 1
         if self._prepare is not None:
             raise self._prepare
-        return Prepared(None, 1, warnings=("it was bent a little",))
+        return Prepared(None, 1, self._memory_bytes, warnings=("it was bent a little",))
 
     def probabilities(self, device: str, prepared: Prepared) -> None:
         return None
@@ -185,6 +190,46 @@ def test_programs_are_prepared_once() -> None:
     for _ in range(3):
         run(provider, PROGRAM, cache=cache)
     assert provider.prepared == 1
+
+
+def test_a_program_with_other_inputs_is_another_program() -> None:
+    provider, keeping = Scripted(Outcome({0: 10})), runner.Cache()
+    for angle in (0.1, 0.2, 0.1):
+        events: list[TaskEvent] = []
+        job = task("OPENQASM 3.0; input float a; qubit q; bit c; U(a, 0, 0) q; c = measure q;")
+        job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+        job.programs[0].inputs.update({"a": angle})
+        runner.Runner(provider, Languages(), keeping).run(job, events.append)
+        assert events[-1].WhichOneof("event") == "finished"
+    assert provider.prepared == 2
+
+
+def test_a_task_that_needs_more_memory_than_it_was_granted_is_declined_and_runs_nothing() -> None:
+    def emitted(granted: int, before: bool = False) -> list[TaskEvent]:
+        events: list[TaskEvent] = []
+        job = task(PROGRAM)
+        job.memory_granted_bytes, job.declined_before = granted, before
+        runner.Runner(Scripted(Outcome({0: 10}), memory_bytes=1000), Languages()).run(job, events.append)
+        return events
+
+    declined = emitted(999)
+    assert declined[-1].declined.memory_bytes == 1000
+    assert not any(event.HasField("program_succeeded") for event in declined)
+    for granted in (0, 1000):  # 0: there is no limit
+        assert [event.HasField("program_succeeded") for event in emitted(granted)].count(True) == 1
+    # What was said before it was declined is not said again.
+    again = [event.WhichOneof("event") for event in emitted(1000, before=True)]
+    assert again == ["started", "program_succeeded", "progress", "finished"]
+
+
+def test_a_program_that_cannot_be_read_moves_no_other() -> None:
+    events = run(Scripted(Outcome({1: 10}), Outcome({2: 10})), PROGRAM, "nonsense", PROGRAM)
+    done = {
+        each.program_succeeded.index: each.program_succeeded for each in events if each.HasField("program_succeeded")
+    }
+    counts = {index: dict(each.result.counts_and_probabilities.counts) for index, each in done.items()}
+    assert counts == {0: {"0x1": 10}, 2: {"0x2": 10}}
+    assert {index: each.result.program_id for index, each in done.items()} == {0: 0, 2: 2}
 
 
 def test_the_cache_is_bounded() -> None:

@@ -75,6 +75,11 @@ def test_memory_counts_as_qubits(db: Database) -> None:
     assert told(db, "able", reason="MEMORY_LIMIT", num_qubits=31) == "no; no device of this server can"
 
 
+def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) -> None:
+    # It has the qubits that the program declares: measurements within the circuit took more.
+    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; these can: P/able, P/chip"
+
+
 def test_a_limit_of_memory_takes_qubits_from_simulators(db: Database) -> None:
     quarter = usable_memory() // 4 + 1
     assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=26) == "no; these can: P/able, P/chip"

@@ -72,6 +72,14 @@ def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(st
     assert stage.holds() == [[3], [4]]
 
 
+def test_tasks_that_come_back_keep_their_order(stage: Stage) -> None:
+    stage.add(1, 2, 3)
+    taken = [held for number in (1, 2, 3) if (held := stage.schedule.remove((number, 1))) is not None]
+    stage.add(4)
+    stage.schedule.put_back(stage.one, [taken[1], taken[2], taken[0]])
+    assert [held.key[0] for held in stage.one.backlog] == [1, 2, 3, 4]
+
+
 def test_a_task_that_was_with_a_dead_worker_is_alone(stage: Stage) -> None:
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)

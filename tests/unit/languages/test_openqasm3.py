@@ -53,6 +53,9 @@ def registers(circuit: Circuit) -> list[tuple[str, int]]:
         ("qubit q; array[int[8], 2] a = {1, 2}; a[0] = 3; for int i in [1:a[0] - a[1]] { x q; }", ["x"]),
         ("qubit q; uint[3] u = 7; u += 2; for int i in [1:u] { x q; }", ["x"]),
         ("qubit q; box { x q; } delay[100ns] q;", ["x"]),
+        ("qubit q; for int i in [1:mod(7, 4)] { x q; }", ["x"] * 3),
+        ("qubit q; for int i in [1:7 % 4] { x q; }", ["x"] * 3),
+        ("qubit q; for int i in [1:2 ** 3 - 5] { x q; }", ["x"] * 3),
         ("qubit[2] q; pow(2) @ x q[0]; inv @ s q[0]; ctrl @ x q[0], q[1];", ["x", "x", "sdg", "cx"]),
         ("qubit q; gate g(t) a { rx(t) a; ry(2 * t) a; } inv @ g(0.5) q;", ["ry", "rx"]),
         ("qubit q; gphase(1.5);", []),
@@ -80,6 +83,13 @@ def test_bits_are_computed_not_run() -> None:
     keys = {circuit.key(outcome) for outcome in range(4)}
     assert [name for name, _ in registers(circuit)] == ["c", "x", "k"]
     assert keys == {"0x7 0x0 0x1", "0x5 0x1 0x1", "0x5 0x1 0x3", "0x7 0x0 0x3"}
+
+
+def test_bits_are_shifted_as_the_number_that_they_are() -> None:
+    circuit = read(
+        HEADER + 'qubit q; bit[4] a = "0110"; bit[4] less = a >> 1; bit[4] more = a << 1; bit[4] no = a >> 4;'
+    )
+    assert circuit.key(0) == "0x0 0xc 0x3 0x6"
 
 
 def test_a_value_that_was_measured_into_a_bit_outlives_the_bit() -> None:

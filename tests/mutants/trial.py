@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults tried out on a copy of the tree. The working tree is only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from tests.environments import layered
+from tests.mutants.table import Fault
+
+#: Seconds that the tests of one fault may take. A bound for faults that hang, and for slow machines.
+MOST_SECONDS = 1800
+
+
+class Verdict(Enum):
+    """How the trial of a fault ended."""
+
+    CAUGHT = "caught"
+    SURVIVED = "NOT CAUGHT"
+    UNDECIDED = "NOT DECIDED"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The outcome of a trial: the verdict, and the end of what pytest printed."""
+
+    verdict: Verdict
+    output: str
+
+
+def copy_of(root: Path, target: Path) -> Path:
+    """Copy a working tree as it is now, without what git ignores, and make an environment that uses the copy."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        source = root / name
+        if source.is_file() and not source.is_symlink():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    layered(target / ".venv", target)
+    return target
+
+
+def run_tests(copy: Path, tests: Iterable[str]) -> tuple[int | None, str]:
+    """Run tests in a copy; return pytest's exit code (None: it took too long) and the end of its output."""
+    python = copy / ".venv" / "bin" / "python"
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    # A file, and no pipe: a server that a failing test left behind would hold it open.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [python, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests],
+            cwd=copy,
+            env=own,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        text = output.read().decode(errors="replace")[-4000:]
+    return code, text if code is not None else f"{text}\nthe tests took more than {MOST_SECONDS} s"
+
+
+def attempt(fault: Fault, copy: Path) -> Trial:
+    """Put a fault into a copy, run its tests there, and take the fault out again."""
+    path = copy / fault.file
+    text = path.read_text()
+    try:
+        _write(path, fault.applied(text))
+        code, output = run_tests(copy, fault.tests)
+    finally:
+        _write(path, text)
+    # Any other code than 0 and 1 says that tests were not run, which catches nothing.
+    return Trial({0: Verdict.SURVIVED, 1: Verdict.CAUGHT}.get(-1 if code is None else code, Verdict.UNDECIDED), output)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a source file. Its bytecode goes: two texts of one size, written within a second, look the same."""
+    path.write_text(text)
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
