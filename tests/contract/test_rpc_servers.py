@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import random
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
 
 from qonduit.v1 import job_service_pb2 as job_service
-from qonduit.v1.job_pb2 import JobState
-from tests.contract.rpc_house import WAIT, House, bell, house, sequences
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.rpc import watch
+from qonduit_server.store import events
+from qonduit_server.store.signals import Wake
+from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, sequences
 from tests.postgresql import PostgresqlServer
 
 
@@ -70,3 +76,91 @@ def test_a_stream_broken_at_one_server_goes_on_at_the_other(doors: tuple[House, 
     mine += sequences([response.event for response in stream])
     assert mine == list(range(1, mine[-1] + 1))
     assert stream.code() is grpc.StatusCode.OK
+
+
+def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
+    doors: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server has run the job, and told so, before this one's writer delivers the event of its own commit."""
+    here, there = doors
+    deliver = here.db._writer._deliver
+    ended, late = threading.Event(), threading.Event()
+
+    def listen(wake: Wake) -> None:
+        if wake.jobs and not wake.events:
+            (job,) = wake.jobs
+            if events.read_after(here.db, job, 0, 100)[-1].terminal:
+                ended.set()
+
+    def deliver_late(wake: Wake) -> None:
+        (job,) = wake.jobs
+        there.run(job)
+        # Delivered once the listener, another thread, has taken in everything that the other server committed.
+        if ended.wait(WAIT):
+            late.set()
+        deliver(wake)
+
+    unsubscribe = here.db.signals.subscribe(listen)
+    monkeypatch.setattr(here.db._writer, "_deliver", deliver_late)
+    request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
+    job = here.jobs.CreateJob(request, timeout=WAIT).job
+    monkeypatch.undo()
+    unsubscribe()
+    assert late.is_set()
+    stored = events.read_after(here.db, job.id, 0, 100)
+    assert stored[-1].terminal
+    assert events.read_after_many(here.db, [(job.id, 0)], 100) == {job.id: stored}
+    assert events.read_after_many(here.db, [(job.id, 1)], 100) == {job.id: stored[1:]}
+
+
+@pytest.mark.parametrize("jobs", [400, pytest.param(10_000, marks=pytest.mark.long)])
+def test_jobs_that_one_server_runs_end_for_all_their_watchers_at_the_other(
+    postgresql: PostgresqlServer, postgresql_template: str, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Created and watched at one server while the other runs them; no recheck comes to help."""
+    monkeypatch.setattr(watch, "RECHECK", 3600.0)
+    name = postgresql.new_database(postgresql_template)
+    with (
+        house(postgresql.url(name)) as here,
+        house(postgresql.url(name)) as there,
+        running_at_once(there),
+        ThreadPoolExecutor(4) as customers,
+    ):
+        seen = list(customers.map(lambda number: watch_one(here, number), range(jobs)))
+    postgresql.drop_database(name)
+    assert seen == [[1, 2, 3, 4, 5, 6]] * len(seen)
+
+
+@contextmanager
+def running_at_once(door: House) -> Iterator[None]:
+    """Have a server claim and finish every job as soon as it hears of it."""
+    news, stopping = threading.Event(), threading.Event()
+    unsubscribe = door.db.signals.subscribe(lambda wake: news.set() if wake.queue else None)
+
+    def run() -> None:
+        while not stopping.is_set():
+            news.wait()
+            news.clear()
+            for task in door.claim():
+                door.finish(task.job_id)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        unsubscribe()
+        stopping.set()
+        news.set()
+        thread.join()
+
+
+def watch_one(door: House, number: int) -> list[int]:
+    """Submit a job and watch it until it ends, in one call or in two; return the sequences of its events."""
+    if number % 2:
+        stream = door.jobs.RunJob(bell(), timeout=60)
+    else:
+        request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
+        job = door.jobs.CreateJob(request, timeout=60).job
+        stream = watching(door, job.id, 0)
+    return sequences([response.event for response in stream])

@@ -22,7 +22,6 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server import errors
 from qonduit_server.rpc import watch
 from qonduit_server.store import events as events_store
-from qonduit_server.store.signals import Wake
 from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences, until
 
 
@@ -216,19 +215,56 @@ def test_silence_is_filled_with_heartbeats(door: House) -> None:
     assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
 
 
-def test_a_lost_wake_delays_and_does_not_hang(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = started(door)
-    stream = door.jobs.WatchJob(watching(job.id, heartbeat=0.1), timeout=WAIT)
-    assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
-    monkeypatch.setattr(door.db.signals, "deliver", lambda wake: None)
-    door.say(job.id, "nobody is told")
-    assert next(event for event in stream if event.event.sequence).event.sequence == 3
-    door.say(job.id, "nor of this")
-    monkeypatch.undo()
-    door.db.signals.deliver(Wake(all_jobs=True))
-    assert next(event for event in stream if event.event.sequence).event.sequence == 4
-    door.finish(job.id)
-    assert list(stream)
+@pytest.mark.parametrize("heartbeat", [0.1, 3600.0])
+def test_a_lost_wake_delays_and_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heartbeat: float
+) -> None:
+    """Nothing but the recheck can find these events: the cache did not get them either."""
+    monkeypatch.setattr(watch, "RECHECK", 0.1)
+    with house(tmp_path) as door:
+        job, other, ended = started(door), started(door), started(door)
+        jobs = job, job, other
+        streams = [door.jobs.WatchJob(watching(each.id, heartbeat=heartbeat), timeout=WAIT) for each in jobs]
+        for stream in streams:
+            assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
+        gone = door.jobs.WatchJob(watching(ended.id, after=2, heartbeat=heartbeat), timeout=WAIT)
+        assert next(gone).event.WhichOneof("event") == "heartbeat"
+        monkeypatch.setattr(door.db._writer, "_deliver", lambda wake: None)
+        for message in ("no watcher hears this", "nor this"):
+            door.say(job.id, message)
+            for stream in streams[:2]:
+                assert next(each for each in stream if each.event.sequence).event.log.message == message
+        for each in (job, other):
+            door.finish(each.id)
+        for stream in streams:
+            assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+        # A job that is deleted while no watcher hears of it.
+        with door.db._engine.begin() as connection:
+            connection.execute(events_store.jobs.delete().where(events_store.jobs.c.id == ended.id))
+        assert broken(gone)[0] == "NOT_FOUND"
+
+
+def test_a_recheck_is_one_query_for_all_watched_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "RECHECK", 0.05)
+    asked: list[set[int]] = []
+    behind = events_store.behind
+
+    def note(db: Any, cursors: dict[int, int]) -> list[int]:
+        asked.append(set(cursors))
+        return behind(db, cursors)
+
+    monkeypatch.setattr(events_store, "behind", note)
+    with house(tmp_path) as door:
+        waiting = [started(door) for _ in range(5)]
+        over = started(door)
+        door.finish(over.id)
+        streams = [door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for job in waiting for _ in range(3)]
+        assert list(door.jobs.WatchJob(watching(over.id), timeout=WAIT))
+        for stream in streams:
+            next(stream)
+        before = len(asked)
+        until(lambda: len(asked) > before + 3)
+        assert all(ids == {job.id for job in waiting} for ids in asked[before + 2 :])
 
 
 def test_a_deleted_job_ends_its_streams(door: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ A wake of the store makes the watches of a job ready; a few readers take what is
 one query, and start to send; each completed send starts the next one of its stream. A watch is in one hand at a time:
 
     IDLE --wake--> READY --reader takes it--> BUSY --everything sent--> IDLE, or READY if a wake came meanwhile
+
+No watch depends on a wake alone: at every recheck one query asks the database which of all watched jobs have gone on.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ from qonduit_server.store.signals import StoredEvent, Wake
 
 #: Seconds of silence before a heartbeat, unless the request says otherwise.
 DEFAULT_HEARTBEAT: Final = 20.0
-#: Every watch is read again after so many seconds at the latest: a lost wake delays, and never hangs.
-RECHECK: Final = 20.0
+#: Seconds between two rechecks of all watched jobs: a lost wake delays an event by so much, and no watch hangs.
+RECHECK: Final = 5.0
+#: The timer looks at each watch at least so often, in seconds, so that it does not keep those that are closed for long.
+LOOK: Final = 20.0
 #: A heartbeat may come so many seconds before its time, rather than wake the timer once more.
 EARLY: Final = 0.005
 #: Watches taken at once, jobs read with one query, and events a job read at once.
@@ -98,6 +102,7 @@ class Watching:
         self._news = threading.Condition(self._lock)
         self._time = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
+        self._stopped = threading.Condition(self._lock)
         self._ready: deque[Watch] = deque()
         self._sending: set[Watch] = set()
         self._of_job: dict[int, dict[int, Watch]] = {}
@@ -113,6 +118,7 @@ class Watching:
             for number in range(readers)
         ]
         self._threads.append(threading.Thread(target=self._time_loop, name="watch-timer", daemon=True))
+        self._threads.append(threading.Thread(target=self._recheck_loop, name="watch-recheck", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -139,7 +145,7 @@ class Watching:
             self._ready.append(watch)
             self._news.notify()
             now = time.monotonic()
-            self._schedule(number, now + min(interval, RECHECK))
+            self._schedule(number, now + min(interval, LOOK))
             if self._timer_wakes > now + self._look_every:
                 self._time.notify()
         if not stream.on_close(lambda: self._forget(number, watch)):
@@ -159,6 +165,7 @@ class Watching:
             self._news.notify_all()
             self._room.notify_all()
             self._time.notify_all()
+            self._stopped.notify_all()
         for thread in self._threads:
             thread.join()
 
@@ -323,20 +330,40 @@ class Watching:
                 if not slow:
                     if self._stopping:
                         return
-                    due = self._due[0][0] if self._due else now + RECHECK
+                    due = self._due[0][0] if self._due else now + LOOK
                     self._timer_wakes = min(due, next_look) if self._watches else due
                     self._time.wait(max(0.0, self._timer_wakes - now))
             for watch in slow:
                 watch.stream.cut(SLOW_READER)
 
     def _on_time(self, watch: Watch, number: int, now: float) -> None:
-        """Say something if the watch was silent for its interval; read again in any case. Under the lock."""
+        """Send a heartbeat if the watch was silent for its interval. Under the lock."""
         silent_until = watch.said_at + watch.interval
         beat = silent_until <= now + EARLY
-        if watch.state is _State.IDLE and (beat or watch.interval > RECHECK):
-            watch.beat = beat
+        if watch.state is _State.IDLE and beat:
+            watch.beat = True
             self._rouse((watch,))
-        self._schedule(number, min(now + watch.interval if beat else silent_until, now + RECHECK))
+        self._schedule(number, min(now + watch.interval if beat else silent_until, now + LOOK))
+
+    # Rechecks.
+
+    def _recheck_loop(self) -> None:
+        while True:
+            with self._lock:
+                if not self._stopping:
+                    self._stopped.wait(RECHECK)
+                if self._stopping:
+                    return
+                waiting = [watch for watch in self._watches.values() if watch.state is _State.IDLE]
+                cursors: dict[int, int] = {}
+                for watch in waiting:
+                    cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
+            # While the database is away this fails, and the next recheck asks again.
+            found, _ = outcome("", events.behind, self._db, cursors)
+            if found:
+                wanted = set(found)
+                with self._lock:
+                    self._rouse(watch for watch in waiting if watch.job_id in wanted)
 
 
 def framed(payload: bytes) -> bytes:

@@ -116,15 +116,19 @@ class PostgresqlTransactions:
         clock: Callable[[], datetime],
         listener: Listener,
         presence: Presence,
+        recent: Recent,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._listener = listener
         self._presence = presence
+        self._recent = recent
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
         """Run `work` in a transaction, commit it, and return what is to be told."""
+        # Whatever another server changes from now on may be heard before the wake of this transaction is delivered.
+        self._recent.begin()
         fresh = self._connection is None
         try:
             wake = self._prepare(work, durable=durable)
@@ -215,7 +219,7 @@ class Database:
             from qonduit_server.store.listener import Listener
 
             self._listener = Listener(engine, self.signals.deliver, self.presence)
-            transactions = PostgresqlTransactions(engine, clock, self._listener, self.presence)
+            transactions = PostgresqlTransactions(engine, clock, self._listener, self.presence, self.recent)
             self._writer = Writer(transactions, self.signals.deliver, self.presence)
 
     def read(self) -> Reading:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, select, text
@@ -20,6 +20,7 @@ from qonduit_server.store.signals import StoredEvent
 
 _OWNS: Final = select(jobs.c.id).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
 _EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
+_LAST: Final = select(jobs.c.id, jobs.c.last_sequence).where(among(jobs.c.id, "ids"))
 _READ_AFTER: Final = (
     select(events.c.sequence, events.c.payload, events.c.is_terminal)
     .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
@@ -104,6 +105,24 @@ def read_after_many(
         if quiet:
             found.update((job_id, None) for job_id in quiet)
             found.update((job_id, []) for job_id in connection.execute(_EXIST, {"ids": quiet}).scalars())
+    return found
+
+
+def behind(db: Database, cursors: Mapping[int, int]) -> list[int]:
+    """Return the jobs whose history goes on after a sequence, or that are deleted.
+
+    This is one query, past the cache. What the cache keeps of these jobs is dropped, so that the next reader gets their
+    events from the database.
+
+    Args:
+        cursors: the last sequence that is known, by job id.
+    """
+    if not cursors:
+        return []
+    with db.read() as connection:
+        last = {row.id: row.last_sequence for row in connection.execute(_LAST, {"ids": list(cursors)})}
+    found = [job_id for job_id, after in cursors.items() if last.get(job_id, MAX_ID) > after]
+    db.recent.forget(found)
     return found
 
 

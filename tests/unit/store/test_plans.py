@@ -39,6 +39,7 @@ def do_everything(db: Database) -> None:
     results.get(db, CALLER, result.id)
     events.read_after(db, job.id, 0, 5)
     events.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
+    events.behind(db, {job.id: 0, 4711: 0})
     events.list_page(db, CALLER, job.id)
     stored = deployments.create(db, CALLER, deployment(), "request")
     deployments.get(db, CALLER, stored.id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from qonduit_server.store import events
 from qonduit_server.store.database import Database
 from qonduit_server.store.recent import Recent
@@ -56,6 +58,51 @@ def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
     assert _sequences(recent, 7, 0) is None
     recent.take(EVERYTHING)
     assert _sequences(recent, 8, 0) is None
+
+
+@pytest.mark.parametrize("others", [Wake(jobs=frozenset({7})), EVERYTHING])
+def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Wake) -> None:
+    recent = Recent()
+    recent.begin()
+    recent.take(others)
+    recent.take(_wake(7, 1))
+    assert _sequences(recent, 7, 0) is None
+    # The next transaction locks the job before it writes: what other servers committed before comes before.
+    recent.begin()
+    recent.take(_wake(7, 4))
+    assert _sequences(recent, 7, 3) == [4]
+
+
+def test_a_notification_about_another_job_overtakes_nothing() -> None:
+    recent = Recent()
+    recent.begin()
+    recent.take(Wake(jobs=frozenset({8})))
+    recent.take(_wake(7, 1))
+    assert _sequences(recent, 7, 0) == [1]
+
+
+def test_a_job_that_is_forgotten_is_read_from_the_database_until_it_changes_again() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(8, 1))
+    recent.begin()
+    recent.forget([7])
+    assert (_sequences(recent, 7, 0), _sequences(recent, 8, 0)) == (None, [1])
+    recent.take(_wake(7, 2))
+    assert _sequences(recent, 7, 1) is None
+    recent.begin()
+    recent.take(_wake(7, 3))
+    assert _sequences(recent, 7, 2) == [3]
+
+
+def test_notifications_to_a_server_that_writes_nothing_take_bounded_memory() -> None:
+    recent = Recent()
+    recent.begin()
+    for job_id in range(10_000):
+        recent.take(Wake(jobs=frozenset({job_id})))
+    assert len(recent._changed) <= 2048
+    recent.take(_wake(3, 1))
+    assert _sequences(recent, 3, 0) is None
 
 
 def test_memory_is_bounded() -> None:
