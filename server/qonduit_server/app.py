@@ -148,7 +148,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         undo.callback(database.close)
         if lock is not None:
             # No other server can be alive: what was running when the last one ended is run again at once.
-            queue.expire(database, everyones=True)
+            queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
         journal = Journal(database.signals)
         undo.callback(journal.close)
         descriptions = pool.descriptions(_DESCRIBE_SECONDS)

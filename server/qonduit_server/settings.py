@@ -71,7 +71,7 @@ class Settings:
     )
 
     workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
-    max_attempts: int = _setting(3, "How often a job is started when its worker dies.", least=1)
+    max_attempts: int = _setting(3, "How often a job is started when its worker or its server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)
     max_task_memory_bytes: int = _setting(
         _half_of_memory,

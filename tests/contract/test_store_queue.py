@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
-from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, LogLine
+from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, JobEvent, LogLine
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_WORKER
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
@@ -258,6 +259,38 @@ def test_leases_run_out_unless_renewed(timed: Database, clock: Clock) -> None:
     assert jobs.get(timed, CALLER, kept.id).state == RUNNING
     assert jobs.get(timed, CALLER, cancelled.id).state == CANCELLED
     assert [task.attempt for task in claim(timed)] == [2]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_job_is_lost_with_its_server_max_attempts_times_and_then_fails(
+    timed: Database, clock: Clock, most: int
+) -> None:
+    job = submit(timed, programs=2)
+    for attempt in range(1, most + 1):
+        (task,) = claim(timed, f"server {attempt}")
+        assert (task.job_id, task.attempt) == (job.id, attempt)
+        if attempt == 1:
+            queue.record(timed, "server 1", [started(task), succeeded(task)])
+        clock.now += timedelta(minutes=1)
+        assert jobs.get(timed, CALLER, job.id).state == RUNNING
+        assert queue.expire(timed, max_attempts=most) == 1
+    ended = jobs.get(timed, CALLER, job.id)
+    assert (ended.state, ended.attempt, ended.failure.reason) == (FAILED, most, "SERVER_LOST")
+    assert (ended.failure.category, ended.failure.retryable) == (FAILURE_CATEGORY_WORKER, True)
+    assert f"started {most} times" in ended.failure.message
+    # What had ended before stays.
+    assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
+    last = events.read_after(timed, job.id, 0, 100)[-1]
+    assert last.terminal
+    assert JobEvent.FromString(last.payload).state_change.job == ended
+    assert claim(timed) == []
+    # A cancel that was asked for is still what the job ends by.
+    cancelled = submit(timed)
+    claim(timed, "another")
+    jobs.cancel(timed, CALLER, cancelled.id)
+    clock.now += timedelta(minutes=1)
+    assert queue.expire(timed, max_attempts=1) == 1
+    assert jobs.get(timed, CALLER, cancelled.id).state == CANCELLED
 
 
 def test_queue_depth_counts_waiting_and_running_jobs(db: Database) -> None:

@@ -60,7 +60,7 @@ class Dispatcher:
         executor: runs tasks; not started yet.
         owner: names this dispatcher's leases; unique for each start of a server.
         lease: how long jobs stay this dispatcher's when it falls silent.
-        max_attempts: how often a job is started when its worker dies.
+        max_attempts: how often a job is started when its worker or its server dies.
         time_limit_seconds: how long one job may run; 0 means no limit.
         memory_limit_bytes: the memory one job may use; 0 means no limit.
         max_result_bytes: the most bytes of one program's result; 0 means no limit.
@@ -427,7 +427,7 @@ class Dispatcher:
                 if self._clock() >= renew_at:
                     for owner in self._owners():
                         queue.renew(self._db, owner, self._lease)
-                    queue.expire(self._db)
+                    queue.expire(self._db, max_attempts=self._max_attempts)
                     renew_at = self._clock() + period
                 failures = 0
             except Unavailable:

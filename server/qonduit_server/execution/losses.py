@@ -7,6 +7,7 @@ from typing import Final
 
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.store.queue import given_up
 
 NOT_STORED: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
@@ -30,9 +31,4 @@ def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:
             message=f"The job ran longer than the {time_limit_seconds:g} s that this server allows "
             "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
         )
-    return Failure(
-        category=FailureCategory.FAILURE_CATEGORY_WORKER,
-        reason="WORKER_DIED",
-        message=f"The job was started {attempt} times, and no attempt ended: at last {loss.message}.",
-        retryable=True,
-    )
+    return given_up("WORKER_DIED", attempt, loss.message)

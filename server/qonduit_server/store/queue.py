@@ -13,9 +13,10 @@ from sqlalchemy import bindparam, select, text, update
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import StoreFault, Unavailable
-from qonduit_server.lifecycle import CANCELLED, CANCELLING, LEASED, QUEUED, RUNNING
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store import buffers, large
 from qonduit_server.store.bulk import among
 from qonduit_server.store.database import Database
@@ -56,6 +57,11 @@ class _Renewal(NamedTuple):
     lease: int
 
 
+class _Expiry(NamedTuple):
+    max_attempts: int
+    everyones: bool
+
+
 _SELECT_QUEUED: Final = (
     SELECT_ENTRIES.where(
         IS_QUEUED,
@@ -72,6 +78,8 @@ _SELECT_EXPIRED: Final = (
     .with_for_update(skip_locked=True)
 )
 _END_OF_TIME: Final = 2**63 - 1
+_LOST: Final = "the server that ran the job was lost"
+_SERVER_LOST: Final = "SERVER_LOST"
 #: How often a large result is written anew whose pieces somebody deleted, before the store is said to be away.
 _ANEW: Final = 3
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
@@ -177,13 +185,27 @@ def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
         return [(job, attempt) for job, attempt in connection.execute(_SELECT_CANCELLING, {"owner": owner})]
 
 
-def expire(db: Database, *, everyones: bool = False) -> int:
+def expire(db: Database, *, max_attempts: int = 0, everyones: bool = False) -> int:
     """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many.
 
+    A job whose last allowed attempt was lost with its server fails instead of being queued: its program may be what
+    ends the server each time.
+
     Args:
+        max_attempts: how often a job is started at most; 0 means no limit.
         everyones: take back all leases, whether they ran out or not. Only where no other server can be alive.
     """
-    return db.write(_EXPIRE, everyones)
+    return db.write(_EXPIRE, _Expiry(max_attempts, everyones))
+
+
+def given_up(reason: str, attempt: int, why: str) -> Failure:
+    """Return the failure of a job whose last allowed attempt was lost."""
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_WORKER,
+        reason=reason,
+        message=f"The job was started {attempt} times (max_attempts), and no attempt ended: at last {why}.",
+        retryable=True,
+    )
 
 
 def _microseconds(duration: timedelta) -> int:
@@ -297,14 +319,21 @@ def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]
     return [None] * len(renewals)
 
 
-def _expire(transaction: Transaction, everyones: Sequence[bool]) -> list[int]:
+def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
     ledger = Ledger(transaction)
-    before = _END_OF_TIME if any(everyones) else transaction.now
+    before = _END_OF_TIME if any(each.everyones for each in expiries) else transaction.now
+    most = max(each.max_attempts for each in expiries)
     expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
-        _take_back(ledger, entry, "the server that ran the job was lost", counts=True)
+        job = entry.job
+        if job.state == RUNNING and 0 < most <= job.attempt:
+            job.failure.CopyFrom(given_up(_SERVER_LOST, job.attempt, _LOST))
+            ledger.settle_programs(entry, FAILED, job.failure)
+            ledger.move(entry, FAILED)
+        else:
+            _take_back(ledger, entry, _LOST, counts=True)
     ledger.flush()
-    return [len(expired), *[0] * (len(everyones) - 1)]
+    return [len(expired), *[0] * (len(expiries) - 1)]
 
 
 def _take_back(ledger: Ledger, entry: Entry, why: str, *, counts: bool) -> None:

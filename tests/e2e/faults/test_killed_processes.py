@@ -77,6 +77,23 @@ def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database_
 
 
 @pytest.mark.timeout(240)
+def test_a_job_that_kills_every_server_fails_after_max_attempts_and_others_run(database_url: str) -> None:
+    settings = {"preload": "IBM", "lease_seconds": "1", "max_attempts": "2"}
+    job_id = 0
+    for attempt in (1, 2):
+        with serving(database_url, **settings) as server:
+            job_id = job_id or submit(server.target, long_job())
+            wait_for(server.target, job_id, lambda event, attempt=attempt: event.state_change.job.attempt == attempt)  # type: ignore[misc]
+            server.process.kill()
+            server.process.wait()
+    with serving(database_url, **settings) as server:
+        final = list(watch(server.target, job_id))[-1].state_change.job
+        assert (final.state, final.attempt, final.failure.reason) == (FAILED, 2, "SERVER_LOST")
+        assert final.failure.retryable
+        assert_ended_well(server.target, submit(server.target, a_job(1, 0, 0)), 1)
+
+
+@pytest.mark.timeout(240)
 def test_a_stopped_server_hands_running_jobs_to_the_next_one(database_url: str) -> None:
     with serving(database_url, preload="IBM", drain_seconds="0") as first:
         running = submit(first.target, long_job())

@@ -271,10 +271,17 @@ class Puppet:
 
 @contextmanager
 def puppeteering(
-    store: Store, *, owner: str = "puppeteer", lease: float = 30.0
+    store: Store, *, owner: str = "puppeteer", lease: float = 30.0, max_attempts: int = 3
 ) -> Iterator[tuple[Dispatcher, Puppet, Listener]]:
     puppet = Puppet()
-    dispatcher = Dispatcher(store.db, puppet, owner=owner, lease=timedelta(seconds=lease), memory_limit_bytes=77)
+    dispatcher = Dispatcher(
+        store.db,
+        puppet,
+        owner=owner,
+        lease=timedelta(seconds=lease),
+        max_attempts=max_attempts,
+        memory_limit_bytes=77,
+    )
     dispatcher.start()
     assert puppet.listener is not None
     try:
@@ -322,6 +329,38 @@ def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:
         assert store.get(job_id).state == RUNNING
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_job_whose_worker_always_dies_is_started_max_attempts_times_and_not_once_more(
+    store: Store, most: int
+) -> None:
+    with puppeteering(store, max_attempts=most) as (_, puppet, listener):
+        job_id = store.create()
+        for attempt in range(1, most + 1):
+            puppet.wait(lambda attempt=attempt: len(puppet.submitted) == attempt)  # type: ignore[misc]
+            assert store.get(job_id).state == RUNNING
+            listener.lost(job_id, attempt, Loss(LossKind.DIED, "the process that ran it was killed by SIGKILL"))
+        (job,) = store.wait_ended(job_id)
+    assert [task.attempt for task in puppet.submitted] == list(range(1, most + 1))
+    assert (job.state, job.attempt, job.failure.reason) == (FAILED, most, "WORKER_DIED")
+    assert f"started {most} times" in job.failure.message
+
+
+def test_a_job_that_was_lost_with_its_servers_max_attempts_times_fails(store: Store) -> None:
+    job_id, other = store.create(), store.create()
+    for attempt in (1, 2):
+        (task,) = queue.claim(store.db, f"lost {attempt}", {"TEST": 1}, timedelta(0))
+        assert (task.job_id, task.attempt) == (job_id, attempt)
+        if attempt == 1:
+            assert queue.expire(store.db, max_attempts=2) == 1
+    with puppeteering(store, max_attempts=2, lease=0.3) as (_, puppet, listener):
+        (job,) = store.wait_ended(job_id)
+        puppet.wait(lambda: bool(puppet.submitted))
+        listener.events([finished(other)])
+        store.wait_ended(other)
+    assert (job.state, job.attempt, job.failure.reason) == (FAILED, 2, "SERVER_LOST")
+    assert {task.job_id for task in puppet.submitted} == {other}
+
+
 def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(store: Store) -> None:
     with puppeteering(store) as (_, puppet, listener):
         job_id = store.create()
@@ -360,9 +399,9 @@ def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
         renew(db, owner, lease)
         renewed.release()
 
-    def expiring(db: Database) -> int:
+    def expiring(db: Database, *, max_attempts: int) -> int:
         expired.release()
-        return expire(db)
+        return expire(db, max_attempts=max_attempts)
 
     monkeypatch.setattr(queue, "renew", renewing)
     monkeypatch.setattr(queue, "expire", expiring)
