@@ -62,7 +62,8 @@ def test_every_rpc_names_the_broken_rule_of_an_empty_request(
     door: House, service: str, method: str, streaming: bool
 ) -> None:
     fields = {field.name for field in SERVICES[service].methods_by_name[method].input_type.fields}
-    if method in ("ListProviders", "ListDevices", "ListDeployments", "ListJobs", "ListLanguages", "GetServerInfo"):
+    lists = ("ListProviders", "ListDevices", "ListDeployments", "ListJobs", "ListLanguages", "ListWorkers")
+    if method in (*lists, "GetServerInfo"):
         door.channel.unary_unary(f"/{service}/{method}")(b"", timeout=WAIT)
         return
     code, details = raw(door, service, method, streaming, b"")
@@ -178,6 +179,7 @@ INVALID: dict[str, tuple[job_service.CreateJobRequest, str]] = {
     ),
     "a request id that is none": (create(request_id="one"), "request_id"),
     "a credential nobody asked for": (create(credential="s3cret"), "credential"),
+    "a credential that no provider would use": (create(device="OTHER/sampler", credential="s3cret"), "credential"),
     "a name that is too long": (create(job=Job(shots=1, name="n" * 256)), "job.name"),
     "an input that is no number": (create(job=Job(shots=1, inputs=struct(theta=math.nan))), "job.inputs.theta"),
     "inputs that are too large": (create(job=Job(shots=1, inputs=struct(s="1" * 70_000))), "job.inputs"),

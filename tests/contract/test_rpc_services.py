@@ -169,6 +169,7 @@ def test_validate_only_stores_nothing(door: House) -> None:
     )
     job = door.jobs.CreateJob(request).job
     assert (job.id, job.name, job.shots, job.state) == (0, "dry", 10, JobState.JOB_STATE_QUEUED)
+    assert job.device == "IBM/aer_simulator"
     assert len(job.program_runs) == 1
     events = [response.event for response in door.jobs.RunJob(bell(validate_only=True), timeout=WAIT)]
     assert [event.WhichOneof("event") for event in events] == ["created"]

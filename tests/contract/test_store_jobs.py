@@ -22,7 +22,7 @@ from qonduit_server.errors import (
     ResourceExhausted,
 )
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, deployments, events, jobs, results
+from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
 from qonduit_server.store.database import Database
 from qonduit_server.store.signals import Wake
 from qonduit_server.store.writer import Operation, Transaction
@@ -49,6 +49,7 @@ def test_a_created_job_is_queued_and_its_first_event_tells_it(db: Database) -> N
     assert job.HasField("progress")
     assert job.progress == 0.0
     assert not job.HasField("celery_id")
+    assert job.device == "IBM/aer_simulator"
     assert not job.HasField("started_at")
     assert not job.HasField("finished_at")
     assert job.last_sequence == 1
@@ -58,6 +59,35 @@ def test_a_created_job_is_queued_and_its_first_event_tells_it(db: Database) -> N
     assert (event.sequence, event.job_id, event.created) == (1, job.id, job)
     stored = deployments.get(db, CALLER, job.deployment_id)
     assert [program.id for program in stored.programs] == [run.program_id for run in job.program_runs]
+
+
+def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(db: Database) -> None:
+    names = ("IBM/aer_simulator", "IBM/other")
+    catalogue.sync(db, [description(devices=("aer_simulator", "other"))])
+    made = [submit(db, device=catalogue.device_by_name(db, name), request_id=str(uuid.uuid4())) for name in names]
+    assert [job.device for job in made] == list(names)
+    again = submit(db, device=catalogue.device_by_name(db, names[1]), request_id="twice")
+    repeated = submit(db, device=catalogue.device_by_name(db, names[1]), request_id="twice")
+    assert (repeated.id, repeated.device) == (again.id, names[1])
+    assert jobs.rerun(db, CALLER, made[1].id).job.device == names[1]
+    # An owner that lost an answer claims under a name of its server's.
+    succeed(db, claim(db, "server/7", capacity=2), "server/7")
+    (task,) = claim(db, "server", capacity=1)
+    running = jobs.get(db, CALLER, again.id)
+    assert (running.id, running.server) == (task.job_id, "server")
+    assert jobs.cancel(db, CALLER, again.id).server == "server"
+    assert {job.device for job in jobs.list_page(db, CALLER).items} == set(names)
+    assert {job.id for job in jobs.list_page(db, CALLER).items if job.server} == {again.id}
+    for job, name in zip(made, names, strict=True):
+        told = [
+            event.created if event.HasField("created") else event.state_change.job
+            for event in history(db, job.id)
+            if event.HasField("created") or event.HasField("state_change")
+        ]
+        assert [(each.device, each.server) for each in told] == [(name, ""), (name, "server"), (name, "")]
+        assert not any(each.HasField("celery_id") for each in told)
+    queue.release(db, "server", [(again.id, 1)], "stopping")
+    assert jobs.get(db, CALLER, again.id).server == ""
 
 
 def test_a_submit_wakes_the_dispatcher(db: Database) -> None:

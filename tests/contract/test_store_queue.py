@@ -67,7 +67,7 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     assert (task.shots, task.seed) == (1000, 7)
     assert task.programs[0].program_id == job.program_runs[0].program_id
     running = jobs.get(db, CALLER, job.id)
-    assert (running.state, running.attempt, running.celery_id) == (RUNNING, 1, f"{job.id}.1")
+    assert (running.state, running.attempt, running.server) == (RUNNING, 1, "me")
     assert running.HasField("started_at")
 
     assert queue.record(db, "me", [started(task), succeeded(task), finished(task)]) == set()

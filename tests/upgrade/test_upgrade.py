@@ -77,6 +77,7 @@ def test_a_server_takes_over_what_an_older_one_left(url: str) -> None:
         jobs = JobServiceStub(channel)
         listed = {job.id: job for job in jobs.ListJobs(calls.ListJobsRequest(page_size=100), timeout=20).jobs}
         assert set(listed) == {row.id for row in left}
+        assert {job.device for job in listed.values()} == {"IBM/aer_simulator"}
         for row in left:
             ended = follow(jobs, row.id, row.last_sequence if is_terminal(row.state) else None)
             check(ResultServiceStub(channel), ended, "again" if row.request_id == request_id("again") else row.name)

@@ -114,7 +114,7 @@ class Client:
             request_id: a UUID; a job that was made with it before, by the same request, is returned. By default a new
                 one is made, so that trying again never makes a second job.
             deployment_id: instead of `program`: runs the programs of this deployment.
-            credential: the vendor credential, for providers `with_token`.
+            credential: the vendor credential; refused for now, since no provider uses one.
             inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, texts of 0s
                 and 1s (for registers, highest bit first), and lists of them.
             statevector: has each program give its exact state before it measures at its end, too.

@@ -64,9 +64,12 @@ def new_job(
         raise InvalidArgument.of(
             "job.shots", "job.shots.device_max", f"job.shots: {name} takes at most {device.max_shots} shots"
         )
-    if request.credential and not provider.with_token:
+    if request.credential:
+        # Refused rather than dropped: the job would run without what its caller believes it runs with.
         raise InvalidArgument.of(
-            "credential", "credential.unexpected", f"credential: {provider.name} takes none; do not send one"
+            "credential",
+            "credential.unexpected",
+            f"credential: jobs on {provider.name} run without a credential in this version; do not send one",
         )
     _check_type(db, job.type, device, name)
     if job.include_statevector:
@@ -80,6 +83,7 @@ def new_job(
         caller=caller,
         job=job,
         device_id=device.id,
+        device=name,
         deployment=inline,
         deployment_id=deployment_id,
         request_id=request.request_id,
@@ -110,6 +114,7 @@ def preview(new: NewJob) -> Job:
         state=lifecycle.QUEUED,
         progress=0.0,
         executed_on_id=new.device_id,
+        device=new.device,
         deployment_id=new.deployment_id,
     )
     job.MergeFrom(new.job)

@@ -120,6 +120,11 @@ def device_by_name(db: Database, name: str) -> Device:
     return _copy_device(found)
 
 
+def name_of(db: Database, device: Device) -> str:
+    """Return a device's name as "PROVIDER/device", from memory."""
+    return f"{_known(db).providers[device.provider_id].name}/{device.name}"
+
+
 def devices_by_name(db: Database) -> Mapping[str, Device]:
     """Return all devices by "PROVIDER/device", from memory; not to be changed."""
     return _known(db).by_name

@@ -37,6 +37,7 @@ class NewJob:
         caller: who submits it.
         job: name, type, shots, seed, inputs and include_statevector are taken from it; everything else is ignored.
         device_id: the device to run on.
+        device: its name as "PROVIDER/device", for a preview; what is stored is looked up by the id.
         deployment: the programs, inline; or None, and then
         deployment_id: the stored deployment to run.
         request_id: makes a retry safe; empty for none. Unique per caller and method.
@@ -48,6 +49,7 @@ class NewJob:
     caller: str
     job: Job
     device_id: int
+    device: str = ""
     deployment: Deployment | None = None
     deployment_id: int = 0
     request_id: str = ""
@@ -99,6 +101,7 @@ def create(db: Database, new: NewJob) -> Created:
             fingerprint=new.fingerprint,
             max_queued=new.max_queued,
             device=device,
+            device_name=catalogue.name_of(db, device),
             deployment=(
                 deployments.prepare(new.caller, new.deployment, is_inline=True) if new.deployment is not None else None
             ),
@@ -132,6 +135,7 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             fingerprint=fingerprint,
             max_queued=max_queued,
             device=catalogue.device(db, source.executed_on_id),
+            device_name=source.device,
             # The programs that the other job ran, whatever its deployment holds by now.
             program_ids=[run.program_id for run in source.program_runs],
             deployment_id=source.deployment_id,

@@ -14,7 +14,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk import BulkInsert, BulkUpdate, among
 from qonduit_server.store.moments import microseconds, set_time
-from qonduit_server.store.schema import events, jobs
+from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.signals import StoredEvent
 from qonduit_server.store.writer import Transaction
 
@@ -37,12 +37,20 @@ _JOB_COLUMNS: Final = (
     jobs.c.provider_specific_id,
     jobs.c.failure,
     jobs.c.program_runs,
+    jobs.c.owner,
+    # A subquery and no join, so that a lock on the row locks no device.
+    select(providers.c.name.concat("/").concat(devices.c.name))
+    .join_from(devices, providers)
+    .where(devices.c.id == jobs.c.device_id)
+    .correlate(jobs)
+    .scalar_subquery()
+    .label("device"),
 )
 
 #: What makes a Job message.
 SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
-#: The same, and who holds the lease.
-SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.owner, jobs.c.lease_until)
+#: The same, and until when it is leased.
+SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until)
 
 _SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
 _INSERT_EVENTS: Final = BulkInsert(events, ("job_id", "sequence", "is_terminal", "payload"))
@@ -59,10 +67,12 @@ def job_message(row: Sequence[Any]) -> Job:
     """Make a Job of a row of SELECT_JOBS."""
     (job_id, caller, device_id, deployment_id, name, kind, shots, seed, created_at) = row[:9]
     (state, progress, started_at, finished_at, attempt, last_sequence, provider_specific_id, failure, runs) = row[9:18]
+    owner, device = row[18:20]
     job = Job.FromString(runs)
     job.id = job_id
     job.executed_by = caller
     job.executed_on_id = device_id
+    job.device = device
     job.deployment_id = deployment_id
     if name is not None:
         job.name = name
@@ -79,13 +89,19 @@ def job_message(row: Sequence[Any]) -> Job:
         set_time(job.finished_at, finished_at)
     if attempt:
         job.attempt = attempt
-        job.celery_id = f"{job_id}.{attempt}"
+    if owner is not None:
+        job.server = server_of(owner)
     job.last_sequence = last_sequence
     if provider_specific_id is not None:
         job.provider_specific_id = provider_specific_id
     if failure is not None:
         job.failure.ParseFromString(failure)
     return job
+
+
+def server_of(owner: str) -> str:
+    """Return the server that an owner of leases belongs to: one that lost an answer claims under "SERVER/NUMBER"."""
+    return owner.partition("/")[0]
 
 
 def program_runs(job: Job) -> bytes:
@@ -123,7 +139,7 @@ class Ledger:
 
     def enter(self, rows: Sequence[Sequence[Any]]) -> list[Entry]:
         """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
-        found = [Entry(job_message(row), row[18], row[19]) for row in rows]
+        found = [Entry(job_message(row), row[18], row[20]) for row in rows]
         self.entries.update((entry.job.id, entry) for entry in found)
         return found
 
@@ -153,6 +169,7 @@ class Ledger:
             job.finished_at.CopyFrom(self.transaction.timestamp)
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
+            job.server = ""
         if state == QUEUED:
             self.transaction.queue = True
         self.note(job, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job))
@@ -161,7 +178,7 @@ class Ledger:
         """Lease a queued job: its next attempt begins."""
         job = entry.job
         job.attempt += 1
-        job.celery_id = f"{job.id}.{job.attempt}"
+        job.server = server_of(owner)
         if not job.HasField("started_at"):
             job.started_at.CopyFrom(self.transaction.timestamp)
         self.move(entry, RUNNING)
@@ -171,10 +188,6 @@ class Ledger:
     def forgive(self, entry: Entry) -> None:
         """Take back the number of an attempt that is not to be counted."""
         entry.job.attempt -= 1
-        if entry.job.attempt:
-            entry.job.celery_id = f"{entry.job.id}.{entry.job.attempt}"
-        else:
-            entry.job.ClearField("celery_id")
 
     def settle_programs(self, entry: Entry, state: JobState, failure: Failure | None = None) -> None:
         """Bring the programs that have not ended into another state; the text of a failure stays with the job alone."""

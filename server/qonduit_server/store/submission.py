@@ -37,7 +37,8 @@ class Created:
 class Submission:
     """A job to be made, checked and ready to be written.
 
-    Its programs are those of `deployment` (written with it), or `program_ids`, or the current ones of `deployment_id`.
+    `device_name` is the device's, as "PROVIDER/device". Its programs are those of `deployment` (written with it), or
+    `program_ids`, or the current ones of `deployment_id`.
     """
 
     caller: str
@@ -46,6 +47,7 @@ class Submission:
     fingerprint: bytes
     max_queued: int
     device: Device
+    device_name: str
     name: str | None
     type: JobType
     shots: int
@@ -212,6 +214,7 @@ def _write(
             shots=new.shots,
             type=new.type or JOB_TYPE_RUNNER,
             executed_on_id=new.device.id,
+            device=new.device_name,
             deployment_id=deployment_id,
             created_at=transaction.timestamp,
             last_sequence=1,

@@ -109,6 +109,7 @@ def job_at(state: JobState, *, sequence: int = 0, progress: float = 0.0, failure
         shots=1000,
         progress=progress,
         executed_on_id=1,
+        device="IBM/aer_simulator",
         deployment_id=3,
         created_at=Timestamp(seconds=START),
         last_sequence=sequence,

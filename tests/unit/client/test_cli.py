@@ -233,6 +233,12 @@ def test_cancel_and_delete(peer: Peer) -> None:
     assert (done.exit_code, done.stdout) == (3, "job 7: deleted\n")
 
 
+@pytest.mark.parametrize("arguments", [["jobs"], ["job", "7"]])
+def test_the_device_of_a_job_takes_no_call_of_its_own(peer: Peer, arguments: list[str]) -> None:
+    assert "IBM/aer_simulator" in call(peer, *arguments).stdout
+    assert len(peer.called) == 1
+
+
 def test_devices(peer: Peer) -> None:
     assert "IBM/aer_simulator      30  simulator, local" in call(peer, "devices").stdout
     assert objects(call(peer, "devices", "--json"))[0]["device"] == "IBM/aer_simulator"

@@ -193,7 +193,7 @@ def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(st
         with dispatching(store, workers=1):
             store.wait_state(job_id, RUNNING)
         job = store.get(job_id)
-        assert (job.state, job.attempt, job.celery_id) == (QUEUED, 0, "")
+        assert (job.state, job.attempt, job.server) == (QUEUED, 0, "")
     gate.path.unlink()
     gate.path.write_bytes(b"")
     with dispatching(store, workers=1):

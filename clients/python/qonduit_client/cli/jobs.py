@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +15,6 @@ from qonduit_client.cli.session import NUMBER, session, shared_options
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
-    from qonduit_client.client import Client
 
 
 _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
@@ -35,22 +34,18 @@ def jobs(state: str | None, wanted: str, limit: int) -> int:
         wanted = " AND ".join(part for part in (f'state = "{state.upper()}"', wanted) if part)
     with here.client() as client:
         found = client.jobs(wanted, limit=limit or None)
-        names = {} if here.as_json else device_names_of(client)
         empty = (
             "no jobs; make one: qonduit run FILE" if not wanted else f"no jobs with {wanted}; `qonduit jobs` lists all"
         )
-        count = write_rows(here, _job_columns(names), found, line=lambda each: each, empty=empty)
+        count = write_rows(here, _job_columns(), found, line=lambda each: each, empty=empty)
     if here.output == "table" and limit and count == limit:
         click.echo(f"(the newest {limit}; --limit lists more)")
     return OK
 
 
-def _job_columns(names: Mapping[int, str]) -> list[Column]:
+def _job_columns() -> list[Column]:
     from qonduit_client.job import state_name
     from qonduit_client.telling import local_time, seconds_between
-
-    def device(job: Job) -> str:
-        return names.get(job.executed_on_id, str(job.executed_on_id))
 
     def took(job: Job) -> float | None:
         return seconds_between(job.created_at, job.finished_at) if job.HasField("finished_at") else None
@@ -59,7 +54,7 @@ def _job_columns(names: Mapping[int, str]) -> list[Column]:
         Column("job_id", lambda job: job.id, "ID", right=True),
         Column("state", lambda job: state_name(job.state), "STATE"),
         Column("progress", lambda job: job.progress, "DONE", lambda job: f"{job.progress:.0%}", right=True),
-        Column("device", device, "DEVICE"),
+        Column("device", device_of, "DEVICE"),
         Column("shots", lambda job: job.shots, "SHOTS", right=True),
         Column("created_at", lambda job: moment(job.created_at), "CREATED", lambda job: local_time(job.created_at)),
         Column("started_at", lambda job: moment(job.started_at)),
@@ -71,9 +66,9 @@ def _job_columns(names: Mapping[int, str]) -> list[Column]:
     ]
 
 
-def device_names_of(client: Client) -> dict[int, str]:
-    """From a device's id to its "PROVIDER/device"."""
-    return {device.id: name for name, device in client.named_devices().items()}
+def device_of(job: Job) -> str:
+    """A job's device as "PROVIDER/device"; its id where the server is older than that field."""
+    return job.device or str(job.executed_on_id)
 
 
 @click.command()
@@ -87,21 +82,21 @@ def job(job_id: int) -> int:
     here = session()
     with here.client() as client:
         found = client.job(job_id).job()
-        names = {} if here.as_json else device_names_of(client)
     if here.output != "table":
-        write_rows(here, _job_columns(names), [found], line=lambda each: each)
+        write_rows(here, _job_columns(), [found], line=lambda each: each)
         return OK
     facts = [
         ("job", str(found.id)),
         ("name", found.name),
         ("state", f"{state_name(found.state)}, {found.progress:.0%} done"),
-        ("device", names.get(found.executed_on_id, str(found.executed_on_id))),
+        ("device", device_of(found)),
         ("deployment", str(found.deployment_id)),
         ("shots", str(found.shots)),
         ("seed", str(found.seed) if found.HasField("seed") else ""),
         ("created", local_time(found.created_at)),
         ("started", local_time(found.started_at)),
         ("finished", local_time(found.finished_at)),
+        ("server", found.server),
         ("attempt", str(found.attempt) if found.attempt > 1 else ""),
         ("events", str(found.last_sequence)),
         ("failure", failure_words(found.failure) if found.HasField("failure") else ""),

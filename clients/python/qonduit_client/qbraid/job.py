@@ -12,7 +12,6 @@ from qbraid.runtime.result_data import GateModelResultData
 
 from qonduit_client.client import Client, connect
 from qonduit_client.job import state_name
-from qonduit_client.qbraid.catalogue import devices
 from qonduit_client.qbraid.errors import told
 
 _STATUS: Final = {
@@ -105,10 +104,9 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         )
 
     def _device_id(self) -> str:
-        """The name of the device of a job that was looked up; empty when the server offers it no more."""
+        """The name of the device of a job that was looked up."""
         with told():
-            number = self._handle.job().executed_on_id
-        return next((name for name, device in devices(self._client).items() if device.id == number), "")
+            return self._handle.job().device
 
     def cancel(self) -> None:
         """Asks for the job to be cancelled.

@@ -137,14 +137,16 @@ class ProgramNeeds(_message.Message):
     def __init__(self, num_qubits: _Optional[int] = ..., mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., loops: _Optional[bool] = ...) -> None: ...
 
 class ProgramFailed(_message.Message):
-    __slots__ = ("index", "failure", "needs")
+    __slots__ = ("index", "failure", "needs", "diagnostic")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     NEEDS_FIELD_NUMBER: _ClassVar[int]
+    DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
     index: int
     failure: _failure_pb2.Failure
     needs: ProgramNeeds
-    def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ...) -> None: ...
+    diagnostic: str
+    def __init__(self, index: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ..., diagnostic: _Optional[str] = ...) -> None: ...
 
 class TaskDeclined(_message.Message):
     __slots__ = ("memory_bytes",)
@@ -153,13 +155,21 @@ class TaskDeclined(_message.Message):
     def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
-    __slots__ = ("failure",)
+    __slots__ = ("failure", "diagnostic")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
     failure: _failure_pb2.Failure
-    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+    diagnostic: str
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ...) -> None: ...
+
+class TaskPhase(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -171,6 +181,7 @@ class TaskEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_TRANSLATED_FIELD_NUMBER: _ClassVar[int]
     DECLINED_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -182,7 +193,8 @@ class TaskEvent(_message.Message):
     finished: TaskFinished
     program_translated: ProgramTranslated
     declined: TaskDeclined
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ...) -> None: ...
+    phase: TaskPhase
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)
