@@ -174,6 +174,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             features=[f"python-source:{each}" for each in settings.python_source],
             languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
             translate=translator.translate,
+            compile_job=translator.compile,
             slow_reader=settings.slow_reader_seconds,
             slow_request=settings.slow_request_seconds,
         )
@@ -212,6 +213,7 @@ def _translator(settings: Settings) -> Translator:
     elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
     return Translator(
         python=elsewhere,
+        pythons=settings.provider_python,
         program=_nursery(settings),
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
         show_errors=settings.log_level == "debug",

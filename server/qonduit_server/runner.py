@@ -30,6 +30,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
@@ -37,7 +38,7 @@ from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.registry import Languages
 from qonduit_server.packing import check_statevector, pack_counts, pack_statevector
-from qonduit_server.providers.provider import Prepared, Provider
+from qonduit_server.providers.provider import Prepared, Provider, depth_of
 
 Emit = Callable[[TaskEvent], None]
 
@@ -143,6 +144,8 @@ class _Run:
         try:
             if self._task.translate_to:
                 self._translate()
+            elif self._task.compile_only:
+                self._compile(self._provider())
             else:
                 declined = self._run(self._provider())
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
@@ -180,6 +183,28 @@ class _Run:
             )
             self._send(program_translated=translated)
 
+    def _compile(self, provider: Provider) -> None:
+        """Read and compile the programs, and report what that found."""
+        self._check_job()
+        for index, program in enumerate(self._task.programs):
+            try:
+                kept, _ = self._prepare(program, provider)
+                prepared = kept.prepared
+                depth, large = depth_of(prepared.operations()) if prepared.operations is not None else (0, 0)
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being compiled
+                self._fail(index, error, self._circuit)
+                continue
+            compiled = CompiledProgram(
+                index=index,
+                num_qubits=prepared.qubits,
+                depth=depth,
+                two_qubit_gates=large,
+                memory_bytes=prepared.memory_bytes,
+                circuits=prepared.circuits,
+                warnings=(*kept.circuit.warnings, *prepared.warnings),
+            )
+            self._send(program_compiled=compiled)
+
     def _read(self, program: TaskProgram) -> Circuit:
         inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
         return self._runner.languages.read(program.language, program.text, program.binary, inputs)
@@ -201,8 +226,8 @@ class _Run:
             )
         return written
 
-    def _run(self, provider: Provider) -> int:
-        """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
+    def _check_job(self) -> None:
+        """Refuse what the device does not do for any program."""
         task = self._task
         if task.type != JobType.JOB_TYPE_RUNNER:
             raise DeviceError(
@@ -214,6 +239,11 @@ class _Run:
                 "NO_STATEVECTOR",
                 f"{task.provider}/{task.device} gives no statevectors: submit the job without include_statevector",
             )
+
+    def _run(self, provider: Provider) -> int:
+        """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
+        task = self._task
+        self._check_job()
         number = len(task.programs)
         ready: list[tuple[int, Kept, bool]] = []
         failed = 0

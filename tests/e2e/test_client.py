@@ -165,7 +165,7 @@ def test_refusals_name_what_is_wrong(client: Client) -> None:
 
 def test_check_makes_no_job(client: Client) -> None:
     newest = next(client.jobs(limit=1), None)
-    assert client.check(BELL2, shots=5).shots == 5
+    assert client.check(BELL2, shots=5).job.shots == 5
     assert (newest and newest.id) == ((after := next(client.jobs(limit=1), None)) and after.id)
 
 

@@ -9,7 +9,7 @@ qubits, not time for each shot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -54,6 +54,13 @@ class Deferred:
     helpers: int = 0
     measured: tuple[int, ...] = ()
     values: tuple[Formula, ...] = ()
+
+    def operations(self) -> Iterator[Sequence[int]]:
+        """Give the qubits of each gate, then of each measurement."""
+        for _, places in self.gates:
+            yield places
+        for place in self.measured:
+            yield (place,)
 
     def outcome(self, sample: int) -> int:
         """The hub's outcome for a sample in which bit j is what `measured[j]` gave."""

@@ -119,9 +119,11 @@ class AWS:
             quantum, f"AWS/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
         )
         if isinstance(found, Branching):
-            return Prepared(found, qubits, need)
+            return Prepared(found, qubits, need, operations=found.operations)
         (gates,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
-        return Prepared(_Native(gates, found), qubits, need)
+        return Prepared(
+            _Native(gates, found), qubits, need, circuits=int(bool(found.measured)), operations=found.operations
+        )
 
     def compile(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
         """Bring runs of gates into the simulator's form, by one parse of them all."""

@@ -10,7 +10,7 @@ running each shot alone would give them, there are never more groups than shots,
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -63,6 +63,19 @@ class Branching:
     qubits: int
     #: What states of waiting groups may take beside what `BYTES_PER_AMPLITUDE` counts; those beyond are computed again.
     spare_bytes: int = 0
+    #: The qubits of each gate of each run.
+    places: Sequence[Sequence[Sequence[int]]] = ()
+
+    def operations(self) -> Iterator[Sequence[int] | None]:
+        """Give the qubits of each operation, as `Prepared.operations` does."""
+        for step in self.steps:
+            match step:
+                case Evolve():
+                    yield from self.places[step.run]
+                case Collapse():
+                    yield from ((qubit,) for qubit in step.qubits)
+                case Unless() | Again():
+                    yield None
 
 
 def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: Engine) -> Branching:
@@ -72,7 +85,8 @@ def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: 
         DeviceError: an operation that the device does not have, by name.
     """
     found = steps_of(quantum, lowering, device)
-    return Branching(device, found.steps, engine.compile(found.runs, found.qubits), found.qubits)
+    places = [[qubits for _, qubits in run] for run in found.runs]
+    return Branching(device, found.steps, engine.compile(found.runs, found.qubits), found.qubits, places=places)
 
 
 #: What was measured on the way to a group, the last outcome first; None: nothing yet.

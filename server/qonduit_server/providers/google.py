@@ -129,10 +129,16 @@ class Google:
             quantum, f"GOOGLE/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
         )
         if isinstance(found, Branching):
-            return Prepared(found, qubits, need)
+            return Prepared(found, qubits, need, operations=found.operations)
         precise = qubits <= _PRECISE_QUBITS
         (operations,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
-        return Prepared(_Native(operations, found, precise), qubits, need)
+        return Prepared(
+            _Native(operations, found, precise),
+            qubits,
+            need,
+            circuits=int(bool(found.measured)),
+            operations=found.operations,
+        )
 
     def compile(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
         """Bring runs of gates into Cirq's form."""

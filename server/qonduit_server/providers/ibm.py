@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +59,8 @@ _BASIS: Final = (
 
 
 _NATIVE: Final = frozenset((*_BASIS, "measure", "reset", "barrier", "delay"))
+#: Take no time, or are classical.
+_NO_OPERATIONS: Final = frozenset(("barrier", "delay", "store", "break_loop", "continue_loop"))
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,22 @@ class IBM:
         deferred = self._defer(quantum, lowering, memory_limit_bytes)
         if deferred is None:
             native, measures = self._compile(quantum, lowering)
-            return Prepared(_Native(native if measures else None), quantum.num_qubits, need)
+            return Prepared(
+                _Native(native if measures else None),
+                quantum.num_qubits,
+                need,
+                circuits=int(measures),
+                operations=partial(_operations, native),
+            )
         qubits = max(quantum.num_qubits, deferred.qubits)
         need = check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        return Prepared(self._deferred_native(deferred), qubits, need)
+        return Prepared(
+            self._deferred_native(deferred),
+            qubits,
+            need,
+            circuits=int(bool(deferred.measured)),
+            operations=deferred.operations,
+        )
 
     def _defer(self, quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
         """The circuit with its measurements at the end, where that is faster; None where it is not."""
@@ -367,6 +382,24 @@ class IBM:
 def _native(prepared: Prepared) -> _Native:
     assert isinstance(prepared.native, _Native)
     return prepared.native
+
+
+def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
+    """Give the qubits of each operation, as `Prepared.operations` does."""
+    from qiskit.circuit import IfElseOp
+
+    find = circuit.find_bit
+    for instruction in circuit.data:
+        operation = instruction.operation
+        blocks = getattr(operation, "blocks", None)
+        if blocks is not None:
+            for block in blocks:  # which have all of the circuit's qubits
+                yield None
+                yield from _operations(block)
+            if not isinstance(operation, IfElseOp):
+                yield None
+        elif operation.name not in _NO_OPERATIONS:
+            yield [find(qubit).index for qubit in instruction.qubits]
 
 
 def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SEED_STRIDE: Final = 2113
 #: Of so many measured bits at most, exact probabilities are given.
 MOST_EXACT_BITS: Final = 20
+#: The qubits of one operation after another, measurements included. None: all that follows waits for all before, as
+#: behind a condition on measured bits. Of branches and loops each body is given once.
+Operations: TypeAlias = Iterable[Sequence[int] | None]
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Prepared:
         memory_bytes: what a run of it is going to need.
         warnings: what was changed on the way, for people.
         evolution: what `statevector` needs, where the circuit was prepared for it.
+        circuits: how many circuits the device runs for it.
+        operations: gives the qubits of each operation of the compiled circuit; None where it is not known.
     """
 
     native: object
@@ -44,6 +49,8 @@ class Prepared:
     memory_bytes: int = 0
     warnings: tuple[str, ...] = ()
     evolution: Any = None
+    circuits: int = 1
+    operations: Callable[[], Operations] | None = None
 
 
 class Provider(Protocol):
@@ -189,3 +196,20 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
 def program_seed(seed: int | None, place: int) -> int | None:
     """The seed of one circuit of a call: each has randomness of its own, and the same one every time."""
     return None if seed is None else seed + SEED_STRIDE * place
+
+
+def depth_of(operations: Operations) -> tuple[int, int]:
+    """Return the depth of a compiled circuit, and how many of its operations act on two or more qubits."""
+    levels: dict[int, int] = {}
+    floor = depth = large = 0
+    for qubits in operations:
+        if qubits is None:
+            floor = depth
+            continue
+        level = 1 + max((levels.get(qubit, 0) for qubit in qubits), default=0)
+        level = max(level, floor + 1)
+        for qubit in qubits:
+            levels[qubit] = level
+        depth = max(depth, level)
+        large += len(qubits) > 1
+    return depth, large

@@ -54,7 +54,12 @@ def with_statevector(
     need = check_memory(
         qubits, bytes_per_amplitude + _RESULT_BYTES_PER_AMPLITUDE, memory_limit_bytes, " and giving their statevector"
     )
-    return replace(prepared, evolution=Evolution(native, qubits, phase), memory_bytes=max(prepared.memory_bytes, need))
+    return replace(
+        prepared,
+        evolution=Evolution(native, qubits, phase),
+        memory_bytes=max(prepared.memory_bytes, need),
+        circuits=prepared.circuits + 1,
+    )
 
 
 def with_evolution(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +31,9 @@ from qonduit.v1.job_service_pb2 import (
 from qonduit_server.errors import CallError
 from qonduit_server.rpc import submission
 from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.compiling import Compiler
 from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.status import outcome
 from qonduit_server.rpc.stream import Stream
 from qonduit_server.rpc.watch import DEFAULT_HEARTBEAT, Watching, draining, framed
 from qonduit_server.store import events, jobs
@@ -40,8 +43,19 @@ from qonduit_server.store.database import Database
 class JobService:
     """Turns requests into changes of the store, and streams into watches; runs nothing itself."""
 
-    def __init__(self, db: Database, limits: Limits, watching: Watching, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        db: Database,
+        limits: Limits,
+        watching: Watching,
+        stopping: threading.Event,
+        compiler: Compiler,
+        threads: ThreadPoolExecutor,
+    ) -> None:
         self._db = db
+        self._compiler = compiler
+        #: Streams that are only validated wait in these.
+        self._threads = threads
         self._limits = limits
         self._watching = watching
         #: While it is set, no job is taken that this server would not get to run.
@@ -52,7 +66,9 @@ class JobService:
         self._open_for_jobs()
         new = self._checked(request, call, "CreateJob")
         if request.validate_only and isinstance(new, jobs.NewJob):
-            return CreateJobResponse(job=submission.preview(new))
+            with self._compiler.turn():
+                compiled = self._compiler.compile(new, call.seconds_left(), call.when_over)
+            return CreateJobResponse(job=submission.preview(new), compiled=compiled)
         created = self._created(new)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -63,10 +79,8 @@ class JobService:
         interval = _seconds(request.heartbeat_interval)
         new = self._checked(request, call, "RunJob")
         if request.validate_only and isinstance(new, jobs.NewJob):
-            now = Timestamp()
-            now.GetCurrentTime()
-            event = JobEvent(sequence=1, event_time=now, created=submission.preview(new))
-            stream.finish(framed(event.SerializeToString()))
+            self._compiler.take_turn()
+            self._threads.submit(self._validate, new, call, stream)
             return
         created = self._created(new)
         call.job_id = created.job.id
@@ -118,6 +132,18 @@ class JobService:
             self._db, call.caller, request.job_id, request.page_size, request.page_token, request.after_sequence
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
+
+    def _validate(self, new: jobs.NewJob, call: Call, stream: Stream) -> None:
+        """Compile a job, then end its stream: with the event that would make it, or with what is wrong."""
+        _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
+        self._compiler.end_turn()
+        if error is not None:
+            stream.fail(error)
+            return
+        now = Timestamp()
+        now.GetCurrentTime()
+        event = JobEvent(sequence=1, event_time=now, created=submission.preview(new))
+        stream.finish(framed(event.SerializeToString()))
 
     def _checked(
         self, request: CreateJobRequest | RunJobRequest, call: Call, method: str

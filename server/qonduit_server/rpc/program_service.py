@@ -29,7 +29,8 @@ from qonduit_server.errors import (
 from qonduit_server.rpc import inputs
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
-from qonduit_server.rpc.submission import BINARY_LANGUAGES, broken_rules
+from qonduit_server.rpc.program_errors import is_fault_of_program, violation
+from qonduit_server.rpc.submission import broken_rules
 from qonduit_server.rpc.watch import draining
 
 #: Translations under way and waiting, at most.
@@ -150,9 +151,7 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
                 kind="LANGUAGE",
                 reason="UNSUPPORTED_BY_LANGUAGE",
             )
-        case FailureCategory.FAILURE_CATEGORY_PROGRAM:
-            return _wrong_program(failure, request)
-        case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "TOO_LARGE":
+        case _ if is_fault_of_program(failure):
             return _wrong_program(failure, request)
         case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "MEMORY_LIMIT":
             return ResourceExhausted(
@@ -174,19 +173,7 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
 
 
 def _wrong_program(failure: Failure, request: TranslateProgramRequest) -> InvalidArgument:
-    message = failure.message
-    if failure.line and f"line {failure.line}" not in message:
-        column = f", column {failure.column}" if failure.column else ""
-        message = f"line {failure.line}{column}: {message}"
-    binary = request.program.assembler_language in BINARY_LANGUAGES and not request.program.quantum_circuit
-    field = "program.quantum_circuit_binary" if binary else "program.quantum_circuit"
-    if failure.reason in ("UNSUPPORTED_LANGUAGE", "PYTHON_SOURCE_DISABLED"):
-        field = "program.assembler_language"
-    elif failure.reason == "MISSING_INPUT":
-        # What a job's programs are given stands in the job; here it stands in the request.
-        field, message = "inputs", message.replace("job.inputs", "inputs")
-    rule = f"program.{failure.reason.lower()}"
-    return InvalidArgument.of(field, rule, f"{field}: {message}", reason="INVALID_PROGRAM")
+    return InvalidArgument([violation(failure, request.program, "program", "inputs")], reason="INVALID_PROGRAM")
 
 
 def _name(language: AssemblerLanguage) -> str:

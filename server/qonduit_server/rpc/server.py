@@ -29,6 +29,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.rpc import auth, interceptor, program_service, reflection
 from qonduit_server.rpc.arrival import MOST_WAITING, Arrivals
 from qonduit_server.rpc.buffer import Readings
+from qonduit_server.rpc.compiling import Compile, Compiler
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
@@ -117,6 +118,7 @@ def serve(
     features: Iterable[str] = (),
     languages: ListLanguagesResponse | None = None,
     translate: Translate = program_service.nobody,
+    compile_job: Compile | None = None,
     authenticate: auth.Authenticate = auth.caller,
     slow_reader: float = 10.0,
     slow_request: float = 120.0,
@@ -131,6 +133,7 @@ def serve(
         features: optional abilities that are switched on, told by GetServerInfo.
         languages: what programs are read and written in, told by ListLanguages.
         translate: translates a program.
+        compile_job: compiles the programs of a job that is only validated; without it they are not read.
         authenticate: names the caller from a call's metadata.
         slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
             piece of a buffer, which is larger.
@@ -150,12 +153,16 @@ def serve(
     translating = arrivals.pool(program_service.THREADS, "rpc-translate")
     reflectors = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
     readers = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-read")
+    # Calls that validate hold their threads for seconds: most threads are left to others.
+    validating = max(1, threads // 3)
+    validators = ThreadPoolExecutor(validating, thread_name_prefix="rpc-validate")
+    compiler = Compiler(db, limits, compile_job, validating)
     door = Door(authenticate, limits, openers, Seats(limits.max_streams))
     readings = Readings(db, readers, patience=6 * slow_reader)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
         "qonduit.v1.DeviceService": DeviceService(db),
-        "qonduit.v1.JobService": JobService(db, limits, watching, stopping),
+        "qonduit.v1.JobService": JobService(db, limits, watching, stopping, compiler, validators),
         "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
         "qonduit.v1.ProviderService": ProviderService(db),
         "qonduit.v1.ResultService": ResultService(db, readings),
@@ -191,7 +198,7 @@ def serve(
             ("grpc.max_connection_idle_ms", 600_000),
         ),
     )
-    pools = (reflectors, readers)
+    pools = (reflectors, readers, validators)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:

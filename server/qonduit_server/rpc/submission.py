@@ -16,12 +16,10 @@ from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import inputs
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.needs import check_qubits, unsupported
+from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.store import catalogue, deployments, jobs
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import Created, NewJob
-
-#: Every other language is text.
-BINARY_LANGUAGES = frozenset({AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT})
 
 _FIELD = "deployment.programs"
 #: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.

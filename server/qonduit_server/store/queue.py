@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import bindparam, select, text, update
 
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
@@ -272,19 +273,23 @@ def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[in
         seed=job.seed if job.HasField("seed") else None,
         include_statevector=job.include_statevector,
     )
-    for run in job.program_runs:
-        source = sources[run.program_id]
-        program = task.programs.add(
-            program_id=run.program_id,
-            language=source.assembler_language,
-            text=source.quantum_circuit,
-            binary=source.quantum_circuit_binary,
-        )
-        for inputs in (source.python_file_inputs, job.inputs):
-            # Those of the job come second, and win.
-            for name, value in inputs.fields.items():
-                program.inputs.fields[name].CopyFrom(value)
+    task.programs.extend(task_program(run.program_id, sources[run.program_id], job.inputs) for run in job.program_runs)
     return task
+
+
+def task_program(program_id: int, source: QuantumProgram, job_inputs: Struct) -> TaskProgram:
+    """Return a program as a worker gets it, with its own inputs and those of its job."""
+    program = TaskProgram(
+        program_id=program_id,
+        language=source.assembler_language,
+        text=source.quantum_circuit,
+        binary=source.quantum_circuit_binary,
+    )
+    for inputs in (source.python_file_inputs, job_inputs):
+        # Those of the job come second, and win.
+        for name, value in inputs.fields.items():
+            program.inputs.fields[name].CopyFrom(value)
+    return program
 
 
 def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:

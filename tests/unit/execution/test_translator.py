@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
+from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
@@ -223,3 +224,38 @@ def test_a_python_without_what_it_takes_is_told() -> None:
         assert isinstance(failure, Failure)
         assert failure.message.startswith("Nothing can be translated here")
         assert "qiskit" in failure.message
+
+
+def compile_job(made: Translator, text: str, provider: str = "IBM") -> Any:
+    """Have a job of one program compiled."""
+    given = Struct()
+    given.update({"theta": 0.5})
+    task = Task(provider=provider, device="d", programs=[TaskProgram(language=QASM2, text=text, inputs=given)])
+    return made.compile(task, inf, lambda _: True)
+
+
+def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
+    with translator() as made:
+        for provider in ("IBM", "GOOGLE"):
+            (compiled,), failed = compile_job(made, "say hello", provider)
+            assert (compiled.index, compiled.num_qubits, len(failed)) == (0, 2, 0)
+            assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
+        assert said(ask(made, "say on")).startswith("on")
+        assert len(made.processes()) >= 6  # a nursery and a worker each
+
+
+def test_what_cannot_be_compiled_is_told_for_each_program() -> None:
+    with translator() as made:
+        compiled, (failed,) = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
+        assert not compiled
+        assert (failed.index, failed.failure.reason, failed.failure.line) == (0, "UNKNOWN_GATE", 3)
+        assert why(compile_job(made, "say hello", "NOBODY"))[0] == "PROVIDER"
+
+
+def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, "gate")
+    with translator(workers=1, compile_seconds=0.2) as made:
+        failure = compile_job(made, f"wait {gate.path}")
+        assert why(failure) == ("LIMIT", "TIME_LIMIT")
+        assert "0.2 s" in failure.message
+        assert compile_job(made, "say on")[0]

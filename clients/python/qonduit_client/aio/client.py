@@ -10,6 +10,7 @@ from typing import NoReturn
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
@@ -115,8 +116,17 @@ class Client:
         deployment_id: int | None = None,
         inputs: Inputs | None = None,
         statevector: bool = False,
-    ) -> Job:
-        """Has a job checked as `run` would, without making it; returns the job as it would be made."""
+    ) -> CreateJobResponse:
+        """Has a job read and compiled for its device, without running or storing anything.
+
+        Returns:
+            `job` as it would be made, and `compiled`: what compiling each program found (qubits, depth, two-qubit
+            gates, memory, circuits, warnings), in the order of the programs.
+
+        Raises:
+            InvalidRequest: a program is at fault; the error says which, and where.
+            PreconditionFailed: the device cannot run a program.
+        """
         call = calls.submit(
             program,
             device,
@@ -129,7 +139,7 @@ class Client:
             statevector=statevector,
             validate_only=True,
         )
-        return (await self._transport.call(call)).job
+        return await self._transport.call(call)
 
     def job(self, job_id: int) -> JobHandle:
         """Returns a handle on a job, without asking the server."""

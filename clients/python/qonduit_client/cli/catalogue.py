@@ -10,7 +10,7 @@ import click
 
 from qonduit_client.cli import completion
 from qonduit_client.cli.errors import OK
-from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.output import Column, act_on, moment, size, write_rows
 from qonduit_client.cli.session import NUMBER, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.distribution import pip_install
@@ -242,10 +242,10 @@ def info() -> int:
         ("server", f"Qonduit {found.version} at {target}"),
         ("store", found.store),
         ("features", ", ".join(found.features)),
-        ("request", f"up to {_size(limits.max_request_bytes)}"),
-        ("program", f"up to {_size(limits.max_program_bytes)}, {limits.max_programs} a deployment"),
+        ("request", f"up to {size(limits.max_request_bytes)}"),
+        ("program", f"up to {size(limits.max_program_bytes)}, {limits.max_programs} a deployment"),
         ("shots", f"up to {limits.max_shots} a job; a device may allow fewer"),
-        ("memory", f"up to {_size(limits.max_task_memory_bytes)} a task"),
+        ("memory", f"up to {size(limits.max_task_memory_bytes)} a task"),
         ("time", f"up to {limits.max_job_duration.ToTimedelta()} a job"),
         ("queue", f"up to {limits.max_queued_jobs} jobs"),
     ]
@@ -256,13 +256,3 @@ def info() -> int:
         if value:
             click.echo(f"{name:<8}  {value}")
     return OK
-
-
-def _size(count: int) -> str:
-    """Bytes in words, by powers of 1024."""
-    value = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} TiB"

@@ -99,6 +99,16 @@ def moment(stamp: Timestamp) -> str:
     return stamp.ToJsonString() if stamp.seconds else ""
 
 
+def size(count: int) -> str:
+    """Bytes in words, by powers of 1024."""
+    value = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} TiB"
+
+
 def _cell(column: Column, each: Any) -> str:
     if column.shown is not None:
         return column.shown(each)

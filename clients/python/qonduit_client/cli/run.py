@@ -13,7 +13,7 @@ import click
 from qonduit_client.cli.completion import deployments, devices, ended_jobs, languages, program_files
 from qonduit_client.cli.errors import INTERRUPTED, OK, did_you_mean
 from qonduit_client.cli.inputs import input_option
-from qonduit_client.cli.output import Column, write_rows
+from qonduit_client.cli.output import Column, size, write_rows
 from qonduit_client.cli.results import Look, look_options
 from qonduit_client.cli.session import NUMBER, Session, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
@@ -23,6 +23,7 @@ from qonduit_client.errors import NotFound, QonduitError
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
+    from qonduit.v1.job_service_pb2 import CreateJobResponse
     from qonduit_client.client import Client
 
 _NOTHING = "give program files (- for standard input) or --deployment ID: qonduit run bell.qasm"
@@ -61,7 +62,7 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
 @sweep_option
 @click.option("--statevector", is_flag=True, help="Show each program's exact state before its final measurements, too.")
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
-@click.option("--validate-only", is_flag=True, help="Have the job checked, without running it.")
+@click.option("--validate-only", is_flag=True, help="Have the programs read and compiled, without running them.")
 @timeout_option
 @look_options
 @shared_options()
@@ -106,11 +107,7 @@ def run(
                     validate_only=validate_only,
                 )
             if validate_only:
-                job = client.check(programs, deployment_id=deployment, **options)
-                if here.output == "json":
-                    return say_jobs(here, [job])
-                click.echo(f"valid: {options['shots']} shots on {options['device']}; nothing was run")
-                return OK
+                return _show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
             return _run(here, client, sources, programs, deployment, request_id, detach, timeout, look, options)
         except NotFound as error:
             _suggest_device(client, error, options["device"])
@@ -142,6 +139,30 @@ def _run(
         return say_jobs(here, [handle.job() if here.as_json else handle.id])
     label = options["device"] if deployment is None else ""
     return follow(here, client, handle, sources, timeout, look, label=label)
+
+
+def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, Any]) -> int:
+    """Write what compiling found: a row for each program."""
+    if here.output == "json":
+        from qonduit_client.cli.as_json import as_dict, as_line
+
+        click.echo(as_line({"job": as_dict(checked.job), "compiled": [as_dict(each) for each in checked.compiled]}))
+        return OK
+    if here.output == "table":
+        click.echo(f"valid: {options['shots']} shots on {options['device']}; nothing was run")
+    columns = [
+        Column("program", lambda each: each.index, "PROGRAM", right=True),
+        Column("qubits", lambda each: each.num_qubits, "QUBITS", right=True),
+        Column("depth", lambda each: each.depth, "DEPTH", right=True),
+        Column("two_qubit_gates", lambda each: each.two_qubit_gates, "TWO-QUBIT GATES", right=True),
+        Column("circuits", lambda each: each.circuits, "CIRCUITS", right=True),
+        Column("memory_bytes", lambda each: each.memory_bytes, "MEMORY", lambda each: size(each.memory_bytes), True),
+    ]
+    write_rows(here, columns, checked.compiled)
+    for each in checked.compiled:
+        for warning in each.warnings:
+            click.echo(f"program {each.index}: {warning}", err=True)
+    return OK
 
 
 def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:

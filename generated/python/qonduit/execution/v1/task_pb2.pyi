@@ -2,6 +2,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
+from qonduit.v1 import job_service_pb2 as _job_service_pb2
 from qonduit.v1 import provider_pb2 as _provider_pb2
 from qonduit.v1 import result_pb2 as _result_pb2
 from google.protobuf.internal import containers as _containers
@@ -27,7 +28,7 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "include_statevector", "memory_granted_bytes", "declined_before", "max_result_bytes")
+    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "include_statevector", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +44,7 @@ class Task(_message.Message):
     MEMORY_GRANTED_BYTES_FIELD_NUMBER: _ClassVar[int]
     DECLINED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MAX_RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COMPILE_ONLY_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -58,7 +60,8 @@ class Task(_message.Message):
     memory_granted_bytes: int
     declined_before: bool
     max_result_bytes: int
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., include_statevector: _Optional[bool] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ...) -> None: ...
+    compile_only: bool
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., include_statevector: _Optional[bool] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -169,7 +172,7 @@ class TaskPhase(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +185,7 @@ class TaskEvent(_message.Message):
     PROGRAM_TRANSLATED_FIELD_NUMBER: _ClassVar[int]
     DECLINED_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_COMPILED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -194,7 +198,8 @@ class TaskEvent(_message.Message):
     program_translated: ProgramTranslated
     declined: TaskDeclined
     phase: TaskPhase
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ...) -> None: ...
+    program_compiled: _job_service_pb2.CompiledProgram
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)
