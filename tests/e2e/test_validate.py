@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from qiskit import QuantumCircuit, qpy
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.job_pb2 import Job
@@ -94,6 +96,20 @@ def test_a_device_that_is_too_small_is_no_fault_of_the_program(jobs: JobServiceS
     code, details = refused(lambda: jobs.CreateJob(request(text, language=CIRQ), timeout=WAIT))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     assert "60 qubits" in details["PreconditionFailure"].violations[0].description
+
+
+def test_a_qpy_file_with_too_many_qubits_is_refused_at_submit(jobs: JobServiceStub) -> None:
+    file = io.BytesIO()
+    qpy.dump(QuantumCircuit(60), file)
+    program = QuantumProgram(
+        quantum_circuit_binary=file.getvalue(), assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
+    )
+    asked = CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=Deployment(programs=[program]))
+    code, details = refused(lambda: jobs.CreateJob(asked, timeout=WAIT))
+    assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
+    (broken,) = details["PreconditionFailure"].violations
+    assert broken.subject == "deployment.programs[0].quantum_circuit_binary"
+    assert "declares 60 qubits" in broken.description
 
 
 def test_a_stored_deployment_and_the_statevector(server: Server) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -31,13 +32,20 @@ _SURE: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"|#?\bpragma\b[
 #: A number of more digits is as good as this one.
 _DIGITS: Final = 9
 _NAMED: Final = 10
+#: The header of a QPY file, as far as the kind of its program; and that of a circuit, as far as its number of qubits.
+_QPY_FILE: Final = struct.Struct("!6sB3xQxc")
+_QPY_CIRCUIT: Final = struct.Struct("!2xx2xI")
+_QPY_SINCE: Final = 13
+#: From this version on the places of the circuits stand before the first one.
+_QPY_OFFSET_SINCE: Final = 16
+_QPY_OFFSET_BYTES: Final = 8
 _ABSURD: Final = 4096
 
 
 def check_qubits(
     db: Database, programs: Sequence[QuantumProgram], path: str, job_type: JobType, device: Device, name: str
 ) -> None:
-    """Refuse OpenQASM that declares more qubits than a device has; what is not declared as a number is let through.
+    """Refuse OpenQASM and QPY that declare more qubits than a device has; what is not declared as a number may pass.
 
     Args:
         db: knows the other devices.
@@ -53,23 +61,25 @@ def check_qubits(
     if not device.num_qubits:
         return
     for index, program in enumerate(programs):
-        if program.assembler_language not in _LANGUAGES:
-            continue
-        found = too_many(program.quantum_circuit, device.num_qubits)
-        # What no device could ever have is no question of devices: the reader says so.
-        if found is not None and found[1] <= _ABSURD:
-            raise _refusal(db, f"{path}[{index}].quantum_circuit", found, job_type, device, name)
+        if program.assembler_language in _LANGUAGES:
+            found = too_many(program.quantum_circuit, device.num_qubits)
+            if found is not None:
+                field, (line, qubits) = f"{path}[{index}].quantum_circuit", found
+                _refuse(db, field, f"line {line}: ", qubits, job_type, device, name)
+        elif program.quantum_circuit_binary:
+            qubits = qpy_qubits(program.quantum_circuit_binary)
+            if qubits > device.num_qubits:
+                _refuse(db, f"{path}[{index}].quantum_circuit_binary", "", qubits, job_type, device, name)
 
 
-def _refusal(
-    db: Database, field: str, found: tuple[int, int], job_type: JobType, device: Device, name: str
-) -> FailedPrecondition:
-    line, qubits = found
-    return unsupported(
+def _refuse(db: Database, field: str, where: str, qubits: int, job_type: JobType, device: Device, name: str) -> None:
+    if qubits > _ABSURD:  # what no device could ever have is no question of devices: the reader says so
+        return
+    raise unsupported(
         db,
         field,
         "QUBITS",
-        f"{field}: line {line}: the program declares {qubits} qubits, {name} has {device.num_qubits}",
+        f"{field}: {where}the program declares {qubits} qubits, {name} has {device.num_qubits}",
         lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types,
         "have enough",
         "has more",
@@ -115,6 +125,17 @@ def too_many(text: str, most: int) -> tuple[int, int] | None:
             if total > most and place < 0:
                 place = match.start()
     return None if place < 0 else (text.count("\n", 0, place) + 1, total)
+
+
+def qpy_qubits(data: bytes) -> int:
+    """The qubits of the circuit in a QPY file, by its header; 0 where the file is none, or not of one circuit."""
+    try:
+        magic, version, programs, kind = _QPY_FILE.unpack_from(data)
+        start = _QPY_FILE.size + (_QPY_OFFSET_BYTES if version >= _QPY_OFFSET_SINCE else 0)
+        (qubits,) = _QPY_CIRCUIT.unpack_from(data, start)
+    except struct.error:
+        return 0
+    return int(qubits) if magic == b"QISKIT" and version >= _QPY_SINCE and (programs, kind) == (1, b"q") else 0
 
 
 def _number(register: str, array: str) -> int:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
-from qonduit_server.rpc.needs import too_many
+import pytest
+from qiskit import QuantumCircuit, qpy
+
+from qonduit_server.rpc.needs import qpy_qubits, too_many
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,21 @@ from qonduit_server.rpc.needs import too_many
 )  # fmt: skip
 def test_declared_qubits(text: str, expected: tuple[int, int] | None) -> None:
     assert too_many(text, 5) == expected
+
+
+def written(*circuits: QuantumCircuit, version: int) -> bytes:
+    """The circuits as QPY."""
+    file = io.BytesIO()
+    qpy.dump(list(circuits), file, version=version)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("version", range(13, qpy.common.QPY_VERSION + 1))
+def test_the_qubits_of_a_qpy_file_stand_in_its_header(version: int) -> None:
+    circuit = QuantumCircuit(60, 3, name="sixty", global_phase=0.5)
+    circuit.h(range(60))
+    data = written(circuit, version=version)
+    assert qpy_qubits(data) == 60
+    assert qpy_qubits(written(circuit, circuit, version=version)) == 0
+    assert [qpy_qubits(data[:size]) for size in range(24)] == [0] * 24
+    assert qpy_qubits(b"X" + data[1:]) == 0
