@@ -97,6 +97,7 @@ def _nursery(settings: Settings) -> tuple[str, ...]:
         "python_source": _sources(settings),
         "cache": settings.translation_cache,
         "cache_bytes": settings.translation_cache_bytes,
+        "read_seconds": settings.max_read_seconds,
     }
     return ("-m", "qonduit_server.nursery", "--languages", json.dumps(languages))
 

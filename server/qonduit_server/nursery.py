@@ -90,7 +90,8 @@ def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[wor
 
     Args:
         given: `python_source`, the Python for each language whose source may be run; `cache`, the folder for programs
-            that were costly to read; `cache_bytes`, how large it may grow.
+            that were costly to read; `cache_bytes`, how large it may grow; `read_seconds`, how long reading one program
+            may take.
     """
     from qonduit_server.languages.cache import TranslationCache
     from qonduit_server.languages.python_source import PythonSource
@@ -99,12 +100,14 @@ def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[wor
 
     most = given.get("cache_bytes", 0)
     cache = TranslationCache(Path(given["cache"]), most) if most else None
-    runner = Runner(provider, Languages(cache, PythonSource(given.get("python_source", {}))))
+    languages = Languages(cache, PythonSource(given.get("python_source", {})), given.get("read_seconds", 0.0))
+    runner = Runner(provider, languages)
     runner.load()
 
-    def run(tasks: Sequence[Task], emit: worker.Emit) -> None:
+    def run(tasks: Sequence[Task], emit: worker.Emit) -> bool:
         for task in tasks:
             runner.run(task, emit)
+        return not languages.interrupted
 
     return run, 1
 

@@ -36,6 +36,7 @@ from qonduit_server.errors import DeviceError, LimitError, ProgramError, Provide
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
+from qonduit_server.languages.python_source import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.packing import check_statevector, pack_counts, pack_statevector
 from qonduit_server.providers.provider import Prepared, Provider, depth_of
@@ -143,9 +144,9 @@ class _Run:
         declined = 0
         try:
             if self._task.translate_to:
-                self._translate()
+                declined = self._translate()
             elif self._task.compile_only:
-                self._compile(self._provider())
+                declined = self._compile(self._provider())
             else:
                 declined = self._run(self._provider())
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
@@ -161,13 +162,16 @@ class _Run:
             raise DeviceError("UNKNOWN_DEVICE", f"this process runs nothing on {self._task.provider}")
         return self._runner.provider
 
-    def _translate(self) -> None:
+    def _translate(self) -> int:
+        """Translate the programs; returns as `_run` does."""
         for index, program in enumerate(self._task.programs):
             try:
                 began = time.perf_counter()
                 circuit = self._read(program)
                 read = time.perf_counter()
                 written = self._write(circuit)
+            except MemoryNotGranted as short:
+                return short.memory_bytes
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
                 self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
                 continue
@@ -182,15 +186,18 @@ class _Run:
                 write_seconds=time.perf_counter() - read,
             )
             self._send(program_translated=translated)
+        return 0
 
-    def _compile(self, provider: Provider) -> None:
-        """Read and compile the programs, and report what that found."""
+    def _compile(self, provider: Provider) -> int:
+        """Read and compile the programs, and report what that found; returns as `_run` does."""
         self._check_job()
         for index, program in enumerate(self._task.programs):
             try:
                 kept, _ = self._prepare(program, provider)
                 prepared = kept.prepared
                 depth, large = depth_of(prepared.operations()) if prepared.operations is not None else (0, 0)
+            except MemoryNotGranted as short:
+                return short.memory_bytes
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being compiled
                 self._fail(index, error, self._circuit)
                 continue
@@ -204,10 +211,12 @@ class _Run:
                 warnings=(*kept.circuit.warnings, *prepared.warnings),
             )
             self._send(program_compiled=compiled)
+        return 0
 
     def _read(self, program: TaskProgram) -> Circuit:
         inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
-        return self._runner.languages.read(program.language, program.text, program.binary, inputs)
+        memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
+        return self._runner.languages.read(program.language, program.text, program.binary, inputs, memory)
 
     def _write(self, circuit: Circuit) -> Written:
         try:
@@ -246,25 +255,28 @@ class _Run:
         self._check_job()
         number = len(task.programs)
         ready: list[tuple[int, Kept, bool]] = []
-        failed = 0
+        failed = need = 0
         for index, program in enumerate(task.programs):
             if not task.declined_before:
                 self._send(program_started=ProgramStarted(index=index))
             try:
                 kept, hit = self._prepare(program, provider)
+            except MemoryNotGranted as short:
+                need = max(need, short.memory_bytes)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
                 self._fail(index, error, self._circuit)
                 failed += 1
             else:
                 ready.append((index, kept, hit))
-                for warning in () if task.declined_before else (*kept.circuit.warnings, *kept.prepared.warnings):
-                    self._log(LogLevel.LOG_LEVEL_WARNING, warning, program.program_id)
             if number > 1:
                 self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
         # They run one after another.
-        need = max((kept.prepared.memory_bytes for _, kept, _ in ready), default=0)
+        need = max((need, *(kept.prepared.memory_bytes for _, kept, _ in ready)))
         if 0 < task.memory_granted_bytes < need:
             return need
+        for index, kept, _ in ready:
+            for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
+                self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
         seed = task.seed if task.HasField("seed") else None
         outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)

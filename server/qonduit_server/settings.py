@@ -73,6 +73,7 @@ class Settings:
     workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
     max_attempts: int = _setting(3, "How often a job is started when its worker or its server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)
+    max_read_seconds: float = _setting(20.0, "Time reading one program may take.", least=0.001)
     max_task_memory_bytes: int = _setting(
         _half_of_memory,
         "Memory one task may use, at most max_memory_bytes; default: half of the machine's.",

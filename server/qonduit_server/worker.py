@@ -31,8 +31,9 @@ _BATCH_SECONDS: Final = 0.005
 _ALONE_SECONDS: Final = 0.02
 
 Emit = Callable[[TaskEvent], None]
-#: Runs these tasks, in order, and emits their events, `finished` of each included.
-Run = Callable[[Sequence[Task], Emit], None]
+#: Runs these tasks, in order, and emits their events, `finished` of each included. False: this process must not run
+#: any more, and is to be replaced.
+Run = Callable[[Sequence[Task], Emit], bool | None]
 
 
 def serve(server: socket.socket, tokens: int, run: Run, fold: int = 1) -> None:
@@ -59,8 +60,11 @@ def serve(server: socket.socket, tokens: int, run: Run, fold: int = 1) -> None:
                 return
             tasks = [inbox.task(ordinal) for (ordinal,) in frames.TOKEN.iter_unpack(taken)]
             outbox.begin(tasks, lonely=not _waiting(tokens))
-            run(tasks, outbox)
+            goes_on = run(tasks, outbox) is not False
             outbox.end(tasks)
+            if not goes_on:
+                outbox.flush()
+                return
             if not _waiting(tokens):
                 outbox.flush()
     except (BrokenPipeError, ConnectionResetError, EOFError):

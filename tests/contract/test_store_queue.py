@@ -142,7 +142,8 @@ def test_a_task_that_fails_as_a_whole(db: Database) -> None:
     ended = jobs.get(db, CALLER, job.id)
     assert (ended.state, ended.failure.reason) == (FAILED, "WORKER_DIED")
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
-    assert ended.program_runs[1].failure.reason == "WORKER_DIED"
+    assert ended.program_runs[1].failure == ended.failure
+    assert ended.failure.message
 
 
 def test_a_task_that_forgets_a_program_has_failed(db: Database) -> None:

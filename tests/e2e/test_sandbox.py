@@ -217,3 +217,16 @@ def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
         result = Client(server.target).job(job.id).result(timeout=10)
         assert dict(result.counts) == {"0x3": 100}
         assert [(each.name, each.size) for each in result.registers] == [("number", 2)]
+
+
+@pytest.mark.timeout(200)
+def test_a_source_may_use_no_more_memory_than_its_task(tmp_path: Path) -> None:
+    hungry = "import qiskit\ntaken = bytearray(1 << 30)\ncircuit = qiskit.QuantumCircuit(1, 1)\ncircuit.measure(0, 0)\n"
+    settings = {"max_task_memory_bytes": str(512 << 20), "python_source": "PYTHON", "providers": "IBM"}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **settings) as server:
+        job, _ = run(server, hungry, "PYTHON")
+        assert failure(job).reason == "SANDBOX_MEMORY"
+        assert "512 MiB" in failure(job).message
+        job, lines = run(server, hungry.replace("1 << 30", "1 << 20") + "print('built')", "PYTHON")
+        assert job.state == JobState.JOB_STATE_SUCCEEDED
+        assert [line for line in lines if "printed" in line] == ["the source printed: built"]

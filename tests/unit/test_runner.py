@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server import runner
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.languages.python_source import PythonSource
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Prepared
 
@@ -288,3 +290,38 @@ def test_a_failure_that_is_not_the_devices_tells_no_needs() -> None:
         if event.HasField("program_failed")
     ]
     assert failed.needs == ProgramNeeds(num_qubits=1)
+
+
+SOURCE = "import qiskit\ncircuit = qiskit.QuantumCircuit(1, 1)\ncircuit.measure(0, 0)\nprint('built')"
+
+
+def sourced(granted_bytes: int, *, again: bool = False, **more: Any) -> list[TaskEvent]:
+    """Run a task with a plain program and one that is Python source, with so much memory granted."""
+    job = task(PROGRAM, SOURCE)
+    job.programs[1].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON
+    job.memory_limit_bytes, job.memory_granted_bytes, job.declined_before = 512 << 20, granted_bytes, again
+    job.MergeFrom(Task(**more))
+    events: list[TaskEvent] = []
+    languages = Languages(sandbox=PythonSource({"PYTHON": sys.executable}))
+    runner.Runner(Scripted(Outcome({0: 10}), Outcome({0: 10})), languages).run(job, events.append)
+    return events
+
+
+def test_a_task_asks_for_the_memory_of_its_source_before_that_runs() -> None:
+    first = sourced(128 << 20)
+    assert [each.program_started.index for each in first if each.HasField("program_started")] == [0, 1]
+    assert first[-1].declined.memory_bytes == 512 << 20
+    assert not any(each.HasField("log") or each.HasField("program_failed") for each in first)
+    second = sourced(512 << 20, again=True)
+    assert [each.program_succeeded.index for each in second if each.HasField("program_succeeded")] == [0, 1]
+    # What the programs were warned of is told once, with the run that reads all of them.
+    warnings = [each.log.message for each in second if each.HasField("log")]
+    assert warnings == ["it was bent a little", "the source printed: built", "it was bent a little"]
+    assert not any(each.HasField("program_started") for each in second)
+
+
+def test_translating_and_compiling_ask_as_well() -> None:
+    qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+    for what in ({"compile_only": True}, {"translate_to": qasm3}):
+        assert sourced(128 << 20, **what)[-1].declined.memory_bytes == 512 << 20
+        assert sourced(512 << 20, **what)[-1].HasField("finished")

@@ -46,15 +46,16 @@ class _Waiting:
     attempt: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
     translated: ProgramTranslated | None = None
-    compiled: list[CompiledProgram] = field(default_factory=list)
-    failed: list[ProgramFailed] = field(default_factory=list)
+    #: By place. A task that is handed out again, with more memory, reports what it reported before.
+    compiled: dict[int, CompiledProgram] = field(default_factory=dict)
+    failed: dict[int, ProgramFailed] = field(default_factory=dict)
     failure: Failure | None = None
     loss: Loss | None = None
 
     def begin(self, attempt: int) -> None:
         """Forget an earlier attempt."""
         self.translated = self.failure = self.loss = None
-        self.compiled, self.failed = [], []
+        self.compiled, self.failed = {}, {}
         self.ended.clear()
         self.attempt = attempt
 
@@ -69,7 +70,8 @@ class Translator:
         workers: how many programs are translated at once, at most; and for each provider, how many jobs are compiled.
         python: the Python of the processes that translate; default: this process's.
         pythons: another Python for the processes that compile for a provider, by provider name.
-        memory_limit_bytes: what one process may add to its address space; 0 means no limit.
+        memory_limit_bytes: what one process may add to its address space, and what Python source may use that is run
+            for the processes of one provider, together; 0 means no limit.
         max_seconds: how long one program may take to translate; then the process that has it is killed.
         compile_seconds: how long all programs of a job may take to compile together; likewise.
         patience: how long a program may take with all waiting for its turn, in seconds.
@@ -95,6 +97,7 @@ class Translator:
         self._max_seconds = max_seconds
         self._compile_seconds = compile_seconds
         self._patience = patience
+        self._memory_limit_bytes = memory_limit_bytes
         in_use = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
 
         def make_pool(provider: str) -> ProcessPool:
@@ -103,6 +106,7 @@ class Translator:
                 workers,
                 pythons=in_use,
                 memory_limit_bytes=memory_limit_bytes,
+                memory_bytes=memory_limit_bytes,
                 program=program,
                 show_errors=show_errors,
                 environment=environment,
@@ -138,9 +142,11 @@ class Translator:
         Raises:
             Unavailable: the server is stopping.
         """
-        waiting, failure = self._finish(_translation(program, target, inputs, self._max_seconds), seconds, when_over)
+        task = _translation(program, target, inputs, self._max_seconds)
+        task.memory_limit_bytes = self._memory_limit_bytes
+        waiting, failure = self._finish(task, seconds, when_over)
         if failure is None and waiting.failed:
-            failure = waiting.failed[0].failure
+            failure = next(iter(waiting.failed.values())).failure
         return _answer(waiting.translated, target) if failure is None else failure
 
     def compile(
@@ -165,7 +171,9 @@ class Translator:
         asked.compile_only = True
         asked.time_limit_seconds = self._compile_seconds
         waiting, failure = self._finish(asked, seconds, when_over)
-        return (waiting.compiled, waiting.failed) if failure is None else failure
+        if failure is not None:
+            return failure
+        return list(waiting.compiled.values()), list(waiting.failed.values())
 
     def _finish(self, task: Task, seconds: float, when_over: WhenOver) -> tuple[_Waiting, Failure | None]:
         """Have a task done, in a second process where the first one dies; returns what went wrong as a whole."""
@@ -227,9 +235,9 @@ class Translator:
                 case "program_translated":
                     waiting.translated = event.program_translated
                 case "program_compiled":
-                    waiting.compiled.append(event.program_compiled)
+                    waiting.compiled[event.program_compiled.index] = event.program_compiled
                 case "program_failed":
-                    waiting.failed.append(event.program_failed)
+                    waiting.failed[event.program_failed.index] = event.program_failed
                 case "finished":
                     if event.finished.HasField("failure"):
                         waiting.failure = event.finished.failure

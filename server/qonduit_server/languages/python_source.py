@@ -22,6 +22,7 @@ from typing import Any, Final
 from qonduit_server.errors import LimitError, ProgramError, RunError
 from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.source import without_comments
+from qonduit_server.memory import readable
 
 #: Languages that Python source can be given for, and what can be sent instead.
 INSTEAD: Final[Mapping[str, str]] = {
@@ -38,7 +39,7 @@ _WRITTEN: Final = ("QISKIT", "CIRQ", "BRAKET", "QASM3")
 #: How long importing an SDK and running a source may take, in seconds.
 IMPORT_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 20.0
-#: What a source may take of the machine: memory beside the SDK's, and CPU time.
+#: What a source may take of the machine at most: memory beside the SDK's, and CPU time.
 MEMORY_BYTES: Final = 2 * 1024**3
 CPU_SECONDS: Final = 20
 #: What a source may print, and how much of it is told; how large its circuit may be.
@@ -63,6 +64,42 @@ spec.loader.exec_module(module)
 from sandbox.building import main
 main()
 """
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of the task whose program is read, in bytes.
+
+    Args:
+        limit_bytes: what it may use; 0 means no limit.
+        granted_bytes: what is kept free for it; 0 means that it need not ask.
+    """
+
+    limit_bytes: int = 0
+    granted_bytes: int = 0
+
+    def for_source(self) -> int:
+        """Return what Python source may use, all of which is granted.
+
+        Raises:
+            MemoryNotGranted: it is not.
+        """
+        most = min(self.limit_bytes or MEMORY_BYTES, MEMORY_BYTES)
+        if 0 < self.granted_bytes < most:
+            raise MemoryNotGranted(most)
+        return most
+
+
+#: There is no limit, and none to ask.
+ANY_MEMORY: Final = Memory()
+
+
+class MemoryNotGranted(Exception):
+    """A source may only be run once this much memory is kept free for its task."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        super().__init__(memory_bytes)
+        self.memory_bytes = memory_bytes
 
 
 @dataclass(frozen=True)
@@ -119,20 +156,23 @@ class PythonSource:
         libraries = sorted(python.parent.parent.glob("lib/python*/site-packages"))
         return " ".join([str(python), *(str(each.stat().st_mtime_ns) for each in libraries)])
 
-    def build(self, language: str, source: str, inputs: Inputs) -> Built:
+    def build(self, language: str, source: str, inputs: Inputs, memory: Memory = ANY_MEMORY) -> Built:
         """Run a source.
 
         Args:
             language: short name of the language it was sent in.
             source: the Python text.
             inputs: what the source finds in its variable `inputs`.
+            memory: of the task. The source can use as much, and not more.
 
         Raises:
+            MemoryNotGranted: the task must ask for memory first; nothing was run.
             ProgramError: the source is at fault, or may not or cannot be run here.
             LimitError: it took too much time or memory, or printed too much.
         """
         if language not in self.pythons:
             raise disabled(language)
+        memory_bytes = memory.for_source()
         request = {
             "language": language,
             "source": source,
@@ -140,12 +180,12 @@ class PythonSource:
             "qpy": import_module("qiskit.qpy.common").QPY_VERSION,
             "parent": os.getpid(),
             "cache": str(_cache()),
-            "memory_bytes": MEMORY_BYTES,
+            "memory_bytes": memory_bytes,
             "cpu_seconds": CPU_SECONDS,
         }
         with _Process(self.pythons[language], request) as process:
             process.serve()
-        return replace(_understood(process), takes_inputs="inputs" in source)
+        return replace(_understood(process, memory_bytes), takes_inputs="inputs" in source)
 
 
 class _Process:
@@ -289,7 +329,7 @@ def unavailable(why: str) -> ProgramError:
     )
 
 
-def _understood(process: _Process) -> Built:
+def _understood(process: _Process, memory_bytes: int) -> Built:
     """Take a process at its last word, which may be the source's own.
 
     Raises:
@@ -309,7 +349,11 @@ def _understood(process: _Process) -> Built:
         return Built(language, body if language == "QISKIT" else body.decode(errors="replace"), told)
     reason = answer.get("reason")
     if reason == "SANDBOX_MEMORY":
-        raise _memory()
+        raise LimitError(
+            "SANDBOX_MEMORY",
+            f"the source needed more than {readable(memory_bytes)} of memory: build a smaller circuit "
+            "(max_task_memory_bytes, at most 2 GiB)",
+        )
     if reason == "TOO_LARGE":
         raise _circuit()
     line, column = (
@@ -345,12 +389,6 @@ def _ended(process: _Process, printed: str) -> RunError:
         return ProgramError("SANDBOX_DIED", f"the source's process died of {name}{hint} before it gave a circuit")
     return ProgramError(
         "SANDBOX_DIED", f"the source ended its process with {process.ended_by}: let it run to its last line instead"
-    )
-
-
-def _memory() -> LimitError:
-    return LimitError(
-        "SANDBOX_MEMORY", f"the source needed more than {MEMORY_BYTES >> 20} MiB of memory: build a smaller circuit"
     )
 
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Translation
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import ProgramError, ProviderError
+from qonduit_server.errors import LimitError, ProgramError, ProviderError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages import python_source
+from qonduit_server.languages.deadline import TimeIsUp, at_most
 from qonduit_server.languages.edges import Inputs, Written
-from qonduit_server.languages.python_source import PythonSource
+from qonduit_server.languages.python_source import ANY_MEMORY, Memory, PythonSource
 
 if TYPE_CHECKING:
     from qonduit_server.languages.cache import TranslationCache
@@ -110,10 +111,19 @@ class Languages:
     Args:
         cache: keeps programs that were costly to read.
         sandbox: runs Python source; by default no language's is run.
+        read_seconds: how long reading one program may take, in seconds; 0 means no limit.
     """
 
-    def __init__(self, cache: TranslationCache | None = None, sandbox: PythonSource | None = None) -> None:
+    def __init__(
+        self,
+        cache: TranslationCache | None = None,
+        sandbox: PythonSource | None = None,
+        read_seconds: float = 0.0,
+    ) -> None:
         self._cache = cache
+        self._read_seconds = read_seconds
+        #: Whether a reader was interrupted: what it shares with others in this process may be left half done.
+        self.interrupted = False
         self._sandbox = sandbox or PythonSource({})
         self._readers: dict[AssemblerLanguage, Callable[[str | bytes, Inputs], Circuit]] = {}
 
@@ -154,10 +164,13 @@ class Languages:
                 )
         return said
 
-    def read(self, language: AssemblerLanguage, text: str, binary: bytes, inputs: Inputs) -> Circuit:
+    def read(
+        self, language: AssemblerLanguage, text: str, binary: bytes, inputs: Inputs, memory: Memory = ANY_MEMORY
+    ) -> Circuit:
         """Read a program.
 
         Raises:
+            MemoryNotGranted: it is Python source, for which the task must ask for memory first.
             ProgramError: the program is at fault, or its language is not read here.
         """
         edges = LANGUAGES.get(language)
@@ -171,32 +184,47 @@ class Languages:
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
         if self._cache is None:
-            return self._read(language, source, inputs, built)
+            return self._read(language, source, inputs, built, memory)
         key = self._cache.key(language, source, inputs, self._sandbox.environment(name(language)) if built else "")
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
-            circuit = self._read(language, source, inputs, built)
+            circuit = self._read(language, source, inputs, built, memory)
             if time.perf_counter() - began > _COSTLY_SECONDS:
                 self._cache.put(key, circuit)
         return circuit
 
-    def _read(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, built: bool) -> Circuit:
+    def _read(
+        self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, built: bool, memory: Memory
+    ) -> Circuit:
         """Read a program, which is Python source if it is to be `built`, and bound its registers."""
         if built and isinstance(source, str):
-            circuit = self._build(language, source, inputs)
+            circuit = self._build(language, source, inputs, memory)
         else:
-            circuit = self._reader(language)(source, inputs)
+            circuit = self._parse(language, source, inputs)
         if len(circuit.registers) > MAX_REGISTERS:
             raise too_large(f"the program has more than {MAX_REGISTERS} classical registers")
         if any(len(register.name.encode(errors="replace")) > MAX_NAME_BYTES for register in circuit.registers):
             raise too_large(f"the name of a classical register is longer than {MAX_NAME_BYTES} bytes")
         return circuit
 
-    def _build(self, language: AssemblerLanguage, source: str, inputs: Inputs) -> Circuit:
+    def _parse(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
+        """Read a program that is no Python source, within the time that it may take."""
+        reader = self._reader(language)
+        try:
+            with at_most(self._read_seconds):
+                return reader(source, inputs)
+        except TimeIsUp:
+            self.interrupted = True
+            raise LimitError(
+                "READ_TIME",
+                f"reading the program takes longer than {self._read_seconds:g} s (max_read_seconds): make it smaller",
+            ) from None
+
+    def _build(self, language: AssemblerLanguage, source: str, inputs: Inputs, memory: Memory) -> Circuit:
         """Run Python source, and read what it has built as any program of its language."""
-        built = self._sandbox.build(name(language), source, inputs)
-        circuit = self._reader(_NAMED[built.language])(built.program, inputs)
+        built = self._sandbox.build(name(language), source, inputs, memory)
+        circuit = self._parse(_NAMED[built.language], built.program, inputs)
         warnings = circuit.warnings
         if built.takes_inputs:
             unknown = {f"input {each!r} is not one of the program's" for each in inputs}

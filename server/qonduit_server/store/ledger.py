@@ -190,14 +190,18 @@ class Ledger:
         entry.job.attempt -= 1
 
     def settle_programs(self, entry: Entry, state: JobState, failure: Failure | None = None) -> None:
-        """Bring the programs that have not ended into another state; the text of a failure stays with the job alone."""
+        """Bring the programs that have not ended into another state.
+
+        Args:
+            entry: the job.
+            state: theirs from now on.
+            failure: why, for each of them; short enough that all of them fit into the job.
+        """
         for run in entry.job.program_runs:
             if not is_terminal(run.state):
                 run.state = state
                 if failure is not None:
-                    run.failure.category = failure.category
-                    run.failure.reason = failure.reason
-                    run.failure.retryable = failure.retryable
+                    run.failure.CopyFrom(failure)
 
     def flush(self) -> None:
         """Write every change that was not written before."""

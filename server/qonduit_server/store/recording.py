@@ -127,8 +127,7 @@ class Recording:
         if run is not None:
             run.state = FAILED
             run.failure.CopyFrom(failure)
-            # A job is told as a whole, with the failures of all its programs.
-            _shorten(run.failure, max(_FEW_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs))))
+            _shorten(run.failure, _share(entry))
             self._ledger.append(entry, program_run=run)
 
     def _started(self, entry: Entry, index: int) -> None:
@@ -154,8 +153,16 @@ class Recording:
         else:
             job.failure.CopyFrom(failure)
             _shorten(job.failure, _TEXT_BYTES)
-            self._ledger.settle_programs(entry, FAILED, failure)
+            each = Failure()
+            each.CopyFrom(job.failure)
+            _shorten(each, _share(entry))
+            self._ledger.settle_programs(entry, FAILED, each)
             self._ledger.move(entry, FAILED)
+
+
+def _share(entry: Entry) -> int:
+    """How long the text of one program's failure may be: a job is sent whole, with those of all its programs."""
+    return max(_FEW_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
 
 
 def _shorten(failure: Failure, size: int) -> None:

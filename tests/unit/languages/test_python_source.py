@@ -22,7 +22,7 @@ import pytest
 
 from qonduit_server.errors import LimitError, ProgramError, RunError
 from qonduit_server.languages import python_source
-from qonduit_server.languages.python_source import Built, PythonSource, is_source
+from qonduit_server.languages.python_source import Built, Memory, MemoryNotGranted, PythonSource, is_source
 
 SANDBOX = PythonSource(dict.fromkeys(("QISKIT", "CIRQ", "BRAKET", "PYTHON"), sys.executable))
 
@@ -253,6 +253,22 @@ class TestWhatBreaks:
     def test_memory_is_bounded(self, source: str) -> None:
         error = refused(source)
         assert (type(error), error.reason) == (LimitError, "SANDBOX_MEMORY")
+
+    def test_the_limit_is_that_of_the_task(self) -> None:
+        source = "import qiskit\ntaken = bytearray(700 << 20)\ncircuit = qiskit.QuantumCircuit(1)"
+        with pytest.raises(LimitError, match="512 MiB") as caught:
+            SANDBOX.build("PYTHON", source, {}, Memory(limit_bytes=512 << 20))
+        assert caught.value.reason == "SANDBOX_MEMORY"
+        assert SANDBOX.build("PYTHON", source, {}, Memory(limit_bytes=1024 << 20)).language == "QISKIT"
+
+    def test_nothing_is_started_before_its_memory_is_granted(self) -> None:
+        nowhere = PythonSource({"PYTHON": "/nowhere/python"})
+        with pytest.raises(MemoryNotGranted) as caught:
+            nowhere.build("PYTHON", "x = 1", {}, Memory(limit_bytes=512 << 20, granted_bytes=128 << 20))
+        assert caught.value.memory_bytes == 512 << 20
+        with pytest.raises(ProgramError) as started:
+            nowhere.build("PYTHON", "x = 1", {}, Memory(limit_bytes=512 << 20, granted_bytes=512 << 20))
+        assert started.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
 
     def test_output_is_bounded(self) -> None:
         error = refused("while True: print('x' * 1000)")

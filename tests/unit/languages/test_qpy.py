@@ -32,6 +32,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qonduit_server.errors import ProgramError
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation.flow import MAX_SECONDS
+from qonduit_server.languages.qiskit import reading
 from qonduit_server.languages.qiskit.reading import read
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
@@ -249,6 +250,31 @@ def attempt(data: bytes) -> None:
         circuit.key(0)
     # A changed bound makes a loop long: as long as any program may take.
     assert time.thread_time() - began < MAX_SECONDS + 5
+
+
+@pytest.mark.parametrize(
+    ("gate", "name"),
+    [
+        (qk.CRXGate(0.3), "Measure"),  # without a bit to measure into
+        (qk.PhaseGate(0.3), "ForLoopOp"),  # Qiskit's Rust half panics
+    ],
+)
+def test_an_operation_that_is_none_is_the_files_mistake(gate: Gate, name: str) -> None:
+    circuit = QuantumCircuit(4, 4)
+    circuit.append(gate, range(gate.num_qubits))
+    for version in VERSIONS:
+        with pytest.raises(ProgramError):
+            read(dumped(circuit, version).replace(type(gate).__name__.encode(), name.encode()))
+
+
+@pytest.mark.parametrize("place", ["load", "use"])
+def test_what_qiskits_native_code_raises_is_the_files_mistake(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No file is known that does so in all versions of Qiskit.
+    def fault(*_: object) -> None:
+        raise SystemError("returned NULL without setting an exception")
+
+    monkeypatch.setattr(*{"load": (reading.qpy, "load"), "use": (reading.circuits, "read")}[place], fault)
+    refused(dumped(QuantumCircuit(1), VERSIONS[0]), "SYNTAX_ERROR")
 
 
 def test_samples_are_read() -> None:

@@ -95,6 +95,9 @@ class _Frame:
             (each.operation, [own[qubit] for qubit in each.qubits], [self.clbits[clbit] for clbit in each.clbits])
             for each in circuit.data
         ]
+        for operation, places, bits in self.data:
+            if operation.num_qubits != len(places) or operation.num_clbits != len(bits):
+                raise wrong(f"an operation {operation.name!r} has more or fewer bits than it acts on")
 
 
 class _Walk(Flow):

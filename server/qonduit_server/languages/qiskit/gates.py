@@ -41,6 +41,7 @@ FAULTS: Final = (
     LookupError,
     OSError,
     RuntimeError,
+    SystemError,
     TypeError,
     ValueError,
     struct.error,

@@ -22,11 +22,18 @@ def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
     Raises:
         ProgramError: it is damaged, too large, of a version that is not read, or holds what cannot be read.
     """
-    circuit = _loaded(source)
+    structure.check(source)
     try:
-        return circuits.read(circuit, inputs)
+        return circuits.read(_loaded(source), inputs)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
+    except SystemError as error:
+        raise _unread(error) from error
+    except BaseException as error:
+        # A panic of Qiskit's Rust half is a BaseException, not an Exception. Some parts are read when they are used.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _unread(error) from error
 
 
 def _unread(error: BaseException) -> ProgramError:
@@ -34,17 +41,11 @@ def _unread(error: BaseException) -> ProgramError:
 
 
 def _loaded(source: bytes) -> QuantumCircuit:
-    structure.check(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote
             (circuit,) = qpy.load(io.BytesIO(source))
     except FAULTS as error:
-        raise _unread(error) from error
-    except BaseException as error:
-        # A panic of Qiskit's Rust half is a BaseException, not an Exception.
-        if type(error).__name__ != "PanicException":
-            raise
         raise _unread(error) from error
     assert isinstance(circuit, QuantumCircuit)
     return circuit
