@@ -216,12 +216,12 @@ def test_a_task_that_needs_more_memory_than_it_was_granted_is_declined_and_runs_
 
     declined = emitted(999)
     assert declined[-1].declined.memory_bytes == 1000
-    assert not any(event.HasField("program_succeeded") for event in declined)
+    assert [event.WhichOneof("event") for event in declined] == ["started", "program_started", "declined"]
     for granted in (0, 1000):  # 0: there is no limit
         assert [event.HasField("program_succeeded") for event in emitted(granted)].count(True) == 1
-    # What was said before it was declined is not said again.
+    # The start of a program is not reported again; its warnings were not reported before.
     again = [event.WhichOneof("event") for event in emitted(1000, before=True)]
-    assert again == ["started", "program_succeeded", "progress", "finished"]
+    assert again == ["started", "log", "program_succeeded", "progress", "finished"]
 
 
 def test_a_program_that_cannot_be_read_moves_no_other() -> None:
