@@ -127,7 +127,7 @@ class PostgresqlServer:
                 stderr=log,
                 cwd=self._root,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()
@@ -142,7 +142,7 @@ class PostgresqlServer:
         """Stop the server, breaking off every connection."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(30)
+            self._process.wait(100)
             self._process = None
 
     def freeze(self) -> None:

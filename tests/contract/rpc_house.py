@@ -41,7 +41,7 @@ from qonduit_server.store.database import Database, open_database, utc_now
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 OWNER = "tests"
-WAIT = 20.0
+WAIT = 100.0
 
 
 def descriptions() -> list[ProviderDescription]:

@@ -82,7 +82,7 @@ def test_a_run_takes_no_more_than_was_said(name: str) -> None:
     outbox.flush()
     taken = resident("VmHWM") - before
     near.shutdown(socket.SHUT_WR)
-    reader.join(timeout=30)
+    reader.join(timeout=100)
     assert not failures
     assert sent > 2 * 16 << QUBITS
     # Its array at the least is there at some time: else nothing was measured.

@@ -115,7 +115,7 @@ def test_others_write_between_two_pieces(db: Database, steps: Steps, monkeypatch
     def submitting(operation: Operation[Any, Any], argument: Any) -> Any:
         if operation is buffers._WRITE:
             with ThreadPoolExecutor(1) as pool:
-                made.append(pool.submit(lambda: submit(db).id).result(10))
+                made.append(pool.submit(lambda: submit(db).id).result(100))
         return write(operation, argument)
 
     monkeypatch.setattr(steps, "_write", submitting)
@@ -322,7 +322,7 @@ def test_a_server_that_starts_deletes_them_though_it_keeps_jobs_for_ever(left_be
         seconds.now += HOUR
     assert pieces(db) == {left: PIECES}
     retention.start()
-    assert swept.wait(20)
+    assert swept.wait(100)
     retention.stop()
     assert pieces(db) == {}
 
@@ -340,19 +340,19 @@ def test_who_is_about_to_insert_the_result_is_not_robbed_of_its_pieces(database_
     def hold(transaction: Any, arguments: Any) -> list[bool]:
         whole = buffers.whole(transaction, {reserved: PIECES})
         holds.set()
-        assert may_go.wait(10)
+        assert may_go.wait(100)
         return [whole]
 
     with ThreadPoolExecutor(2) as pool:
         holding = pool.submit(first.write, Operation(hold), None)
-        assert holds.wait(10)
+        assert holds.wait(100)
         erasing = pool.submit(second.write, buffers.ERASE, reserved)
         if first.kind == "postgresql":
-            assert erasing.result(10) == 0  # it waits for nobody
+            assert erasing.result(100) == 0  # it waits for nobody
             assert pieces(second) == {reserved: PIECES}
         may_go.set()
-        assert holding.result(10)
-        erasing.result(10)
+        assert holding.result(100)
+        erasing.result(100)
     first.close()
     second.close()
 

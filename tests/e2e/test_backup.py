@@ -62,7 +62,7 @@ class Load:
     def _submit(self) -> None:
         jobs = JobServiceStub(self._channel)
         while not self._stop.is_set():
-            job_id = jobs.CreateJob(creating(), timeout=20).job.id
+            job_id = jobs.CreateJob(creating(), timeout=100).job.id
             with self._some:
                 self.acknowledged.append(job_id)
                 self._some.notify_all()
@@ -76,7 +76,7 @@ class Load:
         """End, and raise what went wrong."""
         self._stop.set()
         for each in self._running:
-            each.result(timeout=30)
+            each.result(timeout=100)
         self._channel.close()
 
 
@@ -86,7 +86,7 @@ def test_a_backup_under_load_holds_all_that_was_acknowledged_and_goes_on(tmp_pat
     with serving(url, providers="IBM", preload="IBM") as server:
         with grpc.insecure_channel(server.target) as channel:
             jobs = JobServiceStub(channel)
-            running = jobs.CreateJob(creating(LONG), timeout=20).job.id
+            running = jobs.CreateJob(creating(LONG), timeout=100).job.id
             for reply in jobs.WatchJob(calls.WatchJobRequest(job_id=running), timeout=60):
                 if reply.event.state_change.to_state == JobState.JOB_STATE_RUNNING:
                     break
@@ -169,4 +169,4 @@ def test_postgresql_is_backed_up_by_its_own_tools(postgresql: PostgresqlServer, 
             assert ended(restored.target, job_id).state == JobState.JOB_STATE_SUCCEEDED
         with grpc.insecure_channel(restored.target) as channel:
             # Ids go on behind the highest that was ever given.
-            assert JobServiceStub(channel).CreateJob(creating(), timeout=20).job.id > max(before)
+            assert JobServiceStub(channel).CreateJob(creating(), timeout=100).job.id > max(before)

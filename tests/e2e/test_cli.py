@@ -93,7 +93,7 @@ def test_run_on_a_terminal(server: Server, bell: str) -> None:
             written += chunk
     os.close(master)
     text = written.decode()
-    assert process.wait(30) == 0, text
+    assert process.wait(100) == 0, text
     assert "SUCCEEDED" in text
     assert "100%" in text
     assert "\x1b[36m█" in text

@@ -202,7 +202,6 @@ def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
             assert load.attempts() == {1}
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", ["stopped", "silent"])
 def test_a_start_without_a_database_fails_soon_and_says_so(own_postgresql: PostgresqlServer, how: str) -> None:
     url = own_postgresql.url(own_postgresql.new_database())
@@ -214,7 +213,6 @@ def test_a_start_without_a_database_fails_soon_and_says_so(own_postgresql: Postg
             own_postgresql.thaw()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.long
 def test_a_start_with_a_locked_file_fails_soon_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "q.sqlite3"
@@ -236,7 +234,7 @@ def _assert_no_start(url: str, words: str) -> None:
         [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0", "--database", url],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 1

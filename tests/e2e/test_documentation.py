@@ -96,6 +96,14 @@ class Session:
         if go:
             path = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
             environment["PATH"] += f":{path}/bin"
+        if grpcurl := shutil.which("grpcurl", path=environment["PATH"]):
+            # It gives up after 10 s if a busy machine does not connect; the documents need not speak of that.
+            patient = self.folder / "bin" / "grpcurl"
+            if not patient.exists():
+                patient.parent.mkdir()
+                patient.write_text(f'#!/bin/sh\nexec {grpcurl} -connect-timeout 100 "$@"\n')
+                patient.chmod(0o755)
+            environment["PATH"] = f"{patient.parent}:{environment['PATH']}"
         return environment
 
     def _serve(self, options: str) -> None:

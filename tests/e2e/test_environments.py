@@ -53,7 +53,6 @@ def test_a_provider_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     assert OTHER_AER in json.dumps(dict(result.meta_data))
 
 
-@pytest.mark.timeout(120)
 def test_a_provider_whose_python_does_not_exist_is_unavailable_and_the_others_run(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     missing = f"GOOGLE={tmp_path / 'no' / 'python'}"

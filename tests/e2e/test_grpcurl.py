@@ -36,7 +36,7 @@ def grpcurl() -> str:
         root = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
         built = Path(root) / "bin" / "grpcurl"
         if not built.exists():
-            subprocess.run([go, "install", MODULE], capture_output=True, timeout=110, check=False)
+            subprocess.run([go, "install", MODULE], capture_output=True, timeout=300, check=False)
         found = str(built) if built.exists() else None
     if found is None:
         lacking("reflection and one-line calls (it is not on PATH, nor can Go build it)", "grpcurl")
@@ -52,8 +52,18 @@ class Caller:
 
     def run(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run it with these words after the address."""
-        command = [self._program, "-plaintext", "-max-time", "100", *options, self._target, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+        command = [
+            self._program,
+            "-plaintext",
+            "-connect-timeout",
+            "100",
+            "-max-time",
+            "100",
+            *options,
+            self._target,
+            *words,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     def text(self, *words: str) -> str:
         """What it prints; it must succeed."""
@@ -247,7 +257,7 @@ def test_health(caller: Caller) -> None:
 
 
 def test_where_reflection_is_off_the_contract_is_brought_along(grpcurl: str, tmp_path: Path) -> None:
-    made = subprocess.run(["make", "descriptor"], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    made = subprocess.run(["make", "descriptor"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert made.returncode == 0, made.stderr
     contract = str(ROOT / "build" / "qonduit.binpb")
     with serving(f"sqlite:///{tmp_path}/qonduit.db", providers="IBM", reflection="off") as server:
@@ -267,6 +277,6 @@ def test_where_reflection_is_off_the_contract_is_brought_along(grpcurl: str, tmp
 
         method = f"http://{server.target}/qonduit.v1.SystemService/GetServerInfo"
         curl = [BUF, "curl", "--schema", contract, "--protocol", "grpc", "--http2-prior-knowledge", method]
-        info = subprocess.run(curl, capture_output=True, text=True, timeout=110, check=False)
+        info = subprocess.run(curl, capture_output=True, text=True, timeout=300, check=False)
         assert info.returncode == 0, info.stderr
         assert json.loads(info.stdout)["version"]

@@ -53,7 +53,7 @@ def run(channel: grpc.Channel, message: job_service_pb2.RunJobRequest) -> Job:
 
 def results(channel: grpc.Channel, job: Job) -> list[Result]:
     assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
-    listed = ResultServiceStub(channel).ListResults(result_service_pb2.ListResultsRequest(job_id=job.id), timeout=10)
+    listed = ResultServiceStub(channel).ListResults(result_service_pb2.ListResultsRequest(job_id=job.id), timeout=100)
     return list(listed.results)
 
 
@@ -114,7 +114,7 @@ def test_translated_to_every_language_it_still_means_the_same(
 ) -> None:
     """Translates, and runs what comes out: together on one device, since many are to be run."""
     service = ProgramServiceStub(channel)
-    known = service.ListLanguages(program_service_pb2.ListLanguagesRequest(), timeout=10).languages
+    known = service.ListLanguages(program_service_pb2.ListLanguagesRequest(), timeout=100).languages
     targets = [each.language for each in known if each.writable]
     assert len(targets) >= 7
     message = job_service_pb2.RunJobRequest(job=Job(shots=SHOTS, seed=11), device=DEVICES[0])

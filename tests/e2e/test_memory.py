@@ -41,7 +41,7 @@ class Customer:
                 quantum_circuit=layered(qubits, 1, seed=k) if qubits else BELL,
                 assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
             )
-        return int(self.jobs.CreateJob(request, timeout=20).job.id)
+        return int(self.jobs.CreateJob(request, timeout=100).job.id)
 
     def watch(self, job_id: int, until: Callable[[JobEvent], bool] = lambda event: False) -> list[JobEvent]:
         """The job's events until one of this kind, or its last."""
@@ -56,10 +56,10 @@ class Customer:
         return events
 
     def state(self, job_id: int) -> JobState:
-        return self.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=20).job.state
+        return self.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=100).job.state
 
     def cancel(self, job_id: int) -> None:
-        self.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=20)
+        self.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def outcomes(events: list[JobEvent]) -> list[int]:
 
 
 def test_the_limits_that_count_are_told(customer: Customer) -> None:
-    limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=20).limits
+    limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=100).limits
     assert limits.max_memory_bytes == BUDGET
     # One task was allowed half of the machine's memory, and may have no more than all together.
     assert limits.max_task_memory_bytes == BUDGET
@@ -95,7 +95,6 @@ def test_a_job_that_never_fits_fails_at_once_and_says_what_would(customer: Custo
     assert "needs 32.0 MiB, the limit is 30.0 MiB: use at most 20 qubits" in final.failure.message
 
 
-@pytest.mark.timeout(200)
 def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: Customer) -> None:
     running = customer.submit(300, LARGE)
     customer.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
@@ -124,7 +123,6 @@ def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(cust
     assert progress == sorted(set(progress))
 
 
-@pytest.mark.timeout(200)
 def test_large_jobs_never_run_at_the_same_time(customer: Customer) -> None:
     large = [customer.submit(2, LARGE) for _ in range(4)]
     small = [customer.submit(1) for _ in range(20)]

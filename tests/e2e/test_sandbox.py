@@ -94,12 +94,11 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("language", PROGRAMS)
 def test_source_of_each_sdk_runs_with_its_inputs(language: str, open_server: Server) -> None:
     job, lines = run(open_server, PROGRAMS[language], language, angle=3.141592653589793)
     assert job.state == JobState.JOB_STATE_SUCCEEDED, job
-    result = Client(open_server.target).job(job.id).result(timeout=10)
+    result = Client(open_server.target).job(job.id).result(timeout=100)
     assert dict(result.counts) == {"0x3": 100}
     assert [line for line in lines if "input" in line] == []
     assert [line for line in lines if "printed" in line] == (
@@ -124,7 +123,6 @@ ATTACKS = {
 }
 
 
-@pytest.mark.timeout(180)
 def test_the_worker_outlives_whatever_a_source_does(open_server: Server) -> None:
     before = set(open_server._family())
     for name, source in ATTACKS.items():
@@ -137,7 +135,6 @@ def test_the_worker_outlives_whatever_a_source_does(open_server: Server) -> None
     assert set(open_server._family()) == before
 
 
-@pytest.mark.timeout(120)
 def test_cancelling_ends_a_source_that_runs(open_server: Server) -> None:
     before = set(open_server._family())
     handle = Client(open_server.target).run("import time\ntime.sleep(1000)", DEVICE, language="PYTHON")
@@ -152,7 +149,6 @@ def test_cancelling_ends_a_source_that_runs(open_server: Server) -> None:
     assert Client(open_server.target).run(BELL, device=DEVICE, shots=10).result(timeout=60).counts
 
 
-@pytest.mark.timeout(60)
 def test_source_is_translated_too(open_server: Server) -> None:
     done = Client(open_server.target).translate(
         PROGRAMS["QISKIT"], to="QASM3", language="QISKIT", inputs={"angle": 0.5}
@@ -168,14 +164,13 @@ def test_a_language_without_source_is_a_wrong_setting(tmp_path: Path) -> None:
 
 def test_the_server_says_what_it_runs(open_server: Server) -> None:
     with grpc.insecure_channel(open_server.target) as channel:
-        info = SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest(), timeout=10)
+        info = SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest(), timeout=100)
     assert set(info.features) >= {"python-source:QISKIT", "python-source:PYTHON"}
 
 
 class TestOffByDefault:
     """What a server says that runs no source."""
 
-    @pytest.mark.timeout(60)
     def test_source_is_refused_with_what_to_send_instead(self, server: Server) -> None:
         with grpc.insecure_channel(server.target) as channel:
             assert not SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest()).features
@@ -183,14 +178,12 @@ class TestOffByDefault:
             with pytest.raises(grpc.RpcError, match=needle):
                 run(server, PROGRAMS[language], language)
 
-    @pytest.mark.timeout(60)
     @pytest.mark.parametrize("language", ["BRAKET", "QRISP"])
     def test_source_in_a_text_language_fails_its_program(self, language: str, server: Server) -> None:
         job, _ = run(server, "import os\nos.system('true')", language)
         assert failure(job).reason == "PYTHON_SOURCE_DISABLED"
         assert "python_source" in failure(job).message
 
-    @pytest.mark.timeout(60)
     def test_qrisps_openqasm_is_read_all_the_same(self, server: Server) -> None:
         job, _ = run(server, BELL, "QRISP")
         assert job.state == JobState.JOB_STATE_SUCCEEDED
@@ -214,7 +207,7 @@ def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     ) as server:
         job, _ = run(server, QRISP_PROGRAM, "QRISP")
         assert job.state == JobState.JOB_STATE_SUCCEEDED, job
-        result = Client(server.target).job(job.id).result(timeout=10)
+        result = Client(server.target).job(job.id).result(timeout=100)
         assert dict(result.counts) == {"0x3": 100}
         assert [(each.name, each.size) for each in result.registers] == [("number", 2)]
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.serving import serving
 from tests.watchers.measure import Figures, Size, measure
 
 SIZE = Size(streams=1000, connections=10, processes=1, jobs=20, programs=2, mute=10, quiet=10, probes=30)
 
 
-@pytest.mark.timeout(200)
 def test_each_of_many_watchers_sees_every_event_and_all_is_free_afterwards(tmp_path: Path) -> None:
     settings = {
         "providers": "IBM",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.fuzz.messages import Known, broken, changed, messages
 
 #: Seconds that a call may take, on a machine that is busy with other things as well.
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 #: Seconds so few that a call may rightly run out of them.
 SHORT: Final = (0.0, 1e-9, 0.0005, 0.005)
 

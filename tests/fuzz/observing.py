@@ -25,7 +25,7 @@ from tests.contract.rpc_house import House, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
 
 CALLER_KEY: Final = "x-caller"
-_WAIT: Final = 20.0
+_WAIT: Final = 100.0
 _numbers: Final = itertools.count(1)
 #: Which of the things that there are; the model's list decides which that is.
 WHICH: Final = st.integers(0, 20)

@@ -14,7 +14,7 @@ from qonduit.execution.v1.task_pb2 import ProgramStarted, Task, TaskBatch, TaskE
 from qonduit.execution.v1.worker_pb2 import WorkerReply, WorkerRequest
 from qonduit_server import frames, worker
 
-PATIENCE = 20.0
+PATIENCE = 100.0
 
 
 class Server:

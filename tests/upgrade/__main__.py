@@ -44,21 +44,21 @@ def fill(database: str) -> None:
         jobs, deployments = JobServiceStub(channel), DeploymentServiceStub(channel)
 
         def create(name: str, deployment_id: int = 0) -> int:
-            return jobs.CreateJob(creating(name, deployment_id), timeout=20).job.id
+            return jobs.CreateJob(creating(name, deployment_id), timeout=100).job.id
 
         def follow(job_id: int, until: JobState | None = None) -> None:
             for reply in jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60):
                 if until is not None and reply.event.state_change.to_state == until:
                     return
 
-        kept = deployments.CreateDeployment(deploying(), timeout=20).deployment.id
+        kept = deployments.CreateDeployment(deploying(), timeout=100).deployment.id
         done = create("succeeded")
         for job_id in (done, create("of a deployment", kept), create("failed")):
             follow(job_id)
-        again = jobs.RerunJob(calls.RerunJobRequest(id=done, request_id=request_id("again")), timeout=20).job.id
+        again = jobs.RerunJob(calls.RerunJobRequest(id=done, request_id=request_id("again")), timeout=100).job.id
         follow(again)
         deployments.UpdateDeployment(
-            UpdateDeploymentRequest(deployment=Deployment(id=kept, programs=programs(GHZ))), timeout=20
+            UpdateDeploymentRequest(deployment=Deployment(id=kept, programs=programs(GHZ))), timeout=100
         )
         # Two tasks run at once: the others wait.
         running, cancelling = create("running"), create("cancelling")
@@ -66,8 +66,8 @@ def fill(database: str) -> None:
             follow(job_id, JobState.JOB_STATE_RUNNING)
         waiting = create("cancelled")
         create("queued")
-        jobs.CancelJob(calls.CancelJobRequest(id=waiting), timeout=20)
-        jobs.CancelJob(calls.CancelJobRequest(id=cancelling), timeout=20)
+        jobs.CancelJob(calls.CancelJobRequest(id=waiting), timeout=100)
+        jobs.CancelJob(calls.CancelJobRequest(id=cancelling), timeout=100)
         server.process.kill()
         server.process.wait()
 

@@ -75,7 +75,7 @@ def test_a_server_takes_over_what_an_older_one_left(url: str) -> None:
     assert {(row.name, row.state) for row in left} >= {(name, int(state)) for name, state in STATES.items()}
     with serving(url, providers="IBM", preload="IBM") as server, grpc.insecure_channel(server.target) as channel:
         jobs = JobServiceStub(channel)
-        listed = {job.id: job for job in jobs.ListJobs(calls.ListJobsRequest(page_size=100), timeout=20).jobs}
+        listed = {job.id: job for job in jobs.ListJobs(calls.ListJobsRequest(page_size=100), timeout=100).jobs}
         assert set(listed) == {row.id for row in left}
         assert {job.device for job in listed.values()} == {"IBM/aer_simulator"}
         for row in left:
@@ -102,7 +102,7 @@ def check(results: ResultServiceStub, job: Job, name: str) -> None:
     expected = {"failed": JobState.JOB_STATE_FAILED, "cancelled": JobState.JOB_STATE_CANCELLED}
     expected["cancelling"] = JobState.JOB_STATE_CANCELLED
     assert job.state == expected.get(name, JobState.JOB_STATE_SUCCEEDED), (name, job)
-    found = results.ListResults(ListResultsRequest(job_id=job.id), timeout=20).results
+    found = results.ListResults(ListResultsRequest(job_id=job.id), timeout=100).results
     counts = {"cancelled": 0, "cancelling": 0, "succeeded": 2, "again": 2}
     assert len(found) == counts.get(name, 1), name
     for result in found:
@@ -116,27 +116,27 @@ def check(results: ResultServiceStub, job: Job, name: str) -> None:
 
 def check_deployments(jobs: JobServiceStub, deployments: DeploymentServiceStub, known: dict[str, Job]) -> None:
     """Old request ids still stand for what they made; deployments have their programs."""
-    kept = deployments.CreateDeployment(deploying(), timeout=20).deployment
+    kept = deployments.CreateDeployment(deploying(), timeout=100).deployment
     assert kept.id == known["of a deployment"].deployment_id
     assert [program.quantum_circuit for program in kept.programs] == [GHZ]
     for name in STATES:
         request = creating(name, kept.id if name == "of a deployment" else 0)
-        answer = jobs.CreateJob(request, timeout=20)
+        answer = jobs.CreateJob(request, timeout=100)
         assert answer.deduplicated, name
         assert answer.job.id == known[name].id or name == "succeeded"
     request = creating("queued")
     request.job.shots += 1
     with pytest.raises(grpc.RpcError) as raised:
-        jobs.CreateJob(request, timeout=20)
+        jobs.CreateJob(request, timeout=100)
     assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
-    again = calls.RerunJobRequest(id=jobs.CreateJob(creating("succeeded"), timeout=20).job.id)
+    again = calls.RerunJobRequest(id=jobs.CreateJob(creating("succeeded"), timeout=100).job.id)
     again.request_id = request_id("again")
-    assert jobs.RerunJob(again, timeout=20).deduplicated
-    listed = deployments.ListDeployments(ListDeploymentsRequest(page_size=100), timeout=20).deployments
+    assert jobs.RerunJob(again, timeout=100).deduplicated
+    listed = deployments.ListDeployments(ListDeploymentsRequest(page_size=100), timeout=100).deployments
     texts = {one.id: [program.quantum_circuit for program in one.programs] for one in listed}
     assert texts[known["succeeded"].deployment_id] == [BELL, GHZ]
     # What is run again now runs what it ran then, not what its deployment holds by now.
-    rerun = jobs.RerunJob(calls.RerunJobRequest(id=known["of a deployment"].id), timeout=20).job
+    rerun = jobs.RerunJob(calls.RerunJobRequest(id=known["of a deployment"].id), timeout=100).job
     assert rerun.program_runs[0].program_id == known["of a deployment"].program_runs[0].program_id
     assert follow(jobs, rerun.id, None).state == JobState.JOB_STATE_SUCCEEDED
 

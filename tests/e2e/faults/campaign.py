@@ -127,7 +127,7 @@ class Campaign:
         for name, pid in hits:
             self.kills[name] += 1
             if pid == self._server.process.pid:
-                assert self._server.process.wait(20) == -9
+                assert self._server.process.wait(100) == -9
                 self._life.close()
                 self._server = self._start()
                 self.restarts += 1
@@ -218,7 +218,7 @@ def _all_jobs(stub: JobServiceStub) -> list[Job]:
     found: list[Job] = []
     request = calls.ListJobsRequest(page_size=1000)
     while True:
-        page = stub.ListJobs(request, timeout=20, wait_for_ready=True)
+        page = stub.ListJobs(request, timeout=100, wait_for_ready=True)
         found += page.jobs
         request.page_token = page.next_page_token
         if not page.next_page_token:
@@ -229,7 +229,7 @@ def _count_deployments(stub: DeploymentServiceStub) -> int:
     found = 0
     request = deployment_calls.ListDeploymentsRequest(page_size=1000)
     while True:
-        page = stub.ListDeployments(request, timeout=20, wait_for_ready=True)
+        page = stub.ListDeployments(request, timeout=100, wait_for_ready=True)
         found += len(page.deployments)
         request.page_token = page.next_page_token
         if not page.next_page_token:

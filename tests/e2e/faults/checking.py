@@ -61,7 +61,7 @@ def results_of(target: str, job_id: int) -> list[Result]:
     """All results of a job."""
     with grpc.insecure_channel(target) as channel:
         answer = ResultServiceStub(channel).ListResults(
-            ListResultsRequest(job_id=job_id, page_size=1000), timeout=20, wait_for_ready=True
+            ListResultsRequest(job_id=job_id, page_size=1000), timeout=100, wait_for_ready=True
         )
     assert not answer.next_page_token
     return list(answer.results)

@@ -53,7 +53,7 @@ def new_uuid(chance: random.Random) -> str:
 def submit(target: str, request: calls.CreateJobRequest) -> int:
     """Queue the job, return its id."""
     with grpc.insecure_channel(target) as channel:
-        return JobServiceStub(channel).CreateJob(request, timeout=20, wait_for_ready=True).job.id
+        return JobServiceStub(channel).CreateJob(request, timeout=100, wait_for_ready=True).job.id
 
 
 def watch(target: str, job_id: int, after: int = 0) -> Iterator[JobEvent]:

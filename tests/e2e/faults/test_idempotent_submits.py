@@ -60,7 +60,7 @@ def channels(targets: Sequence[str]) -> Iterator[list[grpc.Channel]]:
     ]
     try:
         for channel in opened:
-            grpc.channel_ready_future(channel).result(30)
+            grpc.channel_ready_future(channel).result(100)
         yield opened
     finally:
         for channel in opened:
@@ -72,7 +72,7 @@ def at_once(opened: Sequence[grpc.Channel], call: Callable[[grpc.Channel], _T]) 
     barrier = threading.Barrier(len(opened))
 
     def one(channel: grpc.Channel) -> _T:
-        barrier.wait(30)
+        barrier.wait(100)
         return call(channel)
 
     with ThreadPoolExecutor(len(opened)) as pool:
@@ -97,9 +97,9 @@ def run(request: calls.RunJobRequest) -> Callable[[grpc.Channel], list[JobEvent]
 def everything(target: str) -> tuple[list[int], list[int]]:
     """The ids of all jobs and of all deployments."""
     with grpc.insecure_channel(target) as channel:
-        jobs = JobServiceStub(channel).ListJobs(calls.ListJobsRequest(page_size=1000), timeout=20)
+        jobs = JobServiceStub(channel).ListJobs(calls.ListJobsRequest(page_size=1000), timeout=100)
         deployments = DeploymentServiceStub(channel).ListDeployments(
-            deployment_calls.ListDeploymentsRequest(page_size=1000), timeout=20
+            deployment_calls.ListDeploymentsRequest(page_size=1000), timeout=100
         )
     return [job.id for job in jobs.jobs], [deployment.id for deployment in deployments.deployments]
 
@@ -175,7 +175,7 @@ def test_equal_submits_at_two_servers_make_one_job(postgresql: PostgresqlServer,
 def test_a_repeated_run_goes_on_after_what_its_caller_has(tmp_path: Path) -> None:
     with house(tmp_path) as door:
         request = bell(request_id=str(uuid.uuid4()))
-        stream = door.jobs.RunJob(request, timeout=20)
+        stream = door.jobs.RunJob(request, timeout=100)
         created = next(stream).event
         stream.cancel()
         door.run(created.job_id)

@@ -49,7 +49,7 @@ def test_a_running_job_is_cancelled_and_the_next_one_runs(tmp_path: Path) -> Non
         job_id = submit(server.target, a_job(1, 23, 60))
         wait_for(server.target, job_id, lambda event: event.state_change.to_state == RUNNING)
         with grpc.insecure_channel(server.target) as channel:
-            JobServiceStub(channel).CancelJob(calls.CancelJobRequest(id=job_id), timeout=5)
+            JobServiceStub(channel).CancelJob(calls.CancelJobRequest(id=job_id), timeout=100)
         events = list(watch(server.target, job_id))
         assert events[-1].state_change.to_state == CANCELLED
         assert_ended_well(server.target, submit(server.target, a_job(1, 0, 0)), 1)
@@ -99,7 +99,7 @@ def test_a_stopped_server_hands_running_jobs_to_the_next_one(database_url: str) 
         running = submit(first.target, long_job())
         wait_for(first.target, running, working)
         first.process.send_signal(signal.SIGTERM)
-        assert first.process.wait(timeout=30) == 0
+        assert first.process.wait(timeout=100) == 0
     with serving(database_url, preload="IBM") as second:
         assert_ended_well(second.target, running, 40)
 

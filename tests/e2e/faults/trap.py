@@ -61,7 +61,7 @@ class Trap:
     def close(self) -> None:
         """Close the pipes."""
         os.write(self._news, b"closed 0\n")
-        self._listener.join(10)
+        self._listener.join(100)
         for pipe in (*self._pipes.values(), self._news):
             os.close(pipe)
 

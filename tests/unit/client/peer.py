@@ -248,7 +248,7 @@ class Peer(
             yield calls.WatchJobResponse(event=event)
         if how.hang:
             self.hanging.set()
-            self.let_go.wait(30)
+            self.let_go.wait(100)
         if how.refusal is not None:
             how.refusal.abort(context)
 
@@ -319,4 +319,4 @@ def serving_peer(credentials: grpc.ServerCredentials | None = None) -> Iterator[
         yield peer
     finally:
         peer.let_go.set()
-        server.stop(None).wait(10)
+        server.stop(None).wait(100)

@@ -171,11 +171,11 @@ def test_closing_ends_what_another_thread_waits_for(
         job = client.run(BELL)
         thread = threading.Thread(target=wait)
         thread.start()
-        assert begun.wait(20)
+        assert begun.wait(100)
         if not away:
-            assert peer.hanging.wait(20)
+            assert peer.hanging.wait(100)
         client.close()
-        thread.join(20)
+        thread.join(100)
         assert not thread.is_alive()
     assert [type(each) for each in told] == [ClientClosed]
     assert "jobs go on" in str(told[0])

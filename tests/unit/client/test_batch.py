@@ -129,7 +129,7 @@ def test_the_first_failure_and_one_timeout_for_all(peer: Peer, few: Client) -> N
     batch = submit(few, programs(4), device="IBM/aer_simulator", shots=9)
     with pytest.raises(JobFailed, match="no gate foo"):
         batch.results(20)
-    batch.wait(20)
+    batch.wait(100)
 
 
 def test_jobs_that_have_ended_are_there_though_time_is_over(peer: Peer, few: Client) -> None:

@@ -73,7 +73,7 @@ class Crowd(JobServiceServicer, ResultServiceServicer):
         for sequence, change in enumerate((running, self.job(request.job_id)), 2):
             if sequence == 3:
                 self.watching.release()
-                self.go.wait(30)
+                self.go.wait(100)
                 with self.lock:
                     self.open -= 1
             event = JobEvent(job_id=request.job_id, sequence=sequence)
@@ -93,7 +93,7 @@ def crowd() -> Iterator[Crowd]:
     crowd.go.set()
     yield crowd
     crowd.go.set()
-    server.stop(None).wait(10)
+    server.stop(None).wait(100)
 
 
 def test_a_hundred_jobs_with_few_threads(crowd: Crowd) -> None:
@@ -188,9 +188,9 @@ def test_ctrl_c_says_which_jobs_go_on(crowd: Crowd) -> None:
     )
     try:
         for _ in range(60):
-            assert crowd.watching.acquire(timeout=30)
+            assert crowd.watching.acquire(timeout=100)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=100)
     finally:
         crowd.go.set()
     assert process.returncode == 130

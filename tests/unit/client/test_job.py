@@ -87,7 +87,7 @@ def test_leaving_the_loop_ends_the_stream_and_not_the_job(peer: Peer, client: Cl
     for event in client.job(JOB).events():
         if event.sequence == 2:
             break
-    assert peer.let_go.wait(10)
+    assert peer.let_go.wait(100)
     assert peer.cancelled == []
 
 
@@ -101,7 +101,7 @@ def test_timeout_says_that_the_job_goes_on(peer: Peer, client: Client) -> None:
 
 def test_result(peer: Peer, client: Client) -> None:
     job = client.run(BELL)
-    result = job.result(timeout=20)
+    result = job.result(timeout=100)
     assert result.counts == {"0x0": 507, "0x3": 493}
     assert result.probabilities == {"0x0": 0.507, "0x3": 0.493}
     assert result.registers == [("c", 2)]
@@ -152,7 +152,7 @@ def test_two_threads_follow_one_handle(peer: Peer, client: Client) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert seen == [ALL] * 4
 
 

@@ -39,7 +39,7 @@ def finish() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith("bar of job"):
             assert thread.daemon
-            thread.join(20)
+            thread.join(100)
             assert not thread.is_alive()
 
 
@@ -86,7 +86,7 @@ def test_a_bar_moves_until_its_job_ends(client: Client, shown: list[str]) -> Non
 
 def test_a_job_that_has_ended_needs_no_thread(client: Client, shown: list[str]) -> None:
     job = client.job(JOB)
-    job.wait(20)
+    job.wait(100)
     job._ipython_display_()
     assert len(shown) == 1
     assert "SUCCEEDED" in shown[0]
@@ -96,7 +96,7 @@ def test_a_job_that_has_ended_needs_no_thread(client: Client, shown: list[str]) 
 def test_closing_the_client_ends_the_bar_quietly(peer: Peer, client: Client, shown: list[str]) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     client.run(BELL)._ipython_display_()
-    assert peer.hanging.wait(20)
+    assert peer.hanging.wait(100)
     client.close()
     finish()
     assert "not followed any longer: the client was closed" in shown[-1]
@@ -114,6 +114,6 @@ def test_what_holds_a_connection_is_not_pickled_and_results_are(client: Client) 
     for held in (job, client):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(held)
-    result = pickle.loads(pickle.dumps(job.result(20)))  # noqa: S301 (our own)
+    result = pickle.loads(pickle.dumps(job.result(100)))  # noqa: S301 (our own)
     assert result.counts == {"0x0": 507, "0x3": 493}
     assert result.registers == [("c", 2)]

@@ -37,7 +37,7 @@ def on_terminal(arguments: list[str], variables: Mapping[str, str]) -> tuple[int
         while chunk := os.read(master, 65536):
             written += chunk
     os.close(master)
-    return process.wait(30), written.decode()
+    return process.wait(100), written.decode()
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_reader_that_goes_away(peer: Peer, bell: str) -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
-    process.wait(30)
+    process.wait(100)
 
 
 def test_failure_without_colour(peer: Peer, bell: str) -> None:
@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(peer: Peer, bell: str
     process.stdout.readline()
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=100)
     assert process.returncode == 130
     assert "job 7 goes on" in said
     assert f"qonduit watch 7 --server {peer.target}" in said

@@ -76,7 +76,7 @@ def test_a_token_goes_with_every_kind_of_call(
     fresh = iter(range(1000))
     token = (lambda: f"token-{next(fresh)}") if callable_token else "token-of-me\n"
     with connect(peer.target, token=token, tls=certificates["ours"]) as client:
-        assert client.run(BELL).result(20).counts == {"0x1": 3}
+        assert client.run(BELL).result(100).counts == {"0x1": 3}
         assert [job.id for job in client.jobs()] == [JOB]
     methods = {method.rpartition("/")[2] for method, _ in peer.called}
     assert {"CreateJob", "WatchJob", "GetJob", "ListResults", "ReadBuffer", "ListJobs"} <= methods

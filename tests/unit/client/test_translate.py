@@ -166,7 +166,7 @@ def test_bytes_never_go_to_a_terminal(binary: Peer, tmp_path: Path) -> None:
         while chunk := os.read(master, 65536):
             written += chunk
     os.close(master)
-    assert process.wait(30) == 2
+    assert process.wait(100) == 2
     assert b"--output FILE" in written
     assert b"QISKIT\x0d" not in written
 

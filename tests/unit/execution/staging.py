@@ -19,7 +19,7 @@ from qonduit_server.execution.pool import ProcessPool
 ROOT = Path(__file__).parents[3]
 PROGRAM = ("-m", "tests.unit.execution.acting")
 #: No test waits for longer.
-PATIENCE = 20.0
+PATIENCE = 100.0
 
 
 def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: int = 1, seconds: float = 0.0) -> Task:

@@ -41,10 +41,10 @@ def written(*operations: Any, **inputs: float) -> Circuit:
 
 def refused(source: str | cirq.Circuit, reason: str, says: str = ".", **inputs: Any) -> ProgramError:
     text = source if isinstance(source, str) else cirq.to_json(source)
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ProgramError, match=says) as caught:
         read(text, inputs)
-    assert time.perf_counter() - began < 5.0
+    assert time.thread_time() - began < 5.0
     assert caught.value.reason == reason
     return caught.value
 

@@ -38,10 +38,10 @@ def unitary(circuit: Circuit) -> Operator:
 
 
 def refused(text: str, reason: str, says: str = ".") -> ProgramError:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ProgramError, match=says) as caught:
         read(text)
-    assert time.perf_counter() - began < 5.0
+    assert time.thread_time() - began < 5.0
     assert caught.value.reason == reason
     return caught.value
 

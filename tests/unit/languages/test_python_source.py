@@ -195,7 +195,7 @@ def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
         capture_output=True,
         text=True,
         close_fds=False,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert ESCAPED in outside.stderr + outside.stdout, outside.stderr
@@ -488,7 +488,7 @@ def test_it_ends_with_its_parent() -> None:
         "PythonSource({'PYTHON': sys.executable}).build('PYTHON', 'import time\\ntime.sleep(1000)', {})"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as worker:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while not (children := _children(worker.pid)):
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)

@@ -38,10 +38,10 @@ from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 
 def refused(data: bytes, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramError:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ProgramError) as caught:
         read(data, inputs)
-    assert time.perf_counter() - began < 2.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 2.0  # far more than it takes, far less than giving in would
     assert caught.value.reason == reason
     return caught.value
 
@@ -155,10 +155,10 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("data", [each[1] for each in bombs()], ids=[each[0] for each in bombs()])
 def test_bombs_are_refused(data: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ProgramError):
         read(data)
-    assert time.perf_counter() - began < 10.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 10.0  # far more than it takes, far less than giving in would
 
 
 def test_repeated_evolutions_are_counted() -> None:

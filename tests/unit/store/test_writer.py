@@ -34,15 +34,15 @@ class Held:
 
         def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
             began.set()
-            self._go.wait(10)
+            self._go.wait(100)
             return [None] * len(arguments)
 
         self._future = db.write_later(Operation(hold, durable=False), None)
-        began.wait(10)
+        began.wait(100)
 
     def let_go(self) -> None:
         self._go.set()
-        self._future.result(10)
+        self._future.result(100)
 
 
 def test_calls_that_wait_together_become_one_call_of_each_operation_in_order(file: Database) -> None:
@@ -60,7 +60,7 @@ def test_calls_that_wait_together_become_one_call_of_each_operation_in_order(fil
     held = Held(file)
     futures = [file.write_later(operation, n) for n, operation in enumerate((one, two, one, two, one))]
     held.let_go()
-    assert [future.result(10) for future in futures] == [0, 1, 4, 3, 8]
+    assert [future.result(100) for future in futures] == [0, 1, 4, 3, 8]
     assert calls == [("first", [0, 2, 4]), ("second", [1, 3])]
 
 
@@ -133,7 +133,7 @@ def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) ->
     futures = [file.write_later(operation, None) for operation in (quick, durable)]
     held.let_go()
     for future in futures:
-        future.result(10)
+        future.result(100)
     file.write(quick, None)
     normal, full = 1, 2
     assert modes == [normal, full, full, full, normal]
@@ -159,7 +159,7 @@ def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
     monkeypatch.setattr(transactions, "run", commit_and_break)
     with pytest.raises(Unavailable):
         file.write(Operation(change), None)
-    assert looked.wait(10)
+    assert looked.wait(100)
 
 
 def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> None:
@@ -171,6 +171,6 @@ def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> No
 
     event.listen(file._engine, "commit", lambda connection: told.append("commit"))
     file.signals.subscribe(lambda wake: told.append("wake"))
-    file.write_later(Operation(change), None).result(10)
+    file.write_later(Operation(change), None).result(100)
     told.append("answer")
     assert told == ["commit", "wake", "answer"]
