@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -21,6 +20,8 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 from google.protobuf.message import Message
+
+from qonduit._vendor import validate_pb2
 
 PROTOS: Final = Path(__file__).resolve().parents[2] / "protos"
 _PACKAGE: Final = "qonduit.v1"
