@@ -54,7 +54,7 @@ check: setup docs  ## style, types, import rules, protos, generated code, docume
 	$(BIN)/buf format --diff --exit-code
 	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git status --porcelain -- generated)"
 
-# The rules' stubs go where no other distribution's can stand (see protos/third_party/python).
+# The rules' stubs go where no other distribution's can stand (see protos/python).
 RULES := generated/python/qonduit/_vendor
 generate: setup  ## write generated/ anew from protos/, for every language whose tools are on this machine
 	@rm -rf generated/python/qonduit generated/python/buf
@@ -62,13 +62,14 @@ generate: setup  ## write generated/ anew from protos/, for every language whose
 		--python_out=generated/python --pyi_out=generated/python \
 		$(PROTOS) buf/validate/validate.proto
 	@mkdir -p $(RULES)/buf && mv generated/python/buf/validate/* $(RULES)/buf && rm -r generated/python/buf
-	@cp protos/third_party/python/_vendor.py $(RULES)/__init__.py
+	@cp protos/python/_vendor.py $(RULES)/__init__.py
 	@find generated/python/qonduit -name "*_pb2.py*" -exec sed -i.old \
 		-e 's/^from buf\.validate import/from qonduit._vendor import/' \
 		-e "s/'buf\.validate\.validate_pb2'/'qonduit._vendor.buf.validate_pb2'/" {} +
 	@find generated/python/qonduit -name "*.old" -delete
 	@touch generated/python/qonduit/py.typed
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
+	@$(BIN)/python protos/python/stub_types.py generated/python $(SERVICES:protos/%=%)
 	@$(BIN)/python -m compileall -q generated/python
 	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
 		echo "not generated: $(language) (no $(call lacking,$(language)))";, \

@@ -24,7 +24,7 @@ BUF = str(Path(sys.executable).parent / "buf")
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 PAGE = ROOT / "docs" / "grpcurl.md"
 PROTOS = ROOT / "protos"
-MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
+MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
 
 
 @pytest.fixture(scope="session")

@@ -45,10 +45,13 @@ for absent in ("buf", "protovalidate", "sqlalchemy", "qiskit_aer"):
 print(importlib.metadata.version("qonduit-quantum"))
 """
 
-#: Ten lines of a user that mypy must understand without help.
+#: A few lines of a user that mypy must understand without help.
 TYPED = """
+import grpc
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_service_pb2 import GetJobRequest, WatchJobRequest
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit_client import Client, JobHandle, Result
 
 with Client("127.0.0.1:50051") as client:
@@ -61,6 +64,12 @@ with Client("127.0.0.1:50051") as client:
     reveal_type(job.result(timeout=60).counts)
     reveal_type(client.devices()[0].name)
     reveal_type(Job(id=1, state=JobState.JOB_STATE_QUEUED).shots)
+
+with grpc.insecure_channel("127.0.0.1:50051") as channel:
+    stub = JobServiceStub(channel)
+    reveal_type(stub.GetJob(GetJobRequest(id=1)).job)
+    for answer in stub.WatchJob(WatchJobRequest(job_id=1), timeout=60):
+        reveal_type(answer.event)
 """
 REVEALED = [
     "qonduit.v1.event_pb2.JobEvent",
@@ -70,6 +79,8 @@ REVEALED = [
     "dict[str, int]",
     "str",
     "int",
+    "qonduit.v1.job_pb2.Job",
+    "qonduit.v1.event_pb2.JobEvent",
 ]
 
 
