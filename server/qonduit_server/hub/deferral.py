@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from qiskit.circuit import (
     CircuitInstruction,
     Clbit,
     ForLoopOp,
+    Gate,
     IfElseOp,
     Instruction,
     QuantumCircuit,
@@ -28,6 +29,7 @@ from qiskit.circuit.library import SwapGate, XGate
 
 from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.hub.conditions import Read, bits_of_expression, condition_formula, equals
+from qonduit_server.hub.controls import controlled
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
 from qonduit_server.hub.lowering import Lowering
 
@@ -276,10 +278,11 @@ class _Deferral:
         # Qiskit reads the first control from the right end.
         state = sum(value << place for place, (_, value) in enumerate(controls))
         targets = (*(wire for wire, _ in controls), *wires)
-        for step, own in self._lowering.expand(
-            gate.control(len(controls), ctrl_state=state, annotated=False) if controls else gate
-        ):
-            self._gates.append((step, tuple(targets[place] for place in own)))
+        places = tuple(range(gate.num_qubits))
+        steps = controlled(cast("Gate", gate), len(controls), state) if controls else [(gate, places)]
+        for each, at in steps:
+            for step, own in self._lowering.expand(each):
+                self._gates.append((step, tuple(targets[at[place]] for place in own)))
 
     # ---- conditions
 

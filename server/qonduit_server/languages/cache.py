@@ -60,9 +60,14 @@ class TranslationCache:
         if _HASH(data[_HASH_BYTES:]).digest() != data[:_HASH_BYTES]:
             self._drop(path)
             return None
+        try:
+            circuit = storing.load(data[_HASH_BYTES:])
+        except Exception:  # noqa: BLE001 - Qiskit may raise anything, and the program can be read instead
+            self._drop(path)
+            return None
         with contextlib.suppress(OSError):
             os.utime(path)
-        return storing.load(data[_HASH_BYTES:])
+        return circuit
 
     def put(self, key: str, circuit: Circuit) -> None:
         """Keep a program."""

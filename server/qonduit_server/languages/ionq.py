@@ -20,6 +20,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.building import Builder
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.formula import TRUE
 from qonduit_server.hub.limits import MAX_QUBITS, too_large
 from qonduit_server.languages import modifiers, pauli_strings
@@ -37,7 +38,6 @@ from qonduit_server.languages.json_text import (
     unsupported,
     wrong,
 )
-from qonduit_server.languages.modifiers import Step
 
 REGISTER: Final = "meas"
 #: Terms that do not commute are exponentiated together as a matrix, up to this many qubits.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from qiskit.circuit import Gate, QuantumCircuit
@@ -12,10 +12,8 @@ from qiskit.circuit import library as qk
 from qiskit.quantum_info import Operator
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.controls import Step, controlled, controlled_phase
 from qonduit_server.hub.limits import too_large
-
-#: A gate of the hub on places of the operation it is part of. A global phase has no places.
-Step: TypeAlias = tuple[Gate, tuple[int, ...]]
 
 #: A power with a fraction of a gate of this many qubits is computed as a matrix.
 _MAX_MATRIX_QUBITS: Final = 6
@@ -48,23 +46,17 @@ def control(steps: Sequence[Step], controls: int, state: int | None = None) -> l
     if controls > MAX_CONTROLS:
         raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
     first = tuple(range(controls))
-    ones = (1 << controls) - 1
-    state = ones if state is None else state
-    flips: list[Step] = [(qk.XGate(), (each,)) for each in first if not state >> each & 1]
+    state = (1 << controls) - 1 if state is None else state
     done: list[Step] = []
     for gate, places in steps:
         if isinstance(gate, qk.GlobalPhaseGate):
-            # A phase under control is a phase of the last control.
-            turn: Gate = qk.PhaseGate(gate.params[0])
-            done.extend(flips)
-            done.append((turn.control(controls - 1, annotated=False) if controls > 1 else turn, first))
-            done.extend(flips)
+            done += controlled_phase(gate.params[0], controls, state)
             continue
+        own = (*first, *(place + controls for place in places))
         if isinstance(gate, qk.UnitaryGate):
-            controlled = _controlled(gate, controls, state)
+            done.append((_controlled(gate, controls, state), own))
         else:
-            controlled = gate.control(controls, ctrl_state=state, annotated=False)
-        done.append((controlled, (*first, *(place + controls for place in places))))
+            done += [(each, tuple(own[place] for place in at)) for each, at in controlled(gate, controls, state)]
     return done
 
 

@@ -120,6 +120,26 @@ def test_a_damaged_file_is_read_anew(tmp_path: Path, damage: bytes) -> None:
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("error", [TypeError, RecursionError, MemoryError, AssertionError])
+def test_a_form_that_cannot_be_loaded_is_a_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    languages = registry.Languages(kept(tmp_path))
+    first = languages.read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    (path,) = files(tmp_path)
+
+    def fails(data: bytes) -> Circuit:
+        raise error("label expects a string or None")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storing, "load", fails)
+        assert kept(tmp_path).get(path.parent.name + path.name) is None
+        assert files(tmp_path) == []
+        assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+    assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+
+
+@pytest.mark.usefixtures("always")
 def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file stands here")
     languages = registry.Languages(kept(tmp_path))

@@ -8,8 +8,8 @@ from typing import Final
 
 from qiskit.circuit import library as qk
 
+from qonduit_server.hub.controls import Step
 from qonduit_server.languages.evaluation.gates import Library
-from qonduit_server.languages.modifiers import Step
 
 
 def _phase_where(first: int, second: int, angle: float) -> list[Step]:

@@ -14,6 +14,7 @@ from qiskit.circuit import library as qk
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Clifford
 
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages import modifiers, pauli_strings
 from qonduit_server.languages.cirq.parts import (
@@ -30,7 +31,6 @@ from qonduit_server.languages.cirq.parts import (
 from qonduit_server.languages.cirq.powers import POWERS, Power, cz, exchange
 from qonduit_server.languages.cirq.powers import z as power_of_z
 from qonduit_server.languages.json_text import Node, integer, mapping, sequence, unsupported, wrong
-from qonduit_server.languages.modifiers import Step
 
 #: Matrices, diagonals and states are taken for up to this many qubits, tableaus for more.
 MAX_MATRIX_QUBITS: Final = 10

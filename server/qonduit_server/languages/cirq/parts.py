@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_QUBITS, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.cirq.symbols import Symbols
 from qonduit_server.languages.json_text import Node, integer, is_number, mapping, number, sequence, unsupported, wrong
-from qonduit_server.languages.modifiers import Step
 
 _NOISE: Final = frozenset(
     (

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from qiskit.circuit import library as qk
 
+from qonduit_server.hub.controls import Step
 from qonduit_server.languages import modifiers
-from qonduit_server.languages.modifiers import Step
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from qiskit.circuit.library import StatePreparation
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.building import Block, Builder, Loop, Write
 from qonduit_server.hub.circuit import Circuit
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.languages import modifiers, pauli_strings
@@ -241,7 +242,7 @@ class _Reading:
             builder.block, self._gates_only, self._exact = outer, gates_only, exact
         controls = sequence(fields.get("controls"), "controls")
         own = {place: k for k, place in enumerate(dict.fromkeys(place for step in steps for place in step.qubits))}
-        inner: list[modifiers.Step] = []
+        inner: list[Step] = []
         for step in steps:
             if not isinstance(step.operation, Gate) or step.guard != TRUE:
                 raise unsupported("only gates can be put under controls")
@@ -404,7 +405,7 @@ class _Reading:
             self._builder.append(TRUE, Write(clbit, formula))
 
 
-def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[modifiers.Step]]:
+def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[Step]]:
     """The letters and the phase of a PauliString."""
     if any(len(pair) != 2 for pair in pairs):
         raise wrong("a Pauli string holds something that is not a qubit and a Pauli")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from openqasm3 import ast
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.formula import TRUE
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.evaluation import gates, operands
@@ -84,7 +85,7 @@ def _for_each_value(reading: Reading, values: list[Value], action: Callable[[lis
         reading.conditions.branch(truth(equal(table, each)), then, lambda: None)
 
 
-def _broadcast(reading: Reading, steps: Sequence[modifiers.Step], size: int, qubits: Sequence[Qubits]) -> None:
+def _broadcast(reading: Reading, steps: Sequence[Step], size: int, qubits: Sequence[Qubits]) -> None:
     """Put a gate of `size` qubits into the hub, once for each element of the registers it is given."""
     if len(qubits) != size:
         raise wrong(f"{size} qubits are needed here, not {len(qubits)}")
@@ -109,7 +110,7 @@ def _broadcast(reading: Reading, steps: Sequence[modifiers.Step], size: int, qub
                 reading.emit(gate, tuple(places[place] for place in own))
 
 
-def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tuple[list[modifiers.Step], int]:
+def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tuple[list[Step], int]:
     """What a gate is made of, on places 0, 1, ...; and how many."""
     entry = reading.scopes.lookup(name)
     if isinstance(entry, GateDefinition):
@@ -127,7 +128,7 @@ def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tup
     return known.steps(parameters), known.qubits
 
 
-def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[modifiers.Step]:
+def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[Step]:
     if len(parameters) != len(node.arguments):
         raise wrong(f"{node.name.name!r} takes {len(node.arguments)} parameters, not {len(parameters)}")
     key = (id(node), parameters)
@@ -139,7 +140,7 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
         names[argument.name] = Variable(argument.name, Type("float"), value, constant=True)
     for place, qubit in enumerate(node.qubits):
         names[qubit.name] = Qubits((place,), scalar=True)
-    steps: list[modifiers.Step] = []
+    steps: list[Step] = []
     outer, reading.gate_body = reading.gate_body, steps
     rounds, reading.rounds = reading.rounds, []
     calls, reading.call_guards = reading.call_guards, []
@@ -153,8 +154,8 @@ def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tupl
 
 
 def _modified(
-    reading: Reading, given: Sequence[ast.QuantumGateModifier], steps: list[modifiers.Step], size: int
-) -> tuple[list[modifiers.Step], int]:
+    reading: Reading, given: Sequence[ast.QuantumGateModifier], steps: list[Step], size: int
+) -> tuple[list[Step], int]:
     """Apply inv, pow, ctrl and negctrl, the innermost first; returns the steps and how many qubits they act on."""
     for modifier in reversed(given):
         kind = modifier.modifier.name

@@ -11,7 +11,7 @@ from typing import Final
 from qiskit.circuit import Gate
 from qiskit.circuit import library as qk
 
-from qonduit_server.languages.modifiers import Step
+from qonduit_server.hub.controls import Step
 
 
 @dataclass(frozen=True)

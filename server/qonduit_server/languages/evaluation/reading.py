@@ -9,9 +9,9 @@ from typing import TypeAlias
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
-from qonduit_server.languages import modifiers
 from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.evaluation import gates
 from qonduit_server.languages.evaluation.flow import Flow
@@ -46,9 +46,9 @@ class Reading(Flow):
         #: The gates that need no definition.
         self.library: dict[str, gates.Library] = dict(gates.BUILTIN)
         #: What defined gates are made of, by definition and parameters.
-        self.expansions: dict[tuple[int, tuple[float, ...]], list[modifiers.Step]] = {}
+        self.expansions: dict[tuple[int, tuple[float, ...]], list[Step]] = {}
         #: Takes the gates of the definition that is being read; None outside of one.
-        self.gate_body: list[modifiers.Step] | None = None
+        self.gate_body: list[Step] | None = None
         #: Hub qubits by their names in the program, as in $0.
         self.physical: dict[str, int] = {}
         #: What was measured into no bit of the program's.

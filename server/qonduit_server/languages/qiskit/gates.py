@@ -27,6 +27,7 @@ from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 from qiskit.synthesis import synth_permutation_basic
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import modifiers
 from qonduit_server.languages.evaluation.values import unsupported, wrong
@@ -122,7 +123,7 @@ def definition(operation: Operation) -> QuantumCircuit:
     return made
 
 
-def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[modifiers.Step]:
+def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[Step]:
     """An operation with modifiers, as gates on its places: controls come first.
 
     Args:
@@ -131,7 +132,7 @@ def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> li
     return _steps(operation, spend, 0)
 
 
-def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> list[modifiers.Step]:
+def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> list[Step]:
     if depth > MAX_DEPTH:
         raise too_large(f"definitions are nested more than {MAX_DEPTH} deep")
     if isinstance(operation, AnnotatedOperation):

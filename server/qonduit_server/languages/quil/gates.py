@@ -25,8 +25,9 @@ from quil.instructions import (
 )
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
-from qonduit_server.languages.modifiers import Step, control, inverse, phase
+from qonduit_server.languages.modifiers import control, inverse, phase
 from qonduit_server.languages.quil.expressions import Tree, real, tree
 from qonduit_server.languages.quil.text import MAX_ROWS
 

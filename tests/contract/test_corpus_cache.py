@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The corpus read twice, the second time from disk in another process: cached programs keep their distributions."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from qonduit_server.hub import storing
+from qonduit_server.languages import registry
+from qonduit_server.languages.cache import TranslationCache
+from qonduit_server.providers import registry as providers
+from tests.corpus.programs import LANGUAGES, Entry, corpus, entries, judge
+
+#: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
+QUBITS = 5
+SHARE = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _corpus() -> None:
+    try:
+        corpus()
+    except FileNotFoundError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def keep(languages: registry.Languages) -> list[Entry]:
+    """Read programs of every language; return those that are kept, which are all that QPY can hold."""
+    some: list[Entry] = []
+    for language in LANGUAGES:
+        of_language = list(entries("exact", language, QUBITS))
+        some += of_language[:: SHARE if language.startswith("qasm") else 1]
+    return [entry for entry in some if storing.dump(entry.read(languages)) is not None]
+
+
+def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
+    """Run programs that no reader may read again; returns what is wrong."""
+    languages = registry.Languages(TranslationCache(Path(folder), 1 << 28))
+    languages._read = None  # type: ignore[assignment,method-assign]
+    provider = providers.get("IBM")
+    provider.load()
+    device = provider.describe().devices[0].name
+    wrong = []
+    for entry in programs:
+        verdict = judge(entry, languages, provider, device)
+        if verdict.kind != "identical":
+            wrong.append(f"{entry.file}: {verdict.kind} {verdict.detail}")
+    return wrong
+
+
+def test_a_corpus_from_disk_gives_what_its_references_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
+    programs = keep(registry.Languages(TranslationCache(tmp_path, 1 << 28)))
+    assert len(programs) > 120
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(run_from_disk, (str(tmp_path), programs)) == []
