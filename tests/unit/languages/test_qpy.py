@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
 from qiskit.circuit import (
+    AncillaRegister,
     AnnotatedOperation,
     Clbit,
     ControlModifier,
@@ -34,6 +35,7 @@ from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation.flow import MAX_SECONDS
 from qonduit_server.languages.qiskit import reading
 from qonduit_server.languages.qiskit.reading import read
+from tests.unit.hub.reference import distribution
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 
@@ -66,6 +68,17 @@ def test_what_is_not_defined_is_named(build: Callable[[QuantumCircuit], None]) -
     build(circuit)
     error = refused(dumped(circuit), "UNSUPPORTED_CONSTRUCT")
     assert "secret" in error.message or "HalfAdderGate" in error.message
+
+
+@pytest.mark.parametrize("version", range(13, 19))
+def test_ancilla_registers_are_registers_of_qubits(version: int) -> None:
+    circuit = QuantumCircuit(QuantumRegister(1, "q"), AncillaRegister(2, "helpers"), ClassicalRegister(3, "c"))
+    circuit.ry(0.7, 0)
+    circuit.cx(0, 2)
+    circuit.measure([0, 1, 2], [0, 1, 2])
+    found = read(dumped(circuit, version))
+    assert [(each.name, len(each.bits)) for each in found.registers] == [("c", 3)]
+    assert distribution(found) == pytest.approx({"0x0": np.cos(0.35) ** 2, "0x5": np.sin(0.35) ** 2})
 
 
 def test_what_only_simulators_know_is_named() -> None:

@@ -120,7 +120,7 @@ def _circuit(cursor: Cursor, depth: int) -> None:
 
 def _register(cursor: Cursor, sizes: dict[bytes, int]) -> None:
     kind, _, size, name, _ = cursor.take(_REGISTER)
-    if kind == b"a" and cursor.version >= 18:
+    if kind == b"a":  # ancillas; Qiskit 2 writes this letter in files of every version
         kind = b"q"
     if kind not in sizes:
         raise broken("a register is neither of qubits nor of classical bits")
