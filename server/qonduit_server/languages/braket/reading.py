@@ -44,6 +44,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     reading = statements.start(inputs)
     reading.library = dict(BRAKET)
     reading.pragma = _pragma
+    reading.first_bit_is_highest = reading.division_rounds_down = True
     openqasm3.walk(reading, text)
     if reading.physical and len(reading.physical) < reading.builder.qubits:
         raise unsupported("a program uses either qubits that it declares or physical ones ($0), not both")

@@ -112,8 +112,14 @@ _JOINS: Final[dict[str, Callable[[Sequence[Formula]], Formula]]] = {
 }
 
 
-def binary(sign: str, left: Value, right: Value) -> Value:
+def _rounded_down(left: Number, right: Number) -> Number:
+    return left // right if isinstance(left, int) and isinstance(right, int) else left / right
+
+
+def binary(sign: str, left: Value, right: Value, division_rounds_down: bool = False) -> Value:
     """Apply a binary operator; on bits it stays logic on bits wherever it can."""
+    if sign == "/" and division_rounds_down:
+        return apply(_rounded_down, left, right)
     if sign in ("&&", "||"):
         join = conjunction if sign == "&&" else disjunction
         return of_formula(checked(join((truth(left), truth(right)))))

@@ -21,12 +21,12 @@ def assign(reading: Reading, node: ast.ClassicalAssignment) -> None:
 
 def measure(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
     """`c = measure q`, or a measurement that nobody looks at."""
-    places = operands.qubits(reading, node.measure.qubit).places
     if node.target is None:
-        measured = measurement.measure(reading, places).formulas
+        measured = measurement.measure(reading, operands.qubits(reading, node.measure.qubit).places).formulas
         if not reading.hub_loops:  # whose rounds are read more than once
             reading.unnamed += measured
         return
+    places = operands.measured(reading, node.measure.qubit)
     entry = reading.scopes.lookup(operands.target_name(node.target))
     if isinstance(entry, Variable) and entry.type.kind != "bit":
         _store(reading, node.target, "", measurement.measure(reading, places))
@@ -41,7 +41,9 @@ def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, ope
     elif isinstance(entry, Variable) and isinstance(target, ast.Identifier) and entry.type.kind != "bit":
         old = entry.value
         assert not isinstance(old, tuple)
-        reading.conditions.write(entry, coerce(entry.type, binary(operator, old, value) if operator else value))
+        reading.conditions.write(
+            entry, coerce(entry.type, binary(operator, old, value, reading.division_rounds_down) if operator else value)
+        )
     else:
         view = operands.bits(reading, target)
         if operator:
@@ -68,7 +70,9 @@ def _store_element(
         if not rest:
             if isinstance(array, tuple):
                 raise _whole(entry)
-            return coerce(entry.type, binary(operator, array, value) if operator else value)
+            return coerce(
+                entry.type, binary(operator, array, value, reading.division_rounds_down) if operator else value
+            )
         if not isinstance(array, tuple) or not -len(array) <= rest[0] < len(array):
             raise wrong(f"an index of {entry.name!r} is out of range")
         place = rest[0] % len(array)

@@ -74,7 +74,8 @@ def _values(reading: Reading, node: object) -> Sequence[Value]:
         return array  # type: ignore[return-value]
     value = evaluate(reading, node)
     if isinstance(value, Bits):
-        return [Bits((formula,), scalar=True) for formula in value.formulas]
+        each = [Bits((formula,), scalar=True) for formula in value.formulas]
+        return each[::-1] if reading.first_bit_is_highest else each
     raise wrong("a loop needs a range, a set, an array or bits")
 
 

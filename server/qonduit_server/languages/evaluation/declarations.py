@@ -48,10 +48,10 @@ def _declare(reading: Reading, name: str, kind: ast.ClassicalType, init: object,
     if declared.kind == "bit":
         size = declared.width or 1
         homes = reading.builder.add_clbits(size) if not reading.hub_loops else ()
-        variable.homes = dict(enumerate(homes))
+        variable.homes = dict(enumerate(reversed(homes) if reading.first_bit_is_highest else homes))
         variable.value = Bits((FALSE,) * size, scalar=not declared.width)
     if isinstance(init, ast.QuantumMeasurement):
-        places = operands.qubits(reading, init.qubit).places
+        places = operands.measured(reading, init.qubit)
         if declared.kind == "bit":
             reading.scopes.declare(name, variable)
             measure_into(reading, places, View(variable, tuple(range(declared.width or 1))))

@@ -51,7 +51,8 @@ def evaluate(reading: Reading, node: object) -> Value:
             return _unary(reading, node)
         case ast.BinaryExpression():
             reading.check_time()
-            return binary(node.op.name, evaluate(reading, node.lhs), evaluate(reading, node.rhs))
+            left, right = evaluate(reading, node.lhs), evaluate(reading, node.rhs)
+            return binary(node.op.name, left, right, reading.division_rounds_down)
         case ast.Cast():
             return _cast(reading, node)
         case ast.IndexExpression():
@@ -59,7 +60,8 @@ def evaluate(reading: Reading, node: object) -> Value:
         case ast.Concatenation():
             left, right = evaluate(reading, node.lhs), evaluate(reading, node.rhs)
             if isinstance(left, Bits) and isinstance(right, Bits):
-                return Bits(left.formulas + right.formulas)
+                first, second = (right, left) if reading.first_bit_is_highest else (left, right)
+                return Bits(first.formulas + second.formulas)
             raise unsupported("++ is done for qubits and bits only")
         case ast.FunctionCall():
             return _function(reading, node)
@@ -196,6 +198,22 @@ def indices(reading: Reading, index: ast.IndexElement, size: int) -> tuple[tuple
     return (_place(reading, element, size),), True
 
 
+def bit_places(reading: Reading, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
+    """The places of bits an index names, the lowest of them first, and whether it names a single one."""
+    places, single = indices(reading, index, size)
+    if reading.first_bit_is_highest:
+        places = tuple(size - 1 - place for place in reversed(places))
+    return places, single
+
+
+def _width(reading: Reading, node: ast.Expression) -> int:
+    """How many bits an integer has whose bits are counted from the highest."""
+    entry = reading.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
+    if not isinstance(entry, Variable) or not entry.type.width:
+        raise wrong("only an integer that is declared with a size, as in int[8], has bits that can be indexed")
+    return entry.type.width
+
+
 def _place(reading: Reading, node: ast.Expression, size: int) -> int:
     place = integer(reading, node, "an index")
     if not -size <= place < size:
@@ -229,11 +247,12 @@ def _index(reading: Reading, node: ast.IndexExpression) -> Value:
     if isinstance(value, Bits):
         if value.scalar:
             raise wrong("a single bit cannot be indexed")
-        places, single = indices(reading, node.index, len(value.formulas))
+        places, single = bit_places(reading, node.index, len(value.formulas))
         return Bits(tuple(value.formulas[place] for place in places), scalar=single)
     if isinstance(value, int | Table):
-        bits = as_bits(value, 64)
-        places, single = indices(reading, node.index, 64)
+        width = _width(reading, node.collection) if reading.first_bit_is_highest else 64
+        bits = as_bits(value, width)
+        places, single = bit_places(reading, node.index, width)
         return Bits(tuple(bits.formulas[place] for place in places), scalar=single)
     raise wrong("this value cannot be indexed")
 

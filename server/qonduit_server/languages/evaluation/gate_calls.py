@@ -44,7 +44,7 @@ def gate(reading: Reading, node: ast.QuantumGate) -> None:
 
     def apply(known: list[Value]) -> None:
         name = node.name.name
-        steps, size = _steps_of(reading, name, tuple(_real(each) for each in known))
+        steps, size = _steps_of(reading, name, tuple(_parameter(reading, each) for each in known))
         steps, size = _modified(reading, node.modifiers, steps, size)
         if size != len(qubits):
             raise wrong(f"{name!r} acts on {size} qubits here, not {len(qubits)}")
@@ -125,13 +125,13 @@ def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tup
         raise ProgramError("UNKNOWN_GATE", f"there is no gate {name!r}: define it with `gate`{hint}")
     if len(parameters) != known.parameters:
         raise wrong(f"{name!r} takes {known.parameters} parameters, not {len(parameters)}")
-    return known.steps(parameters), known.qubits
+    return known.steps([float(each) for each in parameters]), known.qubits
 
 
 def _defined(reading: Reading, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[Step]:
     if len(parameters) != len(node.arguments):
         raise wrong(f"{node.name.name!r} takes {len(node.arguments)} parameters, not {len(parameters)}")
-    key = (id(node), parameters)
+    key = (id(node), repr(parameters))  # 1 and 1.0 may be divided differently
     kept = reading.expansions.get(key)
     if kept is not None:
         return kept
@@ -176,6 +176,11 @@ def _modified(
         if len(steps) > 1:
             reading.builder.spend(len(steps))
     return steps, size
+
+
+def _parameter(reading: Reading, value: Value) -> float:
+    """A gate's parameter, which stays a whole number where that makes a difference."""
+    return value if reading.division_rounds_down and isinstance(value, int) else _real(value)
 
 
 def _real(value: Value) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 from openqasm3 import ast
 
 from qonduit_server.hub.limits import too_large
-from qonduit_server.languages.evaluation.expressions import indices
+from qonduit_server.languages.evaluation.expressions import bit_places, indices
 from qonduit_server.languages.evaluation.names import Entry, Qubits, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import Bits, unsupported, wrong
@@ -36,6 +36,12 @@ def qubits(reading: Reading, node: object) -> Qubits:
         if isinstance(part, Qubits):
             return part
     raise wrong("an operand is not a qubit")
+
+
+def measured(reading: Reading, node: object) -> tuple[int, ...]:
+    """The qubits that are measured into bits, that of the lowest bit first."""
+    places = qubits(reading, node).places
+    return places[::-1] if reading.first_bit_is_highest else places
 
 
 def bits(reading: Reading, node: ast.Identifier | ast.IndexedIdentifier) -> View:
@@ -94,7 +100,7 @@ def _some_qubits(reading: Reading, whole: Qubits, index: ast.IndexElement) -> Qu
 
 
 def _some_bits(reading: Reading, whole: View, index: ast.IndexElement) -> View:
-    places, _ = indices(reading, index, len(whole.places))
+    places, _ = bit_places(reading, index, len(whole.places))
     return View(whole.variable, tuple(whole.places[place] for place in places))
 
 

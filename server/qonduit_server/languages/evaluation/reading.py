@@ -46,7 +46,7 @@ class Reading(Flow):
         #: The gates that need no definition.
         self.library: dict[str, gates.Library] = dict(gates.BUILTIN)
         #: What defined gates are made of, by definition and parameters.
-        self.expansions: dict[tuple[int, tuple[float, ...]], list[Step]] = {}
+        self.expansions: dict[tuple[int, str], list[Step]] = {}
         #: Takes the gates of the definition that is being read; None outside of one.
         self.gate_body: list[Step] | None = None
         #: Hub qubits by their names in the program, as in $0.
@@ -55,6 +55,10 @@ class Reading(Flow):
         self.unnamed: list[Formula] = []
         #: Does what a pragma asks for.
         self.pragma: Callable[[Reading, ast.Pragma], None] = lambda reading, node: reading.warn("pragmas are ignored")
+        #: Whether index 0 of a register or of an integer is its highest bit, as in Amazon Braket's simulator.
+        self.first_bit_is_highest = False
+        #: Whether / of two whole numbers rounds down, as there.
+        self.division_rounds_down = False
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
 

@@ -53,7 +53,14 @@ def registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
         for entry in reading.scopes.outermost.values()
         if isinstance(entry, Variable) and entry.type.kind == "bit" and not entry.constant
     ]
-    return tuple(ClassicalRegister(each.name, tuple(_shown(each))) for each in shown)
+    registers = []
+    for each in shown:
+        if isinstance(each.value, tuple):
+            reading.warn(f"the array {each.name!r} is not shown: results hold registers of bits")
+            continue
+        bits = tuple(_shown(each))
+        registers.append(ClassicalRegister(each.name, bits[::-1] if reading.first_bit_is_highest else bits))
+    return tuple(registers)
 
 
 def finish(reading: Reading, shown: tuple[ClassicalRegister, ...]) -> Circuit:

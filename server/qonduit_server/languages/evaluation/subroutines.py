@@ -84,5 +84,5 @@ def leave(reading: Reading, node: ast.ReturnStatement) -> None:
     if reading.conditions.guard != reading.call_guards[-1]:
         raise unsupported("return that depends on a measurement")
     if isinstance(node.expression, ast.QuantumMeasurement):
-        raise _Return(measure(reading, operands.qubits(reading, node.expression.qubit).places))
+        raise _Return(measure(reading, operands.measured(reading, node.expression.qubit)))
     raise _Return(None if node.expression is None else evaluate(reading, node.expression))
