@@ -99,7 +99,8 @@ def _nursery(settings: Settings) -> tuple[str, ...]:
         "cache_bytes": settings.translation_cache_bytes,
         "read_seconds": settings.max_read_seconds,
     }
-    return ("-m", "qonduit_server.nursery", "--languages", json.dumps(languages))
+    memory = ("--task-memory", str(settings.max_task_memory_bytes))
+    return ("-m", "qonduit_server.nursery", "--languages", json.dumps(languages), *memory)
 
 
 def _sources(settings: Settings) -> dict[str, str]:

@@ -43,7 +43,7 @@ from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
 from qonduit_server import frames, worker
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import Provider, limit_task_memory
 
 #: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
 #: workers need, and BLAS threads do not survive a fork.
@@ -68,7 +68,9 @@ def main(
     parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--languages", type=json.loads, default={}, help="what readers and writers may do, as JSON")
+    parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
     options = parser.parse_args(arguments)
+    limit_task_memory(options.task_memory)
     _die_with_parent()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

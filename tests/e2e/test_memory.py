@@ -5,19 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import grpc
 import pytest
 
 from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
-from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
+from qonduit_client import Client, PreconditionFailed
 from tests.benchmarks.programs import BELL, layered
+from tests.contract.rpc_house import refused
 from tests.serving import serving
 
 MIB = 1024**2
@@ -87,12 +89,11 @@ def test_the_limits_that_count_are_told(customer: Customer) -> None:
     assert limits.max_task_memory_bytes == BUDGET
 
 
-def test_a_job_that_never_fits_fails_at_once_and_says_what_would(customer: Customer) -> None:
-    final = customer.watch(customer.submit(1, LARGE + 1))[-1].state_change.job
-    assert final.state == JobState.JOB_STATE_FAILED
-    assert final.failure.reason == "MEMORY_LIMIT"
-    assert final.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
-    assert "needs 32.0 MiB, the limit is 30.0 MiB: use at most 20 qubits" in final.failure.message
+def test_a_job_that_never_fits_is_refused_and_says_what_would(customer: Customer) -> None:
+    code, details = refused(lambda: customer.submit(1, LARGE + 1))
+    assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
+    (broken,) = details["PreconditionFailure"].violations
+    assert "declares 21 qubits, IBM/aer_simulator has 20 (as max_task_memory_bytes allows)" in broken.description
 
 
 def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: Customer) -> None:
@@ -136,3 +137,21 @@ def test_large_jobs_never_run_at_the_same_time(customer: Customer) -> None:
     # Two that ran at once would have had an outcome each before either had its second.
     ran.sort()
     assert all(before[1] <= after[0] for before, after in pairwise(ran)), ran
+
+
+@pytest.mark.timeout(200)
+def test_devices_publish_the_qubits_that_they_accept(tmp_path: Path) -> None:
+    settings = {"max_task_memory_bytes": str(64 * MIB)}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **settings) as server, Client(server.target) as client:
+        qubits = {name: device.num_qubits for name, device in client.named_devices().items()}
+        assert qubits == {"IBM/aer_simulator": 22, "AWS/local_simulator": 19, "GOOGLE/cirq_simulator": 20}
+        for name, most in qubits.items():
+            assert client.run(chain(most), name, 10).result(timeout=100).shots == 10
+            with pytest.raises(PreconditionFailed, match=f"declares {most + 1} qubits, {name} has {most}"):
+                client.run(chain(most + 1), name, 10)
+
+
+def chain(qubits: int) -> str:
+    """A program that entangles so many qubits."""
+    gates = "h q[0];" + "".join(f"cx q[{k}],q[{k + 1}];" for k in range(qubits - 1))
+    return f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{qubits}]; creg c[1]; {gates} measure q[0] -> c[0];'

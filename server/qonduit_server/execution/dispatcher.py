@@ -344,7 +344,7 @@ class Dispatcher:
         """Have failures say which devices can. With the database away they are recorded as they are."""
         while telling.needy:
             with suppress(Unavailable):
-                name_alternatives(self._db, telling.needy.pop(), self._memory_limit_bytes)
+                name_alternatives(self._db, telling.needy.pop())
 
     def _wait_for_news(self, telling: Telling, retry_in: float | None) -> None:
         with self._arrived:

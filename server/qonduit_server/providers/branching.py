@@ -31,7 +31,8 @@ MAX_ROUNDS: Final = 10_000
 #: The name of the method in a result's meta data.
 METHOD: Final = "statevector, branching on measurements"
 #: complex128: a state, two more while gates are applied or it is split, and what waits of groups that were split off.
-BYTES_PER_AMPLITUDE: Final = 80
+#: Measured with 2^21 amplitudes: 96 in Braket's engine, 80 in Cirq's.
+BYTES_PER_AMPLITUDE: Final = 104
 #: More states than this never wait beside them: each split leaves at most half of what was, log2(shots) times.
 MOST_SPARE_STATES: Final = 16
 #: Up to so many qubits each run of gates is made one matrix, by the engine, if all of them take no more than this.

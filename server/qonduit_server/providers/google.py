@@ -38,7 +38,6 @@ DEVICE: Final = "cirq_simulator"
 _BYTES_PER_AMPLITUDE: Final = 40
 #: The same for a statevector: complex128, what a gate makes of it, and room for a gate that is a matrix.
 _EVOLUTION_BYTES_PER_AMPLITUDE: Final = 48
-_FIXED_BYTES: Final = 512 * 1024**2
 #: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
 _MATRIX_QUBITS: Final = 3
 #: Up to so many qubits complex128 costs hardly more, and what cannot be is farther from being drawn.
@@ -81,7 +80,7 @@ class Google:
         return describe_simulator(
             self.name,
             DEVICE,
-            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
+            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE),
             basis_gates=_BASIS,
             missing=missing,
             status=f"cirq-core {cirq}",

@@ -38,7 +38,6 @@ DEVICE: Final = "aer_simulator"
 _BYTES_PER_AMPLITUDE: Final = 16
 #: With the array that a state is given in. Measured with its way to the server: 127.9 bytes an amplitude, of 144.
 _STATE_BYTES_PER_AMPLITUDE: Final = 32
-_FIXED_BYTES: Final = 512 * 1024**2
 #: From here on a circuit is given all cores; below, waiting for threads costs more than they bring.
 _THREADED_QUBITS: Final = 14
 #: With up to this many measured qubits their probabilities are computed once and shots drawn from them: Aer's own
@@ -91,7 +90,7 @@ class IBM:
         return describe_simulator(
             self.name,
             DEVICE,
-            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE, _FIXED_BYTES),
+            num_qubits=most_qubits(_BYTES_PER_AMPLITUDE),
             basis_gates=_BASIS,
             missing=missing,
             status=f"qiskit-aer {aer}",

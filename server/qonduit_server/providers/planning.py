@@ -10,7 +10,7 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.hub.deferral import Deferred, defer
 from qonduit_server.hub.lowering import Lowering
 from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE, MOST_SPARE_STATES, Branching, Engine, branching
-from qonduit_server.providers.provider import check_memory, physical_memory
+from qonduit_server.providers.provider import check_memory, task_memory
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
@@ -56,7 +56,7 @@ def plan(
     try:
         deferred = defer(quantum, Lowering(device, is_native), device, check)
     except (DeviceError, LimitError):
-        limit = min(memory_limit_bytes or physical_memory(), physical_memory())
+        limit = min(memory_limit_bytes or task_memory(), task_memory())
         program = branching(quantum, Lowering(device, is_native), device, engine)
         need = check_memory(program.qubits, BYTES_PER_AMPLITUDE, memory_limit_bytes)
         program.spare_bytes = min((limit - need) // 4, MOST_SPARE_STATES * (16 << program.qubits))

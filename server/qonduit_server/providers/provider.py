@@ -161,15 +161,30 @@ def installed_version(distribution: str) -> str:
         return ""
 
 
+class _TaskMemory:
+    """What one task of this process may use, in bytes; 0 until it is known."""
+
+    limit_bytes = 0
+
+
+def limit_task_memory(limit_bytes: int) -> None:
+    """Set what one task of this process may use at most, as the server's settings say; 0 means no limit."""
+    _TaskMemory.limit_bytes = limit_bytes
+
+
 @cache
-def physical_memory() -> int:
-    """The machine's memory in bytes, as far as this process may use it."""
+def _usable() -> int:
     return usable_memory()
 
 
-def most_qubits(bytes_per_amplitude: int, fixed_bytes: int) -> int:
-    """How many qubits fit this machine's memory."""
-    return max(1, (max(1, (physical_memory() - fixed_bytes) // bytes_per_amplitude)).bit_length() - 1)
+def task_memory() -> int:
+    """Return the memory that one task may use here, in bytes: the machine's, or the limit if that is less."""
+    return min(_TaskMemory.limit_bytes or _usable(), _usable())
+
+
+def most_qubits(bytes_per_amplitude: int) -> int:
+    """Return how many qubits a task can simulate here: `check_memory` accepts so many and no more."""
+    return max(1, (task_memory() // bytes_per_amplitude).bit_length() - 1)
 
 
 def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int, note: str = "") -> int:
@@ -182,7 +197,7 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
         LimitError: reason MEMORY_LIMIT, naming need and limit.
     """
     need = bytes_per_amplitude << qubits
-    limit = min(memory_limit_bytes or physical_memory(), physical_memory())
+    limit = min(memory_limit_bytes or task_memory(), task_memory())
     if need > limit:
         fits = max(0, (limit // bytes_per_amplitude).bit_length() - 1)
         raise LimitError(

@@ -79,7 +79,8 @@ def _refuse(db: Database, field: str, where: str, qubits: int, job_type: JobType
         db,
         field,
         "QUBITS",
-        f"{field}: {where}the program declares {qubits} qubits, {name} has {device.num_qubits}",
+        f"{field}: {where}the program declares {qubits} qubits, {name} has {device.num_qubits}"
+        + (" (as max_task_memory_bytes allows)" if device.is_simulator and device.is_local else ""),
         lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types,
         "have enough",
         "has more",

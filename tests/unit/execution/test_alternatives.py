@@ -13,7 +13,6 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.execution.alternatives import name_alternatives
-from qonduit_server.memory import usable_memory
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
 from tests.storing import submit
@@ -46,12 +45,12 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     found.close()
 
 
-def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", memory: int = 0, **needs: int | bool) -> str:
+def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: int | bool) -> str:
     job = submit(db, device=catalogue.device_by_name(db, f"P/{on}"))
     failure = Failure(category=FailureCategory.FAILURE_CATEGORY_DEVICE, reason=reason, message="no")
     failed = ProgramFailed(failure=failure, needs=ProgramNeeds(**needs))  # type: ignore[arg-type]
     event = TaskEvent(job_id=job.id, attempt=1, program_failed=failed)
-    name_alternatives(db, event, memory)
+    name_alternatives(db, event)
     assert not event.program_failed.HasField("needs")
     return event.program_failed.failure.message
 
@@ -80,15 +79,7 @@ def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) ->
     assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; these can: P/able, P/chip"
 
 
-def test_a_limit_of_memory_takes_qubits_from_simulators(db: Database) -> None:
-    quarter = usable_memory() // 4 + 1
-    assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=26) == "no; these can: P/able, P/chip"
-    assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=27) == "no; these can: P/chip"
-    # Whether it can is not known: nothing is said.
-    assert told(db, "plain", "MEMORY_LIMIT", quarter, num_qubits=28, loops=True) == "no"
-
-
 def test_a_job_that_is_gone_names_nothing(db: Database) -> None:
     event = TaskEvent(job_id=999_999, program_failed=ProgramFailed(needs=ProgramNeeds(num_qubits=99)))
-    name_alternatives(db, event, 0)
+    name_alternatives(db, event)
     assert event.program_failed.failure.message == ""

@@ -7,7 +7,7 @@ import pytest
 
 from qonduit_server.errors import LimitError
 from qonduit_server.memory import readable
-from qonduit_server.providers.provider import check_memory, most_qubits, physical_memory, program_seed
+from qonduit_server.providers.provider import check_memory, limit_task_memory, most_qubits, program_seed
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,17 @@ def test_need_and_limit_are_told() -> None:
         check_memory(4096, 16, 0)
 
 
-def test_what_is_promised_fits() -> None:
-    qubits = most_qubits(16, 0)
-    assert 16 << qubits <= physical_memory() < 16 << qubits + 1
+@pytest.mark.parametrize("limit", [0, 3 << 20, 64 << 20, 1 << 62])
+def test_what_is_promised_fits_and_no_more(limit: int) -> None:
+    limit_task_memory(limit)
+    try:
+        for size in (16, 40, 72):
+            qubits = most_qubits(size)
+            assert check_memory(qubits, size, limit) == size << qubits
+            with pytest.raises(LimitError):
+                check_memory(qubits + 1, size, limit)
+    finally:
+        limit_task_memory(0)
 
 
 def test_each_circuit_has_a_seed_of_its_own() -> None:
