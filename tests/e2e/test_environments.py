@@ -41,13 +41,29 @@ def _make_environment(folder: Path) -> Path:
     return python
 
 
+def command(pid: int) -> list[str]:
+    """The command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def parent(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.timeout(600)
 def test_a_provider_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     assert version("qiskit-aer") != OTHER_AER
     python = _make_environment(tmp_path / "environment")
     database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     with serving(database, providers="IBM", provider_python=f"IBM={python}") as server:
-        result = Client(server.target).run(BELL, device="IBM/aer_simulator", shots=200).result(timeout=90)
+        client = Client(server.target)
+        result = client.run(BELL, device="IBM/aer_simulator", shots=200).result(timeout=90)
+        (compiled,) = client.check(BELL, device="IBM/aer_simulator").compiled
+        commands = [command(pid) for pid in server._family() if parent(pid) == server.process.pid]
+        # One that runs jobs, and one that compiles those that are validated.
+        assert sum(each[0] == str(python) and each[each.index("--provider") + 1] == "IBM" for each in commands) == 2
+    assert compiled.num_qubits == 2
     assert sum(result.counts.values()) == 200
     assert set(result.counts) <= {"0x0", "0x3"}
     assert OTHER_AER in json.dumps(dict(result.meta_data))

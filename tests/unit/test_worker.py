@@ -27,6 +27,8 @@ class Server:
         os.set_blocking(self.tokens_in, False)
         self.batches: list[list[int]] = []
         self.gate = threading.Semaphore(0)
+        #: What running tasks returns from now on.
+        self.goes_on = True
         self._buffer = frames.FrameBuffer()
         self._events: list[TaskEvent] = []
         self._sent = 0
@@ -37,13 +39,19 @@ class Server:
         with self._worker_end:
             worker.serve(self._worker_end, self.tokens_in, self._run, fold)
 
-    def _run(self, tasks: Sequence[Task], emit: worker.Emit) -> None:
+    def _run(self, tasks: Sequence[Task], emit: worker.Emit) -> bool:
         self.batches.append([task.job_id for task in tasks])
         for task in tasks:
             emit(TaskEvent(job_id=task.job_id, attempt=1, program_started=ProgramStarted()))
             if task.shots:  # wait to be let go
                 assert self.gate.acquire(timeout=PATIENCE)
             emit(TaskEvent(job_id=task.job_id, attempt=1, finished=TaskFinished()))
+        return self.goes_on
+
+    def wait_ended(self) -> None:
+        """Wait until the worker ended by itself."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
 
     def send(self, *tasks: Task) -> list[int]:
         """Send tasks and their tokens; returns the tokens' numbers."""
@@ -132,3 +140,13 @@ def test_waiting_tasks_may_be_run_together(server: Server) -> None:
 def test_it_ends_when_the_server_is_gone(server: Server) -> None:
     server.send(quick(1))
     server.until_finished(1)  # close() in the fixture does the rest
+
+
+def test_one_that_must_not_run_any_more_reports_its_task_and_leaves_the_next_one(server: Server) -> None:
+    server.goes_on = False
+    server.send(slow(1), quick(2))
+    server.gate.release()
+    server.wait_ended()
+    assert server.until_finished(1)[-1] == (1, "finished")
+    assert server.reclaim() == [1]
+    assert server.batches == [[1]]

@@ -259,3 +259,11 @@ def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
         assert "0.2 s" in failure.message
         assert compile_job(made, "say on")[0]
+
+
+def test_a_job_is_compiled_by_the_python_of_its_provider(tmp_path: Path) -> None:
+    with translator(pythons={"IBM": str(tmp_path / "no" / "python")}) as made:
+        failure = compile_job(made, "say hello")
+        assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
+        assert str(tmp_path) in failure.message
+        assert compile_job(made, "say hello", "GOOGLE")[0]

@@ -150,6 +150,8 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
         return OK
     if here.output == "table":
         click.echo(f"valid: {options['shots']} shots on {options['device']}; nothing was run")
+        if not checked.compiled:  # of an older server
+            return OK
     columns = [
         Column("program", lambda each: each.index, "PROGRAM", right=True),
         Column("qubits", lambda each: each.num_qubits, "QUBITS", right=True),
