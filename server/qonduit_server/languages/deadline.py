@@ -38,9 +38,11 @@ def at_most(seconds: float) -> Iterator[None]:
     timer = (0.0, 0.0)
     try:
         timer = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
-        yield
+        try:
+            yield
+        finally:  # which may be interrupted itself, and then the one around it is not
+            over = True
     finally:
-        over = True
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *timer)
