@@ -205,6 +205,22 @@ def sampled() -> Any:
     )
 
 
+def conditional() -> Any:
+    qml.X(0)
+    one, zero = qml.measure(0), qml.measure(1)
+    qml.cond(one, qml.X)(2)
+    qml.cond(zero, qml.X)(3)
+    qml.cond(~one, qml.X, qml.Y)(4)
+    qml.cond(one & ~zero, qml.X)(5)
+    qml.cond(2 * one + zero == 1, qml.X)(6)
+    return qml.counts(wires=[2, 3, 4, 5, 6])
+
+
+def test_conditions_hold_where_they_should(device: Any) -> None:
+    counts = run(conditional, device(target=IBM), 50)
+    assert counts == run(conditional, qml.device("default.qubit"), 50) == {"10110": 50}
+
+
 @pytest.mark.parametrize("circuit", [sampled, measured_midway])
 @pytest.mark.parametrize(("target", "shots"), [(IBM, SHOTS), (AWS, [SHOTS, SHOTS]), (GOOGLE, SHOTS)])
 def test_estimates(circuit: Any, target: str, shots: Any, device: Any) -> None:

@@ -99,6 +99,15 @@ def test_a_sampler_repeats_itself_with_a_seed_only(backend: QonduitBackend) -> N
     assert len(SamplerV2(backend).run(pubs).ids) == 2  # pubs with the same number of shots are one job
 
 
+def test_shots_of_one_pub_say_nothing_about_those_of_another(backend: QonduitBackend) -> None:
+    coin = QuantumCircuit(1)
+    coin.h(0)
+    coin.measure_all()
+    pubs = SamplerV2(backend, seed=4, default_shots=2000).run([coin, coin]).result()
+    first, second = (pub.data.meas.array for pub in pubs)
+    assert 850 < (first == second).sum() < 1150  # the same order would make nearly all of them equal
+
+
 def test_pubs_are_checked_before_they_are_sent(backend: QonduitBackend) -> None:
     sampler = SamplerV2(backend)
     with pytest.raises(ValueError, match="wrap it with"):

@@ -68,6 +68,7 @@ def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(st
     stage.begin(second)
     stage.end(second, 0.061)
     stage.schedule.take_from_slow(0.061)
+    assert stage.holds() == [[3], []]  # what runs stays where it is
     stage.schedule.place(0.061)
     assert stage.holds() == [[3], [4]]
 

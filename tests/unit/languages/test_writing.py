@@ -189,6 +189,14 @@ def test_openqasm_3() -> None:
     )
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_register_is_compared_with_the_number_that_it_was_compared_with(number: int) -> None:
+    circuit = program(
+        f"qubit[3] q; bit[2] c; bit d; c = measure q[0:1]; if (c == {number}) {{ x q[2]; }} d = measure q[2];"
+    )
+    assert f"if (c == {number}) {{\n  x q[2];\n}}\n" in text("QASM3", circuit)
+
+
 def test_openqasm_2_compares_whole_registers() -> None:
     lines = text("QASM2", program(TELEPORT)).splitlines()
     assert lines[:5] == ["OPENQASM 2.0;", 'include "qelib1.inc";', "qreg q[3];", "creg c[2];", "creg d[1];"]
@@ -266,6 +274,23 @@ def test_an_overwritten_bit_is_written_as_one() -> None:
     assert text("QASM2", circuit).count("measure q[0] -> c[0];") == 2
     (quantum,) = qpy.load(io.BytesIO(written("QISKIT", circuit).source))  # type: ignore[arg-type]
     assert quantum.num_clbits == 1
+
+
+@pytest.mark.parametrize("short", ["QASM2", "QASM3", "CIRQ", "QUIL", "BRAKET"])
+def test_a_bit_that_is_no_result_keeps_its_value_while_it_is_looked_at(short: str) -> None:
+    circuit = program(
+        "qubit[3] q; bit m; output bit c; output bit d; x q[0]; m = measure q[0]; c = measure q[1]; "
+        "if (m) { x q[2]; } d = measure q[2];"
+    )
+    assert [each.name for each in circuit.registers] == ["c", "d"]
+    assert close(distribution(again(value(short), written(short, circuit))), {"0x1 0x0": 1.0})
+
+
+@pytest.mark.parametrize("computed", ["!(c[0] ^ c[1])", "c[0] ^ c[1]", "!c[0]", "!c[0] && c[1]", "!(c[0] || c[1])"])
+def test_what_is_computed_at_the_end_keeps_its_value(computed: str) -> None:
+    circuit = program(f"qubit[2] q; bit[2] c; bit r; ry(0.8) q[0]; ry(1.9) q[1]; c = measure q; r = {computed}; ")
+    rewritten = again(value("QASM2"), written("QASM2", circuit))
+    assert close(distribution(rewritten), distribution(circuit))
 
 
 def test_bits_that_are_no_result_are_kept_apart_from_those_that_are() -> None:
