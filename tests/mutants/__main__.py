@@ -8,26 +8,37 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants.table import ROOT, Fault, load, problems
+from tests.mutants.table import ROOT, TABLE, Fault, load, problems
 from tests.mutants.trial import Trial, Verdict, attempt, copy_of, run_tests
 
 
-def main() -> int:
-    """Return 0 if all faults were caught."""
-    arguments = _arguments()
-    faults = load()
+def main(given: Sequence[str] | None = None, root: Path = ROOT, table: Path = TABLE) -> int:
+    """Try faults out.
+
+    Args:
+        given: arguments of the command line.
+        root: the working tree.
+        table: the faults.
+
+    Returns:
+        0 if all faults were caught, 1 if one was not, 2 if nothing can be said: a fault does not apply, or its tests do
+        not pass without it.
+    """
+    arguments = _arguments(given)
+    faults = load(table)
     chosen = [each for each in faults if not arguments.names or each.name in arguments.names]
     wrong = [f"there is no fault {name!r} in the table" for name in {*arguments.names} - {each.name for each in faults}]
-    wrong += [problem for each in chosen for problem in problems(each)]
+    wrong += [problem for each in chosen for problem in problems(each, root)]
     if wrong:
         print(*wrong, sep="\n", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copies = [copy_of(ROOT, Path(folder) / str(number)) for number in range(max(1, arguments.processes))]
+        copies = [copy_of(root, Path(folder) / str(number)) for number in range(max(1, arguments.processes))]
         code, output = run_tests(copies[0], sorted({test for each in chosen for test in each.tests}))
         if code != 0:
             print(f"{output}\nwithout any fault, the tests do not pass: nothing can be said", file=sys.stderr)
@@ -62,11 +73,11 @@ def _try_all(faults: list[Fault], copies: list[Path]) -> Counter[Verdict]:
     return verdicts
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="faults to try; all, where none is given")
     parser.add_argument("--processes", type=int, default=2, help="how many are tried at a time (2)")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 if __name__ == "__main__":

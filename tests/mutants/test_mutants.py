@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.__main__ import main
 from tests.mutants.table import ROOT, Fault, load, problems
 from tests.mutants.trial import Verdict, attempt, copy_of
 
@@ -86,3 +87,29 @@ def test_a_fault_is_caught_survives_or_is_not_decided_and_never_stays(tree: Path
     assert verdicts == [Verdict.CAUGHT, Verdict.SURVIVED, Verdict.UNDECIDED, Verdict.CAUGHT]
     for root in (tree, copy):
         assert (root / "server" / "double.py").read_text() == SOURCE
+
+
+def test_the_command_fails_where_a_fault_survives_and_says_which(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "faults.toml"
+    rows = {"caught": ("2 *", "3 *"), "survivor": ("2 *", "number +"), "stale": ("4 *", "3 *")}
+    table.write_text(
+        "".join(
+            f'[[fault]]\nname = "{name}"\nfile = "server/double.py"\noriginal = "{original}"\n'
+            f'replaced = "{replaced}"\ntests = ["test_double.py"]\n'
+            for name, (original, replaced) in rows.items()
+        )
+    )
+    assert main(["caught", "survivor", "--processes", "1"], tree, table) == 1
+    said = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in said.splitlines() if not line.startswith(" ")] == [
+        "caught", "NOT CAUGHT", "1 caught, 1 NOT CAUGHT"]  # fmt: skip
+    assert "'2 *' -> 'number +'" in said
+    assert main(["caught", "--processes", "1"], tree, table) == 0
+    assert main(["stale"], tree, table) == 2
+    assert "contains the original text 0 times" in capsys.readouterr().err
+    assert main(["unknown"], tree, table) == 2
+    (tree / "test_double.py").write_text(TESTS.replace("== 4", "== 5"))
+    assert main(["caught", "--processes", "1"], tree, table) == 2
+    assert "without any fault, the tests do not pass" in capsys.readouterr().err
