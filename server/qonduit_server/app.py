@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.execution.stderr import StderrLog
 from qonduit_server.memory import address_space
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
@@ -50,6 +51,7 @@ class App:
     _journal: Journal
     _retention: Retention
     _lock: FileIO | None
+    _stderr: StderrLog
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
         """End: refuse new jobs and end streams, let running jobs end, hand the rest back to the queue.
@@ -69,6 +71,7 @@ class App:
         self._front.stop(0 if hurry.is_set() else 1)
         self._dispatcher.stop()
         self._pool.stop(1)
+        self._stderr.stop()
         self._database.close()
         self._journal.close()
         if self._lock is not None:
@@ -76,7 +79,7 @@ class App:
         log.info("stopped")
 
 
-def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
+def _pool(settings: Settings, names: tuple[str, ...], server: str = "", stderr: StderrLog | None = None) -> ProcessPool:
     unknown = [name for name in names if name not in registry.names()]
     if unknown:
         raise StartError(f"there is no provider {', '.join(unknown)}; known are {', '.join(registry.names())}")
@@ -87,7 +90,8 @@ def _pool(settings: Settings, names: tuple[str, ...]) -> ProcessPool:
         memory_limit_bytes=address_space(settings.max_task_memory_bytes),
         memory_bytes=settings.max_memory_bytes,
         program=_nursery(settings),
-        show_errors=settings.log_level == "debug",
+        stderr=stderr,
+        server=server,
     )
 
 
@@ -126,7 +130,10 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
     """
     names = settings.providers or registry.names()
     with _started(), ExitStack() as undo:
-        pool = _pool(settings, names)
+        owner = str(uuid.uuid4())
+        stderr = StderrLog()
+        undo.callback(stderr.stop)
+        pool = _pool(settings, names, owner, stderr)
         pool.launch()
         undo.callback(pool.stop, 1)
         # The providers' processes start on the other cores while this one imports the rest of the server.
@@ -143,6 +150,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         from qonduit_server.store.retention import Retention
 
         logs.configure(settings.log_format, settings.log_level)
+        stderr.start()
         lock = sole.hold(settings.database)
         if lock is not None:
             undo.callback(lock.close)
@@ -158,7 +166,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         dispatcher = Dispatcher(
             database,
             pool,
-            owner=str(uuid.uuid4()),
+            owner=owner,
             lease=timedelta(seconds=settings.lease_seconds),
             max_attempts=settings.max_attempts,
             time_limit_seconds=settings.max_job_seconds,
@@ -166,7 +174,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             max_result_bytes=settings.max_result_bytes,
             on_fault=on_fault,
         )
-        translator = _translator(settings)
+        translator = _translator(settings, stderr)
         front = rpc.serve(
             database,
             listen=settings.listen,
@@ -177,6 +185,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
             languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
             translate=translator.translate,
             compile_job=translator.compile,
+            workers=pool.list_workers,
             slow_reader=settings.slow_reader_seconds,
             slow_request=settings.slow_request_seconds,
         )
@@ -187,12 +196,14 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, retention, lock)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, retention, lock, stderr)
     log = structlog.get_logger("qonduit.app")
     for description in descriptions:
         if description.unavailable:
             log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
-    log.info("serving", target=app.target, store=database.kind, providers=list(names), workers=settings.workers)
+    log.info(
+        "serving", target=app.target, owner=owner, store=database.kind, providers=list(names), workers=settings.workers
+    )
     return app
 
 
@@ -208,7 +219,7 @@ def _started() -> Iterator[None]:
         ) from error
 
 
-def _translator(settings: Settings) -> Translator:
+def _translator(settings: Settings, stderr: StderrLog) -> Translator:
     from qonduit_server.execution.translator import Translator
 
     # A server whose providers all live in environments of their own translates in the first of them.
@@ -218,7 +229,7 @@ def _translator(settings: Settings) -> Translator:
         pythons=settings.provider_python,
         program=_nursery(settings),
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
-        show_errors=settings.log_level == "debug",
+        stderr=stderr,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -72,6 +73,7 @@ def main(
     options = parser.parse_args(arguments)
     limit_task_memory(options.task_memory)
     _die_with_parent()
+    faulthandler.enable()  # where an SDK crashes, its stack goes to stderr, which the server logs
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     server = socket.socket(fileno=options.socket)
@@ -193,8 +195,8 @@ class _Nursery:
         return self._run
 
     def _fork(self, request: Fork) -> None:
-        """Fork a worker: its socket and the reading end of its tokens came with the request."""
-        link, tokens = self._descriptors.popleft(), self._descriptors.popleft()
+        """Fork a worker: its socket, the reading end of its tokens and its standard error came with the request."""
+        link, tokens, errors = (self._descriptors.popleft() for _ in range(3))
         try:
             run = self._run or self._load()
             pid = os.fork() if run is not None else -1
@@ -203,21 +205,23 @@ class _Nursery:
             pid = -1
         if pid == 0:
             assert run is not None
-            self._become_worker(link, tokens, request.memory_limit_bytes, run)
-        os.close(link)
-        os.close(tokens)
+            self._become_worker(link, tokens, errors, request.memory_limit_bytes, run)
+        for descriptor in (link, tokens, errors):
+            os.close(descriptor)
         if pid < 0:
             self._say(NurseryReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
         else:
             self._children[pid] = request.worker_id
             self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
 
-    def _become_worker(self, link: int, tokens: int, memory_limit_bytes: int, run: worker.Run) -> NoReturn:
+    def _become_worker(self, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: worker.Run) -> NoReturn:
         code = os.EX_SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _die_with_parent()
+            os.dup2(errors, sys.stderr.fileno())
+            os.close(errors)
             for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
                 os.close(descriptor)
             _reseed()

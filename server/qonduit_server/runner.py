@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from qonduit.execution.v1.task_pb2 import (
     TaskDeclined,
     TaskEvent,
     TaskFinished,
+    TaskPhase,
     TaskProgram,
     TaskProgress,
     TaskStarted,
@@ -47,6 +49,11 @@ Emit = Callable[[TaskEvent], None]
 _PREPARING: Final = 0.1
 #: Failures longer than this are cut: they are stored with the job and sent with its last event.
 _MESSAGE_LIMIT: Final = 2000
+#: Tracebacks longer than this lose their beginning; a task sends the first few.
+_DIAGNOSTIC_BYTES: Final = 8 * 1024
+_DIAGNOSTICS: Final = 4
+#: Failures for which the server or an SDK may be at fault, and not the program.
+_DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, FailureCategory.FAILURE_CATEGORY_PROVIDER))
 #: No response is larger, so a larger translation would only cost the server memory.
 _MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
 #: What the metadata of counts say of these counts alone; the rest holds for the statevector, too.
@@ -136,6 +143,7 @@ class _Run:
         self._emit = emit
         self._runner = runner
         self._progress = -1.0
+        self._diagnostics = 0
         #: The program that is being prepared, once it is read.
         self._circuit: Circuit | None = None
 
@@ -150,7 +158,8 @@ class _Run:
             else:
                 declined = self._run(self._provider())
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
-            self._send(finished=TaskFinished(failure=failure_of(error)))
+            failure = failure_of(error)
+            self._send(finished=TaskFinished(failure=failure, diagnostic=self._diagnostic(error, failure)))
         else:
             if declined:
                 self._send(declined=TaskDeclined(memory_bytes=declined))
@@ -173,7 +182,7 @@ class _Run:
             except MemoryNotGranted as short:
                 return short.memory_bytes
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
-                self._send(program_failed=ProgramFailed(index=index, failure=failure_of(error)))
+                self._fail(index, error, None)
                 continue
             source = written.source
             translated = ProgramTranslated(
@@ -193,7 +202,7 @@ class _Run:
         self._check_job()
         for index, program in enumerate(self._task.programs):
             try:
-                kept, _ = self._prepare(program, provider)
+                kept, _ = self._prepare(index, program, provider)
                 prepared = kept.prepared
                 depth, large = depth_of(prepared.operations()) if prepared.operations is not None else (0, 0)
             except MemoryNotGranted as short:
@@ -260,7 +269,7 @@ class _Run:
             if not task.declined_before:
                 self._send(program_started=ProgramStarted(index=index))
             try:
-                kept, hit = self._prepare(program, provider)
+                kept, hit = self._prepare(index, program, provider)
             except MemoryNotGranted as short:
                 need = max(need, short.memory_bytes)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
@@ -277,6 +286,8 @@ class _Run:
         for index, kept, _ in ready:
             for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
                 self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
+        if ready:
+            self._do("running", ready[0][0])
         seed = task.seed if task.HasField("seed") else None
         outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
@@ -286,6 +297,8 @@ class _Run:
             else:
                 self._fail(index, outcome, kept.circuit)
             self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
+            if done < len(ready):
+                self._do("running", ready[done][0])
         return 0
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
@@ -302,7 +315,7 @@ class _Run:
             for _ in range(number - given):
                 yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
 
-    def _prepare(self, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
+    def _prepare(self, index: int, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
         task = self._task
         inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
         exact = task.include_statevector
@@ -310,12 +323,14 @@ class _Run:
         kept = self._runner.cache.get(key)
         if kept is not None:
             return kept, True
+        self._do("reading", index)
         began = time.perf_counter()
         self._circuit = None
         self._circuit = circuit = self._read(program)
         parsed = time.perf_counter()
         if (limited := self._runner.limited.get(task.device)) is not None:
             _check_needs(circuit, limited, f"{task.provider}/{task.device}")
+        self._do("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
             prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes, statevector=True)
@@ -326,11 +341,19 @@ class _Run:
         return kept, False
 
     def _fail(self, index: int, error: Exception, circuit: Circuit | None) -> None:
-        failed = ProgramFailed(index=index, failure=failure_of(error))
+        failure = failure_of(error)
+        failed = ProgramFailed(index=index, failure=failure, diagnostic=self._diagnostic(error, failure))
         device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
             failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
         self._send(program_failed=failed)
+
+    def _diagnostic(self, error: BaseException, failure: Failure) -> str:
+        """The traceback of an error, for the server's log; empty where the program is at fault."""
+        if failure.category not in _DIAGNOSED or self._diagnostics >= _DIAGNOSTICS:
+            return ""
+        self._diagnostics += 1
+        return traceback_of(error)
 
     def _succeed(self, provider: Provider, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
         succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
@@ -373,6 +396,10 @@ class _Run:
         if progress >= self._progress + 0.01 or (progress >= 1.0 > self._progress):
             self._progress = progress
             self._send(progress=TaskProgress(progress=progress, message=message))
+
+    def _do(self, what: str, index: int) -> None:
+        """Say what is done now with a program; nothing is stored of it."""
+        self._send(phase=TaskPhase(message=f"{what} program {index + 1} of {len(self._task.programs)}"))
 
     def _log(self, level: LogLevel, message: str, program_id: int) -> None:
         self._send(log=LogLine(level=level, message=message, program_id=program_id))
@@ -430,6 +457,14 @@ def failure_of(error: BaseException) -> Failure:
         reason="INTERNAL",
         message=f"{type(error).__name__}: {error}"[:_MESSAGE_LIMIT],
     )
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of an error with its causes, at most 8 KiB of it: its end, which says what was raised."""
+    data = "".join(traceback.format_exception(error)).encode(errors="replace")
+    if len(data) > _DIAGNOSTIC_BYTES:
+        data = b"..." + data[3 - _DIAGNOSTIC_BYTES :]
+    return data.decode(errors="ignore")
 
 
 def _job_type(number: int) -> str:

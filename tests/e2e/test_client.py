@@ -209,3 +209,4 @@ def test_catalogue_and_server(client: Client) -> None:
     info = client.info()
     assert info.version
     assert info.limits.max_shots > 0
+    assert all(worker.server and worker.provider for worker in client.workers())

@@ -183,6 +183,36 @@ def test_a_language_that_is_not_read_is_named_among_those_that_are() -> None:
     assert "QASM2, QASM3" in failed.message
 
 
+def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_not() -> None:
+    def diagnostics(events: list[TaskEvent]) -> list[str]:
+        return [event.program_failed.diagnostic for event in events if event.HasField("program_failed")]
+
+    (text,) = diagnostics(run(Scripted(prepare=ZeroDivisionError("deep inside")), PROGRAM))
+    assert text.startswith("Traceback (most recent call last):")
+    assert text.endswith("ZeroDivisionError: deep inside\n")
+    (text,) = diagnostics(run(Scripted(prepare=ProviderError("BROKEN", "no")), PROGRAM))
+    assert "ProviderError: no" in text
+    for fault in (DeviceError("TOO_MANY_QUBITS", "no"), MemoryError()):
+        assert diagnostics(run(Scripted(prepare=fault), PROGRAM)) == [""]
+    # A long one keeps its end, and a task sends only the first few.
+    texts = diagnostics(run(Scripted(prepare=ZeroDivisionError("\u00e4" * 10_000)), *[PROGRAM] * 6))
+    assert [len(text.encode()) > 8000 for text in texts] == [True] * 4 + [False] * 2
+    assert max(len(text.encode()) for text in texts) <= 8192
+    assert texts[0].startswith("...")
+    assert texts[-1] == ""
+
+
+def test_what_is_done_with_a_program_is_said_before_it_is_done() -> None:
+    provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), runner.Cache()
+    said = [
+        [event.phase.message for event in run(provider, PROGRAM, PROGRAM + " ", cache=cache) if event.HasField("phase")]
+        for _ in range(2)
+    ]
+    running = ["running program 1 of 2", "running program 2 of 2"]
+    assert said[1] == running
+    assert said[0] == [f"{what} program {n} of 2" for n in (1, 2) for what in ("reading", "compiling")] + running
+
+
 def test_a_task_without_programs_ends() -> None:
     assert len(run(Scripted())) == 2
 

@@ -255,6 +255,11 @@ def info() -> Call[system_rpc.GetServerInfoResponse]:
     return Call("SystemService/GetServerInfo", request, system_rpc.GetServerInfoResponse)
 
 
+def workers() -> Call[system_rpc.ListWorkersResponse]:
+    """The server's worker processes."""
+    return Call("SystemService/ListWorkers", system_rpc.ListWorkersRequest(), system_rpc.ListWorkersResponse)
+
+
 def new_request_id() -> str:
     """A request id that was never used."""
     return str(uuid.uuid4())

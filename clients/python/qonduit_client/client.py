@@ -14,7 +14,7 @@ from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
-from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
+from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import calls
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.inputs import Inputs
@@ -274,6 +274,10 @@ class Client:
     def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
         return self._transport.call(calls.info())
+
+    def workers(self) -> list[Worker]:
+        """Returns the worker processes of the server that answers, and what each of them does."""
+        return list(self._transport.call(calls.workers()).workers)
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -23,9 +23,10 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.ahead import Ahead, Back, Item, key_of
 from qonduit_server.execution.alternatives import name_alternatives
 from qonduit_server.execution.burden import Burden, first_of, weight
-from qonduit_server.execution.executor import Executor, Loss, LossKind
-from qonduit_server.execution.losses import NOT_STORED, failure_of
+from qonduit_server.execution.executor import Executor, Loss
+from qonduit_server.execution.losses import NOT_STORED, after_loss
 from qonduit_server.execution.telling import Key, Telling
+from qonduit_server.execution.tracebacks import log_traceback
 from qonduit_server.store import queue
 from qonduit_server.store.database import Database
 from qonduit_server.store.signals import Wake
@@ -60,7 +61,7 @@ class Dispatcher:
         executor: runs tasks; not started yet.
         owner: names this dispatcher's leases; unique for each start of a server.
         lease: how long jobs stay this dispatcher's when it falls silent.
-        max_attempts: how often a job is started when its worker or its server dies.
+        max_attempts: how often a job is started when its worker or server dies.
         time_limit_seconds: how long one job may run; 0 means no limit.
         memory_limit_bytes: the memory one job may use; 0 means no limit.
         max_result_bytes: the most bytes of one program's result; 0 means no limit.
@@ -92,6 +93,7 @@ class Dispatcher:
         self._max_result_bytes = max_result_bytes
         self._on_fault = on_fault
         self._clock = clock
+        self._log: Any = _log.bind(owner=owner)  # not at import, when logging is not configured
 
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -119,9 +121,7 @@ class Dispatcher:
         self._fault = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._threads = [
-            threading.Thread(
-                target=self._work, args=(work,), name=f"dispatcher-{work.__name__.strip('_')}", daemon=True
-            )
+            threading.Thread(target=self._work, args=(work,), name=f"dispatcher-{work.__name__}", daemon=True)
             for work in (self._claim, self._record, self._keep, self._ahead.write)
         ]
 
@@ -188,11 +188,8 @@ class Dispatcher:
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """A task ended without saying so: run it again, or say for it how it ended."""
-        if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < self._max_attempts):
-            self._take_in([Back((job_id, attempt), loss.message, counts=loss.kind is LossKind.DIED)])
-        else:
-            finished = TaskFinished(failure=failure_of(loss, attempt, self._time_limit_seconds))
-            self._take_in([TaskEvent(job_id=job_id, attempt=attempt, finished=finished)])
+        self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
+        self._take_in([after_loss(loss, (job_id, attempt), self._max_attempts, self._time_limit_seconds)])
 
     def capacity_changed(self) -> None:
         """The executor may want more tasks."""
@@ -282,6 +279,7 @@ class Dispatcher:
             task.time_limit_seconds = task.time_limit_seconds or self._time_limit_seconds
             task.memory_limit_bytes = task.memory_limit_bytes or self._memory_limit_bytes
             task.max_result_bytes = task.max_result_bytes or self._max_result_bytes
+            self._log.debug("claimed", job_id=task.job_id, attempt=task.attempt, provider=task.provider)
         with self._lock:
             self._running.update({(task.job_id, task.attempt): owner for task in tasks})
         self._executor.submit(tasks)
@@ -309,6 +307,7 @@ class Dispatcher:
                 ours = key in self._running and key not in back
                 if isinstance(item, TaskEvent):
                     if ours:
+                        log_traceback(item, job_id=item.job_id, attempt=item.attempt)
                         events.append(item)
                     else:
                         self._burden.put_down(weight(item))

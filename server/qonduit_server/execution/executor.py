@@ -22,10 +22,17 @@ class LossKind(Enum):
 
 @dataclass(frozen=True)
 class Loss:
-    """How a task was lost; `message` is for people and names what is known, for example the signal."""
+    """How a task was lost.
+
+    Attributes:
+        kind: why.
+        message: for people; names what is known, for example the signal.
+        pid: the process that had the task; 0 when none had it.
+    """
 
     kind: LossKind
     message: str
+    pid: int = 0
 
 
 class Listener(Protocol):

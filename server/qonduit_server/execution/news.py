@@ -26,9 +26,9 @@ class News:
         """A worker told this."""
         self._items.append(event)
 
-    def lose(self, held: Held, kind: LossKind, message: str) -> None:
-        """A task is lost."""
-        self._items.append((held.key, Loss(kind, message)))
+    def lose(self, held: Held, kind: LossKind, message: str, pid: int = 0) -> None:
+        """A task is lost, and was at this process."""
+        self._items.append((held.key, Loss(kind, message, pid)))
         self.more_wanted = True
 
     def waits(self, held: Held) -> None:

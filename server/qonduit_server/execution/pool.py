@@ -9,7 +9,6 @@ and another worker is idle. See qonduit_server.worker for how the two sides agre
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 import threading
 import time
@@ -25,12 +24,16 @@ from qonduit.execution.v1.worker_pb2 import (
     ProviderDescription,
     WorkerReply,
 )
+from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import Listener, LossKind
+from qonduit_server.execution.listing import messages_of, with_memory
 from qonduit_server.execution.news import News
 from qonduit_server.execution.processes import Held, Key, Provider, Worker, how_it_died
 from qonduit_server.execution.schedule import Schedule
 from qonduit_server.execution.sockets import Sockets
+from qonduit_server.execution.stderr import Output, StderrLog
+from qonduit_server.execution.task_log import TaskLog
 
 #: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
 _MAX_STILLBORN: Final = 3
@@ -55,6 +58,9 @@ class ProcessPool:
         memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
         program: arguments that make a Python a nursery.
         show_errors: let nurseries and workers write to this process's stderr.
+        stderr: logs what nurseries and workers write to theirs.
+        server: names the server in log lines and in the list of workers.
+        slow_seconds: after so long a running task is logged as slow; again each time that doubles.
         environment: variables for nurseries and workers; default: those of this process.
     """
 
@@ -68,11 +74,16 @@ class ProcessPool:
         memory_bytes: int = 0,
         program: Sequence[str] = ("-m", "qonduit_server.nursery"),
         show_errors: bool = False,
+        stderr: StderrLog | None = None,
+        server: str = "",
+        slow_seconds: float = 30.0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._slots = workers
         self._memory_limit_bytes = memory_limit_bytes
-        self._stderr = None if show_errors else subprocess.DEVNULL
+        self._output = Output(stderr, shown=show_errors)
+        self._server = server
+        self._log = TaskLog(server, slow_seconds)
         self._environment = environment
         self._providers = {
             name: Provider(name, [(pythons or {}).get(name, sys.executable), *program])
@@ -80,7 +91,7 @@ class ProcessPool:
         }
         self._lock = threading.RLock()
         self._said = threading.Condition(self._lock)
-        self._schedule = Schedule(self._providers, workers, self._fork, memory_bytes)
+        self._schedule = Schedule(self._providers, workers, self._fork, memory_bytes, self._log.handed_over)
         self._listener: Listener | None = None
         self._news = News()
         self._ids = itertools.count(1)
@@ -170,11 +181,13 @@ class ProcessPool:
     def processes(self) -> dict[str, list[int]]:
         """Process ids by provider name: the nursery's, then its workers'."""
         with self._lock:
-            return {
-                p.name: [p.process.pid, *(w.pid for w in p.ready if w.pid)]
-                for p in self._providers.values()
-                if p.process is not None
-            }
+            return {p.name: pids for p in self._providers.values() if (pids := p.pids())}
+
+    def list_workers(self) -> list[WorkerMessage]:
+        """Return what each worker process does, by provider and process id."""
+        with self._lock:
+            workers = messages_of(self._providers.values(), self._server)
+        return with_memory(workers)
 
     # The thread that serves the sockets. All below runs under the lock, except that it sleeps and calls the listener.
 
@@ -227,7 +240,9 @@ class ProcessPool:
                 held = worker.held.get(key)
                 if held is None:
                     continue
-                kind = event.WhichOneof("event")
+                kind = self._log.heard(worker, held, event)
+                if kind == "phase":
+                    continue
                 if kind == "started":
                     held.started_at = now
                     if held.need:  # it was told when it was handed out for the first time
@@ -287,18 +302,11 @@ class ProcessPool:
         provider = worker.provider
         del provider.workers[worker.id]
         back = worker.reclaim()
-        # Of those begun, the last one ran; the others had ended, and what they told died with the process.
-        last = next(reversed(worker.held.values()), None)
-        for held in worker.held.values():
-            if worker.doom is not None and worker.doom[0] == held.key:
-                self._news.lose(held, worker.doom[1], worker.doom[2])
-            elif worker.doom is None and held is last:
-                self._news.lose(held, LossKind.DIED, f"the process that ran it {how}")
-            else:
-                back.append(held)
-        worker.useful = worker.useful or bool(worker.held)
-        worker.held.clear()
-        worker.close()
+        lost, others = worker.bury(how)
+        for held, kind, message in lost:
+            self._news.lose(held, kind, message, worker.pid)
+        back += others
+        self._output.ended(worker.stderr)
         self._schedule.put_back(provider, back)
         self._news.more_wanted = True
         young = now - worker.head_since < _YOUNG_SECONDS
@@ -314,6 +322,7 @@ class ProcessPool:
         """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
         self._cut(provider)
         how = how_it_died(provider.end(0.5))
+        self._output.ended(provider.stderr)
         was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
         for worker in list(provider.workers.values()):
             worker.kill()
@@ -336,8 +345,9 @@ class ProcessPool:
             worker.kill()
             self._bury(worker, "was ended", now)
         provider.end(0.0)
+        self._output.ended(provider.stderr)
         try:
-            channel = provider.launch(self._stderr, self._environment)
+            channel = provider.launch(self._output, self._environment)
         except OSError as error:
             self._break(provider, f"its process cannot be started: {error}", now)
         else:
@@ -352,17 +362,14 @@ class ProcessPool:
 
     def _break(self, provider: Provider, reason: str, now: float, *, for_good: bool = False) -> None:
         """A provider cannot run anything. Its tasks fail; unless it is for good, a new nursery tries again later."""
-        provider.state, provider.reason = "broken", reason
-        provider.start_at = None if for_good else now + _RETRY_SECONDS
-        provider.stillborn = 0
-        provider.wanted = False
+        provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
         self._said.notify_all()
 
     def _fork(self, provider: Provider) -> Worker | None:
         """Ask for a worker, if there may be one more."""
         if provider.channel is None or len(provider.ready) >= self._slots:
             return None
-        worker, ends = Worker.make(next(self._ids), provider)
+        worker, ends = Worker.make(next(self._ids), provider, self._output, time.monotonic())
         provider.workers[worker.id] = worker
         self._sockets.add(worker.channel, worker)
         request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
@@ -376,10 +383,11 @@ class ProcessPool:
         for held in back:
             if held.key == key:
                 back.remove(held)
-                self._news.lose(held, kind, message)
+                self._news.lose(held, kind, message, worker.pid)
                 break
         else:
             worker.doom = (key, kind, message)
+            self._log.step("killed", key, worker, why=message)
             worker.kill()
             self._fork(worker.provider)
         self._schedule.put_back(worker.provider, back)
@@ -393,6 +401,8 @@ class ProcessPool:
                 limit = worker.limit()
                 if limit is not None and limit[0] <= now:
                     self._end(worker, limit[1], LossKind.TIME_LIMIT, "it ran longer than its time limit")
+                elif worker.slow_at() <= now:
+                    self._log.slow(worker)
         self._schedule.take_from_slow(now)
         if not any(p.state == "loading" for p in self._providers.values()):
             for name in self._preloads:
@@ -426,7 +436,7 @@ class ProcessPool:
                 self._news.lose(held, LossKind.STOPPED, "the server stopped")
             for worker in provider.workers.values():
                 for held in worker.held.values():
-                    self._news.lose(held, LossKind.STOPPED, "the server stopped")
+                    self._news.lose(held, LossKind.STOPPED, "the server stopped", worker.pid)
                 if worker.held:
                     worker.kill()
                 self._sockets.drop(worker.channel)

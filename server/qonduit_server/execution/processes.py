@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import LossKind
+from qonduit_server.execution.stderr import Output, Stderr
 
 #: Tasks that one worker is handed ahead, at most, so that it never waits for the next.
 MAX_AHEAD: Final = 16
@@ -27,6 +29,7 @@ AHEAD_SECONDS: Final = 0.03
 SLOW_SECONDS: Final = 0.05
 
 Key = tuple[int, int]
+_NOWHERE: Final = Output()
 
 
 @dataclass(eq=False, slots=True)
@@ -48,6 +51,8 @@ class Held:
     prepared_by: int = -1
     #: Whether its watchers know that it waits for memory.
     told: bool = False
+    #: After so many seconds of running it is logged as slow; infinity: never.
+    slow_after: float = float("inf")
 
     @property
     def alone(self) -> bool:
@@ -145,18 +150,28 @@ class Worker:
     useful: bool = False
     #: Since when the task at the head of `held` is there, or since the process is.
     head_since: float = 0.0
+    #: What it does for its running task, for people.
+    phase: str = ""
+    #: Since when it was to be killed.
+    killed_at: float = 0.0
+    #: Where what it writes to its standard error is logged.
+    stderr: Stderr | None = None
     #: Seconds a task takes, of late.
     pace: float | None = None
     _sent: int = 0
 
     @classmethod
-    def make(cls, number: int, provider: Provider) -> tuple[Worker, tuple[int, int]]:
-        """Make what leads to a worker, and the two descriptors to be sent to the nursery that forks it."""
+    def make(
+        cls, number: int, provider: Provider, output: Output = _NOWHERE, now: float = 0.0
+    ) -> tuple[Worker, tuple[int, int, int]]:
+        """Make what leads to a worker, and the three descriptors to be sent to the nursery that forks it."""
         ours, theirs = socket.socketpair()
         tokens_in, tokens_out = os.pipe()
         os.set_blocking(tokens_in, False)
         os.set_blocking(tokens_out, False)
-        return cls(number, provider, Channel(ours), tokens_in, tokens_out), (theirs.detach(), os.dup(tokens_in))
+        stderr, errors = output.open("worker", provider.name)
+        made = cls(number, provider, Channel(ours), tokens_in, tokens_out, head_since=now, stderr=stderr)
+        return made, (theirs.detach(), os.dup(tokens_in), errors)
 
     def depth(self, now: float) -> int:
         """How many tasks it may hold, the running one included."""
@@ -220,8 +235,17 @@ class Worker:
             return None
         return (head.started_at or self.head_since) + head.task.time_limit_seconds - head.spent, head.key
 
+    def slow_at(self) -> float:
+        """When the running task is to be logged as slow; infinity while none runs."""
+        if not self.held or not self.pid:
+            return float("inf")
+        head = next(iter(self.held.values()))
+        return (head.started_at or self.head_since) + head.slow_after
+
     def kill(self) -> None:
         """Kill the process, if it is there. A process descriptor cannot hit another process that has got its number."""
+        if not self.killed:
+            self.killed_at = time.monotonic()
         self.killed = True
         with contextlib.suppress(ProcessLookupError):
             if self.pidfd >= 0:
@@ -233,10 +257,29 @@ class Worker:
         """Note that the process is there."""
         self.pid = pid
         self.head_since = now
+        if self.stderr is not None:
+            self.stderr.pid = pid
         with contextlib.suppress(OSError, AttributeError):
             self.pidfd = os.pidfd_open(pid)
         if self.killed:
             self.kill()
+
+    def bury(self, how: str) -> tuple[list[tuple[Held, LossKind, str]], list[Held]]:
+        """Close what leads to it after its death; return the task that is lost with it, and those that are not."""
+        lost, others = [], []
+        # Of those begun, the last one ran; the others had ended, and what they told died with the process.
+        last = next(reversed(self.held.values()), None)
+        for held in self.held.values():
+            if self.doom is not None and self.doom[0] == held.key:
+                lost.append((held, self.doom[1], self.doom[2]))
+            elif self.doom is None and held is last:
+                lost.append((held, LossKind.DIED, f"the process that ran it {how}"))
+            else:
+                others.append(held)
+        self.useful = self.useful or bool(self.held)
+        self.held.clear()
+        self.close()
+        return lost, others
 
     def close(self) -> None:
         """Close what leads to it; if it still lives, it ends."""
@@ -254,6 +297,7 @@ class Provider:
     reason: str = ""
     process: subprocess.Popen[bytes] | None = None
     channel: Channel | None = None
+    stderr: Stderr | None = None
     description: ProviderDescription | None = None
     workers: dict[int, Worker] = field(default_factory=dict)
     backlog: deque[Held] = field(default_factory=deque)
@@ -263,22 +307,34 @@ class Provider:
     start_at: float | None = None
     wanted: bool = False
 
-    def launch(self, stderr: int | None, environment: Mapping[str, str] | None) -> Channel:
+    def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
         """Start the nursery. Its socket is its life: it ends when this process does."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [*self.command, "--provider", self.name, "--socket", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-            )
+        self.stderr, errors = output.open("fork server", self.name)
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [*self.command, "--provider", self.name, "--socket", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                )
+        finally:
+            os.close(errors)
+        if self.stderr is not None:
+            self.stderr.pid = self.process.pid
         self.channel = Channel(ours)
         self.state = "starting"
         self.start_at = None
         return self.channel
+
+    def broke(self, reason: str, again_at: float | None) -> None:
+        """Note that it cannot run anything, and when it is to be tried again."""
+        self.state, self.reason, self.start_at = "broken", reason, again_at
+        self.stillborn = 0
+        self.wanted = False
 
     def end(self, patience: float) -> int:
         """Wait for the nursery's end for so many seconds, then kill it; gives its exit code."""
@@ -296,6 +352,10 @@ class Provider:
             provider=ProviderMessage(name=self.name),
             unavailable=self.reason or f"its process did not answer within {waited:g} s",
         )
+
+    def pids(self) -> list[int]:
+        """Ids of the nursery's process and its workers'; none before it is started."""
+        return [] if self.process is None else [self.process.pid, *(worker.pid for worker in self.ready if worker.pid)]
 
     @property
     def ready(self) -> list[Worker]:

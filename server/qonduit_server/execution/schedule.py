@@ -19,6 +19,7 @@ class Schedule:
         slots: how many tasks run at once, at most.
         fork: asks for one more worker of a provider; None if it cannot have one.
         memory_bytes: what all running tasks may take together; 0 means no limit.
+        handed_over: called with a worker and the tasks that it was handed.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class Schedule:
         slots: int,
         fork: Callable[[Provider], Worker | None],
         memory_bytes: int = 0,
+        handed_over: Callable[[Worker, Sequence[Held]], None] = lambda worker, tasks: None,
     ) -> None:
         self._providers = providers
         self._slots = slots
         self._fork = fork
+        self._handed_over = handed_over
         self._admission = Admission(memory_bytes, slots)
         self._waiting: dict[Key, Held] = {}
         self._orders = itertools.count()
@@ -141,7 +144,7 @@ class Schedule:
         worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
         if worker is not None:
             self._admission.remove(held.key)
-            worker.give([held], now)
+            self._give(worker, [held], now)
         return worker
 
     def _idle(self, provider: Provider, preferred: int = -1) -> Worker | None:
@@ -166,8 +169,12 @@ class Schedule:
                 return None
             worker = min(some, key=lambda w: len(w.held))
             room = worker.depth(now) - len(worker.held)
-        worker.give(self._take(provider, room), now)
+        self._give(worker, self._take(provider, room), now)
         return worker
+
+    def _give(self, worker: Worker, tasks: Sequence[Held], now: float) -> None:
+        worker.give(tasks, now)
+        self._handed_over(worker, tasks)
 
     def _take(self, provider: Provider, count: int) -> list[Held]:
         """Take the oldest off a backlog; one that must be alone comes alone."""
@@ -198,6 +205,7 @@ class Schedule:
             for worker in provider.ready:
                 if (limit := worker.limit()) is not None:
                     deadline = min(deadline, limit[0])
+                deadline = min(deadline, worker.slow_at())
                 if len(worker.held) > 1 and worker.pid and not worker.slow(now):
                     deadline = min(deadline, worker.head_since + SLOW_SECONDS + 0.001)
         return deadline

@@ -21,6 +21,8 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.execution.stderr import StderrLog
+from qonduit_server.execution.tracebacks import log_traceback
 
 #: The name of no provider: processes that only translate.
 _NO_PROVIDER: Final = ""
@@ -77,6 +79,7 @@ class Translator:
         patience: how long a program may take with all waiting for its turn, in seconds.
         program: arguments that make a Python a nursery.
         show_errors: let its processes write to this process's stderr.
+        stderr: logs what its processes write to theirs.
         environment: variables for its processes; default: those of this process.
     """
 
@@ -92,6 +95,7 @@ class Translator:
         patience: float = 60.0,
         program: Sequence[str] = ("-m", "qonduit_server.nursery"),
         show_errors: bool = False,
+        stderr: StderrLog | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._max_seconds = max_seconds
@@ -109,6 +113,7 @@ class Translator:
                 memory_bytes=memory_limit_bytes,
                 program=program,
                 show_errors=show_errors,
+                stderr=stderr,
                 environment=environment,
             )
 
@@ -231,6 +236,7 @@ class Translator:
             waiting = self._waiting.get(event.job_id)
             if waiting is None:
                 continue
+            log_traceback(event, translation=event.job_id)
             match event.WhichOneof("event"):
                 case "program_translated":
                     waiting.translated = event.program_translated

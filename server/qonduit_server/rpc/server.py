@@ -40,7 +40,7 @@ from qonduit_server.rpc.program_service import ProgramService, Translate
 from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.result_service import ResultService
-from qonduit_server.rpc.system_service import SystemService
+from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
 from qonduit_server.rpc.watch import Watching
 from qonduit_server.store.database import Database
 
@@ -119,6 +119,7 @@ def serve(
     languages: ListLanguagesResponse | None = None,
     translate: Translate = program_service.nobody,
     compile_job: Compile | None = None,
+    workers: ListWorkers = no_workers,
     authenticate: auth.Authenticate = auth.caller,
     slow_reader: float = 10.0,
     slow_request: float = 120.0,
@@ -134,6 +135,7 @@ def serve(
         languages: what programs are read and written in, told by ListLanguages.
         translate: translates a program.
         compile_job: compiles the programs of a job that is only validated; without it they are not read.
+        workers: lists the worker processes of this server.
         authenticate: names the caller from a call's metadata.
         slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
             piece of a buffer, which is larger.
@@ -166,7 +168,7 @@ def serve(
         "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
         "qonduit.v1.ProviderService": ProviderService(db),
         "qonduit.v1.ResultService": ResultService(db, readings),
-        "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind),
+        "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind, workers),
     }
     handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors) if reflecting else {}
     for name, service in SERVICES.items():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from qonduit.v1.system_service_pb2 import (
@@ -11,16 +11,26 @@ from qonduit.v1.system_service_pb2 import (
     GetServerInfoResponse,
     ListWorkersRequest,
     ListWorkersResponse,
+    Worker,
 )
 from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
 
+#: Lists worker processes, ordered by provider and process id.
+ListWorkers = Callable[[], Sequence[Worker]]
+
+
+def no_workers() -> Sequence[Worker]:
+    """List nothing: for a server that runs nothing."""
+    return ()
+
 
 class SystemService:
-    """Tells what it was given at start."""
+    """Tells what it was given at start, and what workers do now."""
 
-    def __init__(self, limits: Limits, features: Sequence[str], store: str) -> None:
+    def __init__(self, limits: Limits, features: Sequence[str], store: str, workers: ListWorkers) -> None:
+        self._workers = workers
         self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=store)
 
     def get_server_info(self, request: GetServerInfoRequest, call: Call) -> GetServerInfoResponse:
@@ -29,7 +39,7 @@ class SystemService:
 
     def list_workers(self, request: ListWorkersRequest, call: Call) -> ListWorkersResponse:
         """Return the worker processes."""
-        return ListWorkersResponse()
+        return ListWorkersResponse(workers=self._workers())
 
 
 def version() -> str:

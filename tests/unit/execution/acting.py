@@ -18,6 +18,7 @@ from qonduit.execution.v1.task_pb2 import (
     TaskDeclined,
     TaskEvent,
     TaskFinished,
+    TaskPhase,
     TaskProgress,
 )
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -83,6 +84,10 @@ def _run(task: Task, emit: worker.Emit) -> None:
             event(declined=TaskDeclined(memory_bytes=int(need)))
             return
         event(progress=TaskProgress(progress=0.01, message="granted"))
+    if word == "phase":
+        message, _, rest = rest.rpartition(" ")
+        event(phase=TaskPhase(message=message))
+        word = "wait"
     if word == "wait":  # until somebody opens the pipe for writing
         Path(rest).open("rb").close()
     elif word == "hold":  # the same, as an SDK that does not give Python's lock away

@@ -6,9 +6,11 @@ from __future__ import annotations
 import sys
 import threading
 
+from qonduit_server import logs
 from tests.unit.execution.staging import pool, task
 
 if __name__ == "__main__":
+    logs.configure(log_level="error")  # what is written to standard output is read
     with pool(workers=2) as (made, audience):
         made.submit([task(1, f"hold {sys.argv[1]}")])
         audience.wait_begun(1)

@@ -110,7 +110,13 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def pool(
-    *providers: str, workers: int = 2, memory_limit_bytes: int = 0, memory_bytes: int = 0, **variables: str
+    *providers: str,
+    workers: int = 2,
+    memory_limit_bytes: int = 0,
+    memory_bytes: int = 0,
+    server: str = "",
+    slow_seconds: float = 30.0,
+    **variables: str,
 ) -> Iterator[tuple[ProcessPool, Audience]]:
     """A started pool of acting workers and who listens to it."""
     made = ProcessPool(
@@ -118,6 +124,8 @@ def pool(
         workers,
         memory_limit_bytes=memory_limit_bytes,
         memory_bytes=memory_bytes,
+        server=server,
+        slow_seconds=slow_seconds,
         program=PROGRAM,
         environment=environment(**variables),
         show_errors=True,

@@ -8,11 +8,14 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.executor import LossKind
 from tests.unit.execution.staging import PATIENCE, ROOT, Audience, Gate, environment, pool, task, wait_gone
 
@@ -292,3 +295,44 @@ def test_capacity_asks_for_no_more_than_can_run_when_tasks_are_long(tmp_path: Pa
         gate.open()
         audience.wait_ended(1)
         assert made.capacity()["TEST"] >= 1
+
+
+def test_a_task_that_runs_for_long_is_logged_again_and_again_with_what_it_does(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with capture_logs() as lines, pool(slow_seconds=0.05, server="the server") as (made, audience):
+        made.submit([task(1, f"wait {gate.path}")])
+        audience.wait_begun(1)
+        deadline = time.monotonic() + PATIENCE
+        while sum(line["event"] == "slow" for line in lines) < 3:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+        (worker,) = [worker for worker in made.list_workers() if worker.job_id == 1]
+        gate.open()
+        audience.wait_ended(1)
+    slow = [line for line in lines if line["event"] == "slow"]
+    assert [line["seconds"] for line in slow[:3]] == [0.05, 0.1, 0.2]
+    assert {line["pid"] for line in slow} == {worker.pid}
+    assert {(line["job_id"], line["attempt"], line["owner"]) for line in slow} == {(1, 1, "the server")}
+    assert {line["log_level"] for line in slow} == {"info"}
+
+
+def test_workers_are_listed_with_what_they_do(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    with pool(server="the server") as (made, audience):
+        made.submit([task(1, f"phase compiling program 2 of 3 {gate.path}")])
+        audience.wait_begun(1)
+        deadline = time.monotonic() + PATIENCE
+        while not (found := [worker for worker in made.list_workers() if worker.phase]):
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+        (busy,) = found
+        assert (busy.provider, busy.job_id, busy.server) == ("TEST", 1, "the server")
+        assert busy.phase == "compiling program 2 of 3"
+        assert busy.state == WorkerState.WORKER_STATE_BUSY
+        assert busy.memory_bytes > 0
+        gate.open()
+        audience.wait_ended(1)
+        (idle,) = [worker for worker in made.list_workers() if worker.pid == busy.pid]
+        assert (idle.state, idle.job_id, idle.phase) == (WorkerState.WORKER_STATE_IDLE, 0, "")
+        assert idle.since.ToNanoseconds() >= busy.since.ToNanoseconds()
+        assert not any(event.HasField("phase") for event in audience.told[1])

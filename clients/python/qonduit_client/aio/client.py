@@ -13,7 +13,7 @@ from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
-from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
+from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import calls
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.transport import Transport
@@ -220,6 +220,10 @@ class Client:
     async def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
         return await self._transport.call(calls.info())
+
+    async def workers(self) -> list[Worker]:
+        """Returns the worker processes of the server that answers, and what each of them does."""
+        return list((await self._transport.call(calls.workers())).workers)
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

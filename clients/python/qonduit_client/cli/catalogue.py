@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about what a server has: devices, deployments, info."""
+"""Commands about what a server has: devices, deployments, info, workers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qonduit_client.distribution import pip_install
 
 if TYPE_CHECKING:
     from qonduit.v1.device_pb2 import Device
+    from qonduit.v1.system_service_pb2 import Worker
 
 
 @click.command()
@@ -255,4 +256,31 @@ def info() -> int:
     for name, value in rows:
         if value:
             click.echo(f"{name:<8}  {value}")
+    return OK
+
+
+@click.command()
+@shared_options()
+def workers() -> int:
+    """List a server's worker processes and what they do."""
+    from qonduit.v1.system_service_pb2 import WorkerState
+    from qonduit_client.telling import local_time
+
+    def state(each: Worker) -> str:
+        return WorkerState.Name(each.state).removeprefix("WORKER_STATE_").lower()
+
+    columns = [
+        Column("provider", lambda each: each.provider, "PROVIDER"),
+        Column("pid", lambda each: each.pid, "PID", right=True),
+        Column("state", state, "STATE"),
+        Column("job_id", lambda each: each.job_id or None, "JOB", right=True),
+        Column("since", lambda each: moment(each.since), "SINCE", lambda each: local_time(each.since)),
+        Column("memory_bytes", lambda each: each.memory_bytes, "MEMORY", lambda each: size(each.memory_bytes)),
+        Column("phase", lambda each: each.phase, "PHASE"),
+        Column("server", lambda each: each.server),
+    ]
+    here = session()
+    with here.client() as client:
+        empty = "no workers; they are started with the first job of each provider"
+        write_rows(here, columns, client.workers(), line=lambda each: each, empty=empty)
     return OK

@@ -41,6 +41,7 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "devices": ("qonduit_client.cli.catalogue:devices", "List what programs can run on."),
     "deployments": ("qonduit_client.cli.catalogue:deployments", "List, create, show and delete stored programs."),
     "info": ("qonduit_client.cli.catalogue:info", "Show a server's version and limits."),
+    "workers": ("qonduit_client.cli.catalogue:workers", "List a server's worker processes and what they do."),
     "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
     "completion": ("qonduit_client.cli.completion:completion", "Print the script that completes in a shell."),
 }
