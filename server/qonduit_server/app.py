@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qonduit_server.journal import Journal
     from qonduit_server.rpc.limits import Limits
     from qonduit_server.rpc.server import RpcServer
+    from qonduit_server.standard_streams import StandardStreams
     from qonduit_server.store.database import Database
     from qonduit_server.store.doctor import Finding
     from qonduit_server.store.retention import Retention
@@ -119,11 +120,15 @@ def _sources(settings: Settings) -> dict[str, str]:
     return {each: settings.language_python.get(each, sys.executable) for each in settings.python_source}
 
 
-def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> App:
+def start(
+    settings: Settings, on_fault: Callable[[], None] = lambda: None, streams: StandardStreams | None = None
+) -> App:
     """Start a server; it answers calls when this returns.
 
     Args:
+        settings: what the operator chose.
         on_fault: called when a fault keeps jobs from being run. The server should be stopped and started anew then.
+        streams: where this process's standard streams are taken over.
 
     Raises:
         StartError: a setting, the database or the address cannot be used.
@@ -149,7 +154,7 @@ def start(settings: Settings, on_fault: Callable[[], None] = lambda: None) -> Ap
         from qonduit_server.store.database import open_database
         from qonduit_server.store.retention import Retention
 
-        logs.configure(settings.log_format, settings.log_level)
+        logs.configure(settings.log_format, settings.log_level, streams)
         stderr.start()
         lock = sole.hold(settings.database)
         if lock is not None:

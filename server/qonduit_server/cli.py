@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
 from qonduit_server.settings import Settings
+
+if TYPE_CHECKING:
+    from qonduit_server.ending import Ending
+    from qonduit_server.standard_streams import StandardStreams
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -99,18 +103,26 @@ def main() -> None:
 @main.command()
 @_taking()
 def serve(**options: Any) -> None:
-    """Serve until SIGTERM or SIGINT; a first signal drains, a second one ends at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP; a first signal drains, a second one ends at once.
 
-    Prints "serving on HOST:PORT" on standard output once calls are answered; logs go to standard error.
+    Prints "serving on HOST:PORT" on standard output once calls are answered; logs go to standard error. Neither has to
+    be read: log lines that cannot be written are dropped and counted. Under nohup, SIGHUP is ignored.
     """
     from qonduit_server.ending import Ending
+    from qonduit_server.standard_streams import StandardStreams
 
     # Before anything is started: from here on no signal ends this process in the middle of something.
-    ending = Ending()
+    streams = StandardStreams()
+    ending = Ending(streams)
+    settings = _settings(options)
+    with streams:
+        _serve(settings, ending, streams)
+
+
+def _serve(settings: Settings, ending: Ending, streams: StandardStreams) -> None:
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
-    settings = _settings(options)
     faults: list[str] = []
 
     def on_fault() -> None:
@@ -119,16 +131,16 @@ def serve(**options: Any) -> None:
         ending.stop.set()
 
     try:
-        running = app.start(settings, on_fault)
+        running = app.start(settings, on_fault, streams)
     except StartError as error:
-        click.echo(f"qonduit: {error}", err=True)
+        streams.fail(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)
     ending.started(settings.drain_seconds)
-    click.echo(f"serving on {running.target}")
+    streams.say(f"serving on {running.target}")
     ending.stop.wait()
     running.stop(settings.drain_seconds, ending.hurry)
     if faults:
-        click.echo("qonduit: ended by a fault of its own; the log says which", err=True)
+        streams.fail("qonduit: ended by a fault of its own; the log says which")
         sys.exit(EXIT_FAILED)
 
 

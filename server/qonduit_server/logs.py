@@ -2,7 +2,7 @@
 """How the server logs: structlog to standard error, one line a call and one a job transition, as JSON or for people.
 
 Lines carry names, numbers and ids. A program or a credential never gets here; should one slip in under its usual name,
-its value is left out.
+its value is left out. A server process hands its lines to a `LineWriter`; elsewhere they are written at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ import contextlib
 import json
 import logging
 import sys
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+if TYPE_CHECKING:
+    from qonduit_server.standard_streams import StandardStreams
 
 _SECRET: Final = frozenset(
     {
@@ -40,14 +45,18 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=st
 def configure(
     log_format: Literal["auto", "json", "console"] = "auto",
     log_level: Literal["debug", "info", "warning", "error"] = "info",
+    streams: StandardStreams | None = None,
 ) -> None:
     """Set up logging for this process; also what libraries log by the standard library.
 
     Args:
         log_format: "auto" is "console" on a terminal, else "json".
         log_level: what is less important is dropped.
+        streams: this process's, where they are taken over: lines go to its log, and what is written to standard error
+            becomes lines. None: lines are written to standard error at once.
     """
-    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    terminal = sys.stderr.isatty() if streams is None else streams.terminal
+    console = log_format == "console" or (log_format == "auto" and terminal)
     level = _LEVELS[log_level]
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -63,7 +72,7 @@ def configure(
         logger_factory=Lines,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -73,20 +82,47 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
+    if streams is not None:
+        Lines.sink = streams.log.write
+        streams.log.report = partial(_dropped, [*shared, *ending])
+        log = structlog.get_logger("qonduit.stderr")
+        streams.read_errors(lambda line: log.warning("standard error", line=line))
+
+
+def _to_standard_error(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
 
 
 class Lines:
-    """Writes rendered lines to standard error. One that cannot be written is lost, and fails nothing else."""
+    """Takes rendered lines. One that cannot be written is lost, and fails nothing else."""
+
+    #: Where lines go.
+    sink: ClassVar[Callable[[str], None]] = staticmethod(_to_standard_error)
 
     def __init__(self, *_names: object) -> None:
         pass
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
+        Lines.sink(line)
 
     debug = info = warning = error = critical = msg
+
+
+class _Handler(logging.Handler):
+    """Has the standard library's records go where all other lines go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        Lines.sink(self.format(record))
+
+
+def _dropped(processors: list[Processor], count: int) -> str:
+    """Render the line that says how many lines were dropped, because standard error was not read fast enough."""
+    line: Any = {"event": "log lines dropped", "count": count}
+    for processor in processors:
+        line = processor(None, "warning", line)
+    return str(line)
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

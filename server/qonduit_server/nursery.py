@@ -133,9 +133,10 @@ class _Nursery:
         self._children: dict[int, int] = {}
 
     def serve(self) -> None:
-        # Ctrl-C and a service manager's SIGTERM reach every process of the server; it alone decides when tasks end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Ctrl-C, a terminal that closes and a service manager's SIGTERM reach every process of the server; it alone
+        # decides when tasks end.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)

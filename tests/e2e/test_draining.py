@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -186,7 +187,49 @@ def wait_until_draining(server: Server) -> None:
             assert time.monotonic() < until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminal_that_closes_drains_however_often_it_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="3", log=log) as server:
+        job_id = run(server.target, endless())
+        processes = family(server)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGHUP)
+        wait_until_draining(server)
+        server.process.send_signal(signal.SIGHUP)
+        assert_ends(server, processes, SOON)
+        assert time.monotonic() - began >= 3.0
+    stopped = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "stopped"]
+    assert stopped
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", drain_seconds="0") as server:
+        wait_for(server.target, job_id, lambda event: event.state_change.job.attempt == 1)  # it went back, uncounted
+
+
+def test_nohup_keeps_a_server_from_its_terminal(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "qonduit_server", "serve"],
+        env=os.environ
+        | {"QONDUIT_DATABASE": f"sqlite:///{tmp_path / 'q.sqlite3'}", "QONDUIT_PROVIDERS": "IBM"}
+        | {"QONDUIT_LISTEN": "127.0.0.1:0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        target = process.stdout.readline().split()[-1]
+        process.send_signal(signal.SIGHUP)
+        with grpc.insecure_channel(target) as channel:
+            assert submitted(channel) > 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def submitted(channel: grpc.Channel) -> int:
+    """The id of a new job; a server that drains makes none."""
+    return JobServiceStub(channel).CreateJob(a_job(1, 0, 0), timeout=60).job.id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_starting_up(tmp_path: Path, number: signal.Signals) -> None:
     """A provider's process that says nothing holds up the start for twenty seconds; a signal does not wait for that."""
     told = tmp_path / "told"

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server whose standard error and output nobody reads serves and ends; what libraries write is part of its log."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from qonduit.v1.system_service_pb2 import GetServerInfoRequest
+from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
+from tests.serving import serving
+
+PATIENCE = 60.0
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """The writing end of a small pipe that takes nothing any more, and that nobody reads."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"\n")
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    try:
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_whose_output_and_log_nobody_reads_answers_and_ends(tmp_path: Path, signals: int) -> None:
+    target = f"127.0.0.1:{free_port()}"
+    with full_pipe() as log, full_pipe() as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "qonduit_server", "serve", "--listen", target, "--providers", "IBM"],
+            env=os.environ | {"QONDUIT_DATABASE": f"sqlite:///{tmp_path / 'q.sqlite3'}"},
+            stdout=out,
+            stderr=log,
+        )
+        try:
+            with grpc.insecure_channel(target) as channel:
+                system = SystemServiceStub(channel)
+                for _ in range(100):
+                    system.GetServerInfo(GetServerInfoRequest(), timeout=PATIENCE, wait_for_ready=True)
+            for _ in range(signals):
+                server.send_signal(signal.SIGTERM)
+            assert server.wait(PATIENCE) == 0
+        finally:
+            server.kill()
+            server.wait()
+
+
+def test_a_server_that_cannot_start_ends_though_nobody_reads_why(tmp_path: Path) -> None:
+    with full_pipe() as log:
+        done = subprocess.run(
+            [sys.executable, "-m", "qonduit_server", "serve", "--providers", "NOBODY"],
+            env=os.environ | {"QONDUIT_DATABASE": f"sqlite:///{tmp_path / 'q.sqlite3'}"},
+            stderr=log,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 1
+
+
+def test_what_a_library_writes_to_standard_error_is_in_the_log_as_json(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    # gRPC's core writes in C++, past everything that Python could replace.
+    tracing = {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "api"}
+    with (
+        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", log=log, providers="IBM", environment=tracing) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        SystemServiceStub(channel).GetServerInfo(GetServerInfoRequest(), timeout=PATIENCE)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    written = [line["line"] for line in lines if line["event"] == "standard error"]
+    assert any("grpc_server_start" in line for line in written)
+    assert lines[-1]["event"] == "stopped" or lines[-1]["event"] == "standard error"
