@@ -14,6 +14,8 @@ from qonduit_server.store.database import Database, open_database
 from tests.missing import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.postgresql import PostgresqlServer, start_or_skip
 
+pytest_plugins = ("tests.leftovers",)
+
 # The same examples every time, and no judging by a clock: machines differ, and are busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import json
@@ -41,7 +40,7 @@ from qonduit.execution.v1.worker_pb2 import (
 )
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
-from qonduit_server import frames, worker
+from qonduit_server import frames, parent_death, worker
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import Provider, limit_task_memory
@@ -49,7 +48,6 @@ from qonduit_server.providers.provider import Provider, limit_task_memory
 #: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
 #: workers need, and BLAS threads do not survive a fork.
 _ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-_PR_SET_PDEATHSIG: Final = 1
 #: The kernel kills the process with the highest score, from 0 to 1000: the share of the memory that it has, and this.
 _OOM_SCORE: Final = 500
 _WORST_OOM_SCORE: Final = 1000
@@ -71,8 +69,9 @@ def main(
     parser.add_argument("--languages", type=json.loads, default={}, help="what readers and writers may do, as JSON")
     parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
     options = parser.parse_args(arguments)
+    # Where the operator put a wrapper between the server and this program: it is tied to the server, this to it.
+    parent_death.tie(os.getppid())
     limit_task_memory(options.task_memory)
-    _die_with_parent()
     faulthandler.enable()  # where an SDK crashes, its stack goes to stderr, which the server logs
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -200,13 +199,14 @@ class _Nursery:
         link, tokens, errors = (self._descriptors.popleft() for _ in range(3))
         try:
             run = self._run or self._load()
+            nursery = os.getpid()
             pid = os.fork() if run is not None else -1
         except OSError as error:
             print(f"cannot fork: {error}", file=sys.stderr)
             pid = -1
         if pid == 0:
             assert run is not None
-            self._become_worker(link, tokens, errors, request.memory_limit_bytes, run)
+            self._become_worker(nursery, link, tokens, errors, request.memory_limit_bytes, run)
         for descriptor in (link, tokens, errors):
             os.close(descriptor)
         if pid < 0:
@@ -215,12 +215,14 @@ class _Nursery:
             self._children[pid] = request.worker_id
             self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
 
-    def _become_worker(self, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: worker.Run) -> NoReturn:
+    def _become_worker(
+        self, nursery: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: worker.Run
+    ) -> NoReturn:
         code = os.EX_SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _die_with_parent()
+            parent_death.tie(nursery)
             os.dup2(errors, sys.stderr.fileno())
             os.close(errors)
             for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
@@ -245,12 +247,6 @@ class _Nursery:
             if ended:
                 code = os.waitstatus_to_exitcode(status)
                 self._say(NurseryReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
-
-
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies; elsewhere than on Linux the closed socket ends it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _reseed() -> None:

@@ -20,6 +20,7 @@ from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server import frames
 from qonduit_server.execution.executor import LossKind
 from qonduit_server.execution.stderr import Output, Stderr
+from qonduit_server.parent_death import tied
 
 #: Tasks that one worker is handed ahead, at most, so that it never waits for the next.
 MAX_AHEAD: Final = 16
@@ -308,13 +309,13 @@ class Provider:
     wanted: bool = False
 
     def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
-        """Start the nursery. Its socket is its life: it ends when this process does."""
+        """Start the nursery. It ends with its socket, and the kernel kills it when this process or thread ends."""
         ours, theirs = socket.socketpair()
         self.stderr, errors = output.open("fork server", self.name)
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    [*self.command, "--provider", self.name, "--socket", str(theirs.fileno())],
+                    tied([*self.command, "--provider", self.name, "--socket", str(theirs.fileno())]),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
