@@ -52,11 +52,30 @@ class _Pairs(click.ParamType[Mapping[str, str]]):
         return {name.strip(): path.strip() for name, _, path in pairs}
 
 
+class _Checked(click.ParamType[str]):
+    """Text that a setting's own check accepts."""
+
+    name = "text"
+
+    def __init__(self, check: Callable[[str], None]) -> None:
+        self._check = check
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is."""
+        try:
+            self._check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
     """The option's type of a setting's annotation."""
     annotation = get_type_hints(Settings)[setting.name]
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
+    if check := setting.metadata.get("check"):
+        return _Checked(check)
     least = setting.metadata.get("least")
     types: dict[Any, click.ParamType[Any]] = {
         str: click.STRING,

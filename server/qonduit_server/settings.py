@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from qonduit_server.memory import usable_memory
+
+_LAST_PORT: Final = 65535
 
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
@@ -19,7 +21,7 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
     Args:
         default: its value, or a function that finds it.
         help: what it is for.
-        rules: `least` (the smallest value).
+        rules: `least` (the smallest value), `check` (raises ValueError for a value that cannot be used, and says why).
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -43,11 +45,18 @@ def _most_of_memory() -> int:
     return usable_memory() // 4 * 3
 
 
+def _check_address(address: str) -> None:
+    """Refuse what gRPC would make another port of: it takes only the lowest 16 bits of a number."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+        raise ValueError(f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, got {address!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an operator may choose. Sizes are bytes, times are seconds."""
 
-    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one.")
+    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one.", check=_check_address)
     database: str = _setting("sqlite:///qonduit.sqlite3", "sqlite:///FILE or postgresql://USER@HOST/NAME.")
 
     providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all that are registered if empty.")

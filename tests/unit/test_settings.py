@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from qonduit_server import cli
+from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
+from qonduit_server.store.engines import parse_url
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
@@ -71,3 +75,38 @@ def test_a_wrong_setting_is_a_usage_error_that_names_it(name: str, value: str) -
     done = CliRunner().invoke(cli.main, ["serve"], env={f"QONDUIT_{name}": value})
     assert done.exit_code == cli.EXIT_USAGE
     assert name.lower().replace("_", "-") in done.output
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:99999", "127.0.0.1:65536", "127.0.0.1", "h:", ":1", "h:-1", "h:²"])
+def test_an_address_that_would_become_another_one_is_refused(listen: str) -> None:
+    done = CliRunner().invoke(cli.main, ["serve", "--listen", listen])
+    assert done.exit_code == cli.EXIT_USAGE
+    assert "from 0 (a free one) to 65535" in done.output
+    assert repr(listen) in done.output
+
+
+@pytest.mark.parametrize("listen", ["[::1]:0", "localhost:65535", "0.0.0.0:50051"])
+def test_addresses_of_each_kind_are_taken(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _read(monkeypatch, ["--listen", listen]).listen == listen
+
+
+@pytest.mark.parametrize("port", ["notaport", "99999", "0"])
+def test_a_port_of_the_database_that_is_none_is_refused_by_value(port: str) -> None:
+    with pytest.raises(StartError, match="must be a number from 1 to 65535, got") as refused:
+        parse_url(f"postgresql://somebody:s3cret@127.0.0.1:{port}/x")
+    assert port in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", [["serve", "--listen", "127.0.0.1:0", "--providers", "IBM"], ["migrate"]])
+def test_a_port_of_the_database_that_is_none_is_told_without_a_traceback(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qonduit_server", *command, "--database", "postgresql://127.0.0.1:notaport/x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == cli.EXIT_FAILED
+    assert done.stderr.startswith("qonduit: the port of the database URL")
+    assert "Traceback" not in done.stderr

@@ -24,6 +24,9 @@ _WAL_AGAIN_SECONDS: Final = 0.01
 _IDLE_SECONDS: Final = 5.0
 
 
+_LAST_PORT: Final = 65535
+
+
 def parse_url(url: str) -> URL:
     """Return a URL with its driver named. Raises StartError when it is not one of a database we know."""
     try:
@@ -32,6 +35,13 @@ def parse_url(url: str) -> URL:
         raise StartError(
             f"the database URL cannot be read: give sqlite:///FILE or postgresql://... ({error})"
         ) from error
+    except ValueError as error:  # SQLAlchemy reads the port with int()
+        given = str(error).rpartition(": ")[2]
+        raise StartError(
+            f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {given}"
+        ) from error
+    if parsed.port is not None and not 1 <= parsed.port <= _LAST_PORT:
+        raise StartError(f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {parsed.port}")
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed):
             raise StartError("the database must be a file (sqlite:///FILE): memory is lost with the process")
@@ -39,6 +49,10 @@ def parse_url(url: str) -> URL:
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     raise StartError(f"no store for {parsed.drivername!r}: give sqlite:///FILE or postgresql://...")
+
+
+def _no_port(given: object) -> StartError:
+    return StartError(f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {given}")
 
 
 def make_engine(url: URL) -> Engine:

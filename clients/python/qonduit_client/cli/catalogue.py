@@ -11,7 +11,7 @@ import click
 from qonduit_client.cli import completion
 from qonduit_client.cli.errors import OK
 from qonduit_client.cli.output import Column, act_on, moment, size, write_rows
-from qonduit_client.cli.session import NUMBER, session, shared_options
+from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.distribution import pip_install
 
@@ -87,7 +87,7 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many are listed at most; 0 lists all."
+    "--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many are listed at most; 0 lists all."
 )
 @shared_options()
 @click.pass_context
@@ -124,7 +124,7 @@ def list_deployments(limit: int) -> int:
 
 
 @deployments.command("list")
-@click.option("--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
 @shared_options()
 def list_them(limit: int) -> int:
     """List deployments, newest first."""
@@ -165,7 +165,7 @@ def create(sources: Sequence[str], name: str | None, language: str | None, reque
 
 
 @deployments.command()
-@click.argument("deployment_id", type=NUMBER, metavar="ID", shell_complete=completion.deployments)
+@click.argument("deployment_id", type=DEPLOYMENT_ID, metavar="ID", shell_complete=completion.deployments)
 @shared_options()
 def show(deployment_id: int) -> int:
     """Show a deployment and its programs."""
@@ -199,7 +199,7 @@ def show(deployment_id: int) -> int:
 @deployments.command()
 @click.argument(
     "deployment_ids",
-    type=NUMBER,
+    type=DEPLOYMENT_ID,
     nargs=-1,
     required=True,
     metavar="ID...",

@@ -11,7 +11,7 @@ import click
 from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
 from qonduit_client.cli.errors import OK
 from qonduit_client.cli.output import Column, act_on, moment, write_rows
-from qonduit_client.cli.session import NUMBER, session, shared_options
+from qonduit_client.cli.session import JOB_ID, LIMIT, session, shared_options
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
@@ -25,7 +25,7 @@ _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled"
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND executed_on_id = 1'."
 )
-@click.option("--limit", type=NUMBER, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
 @shared_options()
 def jobs(state: str | None, wanted: str, limit: int) -> int:
     """List jobs, newest first."""
@@ -72,7 +72,7 @@ def device_of(job: Job) -> str:
 
 
 @click.command()
-@click.argument("job_id", type=NUMBER, metavar="JOB", shell_complete=all_jobs)
+@click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=all_jobs)
 @shared_options()
 def job(job_id: int) -> int:
     """Show one job."""
@@ -113,7 +113,7 @@ def job(job_id: int) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...", shell_complete=active_jobs)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True, metavar="JOB...", shell_complete=active_jobs)
 @shared_options()
 def cancel(job_ids: Sequence[int]) -> int:
     """Cancel jobs. One that has ended stays as it is."""
@@ -133,7 +133,7 @@ def cancel(job_ids: Sequence[int]) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=NUMBER, nargs=-1, required=True, metavar="JOB...", shell_complete=ended_jobs)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True, metavar="JOB...", shell_complete=ended_jobs)
 @shared_options()
 def delete(job_ids: Sequence[int]) -> int:
     """Delete jobs that have ended, with their events and results."""

@@ -17,7 +17,7 @@ import click
 from qonduit_client.cli.completion import program_files
 from qonduit_client.cli.errors import REFUSED, did_you_mean, exit_code, explain, worst
 from qonduit_client.cli.output import Column, write_rows
-from qonduit_client.cli.session import NUMBER, Session, complain, session, shared_options
+from qonduit_client.cli.session import SHOTS, Session, complain, session, shared_options
 from qonduit_client.errors import QonduitError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ _COLUMNS: Final = [
     help="A deployment of the old server that is stored here already, by its ids. Repeatable.",
 )
 @click.option(
-    "--shots", type=NUMBER, default=1000, show_default=True, metavar="N", help="For what does not say how many."
+    "--shots", type=SHOTS, default=1000, show_default=True, metavar="N", help="For what does not say how many."
 )
 @shared_options()
 def import_qunicorn(

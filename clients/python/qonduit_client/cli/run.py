@@ -15,7 +15,7 @@ from qonduit_client.cli.errors import INTERRUPTED, OK, did_you_mean
 from qonduit_client.cli.inputs import input_option
 from qonduit_client.cli.output import Column, size, write_rows
 from qonduit_client.cli.results import Look, look_options
-from qonduit_client.cli.session import NUMBER, Session, session, shared_options
+from qonduit_client.cli.session import DEPLOYMENT_ID, JOB_ID, SEED, SHOTS, Session, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.cli.sweep import run_sweep, sweep_option
 from qonduit_client.cli.watch import follow, timeout_option
@@ -40,7 +40,12 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
     shell_complete=devices,
 )
 @click.option(
-    "--shots", type=NUMBER, default=1000, show_default=True, metavar="N", help="How often each circuit is run."
+    "--shots",
+    type=SHOTS,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How often each circuit is run, at least 1.",
 )
 @click.option(
     "--language",
@@ -48,11 +53,11 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
     help="QASM2, QASM3 ... [default: found out from the program]",
     shell_complete=languages,
 )
-@click.option("--seed", type=NUMBER, metavar="N", help="Fixes the randomness of simulators.")
+@click.option("--seed", type=SEED, metavar="N", help="Fixes the randomness of simulators: 0 to 4294967295.")
 @click.option("--name", help="A name for people. [default: the first file's]")
 @click.option(
     "--deployment",
-    type=NUMBER,
+    type=DEPLOYMENT_ID,
     metavar="ID",
     help="Run this deployment's programs instead of files.",
     shell_complete=deployments,
@@ -183,7 +188,7 @@ def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
 
 
 @click.command()
-@click.argument("job_id", type=NUMBER, metavar="JOB", shell_complete=ended_jobs)
+@click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=ended_jobs)
 @click.option("--request-id", metavar="UUID", help="Running again with the same id gives the same job.")
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @timeout_option

@@ -19,8 +19,37 @@ from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 if TYPE_CHECKING:
     from qonduit_client.client import Client
 
-#: What a number in a message can be; click says which numbers there are, protobuf would only raise.
-NUMBER: Final = click.IntRange(-(2**63), 2**63 - 1)
+
+class Number(click.ParamType[int]):
+    """An integer that fits into a message; whether the server takes it is the server's business.
+
+    Args:
+        what: says, in the message for a value that is none, what the number is and which are allowed.
+        least: the smallest that is sent.
+    """
+
+    name = "number"
+
+    def __init__(self, what: str, least: int = -(2**63)) -> None:
+        self.what = what
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read an integer."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{self.what}, got {value!r}", param, ctx)
+        if not self.least <= number < 2**63:
+            self.fail(f"{self.what}, got {value!r}", param, ctx)
+        return number
+
+
+JOB_ID: Final = Number("a job's id is an integer of at least 1 (`qonduit jobs` lists them)", 1)
+DEPLOYMENT_ID: Final = Number("a deployment's id is an integer of at least 1 (`qonduit deployments` lists them)", 1)
+SHOTS: Final = Number("shots must be an integer of at least 1 (`qonduit info` says how many are allowed)")
+SEED: Final = Number("a seed must be an integer from 0 to 4294967295")
+LIMIT: Final = Number("a limit must be an integer of at least 0 (0 lists all)", 0)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

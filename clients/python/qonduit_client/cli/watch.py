@@ -14,7 +14,7 @@ import click
 from qonduit_client.cli.completion import active_jobs, all_jobs
 from qonduit_client.cli.errors import INTERRUPTED, OK, worst
 from qonduit_client.cli.results import Look, ended, look_options, show_one, show_several
-from qonduit_client.cli.session import NUMBER, Session, report, session, shared_options
+from qonduit_client.cli.session import JOB_ID, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ACTIVE: Final = ("QUEUED", "RUNNING", "CANCELLING")
 
 
 @click.command()
-@click.argument("job_ids", type=NUMBER, nargs=-1, metavar="JOB...", shell_complete=active_jobs)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, metavar="JOB...", shell_complete=active_jobs)
 @click.option("--running", is_flag=True, help="Follow all jobs that wait or run now.")
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="With --running: only these, as 'deployment_id = 7'."
@@ -68,7 +68,7 @@ def watch(
 
 
 @click.command()
-@click.argument("job_id", type=NUMBER, metavar="JOB", shell_complete=all_jobs)
+@click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=all_jobs)
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @timeout_option
 @look_options
