@@ -89,9 +89,15 @@ def _files(settings: Settings) -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_streams + _OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
         what = f"{soft} files may be open, so about {max(0, soft - _OWN_FILES)} clients connected; max_streams is "
-        mend = f"`ulimit -n {wanted}` (at most {most} here) before serving, LimitNOFILE={wanted} for systemd."
+        mend = f"`ulimit -n {wanted}` before serving, or LimitNOFILE={wanted} for systemd."
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            mend = (
+                f"The hard limit is {hard}: `ulimit -n {hard}` is what this user can have. An operator raises it with "
+                f"`* hard nofile {wanted}` in /etc/security/limits.conf (from the next login on), "
+                f"LimitNOFILE={wanted} for systemd, or --ulimit nofile={wanted}:{wanted} for a container. "
+                f"Or lower QONDUIT_MAX_STREAMS to {max(1, hard - _OWN_FILES)}."
+            )
         yield Finding("warning", f"{what}{settings.max_streams}", mend)
 
 

@@ -62,6 +62,20 @@ def test_too_few_open_files() -> None:
     assert "ulimit -n 1256" in finding.how_to_mend
 
 
+def test_no_limit_above_the_hard_one_is_recommended_as_something_that_can_be_set() -> None:
+    look = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 1024)); "
+        "from qonduit_server import installation; from qonduit_server.settings import Settings; "
+        "print(*(each.how_to_mend for each in installation._files(Settings(max_streams=20000))))"
+    )
+    # Only the superuser could raise a hard limit again: a process of its own.
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert "The hard limit is 1024: `ulimit -n 1024`" in done.stdout
+    assert "`ulimit -n 20256`" not in done.stdout
+    assert "LimitNOFILE=20256" in done.stdout
+    assert "QONDUIT_MAX_STREAMS to 768" in done.stdout
+
+
 def test_the_sandbox_is_entered() -> None:
     settings = Settings(**SMALL, translation_cache_bytes=0, python_source=("QISKIT",))
     assert "Python source of QISKIT can be run, in its sandbox" in [
