@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
-from io import FileIO
 from typing import TYPE_CHECKING
 
 from qonduit_server.errors import StartError, Unavailable
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from qonduit_server.store.database import Database
     from qonduit_server.store.doctor import Finding
     from qonduit_server.store.retention import Retention
+    from qonduit_server.store.sole import ServerLock
 
 #: How long a provider may take to say what it offers; one that is slower can be used after the next start.
 _DESCRIBE_SECONDS = 20.0
@@ -51,7 +51,7 @@ class App:
     _front: RpcServer
     _journal: Journal
     _retention: Retention
-    _lock: FileIO | None
+    _lock: ServerLock | None
     _stderr: StderrLog
 
     def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
@@ -159,6 +159,7 @@ def start(
         lock = sole.hold(settings.database)
         if lock is not None:
             undo.callback(lock.close)
+        # Closed before the lock, as `sole` wants it.
         database = open_database(settings.database)
         undo.callback(database.close)
         if lock is not None:

@@ -76,7 +76,9 @@ class TranslationCache:
         if body is None or len(body) > self._most_bytes // 8:
             return
         with contextlib.suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._folder, path.parent):
+                # `parents` alone would leave the upper folders open to others.
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
             try:
                 with os.fdopen(handle, "wb") as aside:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -46,7 +47,9 @@ def is_sqlite(path: Path) -> bool:
 
 def outside(path: Path) -> Iterator[Finding]:
     """Look at permissions, room, log and file system."""
-    folder = path.absolute().parent
+    # SQLite's log and the server's lock lie beside the file itself, not beside a symbolic link that leads to it.
+    path = path.resolve()
+    folder = path.parent
     beside = [Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-server.lock")]
     for needed in (path, *(each for each in beside if each.exists())):
         if not os.access(needed, os.R_OK | os.W_OK):
@@ -55,6 +58,10 @@ def outside(path: Path) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK | os.X_OK):
         mend = f"The log and the lock lie beside the file: let the user who serves write to {folder}."
         yield Finding("error", f"nothing can be written to {folder}", mend)
+    exposed = [each for each in (path, *beside[:2]) if each.exists() and _is_exposed(each.stat())]
+    if exposed:
+        mend = f"Programs and results are in it: chmod o-rwx {' '.join(map(str, exposed))}"
+        yield Finding("warning", "every user of this machine can read it", mend)
     free = shutil.disk_usage(folder).free
     if free < _LITTLE_ROOM:
         mend = "Make room, or move the database; retention_days deletes what is old."
@@ -65,17 +72,21 @@ def outside(path: Path) -> Iterator[Finding]:
             "Somebody reads it for very long (a backup, a shell): the log shrinks when that ends and a server restarts."
         )
         yield Finding("warning", f"its write-ahead log has {log // _MIB} MiB", mend)
-    kind = _file_system(folder)
-    if kind.startswith(_REMOTE):
+    if is_remote(folder):
         mend = "Put the file on a local disk: write-ahead needs shared memory. Several machines can share a PostgreSQL."
-        yield Finding("error", f"it lies on a file system of other machines ({kind})", mend)
+        yield Finding("error", f"it lies on a file system of other machines ({_file_system(folder)})", mend)
     with path.open("rb") as file:
         header = file.read(20)
     if header and header[18:20] != b"\x02\x02":
         yield Finding("ok", "it has no write-ahead log now (a backup, or never served): the first start switches to it")
-    used = _is_served(beside[2])
+    used = _is_served(path, beside[2])
     size = path.stat().st_size // _MIB
     yield Finding("ok", f"{size} MiB, {free // _MIB} MiB free" + ("" if used is None else _served(used)))
+
+
+def _is_exposed(state: os.stat_result) -> bool:
+    """Whether a file has something to read, and every user may."""
+    return state.st_size > 0 and bool(state.st_mode & stat.S_IROTH)
 
 
 def _served(used: bool) -> str:
@@ -111,6 +122,11 @@ def unused_pages(connection: Connection) -> Iterator[Finding]:
         yield Finding("ok", f"{unused * size // _MIB} MiB of its file are unused", mend)
 
 
+def is_remote(folder: Path) -> bool:
+    """Whether a folder is on a file system that other machines share."""
+    return _file_system(folder).startswith(_REMOTE)
+
+
 def _file_system(folder: Path) -> str:
     """Return the kind of file system a folder is on, as /proc/mounts names it; empty if there is no such list."""
     try:
@@ -122,13 +138,11 @@ def _file_system(folder: Path) -> str:
     return max(above, default=(0, ""))[1]
 
 
-def _is_served(lock: Path) -> bool | None:
-    """Return whether a process holds the lock of a server, without touching it; None where that cannot be seen."""
+def _is_served(*locked: Path) -> bool | None:
+    """Return whether a process holds a lock of a server, without touching it; None where that cannot be seen."""
     try:
         locks = Path("/proc/locks").read_text().splitlines()
-        inode = lock.stat().st_ino
-    except FileNotFoundError:
-        return False if Path("/proc/locks").exists() else None
+        inodes = {str(path.stat().st_ino) for path in locked if path.exists()}
     except OSError:
         return None
-    return any(" FLOCK " in line and line.split()[5].rpartition(":")[2] == str(inode) for line in locks)
+    return any(" FLOCK " in line and line.split()[5].rpartition(":")[2] in inodes for line in locks)

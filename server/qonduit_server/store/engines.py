@@ -43,6 +43,8 @@ def parse_url(url: str) -> URL:
     if parsed.port is not None and not 1 <= parsed.port <= _LAST_PORT:
         raise StartError(f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {parsed.port}")
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.query.get("uri") or str(parsed.database).startswith("file:"):
+            raise StartError(f"the database must be named by its path (sqlite:///FILE), got {parsed.database}")
         if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed):
             raise StartError("the database must be a file (sqlite:///FILE): memory is lost with the process")
         return parsed.set(drivername="sqlite")
@@ -108,7 +110,17 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in url.query}
 
 
+def _create_private(path: str) -> None:
+    """Create a database file, for its owner alone: SQLite gives its log and its shared memory the same mode."""
+    # A file that exists is not opened: closing it would end the locks that SQLite has on it in this process. Where it
+    # cannot be created, SQLite says so when it connects.
+    with suppress(OSError):
+        os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _sqlite(url: URL) -> Engine:
+    assert url.database is not None
+    _create_private(url.database)
     engine = create_engine(url, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _PATIENCE_SECONDS})
 
     @event.listens_for(engine, "connect")

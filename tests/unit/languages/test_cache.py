@@ -176,4 +176,6 @@ def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
     cache = kept(tmp_path)
     cache.put("ab" * 32, openqasm3.read(PROGRAM, {"theta": 0.7}))
     (path,) = files(tmp_path)
-    assert path.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    for folder in (tmp_path / "cache", path.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700

@@ -74,7 +74,7 @@ def used(
 ) -> Iterator[str]:
     """The URL of a copy of that."""
     if request.param == "sqlite":
-        shutil.copyfile(samples["sqlite"], tmp_path / "x.sqlite3")
+        shutil.copy(samples["sqlite"], tmp_path / "x.sqlite3")
         yield f"sqlite:///{tmp_path}/x.sqlite3"
         return
     name = postgresql.new_database(samples["postgresql"])
@@ -297,6 +297,12 @@ def test_a_file_of_somebody_else(file: str, tmp_path: Path) -> None:
     finally:
         path.chmod(0o644)
         path.parent.chmod(0o755)
+
+
+def test_a_file_that_every_user_may_read(file: str) -> None:
+    assert look(file) == []
+    file_of(file).chmod(0o644)
+    assert str(file_of(file)) in told(file, "every user of this machine can read it", "warning").how_to_mend
 
 
 def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
