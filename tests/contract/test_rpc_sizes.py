@@ -23,6 +23,7 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse, TranslateProgramRequest, TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.result_pb2 import Result
+from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.store import catalogue, deployments, queue
@@ -49,9 +50,14 @@ LANGUAGES.languages.add(language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, rea
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate) as it:
+    with house(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate, workers=workers) as it:
         fill(it)
         yield it
+
+
+def workers() -> list[Worker]:
+    """More workers than machines have cores, each with the longest phase that is listed."""
+    return [Worker(server="s" * 64, provider="IBM", pid=number, phase="p" * 200) for number in range(4096)]
 
 
 def fill(door: House) -> None:
@@ -239,6 +245,7 @@ def test_every_rpc_answers_within_3_mib(door: House) -> None:
         program = QuantumProgram(quantum_circuit=str(size), assembler_language=qasm3)
         call("ProgramService/TranslateProgram", TranslateProgramRequest(program=program, target_language=qasm3))
     call("SystemService/GetServerInfo")
+    call("SystemService/ListWorkers")
     call("JobService/DeleteJob", id=failing.id)
 
     assert set(call.sizes) == set(call.methods), "a new RPC is to be called here with the worst that it accepts"

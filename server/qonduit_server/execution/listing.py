@@ -7,10 +7,14 @@ import resource
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.processes import Provider, Worker
+
+#: The most of what a provider says of its work: a list of thousands of workers fits into one response.
+_PHASE_CHARACTERS: Final = 200
 
 
 def messages_of(providers: Iterable[Provider], server: str) -> list[WorkerMessage]:
@@ -34,7 +38,7 @@ def _message_of(worker: Worker, server: str) -> WorkerMessage:
         since = head.started_at or since
     if head is not None:
         message.job_id = head.key[0]
-        message.phase = worker.phase
+        message.phase = worker.phase[:_PHASE_CHARACTERS]
     message.since.FromMilliseconds(int((time.time() - (time.monotonic() - since)) * 1000))
     return message
 
