@@ -18,6 +18,7 @@ from qonduit_server.errors import NotFound
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, events, jobs, queue, results
 from qonduit_server.store.database import Database, open_database, utc_now
+from tests.postgresql import PostgresqlServer
 from tests.storing import (
     CALLER,
     claim,
@@ -243,6 +244,51 @@ def test_a_released_job_whose_cancel_was_asked_for_is_cancelled(db: Database) ->
     queue.release(db, "me", [(job.id, 1)], "draining")
     assert jobs.get(db, CALLER, job.id).state == CANCELLED
     assert claim(db) == []
+
+
+def assert_in_order(db: Database, job_id: int) -> None:
+    """No event is earlier than the one before, and the job's own times are those of its events."""
+    told = history(db, job_id)
+    times = [event.event_time.ToDatetime() for event in told]
+    assert times == sorted(times)
+    job = jobs.get(db, CALLER, job_id)
+    assert [job.created_at, job.finished_at] == [told[0].event_time, told[-1].event_time]
+    assert job.created_at.ToDatetime() <= job.started_at.ToDatetime() <= job.finished_at.ToDatetime()
+
+
+def test_the_times_of_a_jobs_events_never_go_backwards(timed: Database, clock: Clock) -> None:
+    ended, cancelled, begun_again = submit(timed), submit(timed), submit(timed)
+    clock.now -= timedelta(seconds=10)  # set back, as a clock that was wrong is
+    tasks = claim(timed)
+    clock.now -= timedelta(seconds=10)
+    succeed(timed, tasks[:1])
+    jobs.cancel(timed, CALLER, cancelled.id)
+    queue.release(timed, "me", [(begun_again.id, 1), (cancelled.id, 1)], "draining")
+    clock.now -= timedelta(seconds=10)
+    succeed(timed, claim(timed))
+    for job in (ended, cancelled, begun_again):
+        assert_in_order(timed, job.id)
+    # Other jobs are not held to that.
+    assert submit(timed).created_at.ToDatetime() < ended.created_at.ToDatetime()
+
+
+def test_the_times_of_a_jobs_events_never_go_backwards_on_two_servers(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    name = postgresql.new_database(postgresql_template)
+    behind, ahead = Clock(), Clock()
+    behind.now -= timedelta(seconds=10)
+    here = open_database(postgresql.url(name), clock=ahead)
+    there = open_database(postgresql.url(name), clock=behind)
+    job = submit(here)
+    tasks = claim(there)
+    queue.record(there, "me", [started(tasks[0])])
+    jobs.cancel(here, CALLER, job.id)
+    succeed(there, tasks)
+    assert_in_order(here, job.id)
+    here.close()
+    there.close()
+    postgresql.drop_database(name)
 
 
 def test_leases_run_out_unless_renewed(timed: Database, clock: Clock) -> None:

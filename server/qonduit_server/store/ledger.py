@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import Select, and_, select
 
 from qonduit.v1.event_pb2 import JobEvent, StateChange
 from qonduit.v1.failure_pb2 import Failure
@@ -53,6 +54,11 @@ SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
 SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until)
 
 _SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
+_SELECT_LAST_EVENTS: Final = (
+    select(events.c.payload)
+    .join_from(jobs, events, and_(events.c.job_id == jobs.c.id, events.c.sequence == jobs.c.last_sequence))
+    .where(among(jobs.c.id, "ids"))
+)
 _INSERT_EVENTS: Final = BulkInsert(events, ("job_id", "sequence", "is_terminal", "payload"))
 _UPDATE_JOBS: Final = BulkUpdate(
     jobs,
@@ -113,12 +119,13 @@ def program_runs(job: Job) -> bytes:
 
 
 class Entry:
-    """A job, and the lease on it."""
+    """A job, the lease on it, and the time of what this transaction does to it."""
 
-    __slots__ = ("changed", "job", "lease_until", "owner")
+    __slots__ = ("changed", "job", "lease_until", "owner", "time")
 
-    def __init__(self, job: Job, owner: str | None, lease_until: int | None) -> None:
+    def __init__(self, job: Job, owner: str | None, lease_until: int | None, time: Timestamp) -> None:
         self.job = job
+        self.time = time
         self.owner = owner
         self.lease_until = lease_until
         self.changed = False
@@ -139,20 +146,34 @@ class Ledger:
 
     def enter(self, rows: Sequence[Sequence[Any]]) -> list[Entry]:
         """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
-        found = [Entry(job_message(row), row[18], row[20]) for row in rows]
+        found = [Entry(job_message(row), row[18], row[20], self.transaction.timestamp) for row in rows]
         self.entries.update((entry.job.id, entry) for entry in found)
+        if found:
+            self._keep_order([entry.job.id for entry in found])
         return found
+
+    def _keep_order(self, ids: list[int]) -> None:
+        """Have no event of a job be earlier than the one before.
+
+        Another server's clock may be ahead, this one's may have been set back, and a transaction that waited for a lock
+        took its time before. A statement of its own: it sees what was committed before the jobs were locked.
+        """
+        now = self.transaction.now
+        for payload in self.transaction.connection.execute(_SELECT_LAST_EVENTS, {"ids": ids}).scalars():
+            last = JobEvent.FromString(payload)
+            if microseconds(last.event_time) > now:
+                self.entries[last.job_id].time = last.event_time
 
     def append(self, entry: Entry, **event: Any) -> None:
         """Add an event to a job's history; `event` is the one member of JobEvent to set."""
         job = entry.job
         entry.changed = True
         job.last_sequence += 1
-        self.note(job, is_terminal=False, **event)
+        self.note(job, entry.time, is_terminal=False, **event)
 
-    def note(self, job: Job, *, is_terminal: bool, **event: Any) -> None:
+    def note(self, job: Job, time: Timestamp, *, is_terminal: bool, **event: Any) -> None:
         """Write down an event under the sequence that the job has now."""
-        message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=self.transaction.timestamp, **event)
+        message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=time, **event)
         self._events.append((job.id, job.last_sequence, is_terminal, message.SerializeToString()))
 
     def move(self, entry: Entry, state: JobState) -> None:
@@ -166,13 +187,15 @@ class Ledger:
         job.state = state
         job.last_sequence += 1
         if ended:
-            job.finished_at.CopyFrom(self.transaction.timestamp)
+            job.finished_at.CopyFrom(entry.time)
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
         if state == QUEUED:
             self.transaction.queue = True
-        self.note(job, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job))
+        self.note(
+            job, entry.time, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job)
+        )
 
     def start(self, entry: Entry, owner: str, lease_until: int) -> None:
         """Lease a queued job: its next attempt begins."""
@@ -180,7 +203,7 @@ class Ledger:
         job.attempt += 1
         job.server = server_of(owner)
         if not job.HasField("started_at"):
-            job.started_at.CopyFrom(self.transaction.timestamp)
+            job.started_at.CopyFrom(entry.time)
         self.move(entry, RUNNING)
         entry.owner = owner
         entry.lease_until = lease_until

@@ -225,7 +225,7 @@ def _write(
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
         )
-        ledger.note(job, is_terminal=False, created=job)
+        ledger.note(job, transaction.timestamp, is_terminal=False, created=job)
         made.append(job)
         rows.append(
             (

@@ -116,7 +116,8 @@ class JobServiceServicer:
 
     def CancelJob(self, request, context):
         """Asks for a job to be cancelled; returns it as CANCELLING, or CANCELLED if it had not begun. A job that has ended is
-        returned as it is.
+        returned as it is. A cancel can lose the race to the end of the job: one that is CANCELLING may still become
+        SUCCEEDED or FAILED, if its outcome is recorded before its worker is stopped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
