@@ -106,23 +106,32 @@ class StderrLog:
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(_JOIN_SECONDS)
-        if not self._thread.is_alive():
-            for one in (*self._open, *self._new):
-                os.close(one.descriptor)
-            self._selector.close()
+        else:
+            self._close_all()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_up, b"!")
 
     def _serve(self) -> None:
-        while not self._stopping:
-            due = min((one.due() for one in self._open), default=float("inf"))
-            self._read(None if due == float("inf") else max(0.0, due - time.monotonic()))
-        self._read(0.0)  # takes in what is new
-        for one in list(self._open):
-            self._read_one(one, time.monotonic())
-            self._flush(one, everything=True)
+        try:
+            while not self._stopping:
+                due = min((one.due() for one in self._open), default=float("inf"))
+                self._read(None if due == float("inf") else max(0.0, due - time.monotonic()))
+            self._read(0.0)  # takes in what is new
+            for one in list(self._open):
+                self._read_one(one, time.monotonic())
+                self._flush(one, everything=True)
+        finally:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        """Close every pipe: what processes write from now on fails, and waits for nobody."""
+        for one in (*self._open, *self._new):
+            os.close(one.descriptor)
+        self._open.clear()
+        self._new.clear()
+        self._selector.close()
 
     def _read(self, pause: float | None) -> None:
         """Wait for something to read, or for so long; log what is due."""
