@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 _ROOT: Final = Path("/")
+#: A parameter of mallopt, and the value that it gets here.
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK: Final = 1024**2
 #: What a process that runs a task adds to its address space beside what the task is said to take: what the SDK needs,
 #: results on their way, and for each thread of a simulation its stack and heap.
 _PROCESS_BYTES: Final = 512 * 1024**2
@@ -40,6 +43,27 @@ def readable(size: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def return_large_blocks() -> None:
+    """Have every large block returned to the system when it is freed.
+
+    By default, the GNU C library keeps what was freed for the next block of that size, in an arena for each thread: up
+    to 32 MiB each. With another library, nothing happens.
+    """
+    _c_function("mallopt")(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
+def release_unused() -> None:
+    """Return the memory that this process has freed to the system. With another library than GNU's, nothing happens."""
+    _c_function("malloc_trim")(0)
+
+
+def _c_function(name: str) -> Callable[..., int]:
+    import ctypes  # a worker never needs it
+
+    found: Callable[..., int] = getattr(ctypes.CDLL(None), name, lambda *_: 0)
+    return found
 
 
 def _limits(root: Path) -> Iterator[int]:

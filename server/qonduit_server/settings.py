@@ -101,7 +101,9 @@ class Settings:
     max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
     max_result_bytes: int = _setting(64 * 1024**2, "The most bytes of one program's result.", least=1)
     max_streams: int = _setting(20_000, "The most streams that may be open at once.", least=1)
-    slow_reader_seconds: float = _setting(10.0, "Time a reader may take to make room for an event.", least=0.1)
+    slow_reader_seconds: float = _setting(
+        10.0, "Time a reader may take to make room for an event; six times as long for a response.", least=0.1
+    )
     slow_request_seconds: float = _setting(120.0, "Time a request may take to arrive.", least=0.1)
     retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0: never.", least=0)
 

@@ -26,6 +26,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest, ServerLimits
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server.rpc import arrival
 from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.store.retention import sweep
 from tests.benchmarks.programs import BELL as SMALL
 from tests.benchmarks.programs import layered
@@ -398,41 +399,58 @@ def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
 
 
 def test_a_request_that_does_not_arrive_is_refused_in_time_and_those_behind_it_are_served(tmp_path: Path) -> None:
-    """More half requests than are received at once: whoever comes after them waits for their time, and no longer."""
-    half = 3 * arrival._RECEIVING
+    """More half requests than one connection may have received at once: each is refused in its turn."""
     with house(tmp_path, slow_request=0.5) as door, Rude(door.target) as rude:
-        begun = time.monotonic()
+        half = door.server._arrivals.slots.limit
         for _ in range(half):
             rude.call("/qonduit.v1.JobService/GetJob", message(b"\x08\x01")[:-1], ends=False)
         told(door)
-        assert time.monotonic() - begun < WAIT / 2
         ended = rude.until_ended(half, WAIT)
         assert all(b"slow_request_seconds" in trailers for trailers in ended.values())
         # Nobody waits for them any more.
-        until(lambda: not door.server._arrivals._receiving)
-        assert door.server._arrivals._waiting == 0
+        until(lambda: not door.server._arrivals.receiving)
+        assert door.server._arrivals.waiting.total == 0
 
 
 def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_behind(tmp_path: Path) -> None:
     with house(tmp_path) as door:
+        arrivals = door.server._arrivals
         for _ in range(3):
             with Rude(door.target) as rude:
-                for _ in range(2 * arrival._RECEIVING):
+                for _ in range(arrivals.slots.limit):
                     rude.call(WATCH, message(b"\x08\x01")[:-1], ends=False)
-                until(lambda: len(door.server._arrivals._receiving) == arrival._RECEIVING)
-            until(lambda: door.server._arrivals._waiting == 0)
+                until(lambda: len(arrivals.receiving) == arrivals.slots.limit // 2)
+            until(lambda: arrivals.waiting.total == 0)
         told(door)
 
 
-def test_more_calls_than_may_wait_are_refused_at_once_with_details(
+def test_a_connection_whose_calls_do_not_arrive_delays_no_other(tmp_path: Path) -> None:
+    """As many calls that only send their headers as one connection may open: others are received at once."""
+    with house(tmp_path) as door, Rude(door.target) as rude:
+        arrivals = door.server._arrivals
+        for _ in range(MAX_CONCURRENT_STREAMS):
+            rude.call("/qonduit.v1.JobService/GetJob", ends=False)
+        until(lambda: arrivals.waiting.total == MAX_CONCURRENT_STREAMS)
+        for _ in range(100):
+            told(door)
+        # None of them had to be refused for that.
+        assert arrivals.waiting.total == MAX_CONCURRENT_STREAMS
+        assert len(arrivals.receiving) == arrivals.slots.limit // 2
+
+
+def test_more_calls_than_may_wait_are_refused_at_once_with_details_and_others_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One connection may leave as many calls waiting as there is room for those of others."""
     monkeypatch.setattr("qonduit_server.rpc.server.MOST_WAITING", 100)
     with house(tmp_path, limits=Limits(max_streams=10)) as door, Rude(door.target) as rude:
-        for _ in range(100):
+        for _ in range(60):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
-        until(lambda: door.server._arrivals._waiting == 100)
-        exhausts(lambda: told(door), "waiting_calls", 100)
+        ended = rude.until_ended(10, WAIT)
+        # What trailers repeat is sent once.
+        assert any(b"waiting_calls" in trailers for trailers in ended.values())
+        assert door.server._arrivals.waiting.total == 50
+        told(door)
 
 
 def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_path: Path) -> None:
@@ -449,15 +467,16 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         create_job = door.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
         pool = door.server._arrivals._pools[0]
-        until(lambda: pool.waiting_bytes >= arrival._WAITING_BYTES)
+        # Half of what there is for all, for they come over one connection.
+        until(lambda: pool.waiting_bytes.total >= arrival._WAITING_BYTES // 2)
         # What was being received when the limit was reached comes on top, and no more.
-        assert pool.waiting_bytes <= len(futures) * len(request)
+        assert pool.waiting_bytes.total <= len(futures) * len(request)
         free.set()
         for future in futures:
             with pytest.raises(grpc.RpcError):
                 future.result()
-        until(lambda: door.server._arrivals._waiting == 0)
-        assert pool.waiting_bytes == 0
+        until(lambda: door.server._arrivals.waiting.total == 0)
+        assert pool.waiting_bytes.total == 0
 
 
 def test_connections_that_say_nothing_are_closed(tmp_path: Path) -> None:

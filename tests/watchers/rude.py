@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,11 +15,13 @@ _ACK = 0x1
 _END_STREAM = 0x1
 _END_HEADERS = 0x4
 _INITIAL_WINDOW_SIZE = 4
+_CANCEL = 8
+_MAX_FRAME = 16_384
 
 
-def message(payload: bytes) -> bytes:
-    """A message as gRPC sends it: not compressed, its length, itself."""
-    return b"\0" + struct.pack(">I", len(payload)) + payload
+def message(payload: bytes, *, compressed: bool = False) -> bytes:
+    """A message as gRPC sends it: whether it is compressed, its length, itself."""
+    return bytes((compressed,)) + struct.pack(">I", len(payload)) + payload
 
 
 class Rude:
@@ -44,26 +48,55 @@ class Rude:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._socket.close()
 
-    def call(self, method: str, data: bytes = b"", *, ends: bool = True) -> int:
+    def call(self, method: str, data: bytes = b"", *, ends: bool = True, gzip: bool = False) -> int:
         """Begin a call ("/package.Service/Method") and send these bytes of its request; return the stream's number."""
         number = self._next
         self._next += 2
-        headers = b"".join(
-            b"\0" + _text(name) + _text(value)
-            for name, value in (
-                (":method", "POST"),
-                (":scheme", "http"),
-                (":path", method),
-                (":authority", self._authority),
-                ("te", "trailers"),
-                ("content-type", "application/grpc"),
-            )
-        )
-        sent = _frame(_HEADERS, _END_HEADERS, number, headers)
+        sent = _frame(_HEADERS, _END_HEADERS, number, self._headers(method, gzip))
         if data or ends:
-            sent += _frame(_DATA, _END_STREAM if ends else 0, number, data)
+            for start in range(0, max(1, len(data)), _MAX_FRAME):
+                last = start + _MAX_FRAME >= len(data)
+                sent += _frame(_DATA, _END_STREAM if ends and last else 0, number, data[start : start + _MAX_FRAME])
         self._socket.sendall(sent)
         return number
+
+    def reset(self, method: str, times: int) -> None:
+        """Begin so many calls and reset each of them at once. What the server says meanwhile is thrown away.
+
+        Its settings are acknowledged first, for until then gRPC takes only a few calls.
+        """
+        self._socket.settimeout(None)
+        reader = threading.Thread(target=self._throw_away, daemon=True)
+        reader.start()
+        self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
+        headers = self._headers(method)
+        for _ in range(times // 100):
+            sent = b""
+            for _ in range(100):
+                sent += _frame(_HEADERS, _END_HEADERS, self._next, headers)
+                sent += _frame(_RESET, 0, self._next, struct.pack(">I", _CANCEL))
+                self._next += 2
+            self._socket.sendall(sent)
+        self._socket.shutdown(socket.SHUT_WR)
+        reader.join()
+
+    def _throw_away(self) -> None:
+        with suppress(ConnectionError):
+            while self._socket.recv(65536):
+                pass
+
+    def _headers(self, method: str, gzip: bool = False) -> bytes:
+        fields = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", method),
+            (":authority", self._authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+        ]
+        if gzip:
+            fields.append(("grpc-encoding", "gzip"))
+        return b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
 
     def until_ended(self, streams: int, seconds: float) -> dict[int, bytes]:
         """Read until so many streams were ended by the server; return the headers and trailers of each.

@@ -82,13 +82,16 @@ class Call:
         """Metadata that every answer ends with."""
         return ((REQUEST_ID_KEY, self.request_id),)
 
-    def ended(self, error: CallError | None = None, *, code: str = "OK", **more: object) -> None:
+    def ended(self, error: CallError | None = None, *, code: str = "OK", flood: bool = False, **more: object) -> None:
         """Write the call's line to the log. Never a program, never a credential: only names, numbers and ids.
 
         Of calls of one method that are refused for the same reason, because the server or its database is not there
         for anybody, one a second has its line.
+
+        Args:
+            flood: refusals like this one may come in any number, and are treated likewise.
         """
-        if error is not None and error.reason in _FOR_EVERYBODY:
+        if error is not None and (flood or error.reason in _FOR_EVERYBODY):
             left_out = _refused.says(self.method, error.reason)
             if left_out is None:
                 return

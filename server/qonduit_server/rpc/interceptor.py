@@ -22,6 +22,7 @@ from qonduit_server.rpc.call import Call
 from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.status import Unimplemented, outcome, status_of
 from qonduit_server.rpc.stream import Stream
+from qonduit_server.rpc.unread import Unread
 
 _Request = TypeVar("_Request", bound=Message)
 #: Bytes in, bytes out: reading and writing messages is done in here.
@@ -40,6 +41,7 @@ class Door:
     #: Streams are opened in threads of their own, so that no burst of them delays a unary call.
     openers: ThreadPoolExecutor
     seats: Seats
+    unread: Unread
 
 
 class Seats:
@@ -98,7 +100,9 @@ def unary(
         if error is not None:
             _abort(context, call, error)
         context.set_trailing_metadata(call.trailer)
-        return response or b""
+        response = response or b""
+        door.unread.add(call, context, context.peer(), len(response))
+        return response
 
     behave.method = method  # type: ignore[attr-defined]
     if threads is not None:

@@ -26,7 +26,8 @@ from qonduit.v1 import (
 )
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
-from qonduit_server.rpc import auth, interceptor, program_service, reflection
+from qonduit_server.memory import return_large_blocks
+from qonduit_server.rpc import auth, inflation, interceptor, program_service, reflection
 from qonduit_server.rpc.arrival import MOST_WAITING, Arrivals
 from qonduit_server.rpc.buffer import Readings
 from qonduit_server.rpc.compiling import Compile, Compiler
@@ -41,6 +42,7 @@ from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.result_service import ResultService
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
+from qonduit_server.rpc.unread import Unread
 from qonduit_server.rpc.watch import Watching
 from qonduit_server.store.database import Database
 
@@ -58,8 +60,9 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }
 
-#: Calls that may wait until `Arrivals` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
-_MAX_PENDING: Final = 100_000
+#: Calls that one connection may have open. gRPC's core counts those that were reset among them until it is done with
+#: them, so that a connection which opens and resets calls in a loop has no more either.
+MAX_CONCURRENT_STREAMS: Final = 1000
 
 
 class RpcServer:
@@ -138,18 +141,21 @@ def serve(
         workers: lists the worker processes of this server.
         authenticate: names the caller from a call's metadata.
         slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
-            piece of a buffer, which is larger.
+            piece of a buffer or the response of a unary call, which are larger.
         slow_request: seconds a request may take to arrive.
 
     Raises:
         StartError: the address cannot be used.
     """
     limits = limits or Limits()
+    return_large_blocks()
     stopping = threading.Event()
     watching = Watching(db, slow_reader=slow_reader)
     health = Health(SERVICES)
     db.presence.subscribe(health.database)
-    arrivals = Arrivals(slow_request, max(MOST_WAITING, limits.max_streams))
+    unread = Unread(patience=6 * slow_reader)
+    most_waiting = max(MOST_WAITING, limits.max_streams)
+    arrivals = Arrivals(slow_request, unread, limits.max_request_bytes, most_waiting)
     unary_pool = arrivals.pool(threads, "rpc")
     openers = arrivals.pool(max(2, threads // 2), "rpc-open")
     translating = arrivals.pool(program_service.THREADS, "rpc-translate")
@@ -159,7 +165,7 @@ def serve(
     validating = max(1, threads // 3)
     validators = ThreadPoolExecutor(validating, thread_name_prefix="rpc-validate")
     compiler = Compiler(db, limits, compile_job, validating)
-    door = Door(authenticate, limits, openers, Seats(limits.max_streams))
+    door = Door(authenticate, limits, openers, Seats(limits.max_streams), unread)
     readings = Readings(db, readers, patience=6 * slow_reader)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
@@ -187,8 +193,16 @@ def serve(
             ("grpc.max_receive_message_length", limits.max_request_bytes + 1024**2),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
-            ("grpc.server.max_pending_requests", _MAX_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
+            ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+            # Calls that wait until `Arrivals` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
+            ("grpc.server.max_pending_requests", most_waiting),
+            ("grpc.server.max_pending_requests_hard_limit", most_waiting),
+            # Requests are inflated when there is room for them (`rpc/inflation.py`).
+            ("grpc.per_message_decompression", 0),
+            ("grpc.compression_enabled_algorithms_bitset", inflation.ALGORITHMS),
+            # Windows stay as small as they begin until a request is received: else a connection that sends fast could
+            # leave megabytes in each of its calls that wait.
+            ("grpc.http2.bdp_probe", 0),
             # A client that is gone without a word is noticed after 80 s; clients may ask for signs of life every 10 s.
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),

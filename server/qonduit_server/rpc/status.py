@@ -59,6 +59,9 @@ def outcome(
     try:
         return function(*args, **kwargs), None
     except CallError as error:
+        # Its frames hold the request, and the caller's frame holds the error: a circle, which would keep the request in
+        # memory until Python looks for circles.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         return None, error
     except Exception as error:  # noqa: BLE001 - see above
         _log.error("fault", request_id=request_id, exc_info=error)

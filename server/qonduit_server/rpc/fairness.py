@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How connections share what is limited: turns in a queue, and limits of which one connection never takes all."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Turns(Generic[Item]):
+    """A queue in which connections take turns: the items of one are served in order, one at each of its turns.
+
+    Not locked: its owner does that.
+    """
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Item]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Return whether an item waits."""
+        return bool(self._queues)
+
+    def __contains__(self, connection: str) -> bool:
+        """Return whether an item of this connection waits."""
+        return connection in self._queues
+
+    def push(self, connection: str, item: Item) -> None:
+        """Add an item at the end of its connection's queue."""
+        queue = self._queues.get(connection)
+        if queue is None:
+            self._queues[connection] = deque((item,))
+        else:
+            queue.append(item)
+
+    def pop(self, allowed: Callable[[str], bool]) -> Item | None:
+        """Remove and return the item whose turn it is; None if there is none.
+
+        Args:
+            allowed: whether a connection may be served now; the others keep their turn.
+        """
+        for connection, queue in self._queues.items():
+            if allowed(connection):
+                item = queue.popleft()
+                if queue:
+                    self._queues.move_to_end(connection)
+                else:
+                    del self._queues[connection]
+                return item
+        return None
+
+
+class Share:
+    """A limit that connections share: each may use as much as is left for the others.
+
+    One connection alone gets half of it, two get a third each, and so on (the dynamic threshold that switches use for
+    shared buffers). So a newcomer finds room however much the others want. Not locked: its owner does that.
+
+    Args:
+        limit: the sum for all connections; the last addition may exceed it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.total = 0
+        self._used: dict[str, int] = {}
+
+    def used(self, connection: str) -> int:
+        """Return what a connection uses."""
+        return self._used.get(connection, 0)
+
+    def allows(self, connection: str) -> bool:
+        """Return whether a connection may use more."""
+        return self._used.get(connection, 0) < self.limit - self.total
+
+    def add(self, connection: str, amount: int = 1) -> None:
+        """Note that a connection uses more."""
+        self.total += amount
+        self._used[connection] = self._used.get(connection, 0) + amount
+
+    def remove(self, connection: str, amount: int = 1) -> None:
+        """Note that a connection uses less."""
+        self.total -= amount
+        left = self._used[connection] - amount
+        if left:
+            self._used[connection] = left
+        else:
+            del self._used[connection]

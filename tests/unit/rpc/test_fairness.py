@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How connections share what is limited."""
+
+from __future__ import annotations
+
+from qonduit_server.rpc.fairness import Share, Turns
+
+
+def test_connections_take_turns_and_the_items_of_one_stay_in_order() -> None:
+    turns: Turns[int] = Turns()
+    for item in range(4):
+        turns.push("greedy", item)
+    turns.push("modest", 10)
+    assert [turns.pop(lambda _: True) for _ in range(5)] == [0, 10, 1, 2, 3]
+    assert not turns
+    assert turns.pop(lambda _: True) is None
+
+
+def test_who_may_not_be_served_keeps_its_turn() -> None:
+    turns: Turns[int] = Turns()
+    turns.push("first", 1)
+    turns.push("second", 2)
+    assert turns.pop(lambda connection: connection != "first") == 2
+    assert turns.pop(lambda connection: connection != "first") is None
+    assert "first" in turns
+    assert turns.pop(lambda _: True) == 1
+
+
+def test_however_many_want_all_a_newcomer_finds_room() -> None:
+    share = Share(64)
+    for connections in (1, 2, 5, 20, 60):
+        names = [f"greedy {number}" for number in range(connections)]
+        while any(share.allows(name) for name in names):
+            for name in names:
+                if share.allows(name):
+                    share.add(name)
+        assert share.allows("newcomer")
+        # And those that share it alone waste little.
+        assert share.total >= 64 * connections // (connections + 1) - connections
+        for name in names:
+            share.remove(name, share.used(name))
+    assert share.total == 0
