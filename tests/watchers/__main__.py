@@ -16,7 +16,7 @@ def main() -> int:
     """Measure; 1 if a watcher missed something."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=10_000)
-    parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--connections", type=int, default=40)
     size = Size(processes=2, **vars(parser.parse_args()))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"preload": "IBM", "max_streams": str(size.streams + size.mute + size.quiet)}

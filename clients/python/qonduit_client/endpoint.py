@@ -29,6 +29,8 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # gRPC would give all channels of a process to one server the same connection.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 _OFF: Final = ("0", "false", "no", "off")
 _ON: Final = ("1", "true", "yes", "on")

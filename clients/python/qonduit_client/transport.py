@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One channel to a server: unary calls and streams, with deadlines, safe repetition and errors of `errors`."""
+"""Channels to a server: unary calls and streams, with deadlines, safe repetition and errors of `errors`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from qonduit_client.calls import Call, Pages, Response
+from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
 from qonduit_client.resuming import Resuming
@@ -25,11 +26,7 @@ class Transport(Endpoint):
     def __init__(self, target: str | None = None, **options: Any) -> None:
         super().__init__(target, **options)
         self._closed = threading.Event()
-        self._channel = (
-            grpc.insecure_channel(self.target, options=self.options)
-            if self.credentials is None
-            else grpc.secure_channel(self.target, self.credentials, options=self.options)
-        )
+        self._channels: Channels[grpc.Channel] = Channels(self._connect)
 
     def call(self, call: Call[Response], *, timeout: float | None = None) -> Response:
         """Makes a unary call.
@@ -47,11 +44,12 @@ class Transport(Endpoint):
         attempts = Attempts(self.retry)
         while True:
             try:
-                answer: Response = self._channel.unary_unary(
-                    f"/qonduit.v1.{call.method}",
-                    request_serializer=_bytes_of,
-                    response_deserializer=call.response.FromString,
-                )(call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+                with self._channels.one() as channel:
+                    answer: Response = channel.unary_unary(
+                        f"/qonduit.v1.{call.method}",
+                        request_serializer=_bytes_of,
+                        response_deserializer=call.response.FromString,
+                    )(call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
             except (grpc.RpcError, ValueError) as refused:
                 error = self._error(refused)
                 if not (call.safe and may_repeat(error)):
@@ -68,21 +66,21 @@ class Transport(Endpoint):
             QonduitError: when the stream does not end with OK.
         """
         self.check_process()
-        answers = None
         try:
-            answers = self._channel.unary_stream(
-                f"/qonduit.v1.{call.method}",
-                request_serializer=_bytes_of,
-                response_deserializer=call.response.FromString,
-            )(call.request, timeout=timeout, metadata=self.metadata())
-            for answer in answers:
-                self.answered()
-                yield answer
+            with self._channels.one() as channel:
+                answers = channel.unary_stream(
+                    f"/qonduit.v1.{call.method}",
+                    request_serializer=_bytes_of,
+                    response_deserializer=call.response.FromString,
+                )(call.request, timeout=timeout, metadata=self.metadata())
+                try:
+                    for answer in answers:
+                        self.answered()
+                        yield answer
+                finally:
+                    answers.cancel()
         except (grpc.RpcError, ValueError) as refused:
             raise self._error(refused) from None
-        finally:
-            if answers is not None:
-                answers.cancel()
 
     def items(self, pages: Pages[Item]) -> Iterator[Item]:
         """Yields the items of a list, a page at a time as they are taken."""
@@ -120,9 +118,15 @@ class Transport(Endpoint):
             raise self.closed()
 
     def close(self) -> None:
-        """Ends the connection, and every call and stream on it."""
+        """Ends the connections, and every call and stream on them."""
         self._closed.set()
-        self._channel.close()
+        for channel in self._channels.close():
+            channel.close()
+
+    def _connect(self) -> grpc.Channel:
+        if self.credentials is None:
+            return grpc.insecure_channel(self.target, options=self.options)
+        return grpc.secure_channel(self.target, self.credentials, options=self.options)
 
     def _error(self, refused: Exception) -> QonduitError:
         if self._closed.is_set():

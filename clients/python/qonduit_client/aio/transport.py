@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One channel to a server, for asyncio; what to ask, repeat and resume is decided where the waiting one has it from."""
+"""Channels to a server, for asyncio; what to ask, repeat and resume is decided where the waiting one has it from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from qonduit_client.calls import Call, Pages, Response
+from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
 from qonduit_client.resuming import Resuming
@@ -27,25 +28,24 @@ class Transport(Endpoint):
     def __init__(self, target: str | None = None, **options: Any) -> None:
         super().__init__(target, **options)
         self._closed = asyncio.Event()
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: Channels[grpc.aio.Channel] = Channels(self._connect)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def call(self, call: Call[Response], *, timeout: float | None = None) -> Response:
         """Makes a unary call; see `qonduit_client.transport.Transport.call`."""
-        rpc = self._open().unary_unary(
-            f"/qonduit.v1.{call.method}",
-            request_serializer=_bytes_of,
-            response_deserializer=call.response.FromString,
-        )
+        channels = self._open()
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
         deadline = self.retry.clock() + limit
         attempts = Attempts(self.retry)
         while True:
             try:
-                answer: Response = await rpc(
-                    call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata()
-                )
-            except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as refused:
+                with channels.one() as channel:
+                    answer: Response = await channel.unary_unary(
+                        f"/qonduit.v1.{call.method}",
+                        request_serializer=_bytes_of,
+                        response_deserializer=call.response.FromString,
+                    )(call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+            except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
                 error = self._error(refused)
                 if not (call.safe and may_repeat(error)):
                     raise error from None
@@ -56,21 +56,22 @@ class Transport(Endpoint):
 
     async def stream(self, call: Call[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
         """Makes one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
-        answers = None
+        channels = self._open()
         try:
-            answers = self._open().unary_stream(
-                f"/qonduit.v1.{call.method}",
-                request_serializer=_bytes_of,
-                response_deserializer=call.response.FromString,
-            )(call.request, timeout=timeout, metadata=self.metadata())
-            async for answer in answers:
-                self.answered()
-                yield answer
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as refused:
+            with channels.one() as channel:
+                answers = channel.unary_stream(
+                    f"/qonduit.v1.{call.method}",
+                    request_serializer=_bytes_of,
+                    response_deserializer=call.response.FromString,
+                )(call.request, timeout=timeout, metadata=self.metadata())
+                try:
+                    async for answer in answers:
+                        self.answered()
+                        yield answer
+                finally:
+                    answers.cancel()
+        except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
             raise self._error(refused) from None
-        finally:
-            if answers is not None:
-                answers.cancel()
 
     async def items(self, pages: Pages[Item]) -> AsyncIterator[Item]:
         """Yields the items of a list, a page at a time as they are taken."""
@@ -110,26 +111,26 @@ class Transport(Endpoint):
         raise self.closed()
 
     async def close(self) -> None:
-        """Ends the connection, and every call and stream on it."""
+        """Ends the connections, and every call and stream on them."""
         self._closed.set()
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._channels.close():
+            await channel.close()
 
-    def _open(self) -> grpc.aio.Channel:
+    def _connect(self) -> grpc.aio.Channel:
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=self.options)
+        return grpc.aio.secure_channel(self.target, self.credentials, options=self.options)
+
+    def _open(self) -> Channels[grpc.aio.Channel]:
         self.check_process()
         loop = asyncio.get_running_loop()
         if self._closed.is_set():
             raise self.closed()
-        if self._channel is None:
+        if self._loop is None:
             self._loop = loop
-            self._channel = (
-                grpc.aio.insecure_channel(self.target, options=self.options)
-                if self.credentials is None
-                else grpc.aio.secure_channel(self.target, self.credentials, options=self.options)
-            )
         elif loop is not self._loop:
             raise QonduitError("this client belongs to another event loop: make one in each asyncio.run(...)")
-        return self._channel
+        return self._channels
 
     def _error(self, refused: BaseException) -> QonduitError:
         """What went wrong; a task that was cancelled stays one, but gRPC cancels calls of a closed channel, too."""

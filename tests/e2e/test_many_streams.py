@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""More streams than one connection may have: a client opens further connections, and none of its calls waits."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, ExitStack, aclosing, closing
+from pathlib import Path
+
+from qonduit.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse
+from qonduit_client import calls
+from qonduit_client.aio.transport import Transport as AioTransport
+from qonduit_client.calls import Call
+from qonduit_client.transport import Transport
+from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
+from tests.contract.rpc_house import bell, house
+
+#: Seconds; only reached when something hangs.
+WAIT = 60.0
+
+
+def watch(job_id: int) -> Call[WatchJobResponse]:
+    """Watch a job that nothing happens to."""
+    return Call("JobService/WatchJob", WatchJobRequest(job_id=job_id), WatchJobResponse)
+
+
+def test_a_client_with_more_streams_than_one_connection_takes_still_makes_calls(tmp_path: Path) -> None:
+    with house(tmp_path) as door, ExitStack() as stack:
+        job_id = next(door.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+        transport = stack.enter_context(closing(Transport(door.target)))
+        for _ in range(MAX_CONCURRENT_STREAMS + 1):
+            stream = stack.enter_context(closing(transport.stream(watch(job_id), timeout=WAIT)))
+            assert next(stream).event.sequence == 1
+        assert transport.call(calls.job(job_id), timeout=WAIT).job.id == job_id
+
+
+def test_so_does_the_asynchronous_client(tmp_path: Path) -> None:
+    async def use(target: str, job_id: int) -> None:
+        async with AsyncExitStack() as stack:
+            transport = AioTransport(target)
+            stack.push_async_callback(transport.close)
+            streams = [
+                await stack.enter_async_context(aclosing(transport.stream(watch(job_id), timeout=WAIT)))
+                for _ in range(MAX_CONCURRENT_STREAMS + 1)
+            ]
+            firsts = await asyncio.gather(*(anext(stream) for stream in streams))
+            assert {first.event.sequence for first in firsts} == {1}
+            assert (await transport.call(calls.job(job_id), timeout=WAIT)).job.id == job_id
+
+    with house(tmp_path) as door:
+        job_id = next(door.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+        asyncio.run(use(door.target, job_id))
