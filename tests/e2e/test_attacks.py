@@ -130,6 +130,7 @@ def test_calls_that_only_send_their_headers_delay_nobody_else(tmp_path: Path) ->
             rude = stack.enter_context(Rude(server.target))
             for _ in range(1000):
                 rude.call(INFO, ends=False)
+            rude.settle(WAIT)
         # All of them are there now; were others served after them, this would take minutes.
         innocent.answered_again(300)
 

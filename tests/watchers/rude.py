@@ -80,6 +80,16 @@ class Rude:
         self._socket.shutdown(socket.SHUT_WR)
         reader.join()
 
+    def settle(self, seconds: float) -> None:
+        """Wait until the server has read all that was sent; what it says is thrown away. Raises TimeoutError."""
+        self._socket.settimeout(seconds)
+        self._socket.sendall(_frame(_PING, 0, 0, b"all read"))
+        while True:
+            size, kind, flags, _ = struct.unpack(">IBBI", b"\0" + self._exactly(9))
+            self._exactly(size)
+            if kind == _PING and flags & _ACK:
+                return
+
     def _throw_away(self) -> None:
         with suppress(ConnectionError):
             while self._socket.recv(65536):
