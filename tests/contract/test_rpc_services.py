@@ -24,6 +24,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.rpc import arrival
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.system_service import version
 from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused
 
@@ -267,8 +268,8 @@ def test_a_burst_of_opens_loses_none(door: House, monkeypatch: pytest.MonkeyPatc
     job = create(door)
     door.run(job.id)
     request = job_service.WatchJobRequest(job_id=job.id)
-    streams = [door.jobs.WatchJob(request, timeout=WAIT) for _ in range(1500)]
     last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    streams = [door.jobs.WatchJob(request, timeout=3 * WAIT) for _ in range(MAX_CONCURRENT_STREAMS)]
     for stream in streams:
         assert [response.event.sequence for response in stream] == list(range(1, last + 1))
         assert stream.code() is grpc.StatusCode.OK

@@ -185,7 +185,7 @@ class Arrivals:
             error = InvalidArgument.of("request", "request.required", "the call ended before its request was whole")
         else:
             arrival.data = data
-            arrival.size = inflated_size(data)
+            arrival.size = inflated_size(data, self._max_request_bytes)
             # A little over the limit is refused when it is read, as if it had not been compressed.
             if arrival.size > max(len(data), self._max_request_bytes + 1024**2):
                 error = ResourceExhausted(
@@ -360,7 +360,7 @@ class _Arrival:
         data, self.data = self.data, b""
         if not _server._is_rpc_state_active(self.state):
             return None
-        inflated, error = outcome("", inflate, data)
+        inflated, error = outcome("", inflate, data, self.size)
         if error is not None:
             self.refuse(error)
         return inflated

@@ -27,7 +27,7 @@ from qonduit.v1 import (
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
 from qonduit_server.memory import return_large_blocks
-from qonduit_server.rpc import auth, inflation, interceptor, program_service, reflection
+from qonduit_server.rpc import auth, interceptor, program_service, reflection
 from qonduit_server.rpc.arrival import MOST_WAITING, Arrivals
 from qonduit_server.rpc.buffer import Readings
 from qonduit_server.rpc.compiling import Compile, Compiler
@@ -199,7 +199,6 @@ def serve(
             ("grpc.server.max_pending_requests_hard_limit", most_waiting),
             # Requests are inflated when there is room for them (`rpc/inflation.py`).
             ("grpc.per_message_decompression", 0),
-            ("grpc.compression_enabled_algorithms_bitset", inflation.ALGORITHMS),
             # Windows stay as small as they begin until a request is received: else a connection that sends fast could
             # leave megabytes in each of its calls that wait.
             ("grpc.http2.bdp_probe", 0),
