@@ -184,7 +184,7 @@ def test_openqasm_3() -> None:
         'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[3] q;\nbit[2] c;\nbit[1] d;\n'
         "rx(0.5) q[0];\nh q[1];\ncx q[1], q[2];\ncx q[0], q[1];\nh q[0];\n"
         "c[0] = measure q[0];\nc[1] = measure q[1];\n"
-        "if (c[1] == 1) {\n  x q[2];\n}\nif (c == 3) {\n  z q[2];\n}\nif (!(c == 3)) {\n  id q[2];\n}\n"
+        "if (c[1]) {\n  x q[2];\n}\nif (c == 3) {\n  z q[2];\n}\nif (!(c == 3)) {\n  id q[2];\n}\n"
         "d[0] = measure q[2];\n"
     )
 
@@ -304,7 +304,7 @@ def test_bits_that_are_no_result_are_kept_apart_from_those_that_are() -> None:
     circuit = Circuit(builder.finish(), (ClassicalRegister("c", computed),))
     source = text("QASM3", circuit)
     assert "output bit[2] c;\nbit[2] scratch;\n" in source
-    assert source.endswith("c[0] = scratch[0] ^ scratch[1];\nc[1] = scratch[0] == 1 && scratch[1] == 0;\n")
+    assert source.endswith("c[0] = scratch[0] ^ scratch[1];\nc[1] = scratch[0] && !scratch[1];\n")
     for short in ("QASM2", "CIRQ", "QUIL", "BRAKET", "QISKIT"):
         assert any("measured at the end" in each for each in written(short, circuit).warnings)
 

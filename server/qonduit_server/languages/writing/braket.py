@@ -12,9 +12,18 @@ from qonduit_server.hub.walking import Apply, Branch, Cleared, Fence, Measured, 
 from qonduit_server.languages.edges import Written
 from qonduit_server.languages.writing.ending import at_the_end
 from qonduit_server.languages.writing.layout import lay_out, refuse
-from qonduit_server.languages.writing.qasm3 import Dialect, write_steps
+from qonduit_server.languages.writing.qasm3 import DISCARDED, REGISTERS, Dialect, write_steps
 
-_DIALECT: Final = Dialect("Braket's OpenQASM", ("OPENQASM 3.0;",), BRAKET_NAMES, delays=False, touch="i")
+_DIALECT: Final = Dialect(
+    "Braket's OpenQASM",
+    ("OPENQASM 3.0;",),
+    BRAKET_NAMES,
+    delays=False,
+    compares=False,
+    touch="i",
+    reader="Braket's local simulator",
+    unread=frozenset((DISCARDED, REGISTERS)),
+)
 
 
 def write(circuit: Circuit) -> Written:

@@ -34,6 +34,8 @@ _RESERVED: Final = frozenset((
     "arctan", "exp", "log", "sqrt", "floor", "ceiling", "mod", "popcount", "rotl", "rotr", "real", "imag", "sizeof",
     "nop", "U", "CX", "phase", "cphase", "cu",
 ))  # fmt: skip
+#: A condition that Qiskit's importer reads.
+_PLAIN_CONDITION: Final = re.compile(r"!?\w+\[\d+\]|\w+ == \d+", re.ASCII)
 _UNITS: Final = frozenset(("dt", "ns", "us", "ms", "s"))
 
 
@@ -46,15 +48,27 @@ class Dialect:
         header: the lines a program begins with.
         gates: its names of standard gates.
         delays: whether there are delays outside of calibrations.
+        compares: whether a register compared with a number is read alike by everything that reads the dialect.
         touch: the gate that unused qubits are given, where qubits must be used; "" where not.
+        reader: the SDK's own reader, which does not read the constructs of `unread`.
     """
 
     title: str
     header: tuple[str, ...]
     gates: Mapping[str, str]
     delays: bool = True
+    compares: bool = True
     touch: str = ""
+    reader: str = ""
+    unread: frozenset[str] = frozenset()
 
+
+#: Constructs that not every reader reads, for people.
+ASSIGNMENT: Final = "an assignment to a bit"
+COMPUTED_CONDITION: Final = "a condition other than a bit or a register compared with a number"
+DISCARDED: Final = "a measurement into no bit"
+OUTPUT: Final = "the keyword output"
+REGISTERS: Final = "measurements into more than one register"
 
 _SAME: Final = (
     "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "rx", "ry", "rz", "p", "u1", "u2", "u3", "cx", "cy", "cz",
@@ -64,6 +78,8 @@ _DIALECT: Final = Dialect(
     "OpenQASM 3",
     ("OPENQASM 3.0;", 'include "stdgates.inc";'),
     {**{name: name for name in _SAME}, "u": "U"},
+    reader="Qiskit's importer of OpenQASM 3",
+    unread=frozenset((ASSIGNMENT, COMPUTED_CONDITION, DISCARDED, OUTPUT)),
 )
 
 
@@ -90,6 +106,8 @@ def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> W
     writer = _Writer(dialect, circuit, layout, names, free_name("q", [*names, scratch]), scratch)
     lines = [*dialect.header, *writer.declarations(steps), *writer.block(steps, "")]
     lines += [f"{writer.bit(*place)} = {writer.value(formula)};" for place, formula in layout.computed]
+    written = writer.constructs | ({ASSIGNMENT} if layout.computed else set()) | ({OUTPUT} if layout.scratch else set())
+    warnings += [f"{dialect.reader} does not read {each}" for each in sorted(written & dialect.unread)]
     return Written("\n".join(lines) + "\n", tuple(warnings))
 
 
@@ -108,6 +126,9 @@ class _Writer:
         self._names = names
         self._qubits = qubits
         self._scratch = scratch
+        #: What was written that not every reader reads.
+        self.constructs: set[str] = set()
+        self._measured: set[int] = set()
         #: The hub bits of each register that consists of nothing else, and its name.
         self._whole = {
             tuple(each for each in register.bits if isinstance(each, int)): name
@@ -130,20 +151,26 @@ class _Writer:
     def block(self, steps: Sequence[Plain], indent: str) -> Iterator[str]:
         for step in steps:
             if isinstance(step, Branch):
-                yield f"{indent}if ({self.condition(step.condition)}) {{"
+                yield f"{indent}if ({self._guard(step.condition)}) {{"
                 yield from self.block(step.then, indent + "  ")
                 if step.otherwise:
                     yield f"{indent}}} else {{"
                     yield from self.block(step.otherwise, indent + "  ")
                 yield indent + "}"
             elif isinstance(step, Repeat):
-                yield f"{indent}while ({self.condition(step.condition)}) {{"
+                yield f"{indent}while ({self._guard(step.condition)}) {{"
                 yield from self.block(step.body, indent + "  ")
                 yield indent + "}"
             else:
                 line = self._line(step)
                 if line:
                     yield indent + line
+
+    def _guard(self, formula: Formula) -> str:
+        text = self.condition(formula)
+        if _PLAIN_CONDITION.fullmatch(text) is None:
+            self.constructs.add(COMPUTED_CONDITION)
+        return text
 
     def _line(self, step: Plain) -> str:
         match step:
@@ -152,13 +179,16 @@ class _Writer:
                 return f"{self._dialect.gates[step.name]}{numbers} {self._operands(step.qubits)};"
             case Measured():
                 home = self._home(step.clbit)
-                return (
-                    f"{home} = measure {self._operands((step.qubit,))};"
-                    if home
-                    else (f"measure {self._operands((step.qubit,))};")
-                )
+                self._measured.add(self._layout.homes[step.clbit][0] if step.clbit in self._layout.homes else -1)
+                if len(self._measured) > 1:
+                    self.constructs.add(REGISTERS)
+                if home:
+                    return f"{home} = measure {self._operands((step.qubit,))};"
+                self.constructs.add(DISCARDED)
+                return f"measure {self._operands((step.qubit,))};"
             case Write():
                 home = self._home(step.clbit)
+                self.constructs.add(ASSIGNMENT)
                 return f"{home} = {self.value(step.value)};" if home else ""
             case Cleared():
                 return f"reset {self._operands((step.qubit,))};"
@@ -205,8 +235,10 @@ class _Writer:
         if inner.kind == "constant":
             return "true" if inner.number == wanted else "false"
         plain = self._plain(inner)
+        if plain and inner.kind == "bit":  # bare, as Qiskit's importer takes no comparison of a bit with a number
+            return plain if wanted else f"!{plain}"
         if plain:
-            return f"({plain}) == {wanted}" if inner.kind == "xor" else f"{plain} == {wanted}"
+            return f"({plain}) == {wanted}"
         if not wanted:
             return f"!({self.condition(inner)})"
         if inner.kind == "and":
@@ -224,7 +256,7 @@ class _Writer:
         }
         if len(literals) < len(formula.parts):
             return ""
-        for bits, name in self._whole.items():
+        for bits, name in self._whole.items() if self._dialect.compares else ():
             if set(bits) == literals.keys():
                 return f"{name} == {sum(literals[each] << place for place, each in enumerate(bits))}"
         return ""

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every translation of the corpus is read by the target's own SDK, or warns that it is not."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import cirq
+import pytest
+import qiskit.qasm2
+import qiskit.qasm3
+from braket.devices import LocalSimulator
+from braket.ir.openqasm import Program
+from qiskit import qpy
+from quil.program import Program as QuilProgram
+
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.errors import ProgramError
+from qonduit_server.hub.circuit import Circuit
+from qonduit_server.languages.registry import Languages
+from tests.corpus.programs import LANGUAGES, Entry, corpus, entries
+
+#: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
+QUBITS = 5
+SHARE = 3
+#: A warning that says so.
+UNREAD = "does not read"
+MIDWAY = "no measurement, reset or condition midway"
+
+
+def run_by_braket(source: str) -> None:
+    LocalSimulator().run(Program(source=source), shots=1).result()
+
+
+READERS: dict[str, Callable[[Any], object]] = {
+    "QASM2": qiskit.qasm2.loads,
+    "QASM3": qiskit.qasm3.loads,
+    "QISKIT": lambda data: qpy.load(io.BytesIO(data)),
+    "BRAKET": run_by_braket,
+    "CIRQ": lambda text: cirq.read_json(json_text=text),
+    "QUIL": QuilProgram.parse,
+}
+#: Programs that a target's SDK does not read, by reason: what is not listed here is read.
+EXCEPTIONS = {
+    "QASM3": {
+        "Qiskit's importer of OpenQASM 3 does not read "
+        "a condition other than a bit or a register compared with a number",
+        "Qiskit's importer of OpenQASM 3 does not read a measurement into no bit",
+        "Qiskit's importer of OpenQASM 3 does not read an assignment to a bit",
+        "Qiskit's importer of OpenQASM 3 does not read the keyword output",
+    },
+    "BRAKET": {
+        "Braket's local simulator does not read a measurement into no bit",
+        "Braket's local simulator does not read measurements into more than one register",
+        "Braket's local simulator and many of its devices take no measurement, reset or condition midway",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def programs() -> list[tuple[str, Circuit]]:
+    try:
+        corpus()
+    except FileNotFoundError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    some: list[Entry] = []
+    for language in LANGUAGES:
+        of_language = list(entries("exact", language, QUBITS))
+        bare = [each for each in of_language if "mqtbench" not in str(each.path)]
+        some += bare if len(bare) < 60 else bare[::SHARE]
+    languages = Languages()
+    return [(entry.file, entry.read(languages)) for entry in some]
+
+
+@pytest.mark.parametrize("target", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_the_targets_own_sdk_reads_every_translation(target: str, programs: list[tuple[str, Circuit]]) -> None:
+    languages = Languages()
+    number = AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{target}")
+    tally: Counter[str] = Counter()
+    wrong: list[str] = []
+    for file, circuit in programs:
+        try:
+            written = languages.write(number, circuit)
+        except ProgramError:
+            tally["refused"] += 1
+            continue
+        said = [each for each in written.warnings if UNREAD in each or MIDWAY in each]
+        assert set(said) <= EXCEPTIONS.get(target, set())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                READERS[target](written.source)
+        except Exception as error:  # noqa: BLE001 - of six SDKs, which raise what they like
+            tally["unread"] += 1
+            if not said:
+                wrong.append(f"{file}: no warning of {type(error).__name__}: {error}")
+        else:
+            tally["read"] += 1
+            # A condition may be left out midway; that a reader does not read something must be so.
+            if any(UNREAD in each for each in said):
+                wrong.append(f"{file}: is read, in spite of {said}")
+    print(f"{target}: {dict(tally)}")
+    assert not wrong
+    assert tally["read"] > 100
