@@ -88,13 +88,13 @@ def _as_token(pragma: re.Match[str]) -> str:
 
 
 class _Reader(QASMNodeVisitor):  # type: ignore[misc]
-    """Refuses what the parser's own visitor would drop in silence."""
+    """Keeps what the parser's own visitor would drop in silence."""
 
     def visitAssignmentStatement(self, context: Any) -> Any:  # noqa: N802 - ANTLR's name
-        if context.measureExpression() and context.op.text != "=":
-            message = f"{context.op.text} cannot be used with measure"
-            raise refusal("UNSUPPORTED_CONSTRUCT", message, Position(context.start.line, context.start.column + 1))
-        return super().visitAssignmentStatement(context)
+        node = super().visitAssignmentStatement(context)
+        if context.measureExpression():
+            node.operator = context.op.text.removesuffix("=")
+        return node
 
 
 class _Listener(ErrorListener):  # type: ignore[misc]

@@ -95,5 +95,6 @@ def test_measured_registers_keep_their_bits() -> None:
 
 
 def test_an_integer_without_a_size_has_no_bits() -> None:
-    with pytest.raises(ProgramError, match=r"declared with a size, as in int\[8\]"):
-        reading.read(program("int n = 1; if (n[0]) x q[0];"))
+    for body in ("int n = 1; if (n[0]) x q[0];", "int n = 1; n[0] = 1;"):
+        with pytest.raises(ProgramError, match=r"declared with a size, as in int\[8\]"):
+            reading.read(program(body))

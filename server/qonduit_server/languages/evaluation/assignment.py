@@ -3,20 +3,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from openqasm3 import ast
 
-from qonduit_server.errors import ProgramError
 from qonduit_server.languages.evaluation import measurement, operands
 from qonduit_server.languages.evaluation.arithmetic import binary
-from qonduit_server.languages.evaluation.expressions import evaluate, integer, viewed
+from qonduit_server.languages.evaluation.expressions import bit_places, evaluate, integer, selected, viewed, whole_array
 from qonduit_server.languages.evaluation.names import Held, Variable
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Value, as_bits, coerce, truth_bit, unsupported, wrong
+from qonduit_server.languages.evaluation.values import (
+    MAX_ANGLE_BITS,
+    Bits,
+    Value,
+    angle_bits,
+    as_bits,
+    coerce,
+    truth_bit,
+    unsupported,
+    wrong,
+)
+
+#: Operators that an angle takes as the bits it is.
+_BITWISE: Final = frozenset(("<<", ">>", "&", "|", "^"))
 
 
 def assign(reading: Reading, node: ast.ClassicalAssignment) -> None:
     """`=`, or an operator with it."""
-    _store(reading, node.lvalue, node.op.name.removesuffix("="), evaluate(reading, node.rvalue))
+    array = whole_array(reading, node.rvalue)
+    value: Held = evaluate(reading, node.rvalue) if array is None else array
+    _store(reading, node.lvalue, node.op.name.removesuffix("="), value)
 
 
 def measure(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
@@ -28,59 +45,111 @@ def measure(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
         return
     places = operands.measured(reading, node.measure.qubit)
     entry = reading.scopes.lookup(operands.target_name(node.target))
-    if isinstance(entry, Variable) and entry.type.kind != "bit":
-        _store(reading, node.target, "", measurement.measure(reading, places))
+    operator = getattr(node, "operator", "")  # of `c |= measure q`
+    if operator or (isinstance(entry, Variable) and entry.type.kind != "bit"):
+        _store(reading, node.target, operator, measurement.measure(reading, places))
     else:
         measurement.measure_into(reading, places, operands.bits(reading, node.target))
 
 
-def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Value) -> None:
+def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Held) -> None:
     entry = reading.scopes.lookup(operands.target_name(target))
     if isinstance(entry, Variable) and isinstance(entry.value, tuple):
-        _store_element(reading, entry, target, operator, value)
-    elif isinstance(entry, Variable) and isinstance(target, ast.Identifier) and entry.type.kind != "bit":
-        old = entry.value
-        assert not isinstance(old, tuple)
-        reading.conditions.write(
-            entry, coerce(entry.type, binary(operator, old, value, reading.division_rounds_down) if operator else value)
-        )
+        _store_elements(reading, entry, target, operator, value)
+        return
+    if isinstance(value, tuple):
+        raise wrong(f"an array cannot be put in the place of {operands.target_name(target)!r}")
+    if isinstance(entry, Variable) and entry.type.kind != "bit":
+        if isinstance(target, ast.Identifier):
+            old = entry.value
+            assert not isinstance(old, tuple)
+            reading.conditions.write(entry, _combined(reading, entry, operator, old, value))
+        else:
+            _store_bits(reading, entry, target, operator, value)
     else:
         view = operands.bits(reading, target)
         if operator:
-            value = binary(operator, viewed(view), value)
-        width = len(view.places)
-        if width == 1:
-            value = truth_bit(value)
-        reading.conditions.write_bits(view, as_bits(value, width).formulas)
+            value = binary(operator, viewed(view), value, reading.division_rounds_down)
+        reading.conditions.write_bits(view, _fitting(value, len(view.places)).formulas)
 
 
-def _store_element(
-    reading: Reading, entry: Variable, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Value
+def _fitting(value: Value, width: int) -> Bits:
+    return as_bits(truth_bit(value) if width == 1 else value, width)
+
+
+def _combined(reading: Reading, entry: Variable, operator: str, old: Value, value: Value) -> Value:
+    """What a variable, or an element of its array, holds after `old operator= value`."""
+    if operator in _BITWISE and entry.type.kind == "angle" and entry.type.width:
+        value = binary(operator, _bits_of(entry, old), value)
+    elif operator:
+        value = binary(operator, old, value, reading.division_rounds_down)
+    return coerce(entry.type, value)
+
+
+def _store_bits(reading: Reading, entry: Variable, target: ast.IndexedIdentifier, operator: str, value: Value) -> None:
+    """Write some bits of an integer or an angle."""
+    old = entry.value
+    assert not isinstance(old, tuple)
+    if reading.first_bit_is_highest and not entry.type.width:
+        raise wrong(f"{entry.name!r} is not declared with a size, as in int[8], so its bits cannot be indexed")
+    whole = _bits_of(entry, old)
+    places: tuple[int, ...] = tuple(range(len(whole.formulas)))
+    for index in target.indices:
+        own, _ = bit_places(reading, index, len(places))
+        places = tuple(places[place] for place in own)
+    if operator:
+        value = binary(operator, Bits(tuple(whole.formulas[place] for place in places)), value)
+    formulas = list(whole.formulas)
+    for place, formula in zip(places, _fitting(value, len(places)).formulas, strict=True):
+        formulas[place] = formula
+    reading.conditions.write(entry, coerce(entry.type, Bits(tuple(formulas))))
+
+
+def _bits_of(entry: Variable, value: Value) -> Bits:
+    """The bits of an integer, or of an angle that is declared with a size."""
+    kind, width = entry.type.kind, entry.type.width
+    if kind == "angle" and 0 < width < MAX_ANGLE_BITS:
+        return angle_bits(value, width)
+    if kind not in ("int", "uint"):
+        raise wrong(f"{entry.name!r} has no bits that can be written: a {kind}{'' if width else ' without a size'}")
+    return as_bits(value, width or 64)
+
+
+def _store_elements(
+    reading: Reading, entry: Variable, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Held
 ) -> None:
-    path = []
+    """Write an element, a row or a slice of an array."""
+    path: list[ast.Expression | ast.RangeDefinition] = []
     for index in target.indices if isinstance(target, ast.IndexedIdentifier) else ():
-        for each in () if isinstance(index, ast.DiscreteSet) else index:
-            if isinstance(each, ast.RangeDefinition):
-                raise _whole(entry)
-            path.append(integer(reading, each, "an index"))
         if isinstance(index, ast.DiscreteSet):
-            raise _whole(entry)
+            raise unsupported(f"a set as the index of the array {entry.name!r}")
+        path += index
 
-    def put(array: Held, rest: list[int]) -> Held:
-        if not rest:
-            if isinstance(array, tuple):
-                raise _whole(entry)
-            return coerce(
-                entry.type, binary(operator, array, value, reading.division_rounds_down) if operator else value
-            )
-        if not isinstance(array, tuple) or not -len(array) <= rest[0] < len(array):
-            raise wrong(f"an index of {entry.name!r} is out of range")
-        place = rest[0] % len(array)
-        inner: Held = array[place]  # type: ignore[assignment]
-        return (*array[:place], put(inner, rest[1:]), *array[place + 1 :])
+    def put(old: Held, rest: Sequence[ast.Expression | ast.RangeDefinition], given: Held) -> Held:
+        if rest:
+            if not isinstance(old, tuple):
+                raise wrong(f"the array {entry.name!r} has fewer dimensions")
+            new = list(old)
+            first = rest[0]
+            if isinstance(first, ast.RangeDefinition):
+                places = selected(reading, first, len(old))
+                for place, each in zip(places, parts(given, len(places)), strict=True):
+                    new[place] = put(old[place], rest[1:], each)  # type: ignore[arg-type]
+            else:
+                place = integer(reading, first, "an index")
+                if not -len(old) <= place < len(old):
+                    raise wrong(f"index {place} of {entry.name!r} is out of range: the size is {len(old)}")
+                new[place] = put(old[place], rest[1:], given)  # type: ignore[arg-type]
+            return tuple(new)
+        if isinstance(old, tuple):
+            return tuple(put(a, (), b) for a, b in zip(old, parts(given, len(old)), strict=True))  # type: ignore[arg-type]
+        if isinstance(given, tuple):
+            raise wrong(f"an array cannot be put in the place of an element of {entry.name!r}")
+        return _combined(reading, entry, operator, old, given)
 
-    reading.conditions.write(entry, put(entry.value, path))
+    def parts(given: Held, size: int) -> tuple[Held, ...]:
+        if not isinstance(given, tuple) or len(given) != size:
+            raise wrong(f"what is assigned to {entry.name!r} is not an array of the same shape")
+        return given  # type: ignore[return-value]
 
-
-def _whole(entry: Variable) -> ProgramError:
-    return unsupported(f"the array {entry.name!r} can be written one element at a time only")
+    reading.conditions.write(entry, put(entry.value, path, value))

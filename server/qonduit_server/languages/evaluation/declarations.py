@@ -7,7 +7,7 @@ from openqasm3 import ast
 
 from qonduit_server.hub.formula import FALSE
 from qonduit_server.languages.evaluation import inputs, operands
-from qonduit_server.languages.evaluation.expressions import array_type, declared_type, evaluate, integer
+from qonduit_server.languages.evaluation.expressions import array_type, declared_type, evaluate, integer, whole_array
 from qonduit_server.languages.evaluation.measurement import measure, measure_into
 from qonduit_server.languages.evaluation.names import Held, Qubits, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
@@ -68,13 +68,19 @@ def _declare(reading: Reading, name: str, kind: ast.ClassicalType, init: object,
 def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: object, constant: bool) -> Variable:
     base, sizes = array_type(reading, kind)
 
+    def copied(given: object, level: int) -> Held:
+        if level == len(sizes) and not isinstance(given, tuple):
+            return coerce(base, given)  # type: ignore[arg-type]
+        if level == len(sizes) or not isinstance(given, tuple) or len(given) != sizes[level]:
+            raise wrong(f"the array {name!r} is given an array of another shape")
+        return tuple(copied(each, level + 1) for each in given)
+
     def fill(node: object, level: int) -> Held:
         if level == len(sizes):
             return coerce(base, 0 if node is None else evaluate(reading, node))
-        if isinstance(node, ast.Identifier):
-            entry = reading.scopes.lookup(node.name)
-            if isinstance(entry, Variable) and isinstance(entry.value, tuple):
-                return entry.value
+        array = whole_array(reading, node) if isinstance(node, ast.Expression) else None
+        if array is not None:
+            return copied(array, level)
         if node is not None and (not isinstance(node, ast.ArrayLiteral) or len(node.values) != sizes[level]):
             raise wrong(f"the array {name!r} is not given as many values as it has")
         values = node.values if isinstance(node, ast.ArrayLiteral) else [None] * sizes[level]

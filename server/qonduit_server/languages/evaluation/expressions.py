@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from openqasm3 import ast
@@ -15,12 +16,14 @@ from qonduit_server.languages.evaluation.arithmetic import CONSTANTS, FUNCTIONS,
 from qonduit_server.languages.evaluation.names import Qubits, Subroutine, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import (
+    MAX_ANGLE_BITS,
     MAX_INTEGER_BITS,
     Bits,
     Number,
     Table,
     Type,
     Value,
+    angle_bits,
     apply,
     as_bits,
     coerce,
@@ -66,7 +69,7 @@ def evaluate(reading: Reading, node: object) -> Value:
         case ast.FunctionCall():
             return _function(reading, node)
         case ast.SizeOf():
-            return _size(reading, node.target)
+            return _size(reading, node)
         case ast.DurationOf():
             raise unsupported("durationof: this server keeps no times")
     raise unsupported(f"{type(node).__name__} cannot be used as a value")
@@ -143,10 +146,21 @@ def _unary(reading: Reading, node: ast.UnaryExpression) -> Value:
 
 def _cast(reading: Reading, node: ast.Cast) -> Value:
     kind = declared_type(reading, node.type)
+    value: Value | None = _bits_of_angle(reading, node.argument) if kind.kind == "bit" and kind.width else None
+    if value is not None:
+        return coerce(kind, value)
     value = evaluate(reading, node.argument)
     if kind.kind == "bit" and kind.width and isinstance(value, Bits) and value.scalar:
         value = Bits(value.formulas + (FALSE,) * (kind.width - 1))
     return coerce(kind, value)
+
+
+def _bits_of_angle(reading: Reading, node: ast.Expression) -> Bits | None:
+    """The bits of a variable that is an angle declared with a size; None for anything else."""
+    entry = reading.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
+    if not isinstance(entry, Variable) or entry.type.kind != "angle" or isinstance(entry.value, tuple):
+        return None
+    return angle_bits(entry.value, entry.type.width) if 0 < entry.type.width < MAX_ANGLE_BITS else None
 
 
 def _function(reading: Reading, node: ast.FunctionCall) -> Value:
@@ -173,13 +187,22 @@ def _function(reading: Reading, node: ast.FunctionCall) -> Value:
     return apply(function, *arguments)
 
 
-def _size(reading: Reading, target: ast.Expression) -> int:
+def _size(reading: Reading, node: ast.SizeOf) -> int:
+    target = node.target
+    dimension = 0 if node.index is None else integer(reading, node.index, "a dimension")
+    array: object = whole_array(reading, target)
+    if array is not None:
+        for _ in range(dimension):
+            array = array[0] if isinstance(array, tuple) else None
+        if not isinstance(array, tuple) or dimension < 0:
+            raise wrong(f"an array has no dimension {dimension}")
+        return len(array)
+    if dimension:
+        raise wrong("only an array has several dimensions")
     if isinstance(target, ast.Identifier):
         entry = reading.scopes.lookup(target.name)
         if isinstance(entry, Qubits):
             return len(entry.places)
-        if isinstance(entry, Variable) and isinstance(entry.value, tuple):
-            return len(entry.value)
     value = evaluate(reading, target)
     if isinstance(value, Bits):
         return len(value.formulas)
@@ -241,9 +264,9 @@ def _index(reading: Reading, node: ast.IndexExpression) -> Value:
     if array is not None:
         element = _pick(reading, array, node.index)
         if isinstance(element, tuple):
-            raise unsupported("an array can be used one element at a time only")
+            raise unsupported("an array can be assigned, or given to a subroutine, but not computed with")
         return element  # type: ignore[return-value]
-    value = evaluate(reading, node.collection)
+    value = _bits_of_angle(reading, node.collection) or evaluate(reading, node.collection)
     if isinstance(value, Bits):
         if value.scalar:
             raise wrong("a single bit cannot be indexed")
@@ -273,9 +296,15 @@ def whole_array(reading: Reading, node: ast.Expression) -> tuple[object, ...] | 
 def _pick(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) -> object:
     if isinstance(index, ast.DiscreteSet):
         raise unsupported("a set as the index of an array")
-    element: object = array
-    for each in index:
-        if isinstance(each, ast.RangeDefinition) or not isinstance(element, tuple):
-            raise unsupported("an array can be used one element at a time only")
-        element = element[_place(reading, each, len(element))]
-    return element
+
+    def pick(element: object, rest: Sequence[ast.Expression | ast.RangeDefinition]) -> object:
+        if not rest:
+            return element
+        if not isinstance(element, tuple):
+            raise wrong("an array has fewer dimensions than its index")
+        first = rest[0]
+        if isinstance(first, ast.RangeDefinition):
+            return tuple(pick(element[place], rest[1:]) for place in selected(reading, first, len(element)))
+        return pick(element[_place(reading, first, len(element))], rest[1:])
+
+    return pick(array, index)

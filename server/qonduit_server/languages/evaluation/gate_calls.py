@@ -59,7 +59,8 @@ def gate(reading: Reading, node: ast.QuantumGate) -> None:
 def phase(reading: Reading, node: ast.QuantumPhase) -> None:
     """gphase, whose operands are those of its modifiers."""
     angle = number(evaluate(reading, node.argument))
-    qubits = [operands.qubits(reading, each) for each in node.qubits]
+    # Braket writes the qubits of a phase that has no controls; they make no difference.
+    qubits = [operands.qubits(reading, each) for each in node.qubits] if node.modifiers else []
 
     def apply(known: list[Value]) -> None:
         steps, controls = _modified(reading, node.modifiers, modifiers.phase(_real(known[0])), 0)
@@ -120,7 +121,7 @@ def _steps_of(reading: Reading, name: str, parameters: tuple[float, ...]) -> tup
     if known is None and "cx" in library and name in gates.EXTRA:
         known = gates.EXTRA[name]
         reading.warn(f"the gate {name!r} is not in stdgates.inc; taken for the usual one")
-    if known is None or entry is not None:
+    if known is None:  # a variable of the same name stands in nobody's way
         hint = "" if "cx" in library else ' (the program does not include "stdgates.inc")'
         raise ProgramError("UNKNOWN_GATE", f"there is no gate {name!r}: define it with `gate`{hint}")
     if len(parameters) != known.parameters:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from qonduit_server.hub.building import Block, Builder, Loop, Write
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.languages.evaluation.flow import Flow, flag
 from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.values import Bits, Type, truth, unsupported
+from qonduit_server.languages.evaluation.values import Bits, Type, Value, as_bits, coerce, truth, unsupported
+
+#: An integer that such a loop changes may have this many bits: a round computes with all of its values.
+MAX_COUNTER_BITS: Final = 8
+_WHOLE: Final = ("int", "uint")
 
 #: A variable that the loop changes, and the hub bits it lives in from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
@@ -125,15 +129,21 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
         builder.append(TRUE, Write(place, bit(held[place]) if place in held else formula))
 
 
-def _at_home(variable: Variable, own: Sequence[int]) -> Bits:
-    return Bits(tuple(bit(place) for place in own), _bits(variable).scalar)
+def _at_home(variable: Variable, own: Sequence[int]) -> Value:
+    bits = Bits(tuple(bit(place) for place in own), _bits(variable).scalar)
+    return coerce(variable.type, bits) if variable.type.kind in _WHOLE else bits
 
 
 def _bits(variable: Variable) -> Bits:
-    """What a variable holds: bits; a Boolean is one, also where its value is known."""
-    value = variable.value
-    if variable.type.kind == "bool" and not isinstance(value, tuple):
+    """What a variable holds: bits; a Boolean is one, also where its value is known, and a small integer is some."""
+    value, kind = variable.value, variable.type
+    if kind.kind == "bool" and not isinstance(value, tuple):
         return Bits((truth(value),), scalar=True)
+    if kind.kind in _WHOLE and 0 < kind.width <= MAX_COUNTER_BITS and not isinstance(value, tuple):
+        return as_bits(value, kind.width)
     if not isinstance(value, Bits):
-        raise unsupported(f"a loop that ends by a measurement changes {variable.name!r}: it may change bits only")
+        raise unsupported(
+            f"a loop that ends by a measurement changes {variable.name!r}: it may change bits, and integers that are "
+            f"declared with at most {MAX_COUNTER_BITS} bits, as in uint[{MAX_COUNTER_BITS}]"
+        )
     return value

@@ -17,6 +17,8 @@ MAX_TABLE_BITS: Final = 12
 #: A formula may have this many parts, and may be nested this deep: what is run later recurses into it.
 MAX_FORMULA_PARTS: Final = 20_000
 MAX_FORMULA_DEPTH: Final = 100
+#: An angle of this many bits or more is kept as a number of radians.
+MAX_ANGLE_BITS: Final = 53
 #: Integers may have this many bits.
 MAX_INTEGER_BITS: Final = 4096
 
@@ -168,6 +170,11 @@ def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
     return Bits(tuple(constant(whole >> k & 1) for k in range(width)), scalar)
 
 
+def angle_bits(value: Value, width: int) -> Bits:
+    """An angle of so many bits as those bits: the highest is half a turn."""
+    return as_bits(apply(lambda v: round(_real(v) / math.tau * (1 << width)) % (1 << width), value), width)
+
+
 def _whole(value: Number) -> int:
     if isinstance(value, complex) or not math.isfinite(value) or value != int(value):
         raise wrong("only a whole number can be taken as bits")
@@ -246,6 +253,6 @@ def _signed(value: int, width: int) -> int:
 def _angle(value: float, width: int) -> float:
     if not math.isfinite(value):
         raise wrong("an angle is not a finite number")
-    if 0 < width < 53:
+    if 0 < width < MAX_ANGLE_BITS:
         return round(value / math.tau * (1 << width)) % (1 << width) * math.tau / (1 << width)
     return value
