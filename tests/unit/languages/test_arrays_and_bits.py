@@ -133,3 +133,37 @@ def test_a_loop_that_ends_by_a_measurement_counts_its_rounds() -> None:
 def test_a_counter_without_a_size_is_refused_with_what_would_do() -> None:
     with pytest.raises(ProgramError, match=r"'n': it may change bits, and integers .* uint\[8\]"):
         openqasm3.read(HEAD + "bit b = 1; int n = 0; while (b) { n += 1; h q[0]; b = measure q[0]; }")
+
+
+MEASURED = "ry(0.7) q[0]; ry(1.1) q[1]; bit[2] m; m[0] = measure q[0]; m[1] = measure q[1]; uint[2] n = uint[2](m); "
+P, Q = math.sin(0.35) ** 2, math.sin(0.55) ** 2
+#: The probability of each value of n.
+N = ((1 - P) * (1 - Q), P * (1 - Q), (1 - P) * Q, P * Q)
+
+
+@pytest.mark.parametrize(
+    ("body", "results"),
+    [
+        ("x r[n];", (1, 2, 4, 8)),
+        ("for int i in [0:n] { x r[i]; }", (1, 3, 7, 15)),
+        ("for int i in [n:3] { if (i == 3) break; x r[i]; }", (7, 6, 4, 0)),
+        ("bit[4] b; b[n] = 1; for int i in [0:3] { if (b[i]) x r[i]; }", (1, 2, 4, 8)),
+        ("array[int[4], 4] a = {1, 2, 3, 0}; a[n] = 3; x r[a[0]];", (8, 2, 2, 2)),
+        ("int[4] s = 0; for int i in [0:n] { s += i; } if (s == 3) x r[0]; if (s == 6) x r[1];", (0, 0, 1, 2)),
+        ("x r[n]; reset r[3 - n]; x r[n]; cx r[n], r[3 - n];", (0, 0, 0, 0)),
+        ("def f(int[4] k, qubit[4] t) { x t[k]; if (k > 0) { f(k - 1, t); } } f(n, r);", (1, 3, 7, 15)),
+    ],
+)
+def test_indexes_and_ranges_that_depend_on_a_measurement(body: str, results: tuple[int, ...]) -> None:
+    source = f'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; qubit[4] r; {MEASURED}{body} bit[4] c; c = measure r;'
+    found: dict[str, float] = {}
+    for key, probability in distribution(openqasm3.read(source)).items():
+        short = f"{key.split()[0]} {key.split()[-1]}"
+        found[short] = found.get(short, 0) + probability
+    wanted = {f"{hex(result)} {hex(n)}": N[n] for n, result in enumerate(results)}
+    assert close(found, wanted)
+
+
+def test_an_index_that_may_be_out_of_range_is_refused() -> None:
+    with pytest.raises(ProgramError, match="index 3 is out of range: the size is 3"):
+        openqasm3.read(f'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; {MEASURED} x q[n];')

@@ -14,7 +14,7 @@ from qonduit_server.hub.formula import FALSE, negation
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.arithmetic import CONSTANTS, FUNCTIONS, binary
 from qonduit_server.languages.evaluation.names import Qubits, Subroutine, Variable, View
-from qonduit_server.languages.evaluation.reading import Reading
+from qonduit_server.languages.evaluation.reading import Reading, Undecided
 from qonduit_server.languages.evaluation.values import (
     MAX_ANGLE_BITS,
     MAX_INTEGER_BITS,
@@ -77,11 +77,14 @@ def evaluate(reading: Reading, node: object) -> Value:
 
 def integer(reading: Reading, node: ast.Expression, what: str) -> int:
     """Evaluate to a whole number that must be known while reading; `what` it is, for messages."""
+    decided = reading.decided.get(id(node))
+    if decided is not None:
+        return decided
     value = number(evaluate(reading, node))
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, Table):
-        raise unsupported(f"{what} depends on a measurement")
+        raise Undecided(f"{what} depends on a measurement", node, value)
     if not isinstance(value, int):
         raise wrong(f"{what} is not a whole number")
     return int(value)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
+from qonduit_server.errors import ProgramError
 from qonduit_server.hub.controls import Step
 from qonduit_server.hub.formula import TRUE, Formula
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
@@ -16,9 +17,18 @@ from qonduit_server.languages.edges import Inputs
 from qonduit_server.languages.evaluation import gates
 from qonduit_server.languages.evaluation.flow import Flow
 from qonduit_server.languages.evaluation.names import Entry, Scopes, Subroutine, Variable
-from qonduit_server.languages.evaluation.values import Value, unsupported, wrong
+from qonduit_server.languages.evaluation.values import Table, Value, unsupported, wrong
 
 Statement: TypeAlias = ast.Statement | ast.Pragma
+
+
+class Undecided(ProgramError):
+    """A whole number that must be known while reading depends on a measurement: `node` has the values of `table`."""
+
+    def __init__(self, message: str, node: ast.Expression, table: Table) -> None:
+        super().__init__("UNSUPPORTED_CONSTRUCT", message)
+        self.node = node
+        self.table = table
 
 
 class Reading(Flow):
@@ -59,6 +69,8 @@ class Reading(Flow):
         self.first_bit_is_highest = False
         #: Whether / of two whole numbers rounds down, as there.
         self.division_rounds_down = False
+        #: Expressions that depend on a measurement, by identity, with the value that is taken for the present.
+        self.decided: dict[int, int] = {}
         #: Registers the program declares as its outputs.
         self.outputs: list[Variable] = []
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from openqasm3 import ast
 from qiskit.circuit import Barrier, Reset
@@ -22,10 +23,19 @@ from qonduit_server.languages.evaluation import (
     subroutines,
 )
 from qonduit_server.languages.evaluation.names import Subroutine, Variable
-from qonduit_server.languages.evaluation.reading import Reading, Statement
-from qonduit_server.languages.evaluation.values import Bits, unsupported
+from qonduit_server.languages.evaluation.reading import Reading, Statement, Undecided
+from qonduit_server.languages.evaluation.values import Bits, equal, truth, unsupported, wrong
 from qonduit_server.languages.inputs import unused
 from qonduit_server.languages.source import Position, refusal
+
+#: Statements that are executed once for each value of an index or a range that depends on a measurement.
+_DECIDABLE: Final = (
+    ast.QuantumGate,
+    ast.QuantumReset,
+    ast.QuantumMeasurementStatement,
+    ast.ClassicalAssignment,
+    ast.ForInLoop,
+)
 
 
 def start(inputs: Inputs) -> Reading:
@@ -90,13 +100,36 @@ def _shown(variable: Variable) -> Iterator[int | Formula]:
 def _execute(reading: Reading, node: Statement) -> None:
     if node.span is not None:
         reading.builder.line = node.span.start_line
+    before = len(reading.builder.block.steps)
     try:
-        _dispatch(reading, node)
+        try:
+            _dispatch(reading, node)
+        except Undecided as error:
+            if not isinstance(node, _DECIDABLE) or len(reading.builder.block.steps) > before:
+                raise unsupported(error.message) from None
+            _decide(reading, node, error)
     except ProgramError as error:
         if not error.line and node.span is not None:
             where = Position(node.span.start_line, node.span.start_column + 1)
             raise refusal(error.reason, error.message, where) from None
         raise
+
+
+def _decide(reading: Reading, node: Statement, undecided: Undecided) -> None:
+    """Execute a statement once for each value that an index or a range may have, each under its condition."""
+    table, key = undecided.table, id(undecided.node)
+    for value in dict.fromkeys(table.values):
+        if not isinstance(value, int):
+            raise wrong("an index or a range is not a whole number")
+
+        def execute(value: int = value) -> None:
+            reading.decided[key] = value
+            try:
+                _execute(reading, node)
+            finally:
+                del reading.decided[key]
+
+        reading.branch(truth(equal(table, value)), execute)
 
 
 def _dispatch(reading: Reading, node: Statement) -> None:

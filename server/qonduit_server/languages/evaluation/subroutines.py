@@ -29,6 +29,7 @@ def call(reading: Reading, node: ast.FunctionCall, subroutine: Subroutine) -> Va
         for argument, given in zip(definition.arguments, node.arguments, strict=True)
     }
     rounds, reading.rounds = reading.rounds, []
+    decided, reading.decided = reading.decided, {}  # a call within itself has other values
     reading.call_guards.append(reading.conditions.guard)
     result: Value | None = None
     try:
@@ -37,7 +38,7 @@ def call(reading: Reading, node: ast.FunctionCall, subroutine: Subroutine) -> Va
     except _Return as returned:
         result = returned.value
     finally:
-        reading.rounds = rounds
+        reading.rounds, reading.decided = rounds, decided
         reading.call_guards.pop()
     if result is not None and definition.return_type is not None:
         result = coerce(declared_type(reading, definition.return_type), result)
