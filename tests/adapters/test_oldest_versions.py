@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.environments import layered
+from tests.installing import uv
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is tested at its oldest, and the tests that use it.
@@ -35,13 +34,6 @@ def oldest() -> dict[str, str]:
     return {name: ranges[name].partition(",")[0] for name in TESTS}
 
 
-def _uv() -> list[str]:
-    for found in (shutil.which("uv"), ROOT / ".venv-uv" / "bin" / "uv"):
-        if found and Path(found).exists():
-            return [str(found), "pip", "install", "--quiet", "--python"]
-    return [sys.executable, "-m", "pip", "--quiet", "install", "--python"]
-
-
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the oldest versions before everything that this environment has."""
@@ -58,14 +50,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = [
         f"{name}~={number}.0" if number.count(".") < 2 else f"{name}=={number}" for name, number in oldest().items()
     ]
-    made = subprocess.run(
-        [*_uv(), str(executable), "--constraint", str(constraints), *wanted],
-        capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        message = f"{', '.join(wanted)} could not be installed, so they were NOT tested: {made.stderr.strip()[-1000:]}"
-        impossible = "No solution found" in made.stderr or "ResolutionImpossible" in made.stderr
-        (pytest.fail if impossible or os.environ.get("CI") == "true" else pytest.skip)(message)
+    install = ("pip", "install", "--python", executable, "--constraint", constraints)
+    uv(*install, *wanted, untested=f"the oldest versions, {' and '.join(wanted)}")
     return executable
 
 

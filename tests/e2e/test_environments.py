@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import pytest
 
 from qonduit_client import Client
 from tests.benchmarks.programs import BELL
+from tests.installing import uv
 from tests.serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +27,7 @@ def _make_environment(folder: Path) -> Path:
     pinned = {name: version(name) for name in ("qiskit", "openqasm3", "quil", "protobuf")}
     pinned["openqasm3[parser]"] = pinned.pop("openqasm3")
     wanted = [*(f"{name}=={number}" for name, number in pinned.items()), f"qiskit-aer=={OTHER_AER}"]
-    uv = shutil.which("uv") or str(ROOT / ".venv-uv" / "bin" / "uv")
-    if Path(uv).exists():
-        installer = [uv, "pip", "install", "--quiet", "--python", str(python)]
-    else:
-        installer = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    subprocess.run([*installer, *wanted], check=True, timeout=400)
+    uv("pip", "install", "--python", python, *wanted, untested="a provider in an environment of its own")
     (site,) = folder.glob("lib/python*/site-packages")
     # What `pip install --no-deps --editable` would write.
     (site / "qonduit.pth").write_text(

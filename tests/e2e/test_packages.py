@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,14 +15,12 @@ import pytest
 
 from qonduit_client import Client
 from qonduit_client.distribution import DISTRIBUTION
-from tests.missing import lacking
+from tests.installing import PATIENCE, uv
 from tests.serving import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-UV = shutil.which("uv") or str(ROOT / ".venv-uv" / "bin" / "uv")
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
-#: Only matters where something hangs, or a package index is slow.
-PATIENCE = 600
+UNTESTED = "the packages, installed into empty environments"
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
@@ -84,35 +81,20 @@ REVEALED = [
 ]
 
 
-def uv(*arguments: object) -> None:
-    """Run uv on what its cache holds, else with a package index; skip where neither has what is needed."""
-    command = [UV, *map(str, arguments)]
-    for offline in (["--offline"], []):
-        done = subprocess.run(
-            [*command, *offline], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        if done.returncode == 0:
-            return
-    if re.search(r"error sending request|failed to fetch|dns error|timed out|network", done.stderr, re.IGNORECASE):
-        lacking("the packages, installed into empty environments", "a package index")
-    pytest.fail(f"{' '.join(command)}\n{done.stderr}")
-
-
 def environment(folder: Path, package: Path, extras: str, *further: str) -> Path:
     """Return the bin folder of an environment with the package and what it needs, as requirements.lock pins it."""
-    uv("venv", "--quiet", "--python", sys.executable, folder)
+    uv("venv", "--python", sys.executable, folder, untested=UNTESTED)
     wanted = [f"{DISTRIBUTION}[{extras}] @ {package.as_uri()}" if extras else str(package), *further]
-    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", "--constraint", "requirements.lock", *wanted)
+    install = ("pip", "install", "--python", folder / "bin" / "python", "--constraint", "requirements.lock")
+    uv(*install, *wanted, untested=UNTESTED)
     return folder / "bin"
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel, built from the sdist, and the sdist."""
-    if not Path(UV).exists():
-        lacking("the packages, installed into empty environments", "uv")
     folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--quiet", "--python", sys.executable, "--out-dir", folder)
+    uv("build", "--python", sys.executable, "--out-dir", folder, untested=UNTESTED)
     (wheel,) = folder.glob("*.whl")
     (sdist,) = folder.glob("*.tar.gz")
     return wheel, sdist
