@@ -18,13 +18,15 @@ from tests.serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_AER = "0.17.2"
+#: What the contract's stubs import beside protobuf.
+CONTRACT = ("googleapis-common-protos",)
 
 
 def _make_environment(folder: Path) -> Path:
     """A virtual environment with what a worker needs and an older Aer; returns its Python."""
     python = folder / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
-    pinned = {name: version(name) for name in ("qiskit", "openqasm3", "quil", "protobuf")}
+    pinned = {name: version(name) for name in ("qiskit", "openqasm3", "quil", "protobuf", *CONTRACT)}
     pinned["openqasm3[parser]"] = pinned.pop("openqasm3")
     wanted = [*(f"{name}=={number}" for name, number in pinned.items()), f"qiskit-aer=={OTHER_AER}"]
     uv("pip", "install", "--python", python, *wanted, untested="a provider in an environment of its own")
