@@ -42,7 +42,6 @@ def sandboxes(server: Server) -> list[int]:
     return [pid for pid in descendants(server.process.pid) if os.getsid(pid) == pid]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_a_fork_server_that_never_looks_at_its_socket(tmp_path: Path, number: signal.Signals) -> None:
     python, began = tmp_path / "python", tmp_path / "began"
@@ -64,7 +63,6 @@ def test_a_fork_server_that_never_looks_at_its_socket(tmp_path: Path, number: si
         wait_until_gone(pid)
 
 
-@pytest.mark.timeout(120)
 def test_translators_and_a_sandbox_at_work(tmp_path: Path) -> None:
     request = CreateJobRequest(device="IBM/aer_simulator")
     request.job.shots = 1
