@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,16 @@ def test_output_only_fields_of_a_request_are_ignored(door: House) -> None:
         for run in each.program_runs:
             run.ClearField("program_id")
     assert job == plain
+
+    # Nor do they make another request of a repeated one.
+    repeated = job_service.CreateJobRequest(
+        job=Job(shots=10), deployment=programs(BELL), device="IBM/aer_simulator", request_id=str(uuid.uuid4())
+    )
+    first = door.jobs.CreateJob(repeated, timeout=WAIT)
+    for message in (repeated.job, repeated.deployment, repeated.deployment.programs[0]):
+        fill_output_only(message)
+    again = door.jobs.CreateJob(repeated, timeout=WAIT)
+    assert (again.deduplicated, again.job.id) == (True, first.job.id)
 
     request = deployment_service.CreateDeploymentRequest(deployment=deployment)
     stored = door.deployments.CreateDeployment(request, timeout=WAIT).deployment
