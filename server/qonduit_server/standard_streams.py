@@ -55,16 +55,18 @@ class StandardStreams:
         """Give descriptor 2 back, after what was written to it is in the log.
 
         Raises:
-            SystemExit: in place of an exception, which Python itself would print without a bound.
+            SystemExit: in place of an exception, which Python itself would print without a bound. A missing library is
+                left to the command line, which says in one line what installs it.
         """
-        if error is not None and not isinstance(error, SystemExit):
+        fault = error is not None and not isinstance(error, SystemExit | ModuleNotFoundError)
+        if fault:
             self.fail("".join(traceback.format_exception(error)).rstrip())
         os.dup2(self._stderr, _STDERR)
         self.read_errors(self.log.write)
         assert self._reader is not None
         self._reader.join(_FLUSH_SECONDS)  # a process that was started with it may have it still
         self.flush(_FLUSH_SECONDS)
-        if error is not None and not isinstance(error, SystemExit):
+        if fault:
             raise SystemExit(1) from error
 
     def say(self, line: str) -> None:
