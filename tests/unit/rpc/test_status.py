@@ -58,3 +58,17 @@ def test_an_outcome_is_the_value_or_the_error() -> None:
         raise expected
 
     assert outcome("r-1", missing) == (None, expected)
+
+
+def test_an_error_of_a_call_keeps_nothing_of_the_call_in_memory() -> None:
+    """Frames hold requests of megabytes, and would be held until Python looks for circles."""
+
+    def refuse(request: bytes) -> None:
+        try:
+            raise ValueError(request)
+        except ValueError as error:
+            raise errors.InvalidArgument.of("request", "rule", "no") from error
+
+    _, error = outcome("id", refuse, bytes(10))
+    assert error is not None
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
