@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
+from qonduit_server.failures import failure_of, traceback_of
 from qonduit_server.hub.circuit import Circuit, Outcome
 from qonduit_server.hub.needs import CONSTRUCTS, needs_of
 from qonduit_server.languages.edges import Written
@@ -47,10 +47,7 @@ Emit = Callable[[TaskEvent], None]
 
 #: The share of a job's work that reading and compiling its programs counts for.
 _PREPARING: Final = 0.1
-#: Failures longer than this are cut: they are stored with the job and sent with its last event.
-_MESSAGE_LIMIT: Final = 2000
-#: Tracebacks longer than this lose their beginning; a task sends the first few.
-_DIAGNOSTIC_BYTES: Final = 8 * 1024
+#: Tracebacks that a task sends at most.
 _DIAGNOSTICS: Final = 4
 #: Failures for which the server or an SDK may be at fault, and not the program.
 _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, FailureCategory.FAILURE_CATEGORY_PROVIDER))
@@ -432,39 +429,6 @@ def _check_needs(circuit: Circuit, device: Device, name: str) -> None:
 def _registers(circuit: Circuit) -> tuple[Register, ...]:
     """A program's registers, in the order in which keys list them."""
     return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))
-
-
-def failure_of(error: BaseException) -> Failure:
-    """A failure as it is stored and sent: whose fault, a stable word, what happened and what to do."""
-    if isinstance(error, RunError):
-        return Failure(
-            category=f"FAILURE_CATEGORY_{error.category}",
-            reason=error.reason,
-            message=error.message[:_MESSAGE_LIMIT],
-            retryable=error.retryable,
-            provider_code=error.provider_code,
-            line=error.line,
-            column=error.column,
-        )
-    if isinstance(error, MemoryError):
-        return failure_of(
-            LimitError("MEMORY_LIMIT", "the run needed more memory than one task may use: use fewer qubits or shots")
-        )
-    if isinstance(error, RecursionError):
-        return failure_of(LimitError("TOO_LARGE", "the program is nested too deep: build fewer gates of others"))
-    return Failure(
-        category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
-        reason="INTERNAL",
-        message=f"{type(error).__name__}: {error}"[:_MESSAGE_LIMIT],
-    )
-
-
-def traceback_of(error: BaseException) -> str:
-    """The traceback of an error with its causes, at most 8 KiB of it: its end, which says what was raised."""
-    data = "".join(traceback.format_exception(error)).encode(errors="replace")
-    if len(data) > _DIAGNOSTIC_BYTES:
-        data = b"..." + data[3 - _DIAGNOSTIC_BYTES :]
-    return data.decode(errors="ignore")
 
 
 def _job_type(number: int) -> str:
