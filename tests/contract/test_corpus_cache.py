@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,11 @@ from qonduit_server.hub import storing
 from qonduit_server.languages import registry
 from qonduit_server.languages.cache import TranslationCache
 from qonduit_server.providers import registry as providers
-from tests.corpus.programs import LANGUAGES, Entry, corpus, entries, judge
+from tests.corpus.programs import LANGUAGES, Entry, entries, judge
 
 #: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
 QUBITS = 5
 SHARE = 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _corpus() -> None:
-    try:
-        corpus()
-    except FileNotFoundError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 def keep(languages: registry.Languages) -> list[Entry]:

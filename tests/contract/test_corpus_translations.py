@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages.registry import Languages
-from tests.corpus.programs import LANGUAGES, Entry, corpus, entries
+from tests.corpus.programs import LANGUAGES, Entry, entries
 
 #: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
 QUBITS = 5
@@ -64,17 +63,10 @@ EXCEPTIONS = {
 
 @pytest.fixture(scope="module")
 def programs() -> list[tuple[str, Circuit]]:
-    try:
-        corpus()
-    except FileNotFoundError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
     some: list[Entry] = []
     for language in LANGUAGES:
         of_language = list(entries("exact", language, QUBITS))
-        bare = [each for each in of_language if "mqtbench" not in str(each.path)]
-        some += bare if len(bare) < 60 else bare[::SHARE]
+        some += of_language if len(of_language) < 60 else of_language[::SHARE]
     languages = Languages()
     return [(entry.file, entry.read(languages)) for entry in some]
 
