@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import math
+import re
 import time
 from collections import Counter
 from itertools import product
@@ -17,12 +18,16 @@ import cirq
 import numpy as np
 import pytest
 import sympy
+from cirq.json_resolver_cache import _class_resolver_dictionary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Operator
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
+from qonduit_server.languages.cirq import gates as gate_kinds
+from qonduit_server.languages.cirq.parts import _NOISE as NOISE
+from qonduit_server.languages.cirq.powers import POWERS as POWERS_READ
 from qonduit_server.languages.cirq.reading import read
 from qonduit_server.providers import registry as providers
 
@@ -104,9 +109,12 @@ GATES = [
     cirq.MatrixGate(cirq.testing.random_unitary(8, random_state=2)),
     cirq.DiagonalGate([0.1, 0.2, 0.3, 0.4]), cirq.TwoQubitDiagonalGate([0.1, 0.7, 0.3, 1.9]),
     cirq.ThreeQubitDiagonalGate([0.1, 2, 0.3, 4, 0.5, 0.6, 0.7, 0.8]), cirq.ParallelGate(cirq.X**0.3, 3),
+    cirq.MutableDensePauliString("YZ", coefficient=-1j),
     cirq.DensePauliString("XYZI", coefficient=-1), cirq.DensePauliString("XY", coefficient=1j),
     cirq.PauliInteractionGate(cirq.X, True, cirq.Y, False), cirq.PauliInteractionGate(cirq.Z, False, cirq.X, True),
     cirq.PauliStringPhasorGate(cirq.DensePauliString("XYZ", coefficient=-1), exponent_neg=0.3, exponent_pos=0.1),
+    cirq.BooleanHamiltonianGate(["a", "b", "c"], ["a ^ b", "~c & (a | b) ^ c", "b"], 0.7),
+    cirq.BooleanHamiltonianGate(["x", "y"], ["x | ~x", "(y)"], -1.3),
     cirq.QuantumFourierTransformGate(3), cirq.QuantumFourierTransformGate(4, without_reverse=True),
     cirq.PhaseGradientGate(num_qubits=3, exponent=0.5), cirq.QubitPermutationGate([2, 0, 3, 1]),
     cirq.QubitPermutationGate([1, 0, 2, 4, 3]), cirq.inverse(cirq.QuantumFourierTransformGate(3)),
@@ -308,7 +316,6 @@ def test_parameters() -> None:
         (cirq.Circuit(cirq.amplitude_damp(0.1)(A)), "UNSUPPORTED_CONSTRUCT", "AmplitudeDampingChannel"),
         (cirq.Circuit(cirq.measure(A, confusion_map={(0,): np.eye(2)})), "UNSUPPORTED_CONSTRUCT", "confusion_map"),
         (cirq.Circuit(cirq.measure(cirq.LineQid(0, 3))), "UNSUPPORTED_CONSTRUCT", "levels"),
-        (cirq.Circuit(cirq.BooleanHamiltonianGate(["a"], ["a"], 0.3)(A)), "UNSUPPORTED_CONSTRUCT", "BooleanHam"),
         (cirq.Circuit(cirq.MatrixGate(np.ones((2, 2)), unitary_check=False)(A)), "SYNTAX_ERROR", "unitary"),
         (cirq.Circuit(cirq.measure(A, key="k" * 1025)), "TOO_LARGE", "1024"),
         (
@@ -364,10 +371,49 @@ def test_no_text_is_run(tmp_path: Path) -> None:
         }  # fmt: skip
         with pytest.raises(ProgramError):
             read(json.dumps(controlled))
-    refused(
-        gate("BooleanHamiltonianGate", parameter_names=["a"], boolean_strs=[code], theta=1), "UNSUPPORTED_CONSTRUCT"
-    )
+    refused(gate("BooleanHamiltonianGate", parameter_names=["a"], boolean_strs=[code], theta=1), "SYNTAX_ERROR")
     assert not made.exists()
+
+
+def test_every_gate_that_cirq_writes_and_that_is_unitary_is_read() -> None:
+    known = {kind for kind, made in _class_resolver_dictionary().items() if isinstance(made, type)}
+    gates = {kind for kind in known if issubclass(_class_resolver_dictionary()[kind], cirq.Gate)}
+    assert len(gates) > 50
+    unread = gates - {*gate_kinds._GATES, *POWERS_READ}
+    noise = {kind for kind in unread if kind in NOISE}
+    assert unread - noise == {
+        "MeasurementGate", "PauliMeasurementGate", "ResetChannel", "StatePreparationChannel", "WaitGate",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "reason"),
+    [
+        (["a"], "a and a", "SYNTAX_ERROR"),
+        (["a"], "a ^ 1", "SYNTAX_ERROR"),
+        (["a"], "b", "SYNTAX_ERROR"),
+        (["a"], "a ^", "SYNTAX_ERROR"),
+        (["a"], "a\0", "SYNTAX_ERROR"),
+        (["a"], "(" * 300 + "a" + ")" * 300, "SYNTAX_ERROR"),
+        (["a", "a"], "a", "SYNTAX_ERROR"),
+        (["a"], "~" * 9_000 + "a", "(TOO_LARGE|SYNTAX_ERROR)"),
+        (["a"], " ^ ".join("a" * 2_500), "TOO_LARGE"),
+        (["a"], "a" * 10_001, "TOO_LARGE"),
+        ([f"a{k}" for k in range(11)], "^".join(f"a{k}" for k in range(11)), "TOO_LARGE"),
+    ],
+)
+def test_a_boolean_expression_that_is_none_is_refused(names: list[str], text: str, reason: str) -> None:
+    with pytest.raises(ProgramError) as caught:
+        read(gate("BooleanHamiltonianGate", parameter_names=names, boolean_strs=[text], theta=1))
+    assert re.fullmatch(reason, caught.value.reason)
+
+
+def test_a_boolean_hamiltonian_may_be_wide() -> None:
+    qubits = cirq.LineQubit.range(24)
+    names = [f"x{k}" for k in range(24)]
+    edges = [f"x{k} ^ x{(k + 1) % 24}" for k in range(24)]
+    ours = written(cirq.BooleanHamiltonianGate(names, edges, 0.4)(*qubits))
+    assert [instruction.operation.num_qubits for instruction in ours.quantum.data] == [2] * 24
 
 
 def power_tower(height: int) -> Any:

@@ -17,6 +17,7 @@ from qiskit.quantum_info import Clifford
 from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages import modifiers, pauli_strings
+from qonduit_server.languages.cirq.booleans import truth_table
 from qonduit_server.languages.cirq.parts import (
     Context,
     Parts,
@@ -30,7 +31,7 @@ from qonduit_server.languages.cirq.parts import (
 )
 from qonduit_server.languages.cirq.powers import POWERS, Power, cz, exchange
 from qonduit_server.languages.cirq.powers import z as power_of_z
-from qonduit_server.languages.json_text import Node, integer, mapping, sequence, unsupported, wrong
+from qonduit_server.languages.json_text import Node, integer, mapping, sequence, text, unsupported, wrong
 
 #: Matrices, diagonals and states are taken for up to this many qubits, tableaus for more.
 MAX_MATRIX_QUBITS: Final = 10
@@ -165,6 +166,21 @@ def _diagonal(node: Node, context: Context) -> Parts:
         raise too_large(f"a diagonal acts on more than {MAX_MATRIX_QUBITS} qubits")
     phases = [cmath.exp(1j * context.symbols.number(each, "an angle")) for each in angles]
     return Parts([(qk.DiagonalGate(phases), tuple(reversed(range(qubits))))], qubits)
+
+
+def _boolean_hamiltonian(node: Node, context: Context) -> Parts:
+    """Phases -theta/2 (f - mean of f) for each Boolean function f, as Cirq decomposes it: without its constant term."""
+    theta = context.symbols.number(node.get("theta"), "theta")
+    names = [text(each, "parameter_names") for each in sequence(node.get("parameter_names"), "parameter_names")]
+    if len(set(names)) < len(names):
+        raise wrong("parameter_names has a name twice")
+    steps: list[Step] = []
+    for each in sequence(node.get("boolean_strs"), "boolean_strs"):
+        table = truth_table(text(each, "boolean_strs"), names, MAX_MATRIX_QUBITS)
+        context.spend(len(table.values))
+        phases = np.exp(-0.5j * theta * (table.values - table.values.mean()))
+        steps.append((qk.DiagonalGate(phases.tolist()), table.places))
+    return Parts(steps, len(names))
 
 
 def _permutation(node: Node, context: Context) -> Parts:
@@ -327,6 +343,7 @@ def _uniform(node: Node, context: Context) -> Parts:
 
 _Maker = Callable[[Node, Context], Parts]
 _GATES: Final[dict[str, _Maker]] = {
+    "BooleanHamiltonianGate": _boolean_hamiltonian,
     "CSwapGate": lambda node, context: Parts([(qk.CSwapGate(), (0, 1, 2))], 3),
     "CliffordGate": _clifford,
     "ControlledGate": _controlled,
@@ -336,6 +353,7 @@ _GATES: Final[dict[str, _Maker]] = {
     "GlobalPhaseGate": _phase,
     "IdentityGate": _identity,
     "MatrixGate": _matrix,
+    "MutableDensePauliString": _pauli_product,
     "ParallelGate": _parallel,
     "PauliInteractionGate": _interaction,
     "PauliStringPhasorGate": _phasor,
