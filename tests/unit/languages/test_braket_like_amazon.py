@@ -60,6 +60,10 @@ SAME = (
     "int[4] n = 9; if (n == 9) x q[0]; if (n == -7) x q[1]; if (n == 1) x q[2];",
     "uint[4] n = -1; if (n == 15) x q[0]; if (n == -1) x q[1];",
     "bool b = bool(2); if (b) x q[0]; bit c = 1; if (c == 1) x q[1];",
+    # Feedback keys hold what was measured last.
+    "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0.3, 0) q[1]; measure_ff(1) q[2]; cc_prx(pi, 0.1, 1) q[3];",
+    "measure_ff(3) q[0]; cc_prx(pi, 0, 3) q[1]; x q[2]; measure_ff(3) q[2]; cc_prx(pi, 0, 3) q[3];",
+    "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[1];",
 )
 
 
@@ -98,3 +102,42 @@ def test_an_integer_without_a_size_has_no_bits() -> None:
     for body in ("int n = 1; if (n[0]) x q[0];", "int n = 1; n[0] = 1;"):
         with pytest.raises(ProgramError, match=r"declared with a size, as in int\[8\]"):
             reading.read(program(body))
+
+
+def test_feedback_is_no_result_of_a_program() -> None:
+    source = "OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q[0]; cc_prx(pi, 0.3, 7) q[1];"
+    circuit = reading.read(source)
+    assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
+    assert close(distribution(circuit), {"0x0": 0.5, "0x3": 0.5})
+    counts = LocalSimulator().run(Program(source=source), shots=200).result().measurement_counts
+    assert set(counts) == {"00", "11"}
+
+
+def test_feedback_within_a_loop_and_a_condition() -> None:
+    rounds = "h q[0]; for int k in [0:2] { measure_ff(k) q[k]; cc_prx(pi, 0, k) q[k + 1]; }"
+    assert close(distribution(reading.read(program(rounds))), {"0x0": 0.5, "0xf": 0.5})
+    only_if = "h q[0]; bit c = measure q[0]; if (c) { x q[1]; measure_ff(0) q[1]; cc_prx(pi, 0, 0) q[2]; }"
+    registers = {"0x0 0x0": 0.5, "0x7 0x1": 0.5}
+    assert close(distribution(reading.read(program(only_if))), registers)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("cc_prx(pi, 0, 1) q[0];", "feedback key 1"),
+        ("measure_ff(0, 1) q[0];", "1 parameters"),
+        ("measure_ff(0) q;", "one qubit"),
+        ("measure_ff(0) q[0], q[1];", "1 qubit"),
+        ("inv @ measure_ff(0) q[0];", "modifiers"),
+        ("gate g a { measure_ff(0) a; } g q[0];", "gates only"),
+    ],
+)
+def test_feedback_that_is_not_well_formed_is_refused(body: str, says: str) -> None:
+    with pytest.raises(ProgramError, match=says) as caught:
+        reading.read(program(body))
+    assert caught.value.reason == "SYNTAX_ERROR"
+
+
+def test_a_gate_of_the_program_may_have_the_name_of_a_feedback_operation() -> None:
+    circuit = reading.read("OPENQASM 3.0; gate measure_ff(t) a { rx(t) a; } qubit[1] q; measure_ff(pi) q[0];")
+    assert close(distribution(circuit), {"0x1": 1.0})

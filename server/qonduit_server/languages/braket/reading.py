@@ -15,6 +15,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.formula import Formula
 from qonduit_server.languages import openqasm3
+from qonduit_server.languages.braket import feedback
 from qonduit_server.languages.braket.gates import BRAKET
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.evaluation import measurement, operands, statements
@@ -43,6 +44,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """
     reading = statements.start(inputs)
     reading.library = dict(BRAKET)
+    reading.operations = feedback.operations()
     reading.pragma = _pragma
     reading.first_bit_is_highest = reading.division_rounds_down = True
     openqasm3.walk(reading, text)

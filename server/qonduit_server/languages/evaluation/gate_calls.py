@@ -39,6 +39,10 @@ def define(reading: Reading, node: ast.QuantumGateDefinition) -> None:
 
 def gate(reading: Reading, node: ast.QuantumGate) -> None:
     """A gate on its operands."""
+    operation = reading.operations.get(node.name.name)
+    if operation is not None and not isinstance(reading.scopes.lookup(node.name.name), GateDefinition):
+        operation(reading, node)
+        return
     parameters = [number(evaluate(reading, each)) for each in node.arguments]
     qubits = [operands.qubits(reading, each) for each in node.qubits]
 

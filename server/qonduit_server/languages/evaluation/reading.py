@@ -55,6 +55,8 @@ class Reading(Flow):
         self.warnings: dict[str, None] = {}
         #: The gates that need no definition.
         self.library: dict[str, gates.Library] = dict(gates.BUILTIN)
+        #: What is written like a gate and is none, unless the program defines a gate of that name.
+        self.operations: dict[str, Callable[[Reading, ast.QuantumGate], None]] = {}
         #: What defined gates are made of, by definition and parameters.
         self.expansions: dict[tuple[int, str], list[Step]] = {}
         #: Takes the gates of the definition that is being read; None outside of one.

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Braket's classical feedback: `measure_ff` keeps an outcome under a key, `cc_prx` turns a qubit where it was 1.
+
+Both are written like gates and are experimental capabilities of IQM's devices (amazon-braket-sdk 1.127). As in Amazon's
+LocalSimulator, a feedback key is no result of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from openqasm3 import ast
+
+from qonduit_server.hub.formula import FALSE
+from qonduit_server.languages.evaluation import gate_calls, measurement, operands
+from qonduit_server.languages.evaluation.expressions import integer
+from qonduit_server.languages.evaluation.names import Variable
+from qonduit_server.languages.evaluation.reading import Reading
+from qonduit_server.languages.evaluation.values import Bits, Type, truth, wrong
+
+Operation = Callable[[Reading, ast.QuantumGate], None]
+
+
+def operations() -> dict[str, Operation]:
+    """Return what is written like a gate and is none, by name, for one program."""
+    keys: dict[int, Variable] = {}
+
+    def measure_ff(reading: Reading, node: ast.QuantumGate) -> None:
+        (key,) = _arguments(node, 1)
+        (operand,) = _qubit(node)
+        number = integer(reading, key, "a feedback key")
+        if number not in keys:
+            keys[number] = Variable(f"feedback key {number}", Type("bit"), Bits((FALSE,), scalar=True))
+        places = operands.qubits(reading, operand).places
+        if len(places) != 1:
+            raise wrong(f"measure_ff measures one qubit, not {len(places)}")
+        reading.conditions.write(keys[number], measurement.measure(reading, places))
+        reading.measurements -= 1  # none of the program's results
+
+    def cc_prx(reading: Reading, node: ast.QuantumGate) -> None:
+        *angles, key = _arguments(node, 3)
+        number = integer(reading, key, "a feedback key")
+        variable = keys.get(number)
+        if variable is None:
+            raise wrong(
+                f"cc_prx has the feedback key {number}, for which nothing was measured: put measure_ff before it"
+            )
+        assert isinstance(variable.value, Bits)
+        turn = ast.QuantumGate([], ast.Identifier("prx"), angles, _qubit(node))
+        reading.branch(truth(variable.value), lambda: gate_calls.gate(reading, turn))
+
+    return {"measure_ff": measure_ff, "cc_prx": cc_prx}
+
+
+def _arguments(node: ast.QuantumGate, number: int) -> list[ast.Expression]:
+    name = node.name.name
+    if node.modifiers:
+        raise wrong(f"{name!r} is not a gate: it takes no modifiers")
+    if len(node.arguments) != number:
+        raise wrong(f"{name!r} takes {number} parameters, not {len(node.arguments)}")
+    return list(node.arguments)
+
+
+def _qubit(node: ast.QuantumGate) -> list[ast.IndexedIdentifier | ast.Identifier]:
+    if len(node.qubits) != 1:
+        raise wrong(f"{node.name.name!r} acts on 1 qubit, not {len(node.qubits)}")
+    return list(node.qubits)
