@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server as far as a pool can tell: runs a task that does not end, names its processes, waits to be killed."""
+"""A server as far as a pool can tell: runs two tasks that do not end, names its processes, waits to be killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.unit.execution.staging import pool, task
 if __name__ == "__main__":
     logs.configure(log_level="error")  # what is written to standard output is read
     with pool(workers=2) as (made, audience):
-        made.submit([task(1, f"hold {sys.argv[1]}")])
+        made.submit([task(number, f"hold {sys.argv[1]}") for number in (1, 2)])
         audience.wait_begun(1)
+        audience.wait_begun(2)
         print(*made.processes()["TEST"], flush=True)
         threading.Event().wait()
