@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -283,22 +284,22 @@ def as_nobody(url: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_file_of_somebody_else(file: str, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/") and not folder.stat().st_mode & 0o001:
+def test_a_file_of_somebody_else(file: str) -> None:
+    # Not below pytest's own folder: each run of pytest that starts meanwhile closes that to other users.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "folder")
+        path = Path(shutil.copytree(file_of(file).parent, folder), "x.sqlite3")
+        folder.parent.chmod(0o755)
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        try:
+            found = as_nobody(f"sqlite:///{path}")
+            assert any(each.startswith("error") and "cannot be read and written" in each for each in found), found
+            assert any(each.startswith("error") and "nothing can be written to" in each for each in found), found
+            path.chmod(0o000)
+            assert any(each.startswith("error") and "cannot be read" in each for each in as_nobody(f"sqlite:///{path}"))
+        finally:
             folder.chmod(0o755)
-    path = file_of(file)
-    path.chmod(0o444)
-    path.parent.chmod(0o555)
-    try:
-        found = as_nobody(file)
-        assert any(each.startswith("error") and "cannot be read and written" in each for each in found), found
-        assert any(each.startswith("error") and "nothing can be written to" in each for each in found), found
-        path.chmod(0o000)
-        assert any(each.startswith("error") and "cannot be read" in each for each in as_nobody(file))
-    finally:
-        path.chmod(0o644)
-        path.parent.chmod(0o755)
 
 
 def test_a_file_that_every_user_may_read(file: str) -> None:
