@@ -267,14 +267,15 @@ def test_a_task_runs_in_the_background(device: QonduitDevice) -> None:
 
 
 def test_a_program_that_fails_leaves_its_batch_alone(device: QonduitDevice) -> None:
-    # Only Braket's own devices know these two.
-    keyed = "OPENQASM 3.0; qubit[2] q; bit b; measure_ff(0) q[0]; cc_prx(0.1, 0.2, 0) q[1]; b = measure q[1];"
-    good, bad = device.run_batch([Circuit().x(0), keyed], shots=10).tasks
+    # A counter of 16 bits in a loop that ends by a measurement.
+    counter = "int[16] n = 0; while (b == 0) { x q[0]; b = measure q[0]; n = n + 1; }"
+    counting = f"OPENQASM 3.0; qubit[1] q; bit b = 0; {counter} b = measure q[0];"
+    good, bad = device.run_batch([Circuit().x(0), counting], shots=10).tasks
     assert good.result(timeout=60).measurement_counts == {"1": 10}
-    with pytest.raises(RuntimeError, match="measure_ff"):
+    with pytest.raises(RuntimeError, match="changes 'n'"):
         bad.result(timeout=60)
     assert (good.state(), bad.state()) == ("COMPLETED", "FAILED")
-    assert "measure_ff" in bad.metadata()["failureReason"]
+    assert "changes 'n'" in bad.metadata()["failureReason"]
 
 
 async def _awaited(device: QonduitDevice) -> Any:
