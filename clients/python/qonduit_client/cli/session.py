@@ -24,7 +24,7 @@ class Number(click.ParamType[int]):
     """An integer that fits into a message; whether the server takes it is the server's business.
 
     Args:
-        what: says, in the message for a value that is none, what the number is and which are allowed.
+        what: names the number and the allowed range, for the message that refuses a value.
         least: the smallest that is sent.
     """
 
