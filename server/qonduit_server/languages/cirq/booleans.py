@@ -13,7 +13,6 @@ import numpy as np
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.json_text import shown, wrong
 
-_MAX_CHARACTERS: Final = 10_000
 _OPERATORS: Final = {ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or, ast.BitXor: np.logical_xor}
 
 Values = np.ndarray[Any, np.dtype[np.bool_]]
@@ -36,15 +35,13 @@ def truth_table(text: str, names: Sequence[str], most: int) -> TruthTable:
     """Return the truth table of an expression of names, `~`, `&`, `^`, `|` and parentheses, as Cirq 1.7 takes them.
 
     Args:
-        text: the expression; operators bind as they do in Python.
+        text: the expression, of a length that the caller has bounded; operators bind as they do in Python.
         names: the names that may occur.
         most: how many different names one expression may have.
 
     Raises:
-        ProgramError: SYNTAX_ERROR, it is another expression; TOO_LARGE, it is too long or has too many names.
+        ProgramError: SYNTAX_ERROR, it is another expression; TOO_LARGE, it is nested too deep or has too many names.
     """
-    if len(text) > _MAX_CHARACTERS:
-        raise too_large(f"a Boolean expression has more than {_MAX_CHARACTERS} characters")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError):  # ValueError: a null character; MemoryError: nested too deep
