@@ -6,11 +6,9 @@ from __future__ import annotations
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import ProgramNeeds, TaskEvent
-from qonduit.v1.device_pb2 import Device
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 
-_CONSTRUCTS: Final = ("mid_circuit_measurement", "reset", "conditionals", "loops")
 #: So many are named at most.
 _NAMED: Final = 10
 
@@ -32,16 +30,10 @@ def name_alternatives(db: Database, event: TaskEvent) -> None:
     if failing is None:
         return
     memory = failed.failure.reason == "MEMORY_LIMIT"
-    if not memory and _has(failing, needs):
+    if not memory and catalogue.meets(failing, needs):
         return
-    able = catalogue.devices_that(db, lambda device: device.id != failing.id and _has(device, needs))
+    able = catalogue.devices_that(db, lambda device: device.id != failing.id and catalogue.meets(device, needs))
     if able:
         failed.failure.message += f"; these can: {', '.join(able[:_NAMED])}"
     else:
         failed.failure.message += "; no device of this server can"
-
-
-def _has(device: Device, needs: ProgramNeeds) -> bool:
-    return needs.num_qubits <= device.num_qubits and all(
-        getattr(device.capabilities, name) or not getattr(needs, name) for name in _CONSTRUCTS
-    )

@@ -24,7 +24,6 @@ from qonduit_server.store.jobs import NewJob
 from qonduit_server.store.queue import task_program
 
 _PATH: Final = "deployment.programs"
-_CONSTRUCTS: Final = ("mid_circuit_measurement", "reset", "conditionals", "loops")
 _QUOTA: Final = "validations"
 #: Warnings of all programs of one answer, in bytes: the job and what was found of 500 programs must fit beside them.
 _WARNINGS_BYTES: Final = 512 * 1024
@@ -150,11 +149,7 @@ class Compiler:
             needs = first.needs
 
             def able(other: Device) -> bool:
-                return (
-                    other.id != device.id
-                    and other.num_qubits >= needs.num_qubits
-                    and all(getattr(other.capabilities, each) or not getattr(needs, each) for each in _CONSTRUCTS)
-                )
+                return other.id != device.id and catalogue.meets(other, needs)
 
             kind = "MEMORY" if first.failure.reason == "MEMORY_LIMIT" else "PROGRAM"
             return unsupported(self._db, field, kind, f"{field}: {first.failure.message}", able, "can", "can")
