@@ -31,12 +31,16 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.hub.conditions import Read, bits_of_expression, condition_formula, equals
 from qonduit_server.hub.controls import controlled
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
+from qonduit_server.hub.limits import MAX_OPERATIONS
 from qonduit_server.hub.lowering import Lowering
 
 _Number = TypeVar("_Number", int, float)
 
 #: A condition may fall apart into this many products of bits.
 _MAX_CUBES: Final = 256
+#: A classical bit may become a formula of this many parts, nested this deep: each use of it takes time for each part.
+_MAX_PARTS: Final = 5_000
+_MAX_DEPTH: Final = 200
 #: Gates that leave the basis in which qubits are measured as it is.
 _DIAGONAL: Final = frozenset(
     ("z", "s", "sdg", "t", "tdg", "rz", "p", "u1", "cz", "cp", "cu1", "crz", "rzz", "ccz", "mcphase", "id")
@@ -203,7 +207,14 @@ class _Deferral:
     def _set(self, clbit: int, value: Formula, guard: Formula, fresh: bool = True) -> None:
         old = self._values[clbit]
         # A measurement under a condition gives 0 where that does not hold.
-        self._values[clbit] = value if guard == TRUE or (fresh and old == FALSE) else choice(guard, value, old)
+        value = value if guard == TRUE or (fresh and old == FALSE) else choice(guard, value, old)
+        if value.exceeds(_MAX_PARTS, _MAX_DEPTH):
+            raise LimitError(
+                "TOO_LARGE",
+                f"a classical bit depends on more conditions than {self._device} can be given: as a formula it has "
+                f"more than {_MAX_PARTS} parts, or is nested more than {_MAX_DEPTH} deep",
+            )
+        self._values[clbit] = value
 
     # ---- qubits
 
@@ -283,6 +294,8 @@ class _Deferral:
         for each, at in steps:
             for step, own in self._lowering.expand(each):
                 self._gates.append((step, tuple(targets[at[place]] for place in own)))
+        if len(self._gates) > MAX_OPERATIONS:
+            raise LimitError("TOO_LARGE", f"its conditions take more than {MAX_OPERATIONS} gates on {self._device}")
 
     # ---- conditions
 

@@ -54,19 +54,42 @@ class Formula:
 
     def substitute(self, values: Callable[[int], Formula]) -> Formula:
         """Put a formula in the place of each bit."""
-        match self.kind:
-            case "constant":
-                return self
-            case "bit":
-                return values(self.number)
-            case "not":
-                return negation(self.parts[0].substitute(values))
-            case "and":
-                return conjunction(part.substitute(values) for part in self.parts)
-            case "or":
-                return disjunction(part.substitute(values) for part in self.parts)
-            case "xor":
-                return parity(part.substitute(values) for part in self.parts)
+        #: By identity: a part that occurs many times is substituted once.
+        done: dict[int, Formula] = {}
+
+        def substituted(formula: Formula) -> Formula:
+            known = done.get(id(formula))
+            if known is None:
+                known = done[id(formula)] = substitute(formula)
+            return known
+
+        def substitute(formula: Formula) -> Formula:
+            match formula.kind:
+                case "constant":
+                    return formula
+                case "bit":
+                    return values(formula.number)
+                case "not":
+                    return negation(substituted(formula.parts[0]))
+                case "and":
+                    return conjunction(map(substituted, formula.parts))
+                case "or":
+                    return disjunction(map(substituted, formula.parts))
+                case "xor":
+                    return parity(map(substituted, formula.parts))
+
+        return substituted(self)
+
+    def exceeds(self, most_parts: int, most_depth: int) -> bool:
+        """Return whether it has more parts, counted each time they occur, or is nested deeper."""
+        stack, parts = [(self, 1)], 0
+        while stack:
+            part, depth = stack.pop()
+            parts += 1
+            if parts > most_parts or depth > most_depth:
+                return True
+            stack.extend((inner, depth + 1) for inner in part.parts)
+        return False
 
 
 FALSE = Formula("constant", 0)

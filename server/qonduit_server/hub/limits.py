@@ -14,6 +14,9 @@ MAX_CLBITS: Final = 65_536
 MAX_OPERATIONS: Final = 300_000
 #: How deep gate definitions, blocks and brackets may be nested.
 MAX_DEPTH: Final = 100
+#: A formula of classical bits may have this many parts, and be nested this deep: whatever runs it recurses into it.
+MAX_FORMULA_PARTS: Final = 20_000
+MAX_FORMULA_DEPTH: Final = 100
 #: A register's name stands in every result; so does a number for each register in every key.
 MAX_NAME_BYTES: Final = 1024
 MAX_REGISTERS: Final = 4096

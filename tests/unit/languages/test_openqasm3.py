@@ -229,8 +229,8 @@ def test_only_the_standard_include_is_read(name: str) -> None:
         "qubit q; rx(" + "-" * 5000 + "1) q;",
         "qubit q; for int i in [0:9999] { for int j in [0:9999] { } }",
         "array[int[8], 100000, 100000] a;",
-        "qubit q; bit[3] c; for int i in [0:2] { c[i] = measure q; } for int i in [0:30] "
-        "{ c[0] = (c[0] & c[1]) ^ (c[0] | c[2]); c[1] = (c[1] & c[2]) ^ (c[0] | c[1]); }",
+        "qubit q; bit[3] c; for int i in [0:2] { c[i] = measure q; } bit d0 = c[0];"
+        + "".join(f"bit d{k + 1} = (d{k} & c[1]) ^ (d{k} | c[2]) ^ ~d{k};" for k in range(30)),
         "qubit q; bit[20] c; for int i in [0:19] { c[i] = measure q; } int[32] n = int[32](c); if (n > 5) { x q; }",
     ],
     ids=[

@@ -18,6 +18,7 @@ import pytest
 
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import openqasm3
+from qonduit_server.languages.evaluation import conditions
 from qonduit_server.languages.writing import qasm3
 from tests.unit.hub import reference
 
@@ -448,3 +449,9 @@ def test_random_programs_mean_what_they_say(part: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(reference, "_LEAST", LEAST)
     compared = sum(check(seed, again=seed % 3 == 0) for seed in range(part * PROGRAMS, (part + 1) * PROGRAMS))
     assert compared > PROGRAMS // 2
+
+
+def test_random_programs_whose_formulas_are_stored_in_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_LEAST", LEAST)
+    monkeypatch.setattr(conditions, "STORED_FORMULA_PARTS", 1)
+    assert sum(check(seed, again=True) for seed in range(500, 500 + PROGRAMS)) > PROGRAMS // 2

@@ -9,7 +9,14 @@ from typing import TypeAlias
 
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, choice, conjunction, negation
 from qonduit_server.languages.evaluation.names import Held, Variable, View
-from qonduit_server.languages.evaluation.values import Bits, apply, checked, wrong
+from qonduit_server.languages.evaluation.values import (
+    STORED_FORMULA_DEPTH,
+    STORED_FORMULA_PARTS,
+    Bits,
+    apply,
+    checked,
+    wrong,
+)
 
 #: Variables that were written, by identity, with what they held before.
 Journal: TypeAlias = dict[int, tuple[Variable, Held]]
@@ -18,7 +25,9 @@ Journal: TypeAlias = dict[int, tuple[Variable, Held]]
 class Conditions:
     """Writes variables, and reads both sides of a branch where only a run can tell which is taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Callable[[Formula], Formula]) -> None:
+        #: Set a bit of the hub to the value of a formula; returns that bit.
+        self._store = store
         #: What holds wherever the statement that is being read is reached.
         self.guard = TRUE
         self._journals: list[Journal] = []
@@ -34,6 +43,9 @@ class Conditions:
         for journal in self._journals[-1:]:
             journal.setdefault(id(variable), (variable, variable.value))
         variable.value = value
+        if isinstance(value, Bits) and any(map(_long, value.formulas)):
+            short = tuple(self._store(each) if _long(each) else each for each in value.formulas)
+            variable.value = Bits(short, value.scalar)
 
     def write_bits(self, view: View, formulas: Sequence[Formula]) -> None:
         old = view.variable.value
@@ -96,6 +108,10 @@ class Conditions:
             written[key] = (variable, variable.value, measured)
             variable.value = before
         return written
+
+
+def _long(formula: Formula) -> bool:
+    return formula.exceeds(STORED_FORMULA_PARTS, STORED_FORMULA_DEPTH)
 
 
 def _merged(condition: Formula, then: Held, otherwise: Held, measured: frozenset[int]) -> Held:

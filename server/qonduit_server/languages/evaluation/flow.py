@@ -14,8 +14,8 @@ from typing import Final
 
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
-from qonduit_server.hub.building import Builder
-from qonduit_server.hub.formula import FALSE, TRUE, Formula, negation
+from qonduit_server.hub.building import Builder, Write
+from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.conditions import Conditions
 from qonduit_server.languages.evaluation.names import Variable
@@ -46,7 +46,7 @@ class Flow:
         self._deadline = time.thread_time() + MAX_SECONDS
         #: Statements and rounds of loops so far.
         self.steps = 0
-        self.conditions = Conditions()
+        self.conditions = Conditions(self._store_in_clbit)
         self.builder = Builder()
         #: The rounds of the loops around, the innermost last.
         self.rounds: list[Round] = []
@@ -109,6 +109,14 @@ class Flow:
             go()
         else:
             self.branch(negation(truth(broken.value)), go)  # type: ignore[arg-type]
+
+    def _store_in_clbit(self, formula: Formula) -> Formula:
+        """Set a new bit of the hub to a formula; returns the bit."""
+        (clbit,) = self.builder.add_clbits(1)
+        if not self.hub_loops:  # where it may hold what an earlier round stored
+            self.conditions.note_measured(clbit)
+        self.builder.append(self.conditions.guard, Write(clbit, formula))
+        return bit(clbit)
 
     def emit(
         self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()

@@ -10,13 +10,14 @@ from typing import Final, TypeAlias
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
-from qonduit_server.hub.limits import too_large
+from qonduit_server.hub.limits import MAX_FORMULA_DEPTH, MAX_FORMULA_PARTS, too_large
 
 #: A value may depend on this many measured bits, unless it is logic on bits, which has no such bound.
 MAX_TABLE_BITS: Final = 12
-#: A formula may have this many parts, and may be nested this deep: what is run later recurses into it.
-MAX_FORMULA_PARTS: Final = 20_000
-MAX_FORMULA_DEPTH: Final = 100
+#: A variable holds formulas up to this; longer ones are stored into a bit, so that a program that computes with what it
+#: has computed does not grow exponentially.
+STORED_FORMULA_PARTS: Final = 1000
+STORED_FORMULA_DEPTH: Final = 60
 #: An angle of this many bits or more is kept as a number of radians.
 MAX_ANGLE_BITS: Final = 53
 #: Integers may have this many bits.
@@ -64,16 +65,11 @@ def wrong(message: str) -> ProgramError:
 
 def checked(formula: Formula) -> Formula:
     """The same formula, refused where it is too long: parts that are shared are computed each time they occur."""
-    stack, parts = [(formula, 1)], 0
-    while stack:
-        part, depth = stack.pop()
-        parts += 1
-        if parts > MAX_FORMULA_PARTS or depth > MAX_FORMULA_DEPTH:
-            raise too_large(
-                f"what is computed from measured bits has more than {MAX_FORMULA_PARTS} parts, "
-                f"or is nested more than {MAX_FORMULA_DEPTH} deep"
-            )
-        stack.extend((inner, depth + 1) for inner in part.parts)
+    if formula.exceeds(MAX_FORMULA_PARTS, MAX_FORMULA_DEPTH):
+        raise too_large(
+            f"what is computed from measured bits has more than {MAX_FORMULA_PARTS} parts, "
+            f"or is nested more than {MAX_FORMULA_DEPTH} deep"
+        )
     return formula
 
 
