@@ -13,7 +13,7 @@ from qonduit_server.errors import InvalidArgument
 from qonduit_server.rpc.inflation import inflate, inflated_size
 
 MOST = 1_000_000
-PACKED = gzip.compress(bytes(range(256)) * 400)
+PACKED = gzip.compress(bytes(range(256)) * 400, mtime=0)
 
 
 def inflated(data: bytes) -> bytes:
