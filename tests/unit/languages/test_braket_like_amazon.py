@@ -64,6 +64,12 @@ SAME = (
     "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0.3, 0) q[1]; measure_ff(1) q[2]; cc_prx(pi, 0.1, 1) q[3];",
     "measure_ff(3) q[0]; cc_prx(pi, 0, 3) q[1]; x q[2]; measure_ff(3) q[2]; cc_prx(pi, 0, 3) q[3];",
     "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[1];",
+    # A register is measured qubit by qubit, and the key holds the outcome of the last one.
+    "x q[3]; measure_ff(0) q; cc_prx(pi, 0, 0) q[1];",
+    "x q[0]; measure_ff(0) q; cc_prx(pi, 0, 0) q[1];",
+    "x q[2]; measure_ff(0) q[0:2]; cc_prx(pi, 0, 0) q[3];",
+    "x q[0]; measure_ff(0) q[0:2]; cc_prx(pi, 0, 0) q[3];",
+    "x q[1]; measure_ff(0) q[{2, 1}]; cc_prx(pi, 0, 0) q[3];",
 )
 
 
@@ -113,6 +119,15 @@ def test_feedback_is_no_result_of_a_program() -> None:
     assert set(counts) == {"00", "11"}
 
 
+def test_feedback_from_a_whole_register_is_no_result_either() -> None:
+    circuit = reading.read("OPENQASM 3.0; qubit[2] q; h q; measure_ff(7) q; cc_prx(pi, 0, 7) q[0];")
+    assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
+    assert close(distribution(circuit), {"0x0": 0.25, "0x1": 0.25, "0x2": 0.25, "0x3": 0.25})
+    # Each qubit collapses, not only the last one: the second h does not undo the first.
+    circuit = reading.read("OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q; h q[0];")
+    assert close(distribution(circuit), {"0x0": 0.5, "0x1": 0.5})
+
+
 def test_feedback_within_a_loop_and_a_condition() -> None:
     rounds = "h q[0]; for int k in [0:2] { measure_ff(k) q[k]; cc_prx(pi, 0, k) q[k + 1]; }"
     assert close(distribution(reading.read(program(rounds))), {"0x0": 0.5, "0xf": 0.5})
@@ -126,7 +141,6 @@ def test_feedback_within_a_loop_and_a_condition() -> None:
     [
         ("cc_prx(pi, 0, 1) q[0];", "feedback key 1"),
         ("measure_ff(0, 1) q[0];", "1 parameters"),
-        ("measure_ff(0) q;", "one qubit"),
         ("measure_ff(0) q[0], q[1];", "1 qubit"),
         ("inv @ measure_ff(0) q[0];", "modifiers"),
         ("gate g a { measure_ff(0) a; } g q[0];", "gates only"),

@@ -2,7 +2,8 @@
 """Braket's classical feedback: `measure_ff` keeps an outcome under a key, `cc_prx` turns a qubit where it was 1.
 
 Both are written like gates and are experimental capabilities of IQM's devices (amazon-braket-sdk 1.127). As in Amazon's
-LocalSimulator, a feedback key is no result of the program.
+LocalSimulator, a feedback key is no result of the program, and `measure_ff` of a register measures its qubits in order
+and keeps the outcome of the last one.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ def operations() -> dict[str, Operation]:
         if number not in keys:
             keys[number] = Variable(f"feedback key {number}", Type("bit"), Bits((FALSE,), scalar=True))
         places = operands.qubits(reading, operand).places
-        if len(places) != 1:
-            raise wrong(f"measure_ff measures one qubit, not {len(places)}")
-        reading.conditions.write(keys[number], measurement.measure(reading, places))
-        reading.measurements -= 1  # none of the program's results
+        if not places:
+            raise wrong("measure_ff measures at least one qubit, got none")
+        measured = measurement.measure(reading, places)
+        # Of several qubits, measured in order, the key keeps the last one's outcome.
+        reading.conditions.write(keys[number], Bits(measured.formulas[-1:], scalar=True))
+        reading.measurements -= len(places)  # none of the program's results
 
     def cc_prx(reading: Reading, node: ast.QuantumGate) -> None:
         *angles, key = _arguments(node, 3)
