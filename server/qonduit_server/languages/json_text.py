@@ -127,12 +127,12 @@ def integer(value: object, what: str) -> int:
     return value
 
 
-def text(value: object, what: str) -> str:
-    """A name, of a length that names have."""
+def text(value: object, what: str, most_bytes: int = MAX_NAME_BYTES) -> str:
+    """A text, by default of a length that names have."""
     if not isinstance(value, str):
         raise wrong(f"{what} is {shown(value)}, not a text")
-    if len(value.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-        raise too_large(f"{what} is longer than {MAX_NAME_BYTES} bytes")
+    if (size := len(value.encode("utf-8", "replace"))) > most_bytes:
+        raise too_large(f"{what} is longer than {most_bytes} bytes: it has {size}")
     if any(0xD800 <= ord(sign) <= 0xDFFF for sign in value):
         raise wrong(f"{what} holds half a character")
     return value

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import Counter
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import sympy
 from cirq.json_resolver_cache import _class_resolver_dictionary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit.quantum_info import Operator
+from qiskit.quantum_info import Operator, Statevector
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
@@ -397,9 +397,14 @@ def test_every_gate_that_cirq_writes_and_that_is_unitary_is_read() -> None:
         (["a"], "(" * 300 + "a" + ")" * 300, "SYNTAX_ERROR"),
         (["a", "a"], "a", "SYNTAX_ERROR"),
         (["a"], "~" * 9_000 + "a", "(TOO_LARGE|SYNTAX_ERROR)"),
-        (["a"], " ^ ".join("a" * 2_500), "TOO_LARGE"),
-        (["a"], "a" * 10_001, "TOO_LARGE"),
-        ([f"a{k}" for k in range(11)], "^".join(f"a{k}" for k in range(11)), "TOO_LARGE"),
+        (["a"], "~" * 5_000 + "a", "(TOO_LARGE|SYNTAX_ERROR)"),
+        (["a"], "^".join("a" * 8_000), "TOO_LARGE"),
+        (["a"], "a<" * 8_000 + "a", "SYNTAX_ERROR"),
+        (["a"], "lambda:" * 2_000 + "a", "SYNTAX_ERROR"),
+        (["a"], "a" * 16_384, "SYNTAX_ERROR"),
+        (["a"], "a" * 16_385, "TOO_LARGE"),
+        ([f"a{k}" for k in range(11)], "|".join(f"a{k}" for k in range(11)), "TOO_LARGE"),
+        ([f"a{k}" for k in range(11)], "^".join(f"a{k}" for k in range(11)) + "^(a0&a1)", "TOO_LARGE"),
     ],
 )
 def test_a_boolean_expression_that_is_none_is_refused(names: list[str], text: str, reason: str) -> None:
@@ -414,6 +419,43 @@ def test_a_boolean_hamiltonian_may_be_wide() -> None:
     edges = [f"x{k} ^ x{(k + 1) % 24}" for k in range(24)]
     ours = written(cirq.BooleanHamiltonianGate(names, edges, 0.4)(*qubits))
     assert [instruction.operation.num_qubits for instruction in ours.quantum.data] == [2] * 24
+
+
+def cut(size: int, edge: str, joined: str, before: str = "") -> cirq.Operation:
+    """One expression with an edge between each two vertices."""
+    edges = [edge.format(f"vertex_{a}", f"vertex_{b}") for a, b in combinations(range(size), 2)]
+    gate = cirq.BooleanHamiltonianGate([f"vertex_{k}" for k in range(size)], [before + joined.join(edges)], 0.7)
+    assert len(gate._boolean_strs[0]) > 1_024
+    return gate(*cirq.LineQubit.range(size))
+
+
+@pytest.mark.parametrize("operation", [
+    cut(6, "({0} & ~{1} | ~{0} & {1} | {0} & ~{1} & ~{0} & {1})", " | "), cut(12, "({0} ^ {1})", " ^ ", "~"),
+    cut(12, "({0} ^ {1})", " ^ ").controlled_by(cirq.NamedQubit("a")),
+])  # fmt: skip
+def test_a_long_boolean_expression_means_what_cirq_simulates(operation: cirq.Operation) -> None:
+    turn = [cirq.ry(0.3 + 0.2 * k).on(qubit) for k, qubit in enumerate(operation.qubits)]
+    circuit = cirq.Circuit(turn, operation, turn)
+    want = circuit.final_state_vector(qubit_order=sorted(circuit.all_qubits()), dtype=np.complex128)
+    got = Statevector(read(cirq.to_json(circuit)).quantum.reverse_bits())
+    assert got.equiv(Statevector(want), atol=1e-7)
+
+
+def test_one_boolean_expression_may_have_all_edges_of_twenty_vertices() -> None:
+    began = time.thread_time()
+    ours = written(cut(20, "({0} ^ {1})", " ^ "))
+    assert time.thread_time() - began < 5.0
+    assert ours.quantum.num_qubits == 20
+    assert len(ours.quantum.data) < 50
+
+
+def test_the_work_of_boolean_expressions_is_bounded() -> None:
+    names = [f"a{k}" for k in range(10)]
+    long = "^".join(f"(a{k % 10}|a{k % 7})" for k in range(1_000))
+    refused(
+        gate("BooleanHamiltonianGate", 10, parameter_names=names, boolean_strs=[long] * 90, theta=1),
+        "TOO_LARGE", "300000 operations",
+    )  # fmt: skip
 
 
 def power_tower(height: int) -> Any:

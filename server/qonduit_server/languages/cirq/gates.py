@@ -17,7 +17,7 @@ from qiskit.quantum_info import Clifford
 from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages import modifiers, pauli_strings
-from qonduit_server.languages.cirq.booleans import truth_table
+from qonduit_server.languages.cirq import booleans
 from qonduit_server.languages.cirq.parts import (
     Context,
     Parts,
@@ -176,11 +176,24 @@ def _boolean_hamiltonian(node: Node, context: Context) -> Parts:
         raise wrong("parameter_names has a name twice")
     steps: list[Step] = []
     for each in sequence(node.get("boolean_strs"), "boolean_strs"):
-        table = truth_table(text(each, "boolean_strs"), names, MAX_MATRIX_QUBITS)
-        context.spend(len(table.values))
-        phases = np.exp(-0.5j * theta * (table.values - table.values.mean()))
-        steps.append((qk.DiagonalGate(phases.tolist()), table.places))
+        expression = text(each, "a Boolean expression", booleans.MAX_EXPRESSION_BYTES)
+        function = booleans.read(expression, names, MAX_MATRIX_QUBITS, context.spend)
+        if isinstance(function, booleans.Parity):
+            steps.extend(_parity_phases(function, theta, context))
+            continue
+        phases = np.exp(-0.5j * theta * (function.values - function.values.mean()))
+        steps.append((qk.DiagonalGate(phases.tolist()), function.places))
     return Parts(steps, len(names))
+
+
+def _parity_phases(function: booleans.Parity, theta: float, context: Context) -> list[Step]:
+    places = function.places
+    if not places:
+        return []  # a constant function is its own mean
+    context.spend(2 * len(places))
+    even = -theta / 4 if function.inverted else theta / 4
+    steps = pauli_strings.phases("Z" * len(places), even, -even)
+    return [(gate, tuple(places[k] for k in own)) for gate, own in steps]
 
 
 def _permutation(node: Node, context: Context) -> Parts:
