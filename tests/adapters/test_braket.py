@@ -267,8 +267,8 @@ def test_a_task_runs_in_the_background(device: QonduitDevice) -> None:
 
 
 def test_a_program_that_fails_leaves_its_batch_alone(device: QonduitDevice) -> None:
-    # A counter of 16 bits in a loop that ends by a measurement.
-    counter = "int[16] n = 0; while (b == 0) { x q[0]; b = measure q[0]; n = n + 1; }"
+    # A number with a fraction in a loop that ends by a measurement.
+    counter = "float n = 0.0; while (b == 0) { x q[0]; b = measure q[0]; n = n + 0.5; }"
     counting = f"OPENQASM 3.0; qubit[1] q; bit b = 0; {counter} b = measure q[0];"
     good, bad = device.run_batch([Circuit().x(0), counting], shots=10).tasks
     assert good.result(timeout=60).measurement_counts == {"1": 10}

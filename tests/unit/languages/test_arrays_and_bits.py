@@ -130,11 +130,6 @@ def test_a_loop_that_ends_by_a_measurement_counts_its_rounds() -> None:
     assert close(distribution(openqasm3.read(source)), wanted)
 
 
-def test_a_counter_without_a_size_is_refused_with_what_would_do() -> None:
-    with pytest.raises(ProgramError, match=r"'n': it may change bits, and integers .* uint\[8\]"):
-        openqasm3.read(HEAD + "bit b = 1; int n = 0; while (b) { n += 1; h q[0]; b = measure q[0]; }")
-
-
 MEASURED = "ry(0.7) q[0]; ry(1.1) q[1]; bit[2] m; m[0] = measure q[0]; m[1] = measure q[1]; uint[2] n = uint[2](m); "
 P, Q = math.sin(0.35) ** 2, math.sin(0.55) ** 2
 #: The probability of each value of n.

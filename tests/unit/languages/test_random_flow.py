@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 
 from qonduit_server.hub.circuit import Circuit
 from qonduit_server.languages import openqasm3
-from qonduit_server.languages.evaluation import conditions
+from qonduit_server.languages.evaluation import conditions, flow
 from qonduit_server.languages.writing import qasm3
 from tests.unit.hub import reference
 
@@ -30,6 +31,9 @@ ROUNDS = 20
 LEAST = 3e-4
 #: Programs that lose more than this to that are not compared.
 MOST_LOST = 0.03
+
+#: Integers of a program, if it has some: type and size.
+INTEGERS = {"m": ("uint", 10), "n": ("int", 16)}
 
 Tree = tuple[Any, ...]
 #: The values of all variables, and how the qubits are then (the trace is the probability).
@@ -43,11 +47,26 @@ _ONE_QUBIT = {
 }
 
 
-class Program:
-    """A program's tree: qubits, registers (name to size, 0 for a single bit) and statements."""
+_ON_INTEGERS: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "%": operator.mod,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
-    def __init__(self, seed: int) -> None:
+
+class Program:
+    """A program's tree: qubits, registers (name to size, 0 for a single bit), integers and statements."""
+
+    def __init__(self, seed: int, integers: bool = False) -> None:
         self._random = random.Random(seed)
+        self.integers = INTEGERS if integers else {}
         self.qubits = self._random.choice((1, 2, 2, 3))
         sizes = self._random.choice(((2,), (2, 0), (0, 0), (2, 2), (3, 0), (2, 0, 0), (0, 0, 0)))
         self.registers = {"abcd"[k]: size for k, size in enumerate(sizes)}
@@ -109,7 +128,23 @@ class Program:
             ("set", seen, ("^", ("bit", *seen), ("bit", *place))),
         ]
 
+    def _number(self, depth: int, local: tuple[str, ...]) -> Tree:
+        """A whole number made of integers, bits and known numbers."""
+        draw = self._random.random()
+        if not depth or draw < 0.3:
+            return ("integer", self._random.choice(list(self.integers)))
+        if draw < 0.4:
+            return ("bit", *self._bit(local))
+        left = self._number(depth - 1, local)
+        if draw < 0.7:
+            return (self._random.choice("+-*"), left, ("number", self._random.choice((1, 1, 2, 3, 300, -1, -70))))
+        if draw < 0.8:
+            return (self._random.choice(("%", "<<", ">>")), left, ("number", self._random.choice((1, 2, 3, 5))))
+        return (self._random.choice("++-&|^"), left, self._number(depth - 1, local))
+
     def _plain(self, local: tuple[str, ...]) -> Tree:
+        if self.integers and self._random.random() < 0.5:
+            return ("compute", self._random.choice(list(self.integers)), self._number(2, local))
         draw = self._random.random()
         qubit = self._random.randrange(self.qubits)
         if draw < 0.32:
@@ -166,6 +201,10 @@ class Program:
         return (self._random.choice("&|^"), self._bits(depth - 1, local), self._bits(depth - 1, local))
 
     def _condition(self, depth: int, local: tuple[str, ...]) -> Tree:
+        if self.integers and self._random.random() < 0.25:
+            known: Tree = ("number", self._random.choice((0, 1, 2, 5, 301, -1)))
+            other = known if self._random.random() < 0.7 else self._number(0, local)
+            return (self._random.choice(("<", "<=", ">", ">=", "==", "!=")), self._number(1, local), other)
         draw = self._random.random()
         if not depth or draw < 0.35:
             return ("bit", *self._bit(local))
@@ -194,6 +233,7 @@ class Program:
     def text(self) -> str:
         lines = ["OPENQASM 3.0;", 'include "stdgates.inc";', f"qubit[{self.qubits}] q;"]
         lines += [f"bit[{size}] {name};" if size else f"bit {name};" for name, size in self.registers.items()]
+        lines += [f"{kind}[{size}] {name};" for name, (kind, size) in self.integers.items()]
         return "\n".join([*lines, *self._lines(self.statements, "")]) + "\n"
 
     def _lines(self, block: list[Tree], indent: str) -> Iterator[str]:
@@ -208,6 +248,8 @@ class Program:
                 case ("set", place, value):
                     yield f"{indent}{self._name(*place)} = {self._shown(value)};"
                 case ("set_all", name, value):
+                    yield f"{indent}{name} = {self._shown(value)};"
+                case ("compute", name, value):
                     yield f"{indent}{name} = {self._shown(value)};"
                 case ("local", name, value):
                     yield f"{indent}bit {name};" if value is None else f"{indent}bit {name} = {self._shown(value)};"
@@ -249,7 +291,7 @@ class Program:
                 return self._name(name, place)
             case ("number", number):
                 return str(number)
-            case ("word", name):
+            case ("word" | "integer", name):
                 return str(name)
             case ("literal", size, number):
                 return f'"{number:0{size}b}"'
@@ -269,6 +311,8 @@ class Program:
         for name, size in itertools.chain(self.registers.items(), ((name, 0) for name in self.local)):
             for place in range(size or 1):
                 self._places[name, place] = len(self._places)
+        for name in self.integers:
+            self._places[name, 0] = len(self._places)
         state = np.zeros((2**self.qubits,) * 2, dtype=complex)
         state[0, 0] = 1
         found: dict[str, float] = {}
@@ -357,6 +401,12 @@ class Program:
                     yield values, matrix @ state @ matrix.T
             case ("set", place, value):
                 yield self._with(values, place, self._value(value, values)), state
+            case ("compute", name, value):
+                kind, size = self.integers[name]
+                number = self._value(value, values) % (1 << size)
+                if kind == "int" and number >> (size - 1):
+                    number -= 1 << size
+                yield self._with(values, (name, 0), number), state
             case ("local", name, value):
                 yield self._with(values, (name, 0), 0 if value is None else self._value(value, values)), state
             case ("set_all", name, value):
@@ -381,6 +431,8 @@ class Program:
         match node:
             case int():
                 return node
+            case ("integer", name):
+                return values[self._places[name, 0]]
             case ("bit", name, place):
                 return values[self._places[name, place]]
             case ("number", number) | ("literal", _, number):
@@ -405,6 +457,8 @@ class Program:
                 return int(left == right)
             case "!=":
                 return int(left != right)
+            case _ if sign in _ON_INTEGERS:
+                return int(_ON_INTEGERS[sign](left, right))
         raise AssertionError(node)
 
 
@@ -427,9 +481,9 @@ def differs(circuit: Circuit, wanted: dict[str, float]) -> bool:
     return any(abs(found.get(key, 0) - wanted.get(key, 0)) > lost + 1e-7 for key in found | wanted)
 
 
-def check(seed: int, again: bool = True) -> bool:
+def check(seed: int, again: bool = True, integers: bool = False) -> bool:
     """Compare a program with what is read of it, and of what is written of that; returns whether it was."""
-    program = Program(seed)
+    program = Program(seed, integers)
     wanted = program.distribution()
     if sum(wanted.values()) < 1 - MOST_LOST:
         return False
@@ -455,3 +509,12 @@ def test_random_programs_whose_formulas_are_stored_in_bits(monkeypatch: pytest.M
     monkeypatch.setattr(reference, "_LEAST", LEAST)
     monkeypatch.setattr(conditions, "STORED_FORMULA_PARTS", 1)
     assert sum(check(seed, again=True) for seed in range(500, 500 + PROGRAMS)) > PROGRAMS // 2
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_random_programs_compute_with_integers(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_LEAST", LEAST)
+    if part:  # each bit of a sum is stored
+        monkeypatch.setattr(flow, "KEPT_FORMULA_PARTS", 2)
+    seeds = range(1100 + part * PROGRAMS, 1100 + (part + 1) * PROGRAMS)
+    assert sum(check(seed, again=seed % 5 == 0, integers=True) for seed in seeds) > PROGRAMS // 2

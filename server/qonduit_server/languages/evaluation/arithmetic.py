@@ -11,16 +11,19 @@ from typing import Final
 
 from qonduit_server.hub.formula import FALSE, Formula, conjunction, disjunction, negation, parity
 from qonduit_server.hub.limits import too_large
+from qonduit_server.languages.evaluation import words
 from qonduit_server.languages.evaluation.values import (
     MAX_INTEGER_BITS,
     Bits,
     Number,
     Table,
     Value,
+    Word,
     apply,
     as_bits,
     checked,
     equal,
+    needs_words,
     of_formula,
     padded,
     truth,
@@ -116,10 +119,25 @@ def _rounded_down(left: Number, right: Number) -> Number:
     return left // right if isinstance(left, int) and isinstance(right, int) else left / right
 
 
-def binary(sign: str, left: Value, right: Value, division_rounds_down: bool = False) -> Value:
-    """Apply a binary operator; on bits it stays logic on bits wherever it can."""
+def _unchanged(formula: Formula) -> Formula:
+    return formula
+
+
+def binary(
+    sign: str, left: Value, right: Value, division_rounds_down: bool = False, keep: words.Keep = _unchanged
+) -> Value:
+    """Apply a binary operator; on bits it stays logic on bits wherever it can.
+
+    Args:
+        sign: as OpenQASM 3 writes it.
+        left: the first operand.
+        right: the second operand.
+        division_rounds_down: whether / of two whole numbers does.
+        keep: is given the longer formulas of a sum; see `words.Keep`.
+    """
     if sign == "/" and division_rounds_down:
-        return apply(_rounded_down, left, right)
+        found = _on_words(sign, left, right, keep, True)
+        return apply(_rounded_down, left, right) if found is None else found
     if sign in ("&&", "||"):
         join = conjunction if sign == "&&" else disjunction
         return of_formula(checked(join((truth(left), truth(right)))))
@@ -127,7 +145,7 @@ def binary(sign: str, left: Value, right: Value, division_rounds_down: bool = Fa
         same = equal(left, right)
         return same if sign == "==" else of_formula(negation(truth(same)))
     if isinstance(left, Bits) or isinstance(right, Bits):
-        if sign in _JOINS and not isinstance(left, Table) and not isinstance(right, Table):
+        if sign in _JOINS and not isinstance(left, Table | Word) and not isinstance(right, Table | Word):
             width = max(len(each.formulas) for each in (left, right) if isinstance(each, Bits))
             rows = [
                 padded(each, width) if isinstance(each, Bits) else as_bits(each, width).formulas
@@ -146,4 +164,10 @@ def binary(sign: str, left: Value, right: Value, division_rounds_down: bool = Fa
     function = _ARITHMETIC.get(sign)
     if function is None:
         raise wrong(f"{sign} does not join two values")
-    return apply(function, left, right)
+    found = _on_words(sign, left, right, keep, False)
+    return apply(function, left, right) if found is None else found
+
+
+def _on_words(sign: str, left: Value, right: Value, keep: words.Keep, division_rounds_down: bool) -> Value | None:
+    """Compute bit by bit where that is needed and can be done."""
+    return words.binary(sign, left, right, keep, division_rounds_down) if needs_words(left, right) else None

@@ -14,6 +14,7 @@ from qonduit_server.languages.evaluation.expressions import bit_places, evaluate
 from qonduit_server.languages.evaluation.names import Held, Variable
 from qonduit_server.languages.evaluation.reading import Reading
 from qonduit_server.languages.evaluation.values import (
+    INTEGER_BITS,
     MAX_ANGLE_BITS,
     Bits,
     Value,
@@ -69,7 +70,7 @@ def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, ope
     else:
         view = operands.bits(reading, target)
         if operator:
-            value = binary(operator, viewed(view), value, reading.division_rounds_down)
+            value = binary(operator, viewed(view), value, reading.division_rounds_down, reading.keep)
         reading.conditions.write_bits(view, _fitting(value, len(view.places)).formulas)
 
 
@@ -82,7 +83,7 @@ def _combined(reading: Reading, entry: Variable, operator: str, old: Value, valu
     if operator in _BITWISE and entry.type.kind == "angle" and entry.type.width:
         value = binary(operator, _bits_of(entry, old), value)
     elif operator:
-        value = binary(operator, old, value, reading.division_rounds_down)
+        value = binary(operator, old, value, reading.division_rounds_down, reading.keep)
     return coerce(entry.type, value)
 
 
@@ -112,7 +113,7 @@ def _bits_of(entry: Variable, value: Value) -> Bits:
         return angle_bits(value, width)
     if kind not in ("int", "uint"):
         raise wrong(f"{entry.name!r} has no bits that can be written: a {kind}{'' if width else ' without a size'}")
-    return as_bits(value, width or 64)
+    return as_bits(value, width or INTEGER_BITS)
 
 
 def _store_elements(
@@ -145,7 +146,7 @@ def _store_elements(
             return tuple(put(a, (), b) for a, b in zip(old, parts(given, len(old)), strict=True))  # type: ignore[arg-type]
         if isinstance(given, tuple):
             raise wrong(f"an array cannot be put in the place of an element of {entry.name!r}")
-        return _combined(reading, entry, operator, old, given)
+        return reading.conditions.shortened(_combined(reading, entry, operator, old, given))
 
     def parts(given: Held, size: int) -> tuple[Held, ...]:
         if not isinstance(given, tuple) or len(given) != size:

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, choice, conjunction, negation
+from qonduit_server.languages.evaluation import words
 from qonduit_server.languages.evaluation.names import Held, Variable, View
 from qonduit_server.languages.evaluation.values import (
     STORED_FORMULA_DEPTH,
     STORED_FORMULA_PARTS,
     Bits,
-    apply,
+    Value,
+    Word,
     checked,
     wrong,
 )
@@ -42,10 +45,13 @@ class Conditions:
             raise wrong(f"{variable.name!r} is constant")
         for journal in self._journals[-1:]:
             journal.setdefault(id(variable), (variable, variable.value))
-        variable.value = value
-        if isinstance(value, Bits) and any(map(_long, value.formulas)):
-            short = tuple(self._store(each) if _long(each) else each for each in value.formulas)
-            variable.value = Bits(short, value.scalar)
+        variable.value = value if isinstance(value, tuple) else self.shortened(value)
+
+    def shortened(self, value: Value) -> Value:
+        """Return the same value, whose long formulas are stored into bits of the hub."""
+        if not isinstance(value, Bits | Word) or not any(map(_long, value.formulas)):
+            return value
+        return replace(value, formulas=tuple(self._store(each) if _long(each) else each for each in value.formulas))
 
     def write_bits(self, view: View, formulas: Sequence[Formula]) -> None:
         old = view.variable.value
@@ -134,4 +140,4 @@ def _merged(condition: Formula, then: Held, otherwise: Held, measured: frozenset
         )
     if then == otherwise and type(then) is type(otherwise):
         return then
-    return apply(lambda c, a, b: a if c else b, Bits((condition,), scalar=True), then, otherwise)
+    return words.select(condition, then, otherwise)

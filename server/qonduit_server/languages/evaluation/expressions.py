@@ -12,10 +12,12 @@ from openqasm3 import ast
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.formula import FALSE, negation
 from qonduit_server.hub.limits import too_large
+from qonduit_server.languages.evaluation import words
 from qonduit_server.languages.evaluation.arithmetic import CONSTANTS, FUNCTIONS, binary
 from qonduit_server.languages.evaluation.names import Qubits, Subroutine, Variable, View
 from qonduit_server.languages.evaluation.reading import Reading, Undecided
 from qonduit_server.languages.evaluation.values import (
+    INTEGER_BITS,
     MAX_ANGLE_BITS,
     MAX_INTEGER_BITS,
     Bits,
@@ -23,10 +25,12 @@ from qonduit_server.languages.evaluation.values import (
     Table,
     Type,
     Value,
+    Word,
     angle_bits,
     apply,
     as_bits,
     coerce,
+    needs_words,
     number,
     of_formula,
     truth,
@@ -55,7 +59,7 @@ def evaluate(reading: Reading, node: object) -> Value:
         case ast.BinaryExpression():
             reading.check_time()
             left, right = evaluate(reading, node.lhs), evaluate(reading, node.rhs)
-            return binary(node.op.name, left, right, reading.division_rounds_down)
+            return binary(node.op.name, left, right, reading.division_rounds_down, reading.keep)
         case ast.Cast():
             return _cast(reading, node)
         case ast.IndexExpression():
@@ -143,8 +147,8 @@ def _unary(reading: Reading, node: ast.UnaryExpression) -> Value:
         case "~":
             if isinstance(value, Bits):
                 return Bits(tuple(negation(formula) for formula in value.formulas), value.scalar)
-            return apply(lambda v: ~v, value)
-    return apply(lambda v: -v, value)
+            return words.inverted(value)
+    return words.negative(value, reading.keep)
 
 
 def _cast(reading: Reading, node: ast.Cast) -> Value:
@@ -176,7 +180,8 @@ def _function(reading: Reading, node: ast.FunctionCall) -> Value:
         return returned
     arguments = [evaluate(reading, each) for each in node.arguments]
     if name == "popcount" and len(arguments) == 1:
-        return apply(lambda v: bin(int(v)).count("1"), arguments[0])
+        counted = words.ones(arguments[0], reading.keep) if needs_words(arguments[0]) else None
+        return apply(lambda v: bin(int(v)).count("1"), arguments[0]) if counted is None else counted
     if name in ("rotl", "rotr") and len(arguments) == 2 and isinstance(arguments[0], Bits):
         by = number(arguments[1])
         if not isinstance(by, int):
@@ -275,8 +280,8 @@ def _index(reading: Reading, node: ast.IndexExpression) -> Value:
             raise wrong("a single bit cannot be indexed")
         places, single = bit_places(reading, node.index, len(value.formulas))
         return Bits(tuple(value.formulas[place] for place in places), scalar=single)
-    if isinstance(value, int | Table):
-        width = _width(reading, node.collection) if reading.first_bit_is_highest else 64
+    if isinstance(value, int | Table | Word):
+        width = _width(reading, node.collection) if reading.first_bit_is_highest else INTEGER_BITS
         bits = as_bits(value, width)
         places, single = bit_places(reading, node.index, width)
         return Bits(tuple(bits.formulas[place] for place in places), scalar=single)

@@ -25,6 +25,9 @@ from qonduit_server.languages.evaluation.values import Bits, Type, truth, wrong
 MAX_STEPS: Final = 30_000
 #: Seconds of a processor that reading may take, its parser apart.
 MAX_SECONDS: Final = 5.0
+#: Longer formulas within sums of whole numbers are stored into a bit: each bit of a sum depends on all lower ones.
+KEPT_FORMULA_PARTS: Final = 64
+KEPT_FORMULA_DEPTH: Final = 20
 
 
 class Left(Exception):
@@ -109,6 +112,11 @@ class Flow:
             go()
         else:
             self.branch(negation(truth(broken.value)), go)  # type: ignore[arg-type]
+
+    def keep(self, formula: Formula) -> Formula:
+        """Return a formula, or where it is long a bit of the hub that holds its value."""
+        long = formula.exceeds(KEPT_FORMULA_PARTS, KEPT_FORMULA_DEPTH)
+        return self._store_in_clbit(formula) if long else formula
 
     def _store_in_clbit(self, formula: Formula) -> Formula:
         """Set a new bit of the hub to a formula; returns the bit."""

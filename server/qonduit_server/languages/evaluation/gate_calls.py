@@ -21,6 +21,7 @@ from qonduit_server.languages.evaluation.values import (
     Table,
     Type,
     Value,
+    Word,
     equal,
     number,
     truth,
@@ -189,7 +190,7 @@ def _parameter(reading: Reading, value: Value) -> float:
 
 
 def _real(value: Value) -> float:
-    if isinstance(value, complex | Bits | Table):
+    if isinstance(value, complex | Bits | Table | Word):
         raise wrong("a gate's parameter is not a real number")
     if not math.isfinite(value):
         raise wrong("a gate's parameter is not a finite number")

@@ -11,7 +11,7 @@ from qonduit_server.hub.limits import MAX_CLBITS, too_large
 from qonduit_server.languages.evaluation.expressions import array_type, declared_type
 from qonduit_server.languages.evaluation.names import Held, Variable
 from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Type, Value, as_bits, coerce, unsupported
+from qonduit_server.languages.evaluation.values import INTEGER_BITS, Type, Value, as_bits, coerce, unsupported
 from qonduit_server.languages.inputs import mismatch, missing, number
 
 #: JSON's numbers are doubles, in which whole numbers are exact up to here.
@@ -83,7 +83,7 @@ def _bits(name: str, width: int, given: object) -> Value:
 
 def _whole(name: str, declared: Type, given: object) -> Value:
     whole = number(name, given)
-    width = declared.width or 64
+    width = declared.width or INTEGER_BITS
     low, high = (0, (1 << width) - 1) if declared.kind == "uint" else (-(1 << (width - 1)), (1 << (width - 1)) - 1)
     if whole != int(whole) or abs(whole) > _EXACT or not low <= whole <= high:
         raise mismatch(name, f"a whole number between {max(low, -_EXACT)} and {min(high, _EXACT)}", given)

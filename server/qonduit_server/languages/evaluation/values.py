@@ -22,6 +22,8 @@ STORED_FORMULA_DEPTH: Final = 60
 MAX_ANGLE_BITS: Final = 53
 #: Integers may have this many bits.
 MAX_INTEGER_BITS: Final = 4096
+#: An integer that is declared without a size has this many.
+INTEGER_BITS: Final = 64
 
 Number: TypeAlias = bool | int | float | complex
 
@@ -42,7 +44,17 @@ class Table:
     values: tuple[Number, ...]
 
 
-Value: TypeAlias = bool | int | float | complex | Bits | Table
+@dataclass(frozen=True)
+class Word:
+    """A whole number in two's complement, lowest bit first; each bit is a formula over measured bits.
+
+    It takes part in sums, comparisons and bitwise logic, however many measured bits it depends on.
+    """
+
+    formulas: tuple[Formula, ...]
+
+
+Value: TypeAlias = bool | int | float | complex | Bits | Table | Word
 
 
 @dataclass(frozen=True)
@@ -84,14 +96,17 @@ def apply(function: Callable[..., Number], *values: Value) -> Value:
 
 def _tabulate(bits: Sequence[int], value: Callable[[int], Number]) -> Value:
     if len(bits) > MAX_TABLE_BITS:
-        raise too_large(f"a value depends on more than {MAX_TABLE_BITS} measured bits")
+        raise too_large(
+            f"a value depends on more than {MAX_TABLE_BITS} measured bits: only sums, differences, comparisons and "
+            "bitwise logic of whole numbers may, products with a known or small one, and remainders by a known one"
+        )
     values = tuple(value(row) for row in range(1 << len(bits)))
     return values[0] if all(each == values[0] for each in values) else Table(tuple(bits), values)
 
 
 def _at(value: Value, bits: Sequence[int], row: int) -> Number:
     if not isinstance(value, Table):
-        assert not isinstance(value, Bits)
+        assert not isinstance(value, Bits | Word)
         return value
     place = sum((row >> bits.index(own) & 1) << k for k, own in enumerate(value.bits))
     return value.values[place]
@@ -110,16 +125,65 @@ def _compute(function: Callable[..., Number], numbers: Sequence[object]) -> Numb
 
 
 def number(value: Value) -> Value:
-    """Bits as an unsigned number; other values as they are."""
-    if not isinstance(value, Bits):
+    """Bits as an unsigned number, a word as what it is worth; other values as they are."""
+    if not isinstance(value, Bits | Word):
         return value
-    bits = sorted(set().union(*(formula.bits for formula in value.formulas)))
+    weights = [1 << place for place in range(len(value.formulas))]
+    if isinstance(value, Word):
+        weights[-1] = -weights[-1]
+    bits = sorted(measured_bits(value))
     if not bits:
-        return sum(formula.number << place for place, formula in enumerate(value.formulas))
+        return sum(formula.number * weight for formula, weight in zip(value.formulas, weights, strict=True))
     spread = _spread(bits)
-    return _tabulate(
-        bits, lambda row: sum(formula.value(spread(row)) << place for place, formula in enumerate(value.formulas))
-    )
+
+    def worth(row: int) -> int:
+        outcome = spread(row)
+        return sum(weight for formula, weight in zip(value.formulas, weights, strict=True) if formula.value(outcome))
+
+    return _tabulate(bits, worth)
+
+
+def measured_bits(*values: Value) -> set[int]:
+    """Return the measured bits that values depend on."""
+    found: set[int] = set()
+    for value in values:
+        if isinstance(value, Table):
+            found.update(value.bits)
+        elif isinstance(value, Bits | Word):
+            found.update(*(formula.bits for formula in value.formulas))
+    return found
+
+
+def needs_words(*values: Value) -> bool:
+    """Return whether one of some values is a word, or there are too many measured bits to compute with each value."""
+    return any(isinstance(each, Word) for each in values) or len(measured_bits(*values)) > MAX_TABLE_BITS
+
+
+def word(formulas: Sequence[Formula]) -> Value:
+    """Return bits in two's complement as a number: a known one if they are, else a word without needless bits."""
+    end = len(formulas)
+    while end > 1 and formulas[end - 1] == formulas[end - 2]:
+        end -= 1
+    found = Word(tuple(formulas[:end]))
+    return found if measured_bits(found) else number(found)
+
+
+def as_word(value: Value) -> Word | None:
+    """Return a whole number as a word; None where a value is not always one."""
+    if isinstance(value, Word):
+        return value
+    if isinstance(value, Bits):
+        return Word((*value.formulas, FALSE))
+    numbers = value.values if isinstance(value, Table) else (value,)
+    if not all(isinstance(each, int) for each in numbers):
+        return None
+    width = 1 + max(int(each).bit_length() for each in numbers)  # type: ignore[arg-type]
+    return Word(as_bits(value, width).formulas)
+
+
+def extended(value: Word, width: int) -> tuple[Formula, ...]:
+    """Return the lowest bits of a word, which repeats its highest bit."""
+    return (value.formulas + value.formulas[-1:] * (width - len(value.formulas)))[:width]
 
 
 def _spread(bits: Sequence[int]) -> Callable[[int], int]:
@@ -129,7 +193,7 @@ def _spread(bits: Sequence[int]) -> Callable[[int], int]:
 
 def truth(value: Value) -> Formula:
     """A condition."""
-    if isinstance(value, Bits):
+    if isinstance(value, Bits | Word):
         return negation(conjunction(negation(formula) for formula in value.formulas))
     if isinstance(value, Table):
         return _formula(value.bits, tuple(bool(each) for each in value.values))
@@ -157,6 +221,8 @@ def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
         if len(value.formulas) != width:
             raise wrong(f"{width} bits are needed, but there are {len(value.formulas)}")
         return Bits(value.formulas, scalar)
+    if isinstance(value, Word):
+        return Bits(extended(value, width), scalar)
     if isinstance(value, Table):
         rows = [_whole(each) for each in value.values]
         return Bits(
@@ -181,7 +247,7 @@ def equal(left: Value, right: Value) -> Value:
     """Whether two values are the same. Bits compare as unsigned numbers, however many they are."""
     if isinstance(right, Bits) and not isinstance(left, Bits):
         left, right = right, left
-    if isinstance(left, Bits) and not isinstance(right, Table):
+    if isinstance(left, Bits) and not isinstance(right, Table | Word):
         if isinstance(right, float) and right.is_integer():
             right = int(right)
         if isinstance(right, int):
@@ -192,6 +258,12 @@ def equal(left: Value, right: Value) -> Value:
             width = max(len(left.formulas), len(right.formulas))
             pairs = zip(padded(left, width), padded(right, width), strict=True)
             return of_formula(conjunction(negation(parity(pair)) for pair in pairs))
+    if needs_words(left, right):
+        first, second = as_word(left), as_word(right)
+        if first is not None and second is not None:
+            width = max(len(first.formulas), len(second.formulas))
+            pairs = zip(extended(first, width), extended(second, width), strict=True)
+            return of_formula(checked(conjunction(negation(parity(pair)) for pair in pairs)))
     return apply(lambda a, b: a == b, left, right)
 
 
@@ -208,10 +280,12 @@ def coerce(kind: Type, value: Value) -> Value:
             return as_bits(truth_bit(value) if not width else value, width or 1, scalar=not width)
         case "bool":
             return of_formula(truth(value))
+        case ("int" | "uint") as sign if needs_words(value) and (whole := as_word(value)) is not None:
+            return _cut(whole, width or INTEGER_BITS, sign == "int")
         case "int":
-            return apply(lambda v: _signed(_truncated(v), width or 64), value)
+            return apply(lambda v: _signed(_truncated(v), width or INTEGER_BITS), value)
         case "uint":
-            return apply(lambda v: _truncated(v) & (1 << (width or 64)) - 1, value)
+            return apply(lambda v: _truncated(v) & (1 << (width or INTEGER_BITS)) - 1, value)
         case "float":
             return apply(lambda v: float(_real(v)), value)
         case "angle":
@@ -222,6 +296,13 @@ def coerce(kind: Type, value: Value) -> Value:
         case "complex":
             return apply(complex, value)
     return value
+
+
+def _cut(value: Word, width: int, signed: bool) -> Value:
+    """Return a word as an integer of so many bits holds it."""
+    if signed or value.formulas[-1] != FALSE or len(value.formulas) > width:
+        return word(extended(value, width) + (() if signed else (FALSE,)))
+    return word(value.formulas)
 
 
 def truth_bit(value: Value) -> Value:
