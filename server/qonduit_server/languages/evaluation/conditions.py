@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, choice, conjunction, negation
 from qonduit_server.languages.evaluation import words
-from qonduit_server.languages.evaluation.names import Held, Variable, View
+from qonduit_server.languages.evaluation.names import Held, Slice, Variable, View
 from qonduit_server.languages.evaluation.values import (
     STORED_FORMULA_DEPTH,
     STORED_FORMULA_PARTS,
@@ -41,8 +41,11 @@ class Conditions:
         self._measured.add(clbit)
 
     def write(self, variable: Variable, value: Held) -> None:
-        if variable.constant:
-            raise wrong(f"{variable.name!r} is constant")
+        _check_variable(variable)
+        while isinstance(variable, Slice):
+            value = variable.placed(value)
+            variable = variable.whole
+            _check_variable(variable)
         for journal in self._journals[-1:]:
             journal.setdefault(id(variable), (variable, variable.value))
         variable.value = value if isinstance(value, tuple) else self.shortened(value)
@@ -114,6 +117,11 @@ class Conditions:
             written[key] = (variable, variable.value, measured)
             variable.value = before
         return written
+
+
+def _check_variable(variable: Variable) -> None:
+    if variable.constant:
+        raise wrong(f"{variable.name!r} is constant")
 
 
 def _long(formula: Formula) -> bool:

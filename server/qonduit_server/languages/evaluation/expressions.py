@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from openqasm3 import ast
@@ -14,7 +13,7 @@ from qonduit_server.hub.formula import FALSE, negation
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation import words
 from qonduit_server.languages.evaluation.arithmetic import CONSTANTS, FUNCTIONS, binary
-from qonduit_server.languages.evaluation.names import Qubits, Subroutine, Variable, View
+from qonduit_server.languages.evaluation.names import Path, Qubits, Slice, Subroutine, Variable, View, picked
 from qonduit_server.languages.evaluation.reading import Reading, Undecided
 from qonduit_server.languages.evaluation.values import (
     INTEGER_BITS,
@@ -302,17 +301,36 @@ def whole_array(reading: Reading, node: ast.Expression) -> tuple[object, ...] | 
 
 
 def _pick(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) -> object:
+    return picked(array, _path(reading, array, index))
+
+
+def _path(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) -> Path:
+    """The places that an index selects in an array."""
     if isinstance(index, ast.DiscreteSet):
         raise unsupported("a set as the index of an array")
-
-    def pick(element: object, rest: Sequence[ast.Expression | ast.RangeDefinition]) -> object:
-        if not rest:
-            return element
+    path: list[int | range] = []
+    element: object = array
+    for each in index:
         if not isinstance(element, tuple):
             raise wrong("an array has fewer dimensions than its index")
-        first = rest[0]
-        if isinstance(first, ast.RangeDefinition):
-            return tuple(pick(element[place], rest[1:]) for place in selected(reading, first, len(element)))
-        return pick(element[_place(reading, first, len(element))], rest[1:])
+        size = len(element)
+        path.append(
+            selected(reading, each, size) if isinstance(each, ast.RangeDefinition) else _place(reading, each, size)
+        )
+        element = element[0] if element else None
+    return tuple(path)
 
-    return pick(array, index)
+
+def array_slice(reading: Reading, node: ast.Expression, name: str, constant: bool) -> Slice | None:
+    """The array, or the part of one, that an expression names, under another name; None for any other expression."""
+    if isinstance(node, ast.Identifier):
+        entry = reading.scopes.lookup(node.name)
+        if isinstance(entry, Variable) and isinstance(entry.value, tuple):
+            return Slice(name, entry, (), constant)
+    elif isinstance(node, ast.IndexExpression):
+        whole = array_slice(reading, node.collection, name, constant)
+        if whole is not None:
+            assert isinstance(whole.value, tuple)
+            found = Slice(name, whole, _path(reading, whole.value, node.index), constant)
+            return found if isinstance(found.value, tuple) else None
+    return None

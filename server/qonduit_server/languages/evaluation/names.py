@@ -38,6 +38,59 @@ class Variable:
     born: int = field(default_factory=itertools.count().__next__)
 
 
+#: What is selected in the first dimensions of an array: one place or several, for each of them.
+Path: TypeAlias = tuple[int | range, ...]
+
+
+class Slice(Variable):
+    """An array, or a part of one, under another name: what is written into it is written into that array."""
+
+    def __init__(self, name: str, whole: Variable, path: Path, constant: bool) -> None:
+        self.whole = whole
+        self.path = path
+        super().__init__(name, whole.type, (), constant)
+
+    @property
+    def value(self) -> Held:
+        """What the array holds there at present."""
+        return picked(self.whole.value, self.path)
+
+    @value.setter
+    def value(self, value: Held) -> None:
+        """Leave the array as it is: `Conditions.write` writes into it."""
+
+    def placed(self, value: Held) -> Held:
+        """Return the whole array, in which the part is another."""
+        return replaced(self.whole.value, self.path, value)
+
+
+def picked(held: Held, path: Path) -> Held:
+    """Return the part of an array that a path selects."""
+    if not path:
+        return held
+    assert isinstance(held, tuple)
+    first, *rest = path
+    if isinstance(first, int):
+        return picked(held[first], tuple(rest))  # type: ignore[arg-type]
+    return tuple(picked(held[place], tuple(rest)) for place in first)  # type: ignore[arg-type]
+
+
+def replaced(held: Held, path: Path, part: Held) -> Held:
+    """Return an array in which the part that a path selects is another, of the same shape."""
+    if not path:
+        return part
+    assert isinstance(held, tuple)
+    first, *rest = path
+    new = list(held)
+    if isinstance(first, int):
+        new[first] = replaced(held[first], tuple(rest), part)  # type: ignore[arg-type]
+    else:
+        assert isinstance(part, tuple)
+        for place, each in zip(first, part, strict=True):
+            new[place] = replaced(held[place], tuple(rest), each)  # type: ignore[arg-type]
+    return tuple(new)
+
+
 @dataclass(frozen=True)
 class View:
     """Bits of a variable under another name (let, or part of a register)."""

@@ -7,7 +7,7 @@ from openqasm3 import ast
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.languages.evaluation import operands
-from qonduit_server.languages.evaluation.expressions import declared_type, evaluate, integer, whole_array
+from qonduit_server.languages.evaluation.expressions import array_slice, declared_type, evaluate, integer
 from qonduit_server.languages.evaluation.measurement import measure
 from qonduit_server.languages.evaluation.names import Entry, Qubits, Subroutine, Variable
 from qonduit_server.languages.evaluation.reading import Reading
@@ -57,15 +57,10 @@ def _bound(
             raise wrong(f"{name!r} takes {size} qubits as {own!r}")
         return Qubits(qubits.places, scalar=argument.size is None)
     if isinstance(argument.type, ast.ArrayReferenceType | ast.ArrayType):
-        entry = reading.scopes.lookup(given.name) if isinstance(given, ast.Identifier) else None
-        array = whole_array(reading, given)
-        if entry is None and array is not None:
-            if argument.access is not ast.AccessControl.readonly:
-                raise unsupported(f"{name!r} may change {own!r}: give it a whole array, not a part of one")
-            return Variable(own, declared_type(reading, argument.type.base_type), array, constant=True)
-        if not isinstance(entry, Variable) or not isinstance(entry.value, tuple):
+        array = array_slice(reading, given, own, constant=argument.access is ast.AccessControl.readonly)
+        if array is None:
             raise wrong(f"{name!r} takes an array as {own!r}")
-        return entry
+        return array
     declared = declared_type(reading, argument.type)
     return Variable(own, declared, coerce(declared, evaluate(reading, given)))
 
