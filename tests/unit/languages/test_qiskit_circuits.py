@@ -241,6 +241,16 @@ def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:
                 circuit.x(0)
             circuit.measure(0, 0)
 
+    def counted_in_a_wide_variable(circuit: QuantumCircuit) -> None:
+        rounds = circuit.add_var("rounds", expr.lift(2**32 - 2, types.Uint(32)))
+        with circuit.while_loop(expr.lift(circuit.clbits[0])):
+            circuit.store(rounds, expr.add(rounds, expr.lift(1, types.Uint(32))))
+            circuit.x(1)
+            circuit.measure(1, 1)
+            with circuit.if_test(expr.less(rounds, 2)), circuit.if_test(expr.greater(rounds, 0)):
+                circuit.x(0)
+            circuit.measure(0, 0)
+
     yield "while-break", while_broken, "0x3"
     yield "for-continue", for_continued, "0x7"
     yield "for-break", for_broken, "0x5"
@@ -253,6 +263,7 @@ def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:
     yield "store-register", stored_in_a_register, "0x6"
     yield "index", indexed, "0x3"
     yield "loop-variable", stored_in_a_loop, "0x2"
+    yield "wide-loop-variable", counted_in_a_wide_variable, "0x2"
 
 
 @pytest.mark.parametrize(("build", "expected"), [each[1:] for each in branches()], ids=[each[0] for each in branches()])

@@ -12,7 +12,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
 from qonduit_server.hub.limits import MAX_FORMULA_DEPTH, MAX_FORMULA_PARTS, too_large
 
-#: A value may depend on this many measured bits, unless it is logic on bits, which has no such bound.
+#: A value may depend on this many measured bits, unless it is logic on bits or a word, which have no such bound.
 MAX_TABLE_BITS: Final = 12
 #: A variable holds formulas up to this; longer ones are stored into a bit, so that a program that computes with what it
 #: has computed does not grow exponentially.

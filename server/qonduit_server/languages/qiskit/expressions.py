@@ -16,6 +16,7 @@ from qonduit_server.languages.evaluation.values import (
     Table,
     Type,
     Value,
+    Word,
     apply,
     as_bits,
     checked,
@@ -75,6 +76,8 @@ def typed(kind: types.Type, value: Value) -> Value:
         if isinstance(value, Bits):
             return Bits((value.formulas + (FALSE,) * kind.width)[: kind.width])
         width = kind.width
+        if isinstance(value, Word):
+            return as_bits(value, width)
         return as_bits(apply(lambda v: _floor(v) & (1 << width) - 1, value), width)
     if isinstance(kind, types.Float):
         return apply(_float, value)
