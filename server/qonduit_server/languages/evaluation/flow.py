@@ -26,7 +26,7 @@ MAX_STEPS: Final = 30_000
 #: Seconds of a processor that reading may take, its parser apart.
 MAX_SECONDS: Final = 5.0
 #: Longer formulas within sums of whole numbers are stored into a bit: each bit of a sum depends on all lower ones.
-KEPT_FORMULA_PARTS: Final = 64
+KEPT_FORMULA_PARTS: Final = 16
 KEPT_FORMULA_DEPTH: Final = 20
 
 

@@ -238,6 +238,8 @@ def angle_bits(value: Value, width: int) -> Bits:
 
 
 def _whole(value: Number) -> int:
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, complex) or not math.isfinite(value) or value != int(value):
         raise wrong("only a whole number can be taken as bits")
     return int(value)
