@@ -28,7 +28,7 @@ class Server:
     serving_after: float
     log: Path | None = None
 
-    def _family(self) -> list[int]:
+    def family(self) -> list[int]:
         """The server's process and all that descend from it."""
         parents = {}
         for entry in Path("/proc").iterdir():
@@ -46,7 +46,7 @@ class Server:
     def cpu(self) -> float:
         """CPU seconds of all its processes so far, ended ones included as far as they were waited for."""
         total = 0
-        for pid in self._family():
+        for pid in self.family():
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:

@@ -260,24 +260,7 @@ class _Run:
         task = self._task
         self._check_job()
         number = len(task.programs)
-        ready: list[tuple[int, Kept, bool]] = []
-        failed = need = 0
-        for index, program in enumerate(task.programs):
-            if not task.declined_before:
-                self._send(program_started=ProgramStarted(index=index))
-            try:
-                kept, hit = self._prepare(index, program, provider)
-            except MemoryNotGranted as short:
-                need = max(need, short.memory_bytes)
-            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
-                self._fail(index, error, self._circuit)
-                failed += 1
-            else:
-                ready.append((index, kept, hit))
-            if number > 1:
-                self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
-        # They run one after another.
-        need = max((need, *(kept.prepared.memory_bytes for _, kept, _ in ready)))
+        ready, failed, need = self._prepare_all(provider)
         if 0 < task.memory_granted_bytes < need:
             return need
         for index, kept, _ in ready:
@@ -297,6 +280,29 @@ class _Run:
             if done < len(ready):
                 self._do("running", ready[done][0])
         return 0
+
+    def _prepare_all(self, provider: Provider) -> tuple[list[tuple[int, Kept, bool]], int, int]:
+        """Read and compile the programs; return those that may run, how many failed, and the memory needed in bytes."""
+        task = self._task
+        number = len(task.programs)
+        ready: list[tuple[int, Kept, bool]] = []
+        failed = need = 0
+        for index, program in enumerate(task.programs):
+            if not task.declined_before:
+                self._send(program_started=ProgramStarted(index=index))
+            try:
+                kept, hit = self._prepare(index, program, provider)
+            except MemoryNotGranted as short:
+                need = max(need, short.memory_bytes)
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
+                self._fail(index, error, self._circuit)
+                failed += 1
+            else:
+                ready.append((index, kept, hit))
+            if number > 1:
+                self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
+        # They run one after another: the largest decides.
+        return ready, failed, max((need, *(kept.prepared.memory_bytes for _, kept, _ in ready)))
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
         """What a provider gives, one each; where it breaks down, the rest fail with its error."""

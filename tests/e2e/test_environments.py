@@ -57,7 +57,7 @@ def test_a_provider_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
         client = Client(server.target)
         result = client.run(BELL, device="IBM/aer_simulator", shots=200).result(timeout=90)
         (compiled,) = client.check(BELL, device="IBM/aer_simulator").compiled
-        commands = [command(pid) for pid in server._family() if parent(pid) == server.process.pid]
+        commands = [command(pid) for pid in server.family() if parent(pid) == server.process.pid]
         # One that runs jobs, and one that compiles those that are validated.
         assert sum(each[0] == str(python) and each[each.index("--provider") + 1] == "IBM" for each in commands) == 2
     assert compiled.num_qubits == 2

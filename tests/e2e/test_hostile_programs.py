@@ -56,7 +56,7 @@ class House:
     def workers(self) -> dict[int, int]:
         """The workers' process ids, and the most memory each has held, in bytes."""
         found = {}
-        parents = {pid: parent for pid, parent in _parents().items() if pid in self.server._family()}
+        parents = {pid: parent for pid, parent in _parents().items() if pid in self.server.family()}
         nurseries = {pid for pid, parent in parents.items() if parent == self.server.process.pid}
         for pid, parent in parents.items():
             if parent in nurseries:

@@ -49,7 +49,7 @@ def test_a_second_server_is_refused_whatever_name_it_uses_and_the_files_are_priv
         }
 
         # Fork server and workers are children of the server: none of them may keep the lock once it has ended.
-        main, *children = server._family()
+        main, *children = server.family()
         assert str(file) in open_files(main)
         assert children
         for child in children:

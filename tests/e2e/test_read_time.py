@@ -19,7 +19,7 @@ def test_a_program_that_takes_too_long_to_read(tmp_path: Path) -> None:
     settings = {"providers": "IBM", "workers": "1", "max_read_seconds": "0.5", "max_program_bytes": "4000000"}
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **settings) as server, Client(server.target) as client:
         client.run(BELL).result(timeout=120)
-        before = set(server._family())
+        before = set(server.family())
         job = client.run([LONG, BELL])
         with pytest.raises(JobFailed):
             job.results(timeout=120)
@@ -28,6 +28,6 @@ def test_a_program_that_takes_too_long_to_read(tmp_path: Path) -> None:
         assert "max_read_seconds" in long.failure.message
         client.run(BELL).result(timeout=120)
         # What the interruption left behind went with its process.
-        until(lambda: len(before - set(server._family())) == 1)
+        until(lambda: len(before - set(server.family())) == 1)
         with pytest.raises(LimitExceeded, match="max_read_seconds"):
             client.check(LONG)

@@ -124,7 +124,7 @@ ATTACKS = {
 
 
 def test_the_worker_outlives_whatever_a_source_does(open_server: Server) -> None:
-    before = set(open_server._family())
+    before = set(open_server.family())
     for name, source in ATTACKS.items():
         job, _ = run(open_server, source, "PYTHON")
         told = failure(job)
@@ -132,14 +132,14 @@ def test_the_worker_outlives_whatever_a_source_does(open_server: Server) -> None
         assert told.category in (1, 3), (name, told)  # the program's fault, or a limit
     result = Client(open_server.target).run(BELL, device=DEVICE, shots=10).result(timeout=60)
     assert sum(result.counts.values()) == 10
-    assert set(open_server._family()) == before
+    assert set(open_server.family()) == before
 
 
 def test_cancelling_ends_a_source_that_runs(open_server: Server) -> None:
-    before = set(open_server._family())
+    before = set(open_server.family())
     handle = Client(open_server.target).run("import time\ntime.sleep(1000)", DEVICE, language="PYTHON")
     deadline = time.monotonic() + 60
-    while not (sandboxes := set(open_server._family()) - before):
+    while not (sandboxes := set(open_server.family()) - before):
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
     handle.cancel()

@@ -46,7 +46,7 @@ def long(number: int, rounds: int = 1200) -> str:
 def translators(server: Server) -> list[int]:
     """The processes of a server that only translate: their nursery first."""
     found = []
-    for pid in server._family():
+    for pid in server.family():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:

@@ -113,7 +113,7 @@ def crowds(target: str, count: int) -> Iterator[list[Crowd]]:
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
     """Stop the server's workers, not the server: jobs wait, and nothing happens to them."""
-    workers = server._family()[1:]
+    workers = server.family()[1:]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     try:

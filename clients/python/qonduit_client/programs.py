@@ -93,29 +93,31 @@ def guess_language(source: str | bytes, suffix: str = "") -> str:
             if _SUFFIXES.get(suffix) == "QISKIT":
                 return "QISKIT"  # damaged; the server says how
             raise _not_told(suffix) from None
+    language, header = _language_of_text(source, suffix)
+    if not language:
+        raise _not_told(suffix, header)
+    return language
+
+
+def _language_of_text(source: str, suffix: str) -> tuple[str, str]:
+    """Return the language, "" where neither text nor suffix names one, and the OpenQASM header that was found."""
     body = _NOISE.sub("", source.removeprefix("\ufeff"))
     version = _VERSION.match(body)
     if version:
-        if version[1] == "2":
-            return "QASM2"
-        if version[1] == "3":
-            return "BRAKET" if re.search(r"^\s*#pragma\s+braket\b", body, re.MULTILINE) else "QASM3"
-    elif body.startswith("{"):
+        of_three = "BRAKET" if re.search(r"^\s*#pragma\s+braket\b", body, re.MULTILINE) else "QASM3"
+        return {"2": "QASM2", "3": of_three}.get(version[1], ""), version[0]
+    if body.startswith("{"):
         if '"cirq_type"' in body:
-            return "CIRQ"
-        if '"circuit"' in body and '"qubits"' in body:
-            return "IONQ"
-    elif suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    elif suffix == ".qasm":
-        return "QASM2" if re.search(r'^\s*include\s+"qelib1\.inc"', body, re.MULTILINE) else "QASM3"
-    elif not suffix:
-        body = _HASH_NOISE.sub("", source.removeprefix("\ufeff"))
-        if _PYTHON.match(body):
-            return "PYTHON"
-        if _QUIL.match(body):
-            return "QUIL"
-    raise _not_told(suffix, version[0] if version else "")
+            return "CIRQ", ""
+        return "IONQ" if '"circuit"' in body and '"qubits"' in body else "", ""
+    if suffix == ".qasm":
+        return "QASM2" if re.search(r'^\s*include\s+"qelib1\.inc"', body, re.MULTILINE) else "QASM3", ""
+    if suffix:
+        return _SUFFIXES.get(suffix, ""), ""
+    body = _HASH_NOISE.sub("", source.removeprefix("\ufeff"))
+    if _PYTHON.match(body):
+        return "PYTHON", ""
+    return "QUIL" if _QUIL.match(body) else "", ""
 
 
 def _not_told(suffix: str, header: str = "") -> ProgramUnreadable:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import (
     Fork,
     NurseryReply,
@@ -236,26 +236,7 @@ class ProcessPool:
         finished = 0
         for body in worker.channel.receive(everything=everything):
             for event in WorkerReply.FromString(body).events.events:
-                key = (event.job_id, event.attempt)
-                held = worker.held.get(key)
-                if held is None:
-                    continue
-                kind = self._log.heard(worker, held, event)
-                if kind == "phase":
-                    continue
-                if kind == "started":
-                    held.started_at = now
-                    if held.need:  # it was told when it was handed out for the first time
-                        continue
-                elif kind == "finished":
-                    del worker.held[key]
-                    finished += 1
-                elif kind == "declined":
-                    if worker.doom is None or worker.doom[0] != key:
-                        self._schedule.declined(worker, held, event.declined.memory_bytes, now)
-                        finished += 1
-                    continue
-                self._news.event(event)
+                finished += self._hear_event(worker, event, now)
         if finished:
             worker.finished(finished, now)
             worker.provider.stillborn = 0
@@ -264,6 +245,27 @@ class ProcessPool:
             self._sockets.drop(worker.channel)
             if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
                 worker.kill()
+
+    def _hear_event(self, worker: Worker, event: TaskEvent, now: float) -> bool:
+        """Pass on what a worker reports; return whether the worker has ended or declined the task."""
+        key = (event.job_id, event.attempt)
+        held = worker.held.get(key)
+        if held is None:
+            return False
+        kind = self._log.heard(worker, held, event)
+        if kind == "declined":
+            if worker.doom is not None and worker.doom[0] == key:
+                return False
+            self._schedule.declined(worker, held, event.declined.memory_bytes, now)
+            return True
+        if kind == "started":
+            held.started_at = now
+        elif kind == "finished":
+            del worker.held[key]
+        # A task that had been declined has reported its start already.
+        if kind != "phase" and not (kind == "started" and held.need):
+            self._news.event(event)
+        return kind == "finished"
 
     def _hear_nursery(self, provider: Provider, now: float) -> None:
         assert provider.channel is not None

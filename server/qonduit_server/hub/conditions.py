@@ -47,30 +47,38 @@ def bits_of_expression(node: expr.Expr, read: Read) -> list[Formula]:
     if isinstance(node, expr.Value):
         width = node.type.width if isinstance(node.type, types.Uint) else 1
         return [constant(int(node.value) >> place & 1) for place in range(width)]
+    result = None
     if isinstance(node, expr.Cast):
-        bits = bits_of_expression(node.operand, read)
-        if isinstance(node.type, types.Bool):
-            return [disjunction(bits)]
-        if isinstance(node.type, types.Uint):
-            return (bits + [FALSE] * node.type.width)[: node.type.width]
-    if isinstance(node, expr.Unary):
-        bits = bits_of_expression(node.operand, read)
-        if node.op is expr.Unary.Op.BIT_NOT:
-            return [negation(each) for each in bits]
-        if node.op is expr.Unary.Op.LOGIC_NOT:
-            return [negation(disjunction(bits))]
-    if isinstance(node, expr.Index):
+        result = _cast(node.type, bits_of_expression(node.operand, read))
+    elif isinstance(node, expr.Unary):
+        result = _unary(node.op, bits_of_expression(node.operand, read))
+    elif isinstance(node, expr.Index):
         bits = bits_of_expression(node.target, read)
         if isinstance(node.index, expr.Value) and int(node.index.value) < len(bits):
-            return [bits[int(node.index.value)]]
-    if isinstance(node, expr.Binary):
-        left, right = bits_of_expression(node.left, read), bits_of_expression(node.right, read)
-        result = _binary(node.op, left, right)
-        if result is not None:
-            return result
+            result = [bits[int(node.index.value)]]
+    elif isinstance(node, expr.Binary):
+        result = _binary(node.op, bits_of_expression(node.left, read), bits_of_expression(node.right, read))
+    if result is not None:
+        return result
     raise DeviceError(
         "UNSUPPORTED_CONSTRUCT", "a condition that is more than logic and comparison of measured bits is not run here"
     )
+
+
+def _cast(kind: types.Type, bits: list[Formula]) -> list[Formula] | None:
+    if isinstance(kind, types.Bool):
+        return [disjunction(bits)]
+    if isinstance(kind, types.Uint):
+        return (bits + [FALSE] * kind.width)[: kind.width]
+    return None
+
+
+def _unary(op: expr.Unary.Op, bits: list[Formula]) -> list[Formula] | None:
+    if op is expr.Unary.Op.BIT_NOT:
+        return [negation(each) for each in bits]
+    if op is expr.Unary.Op.LOGIC_NOT:
+        return [negation(disjunction(bits))]
+    return None
 
 
 def _binary(op: expr.Binary.Op, left: list[Formula], right: list[Formula]) -> list[Formula] | None:

@@ -177,12 +177,16 @@ class _Deferral:
             what = "a loop whose end depends on a measurement" if "loop" in name else f"the operation {name!r}"
             raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}")
         else:
-            for step, own in self._lowering.expand(operation):
-                targets = tuple(places[place] for place in own)
-                if step.name == "reset":
-                    self._reset(targets[0], guard)
-                else:
-                    self._gate(step, targets, guard)
+            self._expanded(operation, places, guard)
+
+    def _expanded(self, operation: Instruction, places: Sequence[int], guard: Formula) -> None:
+        """Add an operation as the gates and resets that the device has."""
+        for step, own in self._lowering.expand(operation):
+            targets = tuple(places[place] for place in own)
+            if step.name == "reset":
+                self._reset(targets[0], guard)
+            else:
+                self._gate(step, targets, guard)
 
     def _guarded(self, block: QuantumCircuit, places: Sequence[int], clbits: Sequence[int], guard: Formula) -> None:
         if guard != FALSE:

@@ -157,11 +157,15 @@ class _Compiler:
             elif instruction.clbits or hasattr(operation, "blocks") or name in _NO_GATES:
                 raise self._unknown(name)
             else:
-                for step, own in self._lowering.expand(operation):
-                    if step.name == "reset":
-                        self._reset(places[own[0]])
-                    else:
-                        self._gate(step, tuple(self._wires[places[place]] for place in own))
+                self._expanded(operation, places)
+
+    def _expanded(self, operation: Instruction, places: Sequence[int]) -> None:
+        """Add an operation as the gates and resets that the device has."""
+        for step, own in self._lowering.expand(operation):
+            if step.name == "reset":
+                self._reset(places[own[0]])
+            else:
+                self._gate(step, tuple(self._wires[places[place]] for place in own))
 
     def _unknown(self, name: str) -> DeviceError:
         return DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run the operation {name!r}")

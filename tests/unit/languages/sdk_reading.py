@@ -17,7 +17,7 @@ def key(values: dict[str, int], names: list[str]) -> str:
     return " ".join(hex(values.get(name, 0)) for name in reversed(names))
 
 
-def cirq_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, float]]:
+def cirq_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, float]]:  # noqa: C901 - a simulator whole
     """Registers and distribution of Cirq's JSON, read by Cirq; branches at every measurement and reset."""
     import cirq
 

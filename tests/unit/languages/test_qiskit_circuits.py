@@ -147,7 +147,7 @@ def test_values_are_those_at_their_own_time() -> None:
     assert outcome(circuit) == "0x2"
 
 
-def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:
+def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:  # noqa: C901 - a list of small functions
     """Circuits of three qubits and the register c[3], of which the first bit was measured to be 1; and what c is."""
 
     def while_broken(circuit: QuantumCircuit) -> None:

@@ -236,7 +236,7 @@ class Program:
         lines += [f"{kind}[{size}] {name};" for name, (kind, size) in self.integers.items()]
         return "\n".join([*lines, *self._lines(self.statements, "")]) + "\n"
 
-    def _lines(self, block: list[Tree], indent: str) -> Iterator[str]:
+    def _lines(self, block: list[Tree], indent: str) -> Iterator[str]:  # noqa: C901 - one case a statement
         for node in block:
             match node:
                 case ("gate", name, qubits):
@@ -321,7 +321,7 @@ class Program:
             found[key] = found.get(key, 0.0) + float(np.trace(end).real)
         return found
 
-    def _run(self, block: list[Tree], worlds: Worlds) -> tuple[Worlds, Worlds, Worlds]:
+    def _run(self, block: list[Tree], worlds: Worlds) -> tuple[Worlds, Worlds, Worlds]:  # noqa: C901 - one case a statement
         """What reaches the block's end, what left it by a break, and what by a continue."""
         broken: Worlds = {}
         continued: Worlds = {}
@@ -427,7 +427,7 @@ class Program:
     def _all(self, name: str, values: tuple[int, ...]) -> int:
         return sum(values[self._places[name, place]] << place for place in range(self.registers[name] or 1))
 
-    def _value(self, node: Tree | int, values: tuple[int, ...]) -> int:
+    def _value(self, node: Tree | int, values: tuple[int, ...]) -> int:  # noqa: C901 - one case an operator
         match node:
             case int():
                 return node

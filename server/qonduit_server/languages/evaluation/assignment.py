@@ -134,7 +134,7 @@ def _store_elements(
             first = rest[0]
             if isinstance(first, ast.RangeDefinition):
                 places = selected(reading, first, len(old))
-                for place, each in zip(places, parts(given, len(places)), strict=True):
+                for place, each in zip(places, _elements(entry, given, len(places)), strict=True):
                     new[place] = put(old[place], rest[1:], each)  # type: ignore[arg-type]
             else:
                 place = integer(reading, first, "an index")
@@ -143,14 +143,17 @@ def _store_elements(
                 new[place] = put(old[place], rest[1:], given)  # type: ignore[arg-type]
             return tuple(new)
         if isinstance(old, tuple):
-            return tuple(put(a, (), b) for a, b in zip(old, parts(given, len(old)), strict=True))  # type: ignore[arg-type]
+            same = _elements(entry, given, len(old))
+            return tuple(put(a, (), b) for a, b in zip(old, same, strict=True))  # type: ignore[arg-type]
         if isinstance(given, tuple):
             raise wrong(f"an array cannot be put in the place of an element of {entry.name!r}")
         return reading.conditions.shortened(_combined(reading, entry, operator, old, given))
 
-    def parts(given: Held, size: int) -> tuple[Held, ...]:
-        if not isinstance(given, tuple) or len(given) != size:
-            raise wrong(f"what is assigned to {entry.name!r} is not an array of the same shape")
-        return given  # type: ignore[return-value]
-
     reading.conditions.write(entry, put(entry.value, path, value))
+
+
+def _elements(entry: Variable, given: Held, size: int) -> tuple[Held, ...]:
+    """Return the elements of an array that is assigned to one of this size."""
+    if not isinstance(given, tuple) or len(given) != size:
+        raise wrong(f"what is assigned to {entry.name!r} is not an array of the same shape")
+    return given  # type: ignore[return-value]

@@ -41,7 +41,7 @@ from qonduit_server.languages.evaluation.values import (
 MAX_ELEMENTS: Final = 65_536
 
 
-def evaluate(reading: Reading, node: object) -> Value:
+def evaluate(reading: Reading, node: object) -> Value:  # noqa: C901 - a table, one case a kind
     """Evaluate to a number or bits."""
     match node:
         case ast.IntegerLiteral() | ast.FloatLiteral() | ast.BooleanLiteral() | ast.DurationLiteral():

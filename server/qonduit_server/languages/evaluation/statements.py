@@ -132,7 +132,7 @@ def _decide(reading: Reading, node: Statement, undecided: Undecided) -> None:
         reading.branch(truth(equal(table, value)), execute)
 
 
-def _dispatch(reading: Reading, node: Statement) -> None:
+def _dispatch(reading: Reading, node: Statement) -> None:  # noqa: C901 - a table, one call a case
     match node:
         case ast.QuantumGate():
             gate_calls.gate(reading, node)

@@ -136,25 +136,7 @@ def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> li
     if depth > MAX_DEPTH:
         raise too_large(f"definitions are nested more than {MAX_DEPTH} deep")
     if isinstance(operation, AnnotatedOperation):
-        base = operation.base_op
-        steps, size = _steps(base, spend, depth + 1), base.num_qubits
-        for modifier in operation.modifiers:
-            match modifier:
-                case InverseModifier():
-                    steps = modifiers.inverse(steps)
-                case ControlModifier():
-                    if modifier.num_ctrl_qubits < 1:
-                        raise wrong("a control modifier has no control")
-                    steps = modifiers.control(steps, modifier.num_ctrl_qubits, modifier.ctrl_state)
-                    size += modifier.num_ctrl_qubits
-                case PowerModifier():
-                    if not math.isfinite(modifier.power):
-                        raise wrong("a power is not a finite number")
-                    steps = modifiers.power(steps, modifier.power, size, spend)
-                case _:
-                    raise unsupported(f"the modifier {type(modifier).__name__} is not read")
-            spend(len(steps))
-        return steps
+        return _modified(operation, _steps(operation.base_op, spend, depth + 1), spend)
     if is_kept(operation):
         spend(1)
         return [(checked(operation), tuple(range(operation.num_qubits)))]
@@ -172,4 +154,26 @@ def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> li
             raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
         places = [made.find_bit(qubit).index for qubit in each.qubits]
         steps += [(gate, tuple(places[place] for place in own)) for gate, own in _steps(inner, spend, depth + 1)]
+    return steps
+
+
+def _modified(operation: AnnotatedOperation, steps: list[Step], spend: Callable[[int], None]) -> list[Step]:
+    """Apply an operation's modifiers to the steps of its base."""
+    size = operation.base_op.num_qubits
+    for modifier in operation.modifiers:
+        match modifier:
+            case InverseModifier():
+                steps = modifiers.inverse(steps)
+            case ControlModifier():
+                if modifier.num_ctrl_qubits < 1:
+                    raise wrong("a control modifier has no control")
+                steps = modifiers.control(steps, modifier.num_ctrl_qubits, modifier.ctrl_state)
+                size += modifier.num_ctrl_qubits
+            case PowerModifier():
+                if not math.isfinite(modifier.power):
+                    raise wrong("a power is not a finite number")
+                steps = modifiers.power(steps, modifier.power, size, spend)
+            case _:
+                raise unsupported(f"the modifier {type(modifier).__name__} is not read")
+        spend(len(steps))
     return steps

@@ -281,18 +281,7 @@ def _expression(part: Cursor, depth: int) -> None:
         case b"s":
             part.skip(2)
         case b"v":
-            part.skip(1)
-            match part.data[part.at - 1 : part.at]:
-                case b"b":
-                    part.skip(1)
-                case b"i":
-                    part.skip(part.take(BYTE)[0])
-                case b"f":
-                    part.skip(8)
-                case b"t":
-                    part.skip(9)
-                case _:
-                    raise broken("an expression has a value of an unknown kind")
+            _constant(part)
         case b"c" | b"u":
             part.skip(1)
             below = 1
@@ -305,3 +294,19 @@ def _expression(part: Cursor, depth: int) -> None:
             raise broken("an expression has a node of an unknown kind")
     for _ in range(below):
         _expression(part, depth + 1)
+
+
+def _constant(part: Cursor) -> None:
+    """Skip a constant of a classical expression."""
+    part.skip(1)
+    match part.data[part.at - 1 : part.at]:
+        case b"b":
+            part.skip(1)
+        case b"i":
+            part.skip(part.take(BYTE)[0])
+        case b"f":
+            part.skip(8)
+        case b"t":
+            part.skip(9)
+        case _:
+            raise broken("an expression has a value of an unknown kind")
