@@ -135,7 +135,8 @@ def test_qiskits_adapter_is_all_that_a_user_of_qiskit_installs(client_only: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+    # Between tags, that of the next release with the number of commits and the last one.
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?(\.dev\d+)?(\+\S+)?\n", done.stdout)
 
 
 def test_the_command_line_says_what_brings_the_server(client_only: Path) -> None:
