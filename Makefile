@@ -18,9 +18,11 @@ LANGUAGES := $(patsubst clients/%/buf.gen.yaml,%,$(sort $(wildcard clients/*/buf
 lacking = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
 include $(LANGUAGES:%=clients/%/client.mk)
 .DEFAULT_GOAL := help
+# The parts of `make check`; .pre-commit-config.yaml runs each for the files that concern it.
+CHECKS := check-style check-types check-imports check-words check-github check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo test check generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo test test-unit check $(CHECKS) generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -45,14 +47,43 @@ PROCESSES ?= 2
 test: setup  ## run every test, PROCESSES=2 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-check: setup docs  ## style, types, import rules, protos, generated code, documentation site
+test-unit: setup  ## run the unit tests alone, PROCESSES=2 of them at a time
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder tests/unit
+
+check: $(CHECKS)  ## style, types, import rules, words, repository files, protos, generated code, documentation site
+
+check-style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-types: setup
 	$(BIN)/mypy
+
+check-imports: setup
 	$(BIN)/lint-imports
+
+check-words: setup
+	$(BIN)/codespell
+	$(BIN)/python -m tests.prose
+
+SCHEMA := $(BIN)/check-jsonschema --builtin-schema
+check-github: setup
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.citation-file-format CITATION.cff
+
+check-protos: setup
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git status --porcelain -- generated)"
+
+# Files that are staged for a commit are as good as those of a commit.
+check-generated: setup
+	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git ls-files --others --exclude-standard -- generated)"
+
+check-docs: docs
 
 # The rules' stubs go where no other distribution's can stand (see protos/python).
 RULES := generated/python/qonduit/_vendor
