@@ -39,5 +39,6 @@ def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.ui
 def bits_of(numbers: list[int], size: int) -> NDArray[np.uint8]:
     """Returns numbers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
     width = (size + 7) // 8
-    packed = np.frombuffer(b"".join(number.to_bytes(width, "little") for number in numbers), dtype=np.uint8)
+    joined = b"".join(number.to_bytes(width, "little") for number in numbers)
+    packed: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)
     return np.unpackbits(packed.reshape(len(numbers), width), axis=1, bitorder="little", count=size)
