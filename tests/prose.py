@@ -69,7 +69,7 @@ def sources() -> Iterator[Path]:
             path.suffix in _SOURCE_SUFFIXES
             and path != Path(__file__)
             and not name.startswith("tests/corpus/")
-            and path.exists()
+            and path.is_file()
         ):
             yield path
 
