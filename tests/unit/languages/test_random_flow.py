@@ -378,7 +378,7 @@ class Program:
             sides[not self._value(condition, values)][values] = state
         return sides
 
-    def _step(
+    def _step(  # noqa: C901 - one branch a statement
         self, node: Tree, values: tuple[int, ...], state: np.ndarray[Any, Any]
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray[Any, Any]]]:
         match node:
