@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
 import uuid
@@ -83,26 +84,23 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
 ) -> None:
     """The other server has run the job, and told so, before this one's writer delivers the event of its own commit."""
     here, there = doors
+    request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     deliver = here.db._writer._deliver
-    ended, late = threading.Event(), threading.Event()
-
-    def listen(wake: Wake) -> None:
-        if wake.jobs and not wake.events:
-            (job,) = wake.jobs
-            if events.read_after(here.db, job, 0, 100)[-1].terminal:
-                ended.set()
+    heard: queue.SimpleQueue[frozenset[int]] = queue.SimpleQueue()
+    late = threading.Event()
 
     def deliver_late(wake: Wake) -> None:
         (job,) = wake.jobs
         there.run(job)
-        # Delivered once the listener, another thread, has taken in everything that the other server committed.
-        if ended.wait(WAIT):
-            late.set()
+        # Notifications come in the order of the commits: with this one, the listener has taken all of the job's.
+        last = there.jobs.CreateJob(request, timeout=WAIT).job.id
+        while last not in heard.get(timeout=WAIT):
+            pass
+        late.set()
         deliver(wake)
 
-    unsubscribe = here.db.signals.subscribe(listen)
+    unsubscribe = here.db.signals.subscribe(lambda wake: heard.put(frozenset(wake.jobs)))
     monkeypatch.setattr(here.db._writer, "_deliver", deliver_late)
-    request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     job = here.jobs.CreateJob(request, timeout=WAIT).job
     monkeypatch.undo()
     unsubscribe()
