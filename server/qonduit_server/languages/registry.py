@@ -68,7 +68,9 @@ LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
     AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
         "Cirq's JSON", "cirq.reading", "writing.cirq", read_ms=3.0, write_ms=3.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges("Quil", "quil.reading", "writing.quil", read_ms=3.0, write_ms=2.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges(
+        "Quil", "quil.quil_reader", "writing.quil", read_ms=3.0, write_ms=2.0
+    ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges(
         "IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.5, write_ms=3.0
     ),

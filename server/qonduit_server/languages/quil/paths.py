@@ -12,7 +12,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, choice, conjunction, disjunction, negation, parity
 from qonduit_server.hub.limits import too_large
 from qonduit_server.languages.evaluation.values import checked
-from qonduit_server.languages.quil.memory import MAX_CASES, Held
+from qonduit_server.languages.quil.classical_memory import MAX_CASES, Held
 
 #: Formulas of which all hold.
 _Cube: TypeAlias = tuple[Formula, ...]

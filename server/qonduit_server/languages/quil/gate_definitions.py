@@ -28,8 +28,8 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.controls import Step
 from qonduit_server.hub.limits import MAX_DEPTH, too_large
 from qonduit_server.languages.modifiers import control, inverse, phase
-from qonduit_server.languages.quil.expressions import Tree, real, tree
-from qonduit_server.languages.quil.text import MAX_ROWS
+from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
+from qonduit_server.languages.quil.preprocessing import MAX_ROWS
 
 #: Matrices written with few digits are taken for the unitary nearest to them, if it is this near.
 _NEAR: Final = 1e-5

@@ -20,10 +20,9 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.hub.building import Builder, Loop, Write
 from qonduit_server.hub.formula import FALSE, TRUE, Formula, bit, conjunction
 from qonduit_server.hub.limits import too_large
-from qonduit_server.languages.quil.expressions import value
-from qonduit_server.languages.quil.gates import Gates
-from qonduit_server.languages.quil.memory import MAX_CASES, Held, Lost, Memory
-from qonduit_server.languages.quil.operations import (
+from qonduit_server.languages.quil.classical_memory import MAX_CASES, Held, Lost, Memory
+from qonduit_server.languages.quil.gate_definitions import Gates
+from qonduit_server.languages.quil.instruction_list import (
     Classical,
     Fence,
     GateCall,
@@ -35,6 +34,7 @@ from qonduit_server.languages.quil.operations import (
     Reset,
     with_line,
 )
+from qonduit_server.languages.quil.parameter_expressions import value
 from qonduit_server.languages.quil.paths import (
     ALWAYS,
     MAX_PARTS,

@@ -11,9 +11,9 @@ from quil.instructions import CircuitDefinition, Gate, GateModifier, Instruction
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
-from qonduit_server.languages.quil.expressions import Element, Tree, elements, tree
-from qonduit_server.languages.quil.gates import check_distinct
-from qonduit_server.languages.quil.memory import CLASSICAL, ClassicalInstruction, Memory, Names
+from qonduit_server.languages.quil.classical_memory import CLASSICAL, ClassicalInstruction, Memory, Names
+from qonduit_server.languages.quil.gate_definitions import check_distinct
+from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
 
 #: How often circuits may be used.
 _MAX_USES: Final = 10_000

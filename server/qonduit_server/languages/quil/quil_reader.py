@@ -15,11 +15,11 @@ from qonduit_server.hub.circuit import Circuit, ClassicalRegister
 from qonduit_server.hub.formula import FALSE, Formula
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.inputs import unused
-from qonduit_server.languages.quil.flow import Flow
-from qonduit_server.languages.quil.gates import DISPUTED, Gates
-from qonduit_server.languages.quil.memory import Memory, Region
-from qonduit_server.languages.quil.operations import GateCall, Measured, Operations
-from qonduit_server.languages.quil.text import Prepared, prepare
+from qonduit_server.languages.quil.classical_memory import Memory, Region
+from qonduit_server.languages.quil.gate_definitions import DISPUTED, Gates
+from qonduit_server.languages.quil.instruction_list import GateCall, Measured, Operations
+from qonduit_server.languages.quil.jumps import Flow
+from qonduit_server.languages.quil.preprocessing import Prepared, prepare
 
 _PLACED: Final = re.compile(r"\bat line (\d+), column (\d+) ?(?:\([^\n]*?\))?: (.*)$", re.DOTALL)
 
