@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit.quantum_info import Operator
+from quil.instructions import MemoryReference, Target
+from quil.program import Program
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.circuit import Circuit
@@ -236,10 +238,37 @@ DETERMINED = {
         "DECLARE b BIT\nDECLARE t REAL\nX 0\nMEASURE 0 b\nCONVERT t b\nRX(t*pi) 1\nMEASURE 1 b",
         "0x1",
     ),
-    "jump to the test": (
-        "DECLARE ro BIT[2]\nX 0\nJUMP @test\nLABEL @body\nX 0\nX 1\nLABEL @test\nMEASURE 0 ro[0]\n"
-        "JUMP-WHEN @body ro[0]\nMEASURE 1 ro[1]",
+    "while as pyQuil writes it": (
+        "DECLARE ro BIT[2]\nX 0\nMEASURE 0 ro[0]\nLABEL @START1\nJUMP-UNLESS @END2 ro[0]\nX 0\nX 1\n"
+        "MEASURE 0 ro[0]\nJUMP @START1\nLABEL @END2\nMEASURE 1 ro[1]",
         "0x2",
+    ),
+    "a loop that is left in the middle": (
+        "DECLARE ro BIT[2]\nLABEL @again\nX 0\nMEASURE 0 ro[0]\nJUMP-UNLESS @end ro[0]\nX 1\nH 0\nH 0\n"
+        "JUMP @again\nLABEL @end\nMEASURE 1 ro[1]",
+        "0x2",
+    ),
+    "a loop whose round ends early": (
+        # Where a is 1, the rest of the round is skipped, which sets c[0].
+        "DECLARE c BIT[2]\nDECLARE a BIT\nDECLARE go BIT\nLABEL @again\nRESET 0\nH 0\nMEASURE 0 a\n"
+        "MOVE c[1] 1\nJUMP-WHEN @again a\nIOR c[0] 1\nRESET 0\nH 0\nMEASURE 0 go\nJUMP-WHEN @again go",
+        "0x0 0x0 0x3",
+    ),
+    "a halt within a loop": (
+        "DECLARE ro BIT\nDECLARE r BIT\nLABEL @again\nH 0\nMEASURE 0 ro\nJUMP-UNLESS @on ro\nHALT\nLABEL @on\n"
+        "RESET 0\nJUMP @again\nMOVE r 1",
+        "0x0 0x1",
+    ),
+    "a jump out of two loops": (
+        "DECLARE a BIT\nDECLARE b BIT\nDECLARE r BIT\nLABEL @outer\nLABEL @inner\nRESET 0\nH 0\nMEASURE 0 a\n"
+        "JUMP-WHEN @out a\nRESET 0\nH 0\nMEASURE 0 b\nJUMP-WHEN @inner b\nNOT r\nNOT r\nJUMP @outer\n"
+        "MOVE r 1\nLABEL @out\nMOVE b 0",
+        "0x0 0x0 0x1",
+    ),
+    "a choice that was jumped into": (
+        "DECLARE ro BIT[3]\nX 0\nMEASURE 0 ro[0]\nJUMP-WHEN @else ro[0]\nJUMP-WHEN @else ro[1]\nMOVE ro[2] 1\n"
+        "JUMP @end\nLABEL @else\nMOVE ro[1] 1\nLABEL @end\nXOR ro[2] 0",
+        "0x3",
     ),
     "circuit with memory": (
         "DECLARE ro BIT[3]\nDEFCIRCUIT M q t:\n    X q\n    MEASURE q t\n    JUMP-WHEN @out t\n    X q\n"
@@ -291,6 +320,27 @@ def test_repeat_at_most_five_times() -> None:
     )
     assert found["0x0 0x0"] == pytest.approx(1 / 8, abs=0.03)
     assert found["0x0 0x1"] == pytest.approx(7 / 8, abs=0.03)
+
+
+def test_a_loop_of_rigettis_library_is_counted() -> None:
+    """Its end looks at an INTEGER: it goes on while that is not 0."""
+    body = Program.parse("DECLARE ro BIT\nX 0\nMEASURE 0 ro\nX 1")
+    with pytest.warns(DeprecationWarning, match="end_target"):
+        looped = body.wrap_in_loop(MemoryReference("n", 0), Target.Fixed("start"), Target.Fixed("end"), 3)
+    text = looped.to_quil()
+    assert "JUMP-WHEN @start n[0]" in text
+    assert outcomes(text) == {"0x1": 1}
+    assert quil.read(text).quantum.count_ops() == {"x": 6, "measure": 3}
+
+
+def test_a_while_loop_stays_one_loop_of_the_hub() -> None:
+    circuit = quil.read(
+        "DECLARE a BIT\nDECLARE b BIT\nMEASURE 0 a\nMEASURE 1 b\nLABEL @start\nJUMP-UNLESS @end a\nJUMP-WHEN @end b\n"
+        "H 0\nMEASURE 0 a\nJUMP @start\nLABEL @end"
+    )
+    (loop,) = [each.operation for each in circuit.quantum.data if each.operation.name == "while_loop"]
+    assert set(loop.blocks[0].count_ops()) == {"h", "measure", "store"}
+    assert circuit.quantum.count_ops()["measure"] == 2
 
 
 def test_warnings() -> None:
@@ -363,6 +413,31 @@ def test_refusals_say_where() -> None:
     assert refused("DEFCIRCUIT F q:\n    FOO q\n\nX 1\nF 0", "UNKNOWN_GATE").line == 5
 
 
+ENTERED = {
+    "jump to the test": "DECLARE b BIT\nJUMP @test\nLABEL @body\nX 0\nLABEL @test\nMEASURE 0 b\nJUMP-WHEN @body b",
+    "perhaps": "DECLARE b BIT\nH 0\nMEASURE 0 b\nJUMP-WHEN @in b\nLABEL @body\nH 0\nLABEL @in\nMEASURE 0 b\n"
+    "JUMP-WHEN @body b",
+    "in a circuit": "DECLARE b BIT\nDEFCIRCUIT G q:\n    JUMP @test\n    LABEL @body\n    X q\n    LABEL @test\n"
+    "    MEASURE q b\n    JUMP-WHEN @body b\nX 1\nG 0",
+}
+
+
+@pytest.mark.parametrize("name", ENTERED)
+def test_a_jump_into_a_loop_is_refused(name: str) -> None:
+    error = refused(ENTERED[name], "UNSUPPORTED_CONSTRUCT")
+    assert "a jump leads into the loop of LABEL @body, past that label: write the loop as" in error.message
+    lines = ENTERED[name].split("\n")
+    assert lines[error.line - 1] == ("G 0" if name == "in a circuit" else "LABEL @body")
+
+
+def test_a_loop_that_changes_numbers_must_end_by_them() -> None:
+    error = refused(
+        "DECLARE b BIT\nDECLARE n INTEGER\nMOVE n 0\nLABEL @a\nADD n 1\nH 0\nMEASURE 0 b\nJUMP-WHEN @a b", "TOO_LARGE"
+    )
+    assert error.line == 4
+    assert "a loop that changes INTEGER or REAL memory does not end within 40 rounds" in error.message
+
+
 HUGE = {
     "bits": "DECLARE ro BIT[1000000000]",
     "circuits that double": "".join(f"DEFCIRCUIT A{k} q:\n    A{k + 1} q\n    A{k + 1} q\n" for k in range(40))
@@ -383,8 +458,13 @@ HUGE = {
     "forks": "FORKED " * 9 + "RX(" + ",".join(["1"] * 512) + ") " + " ".join(map(str, range(10))),
     "qubits": "\n".join(f"X {k}" for k in range(5000)),
     "text": "X 0\n" * 1_100_000,
-    "loops": "DECLARE b BIT\n" + "".join(f"LABEL @a{k}\n" for k in range(40)) + "MEASURE 0 b\n"
-    + "".join(f"JUMP-WHEN @a{k} b\n" for k in range(40)),
+    "loops": "DECLARE b BIT\n" + "".join(f"LABEL @a{k}\nX 0\n" for k in range(40)) + "MEASURE 0 b\n"
+    + "".join(f"JUMP-WHEN @a{k} b\n" for k in reversed(range(40))),
+    "many loops": "DECLARE b BIT\n" + "".join(f"LABEL @a{k}\nX 0\n" for k in range(2000)) + "MEASURE 0 b\n"
+    + "".join(f"JUMP-WHEN @a{k} b\n" for k in reversed(range(2000))),
+    "nested jumps": "DECLARE b BIT[1000]\n"
+    + "".join(f"MEASURE 0 b[{k}]\nJUMP-WHEN @a{k} b[{k}]\nX 0\n" for k in range(1000))
+    + "".join(f"LABEL @a{k}\n" for k in reversed(range(1000))),
 }  # fmt: skip
 
 

@@ -1,63 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The classical memory of Quil: what is declared, what it holds on a path through the program, and what changes it."""
+"""The classical memory of Quil: declarations, inputs, and the instructions that change memory."""
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Final, TypeAlias
 
-from quil.instructions import (
-    Arithmetic,
-    ArithmeticOperand,
-    ArithmeticOperator,
-    BinaryLogic,
-    BinaryOperand,
-    BinaryOperator,
-    Comparison,
-    ComparisonOperand,
-    ComparisonOperator,
-    Convert,
-    Declaration,
-    Exchange,
-    Load,
-    MemoryReference,
-    Move,
-    ScalarType,
-    Store,
-    UnaryLogic,
-    UnaryOperator,
-)
+from quil import instructions as quil
+from quil.instructions import Declaration, MemoryReference, ScalarType
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.formula import FALSE, TRUE, Formula, conjunction, constant, disjunction, negation, parity
+from qonduit_server.hub.formula import FALSE, Formula
 from qonduit_server.hub.limits import MAX_CLBITS, MAX_REGISTERS, too_large
 from qonduit_server.languages.edges import Inputs
-from qonduit_server.languages.evaluation.values import checked
+from qonduit_server.languages.evaluation.arithmetic import binary
+from qonduit_server.languages.evaluation.conditions import Conditions
+from qonduit_server.languages.evaluation.names import Variable
+from qonduit_server.languages.evaluation.values import (
+    Bits,
+    Number,
+    Table,
+    Type,
+    Value,
+    apply,
+    truth,
+    unsupported,
+    wrong,
+)
+from qonduit_server.languages.evaluation.values import number as as_number
 from qonduit_server.languages.inputs import mismatch, missing, number
 
-#: A number may depend on measurements in this many ways.
-MAX_CASES: Final = 64
 _LARGEST: Final = (1 << 63) - 1
+#: The value of numbers that were not set: no number of Quil's memory is complex.
+_UNSET: Final = 1j
 
-#: A number, by what was measured: exactly one of the formulas is 1.
-Cases: TypeAlias = tuple[tuple[int | float, Formula], ...]
 #: Names that stand for qubits or memory within a circuit.
 Names: TypeAlias = Mapping[str, int | MemoryReference]
 NO_NAMES: Final[Names] = {}
-#: What an element of memory holds: a bit, a number, or None where a loop has made it unknown.
-Held: TypeAlias = Formula | Cases | None
 ClassicalInstruction: TypeAlias = (
-    Move | Exchange | Convert | Load | Store | UnaryLogic | BinaryLogic | Arithmetic | Comparison
+    quil.Move
+    | quil.Exchange
+    | quil.Convert
+    | quil.Load
+    | quil.Store
+    | quil.UnaryLogic
+    | quil.BinaryLogic
+    | quil.Arithmetic
+    | quil.Comparison
 )
-CLASSICAL: Final = (Move, Exchange, Convert, Load, Store, UnaryLogic, BinaryLogic, Arithmetic, Comparison)
-
-
-class Lost(Exception):
-    """A number is read that a loop of the hub may have changed."""
+_Operand: TypeAlias = quil.ArithmeticOperand | quil.BinaryOperand | quil.ComparisonOperand
+#: Operators as OpenQASM 3 writes them.
+_SIGNS: Final = {
+    "ADD": "+", "SUB": "-", "MUL": "*", "DIV": "/", "NEG": "-", "AND": "&", "IOR": "|", "XOR": "^", "NOT": "^",
+    "SHL": "<<", "SHR": ">>", "EQ": "==", "GT": ">", "GE": ">=", "LT": "<", "LE": "<=",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,10 +78,9 @@ class Memory:
 
     def __init__(self, declarations: Sequence[Declaration], inputs: Inputs) -> None:
         self.regions: dict[str, Region] = {}
+        #: The elements of all regions: a bit is a scalar `Bits`, anything else a number.
+        self.cells: list[Variable] = []
         self.kinds: list[ScalarType] = []
-        self._names: list[str] = []
-        #: What elements hold before the program begins, as far as it was given.
-        self.given: dict[int, Held] = {}
         if len(declarations) > MAX_REGISTERS:
             raise too_large(f"the program declares memory more than {MAX_REGISTERS} times")
         known = {each.name: each for each in declarations}
@@ -91,7 +88,7 @@ class Memory:
             chain = [each]
             while (sharing := chain[-1].sharing) is not None and sharing.name not in self.regions:
                 if sharing.name not in known or len(chain) > len(known):
-                    raise ProgramError("SYNTAX_ERROR", f"{chain[-1].name!r} shares memory that is not declared")
+                    raise wrong(f"{chain[-1].name!r} shares memory that is not declared")
                 chain.append(known[sharing.name])
             for one in reversed(chain):
                 if one.name not in self.regions:
@@ -102,148 +99,132 @@ class Memory:
                 self._give(self.regions[name], value)
 
     def registers(self) -> list[Region]:
-        """The declared bits."""
+        """Return the declared bits."""
         return [each for each in self.regions.values() if each.kind == ScalarType.BIT]
 
+    def shown(self, region: Region) -> tuple[int | Formula, ...]:
+        """Return what the bits of a region are in a result: bits of the hub, or formulas over them."""
+        return tuple(_shown(each) for each in self.cells[region.first : region.first + region.length])
+
     def element(self, reference: MemoryReference, names: Names = NO_NAMES) -> int:
-        """The number of an element; `names` are those that stand for others where it is written."""
+        """Return the number of an element; `names` are those that stand for others where it is written."""
         other = names.get(reference.name)
         if isinstance(other, MemoryReference) and reference.index == 0:
             reference = other
         region = self._region(reference.name)
         if reference.index >= region.length:
-            raise ProgramError("SYNTAX_ERROR", f"{reference.name}[{reference.index}] is beyond the declared memory")
+            raise wrong(f"{reference.name}[{reference.index}] is beyond the declared memory")
         return region.first + reference.index
 
-    def read(self, state: Mapping[int, Held], cell: int) -> Formula | Cases:
-        """What an element holds.
+    def is_bit(self, cell: int) -> bool:
+        """Return whether an element is declared as BIT."""
+        return self.kinds[cell] == ScalarType.BIT
+
+    def writes_number(self, instruction: ClassicalInstruction, names: Names) -> bool:
+        """Return whether a classical instruction changes a number, not a bit."""
+        match instruction:
+            case quil.Store():
+                return self._region(_renamed(instruction.destination, names)).kind != ScalarType.BIT
+            case quil.Exchange():
+                target = instruction.left
+            case quil.UnaryLogic():
+                target = instruction.operand
+            case _:
+                target = instruction.destination
+        return not self.is_bit(self.element(target, names))
+
+    def read(self, cell: int) -> Value:
+        """Return what an element holds.
 
         Raises:
-            Lost: a loop may have changed it.
+            ProgramError: it is a number that was not set.
         """
-        if cell in state or cell in self.given:
-            held = state[cell] if cell in state else self.given[cell]
-            if held is None:
-                raise Lost
-            return held
-        if self.kinds[cell] == ScalarType.BIT:
-            return FALSE
-        raise missing(self._names[cell])
+        value = self.cells[cell].value
+        if value == _UNSET:
+            raise missing(self.cells[cell].name)
+        if isinstance(value, Table) and _UNSET in value.values:
+            raise unsupported(f"{self.cells[cell].name!r} is read, but was not set on every way there: set it first")
+        assert not isinstance(value, tuple)
+        return value
 
-    def cases(self, state: Mapping[int, Held], cell: int) -> Cases:
-        """What an element holds, as a number."""
-        held = self.read(state, cell)
-        return _numbers(held) if isinstance(held, Formula) else held
+    def holds(self, cell: int) -> Formula:
+        """Return the condition that an element is not 0."""
+        return truth(self.read(cell))
 
-    def bit(self, state: Mapping[int, Held], cell: int) -> Formula:
-        """What an element holds that must be a bit."""
-        held = self.read(state, cell)
-        if not isinstance(held, Formula):
-            raise _mistyped(f"{self._names[cell]!r} is not declared as BIT")
-        return held
+    def write(self, cell: int, value: Value, conditions: Conditions) -> None:
+        """Let an element hold a value where conditions hold."""
+        conditions.write(self.cells[cell], self._stored(cell, value))
 
-    def measured(self, cell: int, clbit: Formula) -> Held:
-        """What a measurement writes."""
-        if self.kinds[cell] == ScalarType.REAL:
-            raise _mistyped("a qubit is measured into BIT or INTEGER, not REAL")
-        return clbit if self.kinds[cell] == ScalarType.BIT else _numbers(clbit)
-
-    def changes(
-        self, instruction: ClassicalInstruction, names: Names, state: Mapping[int, Held]
-    ) -> Iterator[tuple[int, Held]]:
-        """What a classical instruction writes."""
+    def execute(self, instruction: ClassicalInstruction, names: Names, conditions: Conditions) -> None:
+        """Execute a classical instruction where conditions hold."""
 
         def element(reference: MemoryReference) -> int:
             return self.element(reference, names)
 
-        def operand(written: ArithmeticOperand | BinaryOperand | ComparisonOperand) -> Formula | Cases:
-            match written:
-                case (
-                    ArithmeticOperand.MemoryReference(reference)
-                    | BinaryOperand.MemoryReference(reference)
-                    | ComparisonOperand.MemoryReference(reference)
-                ):
-                    return self.read(state, element(reference))
-                case (
-                    ArithmeticOperand.LiteralInteger(known)
-                    | ArithmeticOperand.LiteralReal(known)
-                    | BinaryOperand.LiteralInteger(known)
-                    | ComparisonOperand.LiteralInteger(known)
-                    | ComparisonOperand.LiteralReal(known)
-                ):
-                    return ((known, TRUE),)
-            raise _mistyped("an operand is of a kind that is not read")
+        def operand(written: _Operand) -> Value:
+            known: int | float | MemoryReference = written._0  # type: ignore[union-attr]
+            return self.read(element(known)) if isinstance(known, MemoryReference) else known
 
         match instruction:
-            case Move():
+            case quil.Move():
+                cell, value = element(instruction.destination), operand(instruction.source)
+            case quil.Exchange():
+                cell, other = element(instruction.left), element(instruction.right)
+                left, value = self.read(cell), self.read(other)
+                self.write(other, left, conditions)
+            case quil.Convert():
                 cell = element(instruction.destination)
-                yield cell, self._stored(cell, operand(instruction.source))
-            case Exchange():
-                left, right = element(instruction.left), element(instruction.right)
-                one, other = self.read(state, left), self.read(state, right)
-                yield left, self._stored(left, other)
-                yield right, self._stored(right, one)
-            case Convert():
-                cell = element(instruction.destination)
-                yield cell, self._converted(cell, self.cases(state, element(instruction.source)))
-            case Load():
-                cell = element(instruction.destination)
-                source = self._indexed(
-                    _renamed(instruction.source, names), self.cases(state, element(instruction.offset))
-                )
-                yield cell, self._stored(cell, self.read(state, source))
-            case Store():
-                index = self._indexed(
-                    _renamed(instruction.destination, names), self.cases(state, element(instruction.offset))
-                )
-                yield index, self._stored(index, operand(instruction.source))
-            case UnaryLogic():
+                value = self._converted(cell, self.read(element(instruction.source)))
+            case quil.Load():
+                cell, offset = element(instruction.destination), self.read(element(instruction.offset))
+                value = self.read(self._indexed(_renamed(instruction.source, names), offset))
+            case quil.Store():
+                offset, value = self.read(element(instruction.offset)), operand(instruction.source)
+                cell = self._indexed(_renamed(instruction.destination, names), offset)
+            case quil.UnaryLogic():
                 cell = element(instruction.operand)
-                yield cell, self._unary(instruction.operator, cell, self.read(state, cell))
-            case BinaryLogic():
+                ones = 1 if self.is_bit(cell) else 255 if self.kinds[cell] == ScalarType.OCTET else -1
+                first = ones if instruction.operator == quil.UnaryOperator.NOT else 0
+                value = self._joined(instruction.operator.to_quil(), cell, first, self.read(cell))
+            case quil.BinaryLogic() | quil.Arithmetic():
                 cell = element(instruction.destination)
-                value = operand(instruction.source)
-                yield cell, self._logic(instruction.operator, cell, self.read(state, cell), value)
-            case Arithmetic():
+                value = self._joined(instruction.operator.to_quil(), cell, self.read(cell), operand(instruction.source))
+            case quil.Comparison():
                 cell = element(instruction.destination)
-                old = self.read(state, cell)
-                if isinstance(old, Formula):
-                    raise _mistyped("arithmetic is for INTEGER and REAL; bits have AND, IOR, XOR and NOT")
-                yield cell, self._arithmetic(instruction.operator, cell, old, operand(instruction.source))
-            case Comparison():
-                cell = element(instruction.destination)
-                if self.kinds[cell] != ScalarType.BIT:
-                    raise _mistyped("a comparison is written into BIT")
-                compared = self.read(state, element(instruction.lhs))
-                yield cell, _compared(instruction.operator, compared, operand(instruction.rhs))
+                if not self.is_bit(cell):
+                    raise wrong("a comparison is written into BIT")
+                sign = _SIGNS[instruction.operator.to_quil()]
+                value = binary(sign, self.read(element(instruction.lhs)), operand(instruction.rhs))
+        self.write(cell, value, conditions)
 
     def _region(self, name: str) -> Region:
         if name not in self.regions:
-            raise ProgramError("SYNTAX_ERROR", f"{name!r} is not declared: begin with DECLARE {name[:40]} ...")
+            raise wrong(f"{name!r} is not declared: begin with DECLARE {name[:40]} ...")
         return self.regions[name]
 
     def _declare(self, declaration: Declaration) -> None:
         name, size, sharing = declaration.name, declaration.size, declaration.sharing
         if name.lower() in ("i", "pi"):
-            raise ProgramError("SYNTAX_ERROR", f"{name!r} is a number of Quil: give the memory another name")
+            raise wrong(f"{name!r} is a number of Quil: give the memory another name")
         if size.length < 1:
-            raise ProgramError("SYNTAX_ERROR", f"{name!r} is declared with no elements")
-        first = len(self.kinds)
+            raise wrong(f"{name!r} is declared with no elements")
+        first = len(self.cells)
         if sharing is not None:
             shared = self.regions[sharing.name]
             kinds = {shared.kind, size.data_type, *(each.data_type for each in sharing.offsets)}
             if len(kinds) > 1:
-                message = f"{name!r} shares memory of another type; only memory of the same type is shared here"
-                raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
+                raise unsupported(f"{name!r} shares memory of another type; here it is shared within a type")
             offset = sum(each.offset for each in sharing.offsets)
             if offset + size.length > shared.length:
-                raise ProgramError("SYNTAX_ERROR", f"{name!r} goes beyond the memory of {sharing.name!r} it shares")
+                raise wrong(f"{name!r} goes beyond the memory of {sharing.name!r} it shares")
             first = shared.first + offset
         else:
             if first + size.length > MAX_CLBITS:
                 raise too_large(f"the program declares more than {MAX_CLBITS} elements of memory")
+            start = _bit(FALSE) if size.data_type == ScalarType.BIT else _UNSET
+            kind = Type("bit" if size.data_type == ScalarType.BIT else "number")
+            self.cells.extend(Variable(name, kind, start) for _ in range(size.length))
             self.kinds.extend([size.data_type] * size.length)
-            self._names.extend([name] * size.length)
         self.regions[name] = Region(name, size.data_type, first, size.length)
 
     def _give(self, region: Region, given: object) -> None:
@@ -257,81 +238,49 @@ class Memory:
         for cell, each in enumerate(values, region.first):
             value = each if isinstance(each, bool) else number(region.name, each)
             try:
-                self.given[cell] = self._stored(cell, ((value, TRUE),))
+                self.cells[cell].value = self._stored(cell, value)
             except ProgramError:
                 raise mismatch(region.name, f"of type {region.kind.to_quil()}", given) from None
 
-    def _indexed(self, name: str, index: Cases) -> int:
+    def _indexed(self, name: str, index: Value) -> int:
         region = self._region(name)
-        if len(index) > 1:
-            raise ProgramError("UNSUPPORTED_CONSTRUCT", f"which element of {name!r} is meant depends on a measurement")
-        place = index[0][0]
+        place = as_number(index)
+        if isinstance(place, Table):
+            raise unsupported(f"which element of {name!r} is meant depends on a measurement")
+        assert not isinstance(place, Bits | complex)
         if place != int(place) or not 0 <= place < region.length:
-            raise ProgramError("SYNTAX_ERROR", f"{name}[{place}] is beyond the declared memory")
+            raise wrong(f"{name}[{place}] is beyond the declared memory")
         return region.first + int(place)
 
-    def _stored(self, cell: int, value: Formula | Cases) -> Held:
-        """A value as an element of its type holds it."""
+    def _stored(self, cell: int, value: Value) -> Value:
+        """Return a value as an element of its type holds it."""
         kind = self.kinds[cell]
-        if isinstance(value, Formula):
+        if isinstance(value, Bits):
             if kind != ScalarType.BIT:
-                raise _mistyped("a bit is moved into a number: use CONVERT")
+                raise wrong("a bit is moved into a number: use CONVERT")
             return value
-        if kind == ScalarType.BIT:
-            if any(number not in (0, 1) for number, _ in value):
-                raise _mistyped("a bit is 0 or 1")
-            return disjunction(formula for number, formula in value if number == 1)
-        return tuple((self._fitting(kind, number), formula) for number, formula in value)
+        fitting = apply(lambda number: _fitting(kind, number), value)
+        return _bit(truth(fitting)) if kind == ScalarType.BIT else fitting
 
-    def _fitting(self, kind: ScalarType, number: int | float) -> int | float:
-        if kind == ScalarType.REAL:
-            real = float(number)
-            if not math.isfinite(real):
-                raise _mistyped("a REAL is not a finite number")
-            return real
-        if number != int(number):
-            raise _mistyped(f"{number} is not a whole number")
-        if not (0 <= number <= 255 if kind == ScalarType.OCTET else abs(number) <= _LARGEST):
-            raise _mistyped(f"{number} is too large for its memory")
-        return int(number)
+    def _converted(self, cell: int, value: Value) -> Value:
+        if self.is_bit(cell):
+            return _bit(truth(value))
+        return as_number(value) if self.kinds[cell] == ScalarType.REAL else apply(round, value)
 
-    def _converted(self, cell: int, value: Cases) -> Held:
-        kind = self.kinds[cell]
-        if kind == ScalarType.BIT:
-            return checked(disjunction(formula for number, formula in value if number))
-        if kind != ScalarType.REAL:
-            value = _combined(lambda number: round(number), value)
-        return self._stored(cell, value)
-
-    def _unary(self, sign: UnaryOperator, cell: int, value: Formula | Cases) -> Held:
-        if isinstance(value, Formula):
-            if sign != UnaryOperator.NOT:
-                raise _mistyped("NEG is for INTEGER and REAL")
-            return negation(value)
-        if sign == UnaryOperator.NEG:
-            return self._stored(cell, _combined(operator.neg, value))
-        if self.kinds[cell] == ScalarType.REAL:
-            raise _mistyped("NOT is not for REAL")
-        ones = 255 if self.kinds[cell] == ScalarType.OCTET else -1
-        return self._stored(cell, _combined(lambda number: int(number) ^ ones, value))
-
-    def _logic(self, sign: BinaryOperator, cell: int, old: Formula | Cases, value: Formula | Cases) -> Held:
-        if isinstance(old, Formula):
-            other = self._stored(cell, value)
-            assert isinstance(other, Formula)
-            join = {BinaryOperator.AND: conjunction, BinaryOperator.IOR: disjunction, BinaryOperator.XOR: parity}
-            if sign not in join:
-                raise _mistyped("bits are not shifted")
-            return checked(join[sign]((old, other)))
-        if self.kinds[cell] == ScalarType.REAL or isinstance(value, Formula):
-            raise _mistyped("logic is for two bits or two whole numbers")
-        return self._stored(cell, _combined(lambda a, b: _whole_logic(sign, a, b), old, value))
-
-    def _arithmetic(self, sign: ArithmeticOperator, cell: int, old: Cases, value: Formula | Cases) -> Held:
-        if isinstance(value, Formula):
-            raise _mistyped("arithmetic with a bit: use CONVERT first")
-        whole = self.kinds[cell] != ScalarType.REAL
-        return self._stored(cell, _combined(lambda a, b: _computed(sign, a, b, whole), old, value))
+    def _joined(self, operator: str, cell: int, left: Value, right: Value) -> Value:
+        """Apply an operator, for an element that has its result."""
+        sign = _SIGNS[operator]
+        if self.is_bit(cell):
+            if sign not in "&|^":
+                raise wrong(f"{operator} is for INTEGER and REAL; bits have AND, IOR, XOR and NOT")
+            return binary(sign, self._stored(cell, left), self._stored(cell, right))
+        if isinstance(right, Bits):
+            raise wrong(f"{operator} of a number and a bit: use CONVERT first")
+        if sign == "/" and self.kinds[cell] != ScalarType.REAL and truth(binary("%", left, right)) != FALSE:
+            raise unsupported("DIV of whole numbers leaves a rest")
+        if sign in ("<<", ">>") and any(truth(binary("<", each, 0)) != FALSE for each in (left, right)):
+            raise wrong("negative numbers are not shifted, and not by negative numbers")
+        return binary(sign, left, right)
 
 
 def _renamed(name: str, names: Names) -> str:
@@ -339,70 +288,30 @@ def _renamed(name: str, names: Names) -> str:
     return other.name if isinstance(other, MemoryReference) and other.index == 0 else name
 
 
-def _numbers(bit: Formula) -> Cases:
-    """A bit as a number."""
-    return tuple((number, formula) for number, formula in ((0, negation(bit)), (1, bit)) if formula != FALSE)
+def _bit(formula: Formula) -> Bits:
+    return Bits((formula,), scalar=True)
 
 
-def _combined(function: Callable[..., int | float], *values: Cases) -> Cases:
-    """Compute in each case."""
-    found: dict[int | float, Formula] = {}
-    for combination in product(*values):
-        formula = conjunction(each for _, each in combination)
-        if formula == FALSE:
-            continue
-        try:
-            number = function(*(each for each, _ in combination))
-        except (ArithmeticError, ValueError):
-            raise _mistyped("a number cannot be computed: division by zero, or too large") from None
-        found[number] = checked(disjunction((found[number], formula))) if number in found else formula
-        if len(found) > MAX_CASES:
-            raise too_large(f"a number depends on measurements in more than {MAX_CASES} ways")
-    return tuple(found.items())
+def _shown(cell: Variable) -> int | Formula:
+    assert isinstance(cell.value, Bits)
+    (formula,) = cell.value.formulas
+    if formula.kind == "bit":
+        return formula.number
+    return cell.homes.get(0, formula) if formula == FALSE else formula
 
 
-def _compared(sign: ComparisonOperator, left: Formula | Cases, right: Formula | Cases) -> Formula:
-    if isinstance(left, Formula) and isinstance(right, Formula) and sign == ComparisonOperator.EQUAL:
-        return checked(negation(parity((left, right))))
-    compare = {
-        ComparisonOperator.EQUAL: operator.eq,
-        ComparisonOperator.GREATER_THAN: operator.gt,
-        ComparisonOperator.GREATER_THAN_OR_EQUAL: operator.ge,
-        ComparisonOperator.LESS_THAN: operator.lt,
-        ComparisonOperator.LESS_THAN_OR_EQUAL: operator.le,
-    }[sign]
-    first, second = (_numbers(each) if isinstance(each, Formula) else each for each in (left, right))
-    found = _combined(lambda a, b: int(compare(a, b)), first, second)
-    if len(found) == 1:
-        return constant(found[0][0])
-    return next(formula for number, formula in found if number == 1)
-
-
-def _whole_logic(sign: BinaryOperator, a: int | float, b: int | float) -> int:
-    if b != int(b):
-        raise ValueError
-    left, right = int(a), int(b)
-    if sign in (BinaryOperator.AND, BinaryOperator.IOR, BinaryOperator.XOR):
-        join = {BinaryOperator.AND: operator.and_, BinaryOperator.IOR: operator.or_, BinaryOperator.XOR: operator.xor}
-        return int(join[sign](left, right))
-    if not 0 <= right < 64 or (sign == BinaryOperator.SHR and left < 0):
-        raise ValueError
-    return left << right if sign == BinaryOperator.SHL else left >> right
-
-
-def _computed(sign: ArithmeticOperator, a: int | float, b: int | float, whole: bool) -> int | float:
-    if sign == ArithmeticOperator.ADD:
-        return a + b
-    if sign == ArithmeticOperator.SUBTRACT:
-        return a - b
-    if sign == ArithmeticOperator.MULTIPLY:
-        return a * b
-    if not whole:
-        return a / b
-    if a % b:
-        raise ProgramError("UNSUPPORTED_CONSTRUCT", f"DIV of whole numbers leaves a rest: {a} / {b}")
-    return a // b
-
-
-def _mistyped(message: str) -> ProgramError:
-    return ProgramError("SYNTAX_ERROR", message)
+def _fitting(kind: ScalarType, number: Number) -> Number:
+    """Return a number as memory of a type holds it."""
+    assert not isinstance(number, complex)
+    if kind == ScalarType.REAL:
+        real = float(number)
+        if not math.isfinite(real):
+            raise wrong("a REAL is not a finite number")
+        return real
+    if kind == ScalarType.BIT and number not in (0, 1):
+        raise wrong("a bit is 0 or 1")
+    if number != int(number):
+        raise wrong(f"{number} is not a whole number")
+    if not (0 <= number <= 255 if kind == ScalarType.OCTET else abs(number) <= _LARGEST):
+        raise wrong(f"{number} is too large for its memory")
+    return int(number)

@@ -7,11 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from quil.instructions import CircuitDefinition, Gate, GateModifier, Instruction, MemoryReference, Pragma, Qubit, Target
+from quil.instructions import (
+    CircuitDefinition,
+    Gate,
+    GateModifier,
+    Instruction,
+    MemoryReference,
+    Pragma,
+    Qubit,
+    ScalarType,
+    Target,
+)
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
-from qonduit_server.languages.quil.classical_memory import CLASSICAL, ClassicalInstruction, Memory, Names
+from qonduit_server.languages.quil.classical_memory import ClassicalInstruction, Memory, Names
 from qonduit_server.languages.quil.gate_definitions import check_distinct
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
 
@@ -72,19 +82,14 @@ class Label:
 
 @dataclass(frozen=True)
 class Jump:
-    """A jump to a label, always or where an element of memory is `when`."""
+    """A jump to a label, or to the end of the program: always, or where an element of memory is `when`."""
 
-    target: str
+    target: str | None
     cell: int | None = None
     when: bool = True
 
 
-@dataclass(frozen=True)
-class Halt:
-    """The end of the program."""
-
-
-Operation: TypeAlias = GateCall | Measured | Reset | Fence | Classical | Label | Jump | Halt
+Operation: TypeAlias = GateCall | Measured | Reset | Fence | Classical | Label | Jump
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,8 @@ class Operations:
             case Instruction.Measurement(measurement):
                 target = measurement.target
                 cell = None if target is None else self._memory.element(target, scope.names)
+                if cell is not None and self._memory.kinds[cell] == ScalarType.REAL:
+                    raise ProgramError("SYNTAX_ERROR", "a qubit is measured into BIT or INTEGER, not REAL")
                 self._add(Measured(_qubit(measurement.qubit, scope), cell))
             case Instruction.Reset(reset):
                 self._add(Reset(None if reset.qubit is None else _qubit(reset.qubit, scope)))
@@ -155,7 +162,7 @@ class Operations:
             case Instruction.JumpUnless(jump):
                 self._add(Jump(_target(jump.target, scope), self._memory.element(jump.condition, scope.names), False))
             case Instruction.Halt():
-                self._add(Halt())
+                self._add(Jump(None))
             case Instruction.Nop():
                 pass
             case Instruction.Wait():
@@ -168,7 +175,7 @@ class Operations:
                 self._pragma(pragma)
             case _:
                 inner = getattr(instruction, "_0", None)
-                if not isinstance(inner, CLASSICAL):
+                if not isinstance(inner, ClassicalInstruction):
                     raise _unsupported(instruction)
                 self._add(Classical(inner, scope.names))
 

@@ -10,15 +10,13 @@ from quil import QuilError
 from quil.program import Program
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.building import Builder
 from qonduit_server.hub.circuit import Circuit, ClassicalRegister
-from qonduit_server.hub.formula import FALSE, Formula
 from qonduit_server.languages.edges import NO_INPUTS, Inputs
 from qonduit_server.languages.inputs import unused
-from qonduit_server.languages.quil.classical_memory import Memory, Region
+from qonduit_server.languages.quil.classical_memory import Memory
+from qonduit_server.languages.quil.execution import Execution
 from qonduit_server.languages.quil.gate_definitions import DISPUTED, Gates
 from qonduit_server.languages.quil.instruction_list import GateCall, Measured, Operations
-from qonduit_server.languages.quil.jumps import Flow
 from qonduit_server.languages.quil.preprocessing import Prepared, prepare
 
 _PLACED: Final = re.compile(r"\bat line (\d+), column (\d+) ?(?:\([^\n]*?\))?: (.*)$", re.DOTALL)
@@ -45,25 +43,10 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     warnings = [*unused(inputs, memory.regions), *operations.warnings, *_calibrated(program, operations)]
     used = {each.name for each in operations.done if isinstance(each, GateCall)}
     warnings += [text for name, text in DISPUTED.items() if name in used - set(program.gate_definitions)]
-    builder = Builder()
-    regions = memory.registers()
-    homes: dict[int, int] = {}
-    for region in regions:
-        fresh = [cell for cell in range(region.first, region.first + region.length) if cell not in homes]
-        homes.update(zip(fresh, builder.add_clbits(len(fresh)), strict=True))
-    flow = Flow(builder, operations.done, operations.lines, memory, Gates(program.gate_definitions), homes)
-    final = flow.run()
-
-    def told(region: Region) -> ClassicalRegister:
-        bits: list[int | Formula] = []
-        for cell in range(region.first, region.first + region.length):
-            held = memory.read(final, cell)
-            assert isinstance(held, Formula)
-            empty = held == FALSE and not flow.is_written(homes[cell])
-            bits.append(homes[cell] if empty else held.number if held.kind == "bit" else held)
-        return ClassicalRegister(region.name, tuple(bits))
-
-    return Circuit(builder.finish(), tuple(told(region) for region in regions), tuple(warnings))
+    execution = Execution(operations.done, operations.lines, memory, Gates(program.gate_definitions))
+    execution.run()
+    registers = tuple(ClassicalRegister(each.name, memory.shown(each)) for each in memory.registers())
+    return Circuit(execution.builder.finish(), registers, tuple(warnings))
 
 
 def _parsed(prepared: Prepared) -> Program:
