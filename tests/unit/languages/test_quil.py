@@ -203,6 +203,7 @@ def test_registers_are_those_declared_in_their_order() -> None:
     assert circuit.quantum.num_qubits == 1
     assert outcomes(text) == {"0x1 0x0 0x2": 1}
     assert outcomes("DECLARE ro BIT[3]\nX 4") == {"0x0": 1}
+    assert quil.read("DECLARE ro BIT[3]\nX 4").registers[0].bits == (0, 1, 2)
     assert registers(quil.read("X 0")) == []
 
 
@@ -265,6 +266,22 @@ DETERMINED = {
         "MOVE r 1\nLABEL @out\nMOVE b 0",
         "0x0 0x0 0x1",
     ),
+    "a jump from `then` into `else`": (
+        "DECLARE a BIT[2]\nDECLARE r BIT[2]\nX 1\nMEASURE 0 a[0]\nMEASURE 1 a[1]\nJUMP-WHEN @else a[0]\n"
+        "JUMP-WHEN @in a[1]\nNOT r[0]\nJUMP @end\nLABEL @else\nNOT r[0]\nLABEL @in\nNOT r[1]\nLABEL @end",
+        "0x2 0x2",
+    ),
+    "a round that goes back to the loop around": (
+        "DECLARE a BIT\nDECLARE b BIT\nDECLARE n BIT[2]\nLABEL @outer\nMOVE n[0] 0\nLABEL @inner\nMOVE n[1] n[0]\n"
+        "MOVE n[0] 1\nRESET 0\nH 0\nMEASURE 0 a\nJUMP-WHEN @outer a\nRESET 0\nH 0\nMEASURE 0 b\n"
+        "JUMP-UNLESS @inner n[1]\nMOVE b 0",
+        "0x3 0x0 0x0",
+    ),
+    "a loop with two labels": (
+        "DECLARE a BIT\nDECLARE r BIT\nJUMP @second\nMOVE r 1\nLABEL @first\nLABEL @second\nRESET 0\nH 0\nMEASURE 0 a\n"
+        "JUMP-WHEN @first a",
+        "0x0 0x0",
+    ),
     "a choice that was jumped into": (
         "DECLARE ro BIT[3]\nX 0\nMEASURE 0 ro[0]\nJUMP-WHEN @else ro[0]\nJUMP-WHEN @else ro[1]\nMOVE ro[2] 1\n"
         "JUMP @end\nLABEL @else\nMOVE ro[1] 1\nLABEL @end\nXOR ro[2] 0",
@@ -308,7 +325,7 @@ DETERMINED = {
 @pytest.mark.parametrize("name", DETERMINED)
 def test_determined_outcome(name: str) -> None:
     text, key = DETERMINED[name]
-    assert outcomes(text) == {key: 1.0}
+    assert outcomes(text) == pytest.approx({key: 1.0})
 
 
 def test_repeat_at_most_five_times() -> None:
@@ -417,6 +434,8 @@ ENTERED = {
     "jump to the test": "DECLARE b BIT\nJUMP @test\nLABEL @body\nX 0\nLABEL @test\nMEASURE 0 b\nJUMP-WHEN @body b",
     "perhaps": "DECLARE b BIT\nH 0\nMEASURE 0 b\nJUMP-WHEN @in b\nLABEL @body\nH 0\nLABEL @in\nMEASURE 0 b\n"
     "JUMP-WHEN @body b",
+    "never again": "DECLARE b BIT\nDECLARE z BIT\nH 0\nMEASURE 0 b\nJUMP-WHEN @in b\nLABEL @body\nX 1\nLABEL @in\nX 1\n"
+    "JUMP-WHEN @body z",
     "in a circuit": "DECLARE b BIT\nDEFCIRCUIT G q:\n    JUMP @test\n    LABEL @body\n    X q\n    LABEL @test\n"
     "    MEASURE q b\n    JUMP-WHEN @body b\nX 1\nG 0",
 }

@@ -33,7 +33,7 @@ class Execution(Jumps):
         super().__init__(operations, lines, memory, self._do)
         self._gates = gates
         self._qubits = _numbered(operations)
-        #: Qubits that may be in another state than 0.
+        #: Qubits that may be in another state than 0; a loop of the hub is read once before, so earlier rounds count.
         self._touched: set[int] = set()
         self.builder.add_qubits(len(self._qubits))
         bits = [each for cell, each in enumerate(memory.cells) if memory.is_bit(cell)]
@@ -49,7 +49,7 @@ class Execution(Jumps):
                 self._measure(operation)
             case Reset():
                 for qubit in self._qubits if operation.qubit is None else (operation.qubit,):
-                    if self.hub_loops or qubit in self._touched:
+                    if qubit in self._touched:
                         self.emit(HubReset(), (self._qubits[qubit],))
             case Fence():
                 named = [self._qubits[each] for each in operation.qubits if each in self._qubits]

@@ -125,25 +125,14 @@ class Jumps(Flow):
                 raise self._entered(target)
             self.conditions.write(self._again[target], _YES)
             target = self._loops[target] + 1
-        for each in self._flags(target):
-            self.conditions.write(each, _YES)
-
-    def _flags(self, target: int) -> list[Variable]:
-        """Return the flags of jumps to a place, one in each block of which they skip operations."""
-        found = []
         for block in reversed(self._blocks):
-            found.append(block.flags.setdefault(min(target, block.last), flag()))
+            self.conditions.write(block.flags.setdefault(min(target, block.last), flag()), _YES)
             if target <= block.last:
                 break
-        return found
-
-    def _inside(self, first: int, end: int) -> list[int]:
-        """Return where the jumps among some operations lead to."""
-        return [self._targets[each] for each in range(first, end) if each in self._targets]
 
     def _stays_inside(self, first: int, end: int) -> bool:
         """Return whether no jump leads out of some operations."""
-        return all(first <= target <= end for target in self._inside(first, end))
+        return all(first <= self._targets.get(each, each) <= end for each in range(first, end))
 
     def _loop(self, first: int, end: int) -> int:
         """Execute a loop: unrolled as long as its end is known or if it changes numbers, else as a loop of the hub.
@@ -154,9 +143,6 @@ class Jumps(Flow):
         last = self._loops[first]
         if last >= end:
             raise self._entered(first)
-        for target in self._inside(first, last + 1):
-            if target > last + 1:  # what a loop of the hub changes must be there before it
-                self._flags(target)
         start = self._head_end(first, last)
         # A loop that is left in its head only, and goes back at its end only, needs no flag.
         again, body_end = None, last
