@@ -271,6 +271,11 @@ DETERMINED = {
         "JUMP-WHEN @in a[1]\nNOT r[0]\nJUMP @end\nLABEL @else\nNOT r[0]\nLABEL @in\nNOT r[1]\nLABEL @end",
         "0x2 0x2",
     ),
+    "a jump from `then` into `else` that is not taken": (
+        "DECLARE a BIT[2]\nDECLARE r BIT[2]\nMEASURE 0 a[0]\nMEASURE 1 a[1]\nJUMP-WHEN @else a[0]\n"
+        "JUMP-WHEN @in a[1]\nNOT r[0]\nJUMP @end\nLABEL @else\nNOT r[0]\nLABEL @in\nNOT r[1]\nLABEL @end",
+        "0x1 0x0",
+    ),
     "a round that goes back to the loop around": (
         "DECLARE a BIT\nDECLARE b BIT\nDECLARE n BIT[2]\nLABEL @outer\nMOVE n[0] 0\nLABEL @inner\nMOVE n[1] n[0]\n"
         "MOVE n[0] 1\nRESET 0\nH 0\nMEASURE 0 a\nJUMP-WHEN @outer a\nRESET 0\nH 0\nMEASURE 0 b\n"
