@@ -120,6 +120,18 @@ def test_a_damaged_file_is_read_anew(tmp_path: Path, damage: bytes) -> None:
 
 
 @pytest.mark.usefixtures("always")
+def test_a_file_with_any_byte_changed_is_a_miss(tmp_path: Path) -> None:
+    registry.Languages(kept(tmp_path)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    (path,) = files(tmp_path)
+    good = path.read_bytes()
+    cache = kept(tmp_path)
+    key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert cache.get(key) is None, place
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("error", [TypeError, RecursionError, MemoryError, AssertionError])
 def test_a_form_that_cannot_be_loaded_is_a_miss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]

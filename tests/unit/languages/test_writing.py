@@ -123,6 +123,16 @@ def test_qiskit_reads_what_is_written_as_openqasm_3(circuit: Circuit) -> None:
     assert close(distribution(back), distribution(circuit))
 
 
+@pytest.mark.parametrize("condition", ["c[0]", "!c[0]", "c[0] == 1", "c[0] == 0"])
+def test_qiskit_reads_conditions_on_a_bit_that_are_written_as_openqasm_3(condition: str) -> None:
+    from qiskit import qasm3
+
+    circuit = program(
+        f"qubit[2] q; bit[2] c; x q[0]; c[0] = measure q[0]; if ({condition}) {{ x q[1]; }} c[1] = measure q[1];"
+    )
+    assert close(distribution(with_registers(qasm3.loads(text("QASM3", circuit)))), distribution(circuit))
+
+
 @FAMILY
 @given(circuits("plain") | circuits("guarded"))
 def test_qiskit_reads_what_is_written_as_qpy(circuit: Circuit) -> None:
