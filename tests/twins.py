@@ -12,8 +12,6 @@ from typing import Any, Final
 
 from qonduit_client import Client, aio
 
-#: What is a property of the waiting client, and a coroutine of the other.
-ASKED: Final = ("status", "limits")
 _END: Final = object()
 _WAIT: Final = 100.0
 
@@ -30,8 +28,6 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._it, name)
-        if name in ASKED:
-            return self._given(value())
         if not inspect.ismethod(value):
             return value
         return lambda *args, **options: self._given(value(*args, **options))

@@ -153,7 +153,7 @@ def test_any_number_of_circuits_is_one_job(client: Client, backend: QonduitBacke
     flip.measure(0, 0)
     stay = QuantumCircuit(1, 1)
     stay.measure(0, 0)
-    number = client.limits.max_programs + 1
+    number = client.server_limits().max_programs + 1
     job = backend.run([flip if place % 2 else stay for place in range(number)], shots=2)
     assert isinstance(job, JobV1)
     counts = job.result().get_counts()

@@ -145,7 +145,7 @@ def test_program_at_fault_fails_the_job_and_says_where(client: Client) -> None:
     assert caught.value.failure.message
     assert caught.value.reason == caught.value.failure.reason != ""
     assert caught.value.failure.line == 4
-    assert job.status == "FAILED"
+    assert job.state() == "FAILED"
 
 
 def test_refusals_name_what_is_wrong(client: Client) -> None:

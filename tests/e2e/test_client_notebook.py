@@ -32,6 +32,9 @@ def test_a_notebook(server: Server) -> None:
         "result = job.result(60)\njob",
         "result",
         "%matplotlib inline\nresult.plot();",
+        "client.devices()",
+        "client.jobs(limit=3)",
+        "job.job()",
         f"other = aio.Client({server.target!r})\ntwin = await other.run({BELL!r}, shots=10)\n"
         "import asyncio\ndisplay(twin)\n_ = await asyncio.gather(*twin._bars)",
         "print(sum((await twin.result(60)).counts.values()))",
@@ -39,12 +42,18 @@ def test_a_notebook(server: Server) -> None:
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    _, moving, still, table, picture, twin, waited, _ = notebook.cells
+    _, moving, still, table, picture, devices, jobs, one, twin, waited, _ = notebook.cells
     for cell in (moving, still, twin):
         html = displayed(cell)["text/html"]
         assert re.search(r"Job \d+", html)
         assert "SUCCEEDED" in html
         assert "100%" in html
+        assert "IBM/aer_simulator, 1000 shots" in html or "IBM/aer_simulator, 10 shots" in html
+        assert "SUCCEEDED, 100%, IBM/aer_simulator" in displayed(cell)["text/plain"]
+    for cell in (devices, jobs, one):
+        for kind in ("text/html", "text/plain"):
+            assert "IBM/aer_simulator" in displayed(cell)[kind]
+        assert displayed(cell)["text/html"].startswith("<table>")
     html = displayed(table)["text/html"]
     assert "0x0" in html
     assert "1000 shots, 2 outcomes" in html

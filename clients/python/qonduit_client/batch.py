@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -34,13 +35,18 @@ class Batch:
         self.handles = list(handles)
         self._results: list[Result] | None = None
 
-    @property
-    def status(self) -> str:
-        """ "FAILED" or "CANCELLED" as soon as one job is; else as the job that has come least far; see `JobHandle`."""
-        states = {handle.status for handle in self.handles}
+    def state(self) -> str:
+        """Ask for the state: "FAILED" or "CANCELLED" as soon as one job is, else that of the job furthest behind."""
+        states = {handle.state() for handle in self.handles}
         if states == {"QUEUED", "SUCCEEDED"}:
             return "RUNNING"
         return next((state for state in _ORDER if state in states), "SUCCEEDED")
+
+    @property
+    def status(self) -> str:
+        """Deprecated: call `state()`."""
+        warnings.warn("Batch.status is deprecated: call state()", DeprecationWarning, stacklevel=2)
+        return self.state()
 
     def results(self, timeout: float | None = None) -> list[Result]:
         """Waits for all jobs and returns one result a program, in the order of the programs.
@@ -106,7 +112,7 @@ def submit(
     """
     handles: list[JobHandle] = []
     try:
-        for chunk in chunks_of(programs, client.limits) if programs else []:
+        for chunk in chunks_of(programs, client.server_limits()) if programs else []:
             own = None if seed is None else derived_seed(seed, len(handles))
             handles.append(client.run(chunk, device, shots, own, **options))
     except QonduitError:

@@ -139,6 +139,10 @@ class Buffer:
             yield from struct.iter_unpack(">dd", memoryview(data)[:end])
             begun = data[end:]
 
+    def checked_bytes(self) -> bytes:
+        """Return all bytes, checked against the hash; else as `rows`."""
+        return b"".join(self._checked())
+
     def _checked(self) -> Iterator[bytes]:
         digest = hashlib.sha256()
         for piece in self.read():

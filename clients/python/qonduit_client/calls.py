@@ -24,6 +24,7 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
 from qonduit_client.inputs import Inputs, struct_of
+from qonduit_client.message_table import device_name
 from qonduit_client.programs import Program, enum_name, programs_of
 
 Response = TypeVar("Response", bound=Message)
@@ -182,7 +183,7 @@ def devices(filter: str) -> Pages[Device]:
 def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:
     """Devices by the names that jobs take, "PROVIDER/device"; "?" stands for a provider that is not listed."""
     owners = {provider.id: provider.name for provider in providers}
-    return {f"{owners.get(device.provider_id, '?')}/{device.name}": device for device in devices}
+    return {device_name(device, owners): device for device in devices}
 
 
 # Programs by themselves

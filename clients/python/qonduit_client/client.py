@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from types import TracebackType
 from typing import Final, NoReturn
 
@@ -15,10 +15,11 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
-from qonduit_client import calls
+from qonduit_client import calls, notebook
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.inputs import Inputs
 from qonduit_client.job import JobHandle
+from qonduit_client.listing import Listing, Table
 from qonduit_client.programs import Program
 from qonduit_client.retry import Retry
 from qonduit_client.translation import Translation
@@ -63,6 +64,8 @@ class Client:
         self._transport = Transport(
             target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
         )
+        self._limits: ServerLimits | None = None
+        notebook.show_messages_as_tables()
 
     @property
     def target(self) -> str:
@@ -182,14 +185,20 @@ class Client:
         """Returns a handle on a job, without asking the server."""
         return JobHandle(self._transport, job_id)
 
-    def jobs(self, filter: str = "", *, limit: int | None = None) -> Iterator[Job]:
-        """Returns an iterator over jobs, newest first, a page at a time as they are taken.
+    def jobs(self, filter: str = "", *, limit: int | None = None) -> Listing[Job]:
+        """Return jobs, newest first: to iterate over, to index, or to show as a table.
+
+        Pages are read from the server as they are needed; see `qonduit_client.listing.Listing`.
 
         Args:
             filter: for example 'state = "RUNNING" AND deployment_id = 7'.
             limit: how many at most.
         """
-        return self._transport.items(calls.jobs(filter, limit))
+
+        def read(limit: int | None, timeout: float | None) -> Iterator[Job]:
+            return self._transport.items(calls.jobs(filter, limit), timeout=timeout)
+
+        return Listing(read, "Job", limit)
 
     def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
         """Queues a new job with the programs, device and options of another one."""
@@ -203,17 +212,18 @@ class Client:
 
     # What to run on
 
-    def providers(self) -> list[Provider]:
-        """Returns who offers devices."""
-        return list(self._transport.items(calls.providers()))
+    def providers(self) -> Table[Provider]:
+        """Return the providers, as a list that shows itself as a table."""
+        return Table(self._transport.items(calls.providers()), "Provider")
 
-    def devices(self, filter: str = "") -> list[Device]:
-        """Returns what programs can run on; for example with the filter 'is_simulator = true'."""
-        return list(self._transport.items(calls.devices(filter)))
+    def devices(self, filter: str = "") -> Table[Device]:
+        """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
+        devices = list(self._transport.items(calls.devices(filter)))
+        return Table(devices, "Device", {each.id: each.name for each in self.providers()})
 
     def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Returns the same by the names that `run` takes, "PROVIDER/device"."""
-        return calls.named(self.devices(filter), self.providers())
+        """Return the devices by the names that `run` takes, "PROVIDER/device"."""
+        return calls.named(self._transport.items(calls.devices(filter)), self.providers())
 
     # Programs by themselves
 
@@ -256,9 +266,13 @@ class Client:
         """Returns one deployment, with its programs."""
         return self._transport.call(calls.deployment(deployment_id)).deployment
 
-    def deployments(self, filter: str = "", *, limit: int | None = None) -> Iterator[Deployment]:
-        """Returns an iterator over deployments, newest first, a page at a time as they are taken."""
-        return self._transport.items(calls.deployments(filter, limit))
+    def deployments(self, filter: str = "", *, limit: int | None = None) -> Listing[Deployment]:
+        """Return deployments, newest first: to iterate over, to index, or to show as a table; as `jobs`."""
+
+        def read(limit: int | None, timeout: float | None) -> Iterator[Deployment]:
+            return self._transport.items(calls.deployments(filter, limit), timeout=timeout)
+
+        return Listing(read, "Deployment", limit)
 
     def delete_deployment(self, deployment_id: int) -> None:
         """Deletes a deployment that no job refers to."""
@@ -266,18 +280,25 @@ class Client:
 
     # The server
 
-    @cached_property
+    def server_limits(self) -> ServerLimits:
+        """Return what the server allows; the server is asked once."""
+        if self._limits is None:
+            self._limits = self.info().limits
+        return self._limits
+
+    @property
     def limits(self) -> ServerLimits:
-        """What the server allows, asked once."""
-        return self.info().limits
+        """Deprecated: call `server_limits()`."""
+        warnings.warn("Client.limits is deprecated: call server_limits()", DeprecationWarning, stacklevel=2)
+        return self.server_limits()
 
     def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
         return self._transport.call(calls.info())
 
-    def workers(self) -> list[Worker]:
-        """Returns the worker processes of the server that answers, and what each of them does."""
-        return list(self._transport.call(calls.workers()).workers)
+    def workers(self) -> Table[Worker]:
+        """Return the worker processes of the server that answers; a list that shows itself as a table."""
+        return Table(self._transport.call(calls.workers()).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

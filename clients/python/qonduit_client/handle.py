@@ -40,7 +40,8 @@ class Handle:
         self._known = known
 
     def __repr__(self) -> str:
-        return f"<JobHandle {self.id} at {self._endpoint.target}>"
+        known = f": {Bar(self.id, self._known).summary()};" if self._known is not None else ""
+        return f"<JobHandle {self.id}{known} at {self._endpoint.target}>"
 
     def _repr_html_(self) -> str:
         return Bar(self.id, self._known).html()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -21,7 +22,10 @@ from qonduit_client.transport import Transport
 
 
 class JobHandle(Handle):
-    """One job on a server. In a notebook it shows itself as a live progress bar."""
+    """One job on a server. In a notebook it shows itself as a live progress bar.
+
+    Attributes are what the handle knows; every method asks the server.
+    """
 
     def __init__(self, transport: Transport, job_id: int, **known: Any) -> None:
         super().__init__(transport, job_id, **known)
@@ -34,10 +38,15 @@ class JobHandle(Handle):
         """Asks the server for the job as it is now."""
         return self._job(None)
 
+    def state(self) -> str:
+        """Ask for the job's state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
+        return state_name(self.job().state)
+
     @property
     def status(self) -> str:
-        """The job's state as it is now: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
-        return state_name(self.job().state)
+        """Deprecated: call `state()`."""
+        warnings.warn("JobHandle.status is deprecated: call state()", DeprecationWarning, stacklevel=2)
+        return self.state()
 
     def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None

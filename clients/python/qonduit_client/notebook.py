@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs as progress bars in a notebook: one that moves while its job runs, or one that stands still."""
+"""Jobs and messages in a notebook: progress bars that move while their job runs, and tables."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
+from qonduit.v1.provider_pb2 import Provider
+from qonduit.v1.system_service_pb2 import Worker
 from qonduit_client.errors import ClientClosed, QonduitError
+from qonduit_client.message_table import cut, message_html, message_text
 from qonduit_client.states import TERMINAL, state_name
-from qonduit_client.telling import event_words, failure_words, seconds_between
+from qonduit_client.telling import event_words, failure_words, plural, seconds_between
 
 if TYPE_CHECKING:
     from qonduit.v1.event_pb2 import JobEvent
@@ -24,6 +29,8 @@ TICK: Final = 1.0
 #: Legible on light and on dark pages; everything else takes the page's own colours.
 _COLOURS: Final = {"SUCCEEDED": "#2e9e5b", "FAILED": "#d9534f", "CANCELLED": "#c98a1b"}
 _BUSY: Final = "#4c78a8"
+#: The most characters of a bar's message.
+_LONGEST: Final = 200
 
 
 class Followed(Protocol):
@@ -39,13 +46,15 @@ class Followed(Protocol):
 
 
 class Bar:
-    """How a job fares, as HTML: state, share, what is being done, seconds by the server's clock."""
+    """A job's state, share done, device, shots, seconds by the server's clock and last message, as HTML and as text."""
 
     def __init__(self, job_id: int, job: Job | None = None) -> None:
         self._id = job_id
         self._state = ""
         self._share = 0.0
         self._message = ""
+        self._device = ""
+        self._shots = 0
         self._began: Timestamp | None = None
         self._seconds = 0.0
         if job is not None:
@@ -72,8 +81,18 @@ class Bar:
         """Shows this instead of what is being done."""
         self._message = message
 
+    def summary(self) -> str:
+        """Return what the bar shows as one line of text, without the job's id."""
+        facts = [self._state or "not asked yet", f"{self._share:.0%}", *self._asked(), f"{self._seconds:.1f} s"]
+        message = cut(self._message, _LONGEST)
+        return ", ".join(facts) + (f": {message}" if message else "")
+
+    def text(self) -> str:
+        """Return the bar as one line of text."""
+        return f"Job {self._id}: {self.summary()}"
+
     def html(self) -> str:
-        """The bar as it is now."""
+        """Return the bar as HTML."""
         state = self._state or "not asked yet"
         colour = _COLOURS.get(self._state, _BUSY)
         return (
@@ -82,12 +101,18 @@ class Bar:
             "<span style='flex:0 0 12em;height:.7em;border-radius:.35em;background:rgba(128,128,128,.3)'>"
             f"<span style='display:block;height:100%;border-radius:.35em;width:{100 * self._share:.0f}%;"
             f"background:{colour}'></span></span><span>{self._share:.0%}</span><span>{self._seconds:.1f} s</span>"
-            f"<span>{escape(self._message)}</span></div>"
+            f"<span>{escape(', '.join(self._asked()))}</span><span>{escape(cut(self._message, _LONGEST))}</span></div>"
         )
+
+    def _asked(self) -> list[str]:
+        """Return the device and the shots, as far as they are known."""
+        return [cut(each) for each in (self._device, plural(self._shots, "shot") if self._shots else "") if each]
 
     def _take_job(self, job: Job) -> None:
         self._state = state_name(job.state)
         self._share = max(self._share, job.progress)
+        self._device = job.device or self._device
+        self._shots = job.shots or self._shots
         self._began = job.created_at
         if job.HasField("failure"):
             self._message = failure_words(job.failure)
@@ -100,6 +125,23 @@ def in_kernel() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def show_messages_as_tables() -> None:
+    """Have IPython, if this process runs in it, show single messages (a job, a device) as tables of their fields.
+
+    A formatter that the user registered for a message stays.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return
+    html, plain = (shell.display_formatter.formatters[kind] for kind in ("text/html", "text/plain"))
+    for kind in (Deployment, Device, Job, Provider, Worker):
+        if kind not in html.type_printers:
+            html.for_type(kind, message_html)
+        if kind not in plain.type_printers:
+            plain.for_type(kind, lambda message, printer, _: printer.text(message_text(message)))
 
 
 def display(bar: Bar) -> Callable[[Bar], None]:
@@ -148,4 +190,4 @@ def reason(error: QonduitError) -> str:
 
 
 def _bundle(bar: Bar) -> dict[str, Any]:
-    return {"text/html": bar.html(), "text/plain": "a job's progress bar"}
+    return {"text/html": bar.html(), "text/plain": bar.text()}

@@ -4,17 +4,27 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Value
 
 from qonduit.v1 import result_pb2
 from qonduit_client.buffer import Buffer, Source
+from qonduit_client.distribution import pip_install
+from qonduit_client.message_table import cut
+from qonduit_client.telling import plural
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+#: The most characters of a key that is shown; a register of 1,000 bits has keys of 250.
+_LONGEST_KEY: Final = 36
+#: Up to this number, every whole number is a double.
+_EXACT: Final = 2**53
 
 
 class Register(NamedTuple):
@@ -43,7 +53,7 @@ class Result:
         self.further: list[Result] = []
         self._source = source
         self._counts: dict[str, int] | None = None
-        self._statevector: list[complex] | None = None
+        self._statevector: Sequence[complex] | None = None
 
     @property
     def id(self) -> int:
@@ -89,14 +99,26 @@ class Result:
         return {key: found[key] for key in sorted(found, key=key_order)}
 
     @property
-    def statevector(self) -> list[complex] | None:
+    def statevector(self) -> NDArray[np.complex128] | None:
         """The exact state before the final measurements; None where the job did not ask for it.
 
-        Bit i of an amplitude's place is qubit i, in the order in which the program declares its qubits.
+        An array of 2^n complex128 amplitudes that cannot be written to: `copy()` it to change it. Bit i of an
+        amplitude's index is qubit i, in the order in which the program declares its qubits.
+
+        Raises:
+            ImportError: there is a state, and NumPy is not installed; `amplitudes` needs no NumPy.
         """
+        state = self.amplitudes
+        if isinstance(state, list):
+            raise ImportError(f"a statevector is a NumPy array, and NumPy is not installed: {pip_install('numpy')}")
+        return state
+
+    @property
+    def amplitudes(self) -> Sequence[complex] | None:
+        """The same as `statevector`, but a list of complex numbers where NumPy is not installed."""
         for each in (self, *self.further):
             if each.message.HasField("statevector"):
-                return list(each._known_statevector())
+                return each._known_statevector()
         return None
 
     def load(self) -> Result:
@@ -140,11 +162,9 @@ class Result:
                 self._counts = {}
         return self._counts
 
-    def _known_statevector(self) -> list[complex]:
+    def _known_statevector(self) -> Sequence[complex]:
         if self._statevector is None:
-            state = self.message.statevector
-            pairs = zip(state.real, state.imaginary, strict=True) if (buffer := self.buffer) is None else buffer.pairs()
-            self._statevector = [complex(real, imaginary) for real, imaginary in pairs]
+            self._statevector = _amplitudes(self.message.statevector, self.buffer)
         return self._statevector
 
     @property
@@ -155,19 +175,20 @@ class Result:
 
     @property
     def meta_data(self) -> dict[str, Any]:
-        """SDK and version, seed, compile and run times, method, the vendor's own id."""
-        return MessageToDict(self.message.meta_data)
+        """SDK and version, seed, compile and run times, method, the vendor's own id. Whole numbers are ints."""
+        return {key: _plain(value) for key, value in self.message.meta_data.fields.items()}
 
     def __repr__(self) -> str:
         begin = f"<Result {self.id} of job {self.job_id}: "
         if self.message.HasField("statevector"):
-            return f"{begin}statevector of {self.message.statevector.num_qubits} qubits>"
+            return f"{begin}statevector of {plural(self.message.statevector.num_qubits, 'qubit')}>"
         if self._counts is None and self.message.HasField("buffer"):  # to show it is no reason to read it
             return f"{begin}{self.shots} shots, {self.message.buffer.rows} outcomes, not read yet>"
         counts = self._known_counts()
-        shown = ", ".join(f"{key}: {counts[key]}" for key in most_frequent(counts, 4))
+        shown = ", ".join(f"{cut(key, _LONGEST_KEY)}: {counts[key]}" for key in most_frequent(counts, 4))
         shown += ", ..." if len(counts) > 4 else ""
-        return f"{begin}{self.shots} shots, {len(counts)} outcomes {{{shown}}}>"
+        state = ", statevector" if self.further else ""
+        return f"{begin}{self.shots} shots, {len(counts)} outcomes {{{shown}}}{state}>"
 
     def _repr_html_(self) -> str:
         if self.message.HasField("statevector"):
@@ -176,17 +197,47 @@ class Result:
         most = most_frequent(counts, 32)
         largest = max(counts.values(), default=1)
         rows = "".join(
-            f"<tr><td><code>{escape(key)}</code></td><td style='text-align:right'>{counts[key]}</td>"
+            f"<tr><td><code>{escape(cut(key, _LONGEST_KEY))}</code></td><td style='text-align:right'>{counts[key]}</td>"
             f"<td style='text-align:left;min-width:12em'><div style='background:#4c78a8;height:.8em;"
             f"width:{100 * counts[key] / largest:.1f}%'></div></td></tr>"
             for key in sorted(most, key=key_order)
         )
-        names = ", ".join(f"{escape(register.name)}[{register.size}]" for register in self.registers)
+        registers = ", ".join(f"{register.name}[{register.size}]" for register in self.registers)
+        names = escape(cut(registers, 4 * _LONGEST_KEY))
         others = f" (the {len(most)} most frequent)" if len(counts) > len(most) else ""
         return (
             f"<table><caption>Job {self.job_id}: {self.shots} shots, {len(counts)} outcomes{others}</caption>"
             f"<thead><tr><th>{names or 'outcome'}</th><th>count</th><th></th></tr></thead><tbody>{rows}</tbody></table>"
         )
+
+
+def _amplitudes(state: result_pb2.Statevector, buffer: Buffer | None) -> Sequence[complex]:
+    """Return the amplitudes as a NumPy array, or as a list where NumPy is not installed."""
+    try:
+        import numpy as np
+    except ImportError:
+        pairs = zip(state.real, state.imaginary, strict=True) if buffer is None else buffer.pairs()
+        return [complex(real, imaginary) for real, imaginary in pairs]
+    if buffer is None:
+        array = np.array(state.real, dtype=np.complex128)
+        array.imag = state.imaginary
+    else:
+        array = np.frombuffer(buffer.checked_bytes(), dtype=">c16").astype(np.complex128)
+    array.flags.writeable = False
+    return array  # type: ignore[no-any-return,unused-ignore]
+
+
+def _plain(value: Value) -> Any:
+    """Return a value as Python has it. Numbers travel as doubles: those that are whole become ints again."""
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+    if kind == "struct_value":
+        return {key: _plain(each) for key, each in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(each) for each in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def most_frequent(counts: Mapping[str, int], number: int) -> list[str]:

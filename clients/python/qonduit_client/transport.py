@@ -82,10 +82,10 @@ class Transport(Endpoint):
         except (grpc.RpcError, ValueError) as refused:
             raise self._error(refused) from None
 
-    def items(self, pages: Pages[Item]) -> Iterator[Item]:
-        """Yields the items of a list, a page at a time as they are taken."""
+    def items(self, pages: Pages[Item], *, timeout: float | None = None) -> Iterator[Item]:
+        """Yields the items of a list, a page at a time as they are taken; each page within the timeout."""
         while (call := pages.ask()) is not None:
-            yield from pages.take(self.call(call))
+            yield from pages.take(self.call(call, timeout=timeout))
 
     def resumed(self, stream: Resuming[Item]) -> Generator[Item, None, None]:
         """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""

@@ -25,7 +25,7 @@ def limits(programs: int, size: int = 1 << 24) -> ServerLimits:
 @pytest.fixture
 def few(client: Client) -> Client:
     """A waiting client of a server that takes three programs a job."""
-    client.limits = limits(3)
+    client._limits = limits(3)
     return client
 
 
@@ -80,7 +80,7 @@ def test_jobs_are_submitted_in_order(peer: Peer, few: Client) -> None:
 
 def test_no_programs_are_no_jobs(peer: Peer, few: Client) -> None:
     batch = submit(few, [], device="IBM/aer_simulator", shots=9)
-    assert (batch.handles, batch.results(), batch.status) == ([], [], "SUCCEEDED")
+    assert (batch.handles, batch.results(), batch.state()) == ([], [], "SUCCEEDED")
     batch.wait()
     batch.cancel()
     assert peer.created == []
@@ -95,14 +95,14 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(peer: Peer, fe
 
 
 class Told:
-    """A handle with a state that was told."""
+    """A handle of a job in a given state."""
 
-    def __init__(self, status: str) -> None:
-        self.status = status
+    def __init__(self, state: str) -> None:
+        self.state = lambda: state
 
 
 @pytest.mark.parametrize(
-    ("states", "status"),
+    ("states", "state"),
     [
         (["SUCCEEDED", "SUCCEEDED"], "SUCCEEDED"),
         (["QUEUED", "QUEUED"], "QUEUED"),
@@ -116,8 +116,8 @@ class Told:
         ([], "SUCCEEDED"),
     ],
 )
-def test_what_a_batch_is_as_a_whole(states: list[str], status: str) -> None:
-    assert Batch([Told(state) for state in states]).status == status  # type: ignore[misc]
+def test_what_a_batch_is_as_a_whole(states: list[str], state: str) -> None:
+    assert Batch([Told(each) for each in states]).state() == state  # type: ignore[misc]
 
 
 def test_the_first_failure_and_one_timeout_for_all(peer: Peer, few: Client) -> None:

@@ -135,7 +135,7 @@ def test_arguments_that_are_none_say_what_to_pass(peer: Peer, client: Client) ->
 def test_in_a_forked_process_a_client_says_that_it_cannot_work(
     peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert client.job(JOB).status == "SUCCEEDED"
+    assert client.job(JOB).state() == "SUCCEEDED"
     # Forking this process, with gRPC's threads, is what nobody should do; the number is what a fork changes.
     monkeypatch.setattr("os.getpid", lambda: 1)
     for ask in (lambda: client.run(BELL), lambda: list(client.job(JOB).events())):

@@ -133,9 +133,9 @@ def test_cancelled_job(peer: Peer, client: Client) -> None:
     assert caught.value.job.id == JOB
 
 
-def test_status_and_cancel(peer: Peer, client: Client) -> None:
+def test_state_and_cancel(peer: Peer, client: Client) -> None:
     job = client.job(JOB)
-    assert job.status == "SUCCEEDED"
+    assert job.state() == "SUCCEEDED"
     peer.refusals.append(AWAY)
     assert job.cancel().id == JOB
     assert peer.cancelled == [JOB, JOB], "a cancel may be asked for twice"

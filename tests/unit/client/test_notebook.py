@@ -70,7 +70,8 @@ def test_elsewhere_a_handle_is_text_or_a_bar_that_stands_still(client: Client) -
     job = client.run(BELL)
     with pytest.raises(NotImplementedError):  # IPython then shows it in another way
         job._ipython_display_()
-    assert repr(job) == f"<JobHandle 7 at {client.target}>"
+    assert repr(job) == f"<JobHandle 7: QUEUED, 0%, IBM/aer_simulator, 1000 shots, 0.0 s; at {client.target}>"
+    assert repr(client.job(JOB)) == f"<JobHandle 7 at {client.target}>"
     assert "QUEUED" in job._repr_html_()
     assert "not asked yet" in client.job(JOB)._repr_html_()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bar of job")]

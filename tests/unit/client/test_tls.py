@@ -89,7 +89,7 @@ def test_a_token_goes_with_every_kind_of_call(
 
 def test_no_token_sends_none(certificates: dict[str, Path], connect: Connect, peer: Peer) -> None:
     with connect(peer.target, tls=str(certificates["ours"])) as client:
-        assert client.job(JOB).status == "SUCCEEDED"
+        assert client.job(JOB).state() == "SUCCEEDED"
     with connect(
         peer.target, tls=grpc.ssl_channel_credentials(certificates["ours"].read_bytes()), timeout=20
     ) as client:

@@ -9,8 +9,8 @@
             print(event)
         print((await job.result()).counts)
 
-What asks the server is awaited; so `status` and `limits`, which are properties of the waiting client, are functions
-here: `await job.status()`. Lists that are read page by page, and events, are taken with `async for`.
+What asks the server is a method in both clients, and awaited here: `await job.state()`. Events are taken with
+`async for`, lists that are read page by page with `async for` or `await`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import warnings
+from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn
 
@@ -14,12 +15,13 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
-from qonduit_client import calls
+from qonduit_client import calls, notebook
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.transport import Transport
 from qonduit_client.client import DEFAULT_DEVICE
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.inputs import Inputs
+from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.programs import Program
 from qonduit_client.retry import Retry
 from qonduit_client.translation import Translation
@@ -46,6 +48,7 @@ class Client:
             target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
         )
         self._limits: ServerLimits | None = None
+        notebook.show_messages_as_tables()
 
     @property
     def target(self) -> str:
@@ -145,9 +148,9 @@ class Client:
         """Returns a handle on a job, without asking the server."""
         return JobHandle(self._transport, job_id)
 
-    def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncIterator[Job]:
-        """Returns an iterator over jobs, newest first, a page at a time; as `qonduit_client.Client.jobs`."""
-        return self._transport.items(calls.jobs(filter, limit))
+    def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Job]:
+        """Return jobs, newest first: for `async for`, a page at a time, or to await as a table."""
+        return AsyncListing(lambda: self._transport.items(calls.jobs(filter, limit)), "Job")
 
     async def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
         """Queues a new job with the programs, device and options of another one."""
@@ -161,17 +164,19 @@ class Client:
 
     # What to run on
 
-    async def providers(self) -> list[Provider]:
-        """Returns who offers devices."""
-        return [each async for each in self._transport.items(calls.providers())]
+    async def providers(self) -> Table[Provider]:
+        """Return the providers, as a list that shows itself as a table."""
+        return await AsyncListing(lambda: self._transport.items(calls.providers()), "Provider")
 
-    async def devices(self, filter: str = "") -> list[Device]:
-        """Returns what programs can run on; for example with the filter 'is_simulator = true'."""
-        return [each async for each in self._transport.items(calls.devices(filter))]
+    async def devices(self, filter: str = "") -> Table[Device]:
+        """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
+        devices = [each async for each in self._transport.items(calls.devices(filter))]
+        return Table(devices, "Device", {each.id: each.name for each in await self.providers()})
 
     async def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Returns the same by the names that `run` takes, "PROVIDER/device"."""
-        return calls.named(await self.devices(filter), await self.providers())
+        """Return the devices by the names that `run` takes, "PROVIDER/device"."""
+        devices = [each async for each in self._transport.items(calls.devices(filter))]
+        return calls.named(devices, await self.providers())
 
     # Programs by themselves
 
@@ -201,9 +206,9 @@ class Client:
         """Returns one deployment, with its programs."""
         return (await self._transport.call(calls.deployment(deployment_id))).deployment
 
-    def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncIterator[Deployment]:
-        """Returns an iterator over deployments, newest first, a page at a time."""
-        return self._transport.items(calls.deployments(filter, limit))
+    def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Deployment]:
+        """Return deployments, newest first: for `async for`, a page at a time, or to await as a table."""
+        return AsyncListing(lambda: self._transport.items(calls.deployments(filter, limit)), "Deployment")
 
     async def delete_deployment(self, deployment_id: int) -> None:
         """Deletes a deployment that no job refers to."""
@@ -211,19 +216,24 @@ class Client:
 
     # The server
 
-    async def limits(self) -> ServerLimits:
-        """What the server allows, asked once."""
+    async def server_limits(self) -> ServerLimits:
+        """Return what the server allows; the server is asked once."""
         if self._limits is None:
             self._limits = (await self.info()).limits
         return self._limits
+
+    async def limits(self) -> ServerLimits:
+        """Deprecated: call `server_limits()`."""
+        warnings.warn("Client.limits is deprecated: call server_limits()", DeprecationWarning, stacklevel=2)
+        return await self.server_limits()
 
     async def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
         return await self._transport.call(calls.info())
 
-    async def workers(self) -> list[Worker]:
-        """Returns the worker processes of the server that answers, and what each of them does."""
-        return list((await self._transport.call(calls.workers())).workers)
+    async def workers(self) -> Table[Worker]:
+        """Return the worker processes of the server that answers; a list that shows itself as a table."""
+        return Table((await self._transport.call(calls.workers())).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import Context
@@ -25,7 +26,10 @@ _PIECE: Final = 1 << 20
 
 
 class JobHandle(Handle):
-    """One job on a server. In a notebook it shows itself as a live progress bar."""
+    """One job on a server. In a notebook it shows itself as a live progress bar.
+
+    Attributes are what the handle knows; every method asks the server and is awaited.
+    """
 
     def __init__(self, transport: Transport, job_id: int, **known: Any) -> None:
         super().__init__(transport, job_id, **known)
@@ -45,9 +49,14 @@ class JobHandle(Handle):
         """Asks the server for the job as it is now."""
         return await self._job(None)
 
-    async def status(self) -> str:
-        """The job's state as it is now: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
+    async def state(self) -> str:
+        """Ask for the job's state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
         return state_name((await self.job()).state)
+
+    async def status(self) -> str:
+        """Deprecated: call `state()`."""
+        warnings.warn("JobHandle.status is deprecated: call state()", DeprecationWarning, stacklevel=2)
+        return await self.state()
 
     async def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -73,7 +73,7 @@ class Transport(Endpoint):
         except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
             raise self._error(refused) from None
 
-    async def items(self, pages: Pages[Item]) -> AsyncIterator[Item]:
+    async def items(self, pages: Pages[Item]) -> AsyncGenerator[Item, None]:
         """Yields the items of a list, a page at a time as they are taken."""
         while (call := pages.ask()) is not None:
             for item in pages.take(await self.call(call)):

@@ -59,7 +59,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         """
         with as_braket_has_it():
             described = find(self._client, self.name)
-            self._properties = properties_of(described, self._client.limits.max_programs)
+            self._properties = properties_of(described, self._client.server_limits().max_programs)
         self._status = "AVAILABLE" if described.available else "OFFLINE"
         self._reader = Reader(self.name, self._properties)
 

@@ -156,7 +156,7 @@ def submit(
                     run.handle.cancel()
             raise
         left = iter(places)
-        for handle, chunk in zip(made.handles, batch.chunks_of(programs, client.limits), strict=True):
+        for handle, chunk in zip(made.handles, batch.chunks_of(programs, client.server_limits()), strict=True):
             run = Run(handle, client.target)
             for own, _ in enumerate(chunk):
                 place = next(left)

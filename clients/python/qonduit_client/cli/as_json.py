@@ -33,7 +33,7 @@ def result_as_dict(result: Result) -> dict[str, Any]:
     found = as_dict(result.message)
     if result.buffer is not None:
         if result.message.HasField("statevector"):
-            state = result.statevector or []
+            state = [complex(each) for each in result.amplitudes] if result.amplitudes is not None else []
             found["statevector"]["real"] = [each.real for each in state]
             found["statevector"]["imaginary"] = [each.imag for each in state]
         else:

@@ -10,11 +10,11 @@ from math import sqrt
 from typing import Final, TextIO
 
 from qonduit_client.cli.boards import Row, board_for
-from qonduit_client.cli.tables import table_of
 from qonduit_client.client import Client
 from qonduit_client.errors import QonduitError
 from qonduit_client.histogram import bar, can_write_bars
 from qonduit_client.result import Result, key_order
+from qonduit_client.text_table import table_of
 
 BELL: Final = """OPENQASM 2.0;
 include "qelib1.inc";

@@ -12,8 +12,8 @@ import click
 
 from qonduit_client.cli.errors import worst
 from qonduit_client.cli.session import Session, report
-from qonduit_client.cli.tables import table_of
 from qonduit_client.errors import QonduitError
+from qonduit_client.text_table import table_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -203,8 +203,8 @@ def _csv_rows(run: ProgramRun, results: Sequence[Result]) -> Iterator[tuple[obje
     reason = run.failure.reason if run.HasField("failure") else None
     some = False
     for each in results:
-        if (state := each.statevector) is not None:
-            for place, amplitude in enumerate(state):
+        if (state := each.amplitudes) is not None:
+            for place, amplitude in enumerate(map(complex, state)):
                 some = True
                 yield "STATEVECTOR", place, None, abs(amplitude) ** 2, amplitude.real, amplitude.imag, reason
         else:
@@ -238,7 +238,7 @@ def _shares(run: ProgramRun, results: Sequence[Result], look: Look) -> str:
     if run.HasField("failure"):
         return run.failure.reason
     for each in results:
-        if each.statevector is None:
+        if each.amplitudes is None:
             counts = look.outcomes(each)
             top = 4 if look.top is None else look.top or len(counts)
             kept = most_frequent(counts, top) if look.sort == "count" or len(counts) > top else list(counts)
@@ -251,7 +251,7 @@ def _drawn(result: Result, name: str, look: Look) -> str:
     from qonduit_client.histogram import amplitudes_text, can_write_bars, text_of
 
     top = 16 if look.top is None else look.top
-    if (state := result.statevector) is not None:
+    if (state := result.amplitudes) is not None:
         return f"\n{name}: statevector of {result.message.statevector.num_qubits} qubits\n" + amplitudes_text(
             state, top=top
         )

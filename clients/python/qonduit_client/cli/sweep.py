@@ -133,7 +133,7 @@ def _chunks(
         for name, program in zip(names, kept, strict=True)
     ]
     begin = 0
-    for chunk in chunks_of([program for _, _, program in every], client.limits):
+    for chunk in chunks_of([program for _, _, program in every], client.server_limits()):
         yield every[begin : begin + len(chunk)]
         begin += len(chunk)
 

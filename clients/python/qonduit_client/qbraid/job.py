@@ -53,7 +53,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
             ResourceNotFoundError: there is no such job.
         """
         with told():
-            return _STATUS.get(self._handle.status, JobStatus.UNKNOWN)
+            return _STATUS.get(self._handle.state(), JobStatus.UNKNOWN)
 
     def metadata(self) -> dict[str, Any]:
         """What is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own answer."""

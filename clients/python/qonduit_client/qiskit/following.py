@@ -84,7 +84,7 @@ class Following(Generic[Made]):
         if self._made is not None:
             return JobStatus.DONE
         with as_qiskit_has_it():
-            return _STATUS.get(batch.status, JobStatus.RUNNING)
+            return _STATUS.get(batch.state(), JobStatus.RUNNING)
 
     def cancel(self) -> bool:
         """Asks for the job to be cancelled; tells whether there was anything left to cancel."""

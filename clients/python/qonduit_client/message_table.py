@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the contract as tables, for people: many as rows, one as a list of its fields; as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.system_service_pb2 import WorkerState
+from qonduit_client.states import TERMINAL, state_name
+from qonduit_client.telling import failure_words, language_name, local_time, plural, seconds_between
+from qonduit_client.text_table import table_of
+
+#: The most rows that a table shows, and the most characters of a cell.
+ROWS: Final = 40
+CELL: Final = 60
+
+#: Names of providers by their ids: devices refer to their provider by its id.
+ProviderNames = Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column: its head, and the text of a message's cell.
+
+    Attributes:
+        detail: shown for a single message only.
+    """
+
+    head: str
+    text: Callable[[Any, ProviderNames], str]
+    right: bool = False
+    detail: bool = False
+
+
+def device_name(device: Any, providers: ProviderNames) -> str:
+    """Return the name that `Client.run` takes, "PROVIDER/device"; "?" stands for a provider that is not known."""
+    return f"{providers.get(device.provider_id, '?')}/{device.name}"
+
+
+def _available(device: Any, _: ProviderNames) -> str:
+    return ("yes" if device.available else "no") + (f": {device.status_message}" if device.status_message else "")
+
+
+def _seconds(job: Job, _: ProviderNames) -> str:
+    if job.state not in TERMINAL or not job.HasField("finished_at"):
+        return ""
+    return f"{seconds_between(job.created_at, job.finished_at):.1f} s"
+
+
+def _failure(job: Job, _: ProviderNames) -> str:
+    return failure_words(job.failure) if job.HasField("failure") else ""
+
+
+def _languages(languages: Sequence[int]) -> str:
+    return " ".join(dict.fromkeys(language_name(each) for each in languages))
+
+
+def _worker_state(worker: Any, _: ProviderNames) -> str:
+    known = worker.state in WorkerState.values()
+    return WorkerState.Name(worker.state).removeprefix("WORKER_STATE_") if known else f"STATE_{worker.state}"
+
+
+#: The columns of a table by the name of its messages.
+_COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
+    "Device": (
+        _Column("device", device_name),
+        _Column("qubits", lambda each, _: str(each.num_qubits), right=True),
+        _Column("kind", lambda each, _: "simulator" if each.is_simulator else "processor"),
+        _Column("max shots", lambda each, _: str(each.max_shots), right=True),
+        _Column("waiting", lambda each, _: str(each.queue_depth) if each.HasField("queue_depth") else "", right=True),
+        _Column("available", _available),
+        _Column("basis gates", lambda each, _: " ".join(each.basis_gates), detail=True),
+    ),
+    "Job": (
+        _Column("id", lambda each, _: str(each.id), right=True),
+        _Column("state", lambda each, _: state_name(each.state)),
+        _Column("progress", lambda each, _: f"{each.progress:.0%}", right=True),
+        _Column("device", lambda each, _: each.device),
+        _Column("shots", lambda each, _: str(each.shots), right=True),
+        _Column("created", lambda each, _: local_time(each.created_at)),
+        _Column("took", _seconds, right=True),
+        _Column("name", lambda each, _: each.name),
+        _Column("programs", lambda each, _: str(len(each.program_runs)), detail=True),
+        _Column("seed", lambda each, _: str(each.seed) if each.HasField("seed") else "", detail=True),
+        _Column("failure", _failure, detail=True),
+    ),
+    "Provider": (
+        _Column("id", lambda each, _: str(each.id), right=True),
+        _Column("provider", lambda each, _: each.name),
+        _Column("languages", lambda each, _: _languages([one.supported_language for one in each.supported_languages])),
+    ),
+    "Deployment": (
+        _Column("id", lambda each, _: str(each.id), right=True),
+        _Column("programs", lambda each, _: str(len(each.programs)), right=True),
+        _Column("languages", lambda each, _: _languages([one.assembler_language for one in each.programs])),
+        _Column("deployed", lambda each, _: local_time(each.deployed_at)),
+        _Column("by", lambda each, _: each.deployed_by),
+        _Column("name", lambda each, _: each.name),
+    ),
+    "Worker": (
+        _Column("provider", lambda each, _: each.provider),
+        _Column("pid", lambda each, _: str(each.pid), right=True),
+        _Column("state", _worker_state),
+        _Column("job", lambda each, _: str(each.job_id or ""), right=True),
+        _Column("since", lambda each, _: local_time(each.since)),
+        _Column("phase", lambda each, _: each.phase),
+    ),
+}
+
+
+def table_text(kind: str, messages: Sequence[Any], providers: ProviderNames, further: str = "") -> str:
+    """Return a table as text, a line a message.
+
+    Args:
+        kind: the name of the messages: "Job".
+        messages: at most `ROWS` of them are shown.
+        providers: the names of providers by their ids.
+        further: says that there are more messages than these; by default their number is counted.
+    """
+    if not messages:
+        return f"no {kind.lower()}s"
+    columns, rows = _rows(kind, messages, providers)
+    right = [place for place, column in enumerate(columns) if column.right]
+    lines = table_of([column.head for column in columns], rows, right=right)
+    more = _more(kind, messages, further)
+    return f"{lines}\n{more}" if more else lines
+
+
+def table_html(kind: str, messages: Sequence[Any], providers: ProviderNames, further: str = "") -> str:
+    """Return the same as HTML."""
+    if not messages:
+        return f"<p>no {kind.lower()}s</p>"
+    columns, rows = _rows(kind, messages, providers)
+    head = "".join(f"<th>{escape(column.head)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(map(_cell, columns, row)) + "</tr>" for row in rows)
+    more = _more(kind, messages, further)
+    caption = f"<caption style='caption-side:bottom'>{escape(more)}</caption>" if more else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def message_text(message: Message) -> str:
+    """Return one message as text, a line a field; what is empty is left out."""
+    fields = _fields(message)
+    width = max(len(head) for head, _ in fields)
+    return "\n".join(f"{head:<{width}}  {text}" for head, text in fields)
+
+
+def message_html(message: Message) -> str:
+    """Return the same as HTML."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(head)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
+        for head, text in _fields(message)
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def cut(text: str, longest: int = CELL) -> str:
+    """Return a text on one line, and no longer than this."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def _rows(kind: str, messages: Sequence[Any], providers: ProviderNames) -> tuple[list[_Column], list[list[str]]]:
+    columns = [column for column in _COLUMNS[kind] if not column.detail]
+    rows = [[cut(column.text(each, providers)) for column in columns] for each in messages[:ROWS]]
+    return columns, rows
+
+
+def _fields(message: Message) -> list[tuple[str, str]]:
+    kind = message.DESCRIPTOR.name
+    texts = ((column.head, cut(column.text(message, {}), 4 * CELL)) for column in _COLUMNS[kind])
+    return [(head, text.removeprefix("?/")) for head, text in texts if text]
+
+
+def _cell(column: _Column, text: str) -> str:
+    return f"<td style='text-align:{'right' if column.right else 'left'}'>{escape(text)}</td>"
+
+
+def _more(kind: str, messages: Sequence[Any], further: str) -> str:
+    hidden = len(messages) - ROWS
+    return further or (f"... and {plural(hidden, f'more {kind.lower()}')}" if hidden > 0 else "")
