@@ -23,9 +23,9 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
-from qonduit_client.inputs import Inputs, struct_of
+from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.message_table import device_name
-from qonduit_client.programs import Program, enum_name, programs_of
+from qonduit_client.program_messages import Program, enum_name, programs_of
 
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")

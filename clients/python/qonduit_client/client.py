@@ -17,10 +17,10 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import calls, notebook
 from qonduit_client.endpoint import Tls, Token
-from qonduit_client.inputs import Inputs
+from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
 from qonduit_client.listing import Listing, Table
-from qonduit_client.programs import Program
+from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport

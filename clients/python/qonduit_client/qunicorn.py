@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.inputs import struct_of
+from qonduit_client.input_values import struct_of
 
 #: The largest file that is read, in bytes, and the most entries of one file.
 MOST_BYTES: Final = 64 * 1024 * 1024

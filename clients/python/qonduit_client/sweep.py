@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.inputs import struct_of
+from qonduit_client.input_values import struct_of
 
 #: The most programs of one sweep, over all its jobs.
 MOST: Final = 100_000

@@ -13,7 +13,7 @@ import pytest
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.errors import ProgramUnreadable
-from qonduit_client.programs import programs_of
+from qonduit_client.program_messages import programs_of
 
 FLIP = np.array([[0, 1], [1, 0]], dtype=complex)
 
@@ -170,7 +170,7 @@ def test_what_its_sdk_cannot_write_says_why() -> None:
 def test_the_client_loads_none_of_what_it_knows() -> None:
     code = (
         "import sys, qonduit_client, qonduit_client.aio, qonduit_client.client, qonduit_client.job\n"
-        "qonduit_client.programs.programs_of(['OPENQASM 3;'])\n"
+        "qonduit_client.program_messages.programs_of(['OPENQASM 3;'])\n"
         "named = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(named & {'qiskit', 'cirq', 'braket', 'quil', 'pennylane', 'qrisp', 'numpy', 'scipy',"
         " 'matplotlib', 'IPython', 'pandas', 'rich', 'click'}))"

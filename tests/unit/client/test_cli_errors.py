@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2 as details
 
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_client.cli.commands import qonduit
-from qonduit_client.cli.errors import after_failure, did_you_mean, exit_code, explain, worst
+from qonduit_client.cli.error_messages import after_failure, did_you_mean, exit_code, explain, worst
 from qonduit_client.errors import BY_STATUS, ProgramUnreadable, QonduitError, ServerFault
 from tests.unit.client.peer import BELL, FAILED, Peer, Refusal, history
 

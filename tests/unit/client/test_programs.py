@@ -10,7 +10,7 @@ import pytest
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.errors import ProgramUnreadable
-from qonduit_client.programs import guess_language, programs_of
+from qonduit_client.program_messages import guess_language, programs_of
 from tests.unit.client.peer import BELL
 
 

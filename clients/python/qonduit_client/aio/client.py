@@ -20,9 +20,9 @@ from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.transport import Transport
 from qonduit_client.client import DEFAULT_DEVICE
 from qonduit_client.endpoint import Tls, Token
-from qonduit_client.inputs import Inputs
+from qonduit_client.input_values import Inputs
 from qonduit_client.listing import AsyncListing, Table
-from qonduit_client.programs import Program
+from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
 from qonduit_client.translation import Translation
 

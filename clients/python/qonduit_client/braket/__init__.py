@@ -8,7 +8,7 @@ result = QonduitDevice("AWS/local_simulator").run(circuit, shots=1000).result()
 
 from __future__ import annotations
 
-from qonduit_client.braket.device import QonduitDevice
+from qonduit_client.braket.braket_device import QonduitDevice
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
 
 __all__ = ["QonduitDevice", "QonduitTask", "QonduitTaskBatch"]

@@ -19,8 +19,8 @@ from braket.task_result.program_set_task_metadata_v1 import ProgramMetadata, Pro
 from braket.task_result.program_set_task_result_v1 import ProgramSetTaskResult
 from braket.tasks import ProgramSetQuantumTaskResult
 
-from qonduit_client.braket.results import measurements_of, timestamp
-from qonduit_client.braket.running import Given
+from qonduit_client.braket.braket_results import measurements_of, timestamp
+from qonduit_client.braket.task_submission import Given
 
 
 def is_set(specification: object) -> bool:

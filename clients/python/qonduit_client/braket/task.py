@@ -12,9 +12,9 @@ from braket.tasks import QuantumTask, QuantumTaskBatch
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.v1.job_pb2 import Job
-from qonduit_client.braket.errors import as_braket_has_it
-from qonduit_client.braket.results import timestamp
-from qonduit_client.braket.running import Given, Running
+from qonduit_client.braket.braket_errors import as_braket_has_it
+from qonduit_client.braket.braket_results import timestamp
+from qonduit_client.braket.task_submission import Given, Running
 from qonduit_client.job import JobHandle
 
 #: What several programs are as a whole: the first of these that any of them is.

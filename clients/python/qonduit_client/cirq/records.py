@@ -12,7 +12,7 @@ from qonduit_client.shots import shots_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qonduit_client.cirq.circuits import Measured, Prepared
+    from qonduit_client.cirq.circuit_serialization import Measured, Prepared
     from qonduit_client.result import Result
 
 

@@ -16,8 +16,8 @@ import duet.futuretools
 import duet.impl
 import numpy as np
 
-from qonduit_client.cirq.circuits import prepared
-from qonduit_client.cirq.running import Run, Shots
+from qonduit_client.cirq.circuit_serialization import prepared
+from qonduit_client.cirq.job_submission import Run, Shots
 from qonduit_client.client import Client, connect
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import click
 
-from qonduit_client.cli.errors import INTERRUPTED, USAGE, did_you_mean
+from qonduit_client.cli.error_messages import INTERRUPTED, USAGE, did_you_mean
 from qonduit_client.cli.session import Session, complain, report, session, shared_options
 from qonduit_client.distribution import DISTRIBUTION, pip_install
 from qonduit_client.errors import QonduitError
@@ -38,10 +38,10 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "delete": ("qonduit_client.cli.jobs:delete", "Delete jobs that have ended."),
     "translate": ("qonduit_client.cli.translate:translate", "Write a program in another language."),
     "languages": ("qonduit_client.cli.translate:languages", "List the languages that programs can be written in."),
-    "devices": ("qonduit_client.cli.catalogue:devices", "List what programs can run on."),
-    "deployments": ("qonduit_client.cli.catalogue:deployments", "List, create, show and delete stored programs."),
-    "info": ("qonduit_client.cli.catalogue:info", "Show a server's version and limits."),
-    "workers": ("qonduit_client.cli.catalogue:workers", "List a server's worker processes and what they do."),
+    "devices": ("qonduit_client.cli.server_commands:devices", "List what programs can run on."),
+    "deployments": ("qonduit_client.cli.server_commands:deployments", "List, create, show and delete stored programs."),
+    "info": ("qonduit_client.cli.server_commands:info", "Show a server's version and limits."),
+    "workers": ("qonduit_client.cli.server_commands:workers", "List a server's worker processes and what they do."),
     "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
     "completion": ("qonduit_client.cli.completion:completion", "Print the script that completes in a shell."),
 }

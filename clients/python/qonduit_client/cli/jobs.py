@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
-from qonduit_client.cli.errors import OK
+from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.output import Column, act_on, moment, write_rows
 from qonduit_client.cli.session import JOB_ID, LIMIT, session, shared_options
 

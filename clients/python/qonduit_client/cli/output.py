@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from qonduit_client.cli.errors import worst
+from qonduit_client.cli.error_messages import worst
 from qonduit_client.cli.session import Session, report
 from qonduit_client.errors import QonduitError
 from qonduit_client.text_table import table_of

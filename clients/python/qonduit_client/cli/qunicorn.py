@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from qonduit_client.cli.completion import program_files
-from qonduit_client.cli.errors import REFUSED, did_you_mean, exit_code, explain, worst
+from qonduit_client.cli.error_messages import REFUSED, did_you_mean, exit_code, explain, worst
 from qonduit_client.cli.output import Column, write_rows
 from qonduit_client.cli.session import SHOTS, Session, complain, session, shared_options
 from qonduit_client.errors import QonduitError, ServerUnavailable

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from qonduit_client.cli.completion import deployments, devices, ended_jobs, languages, program_files
-from qonduit_client.cli.errors import INTERRUPTED, OK, did_you_mean
-from qonduit_client.cli.inputs import input_option
+from qonduit_client.cli.error_messages import INTERRUPTED, OK, did_you_mean
+from qonduit_client.cli.input_options import input_option
 from qonduit_client.cli.output import Column, size, write_rows
-from qonduit_client.cli.results import Look, look_options
+from qonduit_client.cli.result_output import Look, look_options
 from qonduit_client.cli.session import DEPLOYMENT_ID, JOB_ID, SEED, SHOTS, Session, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.cli.sweep import run_sweep, sweep_option

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from qonduit_client.cli.colours import wants_color
-from qonduit_client.cli.errors import exit_code, explain
+from qonduit_client.cli.error_messages import exit_code, explain
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 
 if TYPE_CHECKING:

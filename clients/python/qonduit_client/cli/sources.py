@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from qonduit_client.programs import Program
+    from qonduit_client.program_messages import Program
 
 
 def or_pipe(sources: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
 
 def _next_step(path: Path) -> str:
     """What to do about a file that cannot be read: names of such files that are beside it, if there are any."""
-    from qonduit_client.cli.errors import did_you_mean
+    from qonduit_client.cli.error_messages import did_you_mean
 
     if path.is_dir():
         return f"name the files in it, as {path}/*.qasm"

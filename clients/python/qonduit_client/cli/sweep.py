@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from qonduit_client.cli.errors import INTERRUPTED, OK, worst
+from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
 from qonduit_client.cli.output import Column, write_rows
-from qonduit_client.cli.results import Look, ended, show_several
+from qonduit_client.cli.result_output import Look, ended, show_several
 from qonduit_client.cli.session import Session
 from qonduit_client.cli.watch import interruptible, tell_errors, unfinished
 
@@ -50,7 +50,7 @@ def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str
     axes: dict[str, list[object]] = {}
     if not pairs:
         return axes
-    from qonduit_client.inputs import struct_of
+    from qonduit_client.input_values import struct_of
     from qonduit_client.sweep import MOST, values_of
 
     for pair in pairs:
@@ -120,7 +120,7 @@ def _chunks(
 ) -> Iterator[_Chunk]:
     """The programs of each job, each with its point and its name; points go first, programs within a point."""
     from qonduit_client.batch import chunks_of
-    from qonduit_client.programs import programs_of
+    from qonduit_client.program_messages import programs_of
     from qonduit_client.sweep import MOST, at_point, points_of
 
     kept = list(client.deployment(deployment).programs) if deployment is not None else programs_of(programs, language)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qonduit_client.cli import completion
-from qonduit_client.cli.errors import OK
-from qonduit_client.cli.inputs import input_option
+from qonduit_client.cli.error_messages import OK
+from qonduit_client.cli.input_options import input_option
 from qonduit_client.cli.output import Column, write_rows
 from qonduit_client.cli.session import session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources

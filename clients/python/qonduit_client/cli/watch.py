@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from qonduit_client.cli.completion import active_jobs, all_jobs
-from qonduit_client.cli.errors import INTERRUPTED, OK, worst
-from qonduit_client.cli.results import Look, ended, look_options, show_one, show_several
+from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
+from qonduit_client.cli.result_output import Look, ended, look_options, show_one, show_several
 from qonduit_client.cli.session import JOB_ID, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 

@@ -14,7 +14,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.dynamic_one_shot import gather_mcm
 from pennylane.wires import Wires
 
-from qonduit_client.pennylane.programs import MEASURED, MID_CIRCUIT, SELECTED, Program
+from qonduit_client.pennylane.tape_programs import MEASURED, MID_CIRCUIT, SELECTED, Program
 
 #: What JAX is given in the place of shots that do not count, as its arrays have sizes that are known ahead.
 PADDED: Final = "pad-invalid-samples"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Qonduit's devices for qBraid, and whatever is built on it."""
 
-from qonduit_client.qbraid.device import QonduitDevice
-from qonduit_client.qbraid.errors import QonduitJobError
-from qonduit_client.qbraid.job import QonduitJob
-from qonduit_client.qbraid.provider import QonduitProvider
+from qonduit_client.qbraid.qbraid_device import QonduitDevice
+from qonduit_client.qbraid.qbraid_errors import QonduitJobError
+from qonduit_client.qbraid.qbraid_job import QonduitJob
+from qonduit_client.qbraid.qbraid_provider import QonduitProvider
 
 __all__ = ["QonduitDevice", "QonduitJob", "QonduitJobError", "QonduitProvider"]

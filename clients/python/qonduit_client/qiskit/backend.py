@@ -17,9 +17,9 @@ from qiskit.transpiler import Target
 
 from qonduit_client.batch import submit
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
-from qonduit_client.qiskit.circuits import bindings_of, listed, programs_of
+from qonduit_client.qiskit.backend_job import QonduitJob
+from qonduit_client.qiskit.circuit_preparation import bindings_of, listed, programs_of
 from qonduit_client.qiskit.devices import NamedDevice, find_device
-from qonduit_client.qiskit.job import QonduitJob
 from qonduit_client.qiskit.target import target_of
 
 

@@ -9,7 +9,7 @@ from qiskit.providers import QiskitBackendNotFoundError
 
 from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client
-from qonduit_client.qiskit.errors import as_qiskit_has_it
+from qonduit_client.qiskit.qiskit_errors import as_qiskit_has_it
 
 
 @dataclass(frozen=True)

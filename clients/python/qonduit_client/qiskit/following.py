@@ -13,7 +13,7 @@ from qiskit.providers.jobstatus import JOB_FINAL_STATES
 
 from qonduit_client.batch import Batch
 from qonduit_client.job import state_name
-from qonduit_client.qiskit.errors import JobTimedOut, as_qiskit_has_it
+from qonduit_client.qiskit.qiskit_errors import JobTimedOut, as_qiskit_has_it
 from qonduit_client.result import Result
 
 Made = TypeVar("Made")

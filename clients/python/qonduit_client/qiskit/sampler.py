@@ -15,7 +15,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qonduit_client.batch import derived_seed
 from qonduit_client.qiskit.backend import QonduitBackend
-from qonduit_client.qiskit.circuits import programs_of, rows_of
+from qonduit_client.qiskit.circuit_preparation import programs_of, rows_of
 from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
 from qonduit_client.qiskit.primitive_job import Part, QonduitPrimitiveJob
 from qonduit_client.result import Result

@@ -26,10 +26,10 @@ from pennylane.transforms.core import CompilePipeline
 from qonduit_client.batch import Batch, submit
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.errors import QonduitError, ServerUnavailable
-from qonduit_client.pennylane.gates import decomposed
 from qonduit_client.pennylane.outcomes import from_shots, from_state
-from qonduit_client.pennylane.programs import Program, program_of
+from qonduit_client.pennylane.pennylane_gates import decomposed
 from qonduit_client.pennylane.splitting import SPLITTING, rotations
+from qonduit_client.pennylane.tape_programs import Program, program_of
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
 

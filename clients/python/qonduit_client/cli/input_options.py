@@ -39,7 +39,7 @@ def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str
             inputs[name] = text
     if not inputs:
         return None
-    from qonduit_client.inputs import struct_of
+    from qonduit_client.input_values import struct_of
 
     try:
         struct_of(inputs)

@@ -27,7 +27,7 @@ from qonduit_client.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qonduit_client.cirq.circuits import Prepared
+    from qonduit_client.cirq.circuit_serialization import Prepared
     from qonduit_client.client import Client
 
 #: What the caller can mend.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import click
 
 from qonduit_client.cli.colours import wants_color
-from qonduit_client.cli.errors import CANCELLED, JOB_FAILED, OK, after_failure, worst
+from qonduit_client.cli.error_messages import CANCELLED, JOB_FAILED, OK, after_failure, worst
 from qonduit_client.cli.output import Column, csv_writer, write_rows
 from qonduit_client.cli.session import Session, complain
 

@@ -10,9 +10,9 @@ from qbraid.runtime import QuantumProvider, ResourceNotFoundError, TargetProfile
 
 from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client, connect
-from qonduit_client.qbraid.catalogue import devices
-from qonduit_client.qbraid.device import QonduitDevice
-from qonduit_client.qbraid.programs import specs
+from qonduit_client.qbraid.device_names import devices
+from qonduit_client.qbraid.program_specs import specs
+from qonduit_client.qbraid.qbraid_device import QonduitDevice
 
 
 class QonduitProvider(QuantumProvider):  # type: ignore[misc]

@@ -17,8 +17,8 @@ from qiskit.transpiler.passes import HighLevelSynthesis
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.circuits import program_of
-from qonduit_client.inputs import struct_of
-from qonduit_client.qiskit.errors import as_qiskit_has_it
+from qonduit_client.input_values import struct_of
+from qonduit_client.qiskit.qiskit_errors import as_qiskit_has_it
 
 #: What travels as it is: Qiskit's file format tells of other operations of its libraries by the names of their classes
 #: only, which servers do not follow.

@@ -19,7 +19,7 @@ from braket.device_schema import DeviceActionType
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.ir.openqasm import Program
 
-from qonduit_client.braket.writing import MEASURED, Gate, Matrix, Reset, controlled, write
+from qonduit_client.braket.openqasm_writing import MEASURED, Gate, Matrix, Reset, controlled, write
 
 #: Ways through a program that goes on with what it measured; they only have to meet its measurements.
 _WAYS: Final = 8

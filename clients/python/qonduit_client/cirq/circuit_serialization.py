@@ -20,9 +20,9 @@ from cirq.sim.simulator import check_all_resolved
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.circuits import program_of
-from qonduit_client.cirq.gates import NO_UNITARY, NeedsValues, readable, same
+from qonduit_client.cirq.gate_decomposition import NO_UNITARY, NeedsValues, readable, same
 from qonduit_client.errors import ProgramUnreadable
-from qonduit_client.inputs import struct_of
+from qonduit_client.input_values import struct_of
 
 #: Qubits that a server knows; others are sent under other names, since nothing of them is in the result.
 _QUBITS: Final = frozenset((cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from qbraid.programs import QPROGRAM_REGISTRY, ExperimentType, ProgramSpec
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.programs import programs_of
+from qonduit_client.program_messages import programs_of
 
 
 def _object(program: Any) -> QuantumProgram:

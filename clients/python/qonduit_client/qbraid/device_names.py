@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client
-from qonduit_client.qbraid.errors import told
+from qonduit_client.qbraid.qbraid_errors import told
 
 
 def devices(client: Client, filter: str = "") -> dict[str, Device]:

@@ -11,14 +11,14 @@ from braket.circuits import Circuit
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.devices import Device
 
+from qonduit_client.braket.braket_errors import as_braket_has_it
+from qonduit_client.braket.braket_results import told
 from qonduit_client.braket.capabilities import find, properties_of
-from qonduit_client.braket.errors import as_braket_has_it
+from qonduit_client.braket.openqasm_parsing import Plan, Reader
 from qonduit_client.braket.program_sets import is_set, programs_of, told_set
-from qonduit_client.braket.reading import Plan, Reader
-from qonduit_client.braket.results import told
-from qonduit_client.braket.running import Given, submit
 from qonduit_client.braket.specifications import is_one, program_of
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
+from qonduit_client.braket.task_submission import Given, submit
 from qonduit_client.client import Client, connect
 
 #: Words that Braket's own simulators and devices take, on how they work, and that change nothing in what they give.

@@ -12,7 +12,7 @@ from qbraid.runtime.result_data import GateModelResultData
 
 from qonduit_client.client import Client, connect
 from qonduit_client.job import state_name
-from qonduit_client.qbraid.errors import told
+from qonduit_client.qbraid.qbraid_errors import told
 
 _STATUS: Final = {
     "QUEUED": JobStatus.QUEUED,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qonduit_client.cli import completion
-from qonduit_client.cli.errors import OK
+from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.output import Column, act_on, moment, size, write_rows
 from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources

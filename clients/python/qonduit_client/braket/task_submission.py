@@ -14,7 +14,7 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import batch
-from qonduit_client.braket.reading import Plan
+from qonduit_client.braket.openqasm_parsing import Plan
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pennylane.ops import Conditional, MidMeasure
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.pennylane.gates import Dialect, Statement, projected, statement
+from qonduit_client.pennylane.pennylane_gates import Dialect, Statement, projected, statement
 
 #: The registers: of the measured wires, of mid-circuit measurements, and of what is selected by its value.
 MEASURED: Final = "c"

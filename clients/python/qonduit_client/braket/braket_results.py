@@ -11,7 +11,7 @@ from braket.default_simulator.state_vector_simulation import StateVectorSimulati
 from braket.task_result import AdditionalMetadata, GateModelTaskResult, ResultTypeValue, TaskMetadata
 from braket.tasks import GateModelQuantumTaskResult
 
-from qonduit_client.braket.running import Given
+from qonduit_client.braket.task_submission import Given
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
 

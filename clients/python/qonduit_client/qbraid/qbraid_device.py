@@ -11,10 +11,10 @@ from qbraid.runtime import DeviceStatus, QuantumDevice, ResourceNotFoundError, T
 from qonduit.v1.device_pb2 import Device
 from qonduit_client.batch import derived_seed
 from qonduit_client.client import Client
-from qonduit_client.qbraid.catalogue import devices
-from qonduit_client.qbraid.errors import told
-from qonduit_client.qbraid.job import QonduitJob
-from qonduit_client.qbraid.programs import message
+from qonduit_client.qbraid.device_names import devices
+from qonduit_client.qbraid.program_specs import message
+from qonduit_client.qbraid.qbraid_errors import told
+from qonduit_client.qbraid.qbraid_job import QonduitJob
 
 
 class QonduitDevice(QuantumDevice):  # type: ignore[misc]
