@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.system_service_pb2 import WorkerState
+from qonduit_client.formatting import failure_text, language_name, local_time, plural, seconds_between
 from qonduit_client.states import TERMINAL, state_name
-from qonduit_client.telling import failure_words, language_name, local_time, plural, seconds_between
 from qonduit_client.text_table import table_of
 
 #: The most rows that a table shows, and the most characters of a cell.
@@ -54,7 +54,7 @@ def _seconds(job: Job, _: ProviderNames) -> str:
 
 
 def _failure(job: Job, _: ProviderNames) -> str:
-    return failure_words(job.failure) if job.HasField("failure") else ""
+    return failure_text(job.failure) if job.HasField("failure") else ""
 
 
 def _languages(languages: Sequence[int]) -> str:

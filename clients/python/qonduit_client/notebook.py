@@ -17,9 +17,9 @@ from qonduit.v1.job_pb2 import Job
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_client.errors import ClientClosed, QonduitError
+from qonduit_client.formatting import event_text, failure_text, plural, seconds_between
 from qonduit_client.message_table import cut, message_html, message_text
 from qonduit_client.states import TERMINAL, state_name
-from qonduit_client.telling import event_words, failure_words, plural, seconds_between
 
 if TYPE_CHECKING:
     from qonduit.v1.event_pb2 import JobEvent
@@ -73,7 +73,7 @@ class Bar:
             self._share = event.progress.progress
             self._message = event.progress.message or self._message
         elif kind == "log":
-            self._message = event_words(event)[1]
+            self._message = event_text(event)[1]
         if self._began is not None and event.event_time.seconds:
             self._seconds = max(self._seconds, seconds_between(self._began, event.event_time))
 
@@ -115,7 +115,7 @@ class Bar:
         self._shots = job.shots or self._shots
         self._began = job.created_at
         if job.HasField("failure"):
-            self._message = failure_words(job.failure)
+            self._message = failure_text(job.failure)
         elif job.state in TERMINAL:
             self._message = ""
 

@@ -13,8 +13,8 @@ from google.protobuf.struct_pb2 import Value
 from qonduit.v1 import result_pb2
 from qonduit_client.buffer import Buffer, Source
 from qonduit_client.distribution import pip_install
+from qonduit_client.formatting import plural
 from qonduit_client.message_table import cut
-from qonduit_client.telling import plural
 
 if TYPE_CHECKING:
     import numpy as np

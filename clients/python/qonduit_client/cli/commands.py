@@ -20,7 +20,7 @@ from typing import Any, Final
 import click
 
 from qonduit_client.cli.error_messages import INTERRUPTED, USAGE, did_you_mean
-from qonduit_client.cli.session import Session, complain, report, session, shared_options
+from qonduit_client.cli.session import Session, print_error, report, session, shared_options
 from qonduit_client.distribution import DISTRIBUTION, pip_install
 from qonduit_client.errors import QonduitError
 
@@ -112,7 +112,7 @@ class Commands(click.Group):
             code = report(error, extra["obj"])
         except UnicodeEncodeError as error:
             # Arguments are any bytes; messages hold text.
-            complain("Error", f"{error.object!r:.200} is not valid Unicode; name it in another way")
+            print_error("Error", f"{error.object!r:.200} is not valid Unicode; name it in another way")
             code = USAGE
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]

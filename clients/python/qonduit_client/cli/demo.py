@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from math import sqrt
 from typing import Final, TextIO
 
-from qonduit_client.cli.boards import Row, board_for
+from qonduit_client.cli.views import Row, view_for
 from qonduit_client.client import Client
 from qonduit_client.errors import QonduitError
 from qonduit_client.histogram import bar, can_write_bars
@@ -53,10 +53,10 @@ def show_demo(
     outcomes: dict[str, Result | QonduitError] = {}
     with (
         Client(target) as client,
-        board_for(stream) as board,
+        view_for(stream) as view,
         ThreadPoolExecutor(len(devices), thread_name_prefix="demo") as threads,
     ):
-        rows = [board.row(device) for device in devices]
+        rows = [view.row(device) for device in devices]
         running = [
             threads.submit(_one, client, device, shots, timeout, row) for device, row in zip(devices, rows, strict=True)
         ]

@@ -44,8 +44,8 @@ def jobs(state: str | None, wanted: str, limit: int) -> int:
 
 
 def _job_columns() -> list[Column]:
+    from qonduit_client.formatting import local_time, seconds_between
     from qonduit_client.job import state_name
-    from qonduit_client.telling import local_time, seconds_between
 
     def took(job: Job) -> float | None:
         return seconds_between(job.created_at, job.finished_at) if job.HasField("finished_at") else None
@@ -76,8 +76,8 @@ def device_of(job: Job) -> str:
 @shared_options()
 def job(job_id: int) -> int:
     """Show one job."""
+    from qonduit_client.formatting import failure_text, local_time
     from qonduit_client.job import state_name
-    from qonduit_client.telling import failure_words, local_time
 
     here = session()
     with here.client() as client:
@@ -99,10 +99,10 @@ def job(job_id: int) -> int:
         ("server", found.server),
         ("attempt", str(found.attempt) if found.attempt > 1 else ""),
         ("events", str(found.last_sequence)),
-        ("failure", failure_words(found.failure) if found.HasField("failure") else ""),
+        ("failure", failure_text(found.failure) if found.HasField("failure") else ""),
     ]
     for run in found.program_runs:
-        said = f": {failure_words(run.failure)}" if run.HasField("failure") else ""
+        said = f": {failure_text(run.failure)}" if run.HasField("failure") else ""
         results = f", results {', '.join(map(str, run.result_ids))}" if run.result_ids else ""
         facts.append((f"program {run.index + 1}", f"{state_name(run.state)}{results}{said}"))
     width = max(len(name) for name, _ in facts)

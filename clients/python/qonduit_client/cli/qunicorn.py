@@ -17,7 +17,7 @@ import click
 from qonduit_client.cli.completion import program_files
 from qonduit_client.cli.error_messages import REFUSED, did_you_mean, exit_code, explain, worst
 from qonduit_client.cli.output import Column, write_rows
-from qonduit_client.cli.session import SHOTS, Session, complain, session, shared_options
+from qonduit_client.cli.session import SHOTS, Session, print_error, session, shared_options
 from qonduit_client.errors import QonduitError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def import_qunicorn(
             for line in taking.all(entries, run_all):
                 lines.append(line)
                 if line.why:
-                    complain("Refused", f"{line.entry}: {line.why}")
+                    print_error("Refused", f"{line.entry}: {line.why}")
                 yield line
 
         write_rows(here, _COLUMNS, told(), empty="nothing to take over")

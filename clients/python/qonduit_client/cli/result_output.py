@@ -14,7 +14,7 @@ import click
 from qonduit_client.cli.colours import wants_color
 from qonduit_client.cli.error_messages import CANCELLED, JOB_FAILED, OK, after_failure, worst
 from qonduit_client.cli.output import Column, csv_writer, write_rows
-from qonduit_client.cli.session import Session, complain
+from qonduit_client.cli.session import Session, print_error
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
@@ -33,7 +33,7 @@ CSV_COLUMNS: Final = (
 
 
 @dataclass(frozen=True)
-class Look:
+class ResultOptions:
     """How results are drawn: order, number of outcomes, and bits instead of hexadecimal numbers."""
 
     sort: Literal["key", "count"] = "key"
@@ -45,8 +45,8 @@ class Look:
         return result.bitstrings if self.bits and result.registers else result.counts
 
 
-def look_options(command: _Command) -> _Command:
-    """Adds the options that make a `Look`: sort, top, bits."""
+def add_result_options(command: _Command) -> _Command:
+    """Adds the options that make a `ResultOptions`: sort, top, bits."""
     for option in (
         click.option("--bits", is_flag=True, help="Write outcomes as bits instead of hexadecimal numbers."),
         click.option(
@@ -127,17 +127,17 @@ def value_text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def show_one(here: Session, one: Ended, look: Look) -> int:
+def show_one(here: Session, one: Ended, result_options: ResultOptions) -> int:
     """Writes what one job measured, with histograms; says why it failed. Returns the exit code."""
     if here.output != "table":
-        return show_several(here, [one], look)
+        return show_several(here, [one], result_options)
     for run, results in one.runs():
         for each in results:
-            click.echo(_drawn(each, one.name(run.index), look), color=wants_color(sys.stdout))
+            click.echo(_drawn(each, one.name(run.index), result_options), color=wants_color(sys.stdout))
     return tell_end(one.job)
 
 
-def show_several(here: Session, several: Iterable[Ended], look: Look) -> int:
+def show_several(here: Session, several: Iterable[Ended], result_options: ResultOptions) -> int:
     """Writes what jobs measured, a line a program; says of each that failed why. Returns the worst exit code."""
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
@@ -153,7 +153,9 @@ def show_several(here: Session, several: Iterable[Ended], look: Look) -> int:
         return _write_csv(several)
     kept = list(several)
     names = list(dict.fromkeys(name for each in kept for point in each.points for name in point))
-    shares = {(each.job.id, run.index): _shares(run, results, look) for each in kept for run, results in each.runs()}
+    shares = {
+        (each.job.id, run.index): _shares(run, results, result_options) for each in kept for run, results in each.runs()
+    }
     rows = [(each, run) for each in kept for run, _ in each.runs()]
     columns = [
         *map(_point_column, names),
@@ -171,10 +173,10 @@ def show_several(here: Session, several: Iterable[Ended], look: Look) -> int:
 def tell_end(job: Job) -> int:
     """Says on standard error that a job did not succeed, why, and what to do; returns the exit code."""
     from qonduit.v1.job_pb2 import JobState
-    from qonduit_client.telling import failure_words
+    from qonduit_client.formatting import failure_text
 
     if job.state == JobState.JOB_STATE_FAILED:
-        complain("Failed", f"{failure_words(job.failure)}\n{after_failure(job.failure, job.id)}")
+        print_error("Failed", f"{failure_text(job.failure)}\n{after_failure(job.failure, job.id)}")
         return JOB_FAILED
     if job.state == JobState.JOB_STATE_CANCELLED:
         click.echo(f"job {job.id} was cancelled; run it again with `qonduit rerun {job.id}`", err=True)
@@ -231,7 +233,7 @@ def _state(state: int) -> str:
     return state_name(state)
 
 
-def _shares(run: ProgramRun, results: Sequence[Result], look: Look) -> str:
+def _shares(run: ProgramRun, results: Sequence[Result], result_options: ResultOptions) -> str:
     """The most frequent outcomes of a program on one line, or why there are none."""
     from qonduit_client.result import most_frequent
 
@@ -239,29 +241,29 @@ def _shares(run: ProgramRun, results: Sequence[Result], look: Look) -> str:
         return run.failure.reason
     for each in results:
         if each.amplitudes is None:
-            counts = look.outcomes(each)
-            top = 4 if look.top is None else look.top or len(counts)
-            kept = most_frequent(counts, top) if look.sort == "count" or len(counts) > top else list(counts)
+            counts = result_options.outcomes(each)
+            top = 4 if result_options.top is None else result_options.top or len(counts)
+            kept = most_frequent(counts, top) if result_options.sort == "count" or len(counts) > top else list(counts)
             text = ", ".join(f"{key} {counts[key] / each.shots:.1%}" for key in kept)
             return text + (f", {len(counts) - len(kept)} more" if len(counts) > len(kept) else "")
     return ""
 
 
-def _drawn(result: Result, name: str, look: Look) -> str:
+def _drawn(result: Result, name: str, result_options: ResultOptions) -> str:
     from qonduit_client.histogram import amplitudes_text, can_write_bars, text_of
 
-    top = 16 if look.top is None else look.top
+    top = 16 if result_options.top is None else result_options.top
     if (state := result.amplitudes) is not None:
         return f"\n{name}: statevector of {result.message.statevector.num_qubits} qubits\n" + amplitudes_text(
             state, top=top
         )
-    counts = look.outcomes(result)
+    counts = result_options.outcomes(result)
     registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
     title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     drawn = text_of(
         counts,
-        sort=look.sort,
+        sort=result_options.sort,
         top=top,
         width=width,
         color=wants_color(sys.stdout),

@@ -14,7 +14,7 @@ from qonduit_client.cli.completion import deployments, devices, ended_jobs, lang
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, did_you_mean
 from qonduit_client.cli.input_options import input_option
 from qonduit_client.cli.output import Column, size, write_rows
-from qonduit_client.cli.result_output import Look, look_options
+from qonduit_client.cli.result_output import ResultOptions, add_result_options
 from qonduit_client.cli.session import DEPLOYMENT_ID, JOB_ID, SEED, SHOTS, Session, session, shared_options
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.cli.sweep import run_sweep, sweep_option
@@ -69,7 +69,7 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @click.option("--validate-only", is_flag=True, help="Have the programs read and compiled, without running them.")
 @timeout_option
-@look_options
+@add_result_options
 @shared_options()
 def run(
     sources: Sequence[str],
@@ -98,14 +98,14 @@ def run(
             raise click.UsageError(_NOTHING)
     programs = read_sources(sources, why=_NOTHING) if deployment is None else None
     options["name"] = options["name"] or next((Path(source).name for source in sources if source != "-"), None)
-    look = Look(sort, top, bits)
+    result_options = ResultOptions(sort, top, bits)
     with here.client() as client:
         try:
             if sweep:
                 return run_sweep(
                     here,
                     client,
-                    *(sources, programs, deployment, sweep, look, options),
+                    *(sources, programs, deployment, sweep, result_options, options),
                     request_id=request_id,
                     timeout=timeout,
                     detach=detach,
@@ -113,7 +113,9 @@ def run(
                 )
             if validate_only:
                 return _show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
-            return _run(here, client, sources, programs, deployment, request_id, detach, timeout, look, options)
+            return _run(
+                here, client, sources, programs, deployment, request_id, detach, timeout, result_options, options
+            )
         except NotFound as error:
             _suggest_device(client, error, options["device"])
             raise
@@ -128,7 +130,7 @@ def _run(
     given_id: str | None,
     detach: bool,
     timeout: float | None,
-    look: Look,
+    result_options: ResultOptions,
     options: dict[str, Any],
 ) -> int:
     request_id = given_id or str(uuid.uuid4())
@@ -143,7 +145,7 @@ def _run(
     if detach:
         return say_jobs(here, [handle.job() if here.as_json else handle.id])
     label = options["device"] if deployment is None else ""
-    return follow(here, client, handle, sources, timeout, look, label=label)
+    return follow(here, client, handle, sources, timeout, result_options, label=label)
 
 
 def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, Any]) -> int:
@@ -192,7 +194,7 @@ def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
 @click.option("--request-id", metavar="UUID", help="Running again with the same id gives the same job.")
 @click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
 @timeout_option
-@look_options
+@add_result_options
 @shared_options()
 def rerun(
     job_id: int,
@@ -209,7 +211,7 @@ def rerun(
         handle = client.rerun(job_id, request_id=request_id)
         if detach:
             return say_jobs(here, [handle.job() if here.as_json else handle.id])
-        return follow(here, client, handle, (), timeout, Look(sort, top, bits))
+        return follow(here, client, handle, (), timeout, ResultOptions(sort, top, bits))
 
 
 def say_jobs(here: Session, made: Sequence[Job | int]) -> int:

@@ -28,7 +28,7 @@ def devices(languages: bool, wanted: str) -> int:
     """List what programs can run on."""
     from qonduit_client.calls import named
     from qonduit_client.cli.as_json import as_dict
-    from qonduit_client.telling import language_name
+    from qonduit_client.formatting import language_name
 
     here = session()
     with here.client() as client:
@@ -100,7 +100,7 @@ def deployments(context: click.Context, limit: int) -> int:
 
 def list_deployments(limit: int) -> int:
     """Writes the newest deployments."""
-    from qonduit_client.telling import language_name, local_time
+    from qonduit_client.formatting import language_name, local_time
 
     here = session()
     columns = [
@@ -170,7 +170,7 @@ def create(sources: Sequence[str], name: str | None, language: str | None, reque
 def show(deployment_id: int) -> int:
     """Show a deployment and its programs."""
     from qonduit_client.cli.as_json import as_line
-    from qonduit_client.telling import language_name, local_time
+    from qonduit_client.formatting import language_name, local_time
 
     here = session()
     with here.client() as client:
@@ -264,7 +264,7 @@ def info() -> int:
 def workers() -> int:
     """List a server's worker processes and what they do."""
     from qonduit.v1.system_service_pb2 import WorkerState
-    from qonduit_client.telling import local_time
+    from qonduit_client.formatting import local_time
 
     def state(each: Worker) -> str:
         return WorkerState.Name(each.state).removeprefix("WORKER_STATE_").lower()

@@ -200,7 +200,7 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
     return add
 
 
-def complain(word: str, text: str) -> None:
+def print_error(word: str, text: str) -> None:
     """Writes to standard error, the word in bold red where colours are wanted; further lines are indented."""
     color = wants_color(sys.stderr)
     first, *others = text.splitlines() or [""]
@@ -211,7 +211,7 @@ def complain(word: str, text: str) -> None:
 
 def report(error: QonduitError, session: Session) -> int:
     """Says what went wrong, on standard error and, with JSON, as an object too; returns the exit code."""
-    complain("Error", explain(error, session.server))
+    print_error("Error", explain(error, session.server))
     code = exit_code(error)
     if session.as_json and not isinstance(error, JobFailed | JobCancelled):
         import json

@@ -16,14 +16,14 @@ import click
 
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
 from qonduit_client.cli.output import Column, write_rows
-from qonduit_client.cli.result_output import Look, ended, show_several
+from qonduit_client.cli.result_output import ResultOptions, ended, show_several
 from qonduit_client.cli.session import Session
 from qonduit_client.cli.watch import interruptible, tell_errors, unfinished
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
     from qonduit.v1.event_pb2 import JobEvent
-    from qonduit_client.cli.boards import Row
+    from qonduit_client.cli.views import Row
     from qonduit_client.client import Client
     from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
@@ -78,7 +78,7 @@ def run_sweep(
     programs: Sequence[Any] | None,
     deployment: int | None,
     axes: Axes,
-    look: Look,
+    result_options: ResultOptions,
     options: dict[str, Any],
     *,
     request_id: str | None,
@@ -104,7 +104,7 @@ def run_sweep(
     if detach:
         write_rows(here, [Column("job_id", lambda handle: handle.id, "JOB")], (start() for start in starts))
         return OK
-    return _follow(here, client, chunks, starts, look, timeout, str(base))
+    return _follow(here, client, chunks, starts, result_options, timeout, str(base))
 
 
 _Chunk = Sequence[tuple[Mapping[str, object], str, "QuantumProgram"]]
@@ -155,22 +155,22 @@ def _follow(
     client: Client,
     chunks: Sequence[_Chunk],
     starts: Sequence[Callable[[], JobHandle]],
-    look: Look,
+    result_options: ResultOptions,
     timeout: float | None,
     request_id: str,
 ) -> int:
-    from qonduit_client.cli.boards import board_for
+    from qonduit_client.cli.views import view_for
     from qonduit_client.following import Followed, follow_all
 
     several: list[Followed] = []
     again = f"  see the whole sweep: the same command with --request-id {request_id}; it makes nothing twice"
     with (
         interruptible(here, lambda: unfinished(several), again) as interrupted,
-        board_for(output=here.output, jobs=len(chunks)) as board,
+        view_for(output=here.output, jobs=len(chunks)) as view,
     ):
         for place, (chunk, start) in enumerate(zip(chunks, starts, strict=True), 1):
             label = "sweep" if len(chunks) == 1 else f"part {place}"
-            row = board.row(f"{label} of {len(chunk)} programs")
+            row = view.row(f"{label} of {len(chunk)} programs")
             several.append(Followed(start, row if here.as_json else _of_the_whole(row)))
         follow_all(client, several, timeout=timeout, threads=_AT_ONCE)
     if interrupted:
@@ -180,7 +180,7 @@ def _follow(
         for each, chunk in zip(several, chunks, strict=True)
         if each.handle is not None and each.job is not None
     )
-    return worst([show_several(here, shown, look), tell_errors(here, several)])
+    return worst([show_several(here, shown, result_options), tell_errors(here, several)])
 
 
 def _of_the_whole(row: Row) -> Row:

@@ -130,7 +130,7 @@ def _show(translation: Translation) -> None:
 def languages() -> int:
     """List the languages that programs can be written in, and what translating from and to each costs."""
     from qonduit_client.cli.as_json import as_dict
-    from qonduit_client.telling import language_name
+    from qonduit_client.formatting import language_name
 
     here = session()
     with here.client() as client:

@@ -13,12 +13,12 @@ import click
 
 from qonduit_client.cli.completion import active_jobs, all_jobs
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
-from qonduit_client.cli.result_output import Look, ended, look_options, show_one, show_several
+from qonduit_client.cli.result_output import ResultOptions, add_result_options, ended, show_one, show_several
 from qonduit_client.cli.session import JOB_ID, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 
 if TYPE_CHECKING:
-    from qonduit_client.cli.boards import Board
+    from qonduit_client.cli.views import View
     from qonduit_client.client import Client
     from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
@@ -36,7 +36,7 @@ _ACTIVE: Final = ("QUEUED", "RUNNING", "CANCELLING")
     "--filter", "wanted", default="", metavar="TEXT", help="With --running: only these, as 'deployment_id = 7'."
 )
 @timeout_option
-@look_options
+@add_result_options
 @shared_options()
 def watch(
     job_ids: Sequence[int],
@@ -54,7 +54,7 @@ def watch(
     here = session()
     if bool(job_ids) == running or (wanted and not running):
         raise click.UsageError("name jobs (`qonduit jobs` lists them), or give --running, with --filter or without")
-    look = Look(sort, top, bits)
+    result_options = ResultOptions(sort, top, bits)
     with here.client() as client:
         if running:
             job_ids = sorted({job.id for state in _ACTIVE for job in client.jobs(_and(f'state = "{state}"', wanted))})
@@ -63,15 +63,15 @@ def watch(
                 return OK
         job_ids = list(dict.fromkeys(job_ids))
         if len(job_ids) == 1:
-            return follow(here, client, client.job(job_ids[0]), (), timeout, look)
-        return _watch_several(here, client, job_ids, timeout, look)
+            return follow(here, client, client.job(job_ids[0]), (), timeout, result_options)
+        return _watch_several(here, client, job_ids, timeout, result_options)
 
 
 @click.command()
 @click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=all_jobs)
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @timeout_option
-@look_options
+@add_result_options
 @shared_options()
 def result(
     job_id: int, wait: bool, timeout: float | None, sort: Literal["key", "count"], top: int | None, bits: bool
@@ -86,7 +86,7 @@ def result(
             job = handle.wait(timeout) if wait else handle.job()
         if interrupted:
             return INTERRUPTED
-        code = show_one(here, ended(client, handle), Look(sort, top, bits))
+        code = show_one(here, ended(client, handle), ResultOptions(sort, top, bits))
         if job.state not in TERMINAL:
             click.echo(
                 f"job {job_id} is {state_name(job.state)}; wait for it: qonduit watch {job_id}{here.server_hint()}",
@@ -101,22 +101,22 @@ def follow(
     handle: JobHandle,
     sources: Sequence[str],
     timeout: float | None,
-    look: Look,
+    result_options: ResultOptions,
     *,
     label: str = "",
 ) -> int:
     """Shows a job's events until it has ended, then its results; returns the exit code."""
-    from qonduit_client.cli.boards import board_for
+    from qonduit_client.cli.views import view_for
 
     with interruptible(here, lambda: [handle.id]) as interrupted:
-        board: Board
-        with board_for(output=here.output) as board:
-            row = board.row(label)
+        view: View
+        with view_for(output=here.output) as view:
+            row = view.row(label)
             for event in handle.events(timeout=timeout):
                 row(event)
     if interrupted:
         return INTERRUPTED
-    return show_one(here, ended(client, handle, sources), look)
+    return show_one(here, ended(client, handle, sources), result_options)
 
 
 @contextmanager
@@ -167,24 +167,26 @@ def tell_errors(here: Session, several: Sequence[Followed]) -> int:
     return worst(codes)
 
 
-def _watch_several(here: Session, client: Client, ids: Sequence[int], timeout: float | None, look: Look) -> int:
-    from qonduit_client.cli.boards import board_for
+def _watch_several(
+    here: Session, client: Client, ids: Sequence[int], timeout: float | None, result_options: ResultOptions
+) -> int:
+    from qonduit_client.cli.views import view_for
     from qonduit_client.following import Followed, follow_all
 
     several: list[Followed] = []
     # No thread has begun with a job that stands behind the end of the list.
     going_on = lambda: [job_id for job_id, one in zip_longest(ids, several) if one is None or one.job is None]  # noqa: E731
     with interruptible(here, going_on) as interrupted:
-        board: Board
-        with board_for(output=here.output, jobs=len(ids)) as board:
+        view: View
+        with view_for(output=here.output, jobs=len(ids)) as view:
             for job_id in ids:
-                row = board.row(f"job {job_id}")
+                row = view.row(f"job {job_id}")
                 several.append(Followed(partial(client.job, job_id), row))
             follow_all(client, several, timeout=timeout)
     if interrupted:
         return INTERRUPTED
     shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)
-    return worst([show_several(here, shown, look), tell_errors(here, several)])
+    return worst([show_several(here, shown, result_options), tell_errors(here, several)])
 
 
 def _and(*parts: str) -> str:

@@ -13,14 +13,14 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
 
 
-def event_words(event: JobEvent) -> tuple[str, str]:
+def event_text(event: JobEvent) -> tuple[str, str]:
     """What happened, as a short word and a sentence (which may be empty)."""
     kind = event.WhichOneof("event")
     if kind == "created":
         return "created", f"job {event.job_id}, {plural(event.created.shots, 'shot')}"
     if kind == "state_change":
         change = event.state_change
-        said = failure_words(change.job.failure) if change.job.HasField("failure") else ""
+        said = failure_text(change.job.failure) if change.job.HasField("failure") else ""
         if not said and state_name(change.to_state) == "RUNNING" and change.job.attempt > 1:
             said = f"attempt {change.job.attempt}"
         return state_name(change.to_state).lower(), said
@@ -29,7 +29,7 @@ def event_words(event: JobEvent) -> tuple[str, str]:
     if kind == "program_run":
         run = event.program_run
         said = f"program {run.index + 1} {state_name(run.state).lower()}"
-        return "program", f"{said}: {failure_words(run.failure)}" if run.HasField("failure") else said
+        return "program", f"{said}: {failure_text(run.failure)}" if run.HasField("failure") else said
     if kind == "result_ready":
         return "result", f"result {event.result_ready.result_id} can be read"
     if kind == "log":
@@ -37,7 +37,7 @@ def event_words(event: JobEvent) -> tuple[str, str]:
     return "event", "of a kind this client does not know yet"
 
 
-def failure_words(failure: Failure) -> str:
+def failure_text(failure: Failure) -> str:
     """Why a job failed: the message, its place in the program and its stable reason."""
     place = f" (line {failure.line}, column {failure.column})" if failure.line and failure.column else ""
     if failure.line and not failure.column:

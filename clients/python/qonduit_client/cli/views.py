@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How jobs are shown while they run: live bars on a terminal, lines in a pipe, JSON for programs.
 
-A board is a context; each job followed has a row of its own, and rows may be fed by several threads.
+A view is a context; each job followed has a row of its own, and rows may be fed by several threads.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_client.cli.as_json import as_dict, as_line
 from qonduit_client.cli.colours import wants_color
+from qonduit_client.formatting import event_text, failure_text, seconds_between
 from qonduit_client.states import state_name
-from qonduit_client.telling import event_words, failure_words, seconds_between
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,10 +29,10 @@ Row = Callable[[JobEvent], None]
 _STYLES: Final = {"SUCCEEDED": "bold green", "FAILED": "bold red", "CANCELLED": "bold yellow"}
 
 
-class Board(Protocol):
+class View(Protocol):
     """Somewhere to show jobs that run."""
 
-    def __enter__(self) -> Board: ...
+    def __enter__(self) -> View: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -47,7 +47,7 @@ class Board(Protocol):
         ...
 
 
-def board_for(stream: TextIO | None = None, *, output: str = "table", jobs: int = 1) -> Board:
+def view_for(stream: TextIO | None = None, *, output: str = "table", jobs: int = 1) -> View:
     """Chooses: JSON when asked for, live bars on a terminal that can move its cursor, plain lines otherwise.
 
     Args:
@@ -104,7 +104,7 @@ class LineBoard:
                 start.append(event.created.created_at if event.HasField("created") else event.event_time)
                 if not start[0].seconds:
                     start[0] = event.event_time
-            word, said = event_words(event)
+            word, said = event_text(event)
             named = label and (word == "created" or self._rows > 1) and not said.startswith(f"{label},")
             whose = f"{label}  " if named else ""
             self.say(f"{seconds_between(start[0], event.event_time):8.3f} s  {word:<10} {whose}{said}".rstrip())
@@ -175,7 +175,7 @@ class LiveBoard:
             elif kind == "state_change":
                 change = event.state_change
                 state = state_name(change.to_state)
-                said = failure_words(change.job.failure) if change.job.HasField("failure") else ""
+                said = failure_text(change.job.failure) if change.job.HasField("failure") else ""
                 done = 1.0 if state == "SUCCEEDED" else None
                 bars.update(task, state=state, said=said, completed=done)
                 ended = change.job.HasField("finished_at")
