@@ -12,7 +12,7 @@ from qonduit.v1.result_pb2 import BufferReference, ColumnKind
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_client.calls import Call
 from qonduit_client.errors import ClientClosed, QonduitError, ServerFault, TimedOut
-from qonduit_client.resuming import Resuming
+from qonduit_client.resumable_stream import ResumableStream
 
 if TYPE_CHECKING:
     from qonduit_client.endpoint import Endpoint
@@ -24,7 +24,7 @@ Source: TypeAlias = Callable[[BufferReference, int], Iterator[bytes]]
 _FLOAT64: Final = struct.Struct(">d")
 
 
-class Reading(Resuming[bytes]):
+class BufferStream(ResumableStream[bytes]):
     """The bytes of a buffer, from an offset on."""
 
     def __init__(self, endpoint: Endpoint, reference: BufferReference, offset: int = 0) -> None:
@@ -33,7 +33,7 @@ class Reading(Resuming[bytes]):
         self._offset = self._begun = offset
         self._ended = offset >= reference.size_bytes
 
-    def ask(self) -> Call[ReadBufferResponse]:
+    def next_request(self) -> Call[ReadBufferResponse]:
         """The bytes that are missing."""
         self._begun = self._offset
         request = ReadBufferRequest(name=self._reference.name, offset=self._offset)
@@ -43,7 +43,7 @@ class Reading(Resuming[bytes]):
         """One stream may take as long as a call."""
         return self._endpoint.timeout
 
-    def take(self, response: ReadBufferResponse) -> bytes:
+    def receive(self, response: ReadBufferResponse) -> bytes:
         """The next piece."""
         self._attempts.went_well()
         if response.offset != self._offset:
@@ -65,7 +65,7 @@ class Reading(Resuming[bytes]):
 
 def read(transport: Transport, reference: BufferReference, offset: int = 0) -> Iterator[bytes]:
     """Yields the bytes of a buffer from an offset on, in pieces as they come."""
-    return transport.resumed(Reading(transport, reference, offset))
+    return transport.resumed(BufferStream(transport, reference, offset))
 
 
 class Buffer:

@@ -65,14 +65,14 @@ class Pages(Generic[Item]):
         self._size = size
         self._more = True
 
-    def ask(self) -> Call[Any] | None:
+    def next_request(self) -> Call[Any] | None:
         """The call for the next page; None when there is nothing more to ask for."""
         if not self._more or (self._left is not None and self._left <= 0):
             return None
         self._call.request.page_size = self._size if self._left is None else min(self._size, self._left)
         return self._call
 
-    def take(self, page: Any) -> list[Item]:
+    def receive(self, page: Any) -> list[Item]:
         """The items of a page that came."""
         items: list[Item] = list(getattr(page, self._entries))
         if self._left is not None:

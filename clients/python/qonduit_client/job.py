@@ -15,7 +15,7 @@ from qonduit_client import calls, notebook
 from qonduit_client.buffer import read
 from qonduit_client.handle import Handle, by_program, ended, only, succeeded
 from qonduit_client.result import Result
-from qonduit_client.resuming import Following, late
+from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.states import TERMINAL as TERMINAL
 from qonduit_client.states import state_name as state_name
 from qonduit_client.transport import Transport
@@ -68,10 +68,10 @@ class JobHandle(Handle):
             ServerUnavailable: the server did not come back.
             ClientClosed: the client was closed meanwhile.
         """
-        following = Following(
+        stream = EventStream(
             self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
         )
-        with closing(self._transport.resumed(following)) as events:
+        with closing(self._transport.resumed(stream)) as events:
             for event in events:
                 self._learn(event)
                 yield event

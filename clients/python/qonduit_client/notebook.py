@@ -33,7 +33,7 @@ _BUSY: Final = "#4c78a8"
 _LONGEST: Final = 200
 
 
-class Followed(Protocol):
+class Watchable(Protocol):
     """What is shown: a handle of a job."""
 
     id: int
@@ -62,7 +62,7 @@ class Bar:
             if job.HasField("finished_at"):
                 self._seconds = seconds_between(job.created_at, job.finished_at)
 
-    def take(self, event: JobEvent) -> None:
+    def update(self, event: JobEvent) -> None:
         """Takes note of what happened."""
         kind = event.WhichOneof("event")
         if kind == "created":
@@ -159,7 +159,7 @@ def display(bar: Bar) -> Callable[[Bar], None]:
     return lambda now: handle.update(_bundle(now), raw=True)
 
 
-def show(job: Followed, known: Job | None) -> threading.Thread | None:
+def show(job: Watchable, known: Job | None) -> threading.Thread | None:
     """Shows a job as a bar that moves, fed by a thread of its own until the job ends or the client is closed.
 
     Raises:
@@ -174,10 +174,10 @@ def show(job: Followed, known: Job | None) -> threading.Thread | None:
     return thread
 
 
-def _follow(job: Followed, bar: Bar, update: Callable[[Bar], None]) -> None:
+def _follow(job: Watchable, bar: Bar, update: Callable[[Bar], None]) -> None:
     try:
         for event in job.events(heartbeat=TICK):
-            bar.take(event)
+            bar.update(event)
             update(bar)
     except QonduitError as error:
         bar.say(reason(error))

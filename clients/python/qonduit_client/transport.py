@@ -14,7 +14,7 @@ from qonduit_client.calls import Call, Pages, Response
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
-from qonduit_client.resuming import Resuming
+from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
 Item = TypeVar("Item")
@@ -84,16 +84,16 @@ class Transport(Endpoint):
 
     def items(self, pages: Pages[Item], *, timeout: float | None = None) -> Iterator[Item]:
         """Yields the items of a list, a page at a time as they are taken; each page within the timeout."""
-        while (call := pages.ask()) is not None:
-            yield from pages.take(self.call(call, timeout=timeout))
+        while (call := pages.next_request()) is not None:
+            yield from pages.receive(self.call(call, timeout=timeout))
 
-    def resumed(self, stream: Resuming[Item]) -> Generator[Item, None, None]:
+    def resumed(self, stream: ResumableStream[Item]) -> Generator[Item, None, None]:
         """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""
         while not stream.ended():
-            answers = self.stream(stream.ask(), timeout=stream.seconds())
+            answers = self.stream(stream.next_request(), timeout=stream.seconds())
             try:
                 for answer in answers:
-                    item = stream.take(answer)
+                    item = stream.receive(answer)
                     if item is not None:
                         yield item
                     if stream.ended():
@@ -101,8 +101,8 @@ class Transport(Endpoint):
             except QonduitError as error:
                 stream.failed(error)
             else:
-                if (doubt := stream.doubt()) is not None:
-                    stream.settle(self.call(doubt, timeout=stream.seconds()))
+                if (check := stream.end_check()) is not None:
+                    stream.confirm_end(self.call(check, timeout=stream.seconds()))
             finally:
                 answers.close()
             if not stream.ended():

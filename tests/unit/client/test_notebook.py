@@ -50,11 +50,11 @@ def test_a_bar_tells_state_share_message_and_seconds() -> None:
     events[4].progress.progress = 0.5
     events[4].progress.message = "running <1 of 2>"
     for event in events[:5]:
-        bar.take(event)
+        bar.update(event)
     html = bar.html()
     for said in ("Job 7", "RUNNING", "50%", "width:50%", "0.2 s", "running &lt;1 of 2&gt;"):
         assert said in html
-    bar.take(events[5])
+    bar.update(events[5])
     assert "SUCCEEDED" in bar.html()
     assert "100%" in bar.html()
 
@@ -62,7 +62,7 @@ def test_a_bar_tells_state_share_message_and_seconds() -> None:
 def test_a_failed_job_says_why() -> None:
     bar = Bar(JOB)
     for event in history(FAILED):
-        bar.take(event)
+        bar.update(event)
     assert "no gate foo (line 4, column 1) [PROGRAM/SYNTAX_ERROR]" in bar.html()
 
 

@@ -15,11 +15,11 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
 from qonduit_client import calls, notebook
 from qonduit_client.aio.transport import Transport
-from qonduit_client.buffer import Reading
+from qonduit_client.buffer import BufferStream
 from qonduit_client.errors import QonduitError
 from qonduit_client.handle import Handle, by_program, ended, only, succeeded
 from qonduit_client.result import Result
-from qonduit_client.resuming import Following, late
+from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.states import TERMINAL, state_name
 
 _PIECE: Final = 1 << 20
@@ -66,10 +66,10 @@ class JobHandle(Handle):
         As `qonduit_client.JobHandle.events`. A task that is cancelled in here ends its stream; a loop that is left
         early does so when its iterator is closed (`contextlib.aclosing`) or nobody holds it any more.
         """
-        following = Following(
+        stream = EventStream(
             self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
         )
-        async with aclosing(self._transport.resumed(following)) as events:
+        async with aclosing(self._transport.resumed(stream)) as events:
             async for event in events:
                 self._learn(event)
                 yield event
@@ -120,8 +120,8 @@ class JobHandle(Handle):
     async def _fetched(self, message: result_pb2.Result) -> Result:
         if not message.HasField("buffer"):
             return Result(message)
-        reading = Reading(self._transport, message.buffer)
-        data = b"".join([piece async for piece in self._transport.resumed(reading)])
+        stream = BufferStream(self._transport, message.buffer)
+        data = b"".join([piece async for piece in self._transport.resumed(stream)])
 
         def held(_: result_pb2.BufferReference, offset: int) -> Iterator[bytes]:
             return (data[at : at + _PIECE] for at in range(offset, len(data), _PIECE))
@@ -131,7 +131,7 @@ class JobHandle(Handle):
     async def _move(self, bar: notebook.Bar, update: Callable[[notebook.Bar], None]) -> None:
         try:
             async for event in self.events(heartbeat=notebook.TICK):
-                bar.take(event)
+                bar.update(event)
                 update(bar)
         except QonduitError as error:
             bar.say(notebook.reason(error))

@@ -16,7 +16,7 @@ from qonduit_client.calls import Call, Pages, Response
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
-from qonduit_client.resuming import Resuming
+from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
 Item = TypeVar("Item")
@@ -75,17 +75,17 @@ class Transport(Endpoint):
 
     async def items(self, pages: Pages[Item]) -> AsyncGenerator[Item, None]:
         """Yields the items of a list, a page at a time as they are taken."""
-        while (call := pages.ask()) is not None:
-            for item in pages.take(await self.call(call)):
+        while (call := pages.next_request()) is not None:
+            for item in pages.receive(await self.call(call)):
                 yield item
 
-    async def resumed(self, stream: Resuming[Item]) -> AsyncGenerator[Item, None]:
+    async def resumed(self, stream: ResumableStream[Item]) -> AsyncGenerator[Item, None]:
         """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""
         while not stream.ended():
             try:
-                async with aclosing(self.stream(stream.ask(), timeout=stream.seconds())) as answers:
+                async with aclosing(self.stream(stream.next_request(), timeout=stream.seconds())) as answers:
                     async for answer in answers:
-                        item = stream.take(answer)
+                        item = stream.receive(answer)
                         if item is not None:
                             yield item
                         if stream.ended():
@@ -93,8 +93,8 @@ class Transport(Endpoint):
             except QonduitError as error:
                 stream.failed(error)
             else:
-                if (doubt := stream.doubt()) is not None:
-                    stream.settle(await self.call(doubt, timeout=stream.seconds()))
+                if (check := stream.end_check()) is not None:
+                    stream.confirm_end(await self.call(check, timeout=stream.seconds()))
             if not stream.ended():
                 await self.pause(stream.pause())
 

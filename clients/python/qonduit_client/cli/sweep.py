@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from qonduit.v1.event_pb2 import JobEvent
     from qonduit_client.cli.views import Row
     from qonduit_client.client import Client
-    from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
+    from qonduit_client.multi_watch import WatchedJob
 
 #: Jobs of a sweep that wait or run at the same time.
 _AT_ONCE: Final = 8
@@ -160,9 +160,9 @@ def _follow(
     request_id: str,
 ) -> int:
     from qonduit_client.cli.views import view_for
-    from qonduit_client.following import Followed, follow_all
+    from qonduit_client.multi_watch import WatchedJob, watch_all
 
-    several: list[Followed] = []
+    several: list[WatchedJob] = []
     again = f"  see the whole sweep: the same command with --request-id {request_id}; it makes nothing twice"
     with (
         interruptible(here, lambda: unfinished(several), again) as interrupted,
@@ -171,8 +171,8 @@ def _follow(
         for place, (chunk, start) in enumerate(zip(chunks, starts, strict=True), 1):
             label = "sweep" if len(chunks) == 1 else f"part {place}"
             row = view.row(f"{label} of {len(chunk)} programs")
-            several.append(Followed(start, row if here.as_json else _of_the_whole(row)))
-        follow_all(client, several, timeout=timeout, threads=_AT_ONCE)
+            several.append(WatchedJob(start, row if here.as_json else _of_the_whole(row)))
+        watch_all(client, several, timeout=timeout, threads=_AT_ONCE)
     if interrupted:
         return INTERRUPTED
     shown = (

@@ -20,8 +20,8 @@ from qonduit_client.errors import QonduitError
 if TYPE_CHECKING:
     from qonduit_client.cli.views import View
     from qonduit_client.client import Client
-    from qonduit_client.following import Followed
     from qonduit_client.job import JobHandle
+    from qonduit_client.multi_watch import WatchedJob
 
 timeout_option = click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting; the job goes on."
@@ -151,12 +151,12 @@ def _go_on(here: Session, ids: Sequence[int]) -> str:
     )
 
 
-def unfinished(several: Sequence[Followed]) -> list[int]:
+def unfinished(several: Sequence[WatchedJob]) -> list[int]:
     """The ids of the jobs that had been made and had not ended."""
     return [each.handle.id for each in several if each.handle is not None and each.job is None]
 
 
-def tell_errors(here: Session, several: Sequence[Followed]) -> int:
+def tell_errors(here: Session, several: Sequence[WatchedJob]) -> int:
     """Reports each job that could not be followed to its end; returns the worst exit code."""
     codes = []
     for each in several:
@@ -171,9 +171,9 @@ def _watch_several(
     here: Session, client: Client, ids: Sequence[int], timeout: float | None, result_options: ResultOptions
 ) -> int:
     from qonduit_client.cli.views import view_for
-    from qonduit_client.following import Followed, follow_all
+    from qonduit_client.multi_watch import WatchedJob, watch_all
 
-    several: list[Followed] = []
+    several: list[WatchedJob] = []
     # No thread has begun with a job that stands behind the end of the list.
     going_on = lambda: [job_id for job_id, one in zip_longest(ids, several) if one is None or one.job is None]  # noqa: E731
     with interruptible(here, going_on) as interrupted:
@@ -181,8 +181,8 @@ def _watch_several(
         with view_for(output=here.output, jobs=len(ids)) as view:
             for job_id in ids:
                 row = view.row(f"job {job_id}")
-                several.append(Followed(partial(client.job, job_id), row))
-            follow_all(client, several, timeout=timeout)
+                several.append(WatchedJob(partial(client.job, job_id), row))
+            watch_all(client, several, timeout=timeout)
     if interrupted:
         return INTERRUPTED
     shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)

@@ -12,10 +12,10 @@ from qiskit.result import Result
 from qonduit_client import result as client_result
 from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.qiskit.counts import experiment
-from qonduit_client.qiskit.following import Following
+from qonduit_client.qiskit.job_group import JobGroup
 
 
-class QonduitJob(Following[Result], JobV1):  # type: ignore[misc]
+class QonduitJob(JobGroup[Result], JobV1):  # type: ignore[misc]
     """Circuits that were submitted together.
 
     Args:
@@ -35,7 +35,7 @@ class QonduitJob(Following[Result], JobV1):  # type: ignore[misc]
         seed: int | None = None,
         memory: bool = False,
     ) -> None:
-        Following.__init__(self, send, self._result)
+        JobGroup.__init__(self, send, self._result)
         JobV1.__init__(self, backend, "")
         self._circuits = list(circuits)
         self._seed = seed

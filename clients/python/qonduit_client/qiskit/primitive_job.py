@@ -14,7 +14,7 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.batch import Batch, submit
 from qonduit_client.errors import QonduitError
 from qonduit_client.job import JobHandle
-from qonduit_client.qiskit.following import Following
+from qonduit_client.qiskit.job_group import JobGroup
 from qonduit_client.result import Result
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Part:
     statevector: bool = False
 
 
-class QonduitPrimitiveJob(Following[PrimitiveResult], BasePrimitiveJob):  # type: ignore[misc]
+class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type: ignore[misc]
     """Pubs that were submitted together; they run on the server, and no thread waits for them here.
 
     Args:
@@ -78,5 +78,5 @@ class QonduitPrimitiveJob(Following[PrimitiveResult], BasePrimitiveJob):  # type
                 [finish(place, of_part[place]) for place in range(len(parts))], metadata={"version": 2}
             )
 
-        Following.__init__(self, send, finish_all)
+        JobGroup.__init__(self, send, finish_all)
         BasePrimitiveJob.__init__(self, "")

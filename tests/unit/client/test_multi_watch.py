@@ -26,7 +26,7 @@ from qonduit.v1.result_service_pb2_grpc import ResultServiceServicer, add_Result
 from qonduit_client import Client
 from qonduit_client.cli.commands import qonduit
 from qonduit_client.errors import LimitExceeded, NotFound
-from qonduit_client.following import Followed, follow_all
+from qonduit_client.multi_watch import WatchedJob, watch_all
 from tests.unit.client.peer import counted
 from tests.unit.client.test_terminal import on_terminal
 
@@ -101,10 +101,10 @@ def test_a_hundred_jobs_with_few_threads(crowd: Crowd) -> None:
     seen: list[int] = []
     with Client(crowd.target) as client:
         several = [
-            Followed(lambda job=job: client.job(job), lambda event: seen.append(event.sequence))
+            WatchedJob(lambda job=job: client.job(job), lambda event: seen.append(event.sequence))
             for job in range(3, 103)
         ]  # type: ignore[misc]
-        follow_all(client, several, timeout=60, threads=5)
+        watch_all(client, several, timeout=60, threads=5)
     assert [each.job.id for each in several if each.job is not None] == list(range(3, 103))
     assert len(seen) == 200
     assert crowd.most <= 5
@@ -112,8 +112,8 @@ def test_a_hundred_jobs_with_few_threads(crowd: Crowd) -> None:
 
 def test_one_that_cannot_be_followed_does_not_stop_the_others(crowd: Crowd) -> None:
     with Client(crowd.target) as client:
-        several = [Followed(partial(client.job, job), lambda event: None) for job in (3, 2000, 4)]
-        follow_all(client, several, timeout=60)
+        several = [WatchedJob(partial(client.job, job), lambda event: None) for job in (3, 2000, 4)]
+        watch_all(client, several, timeout=60)
     assert isinstance(several[1].error, NotFound)
     assert all(each.job is not None for each in (several[0], several[2]))
 
@@ -130,8 +130,8 @@ def test_a_start_that_is_refused_for_now_is_tried_again(crowd: Crowd) -> None:
         def never() -> object:
             raise LimitExceeded("too many", retry_after=None)
 
-        several = [Followed(start, lambda event: None), Followed(never, lambda event: None)]  # type: ignore[arg-type]
-        follow_all(client, several, timeout=60)
+        several = [WatchedJob(start, lambda event: None), WatchedJob(never, lambda event: None)]  # type: ignore[arg-type]
+        watch_all(client, several, timeout=60)
     assert several[0].job is not None
     assert isinstance(several[1].error, LimitExceeded)
 

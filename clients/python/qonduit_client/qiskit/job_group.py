@@ -28,7 +28,7 @@ _STATUS: Final = {
 }
 
 
-class Following(Generic[Made]):
+class JobGroup(Generic[Made]):
     """Programs on their way, and what is made of their results.
 
     Args:

@@ -19,11 +19,11 @@ from qonduit_client.job import JobHandle
 #: Threads at most. A job that waits for one waits for those before it, which by their age run before it too.
 THREADS: Final = 64
 #: Seconds that an interrupt waits for jobs that are being made.
-_SETTLING: Final = 2.0
+_START_SECONDS: Final = 2.0
 
 
 @dataclass
-class Followed:
+class WatchedJob:
     """One job: what is known of it so far.
 
     Attributes:
@@ -43,8 +43,8 @@ class Followed:
     starting: Event | None = None
 
 
-def follow_all(
-    client: Client, several: Sequence[Followed], *, timeout: float | None = None, threads: int = THREADS
+def watch_all(
+    client: Client, several: Sequence[WatchedJob], *, timeout: float | None = None, threads: int = THREADS
 ) -> None:
     """Follows jobs until each has ended or cannot be followed any more; what became of them stands in `several`.
 
@@ -69,22 +69,22 @@ def follow_all(
             each.result()
     except BaseException:
         stop.set()
-        _settle(several)
+        _wait_for_starts(several)
         client.close()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle(several: Sequence[Followed]) -> None:
+def _wait_for_starts(several: Sequence[WatchedJob]) -> None:
     """Waits a little for jobs that are being made, so that those that go on are known."""
-    latest = monotonic() + _SETTLING
+    latest = monotonic() + _START_SECONDS
     for each in several:
         if each.starting is not None:
             each.starting.wait(max(0.0, latest - monotonic()))
 
 
-def _follow(one: Followed, deadline: float | None, stop: Event) -> None:
+def _follow(one: WatchedJob, deadline: float | None, stop: Event) -> None:
     try:
         if stop.is_set():
             return
@@ -103,7 +103,7 @@ def _follow(one: Followed, deadline: float | None, stop: Event) -> None:
             raise
 
 
-def _started(one: Followed, deadline: float | None, stop: Event) -> JobHandle:
+def _started(one: WatchedJob, deadline: float | None, stop: Event) -> JobHandle:
     while True:
         try:
             return one.start()

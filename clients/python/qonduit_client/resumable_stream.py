@@ -19,7 +19,7 @@ from qonduit_client.states import TERMINAL
 Item = TypeVar("Item")
 
 
-class Resuming(Generic[Item]):
+class ResumableStream(Generic[Item]):
     """One stream, however often it breaks. A transport asks it what to do; see `Transport.resumed`."""
 
     def __init__(self, endpoint: Endpoint, deadline: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Resuming(Generic[Item]):
         """Whether all has come."""
         return self._ended
 
-    def ask(self) -> Call[Any]:
+    def next_request(self) -> Call[Any]:
         """The call that goes on where the stream is."""
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class Resuming(Generic[Item]):
         """How long that call may take; None: for ever."""
         return None if self._deadline is None else max(0.0, self._deadline - self._endpoint.retry.clock())
 
-    def take(self, response: Any) -> Item | None:
+    def receive(self, response: Any) -> Item | None:
         """What a response brings; None: nothing new."""
         raise NotImplementedError
 
@@ -51,12 +51,12 @@ class Resuming(Generic[Item]):
             raise error
         self._broken = error
 
-    def doubt(self) -> Call[Any] | None:
+    def end_check(self) -> Call[Any] | None:
         """After an end with OK: the call whose answer tells whether this was the end."""
         return None
 
-    def settle(self, answer: Any) -> None:
-        """Takes the answer to `doubt`."""
+    def confirm_end(self, answer: Any) -> None:
+        """Takes the answer to `end_check`."""
 
     def pause(self) -> float:
         """Seconds to wait before asking again; raises what broke the stream when patience or time is over."""
@@ -65,7 +65,7 @@ class Resuming(Generic[Item]):
         return self._attempts.pause(broken, self._endpoint.patience, self._deadline)
 
 
-class Following(Resuming[JobEvent]):
+class EventStream(ResumableStream[JobEvent]):
     """The events of a job, each once and in order, until its end.
 
     Args:
@@ -91,7 +91,7 @@ class Following(Resuming[JobEvent]):
         self._timeout = timeout
         self._heartbeat = heartbeat
 
-    def ask(self) -> Call[WatchJobResponse]:
+    def next_request(self) -> Call[WatchJobResponse]:
         """The events after the last one that came."""
         request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
         if self._heartbeat is not None:
@@ -100,7 +100,7 @@ class Following(Resuming[JobEvent]):
             request.heartbeat_interval.CopyFrom(interval)
         return Call("JobService/WatchJob", request, WatchJobResponse)
 
-    def take(self, response: WatchJobResponse) -> JobEvent | None:
+    def receive(self, response: WatchJobResponse) -> JobEvent | None:
         """An event that was not seen before, or a heartbeat that was asked for."""
         self._attempts.went_well()
         event = response.event
@@ -118,11 +118,11 @@ class Following(Resuming[JobEvent]):
             raise late(self._job_id, self._timeout, error.status)
         super().failed(error)
 
-    def doubt(self) -> Call[GetJobResponse]:
+    def end_check(self) -> Call[GetJobResponse]:
         """Ended with OK, yet the end was not seen: either the caller has it already, or this was no real end."""
         return calls.job(self._job_id)
 
-    def settle(self, answer: GetJobResponse) -> None:
+    def confirm_end(self, answer: GetJobResponse) -> None:
         """Looks whether the job has ended with what was seen."""
         self._ended = answer.job.state in TERMINAL and answer.job.last_sequence <= self._last
 
