@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from pathlib import Path
 
 from qonduit.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse
-from qonduit_client import calls
+from qonduit_client import requests
 from qonduit_client.aio.transport import Transport as AioTransport
-from qonduit_client.calls import Call
+from qonduit_client.requests import Request
 from qonduit_client.transport import Transport
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from tests.contract.rpc_house import bell, house
@@ -19,9 +19,9 @@ from tests.contract.rpc_house import bell, house
 WAIT = 60.0
 
 
-def watch(job_id: int) -> Call[WatchJobResponse]:
+def watch(job_id: int) -> Request[WatchJobResponse]:
     """Watch a job that nothing happens to."""
-    return Call("JobService/WatchJob", WatchJobRequest(job_id=job_id), WatchJobResponse)
+    return Request("JobService/WatchJob", WatchJobRequest(job_id=job_id), WatchJobResponse)
 
 
 def test_a_client_with_as_many_streams_as_one_connection_takes_still_makes_calls(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_client_with_as_many_streams_as_one_connection_takes_still_makes_calls
         for _ in range(MAX_CONCURRENT_STREAMS):
             stream = stack.enter_context(closing(transport.stream(watch(job_id), timeout=10 * WAIT)))
             assert next(stream).event.sequence == 1
-        assert transport.call(calls.job(job_id), timeout=WAIT).job.id == job_id
+        assert transport.call(requests.job(job_id), timeout=WAIT).job.id == job_id
 
 
 def test_so_does_the_asynchronous_client(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_so_does_the_asynchronous_client(tmp_path: Path) -> None:
             ]
             firsts = await asyncio.gather(*(anext(stream) for stream in streams))
             assert {first.event.sequence for first in firsts} == {1}
-            assert (await transport.call(calls.job(job_id), timeout=WAIT)).job.id == job_id
+            assert (await transport.call(requests.job(job_id), timeout=WAIT)).job.id == job_id
 
     with house(tmp_path) as door:
         job_id = next(door.jobs.RunJob(bell(), timeout=WAIT)).event.job_id

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from qonduit.v1.result_pb2 import BufferReference, ColumnKind
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
-from qonduit_client.calls import Call
 from qonduit_client.errors import ClientClosed, QonduitError, ServerFault, TimedOut
+from qonduit_client.requests import Request
 from qonduit_client.resumable_stream import ResumableStream
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class BufferStream(ResumableStream[bytes]):
         self._offset = self._begun = offset
         self._ended = offset >= reference.size_bytes
 
-    def next_request(self) -> Call[ReadBufferResponse]:
+    def next_request(self) -> Request[ReadBufferResponse]:
         """The bytes that are missing."""
         self._begun = self._offset
         request = ReadBufferRequest(name=self._reference.name, offset=self._offset)
-        return Call("ResultService/ReadBuffer", request, ReadBufferResponse)
+        return Request("ResultService/ReadBuffer", request, ReadBufferResponse)
 
     def seconds(self) -> float:
         """One stream may take as long as a call."""

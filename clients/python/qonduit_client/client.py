@@ -15,7 +15,7 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
-from qonduit_client import calls, notebook
+from qonduit_client import notebook, requests
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
@@ -128,7 +128,7 @@ class Client:
             ValueError: a value is none that an input can have.
             QonduitError: the server refused, or is not there.
         """
-        call = calls.submit(
+        request = requests.submit(
             program,
             device,
             shots,
@@ -141,8 +141,8 @@ class Client:
             credential=credential,
             request_id=request_id,
         )
-        answer = self._transport.call(call)
-        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+        answer = self._transport.call(request)
+        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     def check(
         self,
@@ -167,7 +167,7 @@ class Client:
             InvalidRequest: a program is at fault; the error says which, and where.
             PreconditionFailed: the device cannot run a program.
         """
-        call = calls.submit(
+        request = requests.submit(
             program,
             device,
             shots,
@@ -179,7 +179,7 @@ class Client:
             statevector=statevector,
             validate_only=True,
         )
-        return self._transport.call(call)
+        return self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
         """Returns a handle on a job, without asking the server."""
@@ -196,34 +196,34 @@ class Client:
         """
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Job]:
-            return self._transport.items(calls.jobs(filter, limit), timeout=timeout)
+            return self._transport.items(requests.jobs(filter, limit), timeout=timeout)
 
         return Listing(read, "Job", limit)
 
     def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
         """Queues a new job with the programs, device and options of another one."""
-        call = calls.rerun(job_id, request_id)
-        answer = self._transport.call(call)
-        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+        request = requests.rerun(job_id, request_id)
+        answer = self._transport.call(request)
+        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     def delete_job(self, job_id: int) -> None:
         """Deletes a job that has ended, with its events and results."""
-        self._transport.call(calls.delete_job(job_id))
+        self._transport.call(requests.delete_job(job_id))
 
     # What to run on
 
     def providers(self) -> Table[Provider]:
         """Return the providers, as a list that shows itself as a table."""
-        return Table(self._transport.items(calls.providers()), "Provider")
+        return Table(self._transport.items(requests.providers()), "Provider")
 
     def devices(self, filter: str = "") -> Table[Device]:
         """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
-        devices = list(self._transport.items(calls.devices(filter)))
+        devices = list(self._transport.items(requests.devices(filter)))
         return Table(devices, "Device", {each.id: each.name for each in self.providers()})
 
     def named_devices(self, filter: str = "") -> dict[str, Device]:
         """Return the devices by the names that `run` takes, "PROVIDER/device"."""
-        return calls.named(self._transport.items(calls.devices(filter)), self.providers())
+        return requests.named(self._transport.items(requests.devices(filter)), self.providers())
 
     # Programs by themselves
 
@@ -244,11 +244,11 @@ class Client:
             PreconditionFailed: the language has no way to say what the program does.
             QonduitError: the server refused otherwise, or is not there.
         """
-        return Translation(self._transport.call(calls.translate(program, to, language, inputs)))
+        return Translation(self._transport.call(requests.translate(program, to, language, inputs)))
 
     def languages(self) -> ListLanguagesResponse:
         """Returns the languages that programs can be written in, and what translating from and to each costs."""
-        return self._transport.call(calls.languages())
+        return self._transport.call(requests.languages())
 
     # Deployments
 
@@ -260,23 +260,23 @@ class Client:
         request_id: str | None = None,
     ) -> Deployment:
         """Stores programs to be run later, with `run(deployment_id=...)`."""
-        return self._transport.call(calls.deploy(program, name, language, request_id)).deployment
+        return self._transport.call(requests.deploy(program, name, language, request_id)).deployment
 
     def deployment(self, deployment_id: int) -> Deployment:
         """Returns one deployment, with its programs."""
-        return self._transport.call(calls.deployment(deployment_id)).deployment
+        return self._transport.call(requests.deployment(deployment_id)).deployment
 
     def deployments(self, filter: str = "", *, limit: int | None = None) -> Listing[Deployment]:
         """Return deployments, newest first: to iterate over, to index, or to show as a table; as `jobs`."""
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Deployment]:
-            return self._transport.items(calls.deployments(filter, limit), timeout=timeout)
+            return self._transport.items(requests.deployments(filter, limit), timeout=timeout)
 
         return Listing(read, "Deployment", limit)
 
     def delete_deployment(self, deployment_id: int) -> None:
         """Deletes a deployment that no job refers to."""
-        self._transport.call(calls.delete_deployment(deployment_id))
+        self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
 
@@ -294,11 +294,11 @@ class Client:
 
     def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
-        return self._transport.call(calls.info())
+        return self._transport.call(requests.info())
 
     def workers(self) -> Table[Worker]:
         """Return the worker processes of the server that answers; a list that shows itself as a table."""
-        return Table(self._transport.call(calls.workers()).workers, "Worker")
+        return Table(self._transport.call(requests.workers()).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

@@ -11,7 +11,7 @@ from typing import Any
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
-from qonduit_client import calls, notebook
+from qonduit_client import notebook, requests
 from qonduit_client.buffer import read
 from qonduit_client.handle import Handle, by_program, ended, only, succeeded
 from qonduit_client.result import Result
@@ -128,13 +128,13 @@ class JobHandle(Handle):
     def stored_results(self) -> list[Result]:
         """Returns all results there are now, without waiting and however the job fares."""
         source = partial(read, self._transport)
-        return [Result(message, source) for message in self._transport.items(calls.results(self.id))]
+        return [Result(message, source) for message in self._transport.items(requests.results(self.id))]
 
     def cancel(self) -> Job:
         """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""
-        self._known = self._transport.call(calls.cancel(self.id)).job
+        self._known = self._transport.call(requests.cancel(self.id)).job
         return self._known
 
     def _job(self, timeout: float | None) -> Job:
-        self._known = self._transport.call(calls.job(self.id), timeout=timeout).job
+        self._known = self._transport.call(requests.job(self.id), timeout=timeout).job
         return self._known

@@ -9,10 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_service_pb2 import GetJobResponse, WatchJobRequest, WatchJobResponse
-from qonduit_client import calls
-from qonduit_client.calls import Call
+from qonduit_client import requests
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError, ServerUnavailable, TimedOut
+from qonduit_client.requests import Request
 from qonduit_client.retry import Attempts, may_resume
 from qonduit_client.states import TERMINAL
 
@@ -33,7 +33,7 @@ class ResumableStream(Generic[Item]):
         """Whether all has come."""
         return self._ended
 
-    def next_request(self) -> Call[Any]:
+    def next_request(self) -> Request[Any]:
         """The call that goes on where the stream is."""
         raise NotImplementedError
 
@@ -51,7 +51,7 @@ class ResumableStream(Generic[Item]):
             raise error
         self._broken = error
 
-    def end_check(self) -> Call[Any] | None:
+    def end_check(self) -> Request[Any] | None:
         """After an end with OK: the call whose answer tells whether this was the end."""
         return None
 
@@ -91,14 +91,14 @@ class EventStream(ResumableStream[JobEvent]):
         self._timeout = timeout
         self._heartbeat = heartbeat
 
-    def next_request(self) -> Call[WatchJobResponse]:
+    def next_request(self) -> Request[WatchJobResponse]:
         """The events after the last one that came."""
         request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
         if self._heartbeat is not None:
             interval = Duration()
             interval.FromNanoseconds(int(self._heartbeat * 1e9))
             request.heartbeat_interval.CopyFrom(interval)
-        return Call("JobService/WatchJob", request, WatchJobResponse)
+        return Request("JobService/WatchJob", request, WatchJobResponse)
 
     def receive(self, response: WatchJobResponse) -> JobEvent | None:
         """An event that was not seen before, or a heartbeat that was asked for."""
@@ -118,9 +118,9 @@ class EventStream(ResumableStream[JobEvent]):
             raise late(self._job_id, self._timeout, error.status)
         super().failed(error)
 
-    def end_check(self) -> Call[GetJobResponse]:
+    def end_check(self) -> Request[GetJobResponse]:
         """Ended with OK, yet the end was not seen: either the caller has it already, or this was no real end."""
-        return calls.job(self._job_id)
+        return requests.job(self._job_id)
 
     def confirm_end(self, answer: GetJobResponse) -> None:
         """Looks whether the job has ended with what was seen."""

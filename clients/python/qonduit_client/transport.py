@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from qonduit_client.calls import Call, Pages, Response
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.requests import Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
@@ -28,11 +28,11 @@ class Transport(Endpoint):
         self._closed = threading.Event()
         self._channels: Channels[grpc.Channel] = Channels(self._connect)
 
-    def call(self, call: Call[Response], *, timeout: float | None = None) -> Response:
+    def call(self, request: Request[Response], *, timeout: float | None = None) -> Response:
         """Makes a unary call.
 
         Args:
-            call: what to ask.
+            request: what to ask.
             timeout: seconds, at most and by default the transport's own.
 
         Raises:
@@ -46,20 +46,20 @@ class Transport(Endpoint):
             try:
                 with self._channels.one() as channel:
                     answer: Response = channel.unary_unary(
-                        f"/qonduit.v1.{call.method}",
+                        f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
-                        response_deserializer=call.response.FromString,
-                    )(call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+                        response_deserializer=request.response.FromString,
+                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
             except (grpc.RpcError, ValueError) as refused:
                 error = self._error(refused)
-                if not (call.safe and may_repeat(error)):
+                if not (request.safe and may_repeat(error)):
                     raise error from None
                 self.pause(attempts.pause(error, self.patience, deadline))
             else:
                 self.answered()
                 return answer
 
-    def stream(self, call: Call[Response], *, timeout: float | None) -> Generator[Response, None, None]:
+    def stream(self, request: Request[Response], *, timeout: float | None) -> Generator[Response, None, None]:
         """Makes one call that answers with a stream. Ends as the server ends it; closing the iterator ends the call.
 
         Raises:
@@ -69,10 +69,10 @@ class Transport(Endpoint):
         try:
             with self._channels.one() as channel:
                 answers = channel.unary_stream(
-                    f"/qonduit.v1.{call.method}",
+                    f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
-                    response_deserializer=call.response.FromString,
-                )(call.request, timeout=timeout, metadata=self.metadata())
+                    response_deserializer=request.response.FromString,
+                )(request.message, timeout=timeout, metadata=self.metadata())
                 try:
                     for answer in answers:
                         self.answered()
@@ -84,8 +84,8 @@ class Transport(Endpoint):
 
     def items(self, pages: Pages[Item], *, timeout: float | None = None) -> Iterator[Item]:
         """Yields the items of a list, a page at a time as they are taken; each page within the timeout."""
-        while (call := pages.next_request()) is not None:
-            yield from pages.receive(self.call(call, timeout=timeout))
+        while (request := pages.next_request()) is not None:
+            yield from pages.receive(self.call(request, timeout=timeout))
 
     def resumed(self, stream: ResumableStream[Item]) -> Generator[Item, None, None]:
         """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""

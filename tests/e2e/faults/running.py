@@ -11,8 +11,8 @@ import sys
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_service_pb2 import RunJobRequest, RunJobResponse
-from qonduit_client.calls import Call
 from qonduit_client.errors import ServerUnavailable
+from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
 from qonduit_client.transport import Transport
 
@@ -27,7 +27,7 @@ def main() -> int:
     request = RunJobRequest.FromString(sys.stdin.buffer.read())
     transport = Transport(sys.argv[1], timeout=100, connect_timeout=5, retry=Retry())
     try:
-        for response in transport.stream(Call("JobService/RunJob", request, RunJobResponse), timeout=100):
+        for response in transport.stream(Request("JobService/RunJob", request, RunJobResponse), timeout=100):
             if response.event.WhichOneof("event") != "heartbeat":
                 take(response.event)
     except ServerUnavailable:

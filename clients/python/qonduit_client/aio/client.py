@@ -15,7 +15,7 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
-from qonduit_client import calls, notebook
+from qonduit_client import notebook, requests
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.transport import Transport
 from qonduit_client.client import DEFAULT_DEVICE
@@ -91,7 +91,7 @@ class Client:
         statevector: bool = False,
     ) -> JobHandle:
         """Queues a job; once this returned, the job survives any crash. As `qonduit_client.Client.run`."""
-        call = calls.submit(
+        request = requests.submit(
             program,
             device,
             shots,
@@ -104,8 +104,8 @@ class Client:
             credential=credential,
             request_id=request_id,
         )
-        answer = await self._transport.call(call)
-        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+        answer = await self._transport.call(request)
+        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     async def check(
         self,
@@ -130,7 +130,7 @@ class Client:
             InvalidRequest: a program is at fault; the error says which, and where.
             PreconditionFailed: the device cannot run a program.
         """
-        call = calls.submit(
+        request = requests.submit(
             program,
             device,
             shots,
@@ -142,7 +142,7 @@ class Client:
             statevector=statevector,
             validate_only=True,
         )
-        return await self._transport.call(call)
+        return await self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
         """Returns a handle on a job, without asking the server."""
@@ -150,33 +150,33 @@ class Client:
 
     def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Job]:
         """Return jobs, newest first: for `async for`, a page at a time, or to await as a table."""
-        return AsyncListing(lambda: self._transport.items(calls.jobs(filter, limit)), "Job")
+        return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit)), "Job")
 
     async def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
         """Queues a new job with the programs, device and options of another one."""
-        call = calls.rerun(job_id, request_id)
-        answer = await self._transport.call(call)
-        return self._handle(answer.job, call.request.request_id, answer.deduplicated)
+        request = requests.rerun(job_id, request_id)
+        answer = await self._transport.call(request)
+        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     async def delete_job(self, job_id: int) -> None:
         """Deletes a job that has ended, with its events and results."""
-        await self._transport.call(calls.delete_job(job_id))
+        await self._transport.call(requests.delete_job(job_id))
 
     # What to run on
 
     async def providers(self) -> Table[Provider]:
         """Return the providers, as a list that shows itself as a table."""
-        return await AsyncListing(lambda: self._transport.items(calls.providers()), "Provider")
+        return await AsyncListing(lambda: self._transport.items(requests.providers()), "Provider")
 
     async def devices(self, filter: str = "") -> Table[Device]:
         """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
-        devices = [each async for each in self._transport.items(calls.devices(filter))]
+        devices = [each async for each in self._transport.items(requests.devices(filter))]
         return Table(devices, "Device", {each.id: each.name for each in await self.providers()})
 
     async def named_devices(self, filter: str = "") -> dict[str, Device]:
         """Return the devices by the names that `run` takes, "PROVIDER/device"."""
-        devices = [each async for each in self._transport.items(calls.devices(filter))]
-        return calls.named(devices, await self.providers())
+        devices = [each async for each in self._transport.items(requests.devices(filter))]
+        return requests.named(devices, await self.providers())
 
     # Programs by themselves
 
@@ -184,11 +184,11 @@ class Client:
         self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
     ) -> Translation:
         """Returns a program in another language; as `qonduit_client.Client.translate`."""
-        return Translation(await self._transport.call(calls.translate(program, to, language, inputs)))
+        return Translation(await self._transport.call(requests.translate(program, to, language, inputs)))
 
     async def languages(self) -> ListLanguagesResponse:
         """Returns the languages that programs can be written in, and what translating from and to each costs."""
-        return await self._transport.call(calls.languages())
+        return await self._transport.call(requests.languages())
 
     # Deployments
 
@@ -200,19 +200,19 @@ class Client:
         request_id: str | None = None,
     ) -> Deployment:
         """Stores programs to be run later, with `run(deployment_id=...)`."""
-        return (await self._transport.call(calls.deploy(program, name, language, request_id))).deployment
+        return (await self._transport.call(requests.deploy(program, name, language, request_id))).deployment
 
     async def deployment(self, deployment_id: int) -> Deployment:
         """Returns one deployment, with its programs."""
-        return (await self._transport.call(calls.deployment(deployment_id))).deployment
+        return (await self._transport.call(requests.deployment(deployment_id))).deployment
 
     def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Deployment]:
         """Return deployments, newest first: for `async for`, a page at a time, or to await as a table."""
-        return AsyncListing(lambda: self._transport.items(calls.deployments(filter, limit)), "Deployment")
+        return AsyncListing(lambda: self._transport.items(requests.deployments(filter, limit)), "Deployment")
 
     async def delete_deployment(self, deployment_id: int) -> None:
         """Deletes a deployment that no job refers to."""
-        await self._transport.call(calls.delete_deployment(deployment_id))
+        await self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
 
@@ -229,11 +229,11 @@ class Client:
 
     async def info(self) -> GetServerInfoResponse:
         """Returns the server's version, limits and features."""
-        return await self._transport.call(calls.info())
+        return await self._transport.call(requests.info())
 
     async def workers(self) -> Table[Worker]:
         """Return the worker processes of the server that answers; a list that shows itself as a table."""
-        return Table((await self._transport.call(calls.workers())).workers, "Worker")
+        return Table((await self._transport.call(requests.workers())).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from qonduit.v1 import result_pb2
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
-from qonduit_client import calls, notebook
+from qonduit_client import notebook, requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.buffer import BufferStream
 from qonduit_client.errors import QonduitError
@@ -106,15 +106,15 @@ class JobHandle(Handle):
 
     async def stored_results(self) -> list[Result]:
         """Returns all results there are now, without waiting and however the job fares; large ones are fetched."""
-        return [await self._fetched(message) async for message in self._transport.items(calls.results(self.id))]
+        return [await self._fetched(message) async for message in self._transport.items(requests.results(self.id))]
 
     async def cancel(self) -> Job:
         """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""
-        self._known = (await self._transport.call(calls.cancel(self.id))).job
+        self._known = (await self._transport.call(requests.cancel(self.id))).job
         return self._known
 
     async def _job(self, timeout: float | None) -> Job:
-        self._known = (await self._transport.call(calls.job(self.id), timeout=timeout)).job
+        self._known = (await self._transport.call(requests.job(self.id), timeout=timeout)).job
         return self._known
 
     async def _fetched(self, message: result_pb2.Result) -> Result:

@@ -12,10 +12,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from qonduit_client.calls import Call, Pages, Response
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.requests import Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
@@ -31,7 +31,7 @@ class Transport(Endpoint):
         self._channels: Channels[grpc.aio.Channel] = Channels(self._connect)
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def call(self, call: Call[Response], *, timeout: float | None = None) -> Response:
+    async def call(self, request: Request[Response], *, timeout: float | None = None) -> Response:
         """Makes a unary call; see `qonduit_client.transport.Transport.call`."""
         channels = self._open()
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
@@ -41,29 +41,29 @@ class Transport(Endpoint):
             try:
                 with channels.one() as channel:
                     answer: Response = await channel.unary_unary(
-                        f"/qonduit.v1.{call.method}",
+                        f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
-                        response_deserializer=call.response.FromString,
-                    )(call.request, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+                        response_deserializer=request.response.FromString,
+                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
             except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
                 error = self._error(refused)
-                if not (call.safe and may_repeat(error)):
+                if not (request.safe and may_repeat(error)):
                     raise error from None
                 await self.pause(attempts.pause(error, self.patience, deadline))
             else:
                 self.answered()
                 return answer
 
-    async def stream(self, call: Call[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
+    async def stream(self, request: Request[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
         """Makes one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
         channels = self._open()
         try:
             with channels.one() as channel:
                 answers = channel.unary_stream(
-                    f"/qonduit.v1.{call.method}",
+                    f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
-                    response_deserializer=call.response.FromString,
-                )(call.request, timeout=timeout, metadata=self.metadata())
+                    response_deserializer=request.response.FromString,
+                )(request.message, timeout=timeout, metadata=self.metadata())
                 try:
                     async for answer in answers:
                         self.answered()
@@ -75,8 +75,8 @@ class Transport(Endpoint):
 
     async def items(self, pages: Pages[Item]) -> AsyncGenerator[Item, None]:
         """Yields the items of a list, a page at a time as they are taken."""
-        while (call := pages.next_request()) is not None:
-            for item in pages.receive(await self.call(call)):
+        while (request := pages.next_request()) is not None:
+            for item in pages.receive(await self.call(request)):
                 yield item
 
     async def resumed(self, stream: ResumableStream[Item]) -> AsyncGenerator[Item, None]:

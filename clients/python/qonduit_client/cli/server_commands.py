@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @shared_options()
 def devices(languages: bool, wanted: str) -> int:
     """List what programs can run on."""
-    from qonduit_client.calls import named
     from qonduit_client.cli.as_json import as_dict
     from qonduit_client.formatting import language_name
+    from qonduit_client.requests import named
 
     here = session()
     with here.client() as client:

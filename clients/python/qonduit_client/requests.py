@@ -32,18 +32,18 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Call(Generic[Response]):
-    """One call.
+class Request(Generic[Response]):
+    """One request.
 
     Attributes:
         method: "JobService/GetJob".
-        request: its request, a message.
+        message: what it carries.
         response: its response's type.
         safe: whether it may be sent twice: reads, and writes with a request id. Others are tried once.
     """
 
     method: str
-    request: Any
+    message: Any
     response: type[Response]
     safe: bool = True
 
@@ -52,32 +52,32 @@ class Pages(Generic[Item]):
     """A list that is read a page at a time: what to ask for next, and what came.
 
     Args:
-        call: asks for the first page.
+        request: asks for the first page.
         entries: the response's field that holds the items.
         limit: how many items at most.
         size: how many items a page.
     """
 
-    def __init__(self, call: Call[Any], entries: str, *, limit: int | None = None, size: int = 1000) -> None:
-        self._call = call
+    def __init__(self, request: Request[Any], entries: str, *, limit: int | None = None, size: int = 1000) -> None:
+        self._request = request
         self._entries = entries
         self._left = limit
         self._size = size
         self._more = True
 
-    def next_request(self) -> Call[Any] | None:
-        """The call for the next page; None when there is nothing more to ask for."""
+    def next_request(self) -> Request[Any] | None:
+        """The request for the next page; None when there is nothing more to ask for."""
         if not self._more or (self._left is not None and self._left <= 0):
             return None
-        self._call.request.page_size = self._size if self._left is None else min(self._size, self._left)
-        return self._call
+        self._request.message.page_size = self._size if self._left is None else min(self._size, self._left)
+        return self._request
 
     def receive(self, page: Any) -> list[Item]:
         """The items of a page that came."""
         items: list[Item] = list(getattr(page, self._entries))
         if self._left is not None:
             self._left -= len(items)
-        self._call.request.page_token = page.next_page_token
+        self._request.message.page_token = page.next_page_token
         self._more = bool(page.next_page_token)
         return items
 
@@ -99,7 +99,7 @@ def submit(
     credential: str = "",
     request_id: str | None = None,
     validate_only: bool = False,
-) -> Call[jobs_rpc.CreateJobResponse]:
+) -> Request[jobs_rpc.CreateJobResponse]:
     """Makes a job of programs or a deployment; with a new request id when none is given.
 
     Raises:
@@ -129,40 +129,40 @@ def submit(
         request.deployment.programs.extend(programs_of(program, language))
     if not validate_only:
         request.request_id = request_id or new_request_id()
-    return Call("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
+    return Request("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
 
 
-def rerun(job_id: int, request_id: str | None) -> Call[jobs_rpc.RerunJobResponse]:
+def rerun(job_id: int, request_id: str | None) -> Request[jobs_rpc.RerunJobResponse]:
     """Makes a job that is as another one."""
     request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id())
-    return Call("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
+    return Request("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
 
 
-def job(job_id: int) -> Call[jobs_rpc.GetJobResponse]:
+def job(job_id: int) -> Request[jobs_rpc.GetJobResponse]:
     """One job."""
-    return Call("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
+    return Request("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
 
 
 def jobs(filter: str, limit: int | None) -> Pages[Job]:
     """Jobs, newest first."""
-    call = Call("JobService/ListJobs", jobs_rpc.ListJobsRequest(filter=filter), jobs_rpc.ListJobsResponse)
-    return Pages(call, "jobs", limit=limit, size=100)
+    first = Request("JobService/ListJobs", jobs_rpc.ListJobsRequest(filter=filter), jobs_rpc.ListJobsResponse)
+    return Pages(first, "jobs", limit=limit, size=100)
 
 
-def cancel(job_id: int) -> Call[jobs_rpc.CancelJobResponse]:
+def cancel(job_id: int) -> Request[jobs_rpc.CancelJobResponse]:
     """Cancels a job; a second cancel changes nothing."""
-    return Call("JobService/CancelJob", jobs_rpc.CancelJobRequest(id=job_id), jobs_rpc.CancelJobResponse)
+    return Request("JobService/CancelJob", jobs_rpc.CancelJobRequest(id=job_id), jobs_rpc.CancelJobResponse)
 
 
-def delete_job(job_id: int) -> Call[jobs_rpc.DeleteJobResponse]:
+def delete_job(job_id: int) -> Request[jobs_rpc.DeleteJobResponse]:
     """Deletes a job; not safe, since the second answer would be that there is none."""
-    return Call("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
+    return Request("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
 
 
 def results(job_id: int) -> Pages[Result]:
     """The results of a job."""
     request = results_rpc.ListResultsRequest(job_id=job_id)
-    return Pages(Call("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
+    return Pages(Request("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
 
 
 # What to run on
@@ -171,13 +171,13 @@ def results(job_id: int) -> Pages[Result]:
 def providers() -> Pages[Provider]:
     """Who offers devices."""
     request = providers_rpc.ListProvidersRequest()
-    return Pages(Call("ProviderService/ListProviders", request, providers_rpc.ListProvidersResponse), "providers")
+    return Pages(Request("ProviderService/ListProviders", request, providers_rpc.ListProvidersResponse), "providers")
 
 
 def devices(filter: str) -> Pages[Device]:
     """What programs can run on."""
     request = devices_rpc.ListDevicesRequest(filter=filter)
-    return Pages(Call("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
+    return Pages(Request("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
 
 
 def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:
@@ -191,7 +191,7 @@ def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str,
 
 def translate(
     program: Program, to: str, language: str | None, inputs: Inputs | None
-) -> Call[programs_rpc.TranslateProgramResponse]:
+) -> Request[programs_rpc.TranslateProgramResponse]:
     """One program in another language.
 
     Raises:
@@ -204,13 +204,13 @@ def translate(
     request = programs_rpc.TranslateProgramRequest(
         program=found[0], target_language=enum_name(to), inputs=struct_of(inputs) if inputs else None
     )
-    return Call("ProgramService/TranslateProgram", request, programs_rpc.TranslateProgramResponse)
+    return Request("ProgramService/TranslateProgram", request, programs_rpc.TranslateProgramResponse)
 
 
-def languages() -> Call[programs_rpc.ListLanguagesResponse]:
+def languages() -> Request[programs_rpc.ListLanguagesResponse]:
     """The languages there are."""
     request = programs_rpc.ListLanguagesRequest()
-    return Call("ProgramService/ListLanguages", request, programs_rpc.ListLanguagesResponse)
+    return Request("ProgramService/ListLanguages", request, programs_rpc.ListLanguagesResponse)
 
 
 # Deployments
@@ -218,47 +218,47 @@ def languages() -> Call[programs_rpc.ListLanguagesResponse]:
 
 def deploy(
     program: Program | Iterable[Program], name: str | None, language: str | None, request_id: str | None
-) -> Call[deployments_rpc.CreateDeploymentResponse]:
+) -> Request[deployments_rpc.CreateDeploymentResponse]:
     """Stores programs; with a new request id when none is given."""
     request = deployments_rpc.CreateDeploymentRequest(
         deployment=Deployment(name=name, programs=programs_of(program, language)),
         request_id=request_id or new_request_id(),
     )
-    return Call("DeploymentService/CreateDeployment", request, deployments_rpc.CreateDeploymentResponse)
+    return Request("DeploymentService/CreateDeployment", request, deployments_rpc.CreateDeploymentResponse)
 
 
-def deployment(deployment_id: int) -> Call[deployments_rpc.GetDeploymentResponse]:
+def deployment(deployment_id: int) -> Request[deployments_rpc.GetDeploymentResponse]:
     """One deployment."""
     request = deployments_rpc.GetDeploymentRequest(id=deployment_id)
-    return Call("DeploymentService/GetDeployment", request, deployments_rpc.GetDeploymentResponse)
+    return Request("DeploymentService/GetDeployment", request, deployments_rpc.GetDeploymentResponse)
 
 
 def deployments(filter: str, limit: int | None) -> Pages[Deployment]:
     """Deployments, newest first."""
     request = deployments_rpc.ListDeploymentsRequest(filter=filter)
-    call = Call("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
-    return Pages(call, "deployments", limit=limit, size=100)
+    first = Request("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
+    return Pages(first, "deployments", limit=limit, size=100)
 
 
-def delete_deployment(deployment_id: int) -> Call[deployments_rpc.DeleteDeploymentResponse]:
+def delete_deployment(deployment_id: int) -> Request[deployments_rpc.DeleteDeploymentResponse]:
     """Deletes a deployment; not safe, as for jobs."""
     request = deployments_rpc.DeleteDeploymentRequest(id=deployment_id)
     response = deployments_rpc.DeleteDeploymentResponse
-    return Call("DeploymentService/DeleteDeployment", request, response, safe=False)
+    return Request("DeploymentService/DeleteDeployment", request, response, safe=False)
 
 
 # The server
 
 
-def info() -> Call[system_rpc.GetServerInfoResponse]:
+def info() -> Request[system_rpc.GetServerInfoResponse]:
     """The server's version, limits and features."""
     request = system_rpc.GetServerInfoRequest()
-    return Call("SystemService/GetServerInfo", request, system_rpc.GetServerInfoResponse)
+    return Request("SystemService/GetServerInfo", request, system_rpc.GetServerInfoResponse)
 
 
-def workers() -> Call[system_rpc.ListWorkersResponse]:
+def workers() -> Request[system_rpc.ListWorkersResponse]:
     """The server's worker processes."""
-    return Call("SystemService/ListWorkers", system_rpc.ListWorkersRequest(), system_rpc.ListWorkersResponse)
+    return Request("SystemService/ListWorkers", system_rpc.ListWorkersRequest(), system_rpc.ListWorkersResponse)
 
 
 def new_request_id() -> str:
