@@ -24,6 +24,7 @@ from qonduit_server.languages.evaluation.values import (
     Table,
     Type,
     Value,
+    Word,
     apply,
     truth,
     unsupported,
@@ -245,7 +246,7 @@ class Memory:
     def _indexed(self, name: str, index: Value) -> int:
         region = self._region(name)
         place = as_number(index)
-        if isinstance(place, Table):
+        if isinstance(place, Table | Word):
             raise unsupported(f"which element of {name!r} is meant depends on a measurement")
         assert not isinstance(place, Bits | complex)
         if place != int(place) or not 0 <= place < region.length:
