@@ -12,10 +12,10 @@ from hypothesis import settings
 
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
-from tests.missing import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
+from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.postgresql import PostgresqlServer, start_or_skip
 
-pytest_plugins = ("tests.leftovers",)
+pytest_plugins = ("tests.process_leftovers",)
 
 # The same examples every time, and no judging by a clock: machines differ, and are busy.
 settings.register_profile("suite", deadline=None, derandomize=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.missing import lacking
+from tests.missing_components import lacking
 
 
 def find_binaries() -> Path | None:

@@ -46,8 +46,8 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 WORKER_AT_WORK = f"""
-import qonduit_server.worker
-from qonduit_server import runner
+import qonduit_server.worker.forkserver
+from qonduit_server.worker import runner
 from qonduit_server.providers import registry
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage

@@ -15,23 +15,23 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from qonduit_server.errors import StartError, Unavailable
-from qonduit_server.execution.pool import ProcessPool
-from qonduit_server.execution.stderr import StderrLog
-from qonduit_server.memory import address_space
+from qonduit_server.execution.local.pool import ProcessPool
+from qonduit_server.execution.local.stderr_log import StderrLog
+from qonduit_server.process.memory import address_space
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
-    from qonduit_server.execution.dispatcher import Dispatcher
-    from qonduit_server.execution.translator import Translator
-    from qonduit_server.journal import Journal
-    from qonduit_server.rpc.limits import Limits
+    from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
+    from qonduit_server.execution.local.translator import Translator
+    from qonduit_server.job_log import Journal
+    from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.rpc.server import RpcServer
-    from qonduit_server.standard_streams import StandardStreams
+    from qonduit_server.rpc.server_limits import Limits
+    from qonduit_server.store.admin.doctor import Finding
+    from qonduit_server.store.admin.retention import Retention
     from qonduit_server.store.database import Database
-    from qonduit_server.store.doctor import Finding
-    from qonduit_server.store.retention import Retention
-    from qonduit_server.store.sole import ServerLock
+    from qonduit_server.store.server_lock import ServerLock
 
 #: How long a provider may take to say what it offers; one that is slower can be used after the next start.
 _DESCRIBE_SECONDS = 20.0
@@ -105,7 +105,7 @@ def _nursery(settings: Settings) -> tuple[str, ...]:
         "read_seconds": settings.max_read_seconds,
     }
     memory = ("--task-memory", str(settings.max_task_memory_bytes))
-    return ("-m", "qonduit_server.nursery", "--languages", json.dumps(languages), *memory)
+    return ("-m", "qonduit_server.worker.forkserver", "--languages", json.dumps(languages), *memory)
 
 
 def _sources(settings: Settings) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _sources(settings: Settings) -> dict[str, str]:
     named = {*settings.python_source, *settings.language_python}
     if not named:
         return {}
-    from qonduit_server.languages.python_source import INSTEAD
+    from qonduit_server.languages.python.source_runner import INSTEAD
 
     if wrong := sorted(named.difference(INSTEAD)):
         raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(INSTEAD)}")
@@ -145,18 +145,19 @@ def start(
         import structlog
 
         from qonduit_server import logs
-        from qonduit_server.execution.dispatcher import Dispatcher
-        from qonduit_server.journal import Journal
-        from qonduit_server.languages.python_source import PythonSource
+        from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
+        from qonduit_server.job_log import Journal
+        from qonduit_server.languages.python.source_runner import PythonSource
         from qonduit_server.languages.registry import Languages
         from qonduit_server.rpc import server as rpc
-        from qonduit_server.store import catalogue, queue, sole
+        from qonduit_server.store import catalogue, server_lock
+        from qonduit_server.store.admin.retention import Retention
         from qonduit_server.store.database import open_database
-        from qonduit_server.store.retention import Retention
+        from qonduit_server.store.jobs import queue
 
         logs.configure(settings.log_format, settings.log_level, streams)
         stderr.start()
-        lock = sole.hold(settings.database)
+        lock = server_lock.hold(settings.database)
         if lock is not None:
             undo.callback(lock.close)
         # Closed before the lock, as `sole` wants it.
@@ -226,7 +227,7 @@ def _started() -> Iterator[None]:
 
 
 def _translator(settings: Settings, stderr: StderrLog) -> Translator:
-    from qonduit_server.execution.translator import Translator
+    from qonduit_server.execution.local.translator import Translator
 
     # A server whose providers all live in environments of their own translates in the first of them.
     elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
@@ -240,7 +241,7 @@ def _translator(settings: Settings, stderr: StderrLog) -> Translator:
 
 
 def _limits(settings: Settings) -> Limits:
-    from qonduit_server.rpc.limits import Limits
+    from qonduit_server.rpc.server_limits import Limits
 
     return Limits(
         max_request_bytes=settings.max_request_bytes,
@@ -265,11 +266,11 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         settings: what it is to be served with.
         deep: look at every row of the database, however long it takes.
     """
-    from qonduit_server import installation
-    from qonduit_server.store.doctor import Finding, inspect
+    from qonduit_server import diagnostics
+    from qonduit_server.store.admin.doctor import Finding, inspect
 
     findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
-    findings += installation.examine(settings, registry.names())
+    findings += diagnostics.examine(settings, registry.names())
     try:
         pool = _pool(settings, settings.providers or registry.names())
     except StartError as error:

@@ -17,8 +17,8 @@ import click
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
-    from qonduit_server.ending import Ending
-    from qonduit_server.standard_streams import StandardStreams
+    from qonduit_server.process.standard_streams import StandardStreams
+    from qonduit_server.shutdown import Ending
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -127,8 +127,8 @@ def serve(**options: Any) -> None:
     Prints "serving on HOST:PORT" on standard output once calls are answered; logs go to standard error. Neither has to
     be read: log lines that cannot be written are dropped and counted. Under nohup, SIGHUP is ignored.
     """
-    from qonduit_server.ending import Ending
-    from qonduit_server.standard_streams import StandardStreams
+    from qonduit_server.process.standard_streams import StandardStreams
+    from qonduit_server.shutdown import Ending
 
     # Before anything is started: from here on no signal ends this process in the middle of something.
     streams = StandardStreams()
@@ -189,7 +189,7 @@ def backup(file: Path, **options: Any) -> None:
     To restore it, stop the server and start it with --database sqlite:///FILE. PostgreSQL has pg_dump.
     """
     from qonduit_server.errors import StartError
-    from qonduit_server.store import backup as copying
+    from qonduit_server.store.admin import backup as copying
 
     try:
         size = copying.copy(_settings(options).database, file)

@@ -19,7 +19,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 if TYPE_CHECKING:
-    from qonduit_server.standard_streams import StandardStreams
+    from qonduit_server.process.standard_streams import StandardStreams
 
 _SECRET: Final = frozenset(
     {

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from qonduit_server.memory import usable_memory
+from qonduit_server.process.memory import usable_memory
 
 _LAST_PORT: Final = 65535
 

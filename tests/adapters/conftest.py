@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qonduit_client import Client
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit_client import Client, JobFailed, NotFound, TimedOut
 from qonduit_client.cirq import QonduitSampler
 from tests.adapters.agreement import agree
-from tests.serving import Server
+from tests.server_process import Server
 
 A, B, C = cirq.LineQubit.range(3)
 T = sympy.Symbol("t")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import layered
-from tests.installing import uv
+from tests.package_installation import uv
+from tests.python_environments import layered
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is tested at its oldest, and the tests that use it.

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from pennylane.devices.tests import get_device_tests
 
-from tests.serving import Server
+from tests.server_process import Server
 
 #: PennyLane repeats tests that sample up to ten times, by a package of this name; with a seed there is nothing to
 #: repeat.

@@ -27,7 +27,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 
 from qonduit_client import Client, JobFailed
 from qonduit_client.qbraid import QonduitDevice, QonduitJob, QonduitJobError, QonduitProvider
-from tests.serving import Server
+from tests.server_process import Server
 
 QASM2 = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; x q[0]; measure q -> c;'
 #: Subroutines and loops are more than qBraid's own parser takes.

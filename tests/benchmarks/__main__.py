@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.adapters import SDKS
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = os.cpu_count() or 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qonduit_server.hub import storing
+from qonduit_server.ir import serialization
 from qonduit_server.languages import registry
-from qonduit_server.languages.cache import TranslationCache
+from qonduit_server.languages.translation_cache import TranslationCache
 from qonduit_server.providers import registry as providers
 from tests.corpus.programs import LANGUAGES, Entry, entries, judge
 
@@ -25,7 +25,7 @@ def keep(languages: registry.Languages) -> list[Entry]:
     for language in LANGUAGES:
         of_language = list(entries("exact", language, QUBITS))
         some += of_language[:: SHARE if language.startswith("qasm") else 1]
-    return [entry for entry in some if storing.dump(entry.read(languages)) is not None]
+    return [entry for entry in some if serialization.dump(entry.read(languages)) is not None]
 
 
 def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:

@@ -20,7 +20,7 @@ from quil.program import Program as QuilProgram
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
+from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.registry import Languages
 from tests.corpus.programs import LANGUAGES, Entry, entries
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qonduit_server.execution.executor import Executor, LossKind
-from tests.unit.execution import staging
-from tests.unit.execution.staging import PATIENCE, Audience, Gate, task
+from tests.unit.execution import pool_fixture
+from tests.unit.execution.pool_fixture import PATIENCE, Audience, Gate, task
 
 #: What all tasks may take together, and what a large one takes of it: two do not fit.
 BUDGET, LARGE = 1024**3, 600 * 1024**2
@@ -22,7 +22,7 @@ Making = Callable[[], AbstractContextManager[tuple[Executor, Audience]]]
 
 @contextmanager
 def process_pool() -> Iterator[tuple[Executor, Audience]]:
-    with staging.pool("TEST", "BROKEN", workers=2, memory_bytes=BUDGET) as (made, audience):
+    with pool_fixture.pool("TEST", "BROKEN", workers=2, memory_bytes=BUDGET) as (made, audience):
         yield made, audience
 
 

@@ -20,7 +20,7 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.rpc.server import SERVICES
-from tests.contract.rpc_house import BELL, WAIT, House, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, House, house, programs, refused
 
 OUTPUT_ONLY = field_behavior_pb2.OUTPUT_ONLY
 REQUIRED = field_behavior_pb2.REQUIRED

@@ -24,12 +24,12 @@ from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, FAILURE_CATEGORY_W
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.rpc import reflection
-from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import SERVICES
-from tests.contract.rpc_house import WAIT, House, bell, house, programs, refused
+from qonduit_server.rpc.server_limits import Limits
+from tests.contract.rpc_fixture import WAIT, House, bell, house, programs, refused
 from tests.fuzz.calls import methods, path
-from tests.fuzz.furniture import furnish
 from tests.fuzz.process import SMALL, fuzzed_server
+from tests.fuzz.server_fixture import furnish
 from tests.fuzz.surface import fuzz, sweep
 
 LIMITS = Limits(

@@ -15,10 +15,10 @@ import pytest
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server import runner, worker
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE
+from qonduit_server.worker import loop, runner
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QUBITS = 20
@@ -73,7 +73,7 @@ class Measured:
 
         reader = threading.Thread(target=drain)
         reader.start()
-        outbox = worker.Outbox(near)
+        outbox = loop.Outbox(near)
         failures = []
 
         def emit(event: TaskEvent) -> None:

@@ -17,11 +17,11 @@ from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit.library import MCPhaseGate, UnitaryGate, XGate, get_standard_gate_name_mapping
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server import runner
-from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import Provider
+from qonduit_server.worker import runner
 from tests.contract.gate_reference import MATRICES, Matrix, Step, X, Y, composed, controlled, distribution, turn, u
 
 ANGLES = (0.7, -1.1, 0.4, 1.9)

@@ -13,10 +13,10 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_pb2 import Result, ResultType
-from qonduit_server import runner
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import Provider
+from qonduit_server.worker import runner
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
@@ -453,7 +453,7 @@ class TestDescription:
         from qiskit.circuit import Measure, QuantumCircuit
         from qiskit.circuit.library import get_standard_gate_name_mapping
 
-        from qonduit_server.hub.circuit import Circuit, Outcome
+        from qonduit_server.ir.circuit import Circuit, Outcome
 
         known = get_standard_gate_name_mapping()
         (device,) = provider.describe().devices

@@ -18,10 +18,10 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest, DeleteJobRequest
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import GetResultRequest, ListResultsRequest, ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
-from qonduit_server.rpc import buffer
-from qonduit_server.store import buffers
-from tests.contract.rpc_house import WAIT, House, bell, house, refused, until
-from tests.large_results import noise, packed, unpacked
+from qonduit_server.rpc import buffer_streams
+from qonduit_server.store.results import buffers
+from tests.contract.rpc_fixture import WAIT, House, bell, house, refused, until
+from tests.large_result_samples import noise, packed, unpacked
 
 COUNTS = noise(127, 50_000)
 
@@ -157,17 +157,17 @@ def test_a_slow_reader_that_takes_pieces_is_not_cut_off(impatient: House) -> Non
 def test_with_too_many_readers_the_one_that_is_stuck_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buffer.Readings.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
+    monkeypatch.setattr(buffer_streams.Readings.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
     with house(tmp_path) as door:
         result = large_result(door)
-        monkeypatch.setattr(buffer, "_STUCK_SECONDS", 60.0)
+        monkeypatch.setattr(buffer_streams, "_STUCK_SECONDS", 60.0)
         stuck = [reading(door, result) for _ in range(3)]
         for stream in stuck:
             next(stream)
         code, details = refused(lambda: rest(reading(door, result)))
         assert (code, details["QuotaFailure"].violations[0].subject) == ("RESOURCE_EXHAUSTED", "buffers")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
-        monkeypatch.setattr(buffer, "_STUCK_SECONDS", 0.0)
+        monkeypatch.setattr(buffer_streams, "_STUCK_SECONDS", 0.0)
         assert hashlib.sha256(rest(reading(door, result))).hexdigest() == result.buffer.sha256
         until(lambda: door.server.readings == 2)
         for stream in stuck:

@@ -23,10 +23,10 @@ from qonduit.v1.error_reason_pb2 import ErrorReason
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server import errors, logs
-from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import SERVICES
-from qonduit_server.store import jobs as jobs_store
-from tests.contract.rpc_house import BELL, QASM2, WAIT, House, bell, details_of, house, programs, refused
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store.jobs import job_rows as jobs_store
+from tests.contract.rpc_fixture import BELL, QASM2, WAIT, House, bell, details_of, house, programs, refused
 
 LIMITS = Limits(max_request_bytes=300_000, max_program_bytes=2_000, max_programs=5, max_shots=1_000, max_queued_jobs=50)
 METHODS = sorted(

@@ -24,15 +24,15 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest, ServerLimits
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
-from qonduit_server.rpc import arrival
-from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
-from qonduit_server.store.retention import sweep
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store.admin.retention import sweep
 from tests.benchmarks.programs import BELL as SMALL
 from tests.benchmarks.programs import layered
-from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused, until
+from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, refused, until
 from tests.postgresql import PostgresqlServer
-from tests.serving import serving
+from tests.server_process import serving
 from tests.watchers.rude import Rude, message
 
 MIB = 1024**2
@@ -468,7 +468,7 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
         pool = door.server._arrivals._pools[0]
         # Half of what there is for all, for they come over one connection.
-        until(lambda: pool.waiting_bytes.total >= arrival._WAITING_BYTES // 2)
+        until(lambda: pool.waiting_bytes.total >= request_receiver._WAITING_BYTES // 2)
         # What was being received when the limit was reached comes on top, and no more.
         assert pool.waiting_bytes.total <= len(futures) * len(request)
         free.set()

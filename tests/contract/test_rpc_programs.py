@@ -29,11 +29,11 @@ from qonduit.v1.program_service_pb2 import (
 from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
-from qonduit_server.execution.translator import Translator
+from qonduit_server.execution.local.translator import Translator
 from qonduit_server.rpc import program_service
-from qonduit_server.rpc.limits import Limits
-from tests.contract.rpc_house import WAIT, House, house, refused
-from tests.unit.execution.staging import PATIENCE, environment, wait_gone
+from qonduit_server.rpc.server_limits import Limits
+from tests.contract.rpc_fixture import WAIT, House, house, refused
+from tests.unit.execution.pool_fixture import PATIENCE, environment, wait_gone
 from tests.unit.execution.test_translator import PROGRAM
 
 QASM2, QASM3, QISKIT, CIRQ, QUIL = (

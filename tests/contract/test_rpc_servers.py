@@ -17,10 +17,10 @@ import pytest
 
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_pb2 import Job, JobState
-from qonduit_server.rpc import watch
-from qonduit_server.store import events
-from qonduit_server.store.signals import Wake
-from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, sequences
+from qonduit_server.rpc import job_watches
+from qonduit_server.store import event_log
+from qonduit_server.store.notification_bus import Wake
+from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, sequences
 from tests.postgresql import PostgresqlServer
 
 
@@ -105,10 +105,10 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
     monkeypatch.undo()
     unsubscribe()
     assert late.is_set()
-    stored = events.read_after(here.db, job.id, 0, 100)
+    stored = event_log.read_after(here.db, job.id, 0, 100)
     assert stored[-1].terminal
-    assert events.read_after_many(here.db, [(job.id, 0)], 100) == {job.id: stored}
-    assert events.read_after_many(here.db, [(job.id, 1)], 100) == {job.id: stored[1:]}
+    assert event_log.read_after_many(here.db, [(job.id, 0)], 100) == {job.id: stored}
+    assert event_log.read_after_many(here.db, [(job.id, 1)], 100) == {job.id: stored[1:]}
 
 
 @pytest.mark.parametrize("jobs", [400, pytest.param(10_000, marks=pytest.mark.long)])
@@ -116,7 +116,7 @@ def test_jobs_that_one_server_runs_end_for_all_their_watchers_at_the_other(
     postgresql: PostgresqlServer, postgresql_template: str, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     """Created and watched at one server while the other runs them; no recheck comes to help."""
-    monkeypatch.setattr(watch, "RECHECK", 3600.0)
+    monkeypatch.setattr(job_watches, "RECHECK", 3600.0)
     name = postgresql.new_database(postgresql_template)
     with (
         house(postgresql.url(name)) as here,

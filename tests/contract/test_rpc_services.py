@@ -21,12 +21,12 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.errors import StartError
-from qonduit_server.rpc import arrival
+from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc import server as rpc_server
-from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
+from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import version
-from tests.contract.rpc_house import BELL, WAIT, House, bell, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, refused
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
 
 def test_a_burst_of_opens_loses_none(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine may need longer for so many than a request that delays others is given.
-    monkeypatch.setattr(arrival, "HURRY", WAIT)
+    monkeypatch.setattr(request_receiver, "HURRY", WAIT)
     job = create(door)
     door.run(job.id)
     request = job_service.WatchJobRequest(job_id=job.id)

@@ -24,11 +24,12 @@ from qonduit.v1.program_service_pb2 import ListLanguagesResponse, TranslateProgr
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.rpc.limits import Limits
 from qonduit_server.rpc.server import SERVICES
-from qonduit_server.store import catalogue, deployments, queue
-from tests.contract.rpc_house import BELL, OWNER, QASM2, House, descriptions, details_of, house
-from tests.large_results import noise, packed
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store import catalogue, deployments
+from qonduit_server.store.jobs import queue
+from tests.contract.rpc_fixture import BELL, OWNER, QASM2, House, descriptions, details_of, house
+from tests.large_result_samples import noise, packed
 
 MOST = 3 * 1024**2
 PROGRAMS = 500

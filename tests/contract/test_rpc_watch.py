@@ -21,9 +21,9 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server import errors
-from qonduit_server.rpc import watch
-from qonduit_server.store import events as events_store
-from tests.contract.rpc_house import BELL, WAIT, House, bell, details_of, house, programs, sequences, until
+from qonduit_server.rpc import job_watches
+from qonduit_server.store import event_log as events_store
+from tests.contract.rpc_fixture import BELL, WAIT, House, bell, details_of, house, programs, sequences, until
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_stored_bytes_are_sent_untouched(door: House) -> None:
     raw = door.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
     sent = list(raw(watching(job.id).SerializeToString(), timeout=WAIT))
     stored = events_store.read_after(door.db, job.id, 0, 100)
-    assert sent == [watch.framed(event.payload) for event in stored]
+    assert sent == [job_watches.framed(event.payload) for event in stored]
     assert [job_service.WatchJobResponse.FromString(one).event.sequence for one in sent] == [
         event.sequence for event in stored
     ]
@@ -191,13 +191,13 @@ def test_watchers_that_race_with_the_writer_miss_nothing(door: House) -> None:
 
 
 def test_many_events_are_read_in_portions(door: House) -> None:
-    job = started(door, remarks=2 * watch.EVENTS + 10)
+    job = started(door, remarks=2 * job_watches.EVENTS + 10)
     early = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
-    late = door.jobs.WatchJob(watching(job.id, after=watch.EVENTS + 5), timeout=WAIT)
+    late = door.jobs.WatchJob(watching(job.id, after=job_watches.EVENTS + 5), timeout=WAIT)
     door.finish(job.id)
     last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
     assert sequences([response.event for response in early]) == list(range(1, last + 1))
-    assert sequences([response.event for response in late]) == list(range(watch.EVENTS + 6, last + 1))
+    assert sequences([response.event for response in late]) == list(range(job_watches.EVENTS + 6, last + 1))
 
 
 def test_silence_is_filled_with_heartbeats(door: House) -> None:
@@ -221,7 +221,7 @@ def test_a_lost_wake_delays_and_does_not_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heartbeat: float
 ) -> None:
     """Nothing but the recheck can find these events: the cache did not get them either."""
-    monkeypatch.setattr(watch, "RECHECK", 0.1)
+    monkeypatch.setattr(job_watches, "RECHECK", 0.1)
     with house(tmp_path) as door:
         job, other, ended = started(door), started(door), started(door)
         jobs = job, job, other
@@ -246,7 +246,7 @@ def test_a_lost_wake_delays_and_does_not_hang(
 
 
 def test_a_recheck_is_one_query_for_all_watched_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "RECHECK", 0.05)
+    monkeypatch.setattr(job_watches, "RECHECK", 0.05)
     asked: list[set[int]] = []
     behind = events_store.behind
 

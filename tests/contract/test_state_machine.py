@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.contract.rpc_house import house
+from tests.contract.rpc_fixture import house
 from tests.fuzz.machine import Machine
 from tests.fuzz.observing import Clock, caller
 

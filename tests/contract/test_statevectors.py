@@ -28,14 +28,15 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.result_pb2 import ResultType
-from qonduit_server import runner
 from qonduit_server.errors import ProviderError, RunError
-from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import Prepared, Provider
-from qonduit_server.store import catalogue, queue
-from tests.contract.rpc_house import BELL, WAIT, House, descriptions, house, programs, refused
+from qonduit_server.store import catalogue
+from qonduit_server.store.jobs import queue
+from qonduit_server.worker import runner
+from tests.contract.rpc_fixture import BELL, WAIT, House, descriptions, house, programs, refused
 
 LANGUAGES = Languages()
 HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'

@@ -11,10 +11,12 @@ from sqlalchemy import func, select
 from qonduit.execution.v1.task_pb2 import ProgramSucceeded, Task, TaskEvent
 from qonduit_server.errors import NotFound, StoreFault
 from qonduit_server.lifecycle import SUCCEEDED
-from qonduit_server.store import buffers, jobs, queue, results, schema
+from qonduit_server.store import schema
 from qonduit_server.store.database import Database
-from tests.large_results import further, noise, packed, unpacked
-from tests.storing import CALLER, claim, finished, history, kinds, result, submit, succeeded
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.results import buffers, result_rows
+from tests.large_result_samples import further, noise, packed, unpacked
+from tests.store_fixture import CALLER, claim, finished, history, kinds, result, submit, succeeded
 
 #: Several pieces, the last of them short.
 LARGE = noise(127, 12_000)
@@ -44,15 +46,15 @@ def test_a_large_result_is_stored_with_its_event_and_its_rows(db: Database) -> N
     job = submit(db)
     (task,) = claim(db)
     assert queue.record(db, "me", [told(task, packed(LARGE, 127)), finished(task)]) == set()
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert ended.state == SUCCEEDED
     (result_id,) = ended.program_runs[0].result_ids
-    stored = results.get(db, CALLER, result_id)
+    stored = result_rows.get(db, CALLER, result_id)
     assert stored.buffer.name == f"results/{result_id}"
     data = read(db, stored.buffer.name)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (stored.buffer.size_bytes, stored.buffer.sha256)
     assert unpacked(data, 127) == LARGE
-    assert results.list_page(db, CALLER, job.id).items == [stored]
+    assert result_rows.list_page(db, CALLER, job.id).items == [stored]
 
 
 def test_further_results_have_ids_events_and_buffers_of_their_own(db: Database) -> None:
@@ -63,14 +65,14 @@ def test_further_results_have_ids_events_and_buffers_of_their_own(db: Database) 
     other = packed(noise(100, 13_000), 100, index=1)
     other.further.append(further(succeeded(task).program_succeeded))
     assert queue.record(db, "me", [small, told(task, other), finished(task)]) == set()
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     ids = [list(run.result_ids) for run in ended.program_runs]
     assert [len(of_program) for of_program in ids] == [2, 2]
     ready = [event.result_ready for event in history(db, job.id) if event.HasField("result_ready")]
     assert [(each.result_id, each.program_id) for each in ready] == [
         (result_id, run.program_id) for run in ended.program_runs for result_id in run.result_ids
     ]
-    stored = results.list_page(db, CALLER, job.id).items
+    stored = result_rows.list_page(db, CALLER, job.id).items
     assert [each.id for each in stored] == ids[0] + ids[1]
     assert [each.HasField("buffer") for each in stored] == [False, True, True, False]
     assert stored[0].counts_and_probabilities == result().counts_and_probabilities
@@ -90,7 +92,7 @@ def test_the_first_outcome_stands_and_leaves_the_only_rows(db: Database) -> None
     assert queue.record(db, "me", [told(task, second)]) == {(job.id, 1)}
     queue.record(db, "me", [told(again, second), told(again, second)])
     assert pieces(db) == before
-    (stored,) = results.list_page(db, CALLER, job.id).items
+    (stored,) = result_rows.list_page(db, CALLER, job.id).items
     assert unpacked(read(db, stored.buffer.name), 127) == LARGE
     assert kinds(db, job.id).count("result_ready") == 1
 
@@ -103,7 +105,7 @@ def test_rows_that_came_short_are_not_stored_at_all(db: Database) -> None:
     with pytest.raises(StoreFault):
         queue.record(db, "me", [told(task, short)])
     assert pieces(db) == 0
-    assert results.list_page(db, CALLER, job.id).items == []
+    assert result_rows.list_page(db, CALLER, job.id).items == []
 
 
 def test_a_deleted_job_leaves_no_piece(db: Database) -> None:
@@ -112,15 +114,15 @@ def test_a_deleted_job_leaves_no_piece(db: Database) -> None:
     for task in tasks:
         queue.record(db, "me", [told(task, packed(LARGE, 127)), finished(task)])
     both = pieces(db)
-    (kept,) = results.list_page(db, CALLER, second.id).items
-    (gone,) = results.list_page(db, CALLER, first.id).items
-    jobs.delete(db, CALLER, first.id)
+    (kept,) = result_rows.list_page(db, CALLER, second.id).items
+    (gone,) = result_rows.list_page(db, CALLER, first.id).items
+    job_rows.delete(db, CALLER, first.id)
     assert pieces(db) == both / 2
     assert unpacked(read(db, kept.buffer.name), 127) == LARGE
     assert buffers.read(db, gone.id, 0) is None
     with pytest.raises(NotFound):
         buffers.find(db, CALLER, gone.buffer.name)
-    jobs.delete(db, CALLER, second.id)
+    job_rows.delete(db, CALLER, second.id)
     assert pieces(db) == 0
 
 
@@ -128,7 +130,7 @@ def test_only_the_exact_name_and_the_owner_find_a_buffer(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     queue.record(db, "me", [told(task, packed(LARGE, 127)), succeeded(task, 1), finished(task)])
-    large, small = results.list_page(db, CALLER, job.id).items
+    large, small = result_rows.list_page(db, CALLER, job.id).items
     assert buffers.find(db, CALLER, f"results/{large.id}") == (large.id, large.buffer.size_bytes)
     for name in (
         f"results/{small.id}",

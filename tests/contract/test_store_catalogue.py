@@ -11,10 +11,11 @@ import pytest
 
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from qonduit_server.store import catalogue, deployments, jobs
+from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
-from qonduit_server.store.signals import Wake
-from tests.storing import CALLER, claim, deployment, description, submit, succeed
+from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.notification_bus import Wake
+from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
 
 
 def test_what_workers_describe_can_be_read(db: Database) -> None:
@@ -123,7 +124,7 @@ def test_an_update_makes_new_programs_and_jobs_keep_theirs(db: Database) -> None
     (task,) = claim(db)
     assert [program.program_id for program in task.programs] == [program.id for program in old.programs]
     assert task.programs[0].text == old.programs[0].quantum_circuit
-    assert jobs.get(db, CALLER, job.id).program_runs[0].program_id == old.programs[0].id
+    assert job_rows.get(db, CALLER, job.id).program_runs[0].program_id == old.programs[0].id
 
 
 def test_an_update_changes_what_it_names(db: Database) -> None:
@@ -147,7 +148,7 @@ def test_a_deployment_in_use_is_not_deleted(db: Database) -> None:
     with pytest.raises(FailedPrecondition):
         deployments.delete(db, CALLER, job.deployment_id)
     succeed(db, claim(db))
-    jobs.delete(db, CALLER, job.id)
+    job_rows.delete(db, CALLER, job.id)
     deployments.delete(db, CALLER, job.deployment_id)
     with pytest.raises(NotFound):
         deployments.get(db, CALLER, job.deployment_id)

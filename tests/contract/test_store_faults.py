@@ -17,11 +17,12 @@ import pytest
 
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.lifecycle import RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, events, jobs, queue
+from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.signals import Wake
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.notification_bus import Wake
 from tests.postgresql import PostgresqlServer, start_or_skip
-from tests.storing import CALLER, LEASE, claim, description, history, known_device, submit, succeed
+from tests.store_fixture import CALLER, LEASE, claim, description, history, known_device, submit, succeed
 
 
 class Heard:
@@ -68,7 +69,7 @@ def test_servers_wake_each_other_once(shared: tuple[Database, Database]) -> None
     assert there.one(queue=True, jobs=frozenset({job.id}))
     (task,) = claim(second)
     assert here.one(jobs=frozenset({job.id}), queue=False)
-    jobs.cancel(first, CALLER, job.id)
+    job_rows.cancel(first, CALLER, job.id)
     assert there.one(cancels=True)
     assert queue.cancelling(second, "me") == [(job.id, 1)]
     assert not succeed(second, [task])
@@ -153,7 +154,7 @@ def test_postgresql_goes_away_and_comes_back() -> None:
             with pytest.raises(Unavailable):
                 submit(db)
             with pytest.raises(Unavailable):
-                jobs.get(db, CALLER, job.id)
+                job_rows.get(db, CALLER, job.id)
         assert time.monotonic() - began < 10
         with pytest.raises(StartError):
             open_database(server.url())
@@ -204,7 +205,7 @@ def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
             submit(db)
         assert time.monotonic() - began < 6
         # Readers are not held up by a writer.
-        assert jobs.get(db, CALLER, job.id) == job
+        assert job_rows.get(db, CALLER, job.id) == job
         # And nobody waits for a lock of which it is known that it is held.
         began = time.monotonic()
         with pytest.raises(Unavailable):
@@ -220,7 +221,7 @@ _WRITE_FOR_EVER = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
 from qonduit_server.store.database import open_database
-from tests.storing import claim, known_device, submit, succeed
+from tests.store_fixture import claim, known_device, submit, succeed
 db = open_database(sys.argv[1])
 known_device(db)
 def write(_):
@@ -243,8 +244,8 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(databa
         acknowledged += [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
     db = open_database(database_url)
     for job_id in acknowledged:
-        job = jobs.get(db, CALLER, job_id)
-        told = events.read_after(db, job_id, 0, 100)
+        job = job_rows.get(db, CALLER, job_id)
+        told = event_log.read_after(db, job_id, 0, 100)
         assert [event.sequence for event in told] == list(range(1, job.last_sequence + 1))
         assert told[-1].terminal == (job.state == SUCCEEDED)
     # A new server takes over what the killed one was running.
@@ -253,8 +254,8 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(databa
     db.close()
 
 
-def _running(db: Database) -> list[jobs.Job]:
-    return [job for job in jobs.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
+def _running(db: Database) -> list[job_rows.Job]:
+    return [job for job in job_rows.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
 
 
 def test_what_cannot_be_opened(tmp_path: Path, postgresql: PostgresqlServer) -> None:
@@ -283,7 +284,7 @@ def test_a_closed_store_says_so(db: Database) -> None:
     job = submit(db)
     db.close()
     with pytest.raises(Unavailable):
-        jobs.cancel(db, CALLER, job.id)
+        job_rows.cancel(db, CALLER, job.id)
     db.close()
 
 

@@ -22,15 +22,17 @@ from qonduit_server.errors import (
     ResourceExhausted,
 )
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
+from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.signals import Wake
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.results import result_rows
 from qonduit_server.store.writer import Operation, Transaction
-from tests.storing import CALLER, claim, deployment, description, history, kinds, known_device, submit, succeed
+from tests.store_fixture import CALLER, claim, deployment, description, history, kinds, known_device, submit, succeed
 
 
-def new_job(db: Database, **changes: object) -> jobs.NewJob:
-    new = jobs.NewJob(
+def new_job(db: Database, **changes: object) -> job_rows.NewJob:
+    new = job_rows.NewJob(
         caller=CALLER,
         job=Job(shots=100, type=JOB_TYPE_RUNNER),
         device_id=known_device(db).id,
@@ -54,7 +56,7 @@ def test_a_created_job_is_queued_and_its_first_event_tells_it(db: Database) -> N
     assert not job.HasField("finished_at")
     assert job.last_sequence == 1
     assert [(run.index, run.state) for run in job.program_runs] == [(0, QUEUED), (1, QUEUED)]
-    assert jobs.get(db, CALLER, job.id) == job
+    assert job_rows.get(db, CALLER, job.id) == job
     (event,) = history(db, job.id)
     assert (event.sequence, event.job_id, event.created) == (1, job.id, job)
     stored = deployments.get(db, CALLER, job.deployment_id)
@@ -69,15 +71,15 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(
     again = submit(db, device=catalogue.device_by_name(db, names[1]), request_id="twice")
     repeated = submit(db, device=catalogue.device_by_name(db, names[1]), request_id="twice")
     assert (repeated.id, repeated.device) == (again.id, names[1])
-    assert jobs.rerun(db, CALLER, made[1].id).job.device == names[1]
+    assert job_rows.rerun(db, CALLER, made[1].id).job.device == names[1]
     # An owner that lost an answer claims under a name of its server's.
     succeed(db, claim(db, "server/7", capacity=2), "server/7")
     (task,) = claim(db, "server", capacity=1)
-    running = jobs.get(db, CALLER, again.id)
+    running = job_rows.get(db, CALLER, again.id)
     assert (running.id, running.server) == (task.job_id, "server")
-    assert jobs.cancel(db, CALLER, again.id).server == "server"
-    assert {job.device for job in jobs.list_page(db, CALLER).items} == set(names)
-    assert {job.id for job in jobs.list_page(db, CALLER).items if job.server} == {again.id}
+    assert job_rows.cancel(db, CALLER, again.id).server == "server"
+    assert {job.device for job in job_rows.list_page(db, CALLER).items} == set(names)
+    assert {job.id for job in job_rows.list_page(db, CALLER).items if job.server} == {again.id}
     for job, name in zip(made, names, strict=True):
         told = [
             event.created if event.HasField("created") else event.state_change.job
@@ -87,7 +89,7 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(
         assert [(each.device, each.server) for each in told] == [(name, ""), (name, "server"), (name, "")]
         assert not any(each.HasField("celery_id") for each in told)
     queue.release(db, "server", [(again.id, 1)], "stopping")
-    assert jobs.get(db, CALLER, again.id).server == ""
+    assert job_rows.get(db, CALLER, again.id).server == ""
 
 
 def test_a_submit_wakes_the_dispatcher(db: Database) -> None:
@@ -102,13 +104,13 @@ def test_a_submit_wakes_the_dispatcher(db: Database) -> None:
 
 def test_a_repeated_request_returns_the_job_as_it_is_now_also_after_it_ended(db: Database) -> None:
     new = new_job(db)
-    first = jobs.create(db, new)
+    first = job_rows.create(db, new)
     assert not first.deduplicated
-    again = jobs.create(db, new)
+    again = job_rows.create(db, new)
     assert again.deduplicated
     assert again.job == first.job
     assert not succeed(db, claim(db))
-    ended = jobs.create(db, new)
+    ended = job_rows.create(db, new)
     assert ended.deduplicated
     assert ended.job.id == first.job.id
     assert ended.job.state == SUCCEEDED
@@ -116,27 +118,27 @@ def test_a_repeated_request_returns_the_job_as_it_is_now_also_after_it_ended(db:
 
 def test_a_request_id_is_unique_per_caller_and_method(db: Database) -> None:
     new = new_job(db)
-    first = jobs.create(db, new)
+    first = job_rows.create(db, new)
     with pytest.raises(AlreadyExists) as caught:
-        jobs.create(db, replace(new, fingerprint=b"other"))
+        job_rows.create(db, replace(new, fingerprint=b"other"))
     assert caught.value.reason == "REQUEST_ID_REUSED"
-    assert jobs.create(db, replace(new, method="RunJob", fingerprint=b"other")).job.id != first.job.id
-    assert jobs.create(db, replace(new, caller="bob")).job.id != first.job.id
+    assert job_rows.create(db, replace(new, method="RunJob", fingerprint=b"other")).job.id != first.job.id
+    assert job_rows.create(db, replace(new, caller="bob")).job.id != first.job.id
 
 
 def test_equal_submits_from_many_threads_make_one_job(db: Database) -> None:
     new = new_job(db)
     barrier = threading.Barrier(32)
 
-    def create(_: int) -> jobs.Created:
+    def create(_: int) -> job_rows.Created:
         barrier.wait()
-        return jobs.create(db, new)
+        return job_rows.create(db, new)
 
     with ThreadPoolExecutor(32) as pool:
         made = list(pool.map(create, range(32)))
     assert len({created.job.id for created in made}) == 1
     assert sum(not created.deduplicated for created in made) == 1
-    assert len(jobs.list_page(db, CALLER).items) == 1
+    assert len(job_rows.list_page(db, CALLER).items) == 1
 
 
 def test_one_bad_submit_among_many_harms_nobody_else(db: Database) -> None:
@@ -146,42 +148,42 @@ def test_one_bad_submit_among_many_harms_nobody_else(db: Database) -> None:
     news[9] = replace(news[8], fingerprint=b"other")
     barrier = threading.Barrier(40)
 
-    def create(new: jobs.NewJob) -> jobs.Created | CallError:
+    def create(new: job_rows.NewJob) -> job_rows.Created | CallError:
         barrier.wait()
         try:
-            return jobs.create(db, new)
+            return job_rows.create(db, new)
         except CallError as error:
             return error
 
     with ThreadPoolExecutor(40) as pool:
         made = list(pool.map(create, news))
     assert isinstance(made[7], NotFound)
-    assert {type(made[8]), type(made[9])} == {jobs.Created, AlreadyExists}
-    assert sum(isinstance(one, jobs.Created) for one in made) == 38
+    assert {type(made[8]), type(made[9])} == {job_rows.Created, AlreadyExists}
+    assert sum(isinstance(one, job_rows.Created) for one in made) == 38
 
 
 def test_what_cannot_be_submitted(db: Database) -> None:
     with pytest.raises(NotFound):
-        jobs.create(db, new_job(db, device_id=4711))
+        job_rows.create(db, new_job(db, device_id=4711))
     for deployment_id in (4711, 0, -1, 2**63 - 1, 2**70):
         with pytest.raises(NotFound):
-            jobs.create(db, new_job(db, deployment=None, deployment_id=deployment_id))
+            job_rows.create(db, new_job(db, deployment=None, deployment_id=deployment_id))
     for bad in ({"caller": "a\0b"}, {"request_id": "a\0b"}, {"job": Job(shots=1, name="a\0b")}, {"caller": "\ud800"}):
         with pytest.raises(InvalidArgument):
-            jobs.create(db, new_job(db, **bad))
+            job_rows.create(db, new_job(db, **bad))
     with pytest.raises(InvalidArgument):
-        jobs.create(db, new_job(db, job=Job(shots=1, name="x" * 100_000)))
+        job_rows.create(db, new_job(db, job=Job(shots=1, name="x" * 100_000)))
     others = deployments.create(db, "bob", deployment())
     with pytest.raises(NotFound):
-        jobs.create(db, new_job(db, deployment=None, deployment_id=others.id))
-    assert jobs.list_page(db, CALLER).items == []
+        job_rows.create(db, new_job(db, deployment=None, deployment_id=others.id))
+    assert job_rows.list_page(db, CALLER).items == []
 
 
 def test_programs_may_hold_any_text_and_large_numbers_are_kept(db: Database) -> None:
     text = "// \0 nul, \U0001f600 and " + "x" * 1_000_000
     odd = Deployment(programs=[QuantumProgram(quantum_circuit=text, id=5, deployment_id=6)])
-    job = jobs.create(db, new_job(db, deployment=odd, job=Job(shots=2**62, seed=2**32 - 1))).job
-    assert (jobs.get(db, CALLER, job.id).shots, job.seed, job.type) == (2**62, 2**32 - 1, JOB_TYPE_RUNNER)
+    job = job_rows.create(db, new_job(db, deployment=odd, job=Job(shots=2**62, seed=2**32 - 1))).job
+    assert (job_rows.get(db, CALLER, job.id).shots, job.seed, job.type) == (2**62, 2**32 - 1, JOB_TYPE_RUNNER)
     (stored,) = deployments.get(db, CALLER, job.deployment_id).programs
     assert stored.quantum_circuit == text
     assert stored.deployment_id == job.deployment_id
@@ -193,7 +195,7 @@ def test_an_unavailable_device_takes_no_jobs(db: Database) -> None:
     device = known_device(db)
     catalogue.sync(db, [description(unavailable="install qonduit-quantum[ibm]")])
     with pytest.raises(FailedPrecondition, match="install"):
-        jobs.create(db, new_job(db, device_id=device.id))
+        job_rows.create(db, new_job(db, device_id=device.id))
 
 
 def test_a_full_queue_refuses_and_takes_jobs_again_when_they_are_claimed(db: Database) -> None:
@@ -220,8 +222,8 @@ def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, mo
     new = new_job(db)
     with monkeypatch.context() as patched:
         patched.setattr(db, "write", db.write_later)  # what waits together becomes one transaction
-        waiting: list[Future[jobs.Created]] = [
-            jobs.create(db, replace(new, request_id=str(number), max_queued=3))  # type: ignore[misc]
+        waiting: list[Future[job_rows.Created]] = [
+            job_rows.create(db, replace(new, request_id=str(number), max_queued=3))  # type: ignore[misc]
             for number in range(5)
         ]
     go.set()
@@ -231,25 +233,41 @@ def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, mo
 
 def test_others_see_nothing_of_a_job(db: Database) -> None:
     job = submit(db)
-    for call in (jobs.get, jobs.cancel, jobs.delete, jobs.rerun, events.owns, results.list_page, events.list_page):
+    for call in (
+        job_rows.get,
+        job_rows.cancel,
+        job_rows.delete,
+        job_rows.rerun,
+        event_log.owns,
+        result_rows.list_page,
+        event_log.list_page,
+    ):
         with pytest.raises(NotFound):
             call(db, "bob", job.id)
-    assert jobs.list_page(db, "bob").items == []
-    assert jobs.get(db, CALLER, job.id) == job
+    assert job_rows.list_page(db, "bob").items == []
+    assert job_rows.get(db, CALLER, job.id) == job
 
 
 @pytest.mark.parametrize("job_id", [0, -1, 12345, 2**63 - 1, 2**63, 2**200])
 def test_ids_that_do_not_exist(db: Database, job_id: int) -> None:
-    for call in (jobs.get, jobs.cancel, jobs.delete, jobs.rerun, events.owns, results.get, results.list_page):
+    for call in (
+        job_rows.get,
+        job_rows.cancel,
+        job_rows.delete,
+        job_rows.rerun,
+        event_log.owns,
+        result_rows.get,
+        result_rows.list_page,
+    ):
         with pytest.raises(NotFound):
             call(db, CALLER, job_id)
     with pytest.raises(NotFound):
-        events.read_after(db, job_id, 0, 10)
+        event_log.read_after(db, job_id, 0, 10)
 
 
 def test_cancel_before_during_and_after_a_run(db: Database) -> None:
     queued = submit(db)
-    cancelled = jobs.cancel(db, CALLER, queued.id)
+    cancelled = job_rows.cancel(db, CALLER, queued.id)
     assert cancelled.state == CANCELLED
     assert cancelled.HasField("finished_at")
     assert cancelled.program_runs[0].state == CANCELLED
@@ -260,16 +278,16 @@ def test_cancel_before_during_and_after_a_run(db: Database) -> None:
     (task,) = claim(db)
     wakes: list[Wake] = []
     db.signals.subscribe(wakes.append)
-    assert jobs.cancel(db, CALLER, running.id).state == CANCELLING
+    assert job_rows.cancel(db, CALLER, running.id).state == CANCELLING
     assert wakes[-1].cancels
     told = history(db, running.id)[-1].state_change
     assert (told.from_state, told.to_state, told.job.state) == (RUNNING, CANCELLING, CANCELLING)
-    again = jobs.cancel(db, CALLER, running.id)
+    again = job_rows.cancel(db, CALLER, running.id)
     assert (again.state, again.last_sequence) == (CANCELLING, 3)
 
     # It ended before the cancel took effect.
     assert not succeed(db, [task])
-    ended = jobs.cancel(db, CALLER, running.id)
+    ended = job_rows.cancel(db, CALLER, running.id)
     assert ended.state == SUCCEEDED
     assert ended.last_sequence == len(history(db, running.id))
 
@@ -277,22 +295,22 @@ def test_cancel_before_during_and_after_a_run(db: Database) -> None:
 def test_delete_takes_events_and_results_along_and_wakes_watchers(db: Database) -> None:
     job = submit(db)
     with pytest.raises(FailedPrecondition, match="QUEUED"):
-        jobs.delete(db, CALLER, job.id)
+        job_rows.delete(db, CALLER, job.id)
     tasks = claim(db)
     with pytest.raises(FailedPrecondition, match="RUNNING"):
-        jobs.delete(db, CALLER, job.id)
+        job_rows.delete(db, CALLER, job.id)
     succeed(db, tasks)
-    (result,) = results.list_page(db, CALLER, job.id).items
+    (result,) = result_rows.list_page(db, CALLER, job.id).items
     wakes: list[Wake] = []
     db.signals.subscribe(wakes.append)
-    jobs.delete(db, CALLER, job.id)
+    job_rows.delete(db, CALLER, job.id)
     assert wakes[-1].jobs == {job.id}
-    for gone in (lambda: jobs.get(db, CALLER, job.id), lambda: results.get(db, CALLER, result.id)):
+    for gone in (lambda: job_rows.get(db, CALLER, job.id), lambda: result_rows.get(db, CALLER, result.id)):
         with pytest.raises(NotFound):
             gone()
     with pytest.raises(NotFound):
-        events.read_after(db, job.id, 0, 10)
-    assert events.read_after_many(db, [(job.id, 0)], 10) == {job.id: None}
+        event_log.read_after(db, job.id, 0, 10)
+    assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: None}
     assert submit(db).id > job.id
 
 
@@ -301,16 +319,16 @@ def test_a_rerun_has_the_programs_that_ran_and_its_own_history(db: Database) -> 
     succeed(db, claim(db))
     deployments.update(db, CALLER, Deployment(id=first.deployment_id, programs=deployment(3).programs))
     request = str(uuid.uuid4())
-    again = jobs.rerun(db, CALLER, first.id, request)
+    again = job_rows.rerun(db, CALLER, first.id, request)
     assert not again.deduplicated
     assert again.job.id != first.id
     assert (again.job.name, again.job.shots, again.job.seed) == ("mine", 1000, 7)
     assert [run.program_id for run in again.job.program_runs] == [run.program_id for run in first.program_runs]
     assert kinds(db, again.job.id) == ["created"]
-    repeated = jobs.rerun(db, CALLER, first.id, request)
+    repeated = job_rows.rerun(db, CALLER, first.id, request)
     assert repeated.deduplicated
     assert repeated.job.id == again.job.id
     other = submit(db)
     with pytest.raises(AlreadyExists):
-        jobs.rerun(db, CALLER, other.id, request)
+        job_rows.rerun(db, CALLER, other.id, request)
     assert [len(task.programs) for task in claim(db)] == [2, 1]

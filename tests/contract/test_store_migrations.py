@@ -22,7 +22,7 @@ from qonduit_server.store.database import open_database
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
-from tests.storing import submit
+from tests.store_fixture import submit
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,10 +16,12 @@ from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_WORKER
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, events, jobs, queue, results
+from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database, utc_now
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.results import result_rows
 from tests.postgresql import PostgresqlServer
-from tests.storing import (
+from tests.store_fixture import (
     CALLER,
     claim,
     deployment,
@@ -67,7 +69,7 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     assert (task.job_id, task.attempt, task.provider, task.device) == (job.id, 1, "IBM", "aer_simulator")
     assert (task.shots, task.seed) == (1000, 7)
     assert task.programs[0].program_id == job.program_runs[0].program_id
-    running = jobs.get(db, CALLER, job.id)
+    running = job_rows.get(db, CALLER, job.id)
     assert (running.state, running.attempt, running.server) == (RUNNING, 1, "me")
     assert running.HasField("started_at")
 
@@ -82,33 +84,33 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     ]
     told = history(db, job.id)
     assert [event.sequence for event in told] == [1, 2, 3, 4, 5, 6]
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert told[-1].state_change.job == ended
     assert (ended.state, ended.progress, ended.last_sequence) == (SUCCEEDED, 1.0, 6)
     assert ended.finished_at.ToMicroseconds() >= ended.started_at.ToMicroseconds()
     result_id = told[3].result_ready.result_id
     assert list(ended.program_runs[0].result_ids) == [result_id]
-    stored = results.get(db, CALLER, result_id)
+    stored = result_rows.get(db, CALLER, result_id)
     assert (stored.id, stored.job_id, stored.program_id) == (result_id, job.id, task.programs[0].program_id)
     assert stored.counts_and_probabilities == result().counts_and_probabilities
-    stored_events = events.read_after(db, job.id, 0, 100)
+    stored_events = event_log.read_after(db, job.id, 0, 100)
     assert [event.terminal for event in stored_events] == [False] * 5 + [True]
 
 
 def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None:
     programs = deployment(2)
     programs.programs[1].python_file_inputs.update({"theta": 0.1, "phi": [1.0, 2.0]})
-    new = jobs.NewJob(CALLER, Job(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=programs)
+    new = job_rows.NewJob(CALLER, Job(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=programs)
     new.job.inputs.update({"theta": 0.7, "flag": True})
-    job = jobs.create(db, new).job
+    job = job_rows.create(db, new).job
     (task,) = claim(db)
     first, second = (dict(each.inputs) for each in task.programs)
     assert first == {"theta": 0.7, "flag": True}
     assert (second["theta"], second["flag"], list(second["phi"])) == (0.7, True, [1.0, 2.0])
     queue.record(db, "me", [started(task), succeeded(task), succeeded(task, 1), finished(task)])
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert (ended.state, dict(ended.inputs)) == (SUCCEEDED, {"theta": 0.7, "flag": True})
-    again = jobs.rerun(db, CALLER, job.id).job
+    again = job_rows.rerun(db, CALLER, job.id).job
     assert again.inputs == ended.inputs
 
 
@@ -128,19 +130,19 @@ def test_programs_fail_and_the_others_keep_their_results(db: Database) -> None:
     (task,) = claim(db)
     batch = [succeeded(task, 0), failed(task, 1, "TOO_WIDE"), succeeded(task, 2), finished(task)]
     assert queue.record(db, "me", batch) == set()
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert ended.state == FAILED
     assert ended.failure.reason == "TOO_WIDE"
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED, SUCCEEDED]
     assert ended.program_runs[1].failure.message
-    assert len(results.list_page(db, CALLER, job.id).items) == 2
+    assert len(result_rows.list_page(db, CALLER, job.id).items) == 2
 
 
 def test_a_task_that_fails_as_a_whole(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     queue.record(db, "me", [succeeded(task, 0), finished(task, "WORKER_DIED")])
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert (ended.state, ended.failure.reason) == (FAILED, "WORKER_DIED")
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
     assert ended.program_runs[1].failure == ended.failure
@@ -151,7 +153,7 @@ def test_a_task_that_forgets_a_program_has_failed(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     queue.record(db, "me", [succeeded(task, 0), succeeded(task, 17), finished(task)])
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert (ended.state, ended.failure.reason) == (FAILED, "PROGRAM_NOT_RUN")
 
 
@@ -170,18 +172,18 @@ def test_progress_only_grows(db: Database) -> None:
     (task,) = claim(db)
     queue.record(db, "me", [progressed(task, share) for share in (0.25, 0.25, 0.1, 0.5, float("nan"), 7.0, -1.0)])
     assert [event.progress.progress for event in history(db, job.id) if event.HasField("progress")] == [0.25, 0.5]
-    assert jobs.get(db, CALLER, job.id).progress == 0.5
+    assert job_rows.get(db, CALLER, job.id).progress == 0.5
 
 
 def test_a_cancelled_task_ends_as_cancelled(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     assert queue.cancelling(db, "me") == []
-    jobs.cancel(db, CALLER, job.id)
+    job_rows.cancel(db, CALLER, job.id)
     assert queue.cancelling(db, "me") == [(job.id, 1)]
     assert queue.cancelling(db, "you") == []
     queue.record(db, "me", [succeeded(task, 0), finished(task, "CANCELLED")])
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert ended.state == CANCELLED
     assert not ended.HasField("failure")
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, CANCELLED]
@@ -192,7 +194,7 @@ def test_nobody_can_say_that_a_job_was_cancelled_which_nobody_cancelled(db: Data
     job = submit(db)
     (task,) = claim(db)
     queue.record(db, "me", [finished(task, "CANCELLED")])
-    assert jobs.get(db, CALLER, job.id).state == FAILED
+    assert job_rows.get(db, CALLER, job.id).state == FAILED
 
 
 def test_events_without_the_lease_are_refused_and_change_nothing(db: Database) -> None:
@@ -204,7 +206,7 @@ def test_events_without_the_lease_are_refused_and_change_nothing(db: Database) -
     assert queue.record(db, "me", [stale, *[succeeded(second), finished(second)]]) == {(job.id, 2)}
     assert queue.record(db, "me", [TaskEvent(job_id=4711, attempt=1)]) == {(4711, 1)}
     assert history(db, job.id) == before
-    assert jobs.get(db, CALLER, other.id).state == SUCCEEDED
+    assert job_rows.get(db, CALLER, other.id).state == SUCCEEDED
     assert queue.record(db, "me", [finished(second)]) == {(other.id, 1)}
 
 
@@ -212,13 +214,13 @@ def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> N
     job = submit(db, programs=2)
     (task,) = claim(db)
     queue.record(db, "me", [started(task, 0), succeeded(task, 0), started(task, 1)])
-    (first,) = results.list_page(db, CALLER, job.id).items
-    began = jobs.get(db, CALLER, job.id).started_at
+    (first,) = result_rows.list_page(db, CALLER, job.id).items
+    began = job_rows.get(db, CALLER, job.id).started_at
     queue.release(db, "you", [(job.id, 1)], "not mine")
     queue.release(db, "me", [(job.id, 9)], "not this attempt")
-    assert jobs.get(db, CALLER, job.id).state == RUNNING
+    assert job_rows.get(db, CALLER, job.id).state == RUNNING
     queue.release(db, "me", [(job.id, 1)], "the worker died")
-    waiting = jobs.get(db, CALLER, job.id)
+    waiting = job_rows.get(db, CALLER, job.id)
     assert waiting.state == QUEUED
     assert [run.state for run in waiting.program_runs] == [SUCCEEDED, QUEUED]
     assert kinds(db, job.id)[-2:] == ["log", "state_change"]
@@ -228,9 +230,9 @@ def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> N
     (again,) = claim(db, "you")
     assert again.attempt == 2
     assert not succeed(db, [again], "you")
-    ended = jobs.get(db, CALLER, job.id)
+    ended = job_rows.get(db, CALLER, job.id)
     assert (ended.state, ended.attempt, ended.started_at) == (SUCCEEDED, 2, began)
-    kept = results.list_page(db, CALLER, job.id).items
+    kept = result_rows.list_page(db, CALLER, job.id).items
     assert kept[0].id == first.id
     assert len(kept) == 2
     sequences = [event.sequence for event in history(db, job.id)]
@@ -240,9 +242,9 @@ def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> N
 def test_a_released_job_whose_cancel_was_asked_for_is_cancelled(db: Database) -> None:
     job = submit(db)
     claim(db)
-    jobs.cancel(db, CALLER, job.id)
+    job_rows.cancel(db, CALLER, job.id)
     queue.release(db, "me", [(job.id, 1)], "draining")
-    assert jobs.get(db, CALLER, job.id).state == CANCELLED
+    assert job_rows.get(db, CALLER, job.id).state == CANCELLED
     assert claim(db) == []
 
 
@@ -251,7 +253,7 @@ def assert_in_order(db: Database, job_id: int) -> None:
     told = history(db, job_id)
     times = [event.event_time.ToDatetime() for event in told]
     assert times == sorted(times)
-    job = jobs.get(db, CALLER, job_id)
+    job = job_rows.get(db, CALLER, job_id)
     assert [job.created_at, job.finished_at] == [told[0].event_time, told[-1].event_time]
     assert job.created_at.ToDatetime() <= job.started_at.ToDatetime() <= job.finished_at.ToDatetime()
 
@@ -262,7 +264,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards(timed: Database, clock: C
     tasks = claim(timed)
     clock.now -= timedelta(seconds=10)
     succeed(timed, tasks[:1])
-    jobs.cancel(timed, CALLER, cancelled.id)
+    job_rows.cancel(timed, CALLER, cancelled.id)
     queue.release(timed, "me", [(begun_again.id, 1), (cancelled.id, 1)], "draining")
     clock.now -= timedelta(seconds=10)
     succeed(timed, claim(timed))
@@ -283,7 +285,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards_on_two_servers(
     job = submit(here)
     tasks = claim(there)
     queue.record(there, "me", [started(tasks[0])])
-    jobs.cancel(here, CALLER, job.id)
+    job_rows.cancel(here, CALLER, job.id)
     succeed(there, tasks)
     assert_in_order(here, job.id)
     here.close()
@@ -296,15 +298,15 @@ def test_leases_run_out_unless_renewed(timed: Database, clock: Clock) -> None:
     claim(timed, "lost", capacity=1)
     claim(timed, "kept", capacity=1)
     claim(timed, "lost", capacity=1)
-    jobs.cancel(timed, CALLER, cancelled.id)
+    job_rows.cancel(timed, CALLER, cancelled.id)
     clock.now += timedelta(seconds=20)
     queue.renew(timed, "kept", timedelta(seconds=30))
     assert queue.expire(timed) == 0
     clock.now += timedelta(seconds=20)
     assert queue.expire(timed) == 2
-    assert jobs.get(timed, CALLER, lost.id).state == QUEUED
-    assert jobs.get(timed, CALLER, kept.id).state == RUNNING
-    assert jobs.get(timed, CALLER, cancelled.id).state == CANCELLED
+    assert job_rows.get(timed, CALLER, lost.id).state == QUEUED
+    assert job_rows.get(timed, CALLER, kept.id).state == RUNNING
+    assert job_rows.get(timed, CALLER, cancelled.id).state == CANCELLED
     assert [task.attempt for task in claim(timed)] == [2]
 
 
@@ -319,25 +321,25 @@ def test_a_job_is_lost_with_its_server_max_attempts_times_and_then_fails(
         if attempt == 1:
             queue.record(timed, "server 1", [started(task), succeeded(task)])
         clock.now += timedelta(minutes=1)
-        assert jobs.get(timed, CALLER, job.id).state == RUNNING
+        assert job_rows.get(timed, CALLER, job.id).state == RUNNING
         assert queue.expire(timed, max_attempts=most) == 1
-    ended = jobs.get(timed, CALLER, job.id)
+    ended = job_rows.get(timed, CALLER, job.id)
     assert (ended.state, ended.attempt, ended.failure.reason) == (FAILED, most, "SERVER_LOST")
     assert (ended.failure.category, ended.failure.retryable) == (FAILURE_CATEGORY_WORKER, True)
     assert f"started {most} times" in ended.failure.message
     # What had ended before stays.
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
-    last = events.read_after(timed, job.id, 0, 100)[-1]
+    last = event_log.read_after(timed, job.id, 0, 100)[-1]
     assert last.terminal
     assert JobEvent.FromString(last.payload).state_change.job == ended
     assert claim(timed) == []
     # A cancel that was asked for is still what the job ends by.
     cancelled = submit(timed)
     claim(timed, "another")
-    jobs.cancel(timed, CALLER, cancelled.id)
+    job_rows.cancel(timed, CALLER, cancelled.id)
     clock.now += timedelta(minutes=1)
     assert queue.expire(timed, max_attempts=1) == 1
-    assert jobs.get(timed, CALLER, cancelled.id).state == CANCELLED
+    assert job_rows.get(timed, CALLER, cancelled.id).state == CANCELLED
 
 
 def test_queue_depth_counts_waiting_and_running_jobs(db: Database) -> None:
@@ -370,7 +372,7 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
 
     def meddle(job_id: int) -> None:
         try:
-            jobs.cancel(db, CALLER, job_id)
+            job_rows.cancel(db, CALLER, job_id)
         except NotFound:
             raise AssertionError("a job was lost") from None
 
@@ -385,11 +387,11 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
             worker.result()
     assert len(claimed) == len(set(claimed))
     for job_id in made:
-        told = events.read_after(db, job_id, 0, 1000)
+        told = event_log.read_after(db, job_id, 0, 1000)
         assert [event.sequence for event in told] == list(range(1, len(told) + 1))
         assert [event.terminal for event in told] == [False] * (len(told) - 1) + [True]
-        assert jobs.get(db, CALLER, job_id).state in (SUCCEEDED, CANCELLED)
-    assert CANCELLING not in {jobs.get(db, CALLER, job_id).state for job_id in made}
+        assert job_rows.get(db, CALLER, job_id).state in (SUCCEEDED, CANCELLED)
+    assert CANCELLING not in {job_rows.get(db, CALLER, job_id).state for job_id in made}
 
 
 def test_a_claim_whose_answer_was_lost_is_found_again(db: Database) -> None:

@@ -11,10 +11,12 @@ import pytest
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import InvalidArgument, NotFound
 from qonduit_server.lifecycle import SUCCEEDED
-from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
+from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database, open_database, utc_now
+from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.paging import Page
-from tests.storing import (
+from qonduit_server.store.results import result_rows
+from tests.store_fixture import (
     CALLER,
     claim,
     deployment,
@@ -44,41 +46,41 @@ def walk(read: Callable[[str], Page[Job]]) -> list[int]:
 def test_events_are_read_after_a_sequence(db: Database) -> None:
     job = submit(db)
     succeed(db, claim(db))
-    everything = events.read_after(db, job.id, 0, 100)
+    everything = event_log.read_after(db, job.id, 0, 100)
     assert [event.sequence for event in everything] == [1, 2, 3, 4, 5, 6]
-    assert events.read_after(db, job.id, 0, 2) == everything[:2]
-    assert events.read_after(db, job.id, 4, 100) == everything[4:]
-    assert events.read_after(db, job.id, 6, 100) == []
-    assert events.read_after(db, job.id, 2**63 - 1, 100) == []
-    events.owns(db, CALLER, job.id)
+    assert event_log.read_after(db, job.id, 0, 2) == everything[:2]
+    assert event_log.read_after(db, job.id, 4, 100) == everything[4:]
+    assert event_log.read_after(db, job.id, 6, 100) == []
+    assert event_log.read_after(db, job.id, 2**63 - 1, 100) == []
+    event_log.owns(db, CALLER, job.id)
 
 
 def test_events_of_many_jobs_are_read_at_once(db: Database) -> None:
     first, second, quiet = submit(db), submit(db), submit(db)
     succeed(db, claim(db, capacity=2))
-    found = events.read_after_many(db, [(first.id, 0), (second.id, 4), (quiet.id, 1), (4711, 0)], 3)
+    found = event_log.read_after_many(db, [(first.id, 0), (second.id, 4), (quiet.id, 1), (4711, 0)], 3)
     assert found == {
-        first.id: events.read_after(db, first.id, 0, 3),
-        second.id: events.read_after(db, second.id, 4, 3),
+        first.id: event_log.read_after(db, first.id, 0, 3),
+        second.id: event_log.read_after(db, second.id, 4, 3),
         quiet.id: [],
         4711: None,
     }
-    assert events.read_after_many(db, [(first.id, 2**63 - 1)], 2**31) == {first.id: []}
-    assert events.read_after_many(db, [], 3) == {}
+    assert event_log.read_after_many(db, [(first.id, 2**63 - 1)], 2**31) == {first.id: []}
+    assert event_log.read_after_many(db, [], 3) == {}
 
 
 def test_events_are_listed_in_pages(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
     queue.record(db, "me", [progressed(task, step / 100) for step in range(1, 100)])
-    first = events.list_page(db, CALLER, job.id, 60)
-    rest = events.list_page(db, CALLER, job.id, 60, first.next_page_token)
+    first = event_log.list_page(db, CALLER, job.id, 60)
+    rest = event_log.list_page(db, CALLER, job.id, 60, first.next_page_token)
     assert [*first.items, *rest.items] == history(db, job.id)
     assert rest.next_page_token == ""
-    assert [event.sequence for event in events.list_page(db, CALLER, job.id, 2, after_sequence=7).items] == [8, 9]
+    assert [event.sequence for event in event_log.list_page(db, CALLER, job.id, 2, after_sequence=7).items] == [8, 9]
     other = submit(db)
     with pytest.raises(InvalidArgument):
-        events.list_page(db, CALLER, other.id, 60, first.next_page_token)
+        event_log.list_page(db, CALLER, other.id, 60, first.next_page_token)
 
 
 def test_results_are_listed_in_the_order_of_the_programs(db: Database) -> None:
@@ -86,14 +88,14 @@ def test_results_are_listed_in_the_order_of_the_programs(db: Database) -> None:
     (task,) = claim(db)
     batch = [succeeded(task, index, result(hex(index))) for index in (3, 1, 4, 0, 2)]
     queue.record(db, "me", [*batch, finished(task)])
-    listed = results.list_page(db, CALLER, job.id).items
+    listed = result_rows.list_page(db, CALLER, job.id).items
     assert [next(iter(one.counts_and_probabilities.counts)) for one in listed] == ["0x0", "0x1", "0x2", "0x3", "0x4"]
-    assert [results.get(db, CALLER, one.id) for one in listed] == listed
-    first = results.list_page(db, CALLER, job.id, 3)
-    rest = results.list_page(db, CALLER, job.id, 3, first.next_page_token)
+    assert [result_rows.get(db, CALLER, one.id) for one in listed] == listed
+    first = result_rows.list_page(db, CALLER, job.id, 3)
+    rest = result_rows.list_page(db, CALLER, job.id, 3, first.next_page_token)
     assert [*first.items, *rest.items] == listed
     with pytest.raises(NotFound):
-        results.get(db, "bob", listed[0].id)
+        result_rows.get(db, "bob", listed[0].id)
 
 
 def test_a_page_of_results_is_ended_by_its_size_but_never_empty(db: Database) -> None:
@@ -106,7 +108,7 @@ def test_a_page_of_results_is_ended_by_its_size_but_never_empty(db: Database) ->
     sizes: list[int] = []
     token = ""
     while True:
-        page = results.list_page(db, CALLER, job.id, 0, token)
+        page = result_rows.list_page(db, CALLER, job.id, 0, token)
         sizes.append(len(page.items))
         if not (token := page.next_page_token):
             break
@@ -117,35 +119,35 @@ def test_jobs_are_listed_newest_first_whatever_is_made_meanwhile(db: Database) -
     made = [submit(db).id for _ in range(23)]
 
     def read(token: str) -> Page[Job]:
-        page = jobs.list_page(db, CALLER, 5, token)
+        page = job_rows.list_page(db, CALLER, 5, token)
         submit(db)
         return page
 
     assert walk(read) == made[::-1]
-    page = jobs.list_page(db, CALLER, 2)
-    assert page.items[0] == jobs.get(db, CALLER, page.items[0].id)
+    page = job_rows.list_page(db, CALLER, 2)
+    assert page.items[0] == job_rows.get(db, CALLER, page.items[0].id)
 
 
 def test_page_sizes(db: Database) -> None:
     for _ in range(60):
         submit(db)
-    assert len(jobs.list_page(db, CALLER).items) == 50
-    assert len(jobs.list_page(db, CALLER, 2**31 - 1).items) == 60
+    assert len(job_rows.list_page(db, CALLER).items) == 50
+    assert len(job_rows.list_page(db, CALLER, 2**31 - 1).items) == 60
     with pytest.raises(InvalidArgument):
-        jobs.list_page(db, CALLER, -1)
+        job_rows.list_page(db, CALLER, -1)
 
 
 def test_page_tokens_belong_to_one_list_filter_and_caller(db: Database) -> None:
     for _ in range(3):
         submit(db)
         submit(db, caller="bob")
-    token = jobs.list_page(db, CALLER, 1).next_page_token
+    token = job_rows.list_page(db, CALLER, 1).next_page_token
     wrong = [
-        lambda: jobs.list_page(db, CALLER, 1, token, 'state = "QUEUED"'),
-        lambda: jobs.list_page(db, "bob", 1, token),
+        lambda: job_rows.list_page(db, CALLER, 1, token, 'state = "QUEUED"'),
+        lambda: job_rows.list_page(db, "bob", 1, token),
         lambda: deployments.list_page(db, CALLER, 1, token),
         *[
-            (lambda bad=bad: jobs.list_page(db, CALLER, 1, bad))  # type: ignore[misc]
+            (lambda bad=bad: job_rows.list_page(db, CALLER, 1, bad))  # type: ignore[misc]
             for bad in ("x", token[:-4], token + "AAAA", "=" * 40, "\ud800", "\0", token.swapcase())
         ],
     ]
@@ -153,7 +155,7 @@ def test_page_tokens_belong_to_one_list_filter_and_caller(db: Database) -> None:
         with pytest.raises(InvalidArgument) as caught:
             call()
         assert caught.value.reason == "INVALID_PAGE_TOKEN"
-    assert len(jobs.list_page(db, CALLER, 1, token).items) == 1
+    assert len(job_rows.list_page(db, CALLER, 1, token).items) == 1
 
 
 class Ticking:
@@ -199,7 +201,7 @@ def test_jobs_are_filtered(ticking: Database) -> None:
     }
     for filter, wanted in expected.items():
         for size in (0, 1):
-            found = walk(lambda token, filter=filter, size=size: jobs.list_page(db, CALLER, size, token, filter))  # type: ignore[misc]
+            found = walk(lambda token, filter=filter, size=size: job_rows.list_page(db, CALLER, size, token, filter))  # type: ignore[misc]
             assert found == [job.id for job in wanted], filter
 
 
@@ -235,7 +237,7 @@ def test_jobs_are_filtered(ticking: Database) -> None:
 )
 def test_bad_filters_say_what_would_be_understood(db: Database, filter: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        jobs.list_page(db, CALLER, filter=filter)
+        job_rows.list_page(db, CALLER, filter=filter)
     assert caught.value.reason == "INVALID_FILTER"
     assert "created_at" in caught.value.message
     assert len(caught.value.message) < 600
@@ -266,7 +268,7 @@ def test_a_job_that_ended_stays_readable_after_the_store_was_closed(database_url
     before = history(db, job.id)
     db.close()
     db = open_database(database_url)
-    assert jobs.get(db, CALLER, job.id).state == SUCCEEDED
+    assert job_rows.get(db, CALLER, job.id).state == SUCCEEDED
     assert history(db, job.id) == before
     known_device(db)
     assert submit(db).id > job.id

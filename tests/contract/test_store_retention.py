@@ -15,11 +15,13 @@ from sqlalchemy import func, insert, select
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
-from qonduit_server.store import deployments, events, jobs, queue, results, schema
+from qonduit_server.store import deployments, event_log, schema
+from qonduit_server.store.admin.retention import Retention, Swept, sweep
 from qonduit_server.store.database import Database, open_database, utc_now
-from qonduit_server.store.retention import Retention, Swept, sweep
-from qonduit_server.store.signals import Wake
-from tests.storing import BELL, CALLER, claim, deployment, history, known_device, submit, succeed
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.results import result_rows
+from tests.store_fixture import BELL, CALLER, claim, deployment, history, known_device, submit, succeed
 
 DAY = timedelta(days=1)
 NEVER = threading.Event()
@@ -66,13 +68,13 @@ def run(db: Database, job: Job) -> None:
 
 def on(db: Database, deployment_id: int) -> Job:
     """Queue a job on a stored deployment."""
-    new = jobs.NewJob(
+    new = job_rows.NewJob(
         caller=CALLER,
         job=Job(shots=10, type=JOB_TYPE_RUNNER),
         device_id=known_device(db).id,
         deployment_id=deployment_id,
     )
-    return jobs.create(db, new).job
+    return job_rows.create(db, new).job
 
 
 def rows(db: Database) -> dict[str, int]:
@@ -95,9 +97,9 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times
     request = str(uuid.uuid4())
     gone = submit(old, request_id=request)
     run(old, gone)
-    add_buffer(old, results.list_page(old, CALLER, gone.id).items[0].id, 3)
+    add_buffer(old, result_rows.list_page(old, CALLER, gone.id).items[0].id, 3)
     cancelled = submit(old)
-    jobs.cancel(old, CALLER, cancelled.id)
+    job_rows.cancel(old, CALLER, cancelled.id)
     waits = submit(old, name="waits")
     times.now += 90 * DAY
     ended_late = waits
@@ -111,11 +113,11 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times
     assert go(old, times) == Swept(jobs=2, deployments=2)
     for job_id in (gone.id, cancelled.id):
         with pytest.raises(NotFound):
-            jobs.get(old, CALLER, job_id)
+            job_rows.get(old, CALLER, job_id)
         with pytest.raises(NotFound):
-            events.read_after(old, job_id, 0, 10)
+            event_log.read_after(old, job_id, 0, 10)
     for kept in (ended_late, young, queued):
-        assert jobs.get(old, CALLER, kept.id).id == kept.id
+        assert job_rows.get(old, CALLER, kept.id).id == kept.id
         assert history(old, kept.id)
         assert deployments.get(old, CALLER, kept.deployment_id).programs[0].quantum_circuit == BELL
     assert rows(old) == {
@@ -134,10 +136,10 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times
 def test_running_jobs_stay_however_old(old: Database, times: Times) -> None:
     running, cancelling = submit(old), submit(old)
     claim(old)
-    jobs.cancel(old, CALLER, cancelling.id)
+    job_rows.cancel(old, CALLER, cancelling.id)
     times.now += 1000 * DAY
     assert not go(old, times, 0)
-    assert jobs.get(old, CALLER, running.id).id == running.id
+    assert job_rows.get(old, CALLER, running.id).id == running.id
 
 
 def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> None:
@@ -146,9 +148,9 @@ def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> Non
     named = submit(old)
     run(old, named)
     deployments.update(old, CALLER, Deployment(id=named.deployment_id, name="mine"))
-    given = jobs.create(
+    given = job_rows.create(
         old,
-        jobs.NewJob(
+        job_rows.NewJob(
             caller=CALLER,
             job=Job(shots=1, type=JOB_TYPE_RUNNER),
             device_id=known_device(old).id,
@@ -166,11 +168,11 @@ def test_an_inline_deployment_goes_with_its_last_job(old: Database, times: Times
     first = submit(old)
     run(old, first)
     times.now += 50 * DAY
-    again = jobs.rerun(old, CALLER, first.id).job
+    again = job_rows.rerun(old, CALLER, first.id).job
     run(old, again)
     other = submit(old)
     run(old, other)
-    jobs.delete(old, CALLER, other.id)
+    job_rows.delete(old, CALLER, other.id)
     assert go(old, times) == Swept(jobs=1)
     assert deployments.get(old, CALLER, again.deployment_id).programs
     times.now += 50 * DAY
@@ -188,7 +190,7 @@ def test_replaced_programs_go_when_no_job_ran_them(old: Database, times: Times) 
     times.now += 10 * DAY
     assert not go(old, times)  # replaced only lately
     times.now += 50 * DAY
-    again = jobs.rerun(old, CALLER, used.id).job
+    again = job_rows.rerun(old, CALLER, used.id).job
     assert go(old, times) == Swept(jobs=1, programs=3)
     # What the other job's programs are is still known, since it was run again.
     run(old, again)
@@ -203,7 +205,7 @@ def test_a_job_whose_programs_went_is_not_run_again(
 ) -> None:
     first = submit(old)
     run(old, first)
-    read = jobs.get
+    read = job_rows.get
 
     def get_then_sweep(db: Database, caller: str, job_id: int) -> Job:
         found = read(db, caller, job_id)
@@ -211,9 +213,9 @@ def test_a_job_whose_programs_went_is_not_run_again(
         assert go(old, times) == Swept(jobs=1, deployments=1)
         return found
 
-    monkeypatch.setattr(jobs, "get", get_then_sweep)
+    monkeypatch.setattr(job_rows, "get", get_then_sweep)
     with pytest.raises(NotFound):
-        jobs.rerun(old, CALLER, first.id)
+        job_rows.rerun(old, CALLER, first.id)
     assert claim(old) == []
 
 
@@ -222,7 +224,7 @@ def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeyp
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda _: submit(old), range(520)))
     succeed(old, claim(old, capacity=1000))
-    heavy = results.list_page(old, CALLER, made[510].id).items[0].id
+    heavy = result_rows.list_page(old, CALLER, made[510].id).items[0].id
     add_buffer(old, heavy, 100)
     times.now += 100 * DAY
     told: list[Wake] = []

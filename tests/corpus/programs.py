@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import RunError
-from qonduit_server.hub.circuit import Circuit, Outcome
+from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import Provider
 from tests.corpus import judge as judging

@@ -22,7 +22,7 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 from tests.watchers.measure import until
 from tests.watchers.rude import Rude, message
 

@@ -20,7 +20,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.benchmarks.programs import BELL
 from tests.postgresql import PostgresqlServer, find_binaries
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 from tests.upgrade.sample import LONG, programs
 
 QONDUIT = [sys.executable, "-m", "qonduit_server"]

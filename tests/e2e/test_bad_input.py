@@ -17,7 +17,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.benchmarks.programs import BELL
-from tests.serving import Server
+from tests.server_process import Server
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3

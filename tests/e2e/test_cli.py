@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from qonduit_client.cli import commands as cli
-from tests.serving import Server
+from tests.server_process import Server
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 COMMAND = [sys.executable, "-m", "qonduit_client.cli"]

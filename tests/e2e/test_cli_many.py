@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from qonduit_client import Client
 from qonduit_client.cli.commands import qonduit
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 TURN = """OPENQASM 3.0;

@@ -23,8 +23,8 @@ from qonduit_client import (
     PreconditionFailed,
 )
 from tests.benchmarks.programs import layered
-from tests.serving import Server
-from tests.twins import TWINS
+from tests.both_clients import TWINS
+from tests.server_process import Server
 
 BELL2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 BELL3 = 'OPENQASM 3;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'

@@ -15,7 +15,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from quil.program import Program as QuilProgram
 
 from qonduit_client import Client
-from tests.serving import Server
+from tests.server_process import Server
 
 DEVICES = ["IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"]
 WAIT = 100.0

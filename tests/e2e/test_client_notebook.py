@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.serving import Server
+from tests.server_process import Server
 
 BELL = 'OPENQASM 3; include "stdgates.inc"; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;'
 #: Whoever executes a notebook without a page takes updates only while a cell runs: so the cell waits for its bar.

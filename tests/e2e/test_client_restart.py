@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 from tests.benchmarks.programs import layered
+from tests.both_clients import TWINS
 from tests.e2e.test_client import Proxy
-from tests.serving import serving
-from tests.twins import TWINS
+from tests.server_process import serving
 
 WAIT = 100.0
 

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.e2e.load import Load, health
 from tests.postgresql import PostgresqlServer, start_or_skip
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 #: How long the database is away; `make away` has it away for longer.
 AWAY = float(os.environ.get("SECONDS_AWAY", "2.5"))

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.missing import lacking
+from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

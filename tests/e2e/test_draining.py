@@ -22,7 +22,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_ended_well, family, wait_until_gone
 from tests.e2e.faults.submitting import RUNNING, a_job, submit, wait_for, watch
 from tests.postgresql import PostgresqlServer, start_or_skip
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 #: What a second signal may take on a busy machine: less than the 10 s of a slow reader and the 20 s of a start, for
 #: which it must not wait. Alone it is a fraction of a second.

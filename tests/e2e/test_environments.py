@@ -13,8 +13,8 @@ import pytest
 
 from qonduit_client import Client
 from tests.benchmarks.programs import BELL
-from tests.installing import uv
-from tests.serving import serving
+from tests.package_installation import uv
+from tests.server_process import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_AER = "0.17.2"

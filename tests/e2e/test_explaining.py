@@ -24,13 +24,13 @@ from qonduit.v1.system_service_pb2 import ListWorkersRequest, Worker, WorkerStat
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_client.cli import commands
 from tests.benchmarks.programs import BELL, layered
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 PATIENCE = 60.0
 #: An SDK and a reader that break, in processes of the server that load this at their start.
 BROKEN = """
 import sys
-if "qonduit_server.nursery" in " ".join(sys.orig_argv):
+if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
     import qonduit_server.providers.ibm as ibm
     from qonduit_server.languages.registry import Languages
     print("the fork server speaks", file=sys.stderr, flush=True)

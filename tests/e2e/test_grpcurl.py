@@ -16,8 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from tests.missing import lacking
-from tests.serving import Server, serving
+from tests.missing_components import lacking
+from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 BUF = str(Path(sys.executable).parent / "buf")

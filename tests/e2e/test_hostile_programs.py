@@ -22,7 +22,7 @@ from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.benchmarks.programs import BELL
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 #: How long a refusal may take. What is promised is one second; the machine may be busy with other things.
 SOON = 5.0

@@ -17,12 +17,12 @@ from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
-from tests import examples
-from tests.serving import Server, serving
+from tests import example_programs
+from tests.server_process import Server, serving
 
 SHOTS = 4000
 DEVICES = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
-LANGUAGES = sorted(examples.programs())
+LANGUAGES = sorted(example_programs.programs())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 
 def request(language: AssemblerLanguage, device: str, **inputs: object) -> job_service_pb2.RunJobRequest:
     message = job_service_pb2.RunJobRequest(job=Job(shots=SHOTS, seed=11), device=device)
-    add(message, language, examples.programs()[language])
+    add(message, language, example_programs.programs()[language])
     message.job.inputs.update(inputs)
     return message
 
@@ -61,8 +61,8 @@ def is_right(result: Result, registers: list[tuple[str, int]]) -> None:
     """Within five standard deviations, and on no key that should not be there."""
     assert [(each.name, each.size) for each in result.registers] == registers
     counts = result.counts_and_probabilities.counts
-    assert set(counts) == set(examples.EXPECTED)
-    for key, probability in examples.EXPECTED.items():
+    assert set(counts) == set(example_programs.EXPECTED)
+    for key, probability in example_programs.EXPECTED.items():
         spread = (SHOTS * probability * (1 - probability)) ** 0.5
         assert abs(counts[key] - SHOTS * probability) < 5 * spread
 
@@ -70,23 +70,23 @@ def is_right(result: Result, registers: list[tuple[str, int]]) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("language", LANGUAGES, ids=AssemblerLanguage.Name)
 def test_the_same_answer(channel: grpc.Channel, language: AssemblerLanguage, device: str) -> None:
-    (result,) = results(channel, run(channel, request(language, device, theta=examples.THETA)))
-    is_right(result, examples.registers_of(language))
+    (result,) = results(channel, run(channel, request(language, device, theta=example_programs.THETA)))
+    is_right(result, example_programs.registers_of(language))
 
 
 def test_all_languages_in_one_job(channel: grpc.Channel) -> None:
-    message = request(LANGUAGES[0], DEVICES[0], theta=examples.THETA)
+    message = request(LANGUAGES[0], DEVICES[0], theta=example_programs.THETA)
     for language in LANGUAGES[1:]:
-        add(message, language, examples.programs()[language])
+        add(message, language, example_programs.programs()[language])
     for language, result in zip(LANGUAGES, results(channel, run(channel, message)), strict=True):
-        is_right(result, examples.registers_of(language))
+        is_right(result, example_programs.registers_of(language))
 
 
 def test_inputs_may_come_with_the_program(channel: grpc.Channel) -> None:
     message = request(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, DEVICES[0])
-    message.deployment.programs[0].python_file_inputs.update({"theta": examples.THETA})
+    message.deployment.programs[0].python_file_inputs.update({"theta": example_programs.THETA})
     (result,) = results(channel, run(channel, message))
-    is_right(result, examples.REGISTERS)
+    is_right(result, example_programs.REGISTERS)
 
 
 PARAMETRISED = [
@@ -122,12 +122,12 @@ def test_translated_to_every_language_it_still_means_the_same(
     for target in targets:
         ask = program_service_pb2.TranslateProgramRequest(target_language=target)
         ask.program.assembler_language = language
-        source = examples.programs()[language]
+        source = example_programs.programs()[language]
         if isinstance(source, bytes):
             ask.program.quantum_circuit_binary = source
         else:
             ask.program.quantum_circuit = source
-        ask.inputs.update({"theta": examples.THETA})
+        ask.inputs.update({"theta": example_programs.THETA})
         try:
             told = service.TranslateProgram(ask, timeout=60)
         except grpc.RpcError as error:
@@ -140,13 +140,13 @@ def test_translated_to_every_language_it_still_means_the_same(
     assert len(wanted) >= 5
     for target, result in zip(wanted, results(channel, run(channel, message)), strict=True):
         renamed = target == AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ
-        is_right(result, [("meas", 2)] if renamed else examples.registers_of(language))
+        is_right(result, [("meas", 2)] if renamed else example_programs.registers_of(language))
 
 
 def test_what_was_costly_to_read_is_not_read_again_by_the_next_server(tmp_path: Path) -> None:
     """A long program in OpenQASM 3 takes ANTLR a while; the next server's worker has it from the cache."""
     loop = "for int i in [0:199] { rx(theta * i) q[0]; cz q[0], q[1]; }\n"
-    text = examples.QASM3.replace("c[0] =", loop * 5 + "c[0] =")
+    text = example_programs.QASM3.replace("c[0] =", loop * 5 + "c[0] =")
     message = job_service_pb2.RunJobRequest(job=Job(shots=10), device=DEVICES[0])
     add(message, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, text)
     message.job.inputs.update({"theta": 0.01})

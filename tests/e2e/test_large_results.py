@@ -18,10 +18,10 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.result_pb2 import Result as ResultMessage
 from qonduit_client import Client, JobHandle, NotFound, QonduitError, Result
 from qonduit_client.cli.commands import qonduit
-from tests.contract.rpc_house import House, bell, house
+from tests.contract.rpc_fixture import House, bell, house
 from tests.e2e.test_client import Proxy
-from tests.large_results import noise, packed
-from tests.serving import Server
+from tests.large_result_samples import noise, packed
+from tests.server_process import Server
 
 #: 127 bits of noise: one qubit, measured again and again.
 NOISE = "\n".join(

@@ -13,7 +13,7 @@ from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.benchmarks.programs import BELL
-from tests.serving import serving
+from tests.server_process import serving
 
 
 def test_calls_and_steps_are_told_with_their_ids_and_programs_are_not(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from qonduit_client.aio.transport import Transport as AioTransport
 from qonduit_client.requests import Request
 from qonduit_client.transport import Transport
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
-from tests.contract.rpc_house import bell, house
+from tests.contract.rpc_fixture import bell, house
 
 #: Seconds; only reached when something hangs.
 WAIT = 60.0

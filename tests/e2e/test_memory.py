@@ -19,8 +19,8 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_client import Client, PreconditionFailed
 from tests.benchmarks.programs import BELL, layered
-from tests.contract.rpc_house import refused
-from tests.serving import serving
+from tests.contract.rpc_fixture import refused
+from tests.server_process import serving
 
 MIB = 1024**2
 #: Twenty qubits take 16 MiB: one such job fits, two do not. Twenty-one take 32, and never fit.

@@ -22,7 +22,7 @@ from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.benchmarks.programs import BELL
 from tests.e2e.faults.checking import children, wait_until_gone
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 PATIENCE = 60.0
 ENDLESS = "from qiskit import QuantumCircuit\nwhile True:\n    pass\n"

@@ -11,8 +11,8 @@ import grpc
 
 from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
-from tests.contract.rpc_house import bell
-from tests.serving import Server, serving
+from tests.contract.rpc_fixture import bell
+from tests.server_process import Server, serving
 
 QONDUIT = [sys.executable, "-m", "qonduit_server"]
 

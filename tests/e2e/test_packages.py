@@ -15,8 +15,8 @@ import pytest
 
 from qonduit_client import Client
 from qonduit_client.distribution import DISTRIBUTION
-from tests.installing import PATIENCE, uv
-from tests.serving import Server, serving
+from tests.package_installation import PATIENCE, uv
+from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'

@@ -9,8 +9,8 @@ import pytest
 
 from qonduit_client import Client, JobFailed, LimitExceeded
 from tests.benchmarks.programs import BELL
-from tests.contract.rpc_house import until
-from tests.serving import serving
+from tests.contract.rpc_fixture import until
+from tests.server_process import serving
 from tests.unit.languages.test_deadline import LONG
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installing import PATIENCE, ROOT, uv
+from tests.package_installation import PATIENCE, ROOT, uv
 
 UNTESTED = "versions of packages that are built from tags"
 NOTES = """### Added

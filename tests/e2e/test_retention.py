@@ -13,7 +13,7 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
-from tests.serving import serving
+from tests.server_process import serving
 from tests.upgrade.sample import creating
 
 

@@ -22,8 +22,8 @@ from qonduit_server import app
 from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
 from tests.benchmarks.programs import BELL
-from tests.missing import lacking
-from tests.serving import Server, serving
+from tests.missing_components import lacking
+from tests.server_process import Server, serving
 
 DEVICE = "IBM/aer_simulator"
 QRISP = Path(__file__).resolve().parents[2] / ".venv-qrisp" / "bin" / "python"

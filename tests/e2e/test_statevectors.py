@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.result_pb2 import Result, ResultType
 from qonduit_client import Client, JobFailed
-from tests.serving import Server
+from tests.server_process import Server
 
 WAIT = 100.0
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'

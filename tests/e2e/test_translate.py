@@ -16,7 +16,7 @@ import pytest
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import Client, InvalidRequest, LimitExceeded, PreconditionFailed, ServerUnavailable, TimedOut
 from tests.e2e.test_cli import objects, process, qonduit
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 BELL = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'
 TURN = 'OPENQASM 3.0;\ninclude "stdgates.inc";\ninput float theta;\nqubit q;\nbit c;\nrx(theta) q;\nc = measure q;\n'

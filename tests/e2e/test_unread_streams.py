@@ -19,7 +19,7 @@ import pytest
 
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
-from tests.serving import serving
+from tests.server_process import serving
 
 PATIENCE = 60.0
 

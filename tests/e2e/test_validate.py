@@ -18,9 +18,9 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest, RunJob
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import Client, InvalidRequest
-from tests.contract.rpc_house import refused
+from tests.contract.rpc_fixture import refused
 from tests.e2e.test_cli import qonduit
-from tests.serving import Server
+from tests.server_process import Server
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 CIRQ = AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.serving import serving
+from tests.server_process import serving
 from tests.watchers.measure import Figures, Size, measure
 
 SIZE = Size(streams=1000, connections=10, processes=1, jobs=20, programs=2, mute=10, quiet=10, probes=30)

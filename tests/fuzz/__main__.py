@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["qonduit_server"]):
             import_module(f"qonduit_server.languages.{edges.reader}")
 
 from qonduit_server.languages.registry import Languages
-from tests import examples
+from tests import example_programs
 
 #: One program may take this long, in seconds, and this much memory, in MiB.
 _SECONDS = 2
@@ -40,7 +40,7 @@ _MEMORY = 3000
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fuzz; does not return."""
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__)
-    parser.add_argument("language", choices=[_name(each) for each in examples.programs()])
+    parser.add_argument("language", choices=[_name(each) for each in example_programs.programs()])
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("again", nargs="?", help="a file that was found")
     options = parser.parse_args(arguments)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except ProgramError:
             return
 
-    source = examples.programs()[language]
+    source = example_programs.programs()[language]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "example").write_bytes(source.encode() if isinstance(source, str) else source)
         words = Path(folder) / "words"

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from qonduit_server.store import migrations
-from tests.contract.rpc_house import house
+from tests.contract.rpc_fixture import house
 from tests.fuzz.machine import Machine
 from tests.fuzz.observing import Clock, caller
 from tests.fuzz.process import SMALL, fuzzed_server

@@ -32,8 +32,8 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1 import result_service_pb2 as result_service
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import queue
-from tests import storing
+from qonduit_server.store.jobs import queue
+from tests import store_fixture
 from tests.fuzz.model import CANCELLED_REASON, Program, StoredDeployment, StoredJob
 from tests.fuzz.observing import NAMES, WHICH, Follower, Observer
 
@@ -292,8 +292,8 @@ class Machine(Observer):
         index %= len(job.programs)
         said: dict[str, Any] = {
             "start": {"program_started": ProgramStarted(index=index)},
-            "succeed": {"program_succeeded": ProgramSucceeded(index=index, result=storing.result(f"0x{index}"))},
-            "fail": {"program_failed": ProgramFailed(index=index, failure=storing.failure("SYNTAX_ERROR"))},
+            "succeed": {"program_succeeded": ProgramSucceeded(index=index, result=store_fixture.result(f"0x{index}"))},
+            "fail": {"program_failed": ProgramFailed(index=index, failure=store_fixture.failure("SYNTAX_ERROR"))},
         }
         self.tell(job, lambda: getattr(job, what)(index), **said[what])
 
@@ -304,7 +304,7 @@ class Machine(Observer):
         if after_all:
             for index in range(len(job.programs)):
                 self.program(which, index, "succeed")
-        failure = storing.failure(reason) if reason else None
+        failure = store_fixture.failure(reason) if reason else None
         self.tell(job, lambda: job.finish(reason), finished=TaskFinished(failure=failure))
 
     @precondition(lambda self: self.tasks)

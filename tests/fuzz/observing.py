@@ -21,7 +21,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
-from tests.contract.rpc_house import House, programs, refused
+from tests.contract.rpc_fixture import House, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
 
 CALLER_KEY: Final = "x-caller"

@@ -12,10 +12,10 @@ import grpc
 
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
-from tests.fuzz.furniture import furnish
 from tests.fuzz.messages import Known
+from tests.fuzz.server_fixture import furnish
 from tests.fuzz.surface import faults
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 #: Settings of the server: little of everything, so that each limit is met.
 SMALL: Final = {

@@ -15,8 +15,8 @@ import pytest
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
-from tests.missing import lacking
-from tests.serving import Server
+from tests.missing_components import lacking
+from tests.server_process import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How each client is started, once it is built.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tests.environments import layered
 from tests.mutants.table import Fault
+from tests.python_environments import layered
 
 #: Seconds that the tests of one fault may take. A bound for faults that hang, and for slow machines.
 MOST_SECONDS = 1800

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from qonduit_client import Client
 from tests.postgresql import PostgresqlServer, find_binaries
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 from tests.soak.actors import Killer, Tally, User, children, together
 
 _USERS = 6

@@ -20,7 +20,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import JobState
 from qonduit_client import Client, JobHandle
 from qonduit_client.job import TERMINAL
-from tests import examples
+from tests import example_programs
 from tests.benchmarks.programs import BELL, HEADER, layered
 
 #: After so many ended jobs a process is killed; after so many more a client is.
@@ -132,7 +132,7 @@ class User:
         if kind == "broken":
             return [_BROKEN], device, 10
         if kind == "other":
-            return [examples.QUIL.replace("DECLARE theta REAL\n", "").replace("theta", "0.7")], device, 100
+            return [example_programs.QUIL.replace("DECLARE theta REAL\n", "").replace("theta", "0.7")], device, 100
         return [BELL], device, 100
 
     def _language(self, programs: list[str]) -> str:

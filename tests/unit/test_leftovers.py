@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.execution.staging import wait_gone
+from tests.unit.execution.pool_fixture import wait_gone
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVING = """
@@ -37,7 +37,7 @@ def test_waits_for_its_process():
 def test_a_session_that_leaves_a_process_behind_fails(tmp_path: Path, source: str, processes: list[str]) -> None:
     (tmp_path / "test_it.py").write_text(source)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.leftovers", "-rP", *processes, str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-p", "tests.process_leftovers", "-rP", *processes, str(tmp_path)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "QONDUIT_TEST_LEFTOVERS_SECONDS": "0.2"},
         capture_output=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
 import pytest
-from tests.missing import lacking
+from tests.missing_components import lacking
 
 @pytest.mark.parametrize("number", range(3))
 def test_calls(number):
@@ -31,7 +31,7 @@ def test_runs():
 def suite(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the tests."""
     (folder / "test_tools.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.missing", "-c", os.devnull, *options]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.missing_components", "-c", os.devnull, *options]
     command += ["-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     variables = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=100, check=False)

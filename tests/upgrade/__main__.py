@@ -29,7 +29,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit_server.store import migrations
 from tests.postgresql import PostgresqlServer, find_binaries
-from tests.serving import serving
+from tests.server_process import serving
 from tests.upgrade.sample import FOLDER, GHZ, STATES, creating, deploying, programs, request_id
 
 _ATTEMPTS = 20

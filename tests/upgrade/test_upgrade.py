@@ -29,7 +29,7 @@ from qonduit_server.store import migrations
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
-from tests.serving import serving
+from tests.server_process import serving
 from tests.upgrade.sample import BELL, FOLDER, GHZ, STATES, creating, deploying, request_id
 
 SAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sqlite3", ".sql"))

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.serving import serving
+from tests.server_process import serving
 from tests.watchers.measure import Size, measure
 
 

@@ -27,7 +27,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from tests.benchmarks.programs import BELL
-from tests.serving import Server
+from tests.server_process import Server
 from tests.watchers.rude import Rude, message
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ from itertools import accumulate
 from typing import Final, TypeAlias, TypeGuard
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.limits import MAX_NAME_BYTES, too_large
-from qonduit_server.languages.source import Position, place, refusal
+from qonduit_server.ir.limits import MAX_NAME_BYTES, too_large
+from qonduit_server.languages.source_text import Position, place, refusal
 
 #: A JSON object.
 Node: TypeAlias = dict[str, object]

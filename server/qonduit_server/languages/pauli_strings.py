@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from qiskit.circuit import library as qk
 
-from qonduit_server.hub.controls import Step
-from qonduit_server.languages.modifiers import conjugated, phase
+from qonduit_server.ir.controls import Step
+from qonduit_server.languages.gate_modifiers import conjugated, phase
 
 _GATES: Final[dict[str, Callable[[], Any]]] = {"X": qk.XGate, "Y": qk.YGate, "Z": qk.ZGate}
 

@@ -17,15 +17,15 @@ from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Tran
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import LimitError, ProgramError, ProviderError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.hub.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
-from qonduit_server.languages import python_source
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages.deadline import TimeIsUp, at_most
-from qonduit_server.languages.edges import Inputs, Written
-from qonduit_server.languages.python_source import ANY_MEMORY, Memory, PythonSource
+from qonduit_server.languages.python import source_runner
+from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
+from qonduit_server.languages.signatures import Inputs, Written
 
 if TYPE_CHECKING:
-    from qonduit_server.languages.cache import TranslationCache
+    from qonduit_server.languages.translation_cache import TranslationCache
 
 #: What takes longer to read is kept on disk. Reading it from there takes 0.2 to 0.5 ms.
 _COSTLY_SECONDS: Final = 0.002
@@ -54,27 +54,34 @@ class Edges:
 
 LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: Edges(
-        "OpenQASM 2.0", "openqasm2", "writing.qasm2", read_ms=1.5, write_ms=1.5
+        "OpenQASM 2.0", "openqasm2_reader", "writing.qasm2_writer", read_ms=1.5, write_ms=1.5
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: Edges(
-        "OpenQASM 3", "openqasm3", "writing.qasm3", read_ms=7.0, write_ms=1.5
+        "OpenQASM 3", "openqasm3.openqasm3_reader", "writing.qasm3_writer", read_ms=7.0, write_ms=1.5
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
-        "Qiskit circuits (QPY 13 or newer)", "qiskit.reading", "writing.qpy", binary=True, read_ms=2.0, write_ms=2.5
+        "Qiskit circuits (QPY 13 or newer)",
+        "qiskit.qpy_reader",
+        "writing.qpy_writer",
+        binary=True,
+        read_ms=2.0,
+        write_ms=2.5,
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
-        "Amazon Braket's OpenQASM 3", "braket.reading", "writing.braket", read_ms=7.0, write_ms=2.0
+        "Amazon Braket's OpenQASM 3", "braket.braket_reader", "writing.braket_writer", read_ms=7.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
-        "Cirq's JSON", "cirq.reading", "writing.cirq", read_ms=3.0, write_ms=3.0
+        "Cirq's JSON", "cirq.cirq_reader", "writing.cirq_writer", read_ms=3.0, write_ms=3.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges(
-        "Quil", "quil.quil_reader", "writing.quil", read_ms=3.0, write_ms=2.0
+        "Quil", "quil.quil_reader", "writing.quil_writer", read_ms=3.0, write_ms=2.0
     ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges(
-        "IonQ's JSON circuits", "ionq", "writing.ionq", read_ms=2.5, write_ms=3.0
+        "IonQ's JSON circuits", "ionq_reader", "writing.ionq_writer", read_ms=2.5, write_ms=3.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges("Qrisp: OpenQASM text, or Python source", "qrisp", read_ms=5.0),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges(
+        "Qrisp: OpenQASM text, or Python source", "qrisp_reader", read_ms=5.0
+    ),
     AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: Edges("Python source that builds a circuit of any SDK"),
 }
 
@@ -176,9 +183,9 @@ class Languages:
             ProgramError: the program is at fault, or its language is not read here.
         """
         edges = LANGUAGES.get(language)
-        built = python_source.is_source(name(language), text) and bool(text.strip()) and not binary
+        built = source_runner.is_source(name(language), text) and bool(text.strip()) and not binary
         if built and name(language) not in self._sandbox.pythons:
-            raise python_source.disabled(name(language))
+            raise source_runner.disabled(name(language))
         if not built and (edges is None or not edges.reader):
             known = ", ".join(name(each) for each in readable(self._sandbox.pythons))
             raise ProgramError("UNSUPPORTED_LANGUAGE", f"this server does not read {name(language)}; it reads {known}")

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qonduit_server.errors import LimitError
-from qonduit_server.hub.circuit import Outcome
-from qonduit_server.hub.lowering import Lowering
+from qonduit_server.ir.circuit import Outcome
+from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.sampling import draw, squares
 from qonduit_server.providers.steps import Again, Assign, Collapse, Evolve, Gate, Step, Unless, steps_of
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.hub.lowering import Lowering
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     Prepared,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit.circuit import Instruction
 
-    from qonduit_server.hub.deferral import Deferred
+    from qonduit_server.ir.deferral import Deferred
     from qonduit_server.providers.branching import State
     from qonduit_server.providers.steps import Gate
 
@@ -110,7 +110,7 @@ class Google:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
-        from qonduit_server.providers.statevector import with_evolution
+        from qonduit_server.providers.exact_states import with_evolution
 
         lowering = Lowering(f"GOOGLE/{DEVICE}", self._is_native)
         return with_evolution(prepared, circuit, lowering, self, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
@@ -122,7 +122,7 @@ class Google:
         check_memory(quantum.num_qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
         self.load()
         from qonduit_server.providers.branching import Branching
-        from qonduit_server.providers.planning import plan
+        from qonduit_server.providers.run_planning import plan
 
         found, qubits, need = plan(
             quantum, f"GOOGLE/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
@@ -195,7 +195,7 @@ class Google:
 
     def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
         self.load()
-        from qonduit_server.providers.statevector import evolve
+        from qonduit_server.providers.exact_states import evolve
 
         return evolve(self, prepared.evolution)
 

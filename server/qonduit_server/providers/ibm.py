@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.hub.lowering import Lowering
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     Prepared,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit.circuit import Clbit, Instruction, QuantumCircuit, Qubit
 
-    from qonduit_server.hub.deferral import Deferred
+    from qonduit_server.ir.deferral import Deferred
 
 DEVICE: Final = "aer_simulator"
 #: complex128, one copy; the rest of the process was measured to stay below this.
@@ -108,7 +108,7 @@ class IBM:
             from qiskit_aer import AerSimulator
             from qiskit_aer.library import SaveProbabilities, SaveStatevector  # noqa: F401 - loaded once, for all workers
 
-            from qonduit_server.hub import deferral  # noqa: F401 - likewise
+            from qonduit_server.ir import deferral  # noqa: F401 - likewise
             from qonduit_server.providers import sampling  # noqa: F401 - likewise
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('ibm')}") from error
@@ -126,7 +126,7 @@ class IBM:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
-        from qonduit_server.providers.statevector import with_statevector
+        from qonduit_server.providers.exact_states import with_statevector
 
         qubits = circuit.quantum.num_qubits
         evolution = self._evolution(circuit)
@@ -137,7 +137,7 @@ class IBM:
         from qiskit.circuit import CircuitInstruction, QuantumCircuit
         from qiskit_aer.library import SaveStatevector
 
-        from qonduit_server.hub.unitary import unitary_part
+        from qonduit_server.ir.unitary import unitary_part
 
         native = QuantumCircuit(circuit.quantum.num_qubits)
         qubits = native.qubits
@@ -403,7 +403,7 @@ def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
 
 def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
     """The circuit with its measurements at the end; None where that takes too many helper qubits, or cannot be done."""
-    from qonduit_server.hub.deferral import defer
+    from qonduit_server.ir.deferral import defer
 
     def check(qubits: int, helpers: int) -> None:
         check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)

@@ -14,8 +14,8 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import LimitError, RunError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.memory import readable, usable_memory
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.process.memory import readable, usable_memory
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,9 @@ from qiskit.circuit import Clbit, IfElseOp, Instruction, QuantumCircuit, Store, 
 from qiskit.circuit.classical import expr
 
 from qonduit_server.errors import DeviceError
-from qonduit_server.hub.conditions import bits_of_expression, condition_formula
-from qonduit_server.hub.formula import FALSE, Formula, bit
-from qonduit_server.hub.lowering import Lowering
+from qonduit_server.ir.condition_formulas import bits_of_expression, condition_formula
+from qonduit_server.ir.formula import FALSE, Formula, bit
+from qonduit_server.ir.lowering import Lowering
 
 Gate: TypeAlias = tuple[Instruction, tuple[int, ...]]
 

@@ -16,9 +16,9 @@ from qonduit.v1.deployment_service_pb2 import (
     UpdateDeploymentResponse,
 )
 from qonduit_server.errors import InvalidArgument
-from qonduit_server.rpc import submission
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc import submission_checks
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import deployments
 from qonduit_server.store.database import Database
 
@@ -34,7 +34,7 @@ class DeploymentService:
 
     def create_deployment(self, request: CreateDeploymentRequest, call: Call) -> CreateDeploymentResponse:
         """Store a deployment."""
-        submission.check_programs(request.deployment, self._limits)
+        submission_checks.check_programs(request.deployment, self._limits)
         made = deployments.create(self._db, call.caller, request.deployment, request.request_id)
         return CreateDeploymentResponse(deployment=made)
 
@@ -63,7 +63,7 @@ class DeploymentService:
                 "deployment.programs: give at least one program",
             )
         deployment_id = request.deployment.id
-        submission.check_programs(request.deployment, self._limits)
+        submission_checks.check_programs(request.deployment, self._limits)
         request.deployment.id = deployment_id
         changed = deployments.update(self._db, call.caller, request.deployment, paths)
         return UpdateDeploymentResponse(deployment=changed)

@@ -13,7 +13,7 @@ from qonduit.v1.device_service_pb2 import (
     ListDevicesRequest,
     ListDevicesResponse,
 )
-from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.call_context import Call
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 

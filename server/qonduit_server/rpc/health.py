@@ -10,8 +10,8 @@ from typing import Any, Final
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from qonduit_server.errors import NotFound
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.stream import Stream
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.stream_sender import Stream
 
 SERVICE: Final = "grpc.health.v1.Health"
 

@@ -16,13 +16,13 @@ import grpc
 from google.protobuf.message import Message
 
 from qonduit_server.errors import CallError, ResourceExhausted
-from qonduit_server.rpc import validation
+from qonduit_server.rpc import request_validation
 from qonduit_server.rpc.auth import Authenticate
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.limits import Limits
-from qonduit_server.rpc.status import Unimplemented, outcome, status_of
-from qonduit_server.rpc.stream import Stream
-from qonduit_server.rpc.unread import Unread
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.stream_sender import Stream
+from qonduit_server.rpc.unread_responses import Unread
 
 _Request = TypeVar("_Request", bound=Message)
 #: Bytes in, bytes out: reading and writing messages is done in here.
@@ -83,7 +83,7 @@ def unary(
 
     def answer(call: Call, data: bytes, context: grpc.ServicerContext) -> bytes:
         call.caller = door.authenticate(context.invocation_metadata())
-        response = handler(validation.parse(request_type, data, door.limits.max_request_bytes), call)
+        response = handler(request_validation.parse(request_type, data, door.limits.max_request_bytes), call)
         sent = response.SerializeToString()
         if len(sent) > door.limits.max_response_bytes:
             raise ResourceExhausted(
@@ -123,7 +123,7 @@ def streaming(door: Door, method: str, request_type: type[_Request], handler: Op
         if not stream.on_close(door.seats.leave):
             door.seats.leave()
             return
-        handler(validation.parse(request_type, data, door.limits.max_request_bytes), call, stream)
+        handler(request_validation.parse(request_type, data, door.limits.max_request_bytes), call, stream)
 
     def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
         call = Call(method, context.invocation_metadata())

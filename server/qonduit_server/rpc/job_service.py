@@ -29,15 +29,16 @@ from qonduit.v1.job_service_pb2 import (
     WatchJobRequest,
 )
 from qonduit_server.errors import CallError
-from qonduit_server.rpc import submission
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.compiling import Compiler
-from qonduit_server.rpc.limits import Limits
-from qonduit_server.rpc.status import outcome
-from qonduit_server.rpc.stream import Stream
-from qonduit_server.rpc.watch import DEFAULT_HEARTBEAT, Watching, draining, framed
-from qonduit_server.store import events, jobs
+from qonduit_server.rpc import submission_checks
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.error_status import outcome
+from qonduit_server.rpc.job_validation import Compiler
+from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, Watching, draining, framed
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.stream_sender import Stream
+from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_rows
 
 
 class JobService:
@@ -65,10 +66,10 @@ class JobService:
         """Queue a job."""
         self._open_for_jobs()
         new = self._checked(request, call, "CreateJob")
-        if request.validate_only and isinstance(new, jobs.NewJob):
+        if request.validate_only and isinstance(new, job_rows.NewJob):
             with self._compiler.turn():
                 compiled = self._compiler.compile(new, call.seconds_left(), call.when_over)
-            return CreateJobResponse(job=submission.preview(new), compiled=compiled)
+            return CreateJobResponse(job=submission_checks.preview(new), compiled=compiled)
         created = self._created(new)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -78,7 +79,7 @@ class JobService:
         self._open_for_jobs()
         interval = _seconds(request.heartbeat_interval)
         new = self._checked(request, call, "RunJob")
-        if request.validate_only and isinstance(new, jobs.NewJob):
+        if request.validate_only and isinstance(new, job_rows.NewJob):
             self._compiler.take_turn()
             self._threads.submit(self._validate, new, call, stream)
             return
@@ -91,22 +92,22 @@ class JobService:
     def get_job(self, request: GetJobRequest, call: Call) -> GetJobResponse:
         """Return one job."""
         call.job_id = request.id
-        return GetJobResponse(job=jobs.get(self._db, call.caller, request.id))
+        return GetJobResponse(job=job_rows.get(self._db, call.caller, request.id))
 
     def list_jobs(self, request: ListJobsRequest, call: Call) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
-        page = jobs.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
+        page = job_rows.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
     def cancel_job(self, request: CancelJobRequest, call: Call) -> CancelJobResponse:
         """Ask for a job to be cancelled."""
         call.job_id = request.id
-        return CancelJobResponse(job=jobs.cancel(self._db, call.caller, request.id))
+        return CancelJobResponse(job=job_rows.cancel(self._db, call.caller, request.id))
 
     def rerun_job(self, request: RerunJobRequest, call: Call) -> RerunJobResponse:
         """Queue a new job with the programs, device and options of another one."""
         self._open_for_jobs()
-        created = jobs.rerun(
+        created = job_rows.rerun(
             self._db, call.caller, request.id, request.request_id, max_queued=self._limits.max_queued_jobs
         )
         call.job_id = created.job.id
@@ -115,25 +116,25 @@ class JobService:
     def delete_job(self, request: DeleteJobRequest, call: Call) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
-        jobs.delete(self._db, call.caller, request.id)
+        job_rows.delete(self._db, call.caller, request.id)
         return DeleteJobResponse()
 
     def watch_job(self, request: WatchJobRequest, call: Call, stream: Stream) -> None:
         """Send a job's events, then new ones as they happen."""
         call.job_id = request.job_id
-        events.owns(self._db, call.caller, request.job_id)
+        event_log.owns(self._db, call.caller, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         self._watching.open(stream, request.job_id, request.after_sequence, interval)
 
     def list_job_events(self, request: ListJobEventsRequest, call: Call) -> ListJobEventsResponse:
         """Return a page of a job's stored events."""
         call.job_id = request.job_id
-        page = events.list_page(
+        page = event_log.list_page(
             self._db, call.caller, request.job_id, request.page_size, request.page_token, request.after_sequence
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
-    def _validate(self, new: jobs.NewJob, call: Call, stream: Stream) -> None:
+    def _validate(self, new: job_rows.NewJob, call: Call, stream: Stream) -> None:
         """Compile a job, then end its stream: with the event that would make it, or with what is wrong."""
         _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
         self._compiler.end_turn()
@@ -142,23 +143,23 @@ class JobService:
             return
         now = Timestamp()
         now.GetCurrentTime()
-        event = JobEvent(sequence=1, event_time=now, created=submission.preview(new))
+        event = JobEvent(sequence=1, event_time=now, created=submission_checks.preview(new))
         stream.finish(framed(event.SerializeToString()))
 
     def _checked(
         self, request: CreateJobRequest | RunJobRequest, call: Call, method: str
-    ) -> jobs.NewJob | jobs.Created:
+    ) -> job_rows.NewJob | job_rows.Created:
         """A job to be made; or the one that this request made before, where it would be refused by now."""
         try:
-            return submission.new_job(self._db, call.caller, request, method, self._limits)
+            return submission_checks.new_job(self._db, call.caller, request, method, self._limits)
         except CallError:
-            made = submission.repeated(self._db, call.caller, request, method)
+            made = submission_checks.repeated(self._db, call.caller, request, method)
             if made is None:
                 raise
             return made
 
-    def _created(self, new: jobs.NewJob | jobs.Created) -> jobs.Created:
-        return jobs.create(self._db, new) if isinstance(new, jobs.NewJob) else new
+    def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
+        return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new
 
     def _open_for_jobs(self) -> None:
         if self._stopping.is_set():

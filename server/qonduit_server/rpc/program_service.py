@@ -26,12 +26,12 @@ from qonduit_server.errors import (
     ResourceExhausted,
     Violation,
 )
-from qonduit_server.rpc import inputs
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc import struct_limits
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
-from qonduit_server.rpc.submission import broken_rules
-from qonduit_server.rpc.watch import draining
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.submission_checks import broken_rules
 
 #: Translations under way and waiting, at most.
 _MAX_UNDER_WAY: Final = 128
@@ -129,7 +129,7 @@ class ProgramService:
     def _check(self, request: TranslateProgramRequest) -> None:
         """Refuse what can be refused without reading the program."""
         broken = list(broken_rules(request.program, "program", self._limits))
-        broken += inputs.broken(request.inputs, "inputs")
+        broken += struct_limits.broken(request.inputs, "inputs")
         target = request.target_language
         writable = {each.language for each in self._languages.languages if each.writable}
         if target not in writable:

@@ -9,7 +9,7 @@ from qonduit.v1.provider_service_pb2 import (
     ListProvidersRequest,
     ListProvidersResponse,
 )
-from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.call_context import Call
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 

@@ -19,9 +19,9 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from qonduit_server.errors import CallError, ResourceExhausted
-from qonduit_server.rpc.call import Call
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.error_status import outcome, status_of
 from qonduit_server.rpc.interceptor import Handler
-from qonduit_server.rpc.status import outcome, status_of
 
 #: Calls that may be open at once: a client such as grpcurl keeps its own for as long as it runs.
 MOST_OPEN = 128

@@ -10,11 +10,11 @@ from qonduit.v1.result_service_pb2 import (
     ListResultsResponse,
     ReadBufferRequest,
 )
-from qonduit_server.rpc.buffer import Readings
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.stream import Stream
-from qonduit_server.store import results
+from qonduit_server.rpc.buffer_streams import Readings
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store.database import Database
+from qonduit_server.store.results import result_rows
 
 
 class ResultService:
@@ -26,12 +26,12 @@ class ResultService:
 
     def get_result(self, request: GetResultRequest, call: Call) -> GetResultResponse:
         """Return one result."""
-        return GetResultResponse(result=results.get(self._db, call.caller, request.id))
+        return GetResultResponse(result=result_rows.get(self._db, call.caller, request.id))
 
     def list_results(self, request: ListResultsRequest, call: Call) -> ListResultsResponse:
         """Return a page of a job's results."""
         call.job_id = request.job_id
-        page = results.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
+        page = result_rows.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
 
     def read_buffer(self, request: ReadBufferRequest, call: Call, stream: Stream) -> None:

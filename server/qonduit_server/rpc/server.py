@@ -26,24 +26,24 @@ from qonduit.v1 import (
 )
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
-from qonduit_server.memory import return_large_blocks
+from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import auth, interceptor, program_service, reflection
-from qonduit_server.rpc.arrival import MOST_WAITING, Arrivals
-from qonduit_server.rpc.buffer import Readings
-from qonduit_server.rpc.compiling import Compile, Compiler
+from qonduit_server.rpc.buffer_streams import Readings
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
 from qonduit_server.rpc.interceptor import Door, Handler, Seats
 from qonduit_server.rpc.job_service import JobService
-from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.job_validation import Compile, Compiler
+from qonduit_server.rpc.job_watches import Watching
 from qonduit_server.rpc.program_service import ProgramService, Translate
 from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
+from qonduit_server.rpc.request_receiver import MOST_WAITING, Arrivals
 from qonduit_server.rpc.result_service import ResultService
+from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
-from qonduit_server.rpc.unread import Unread
-from qonduit_server.rpc.watch import Watching
+from qonduit_server.rpc.unread_responses import Unread
 from qonduit_server.store.database import Database
 
 _FILES: Final = (

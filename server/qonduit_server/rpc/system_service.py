@@ -14,8 +14,8 @@ from qonduit.v1.system_service_pb2 import (
     Worker,
 )
 from qonduit_client.distribution import DISTRIBUTION
-from qonduit_server.rpc.call import Call
-from qonduit_server.rpc.limits import Limits
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.server_limits import Limits
 
 #: Lists worker processes, ordered by provider and process id.
 ListWorkers = Callable[[], Sequence[Worker]]

@@ -17,9 +17,9 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
 from qonduit_server.store.database import Database
+from qonduit_server.store.notification_bus import Wake
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
-from qonduit_server.store.signals import Wake
 from qonduit_server.store.writer import Operation, Transaction
 
 #: Fields of ProgramNeeds that stand under the same names in the capabilities of a device.

@@ -14,14 +14,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
+from qonduit_server.store.database_health import Presence, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
-from qonduit_server.store.presence import Presence, unavailable
-from qonduit_server.store.recent import Recent
-from qonduit_server.store.signals import Signals, Wake
+from qonduit_server.store.event_cache import Recent
+from qonduit_server.store.notification_bus import Signals, Wake
 from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, is_away
 
 if TYPE_CHECKING:
-    from qonduit_server.store.listener import Listener
+    from qonduit_server.store.postgresql_listener import Listener
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -216,7 +216,7 @@ class Database:
             self._writer = Writer(SqliteTransactions(engine, clock), self.signals.deliver, self.presence)
         else:
             # Brings psycopg, which a server on SQLite has no use for.
-            from qonduit_server.store.listener import Listener
+            from qonduit_server.store.postgresql_listener import Listener
 
             self._listener = Listener(engine, self.signals.deliver, self.presence)
             transactions = PostgresqlTransactions(engine, clock, self._listener, self.presence, self.recent)

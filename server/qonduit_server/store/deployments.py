@@ -13,13 +13,13 @@ from sqlalchemy import Connection, bindparam, select
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, InvalidArgument, NotFound
-from qonduit_server.store.bounds import checked_text, is_id
-from qonduit_server.store.bulk import BulkInsert, among
+from qonduit_server.store.bulk_statements import BulkInsert, among
+from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.identity import new_ids
-from qonduit_server.store.moments import set_time
+from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import deployments, jobs, programs
+from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
 

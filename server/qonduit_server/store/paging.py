@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement
 
 from qonduit_server.errors import InvalidArgument
-from qonduit_server.store.bounds import MAX_ID
+from qonduit_server.store.column_limits import MAX_ID
 
 T = TypeVar("T")
 

@@ -26,8 +26,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.store.presence import Part, Presence, unavailable
-from qonduit_server.store.signals import EVERYTHING, StoredEvent, Wake
+from qonduit_server.store.database_health import Part, Presence, unavailable
+from qonduit_server.store.notification_bus import EVERYTHING, StoredEvent, Wake
 
 A = TypeVar("A")
 R = TypeVar("R")

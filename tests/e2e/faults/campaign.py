@@ -19,11 +19,11 @@ from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_results, results_of, sound, wait_until_gone, watch
-from tests.e2e.faults.customers import Customer, CustomerProcess, Place
+from tests.e2e.faults.crash_clients import Customer, CustomerProcess, Place
 from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
 from tests.e2e.faults.trap import Trap
-from tests.serving import Server, serving
+from tests.server_process import Server, serving
 
 #: With so many customers waiting, they are let catch up before the next kill.
 _CROWD = 24

@@ -16,7 +16,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from tests.e2e.faults.submitting import CANCELLED, FAILED, RUNNING, SUCCEEDED, watch
-from tests.serving import Server
+from tests.server_process import Server
 
 _ENDS = (SUCCEEDED, FAILED, CANCELLED)
 

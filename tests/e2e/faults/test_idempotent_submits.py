@@ -22,11 +22,11 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from tests.contract.rpc_house import bell, descriptions, house, programs, refused
+from tests.contract.rpc_fixture import bell, descriptions, house, programs, refused
 from tests.e2e.faults.checking import assert_ended_well
 from tests.e2e.faults.submitting import SIMULATOR, SUCCEEDED, a_job, long_job, watch
 from tests.postgresql import PostgresqlServer
-from tests.serving import serving
+from tests.server_process import serving
 
 CLIENTS = 64
 _T = TypeVar("_T")
@@ -272,7 +272,7 @@ def test_another_request_under_the_same_id_is_refused_and_leaves_the_first(tmp_p
 
 @pytest.mark.parametrize("change", ["device away", "deployment changed", "fewer shots", "source deleted", "queue full"])
 def test_a_repetition_is_answered_though_a_new_request_would_be_refused(tmp_path: Path, change: str) -> None:
-    from qonduit_server.rpc.limits import Limits
+    from qonduit_server.rpc.server_limits import Limits
     from qonduit_server.store import catalogue
 
     stored = deployment_calls.CreateDeploymentRequest(deployment=programs("OPENQASM 2.0; qreg q[1];"))

@@ -14,7 +14,7 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_ended_well, busiest_worker, family, wait_until_gone
 from tests.e2e.faults.submitting import CANCELLED, FAILED, RUNNING, a_job, long_job, submit, wait_for, watch, working
-from tests.serving import serving
+from tests.server_process import serving
 
 
 @pytest.mark.timeout(240)

@@ -18,12 +18,12 @@ from tests.e2e.faults.points import KillPoint, named
 from tests.e2e.faults.submitting import SUCCEEDED, a_job, long_job, submit, wait_for, watch, working
 from tests.e2e.faults.trap import Trap
 from tests.postgresql import PostgresqlServer
-from tests.serving import serving
+from tests.server_process import serving
 
 SETTINGS = {"providers": "IBM", "preload": "IBM", "lease_seconds": "1"}
 #: What the other server has taken over is refused to the one that was late.
 REFUSED = KillPoint(
-    "late-events-refused", 11, "server", "qonduit_server.store.queue", "record", "after", when="refuses"
+    "late-events-refused", 11, "server", "qonduit_server.store.jobs.queue", "record", "after", when="refuses"
 )
 UNCOMMITTED = named("events-not-committed")
 

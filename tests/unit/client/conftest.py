@@ -9,7 +9,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.retry import Retry
-from tests.twins import TWINS, Connect
+from tests.both_clients import TWINS, Connect
 from tests.unit.client.peer import Peer, serving_peer
 
 

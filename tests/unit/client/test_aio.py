@@ -15,7 +15,7 @@ import pytest
 import qonduit_client
 from qonduit_client import ClientClosed, QonduitError, aio
 from qonduit_client.retry import Retry
-from tests.twins import TWINS, Connect
+from tests.both_clients import TWINS, Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Refusal, Stream
 
 #: Properties of the waiting client that methods have replaced; they go with the next release.

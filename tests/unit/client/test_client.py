@@ -13,7 +13,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client
 from qonduit_client.endpoint import with_port
 from qonduit_client.errors import InvalidRequest, LimitExceeded, QonduitError, ServerUnavailable, TimedOut
-from tests.twins import Connect
+from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
 
 Code = grpc.StatusCode

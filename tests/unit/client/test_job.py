@@ -10,7 +10,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerUnavailable, TimedOut
-from tests.twins import Connect
+from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
 Code = grpc.StatusCode

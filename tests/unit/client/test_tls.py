@@ -16,7 +16,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import ColumnKind, Result
 from qonduit_client.endpoint import Endpoint, is_local, tls_of
 from qonduit_client.errors import ServerUnavailable
-from tests.twins import Connect
+from tests.both_clients import Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Stream, serving_peer
 
 FAR = "qonduit.example:443"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from qonduit_server.execution.admission import Admission
-from qonduit_server.execution.processes import Held, Worker
-from tests.unit.execution.props import Stage
-from tests.unit.execution.staging import task
+from qonduit_server.execution.local.admission import Admission
+from qonduit_server.execution.local.worker_processes import Held, Worker
+from tests.unit.execution.fake_workers import Stage
+from tests.unit.execution.pool_fixture import task
 
 GIB = 1024**3
 MIB = 1024**2

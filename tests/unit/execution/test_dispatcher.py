@@ -22,15 +22,16 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import StoreFault, Unavailable
-from qonduit_server.execution.dispatcher import Dispatcher
+from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
 from qonduit_server.execution.executor import Listener, Loss, LossKind
-from qonduit_server.execution.pool import ProcessPool
+from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, is_terminal
-from qonduit_server.store import catalogue, events, jobs, queue
+from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.signals import Wake
-from tests.unit.execution.acting import Acting
-from tests.unit.execution.staging import PATIENCE, PROGRAM, Gate, environment
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.notification_bus import Wake
+from tests.unit.execution.fake_forkserver import Acting
+from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
 
 class Store:
@@ -48,19 +49,19 @@ class Store:
 
     def create(self, text: str = "noop") -> int:
         program = QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
-        new = jobs.NewJob(
+        new = job_rows.NewJob(
             caller="me",
             job=Job(type=JobType.JOB_TYPE_RUNNER, shots=1),
             device_id=catalogue.device_by_name(self.db, "TEST/stage").id,
             deployment=Deployment(programs=[program]),
         )
-        return jobs.create(self.db, new).job.id
+        return job_rows.create(self.db, new).job.id
 
     def get(self, job_id: int) -> Job:
-        return jobs.get(self.db, "me", job_id)
+        return job_rows.get(self.db, "me", job_id)
 
     def history(self, job_id: int) -> list[JobEvent]:
-        stored = events.read_after(self.db, job_id, 0, 1000)
+        stored = event_log.read_after(self.db, job_id, 0, 1000)
         assert [event.sequence for event in stored] == list(range(1, len(stored) + 1))
         return [JobEvent.FromString(event.payload) for event in stored]
 
@@ -157,7 +158,7 @@ def test_cancel_ends_a_running_job_and_harms_no_other(store: Store, tmp_path: Pa
         job_id, neighbour = store.create(f"hold {gate.path}"), store.create(f"wait {other.path}")
         store.wait_state(job_id, RUNNING)
         store.wait_state(neighbour, RUNNING)
-        jobs.cancel(store.db, "me", job_id)
+        job_rows.cancel(store.db, "me", job_id)
         assert store.wait_ended(job_id)[0].state == CANCELLED
         other.open()
         assert store.wait_ended(neighbour)[0].state == SUCCEEDED

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.executor import LossKind
-from tests.unit.execution.staging import PATIENCE, ROOT, Audience, Gate, environment, pool, task, wait_gone
+from tests.unit.execution.pool_fixture import PATIENCE, ROOT, Audience, Gate, environment, pool, task, wait_gone
 
 
 def test_says_what_there_is_before_any_sdk_is_loaded_and_who_is_silent() -> None:
@@ -224,7 +224,7 @@ def test_each_of_thousands_ends_once_while_workers_are_killed(fold: str) -> None
 def test_nothing_survives_a_killed_server(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.execution.parent", str(gate.path)],
+        [sys.executable, "-m", "tests.unit.execution.fake_server", str(gate.path)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),

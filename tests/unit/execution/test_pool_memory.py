@@ -15,8 +15,8 @@ from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.execution.executor import LossKind
-from qonduit_server.execution.pool import ProcessPool
-from tests.unit.execution.staging import PATIENCE, Audience, Gate, pool, task
+from qonduit_server.execution.local.pool import ProcessPool
+from tests.unit.execution.pool_fixture import PATIENCE, Audience, Gate, pool, task
 
 GIB = 1024**3
 #: Two of these do not fit.

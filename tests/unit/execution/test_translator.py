@@ -21,12 +21,12 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import Unavailable
-from qonduit_server.execution.translator import Translator
-from tests.unit.execution.staging import PATIENCE, Gate, environment, wait_gone
+from qonduit_server.execution.local.translator import Translator
+from tests.unit.execution.pool_fixture import PATIENCE, Gate, environment, wait_gone
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 CIRQ = AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ
-PROGRAM = ("-m", "tests.unit.execution.translating")
+PROGRAM = ("-m", "tests.unit.execution.fake_translators")
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from braket.devices import LocalSimulator
 from braket.ir.openqasm import Program
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket import reading as braket
-from tests.unit.hub.reference import close, distribution
+from qonduit_server.languages.braket import braket_reader as braket
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from tests.unit.ir.reference_simulator import close, distribution
 
 HEAD = 'OPENQASM 3.0; include "stdgates.inc"; '
 B = "array[int[8], 6] b = {1, 2, 3, 4, 5, 6}; "
@@ -65,7 +65,7 @@ def looked_at(array: str, values: list[int]) -> str:
 @pytest.mark.parametrize(("body", "array", "values"), WRITTEN)
 def test_a_subroutine_writes_into_the_callers_array(body: str, array: str, values: list[int]) -> None:
     source = HEAD + body + looked_at(array, values)
-    assert close(distribution(openqasm3.read(source)), {"0x1": 1.0})
+    assert close(distribution(openqasm3_reader.read(source)), {"0x1": 1.0})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -84,7 +84,7 @@ def test_parts_are_written_under_conditions_and_in_loops_that_end_by_a_measureme
         "bit c; c = measure q[2]; if (c) { f(b[1:2], q[0], q[1]); } "
         "bit[2] r; r[0] = b[2] == 603; r[1] = b[0] == 1 && b[1] == 2 && b[3] == 4;"
     )
-    assert close(distribution(openqasm3.read(HEAD + body)), {"0x2 0x0": 0.5, "0x3 0x1": 0.5})
+    assert close(distribution(openqasm3_reader.read(HEAD + body)), {"0x2 0x0": 0.5, "0x3 0x1": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_parts_are_written_under_conditions_and_in_loops_that_end_by_a_measureme
 )
 def test_what_no_array_argument_can_be_is_refused(body: str, says: str) -> None:
     with pytest.raises(ProgramError, match=says):
-        openqasm3.read(HEAD + body)
+        openqasm3_reader.read(HEAD + body)

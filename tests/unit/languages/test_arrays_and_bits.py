@@ -8,9 +8,9 @@ import math
 import pytest
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket import reading as braket
-from tests.unit.hub.reference import close, distribution
+from qonduit_server.languages.braket import braket_reader as braket
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from tests.unit.ir.reference_simulator import close, distribution
 
 HEAD = 'OPENQASM 3.0; include "stdgates.inc"; qubit[4] q; bit[4] c; '
 END = " c = measure q;"
@@ -39,14 +39,14 @@ END = " c = measure q;"
     ],
 )  # fmt: skip
 def test_what_is_computed_while_reading(body: str, wanted: int) -> None:
-    found = distribution(openqasm3.read(HEAD + body + END))
+    found = distribution(openqasm3_reader.read(HEAD + body + END))
     assert close(found, {hex(wanted): 1.0})
 
 
 def test_measured_bits_of_an_integer() -> None:
     body = "ry(0.7) q[0]; int[4] n = 1; n[2] = measure q[0]; if (n == 5) x q[1]; c = measure q;"
     one = math.sin(0.35) ** 2
-    assert close(distribution(openqasm3.read(HEAD + body)), {"0x0": 1 - one, "0x3": one})
+    assert close(distribution(openqasm3_reader.read(HEAD + body)), {"0x0": 1 - one, "0x3": one})
 
 
 @pytest.mark.parametrize(("sign", "keys"), [("|=", "33"), ("^=", "32"), ("&=", "23"), ("=", "23")])
@@ -59,7 +59,7 @@ def test_an_operator_with_measure(sign: str, keys: str) -> None:
     expected: dict[str, float] = {}
     for key, probability in zip(keys, (1 - one, one), strict=True):
         expected[f"0x{key}"] = expected.get(f"0x{key}", 0) + probability
-    assert close(distribution(openqasm3.read(source)), expected)
+    assert close(distribution(openqasm3_reader.read(source)), expected)
 
 
 def estimated(theta: float, size: int) -> dict[str, float]:
@@ -86,7 +86,7 @@ for uint i in [0: n - 1] {{
   c <<= 1; power <<= 1;
 }}
 bit[n] result; result = bit[n](c);"""
-    assert close(distribution(openqasm3.read(source)), estimated(3 * math.pi / 8, size))
+    assert close(distribution(openqasm3_reader.read(source)), estimated(3 * math.pi / 8, size))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ bit[n] result; result = bit[n](c);"""
 )
 def test_what_does_not_fit_is_refused(body: str, message: str) -> None:
     with pytest.raises(ProgramError, match=message):
-        openqasm3.read(HEAD + body)
+        openqasm3_reader.read(HEAD + body)
 
 
 def test_a_variable_named_like_a_gate_of_brakets() -> None:
@@ -127,7 +127,7 @@ def test_a_loop_that_ends_by_a_measurement_counts_its_rounds() -> None:
         f"0x{int(number == 3)} {hex(number)} 0x0": again ** ((number - 1) % 8) * (1 - again) / (1 - again**8)
         for number in range(8)
     }
-    assert close(distribution(openqasm3.read(source)), wanted)
+    assert close(distribution(openqasm3_reader.read(source)), wanted)
 
 
 MEASURED = "ry(0.7) q[0]; ry(1.1) q[1]; bit[2] m; m[0] = measure q[0]; m[1] = measure q[1]; uint[2] n = uint[2](m); "
@@ -152,7 +152,7 @@ N = ((1 - P) * (1 - Q), P * (1 - Q), (1 - P) * Q, P * Q)
 def test_indexes_and_ranges_that_depend_on_a_measurement(body: str, results: tuple[int, ...]) -> None:
     source = f'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; qubit[4] r; {MEASURED}{body} bit[4] c; c = measure r;'
     found: dict[str, float] = {}
-    for key, probability in distribution(openqasm3.read(source)).items():
+    for key, probability in distribution(openqasm3_reader.read(source)).items():
         short = f"{key.split()[0]} {key.split()[-1]}"
         found[short] = found.get(short, 0) + probability
     wanted = {f"{hex(result)} {hex(n)}": N[n] for n, result in enumerate(results)}
@@ -161,4 +161,4 @@ def test_indexes_and_ranges_that_depend_on_a_measurement(body: str, results: tup
 
 def test_an_index_that_may_be_out_of_range_is_refused() -> None:
     with pytest.raises(ProgramError, match="index 3 is out of range: the size is 3"):
-        openqasm3.read(f'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; {MEASURED} x q[n];')
+        openqasm3_reader.read(f'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; {MEASURED} x q[n];')

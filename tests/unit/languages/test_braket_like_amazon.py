@@ -10,9 +10,9 @@ from braket.devices import LocalSimulator
 from braket.ir.openqasm import Program
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket import reading
-from tests.unit.hub.reference import close, distribution
+from qonduit_server.languages.braket import braket_reader
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from tests.unit.ir.reference_simulator import close, distribution
 
 #: Lines of classical code that show what they compute by flipping some of four qubits.
 SAME = (
@@ -84,7 +84,7 @@ def test_it_is_read_as_by_amazon(body: str) -> None:
     counts = LocalSimulator().run(Program(source=source), shots=20).result().measurement_counts
     (certain,) = counts  # each of these programs has one outcome
     probabilities: dict[str, float] = {}
-    for key, probability in distribution(reading.read(source)).items():
+    for key, probability in distribution(braket_reader.read(source)).items():
         result = key.split()[0]  # the register that was declared last
         probabilities[result] = probabilities.get(result, 0) + probability
     # Amazon's keys begin with qubit 0.
@@ -94,25 +94,25 @@ def test_it_is_read_as_by_amazon(body: str) -> None:
 def test_openqasm_3_itself_counts_from_the_lowest_bit_and_divides_exactly() -> None:
     body = 'bit[3] s = "100"; if (s[2]) x q[0]; int[4] n = 2; if (n[1]) x q[1]; rx(1/2*2*pi) q[2];'
     source = program(body).replace("qubit[4]", 'include "stdgates.inc"; qubit[4]')
-    found = openqasm3.read(source)
+    found = openqasm3_reader.read(source)
     assert close(distribution(found), {"0x7 0x4": 1.0})
 
 
 def test_measured_registers_keep_their_bits() -> None:
     source = "OPENQASM 3.0; qubit[3] q; bit[3] c; bit d; ry(0.7) q[0]; x q[1]; c = measure q; d = c[1] & c[0];"
     one = math.sin(0.35) ** 2
-    assert close(distribution(reading.read(source)), {"0x0 0x2": 1 - one, "0x1 0x3": one})
+    assert close(distribution(braket_reader.read(source)), {"0x0 0x2": 1 - one, "0x1 0x3": one})
 
 
 def test_an_integer_without_a_size_has_no_bits() -> None:
     for body in ("int n = 1; if (n[0]) x q[0];", "int n = 1; n[0] = 1;"):
         with pytest.raises(ProgramError, match=r"declared with a size, as in int\[8\]"):
-            reading.read(program(body))
+            braket_reader.read(program(body))
 
 
 def test_feedback_is_no_result_of_a_program() -> None:
     source = "OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q[0]; cc_prx(pi, 0.3, 7) q[1];"
-    circuit = reading.read(source)
+    circuit = braket_reader.read(source)
     assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
     assert close(distribution(circuit), {"0x0": 0.5, "0x3": 0.5})
     counts = LocalSimulator().run(Program(source=source), shots=200).result().measurement_counts
@@ -120,20 +120,20 @@ def test_feedback_is_no_result_of_a_program() -> None:
 
 
 def test_feedback_from_a_whole_register_is_no_result_either() -> None:
-    circuit = reading.read("OPENQASM 3.0; qubit[2] q; h q; measure_ff(7) q; cc_prx(pi, 0, 7) q[0];")
+    circuit = braket_reader.read("OPENQASM 3.0; qubit[2] q; h q; measure_ff(7) q; cc_prx(pi, 0, 7) q[0];")
     assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
     assert close(distribution(circuit), {"0x0": 0.25, "0x1": 0.25, "0x2": 0.25, "0x3": 0.25})
     # Each qubit collapses, not only the last one: the second h does not undo the first.
-    circuit = reading.read("OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q; h q[0];")
+    circuit = braket_reader.read("OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q; h q[0];")
     assert close(distribution(circuit), {"0x0": 0.5, "0x1": 0.5})
 
 
 def test_feedback_within_a_loop_and_a_condition() -> None:
     rounds = "h q[0]; for int k in [0:2] { measure_ff(k) q[k]; cc_prx(pi, 0, k) q[k + 1]; }"
-    assert close(distribution(reading.read(program(rounds))), {"0x0": 0.5, "0xf": 0.5})
+    assert close(distribution(braket_reader.read(program(rounds))), {"0x0": 0.5, "0xf": 0.5})
     only_if = "h q[0]; bit c = measure q[0]; if (c) { x q[1]; measure_ff(0) q[1]; cc_prx(pi, 0, 0) q[2]; }"
     registers = {"0x0 0x0": 0.5, "0x7 0x1": 0.5}
-    assert close(distribution(reading.read(program(only_if))), registers)
+    assert close(distribution(braket_reader.read(program(only_if))), registers)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_feedback_within_a_loop_and_a_condition() -> None:
 )
 def test_feedback_that_is_not_well_formed_is_refused(body: str, says: str) -> None:
     with pytest.raises(ProgramError, match=says) as caught:
-        reading.read(program(body))
+        braket_reader.read(program(body))
     assert caught.value.reason == "SYNTAX_ERROR"
 
 
 def test_a_gate_of_the_program_may_have_the_name_of_a_feedback_operation() -> None:
-    circuit = reading.read("OPENQASM 3.0; gate measure_ff(t) a { rx(t) a; } qubit[1] q; measure_ff(pi) q[0];")
+    circuit = braket_reader.read("OPENQASM 3.0; gate measure_ff(t) a { rx(t) a; } qubit[1] q; measure_ff(pi) q[0];")
     assert close(distribution(circuit), {"0x1": 1.0})

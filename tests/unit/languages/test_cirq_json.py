@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from qiskit.quantum_info import Operator, Statevector
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages.cirq import gates as gate_kinds
-from qonduit_server.languages.cirq.parts import _NOISE as NOISE
-from qonduit_server.languages.cirq.powers import POWERS as POWERS_READ
-from qonduit_server.languages.cirq.reading import read
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.cirq import cirq_gates as gate_kinds
+from qonduit_server.languages.cirq.cirq_reader import read
+from qonduit_server.languages.cirq.eigen_gates import POWERS as POWERS_READ
+from qonduit_server.languages.cirq.gate_parts import _NOISE as NOISE
 from qonduit_server.providers import registry as providers
 
 A, B, C, D = cirq.LineQubit.range(4)

@@ -11,12 +11,12 @@ from braket.devices import LocalSimulator
 from braket.ir.openqasm import Program
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.braket import reading as braket
-from qonduit_server.languages.writing import qasm3
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.languages.braket import braket_reader as braket
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from qonduit_server.languages.writing import qasm3_writer
 from qonduit_server.providers import registry as providers
-from tests.unit.hub.reference import close, distribution
+from tests.unit.ir.reference_simulator import close, distribution
 
 HEAD = 'OPENQASM 3.0; include "stdgates.inc"; '
 #: The probability that a round is not the last one.
@@ -79,7 +79,7 @@ def test_a_loop_that_ends_by_a_measurement_computes(
 ) -> None:
     # A subroutine is declared outside.
     before, brace, statement = ("", "", statement) if not statement.startswith("def") else statement.rpartition("} ")
-    circuit = openqasm3.read(looped(declared + before + brace, statement))
+    circuit = openqasm3_reader.read(looped(declared + before + brace, statement))
     wanted: dict[str, float] = {}
     n = int(declared.rpartition("n")[2].strip(" =;") or 0)
     for number in range(24):
@@ -127,10 +127,10 @@ def test_every_provider_computes_it(body: str) -> None:
 
 
 def test_a_written_program_computes_it_too() -> None:
-    circuit = openqasm3.read(looped("int[20] n;", "n = n * 3 + 1;"))
-    written = qasm3.write(circuit).source
+    circuit = openqasm3_reader.read(looped("int[20] n;", "n = n * 3 + 1;"))
+    written = qasm3_writer.write(circuit).source
     assert isinstance(written, str)
-    assert close(shown(openqasm3.read(written)), shown(circuit))
+    assert close(shown(openqasm3_reader.read(written)), shown(circuit))
 
 
 def test_many_measured_bits_are_counted_without_a_loop() -> None:
@@ -139,14 +139,17 @@ def test_many_measured_bits_are_counted_without_a_loop() -> None:
         "uint n = 0; for bit b in c { n += b; } bit[4] r; r = bit[4](n);"
     )
     wanted = {"0x5": (1 - AGAIN) ** 2, "0xa": 2 * AGAIN * (1 - AGAIN), "0xf": AGAIN**2}
-    assert close(shown(openqasm3.read(HEAD + body)), wanted)
+    assert close(shown(openqasm3_reader.read(HEAD + body)), wanted)
 
 
 def test_a_counter_takes_few_bits_beside_its_own() -> None:
-    bits = [openqasm3.read(looped(f"int[{size}] n;", "n += 1;")).quantum.num_clbits for size in (8, 32)]
+    bits = [openqasm3_reader.read(looped(f"int[{size}] n;", "n += 1;")).quantum.num_clbits for size in (8, 32)]
     assert 24 <= bits[1] - bits[0] <= 32  # some carries are stored, too
     nested = "while (b) { bit d = 1; int m; while (d) { m += 1; h q; d = measure q; } n += 1; h q; b = measure q; }"
-    bits = [openqasm3.read(f"{HEAD}qubit q; bit b = 1; int[{size}] n; {nested}").quantum.num_clbits for size in (8, 32)]
+    bits = [
+        openqasm3_reader.read(f"{HEAD}qubit q; bit b = 1; int[{size}] n; {nested}").quantum.num_clbits
+        for size in (8, 32)
+    ]
     assert 24 <= bits[1] - bits[0] <= 32  # some carries are stored, too
     assert bits[0] < 200  # m lives in 64 bits in the first round, which is not in the loop, and in 64 in the others
 
@@ -163,7 +166,7 @@ def test_a_counter_takes_few_bits_beside_its_own() -> None:
 def test_a_condition_that_measures(condition: str, wanted: dict[int, float]) -> None:
     body = "def f(qubit a) -> bit { bit s; h a; s = measure a; return s; } qubit q; int n; "
     source = f"{HEAD}{body} while ({condition}) {{ n += 1; }} bit[8] r; r = bit[8](n);"
-    assert close(shown(openqasm3.read(source)), {hex(n): probability for n, probability in wanted.items()})
+    assert close(shown(openqasm3_reader.read(source)), {hex(n): probability for n, probability in wanted.items()})
 
 
 def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
@@ -171,7 +174,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
         "bit[6] seen; def f(qubit a) -> bit { h a; bit s; s = measure a; return s; } qubit q; qubit p; int n; "
         "while (f(q)) { h p; bit c; c = measure p; n += 1; if (c) break; x q; if (n == 1) continue; n += 100; }"
     )
-    found = shown(openqasm3.read(f"{HEAD}{body} bit done; done = measure q; bit[10] r; r = bit[10](n); "))
+    found = shown(openqasm3_reader.read(f"{HEAD}{body} bit done; done = measure q; bit[10] r; r = bit[10](n); "))
     # A round is reached if it follows one that was not broken, and if the condition held.
     wanted: dict[str, float] = {"0x0": 0.5}
     reached, n = 0.5, 0
@@ -185,7 +188,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
     # The break leaves the qubit as it was measured: 1.
     broken = "qubit q; x q; def f(qubit a) -> bit { x a; bit s; s = measure a; return !s; } bit c; qubit p; "
     source = f"{HEAD}{broken} while (f(q)) {{ h p; c = measure p; if (c) break; x q; }} bit r; r = measure q;"
-    assert close(shown(openqasm3.read(source)), {"0x0": 1.0})
+    assert close(shown(openqasm3_reader.read(source)), {"0x0": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -201,5 +204,5 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
 )
 def test_what_cannot_be_computed_is_refused(statement: str, says: str) -> None:
     with pytest.raises(ProgramError, match=says) as caught:
-        openqasm3.read(looped("int n = 1; float f;", f"n += 1; {statement}"))
+        openqasm3_reader.read(looped("int n = 1; float f;", f"n += 1; {statement}"))
     assert caught.value.reason in ("TOO_LARGE", "UNSUPPORTED_CONSTRUCT")

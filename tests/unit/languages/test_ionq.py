@@ -20,8 +20,8 @@ from qiskit.circuit import library as qk
 from qiskit.quantum_info import Operator, SparsePauliOp
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages.ionq import read
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.ionq_reader import read
 
 
 def program(*gates: dict[str, Any], **fields: Any) -> str:

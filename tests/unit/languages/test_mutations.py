@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from qonduit_server.errors import DeviceError, LimitError, ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages import openqasm2, openqasm3
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages import openqasm2_reader
+from qonduit_server.languages.openqasm3 import openqasm3_reader
 
 QASM2 = [
     """OPENQASM 2.0;
@@ -140,7 +141,9 @@ def check(read: Callable[[str], Circuit], text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("module", "programs", "times"), [(openqasm2, QASM2, 400), (openqasm3, QASM3, 250)], ids=["openqasm2", "openqasm3"]
+    ("module", "programs", "times"),
+    [(openqasm2_reader, QASM2, 400), (openqasm3_reader, QASM3, 250)],
+    ids=["openqasm2", "openqasm3"],
 )
 def test_whatever_is_sent_is_read_or_refused(module: Any, programs: list[str], times: int) -> None:
     for text in programs:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages.openqasm2 import read
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.openqasm2_reader import read
 
 HEADER = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 

@@ -10,9 +10,9 @@ import pytest
 from qiskit.quantum_info import Operator
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.languages.edges import NO_INPUTS, Inputs
-from qonduit_server.languages.openqasm3 import read
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.languages.openqasm3.openqasm3_reader import read
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.providers import registry as providers
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'

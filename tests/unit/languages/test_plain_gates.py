@@ -8,14 +8,15 @@ import time
 import pytest
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages import openqasm3, plain_gates
+from qonduit_server.languages import plain_gates
+from qonduit_server.languages.openqasm3 import openqasm3_reader
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[3] q;\nbit[3] c;\n'
 GATES = "h q[0];\ncx q[0], q[1];\n rz(-3*pi/4) q[2]; U(0.5,1e-3,.25) q[0];\n\nx q; // all\n  ry(2) q[1];\n"
 
 
 def operations(text: str) -> list[tuple[str, tuple[float, ...], tuple[int, ...]]]:
-    quantum = openqasm3.read(text).quantum
+    quantum = openqasm3_reader.read(text).quantum
     return [
         (
             each.operation.name,
@@ -64,22 +65,22 @@ def test_what_only_looks_like_them_stays_what_it_is(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("wrong", ["foo q[0];", "h q[9];", "cx q[1], q[1];", "rz(1) r[0];", "rz q[0];"])
 def test_their_mistakes_are_told_with_their_place(wrong: str) -> None:
     with pytest.raises(ProgramError) as caught:
-        openqasm3.read(HEADER + GATES + "  " + wrong)
+        openqasm3_reader.read(HEADER + GATES + "  " + wrong)
     assert (caught.value.line, caught.value.column) == (HEADER.count("\n") + GATES.count("\n") + 1, 3)
 
 
 def test_a_megabyte_of_them_is_read() -> None:
     line = "rz(0.123456789) q[2];\nh q[1];\ncx q[0], q[1];\n"
     began = time.thread_time()
-    circuit = openqasm3.read(HEADER + line * (2**20 // len(line)))
+    circuit = openqasm3_reader.read(HEADER + line * (2**20 // len(line)))
     assert len(circuit.quantum.data) > 65_000
     assert time.thread_time() - began < 30.0  # ANTLR takes a minute on an idle core; this takes a few seconds
 
 
 def test_a_megabyte_of_anything_else_is_refused_at_once() -> None:
     began = time.thread_time()
-    with pytest.raises(ProgramError, match=str(openqasm3.MAX_TOKENS)) as caught:
-        openqasm3.read(HEADER + "c[0] = measure q[1];\n" * (2**20 // 21))
+    with pytest.raises(ProgramError, match=str(openqasm3_reader.MAX_TOKENS)) as caught:
+        openqasm3_reader.read(HEADER + "c[0] = measure q[1];\n" * (2**20 // 21))
     assert (caught.value.reason, caught.value.line > 4) == ("TOO_LARGE", True)
     assert time.thread_time() - began < 5.0
 

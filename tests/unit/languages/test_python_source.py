@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from qonduit_server.errors import LimitError, ProgramError, RunError
-from qonduit_server.languages import python_source
-from qonduit_server.languages.python_source import Built, Memory, MemoryNotGranted, PythonSource, is_source
+from qonduit_server.languages.python import source_runner
+from qonduit_server.languages.python.source_runner import Built, Memory, MemoryNotGranted, PythonSource, is_source
 
 SANDBOX = PythonSource(dict.fromkeys(("QISKIT", "CIRQ", "BRAKET", "PYTHON"), sys.executable))
 
@@ -96,7 +96,7 @@ def prey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prey]:
     os.set_inheritable(kept, True)
     with socket.create_server(("127.0.0.1", 0)) as listener, subprocess.Popen(["/bin/sleep", "1000"]) as victim:
         listener.setblocking(False)
-        link = python_source._cache() / f"link-{os.getpid()}"
+        link = source_runner._cache() / f"link-{os.getpid()}"
         link.symlink_to(folder / "secret")
         yield Prey(folder, listener, victim, ctypes.create_string_buffer(b"swordfish"), kept, link)
         link.unlink()
@@ -231,18 +231,18 @@ class TestWhatBreaks:
     """Sources that break their process, or try to exhaust the machine."""
 
     def test_an_endless_loop_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(python_source, "RUN_SECONDS", 0.5)
+        monkeypatch.setattr(source_runner, "RUN_SECONDS", 0.5)
         error = refused("while True: pass")
         assert (type(error), error.reason) == (LimitError, "SANDBOX_TIME")
 
     def test_sleeping_and_not_listening_ends_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(python_source, "RUN_SECONDS", 0.5)
+        monkeypatch.setattr(source_runner, "RUN_SECONDS", 0.5)
         source = "import os, signal, time\nfor n in range(1, 32):\n  try: signal.signal(n, signal.SIG_IGN)\n"
         error = refused(source + "  except OSError: pass\nfor n in (0, 1, 2, 3): os.close(n)\ntime.sleep(1000)")
         assert error.reason == "SANDBOX_TIME"
 
     def test_cpu_time_is_bounded_by_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(python_source, "CPU_SECONDS", 0)
+        monkeypatch.setattr(source_runner, "CPU_SECONDS", 0)
         began = time.monotonic()
         assert (
             refused("import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile 1: 1").reason == "SANDBOX_TIME"
@@ -484,7 +484,7 @@ def test_where_namespaces_are_forbidden_the_cage_holds(tmp_path: Path) -> None:
 def test_it_ends_with_its_parent() -> None:
     """A worker that is killed takes the source it runs along."""
     code = (
-        "import sys\nfrom qonduit_server.languages.python_source import PythonSource\n"
+        "import sys\nfrom qonduit_server.languages.python.source_runner import PythonSource\n"
         "PythonSource({'PYTHON': sys.executable}).build('PYTHON', 'import time\\ntime.sleep(1000)', {})"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as worker:

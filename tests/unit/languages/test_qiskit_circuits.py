@@ -19,10 +19,10 @@ from qiskit.circuit.classical import expr, types
 from qiskit.quantum_info import Operator, random_unitary
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.languages.edges import NO_INPUTS, Inputs
-from qonduit_server.languages.qiskit import circuits
-from qonduit_server.languages.qiskit.reading import read
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.languages.qiskit import circuit_evaluation
+from qonduit_server.languages.qiskit.qpy_reader import read
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.providers import registry as providers
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
@@ -331,7 +331,7 @@ def test_circuits_need_not_come_from_a_file() -> None:
     matrices = [random_unitary(2, 3).data, random_unitary(2, 4).data]
     circuit.append(qk.UCGate(matrices), [0, 1])
     circuit.append(qk.Isometry(random_unitary(4, 1).data[:, :4], 0, 0), [0, 2])
-    assert Operator(circuits.read(circuit).quantum).equiv(Operator(circuit))
+    assert Operator(circuit_evaluation.read(circuit).quantum).equiv(Operator(circuit))
 
 
 @pytest.mark.parametrize(

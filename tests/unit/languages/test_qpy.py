@@ -31,11 +31,11 @@ from qiskit.circuit.classical import expr, types
 from qiskit.quantum_info import SparsePauliOp
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.languages.edges import NO_INPUTS, Inputs
-from qonduit_server.languages.evaluation.flow import MAX_SECONDS
-from qonduit_server.languages.qiskit import reading
-from qonduit_server.languages.qiskit.reading import read
-from tests.unit.hub.reference import distribution
+from qonduit_server.ir.classical.flow import MAX_SECONDS
+from qonduit_server.languages.qiskit import qpy_reader
+from qonduit_server.languages.qiskit.qpy_reader import read
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from tests.unit.ir.reference_simulator import distribution
 from tests.unit.languages.qiskit_samples import VERSIONS, dumped, made
 
 
@@ -286,7 +286,9 @@ def test_what_qiskits_native_code_raises_is_the_files_mistake(place: str, monkey
     def fault(*_: object) -> None:
         raise SystemError("returned NULL without setting an exception")
 
-    monkeypatch.setattr(*{"load": (reading.qpy, "load"), "use": (reading.circuits, "read")}[place], fault)
+    monkeypatch.setattr(
+        *{"load": (qpy_reader.qpy, "load"), "use": (qpy_reader.circuit_evaluation, "read")}[place], fault
+    )
     refused(dumped(QuantumCircuit(1), VERSIONS[0]), "SYNTAX_ERROR")
 
 

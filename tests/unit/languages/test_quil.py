@@ -15,9 +15,9 @@ from quil.instructions import MemoryReference, Target
 from quil.program import Program
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages.edges import NO_INPUTS, Inputs
+from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.quil import quil_reader as quil
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.providers import registry as providers
 
 X = np.array([[0, 1], [1, 0]], dtype=complex)

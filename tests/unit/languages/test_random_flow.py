@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.evaluation import conditions, flow
-from qonduit_server.languages.writing import qasm3
-from tests.unit.hub import reference
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.classical import flow, guards
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from qonduit_server.languages.writing import qasm3_writer
+from tests.unit.ir import reference_simulator
 
 #: Programs in each of the test's parts.
 PROGRAMS = 30
@@ -476,7 +476,7 @@ def _join(into: Worlds, worlds: Worlds) -> None:
 
 def differs(circuit: Circuit, wanted: dict[str, float]) -> bool:
     """Whether a circuit's results are others than those wanted; what either has lost may be missing in it."""
-    found = reference.distribution(circuit)
+    found = reference_simulator.distribution(circuit)
     lost = max(0.0, 2 - sum(found.values()) - sum(wanted.values()))
     return any(abs(found.get(key, 0) - wanted.get(key, 0)) > lost + 1e-7 for key in found | wanted)
 
@@ -488,32 +488,36 @@ def check(seed: int, again: bool = True, integers: bool = False) -> bool:
     if sum(wanted.values()) < 1 - MOST_LOST:
         return False
     text = program.text()
-    circuit = openqasm3.read(text)
-    assert not differs(circuit, wanted), f"seed {seed}\n{text}wanted {wanted}\nread {reference.distribution(circuit)}"
+    circuit = openqasm3_reader.read(text)
+    assert not differs(circuit, wanted), (
+        f"seed {seed}\n{text}wanted {wanted}\nread {reference_simulator.distribution(circuit)}"
+    )
     if again:
-        written = qasm3.write(circuit).source
+        written = qasm3_writer.write(circuit).source
         assert isinstance(written, str)
-        assert not differs(openqasm3.read(written), wanted), f"seed {seed}\n{text}wanted {wanted}\nwritten\n{written}"
+        assert not differs(openqasm3_reader.read(written), wanted), (
+            f"seed {seed}\n{text}wanted {wanted}\nwritten\n{written}"
+        )
     return True
 
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_programs_mean_what_they_say(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Loops have many rounds that matter to no digit that is compared.
-    monkeypatch.setattr(reference, "_LEAST", LEAST)
+    monkeypatch.setattr(reference_simulator, "_LEAST", LEAST)
     compared = sum(check(seed, again=seed % 3 == 0) for seed in range(part * PROGRAMS, (part + 1) * PROGRAMS))
     assert compared > PROGRAMS // 2
 
 
 def test_random_programs_whose_formulas_are_stored_in_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "_LEAST", LEAST)
-    monkeypatch.setattr(conditions, "STORED_FORMULA_PARTS", 1)
+    monkeypatch.setattr(reference_simulator, "_LEAST", LEAST)
+    monkeypatch.setattr(guards, "STORED_FORMULA_PARTS", 1)
     assert sum(check(seed, again=True) for seed in range(500, 500 + PROGRAMS)) > PROGRAMS // 2
 
 
 @pytest.mark.parametrize("part", range(2))
 def test_random_programs_compute_with_integers(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "_LEAST", LEAST)
+    monkeypatch.setattr(reference_simulator, "_LEAST", LEAST)
     if part:  # each bit of a sum is stored
         monkeypatch.setattr(flow, "KEPT_FORMULA_PARTS", 2)
     seeds = range(1100 + part * PROGRAMS, 1100 + (part + 1) * PROGRAMS)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.circuit import Circuit
+from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.quil import quil_reader
-from tests.unit.hub import reference
+from tests.unit.ir import reference_simulator
 
 #: Programs in each of the test's parts.
 PROGRAMS = 40
@@ -276,6 +276,9 @@ def test_programs_are_read_with_their_meaning(part: int) -> None:
         wanted, lost = distribution(writer.code)
         if lost > MOST_LOST:
             continue
-        assert reference.close(reference.distribution(circuit), wanted, 1e-5 + lost), (seed, writer.text())
+        assert reference_simulator.close(reference_simulator.distribution(circuit), wanted, 1e-5 + lost), (
+            seed,
+            writer.text(),
+        )
         compared += 1
     assert compared > 0.7 * PROGRAMS

@@ -10,18 +10,18 @@ import pytest
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError, ProviderError
 from qonduit_server.languages.registry import LANGUAGES, Languages, name
-from tests import examples
+from tests import example_programs
 
 
-@pytest.mark.parametrize("language", sorted(examples.programs()), ids=name)
+@pytest.mark.parametrize("language", sorted(example_programs.programs()), ids=name)
 def test_every_language_that_is_read_is_written_as_it_says(language: AssemblerLanguage) -> None:
     languages = Languages()
-    source = examples.programs()[language]
+    source = example_programs.programs()[language]
     binary = isinstance(source, bytes)
     assert LANGUAGES[language].binary == binary
     text, data = ("", source) if isinstance(source, bytes) else (source, b"")
-    circuit = languages.read(language, text, data, {"theta": examples.THETA})
-    assert [(each.name, len(each.bits)) for each in circuit.registers] == examples.registers_of(language)
+    circuit = languages.read(language, text, data, {"theta": example_programs.THETA})
+    assert [(each.name, len(each.bits)) for each in circuit.registers] == example_programs.registers_of(language)
     if LANGUAGES[language].writer:
         assert isinstance(languages.write(language, circuit).source, bytes) == binary
 
@@ -46,9 +46,9 @@ def test_a_missing_library_keeps_no_other_language_from_being_read(monkeypatch: 
     monkeypatch.setitem(sys.modules, "quil.program", None)
     languages = Languages()
     languages.load()
-    assert languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, examples.QASM2, b"", {}).registers
+    assert languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, example_programs.QASM2, b"", {}).registers
     with pytest.raises(ProviderError, match=r"install \"qonduit-quantum\[worker\]\"") as raised:
-        languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, examples.QUIL, b"", {})
+        languages.read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL, example_programs.QUIL, b"", {})
     assert raised.value.reason == "READER_MISSING"
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from qonduit_server.errors import LimitError, ProgramError
-from qonduit_server.hub import deferral
-from qonduit_server.hub.circuit import Circuit
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.writing import qasm2
+from qonduit_server.ir import deferral
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from qonduit_server.languages.writing import qasm2_writer
 from qonduit_server.providers import registry as providers
-from tests.unit.hub.reference import close, distribution
+from tests.unit.ir.reference_simulator import close, distribution
 
 ROUNDS = 30
 DEVICES = (("IBM", "aer_simulator"), ("GOOGLE", "cirq_simulator"), ("AWS", "local_simulator"))
@@ -92,13 +92,13 @@ def program(form: str, seed: int, rounds: int = ROUNDS, around: str = "{}") -> t
 def test_many_rounds_mean_what_they_say(form: str) -> None:
     for seed in range(2):
         source, key = program(form, seed)
-        assert close(distribution(openqasm3.read(source)), {key: 1.0})
+        assert close(distribution(openqasm3_reader.read(source)), {key: 1.0})
 
 
 @pytest.mark.parametrize("form", ["nested with else", "computed"])
 def test_every_provider_runs_many_rounds(form: str) -> None:
     source, key = program(form, 0)
-    circuit = openqasm3.read(source)
+    circuit = openqasm3_reader.read(source)
     for provider, device in DEVICES:
         assert counts(circuit, provider, device) == {key: SHOTS}
 
@@ -115,26 +115,26 @@ def counts(circuit: Circuit, provider: str, device: str) -> dict[str, int]:
 def test_many_rounds_within_a_loop_that_ends_by_a_measurement() -> None:
     # One round: q[3] is 0.
     source, key = program("nested with else", 5, around="bit go = 1; while (go) { {} go = measure q[3]; }")
-    found = distribution(openqasm3.read(source))
+    found = distribution(openqasm3_reader.read(source))
     assert close({" ".join(k.split()[-2:]): p for k, p in found.items()}, {key: 1.0})
 
 
 def test_what_is_read_grows_with_the_rounds_alone() -> None:
     programs = [program("nested", 1, rounds)[0] for rounds in (20, 40, 80)]
-    sizes = [len(openqasm3.read(each).quantum.data) for each in programs]
+    sizes = [len(openqasm3_reader.read(each).quantum.data) for each in programs]
     assert sizes[2] - sizes[1] < 3 * (sizes[1] - sizes[0])
 
 
 def test_translation_to_a_language_without_conditions_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
     # Both took 45 s of work until another bound was met.
     with pytest.raises(LimitError, match="a formula it has more than 5000 parts"):
-        qasm2.write(openqasm3.read(program("computed", 1)[0]))
+        qasm2_writer.write(openqasm3_reader.read(program("computed", 1)[0]))
     monkeypatch.setattr(deferral, "MAX_OPERATIONS", 10_000)
     with pytest.raises(LimitError, match="conditions take more than 10000 gates"):
-        qasm2.write(openqasm3.read(program("nested with else", 1)[0]))
+        qasm2_writer.write(openqasm3_reader.read(program("nested with else", 1)[0]))
 
 
 def test_steps_are_still_bounded() -> None:
     with pytest.raises(ProgramError) as caught:
-        openqasm3.read(program("nested", 0, 20_000)[0])
+        openqasm3_reader.read(program("nested", 0, 20_000)[0])
     assert caught.value.reason == "TOO_LARGE"

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from qonduit_server.languages.sandbox import syscalls
+from qonduit_server.languages.python.sandbox import syscalls
 
 #: What nothing in a sandbox may ask of the kernel, with its numbers on x86_64 and aarch64.
 FORBIDDEN = {

@@ -16,15 +16,15 @@ from quil.program import Program
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.building import Block, Builder, Loop, Step, Write
-from qonduit_server.hub.circuit import Circuit, ClassicalRegister
-from qonduit_server.hub.formula import TRUE, bit, conjunction, disjunction, negation, parity
-from qonduit_server.languages import openqasm3
-from qonduit_server.languages.edges import Written
+from qonduit_server.ir.builder import Block, Builder, Loop, Step, Write
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.formula import TRUE, bit, conjunction, disjunction, negation, parity
+from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.registry import LANGUAGES, Languages
-from tests.unit.hub.circuits import circuits
-from tests.unit.hub.reference import close, distribution, registers
-from tests.unit.languages.sdk_reading import braket_distribution, cirq_distribution
+from qonduit_server.languages.signatures import Written
+from tests.unit.ir.reference_simulator import close, distribution, registers
+from tests.unit.ir.sample_circuits import circuits
+from tests.unit.languages.sdk_importers import braket_distribution, cirq_distribution
 
 LANGUAGE = Languages()
 WRITTEN = [each for each, edges in LANGUAGES.items() if edges.writer]
@@ -56,7 +56,7 @@ def text(short: str, circuit: Circuit) -> str:
 
 def program(text: str) -> Circuit:
     """A program from OpenQASM 3."""
-    return openqasm3.read(f'OPENQASM 3.0;\ninclude "stdgates.inc";\n{text}')
+    return openqasm3_reader.read(f'OPENQASM 3.0;\ninclude "stdgates.inc";\n{text}')
 
 
 def refusal(short: str, circuit: Circuit) -> str:

@@ -27,11 +27,11 @@ from qiskit.circuit.library import (
 )
 
 from qonduit_server.errors import LimitError
-from qonduit_server.hub.building import Builder, Loop, Write
-from qonduit_server.hub.circuit import Circuit, Outcome
-from qonduit_server.hub.formula import TRUE, Formula, bit, conjunction, disjunction, negation, parity
-from qonduit_server.hub.lowering import Lowering
-from qonduit_server.providers import branching, planning, registry
+from qonduit_server.ir.builder import Builder, Loop, Write
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, disjunction, negation, parity
+from qonduit_server.ir.lowering import Lowering
+from qonduit_server.providers import branching, registry, run_planning
 from tests.unit.providers.exact import distribution
 
 SHOTS = 4000
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_refused(engine: Any) -> None:
 
 
 def test_cheap_circuits_are_deferred(engine: Any) -> None:
-    quantum = rounds(planning._DEFERRED_QUBITS - 2)
+    quantum = rounds(run_planning._DEFERRED_QUBITS - 2)
     prepared = engine.prepare(Circuit(quantum, ()), device(engine), 0)
     (outcome,) = engine.run(device(engine), [prepared], 100, 1)
     assert "branching" not in outcome.meta_data["method"]

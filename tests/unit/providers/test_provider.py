@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from qonduit_server.errors import LimitError
-from qonduit_server.memory import readable
+from qonduit_server.process.memory import readable
 from qonduit_server.providers.provider import check_memory, limit_task_memory, most_qubits, program_seed
 
 

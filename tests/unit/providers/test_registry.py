@@ -26,7 +26,7 @@ def test_an_unknown_provider_is_refused() -> None:
 def test_describing_imports_no_sdk() -> None:
     code = (
         "import sys\n"
-        "from qonduit_server import runner\n"
+        "from qonduit_server.worker import runner\n"
         "from qonduit_server.providers import registry\n"
         "for name in registry.names(): registry.get(name).describe()\n"
         "print(sorted({'qiskit', 'qiskit_aer', 'cirq', 'braket', 'numpy', 'openqasm3'} & set(sys.modules)))\n"

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from qonduit_server.store import catalogue, deployments, events, jobs, queue, results
+from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database, open_database
-from tests.storing import CALLER, LEASE, claim, deployment, submit, succeed
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.results import result_rows
+from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
 #: Indices that hold only jobs that wait or run: reading one whole is what they are for.
 _SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
@@ -21,7 +23,7 @@ def do_everything(db: Database) -> None:
     submit(db, request_id="a")
     succeed(db, claim(db, capacity=1))
     claim(db)
-    jobs.cancel(db, CALLER, other.id)
+    job_rows.cancel(db, CALLER, other.id)
     queue.cancelling(db, "me")
     queue.renew(db, "me", LEASE)
     queue.expire(db)
@@ -31,23 +33,23 @@ def do_everything(db: Database) -> None:
     moment = 'created_at < "2020-01-01T00:00:00Z"'
     equals = ("state = QUEUED", "deployment_id = 1", "executed_on_id = 1", 'name = "x"')
     for filter in ("", moment, *equals, *(f"{one} AND {moment}" for one in equals)):
-        token = jobs.list_page(db, CALLER, 1, filter=filter).next_page_token
-        jobs.list_page(db, CALLER, 1, token, filter)
-    jobs.get(db, CALLER, job.id)
-    jobs.rerun(db, CALLER, job.id)
-    (result,) = results.list_page(db, CALLER, job.id).items
-    results.get(db, CALLER, result.id)
-    events.read_after(db, job.id, 0, 5)
-    events.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
-    events.behind(db, {job.id: 0, 4711: 0})
-    events.list_page(db, CALLER, job.id)
+        token = job_rows.list_page(db, CALLER, 1, filter=filter).next_page_token
+        job_rows.list_page(db, CALLER, 1, token, filter)
+    job_rows.get(db, CALLER, job.id)
+    job_rows.rerun(db, CALLER, job.id)
+    (result,) = result_rows.list_page(db, CALLER, job.id).items
+    result_rows.get(db, CALLER, result.id)
+    event_log.read_after(db, job.id, 0, 5)
+    event_log.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
+    event_log.behind(db, {job.id: 0, 4711: 0})
+    event_log.list_page(db, CALLER, job.id)
     stored = deployments.create(db, CALLER, deployment(), "request")
     deployments.get(db, CALLER, stored.id)
     deployments.update(db, CALLER, stored)
     for filter in ("", 'name = "x"', "id < 5"):
         deployments.list_page(db, CALLER, filter=filter)
     deployments.delete(db, CALLER, stored.id)
-    jobs.delete(db, CALLER, job.id)
+    job_rows.delete(db, CALLER, job.id)
 
 
 def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:

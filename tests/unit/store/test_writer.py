@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.signals import Wake
+from qonduit_server.store.notification_bus import Wake
 from qonduit_server.store.writer import Operation, Transaction
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from openqasm3 import ast
 
-from qonduit_server.hub.formula import FALSE
-from qonduit_server.languages.evaluation import gate_calls, measurement, operands
-from qonduit_server.languages.evaluation.expressions import integer
-from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.reading import Reading
-from qonduit_server.languages.evaluation.values import Bits, Type, truth, wrong
+from qonduit_server.ir.classical.values import Bits, Type, truth, wrong
+from qonduit_server.ir.classical.variables import Variable
+from qonduit_server.ir.formula import FALSE
+from qonduit_server.languages.openqasm3 import gate_calls, measurement, operands
+from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.expression_evaluation import integer
 
 Operation = Callable[[Reading, ast.QuantumGate], None]
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from qonduit_server.languages.cirq.conditions import texts
-from qonduit_server.languages.cirq.parts import kind_of
-from qonduit_server.languages.cirq.qubits import Qubit, qubit
+from qonduit_server.languages.cirq.classical_controls import texts
+from qonduit_server.languages.cirq.gate_parts import kind_of
+from qonduit_server.languages.cirq.qubit_ids import Qubit, qubit
 from qonduit_server.languages.cirq.symbols import name_of
 from qonduit_server.languages.json_text import Node, mapping, sequence, text, wrong
 

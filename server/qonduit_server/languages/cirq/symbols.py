@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from qonduit_server.hub.formula import parity
-from qonduit_server.hub.limits import MAX_DEPTH, too_large
-from qonduit_server.languages.edges import Inputs
-from qonduit_server.languages.evaluation.arithmetic import binary
-from qonduit_server.languages.evaluation.values import Bits, Table, Value, checked, number, of_formula, truth
-from qonduit_server.languages.inputs import missing
+from qonduit_server.ir.classical.arithmetic import binary
+from qonduit_server.ir.classical.values import Bits, Table, Value, checked, number, of_formula, truth
+from qonduit_server.ir.formula import parity
+from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages.json_text import Node, integer, is_number, sequence, shown, text, unsupported, wrong
 from qonduit_server.languages.json_text import number as finite
+from qonduit_server.languages.program_inputs import missing
+from qonduit_server.languages.signatures import Inputs
 
 #: The value of a symbol, or of one bit of a symbol: its name and the bit's number.
 Lookup = Callable[[str, int | None], Value]

@@ -12,26 +12,15 @@ from quil import instructions as quil
 from quil.instructions import Declaration, MemoryReference, ScalarType
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.formula import FALSE, Formula
-from qonduit_server.hub.limits import MAX_CLBITS, MAX_REGISTERS, too_large
-from qonduit_server.languages.edges import Inputs
-from qonduit_server.languages.evaluation.arithmetic import binary
-from qonduit_server.languages.evaluation.conditions import Conditions
-from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.values import (
-    Bits,
-    Number,
-    Table,
-    Type,
-    Value,
-    Word,
-    apply,
-    truth,
-    unsupported,
-    wrong,
-)
-from qonduit_server.languages.evaluation.values import number as as_number
-from qonduit_server.languages.inputs import mismatch, missing, number
+from qonduit_server.ir.classical.arithmetic import binary
+from qonduit_server.ir.classical.guards import Conditions
+from qonduit_server.ir.classical.values import Bits, Number, Table, Type, Value, Word, apply, truth, unsupported, wrong
+from qonduit_server.ir.classical.values import number as as_number
+from qonduit_server.ir.classical.variables import Variable
+from qonduit_server.ir.formula import FALSE, Formula
+from qonduit_server.ir.limits import MAX_CLBITS, MAX_REGISTERS, too_large
+from qonduit_server.languages.program_inputs import mismatch, missing, number
+from qonduit_server.languages.signatures import Inputs
 
 _LARGEST: Final = (1 << 63) - 1
 #: The value of numbers that were not set: no number of Quil's memory is complex.

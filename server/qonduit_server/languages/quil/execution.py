@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from qiskit.circuit import Barrier
 from qiskit.circuit import Reset as HubReset
 
-from qonduit_server.languages.evaluation.measurement import measure, measure_into
-from qonduit_server.languages.evaluation.names import View
-from qonduit_server.languages.evaluation.values import Table, equal, truth
-from qonduit_server.languages.evaluation.values import number as as_number
+from qonduit_server.ir.classical.values import Table, equal, truth
+from qonduit_server.ir.classical.values import number as as_number
+from qonduit_server.ir.classical.variables import View
+from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.gate_definitions import Gates
 from qonduit_server.languages.quil.instruction_list import Classical, Fence, GateCall, Measured, Operation, Reset

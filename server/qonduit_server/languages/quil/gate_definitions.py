@@ -25,9 +25,9 @@ from quil.instructions import (
 )
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.controls import Step
-from qonduit_server.hub.limits import MAX_DEPTH, too_large
-from qonduit_server.languages.modifiers import control, inverse, phase
+from qonduit_server.ir.controls import Step
+from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.languages.gate_modifiers import control, inverse, phase
 from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
 from qonduit_server.languages.quil.preprocessing import MAX_ROWS
 

@@ -20,7 +20,7 @@ from quil.instructions import (
 )
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
+from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.languages.quil.classical_memory import ClassicalInstruction, Memory, Names
 from qonduit_server.languages.quil.gate_definitions import check_distinct
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree

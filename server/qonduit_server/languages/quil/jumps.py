@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.formula import FALSE, TRUE, Formula, conjunction, disjunction, negation
-from qonduit_server.hub.limits import MAX_DEPTH, too_large
-from qonduit_server.languages.evaluation import hub_loops
-from qonduit_server.languages.evaluation.flow import Flow, flag
-from qonduit_server.languages.evaluation.names import Variable
-from qonduit_server.languages.evaluation.values import Bits, truth
+from qonduit_server.ir.classical import runtime_loops
+from qonduit_server.ir.classical.flow import Flow, flag
+from qonduit_server.ir.classical.values import Bits, truth
+from qonduit_server.ir.classical.variables import Variable
+from qonduit_server.ir.formula import FALSE, TRUE, Formula, conjunction, disjunction, negation
+from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.instruction_list import Classical, Jump, Label, Measured, Operation, with_line
 
@@ -165,7 +165,7 @@ class Jumps(Flow):
             self._block(start, body_end)
 
         numbers = any(map(self._changes_number, self._operations[first:last]))
-        with_line(self._lines[first], _unroll if numbers else hub_loops.repeat, self, condition, body)
+        with_line(self._lines[first], _unroll if numbers else runtime_loops.repeat, self, condition, body)
         self._again.pop(first, None)
         return last + 1
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.hub.limits import MAX_OPERATIONS
-from qonduit_server.languages.source import Position, check_nesting, refusal
+from qonduit_server.ir.limits import MAX_OPERATIONS
+from qonduit_server.languages.source_text import Position, check_nesting, refusal
 
 #: Characters of a program, of one word, and operators of one expression.
 MAX_TEXT: Final = 4_000_000

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This machine, and the settings it is to serve with: what does not go together, and what there is too little of."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from qonduit_server.errors import RunError
+from qonduit_server.languages.python.source_runner import PythonSource
+from qonduit_server.process.memory import readable, usable_memory
+from qonduit_server.settings import Settings
+from qonduit_server.store.admin.finding import Finding
+
+#: Files a server has open besides one for each connection of a client.
+_OWN_FILES: Final = 256
+#: The sandbox's answer to this tells whether it could be entered at all.
+_NOTHING: Final = "pass\n"
+_UNAVAILABLE: Final = "PYTHON_SOURCE_UNAVAILABLE"
+
+
+def examine(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
+    """Look at a machine and the settings it is to serve with.
+
+    Args:
+        settings: what the operator chose.
+        known: the names of all providers.
+    """
+    yield from _contradictions(settings, known)
+    yield from _memory(settings)
+    yield from _files(settings)
+    yield from _cache(settings)
+    yield from _pythons(settings)
+
+
+def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
+    for smaller, larger in (
+        ("max_program_bytes", "max_request_bytes"),
+        ("max_result_bytes", "max_task_memory_bytes"),
+    ):
+        one, other = getattr(settings, smaller), getattr(settings, larger)
+        if one > other:
+            what = f"{smaller} ({readable(one)}) is more than {larger} ({readable(other)}): the latter is what holds"
+            yield Finding("warning", what, f"Lower {smaller}, or raise {larger}.")
+    offered = settings.providers or known
+    for name in ("preload", "provider_python"):
+        lost = sorted(set(getattr(settings, name)).difference(offered))
+        if lost:
+            mend = f"Take them out of {name}, or offer them: QONDUIT_PROVIDERS."
+            yield Finding("warning", f"{name} names providers that are not offered: {', '.join(lost)}", mend)
+    unused = sorted(set(settings.language_python).difference(settings.python_source))
+    if unused:
+        mend = f"Name them in python_source too: QONDUIT_PYTHON_SOURCE={','.join(unused)}."
+        yield Finding("warning", f"language_python names languages whose source is not run: {', '.join(unused)}", mend)
+    if settings.lease_seconds < 5:
+        what = f"lease_seconds is {settings.lease_seconds:g}: a server that stutters loses its jobs to another"
+        yield Finding("warning", what, "Raise lease_seconds to 30.")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    usable = usable_memory()
+    if settings.max_memory_bytes > usable:
+        what = f"max_memory_bytes is {readable(settings.max_memory_bytes)}, and this machine has {readable(usable)}"
+        yield Finding("warning", what, "Lower max_memory_bytes, or the kernel ends workers when memory runs out.")
+    free = _available()
+    if free is not None and free < min(settings.max_task_memory_bytes, settings.max_memory_bytes):
+        what = f"{readable(free)} of memory are free, less than one task may use"
+        yield Finding("warning", what, "End what else uses memory here, or lower max_task_memory_bytes.")
+    elif free is not None:
+        yield Finding("ok", f"{readable(free)} of {readable(usable)} of memory are free")
+
+
+def _available() -> int | None:
+    """Return what the kernel says could be had at once, in bytes; None where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_streams + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        what = f"{soft} files may be open, so about {max(0, soft - _OWN_FILES)} clients connected; max_streams is "
+        mend = f"`ulimit -n {wanted}` before serving, or LimitNOFILE={wanted} for systemd."
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            mend = (
+                f"The hard limit is {hard}: `ulimit -n {hard}` is what this user can have. An operator raises it with "
+                f"`* hard nofile {wanted}` in /etc/security/limits.conf (from the next login on), "
+                f"LimitNOFILE={wanted} for systemd, or --ulimit nofile={wanted}:{wanted} for a container. "
+                f"Or lower QONDUIT_MAX_STREAMS to {max(1, hard - _OWN_FILES)}."
+            )
+        yield Finding("warning", f"{what}{settings.max_streams}", mend)
+
+
+def _cache(settings: Settings) -> Iterator[Finding]:
+    if not settings.translation_cache_bytes:
+        return
+    folder = Path(settings.translation_cache)
+    # It is made when it is first needed: the nearest folder above it tells whether it can be.
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        mend = "Mend QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
+        yield Finding("warning", f"translation_cache: nothing can be written to {there}", mend)
+    elif (free := shutil.disk_usage(there).free) < settings.translation_cache_bytes and not folder.exists():
+        what = (
+            f"translation_cache may grow to {readable(settings.translation_cache_bytes)}, and {readable(free)} are free"
+        )
+        yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or have the folder elsewhere.")
+
+
+def _pythons(settings: Settings) -> Iterator[Finding]:
+    """Look at the Pythons that are named, and enter the sandbox of each language whose source is run."""
+    broken = set()
+    for name, named in (("provider_python", settings.provider_python), ("language_python", settings.language_python)):
+        for key, path in named.items():
+            if not os.access(path, os.X_OK) or not Path(path).is_file():
+                broken.add(path)
+                yield Finding("error", f"{name}: {path}, for {key}, cannot be started", f"Mend {name}.")
+    for language in settings.python_source:
+        python = settings.language_python.get(language, sys.executable)
+        if python in broken:
+            continue
+        try:
+            PythonSource({language: python}).build(language, _NOTHING, {})
+        except RunError as error:
+            if error.reason == _UNAVAILABLE:
+                mend = "Linux 5.13 or newer with Landlock and seccomp is needed; else take it out of python_source."
+                yield Finding("error", f"Python source of {language} cannot be run: {error}", mend)
+                continue
+        except (ImportError, OSError) as error:
+            what = f"Python source of {language} cannot be run: {error}"
+            yield Finding("error", what, f"Install what is missing beside the server, or in {tempfile.gettempdir()}.")
+            continue
+        yield Finding("ok", f"Python source of {language} can be run, in its sandbox")

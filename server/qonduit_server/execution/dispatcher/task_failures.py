@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a job whose task was lost, and what is said of one whose outcome cannot be stored."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.execution.dispatcher.event_throttle import Key
+from qonduit_server.execution.dispatcher.large_result_writer import Back, Item
+from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.store.jobs.queue import given_up
+
+NOT_STORED: Final = Failure(
+    category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
+    reason="NOT_STORED",
+    message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
+)
+
+
+def after_loss(loss: Loss, key: Key, max_attempts: int, time_limit_seconds: float) -> Item:
+    """Return what becomes of a job whose task was lost: back to the queue, or its end.
+
+    Args:
+        loss: how it was lost.
+        key: the job and the attempt.
+        max_attempts: how often a job is started when its worker dies.
+        time_limit_seconds: how long it was allowed to run.
+    """
+    job_id, attempt = key
+    if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < max_attempts):
+        return Back(key, loss.message, counts=loss.kind is LossKind.DIED)
+    finished = TaskFinished(failure=failure_of(loss, attempt, time_limit_seconds))
+    return TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
+
+
+def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:
+    """Return why a job ended whose task was lost."""
+    if loss.kind is LossKind.CANCELLED:
+        return Failure(
+            category=FailureCategory.FAILURE_CATEGORY_WORKER,
+            reason="CANCELLED",
+            message=f"The job was {loss.message}.",
+        )
+    if loss.kind is LossKind.TIME_LIMIT:
+        return Failure(
+            category=FailureCategory.FAILURE_CATEGORY_LIMIT,
+            reason="TIME_LIMIT",
+            message=f"The job ran longer than the {time_limit_seconds:g} s that this server allows "
+            "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
+        )
+    return given_up("WORKER_DIED", attempt, loss.message)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pool has to tell its listener, kept until it can be told outside of the pool's lock."""
+
+from __future__ import annotations
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.v1.event_pb2 import LogLevel, LogLine
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.execution.executor import Listener, Loss, LossKind
+from qonduit_server.execution.local.worker_processes import Held, Key
+from qonduit_server.process.memory import readable
+
+
+class News:
+    """Events and losses in order, and whether more tasks may be wanted."""
+
+    def __init__(self) -> None:
+        self._items: list[TaskEvent | tuple[Key, Loss]] = []
+        self.more_wanted = False
+
+    def __bool__(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._items) or self.more_wanted
+
+    def event(self, event: TaskEvent) -> None:
+        """A worker told this."""
+        self._items.append(event)
+
+    def lose(self, held: Held, kind: LossKind, message: str, pid: int = 0) -> None:
+        """A task is lost, and was at this process."""
+        self._items.append((held.key, Loss(kind, message, pid)))
+        self.more_wanted = True
+
+    def waits(self, held: Held) -> None:
+        """A task has to wait for memory."""
+        message = f"the job needs {readable(held.need)} of memory and waits until they are free"
+        log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
+        self._items.append(TaskEvent(job_id=held.task.job_id, attempt=held.task.attempt, log=log))
+
+    def fail(self, task: Task, reason: str) -> None:
+        """A task cannot be run, because its provider cannot run anything."""
+        what = f"The provider {task.provider} cannot run anything" if task.provider else "Nothing can be translated"
+        failure = Failure(
+            category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
+            reason="SDK_UNAVAILABLE",
+            message=f"{what} here: {reason}",
+        )
+        finished = TaskFinished(failure=failure)
+        self._items.append(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=finished))
+        self.more_wanted = True
+
+    def tell(self, listener: Listener) -> None:
+        """Tell everything."""
+        events: list[TaskEvent] = []
+        for item in self._items:
+            if isinstance(item, TaskEvent):
+                events.append(item)
+                continue
+            if events:
+                listener.events(events)
+                events = []
+            (job_id, attempt), loss = item
+            listener.lost(job_id, attempt, loss)
+        if events:
+            listener.events(events)
+        if self.more_wanted:
+            listener.capacity_changed()

@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor of one machine: warm worker processes, forked by one nursery a provider, served by one thread.
+
+A task waits in its provider's backlog until one of the `workers` slots is free, over all providers the oldest first. A
+worker whose tasks are short is handed several ahead; they are taken back as soon as one of them turns out to be slow
+and another worker is idle. See qonduit_server.worker for how the two sides agree on what has begun.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
+from qonduit.execution.v1.worker_pb2 import (
+    Fork,
+    NurseryReply,
+    NurseryRequest,
+    Preload,
+    ProviderDescription,
+    WorkerReply,
+)
+from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
+from qonduit_server.execution.executor import Listener, LossKind
+from qonduit_server.execution.local.pending_notifications import News
+from qonduit_server.execution.local.scheduler import Schedule
+from qonduit_server.execution.local.socket_selector import Sockets
+from qonduit_server.execution.local.stderr_log import Output, StderrLog
+from qonduit_server.execution.local.task_log import TaskLog
+from qonduit_server.execution.local.worker_listing import messages_of, with_memory
+from qonduit_server.execution.local.worker_processes import Held, Key, Provider, Worker, how_it_died
+from qonduit_server.process import framing
+
+#: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
+_MAX_STILLBORN: Final = 3
+#: A worker that dies within this many seconds, before doing anything, died of itself.
+_YOUNG_SECONDS: Final = 2.0
+#: After this many seconds a broken provider is given another chance.
+_RETRY_SECONDS: Final = 30.0
+#: Workers forked as soon as an SDK is loaded; the others when they are needed.
+_FORK_AHEAD: Final = 2
+
+
+class ProcessPool:
+    """Runs tasks in worker processes. Safe to use from several threads.
+
+    Use: `launch()`, `descriptions()`, `start(listener)`, `preload(names)`, ..., `stop(grace)`.
+
+    Args:
+        providers: names of the providers to offer.
+        workers: how many tasks run at once, at most.
+        pythons: another Python for a provider's processes, by provider name.
+        memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
+        memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
+        program: arguments that make a Python a nursery.
+        show_errors: let nurseries and workers write to this process's stderr.
+        stderr: logs what nurseries and workers write to theirs.
+        server: names the server in log lines and in the list of workers.
+        slow_seconds: after so long a running task is logged as slow; again each time that doubles.
+        environment: variables for nurseries and workers; default: those of this process.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[str],
+        workers: int,
+        *,
+        pythons: Mapping[str, str] | None = None,
+        memory_limit_bytes: int = 0,
+        memory_bytes: int = 0,
+        program: Sequence[str] = ("-m", "qonduit_server.worker.forkserver"),
+        show_errors: bool = False,
+        stderr: StderrLog | None = None,
+        server: str = "",
+        slow_seconds: float = 30.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._slots = workers
+        self._memory_limit_bytes = memory_limit_bytes
+        self._output = Output(stderr, shown=show_errors)
+        self._server = server
+        self._log = TaskLog(server, slow_seconds)
+        self._environment = environment
+        self._providers = {
+            name: Provider(name, [(pythons or {}).get(name, sys.executable), *program])
+            for name in dict.fromkeys(providers)
+        }
+        self._lock = threading.RLock()
+        self._said = threading.Condition(self._lock)
+        self._schedule = Schedule(self._providers, workers, self._fork, memory_bytes, self._log.handed_over)
+        self._listener: Listener | None = None
+        self._news = News()
+        self._ids = itertools.count(1)
+        self._preloads: list[str] = []
+        self._sockets: Sockets[Provider | Worker] = Sockets()
+        self._sleeps_until = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="pool", daemon=True)
+
+    # What the server calls.
+
+    def launch(self) -> None:
+        """Start all nurseries; they tell what they offer while the caller does something else."""
+        self._thread.start()
+
+    def descriptions(self, timeout: float) -> list[ProviderDescription]:
+        """What each provider offers; one that does not tell within `timeout` seconds is described as unavailable."""
+        with self._said:
+            self._said.wait_for(
+                lambda: all(p.description or p.state == "broken" for p in self._providers.values()), timeout=timeout
+            )
+            return [p.described(timeout) for p in self._providers.values()]
+
+    def preload(self, providers: Iterable[str] | None = None) -> None:
+        """Load the SDKs in the background, one after another; default: all."""
+        with self._lock:
+            self._preloads = [name for name in (providers or self._providers) if name in self._providers]
+            self._sockets.wake()
+
+    def start(self, listener: Listener) -> None:
+        """Begin to run tasks."""
+        with self._lock:
+            self._listener = listener
+            self._news.more_wanted = True
+            self._sockets.wake()
+
+    def capacity(self) -> Mapping[str, int]:
+        """How many more tasks are wanted now, by provider name."""
+        with self._lock:
+            return {} if self._stopping else self._schedule.wanted(time.monotonic())
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Run these tasks."""
+        with self._lock:
+            for task in tasks:
+                provider = self._providers.get(task.provider)
+                if self._stopping:
+                    self._news.lose(Held((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped")
+                elif provider is None:
+                    self._news.fail(task, "this server does not offer it")
+                else:
+                    self._schedule.add(provider, task)
+            now = time.monotonic()
+            self._place(now)
+            if self._news or self._sockets.unsettled or self._schedule.next_deadline(now) < self._sleeps_until:
+                self._sockets.wake()
+        if self._stopping:
+            self._tell()
+
+    def cancel(self, job_id: int, attempt: int) -> None:
+        """End a task, running or not: it is lost as CANCELLED, unless it ends by itself in the same moment."""
+        key = (job_id, attempt)
+        with self._lock:
+            held = self._schedule.remove(key)
+            if held is not None:
+                self._news.lose(held, LossKind.CANCELLED, "cancelled before it began")
+            else:
+                workers = [w for p in self._providers.values() for w in p.ready if key in w.held]
+                for worker in workers:
+                    self._end(worker, key, LossKind.CANCELLED, "cancelled while it ran")
+            self._place(time.monotonic())
+            self._sockets.wake()
+
+    def stop(self, grace: float) -> None:
+        """End everything; what still runs is lost as STOPPED."""
+        with self._lock:
+            self._stopping = True
+            self._sockets.wake()
+        if self._thread.ident is None:
+            return
+        self._thread.join(timeout=grace + 5.0)
+        deadline = time.monotonic() + grace
+        for provider in self._providers.values():
+            provider.end(max(0.0, deadline - time.monotonic()))
+        self._sockets.close()
+
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids by provider name: the nursery's, then its workers'."""
+        with self._lock:
+            return {p.name: pids for p in self._providers.values() if (pids := p.pids())}
+
+    def list_workers(self) -> list[WorkerMessage]:
+        """Return what each worker process does, by provider and process id."""
+        with self._lock:
+            workers = messages_of(self._providers.values(), self._server)
+        return with_memory(workers)
+
+    # The thread that serves the sockets. All below runs under the lock, except that it sleeps and calls the listener.
+
+    def _serve(self) -> None:
+        """Serve until stopped; also after a fault, no task is left without an ending and no process alive."""
+        try:
+            with self._lock:
+                for provider in self._providers.values():
+                    self._launch(provider, time.monotonic())
+            while not self._stopping:
+                self._serve_once()
+        finally:
+            with self._lock:
+                self._stopping = True
+                self._stop_all()
+            self._tell()
+
+    def _serve_once(self) -> None:
+        with self._lock:
+            self._sockets.settle()
+            now = time.monotonic()
+            self._sleeps_until = self._schedule.next_deadline(now)
+        pause = None if self._sleeps_until == float("inf") else max(0.0, self._sleeps_until - now)
+        readable = self._sockets.wait(pause)
+        with self._lock:
+            now = time.monotonic()
+            self._sockets.flush()
+            for channel in readable:
+                owner = self._sockets.owner(channel)
+                if isinstance(owner, Worker):
+                    self._hear_worker(owner, now)
+                elif owner is not None:
+                    self._hear_nursery(owner, now)
+            if not self._stopping:
+                self._attend_clock(now)
+                self._place(now)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            news, self._news = self._news, News()
+        if self._listener is not None:
+            news.tell(self._listener)
+
+    def _hear_worker(self, worker: Worker, now: float, *, everything: bool = False) -> None:
+        finished = 0
+        for body in worker.channel.receive(everything=everything):
+            for event in WorkerReply.FromString(body).events.events:
+                finished += self._hear_event(worker, event, now)
+        if finished:
+            worker.finished(finished, now)
+            worker.provider.stillborn = 0
+            self._news.more_wanted = True
+        if worker.channel.ended:
+            self._sockets.drop(worker.channel)
+            if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
+                worker.kill()
+
+    def _hear_event(self, worker: Worker, event: TaskEvent, now: float) -> bool:
+        """Pass on what a worker reports; return whether the worker has ended or declined the task."""
+        key = (event.job_id, event.attempt)
+        held = worker.held.get(key)
+        if held is None:
+            return False
+        kind = self._log.heard(worker, held, event)
+        if kind == "declined":
+            if worker.doom is not None and worker.doom[0] == key:
+                return False
+            self._schedule.declined(worker, held, event.declined.memory_bytes, now)
+            return True
+        if kind == "started":
+            held.started_at = now
+        elif kind == "finished":
+            del worker.held[key]
+        # A task that had been declined has reported its start already.
+        if kind != "phase" and not (kind == "started" and held.need):
+            self._news.event(event)
+        return kind == "finished"
+
+    def _hear_nursery(self, provider: Provider, now: float) -> None:
+        assert provider.channel is not None
+        for body in provider.channel.receive():
+            reply = NurseryReply.FromString(body)
+            kind = reply.WhichOneof("reply")
+            if kind == "description":
+                provider.description = reply.description
+                provider.state = "idle"
+                if reply.description.unavailable:
+                    self._break(provider, reply.description.unavailable, now, for_good=True)
+                    self._cut(provider)
+                    return
+                self._said.notify_all()
+            elif kind == "loaded":
+                self._news.more_wanted = True
+                if reply.loaded.error:
+                    self._break(provider, reply.loaded.error, now)
+                else:
+                    provider.state = "loaded"
+                    for _ in range(min(_FORK_AHEAD, self._slots)):
+                        self._fork(provider)
+            elif kind == "forked":
+                if (worker := provider.workers.get(reply.forked.worker_id)) is not None:
+                    worker.forked(reply.forked.pid, now)
+            elif kind == "exited" and (worker := provider.workers.get(reply.exited.worker_id)) is not None:
+                worker.exit_code = reply.exited.exit_code
+                self._bury(worker, how_it_died(worker.exit_code), now)
+        if provider.channel is not None and provider.channel.ended:
+            self._bury_nursery(provider, now)
+
+    def _bury(self, worker: Worker, how: str, now: float) -> None:
+        """A worker is dead. The task that it ran is lost; the others that it had go to other workers."""
+        self._hear_worker(worker, now, everything=True)
+        self._sockets.drop(worker.channel)
+        provider = worker.provider
+        del provider.workers[worker.id]
+        back = worker.reclaim()
+        lost, others = worker.bury(how)
+        for held, kind, message in lost:
+            self._news.lose(held, kind, message, worker.pid)
+        back += others
+        self._output.ended(worker.stderr)
+        self._schedule.put_back(provider, back)
+        self._news.more_wanted = True
+        young = now - worker.head_since < _YOUNG_SECONDS
+        if young and not worker.useful and worker.doom is None and provider.state == "loaded":
+            provider.stillborn += 1
+            if provider.stillborn > _MAX_STILLBORN:
+                self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
+                return
+        if worker.doom is None and provider.state == "loaded":
+            self._fork(provider)
+
+    def _bury_nursery(self, provider: Provider, now: float) -> None:
+        """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
+        self._cut(provider)
+        how = how_it_died(provider.end(0.5))
+        self._output.ended(provider.stderr)
+        was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
+        for worker in list(provider.workers.values()):
+            worker.kill()
+            self._bury(worker, f"ended, because the process that it was forked from {how}", now)
+        if provider.state == "broken":
+            return
+        provider.reason = f"its process {how}"
+        provider.wanted = provider.wanted or was == "loaded"
+        if was != "loaded":
+            provider.stillborn += 1
+        if provider.stillborn > _MAX_STILLBORN:
+            self._break(provider, f"its process dies before it is ready: the last one {how}", now)
+        else:
+            provider.start_at = now + (0.05 * 2**provider.stillborn if provider.stillborn else 0.0)
+
+    def _launch(self, provider: Provider, now: float) -> None:
+        """Start a nursery, in place of one that is dead or was of no use."""
+        self._cut(provider)
+        for worker in list(provider.workers.values()):
+            worker.kill()
+            self._bury(worker, "was ended", now)
+        provider.end(0.0)
+        self._output.ended(provider.stderr)
+        try:
+            channel = provider.launch(self._output, self._environment)
+        except OSError as error:
+            self._break(provider, f"its process cannot be started: {error}", now)
+        else:
+            self._sockets.add(channel, provider)
+
+    def _cut(self, provider: Provider) -> None:
+        """Close a nursery's socket: it ends, with its workers."""
+        if provider.channel is not None:
+            self._sockets.drop(provider.channel)
+            provider.channel.close()
+            provider.channel = None
+
+    def _break(self, provider: Provider, reason: str, now: float, *, for_good: bool = False) -> None:
+        """A provider cannot run anything. Its tasks fail; unless it is for good, a new nursery tries again later."""
+        provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
+        self._said.notify_all()
+
+    def _fork(self, provider: Provider) -> Worker | None:
+        """Ask for a worker, if there may be one more."""
+        if provider.channel is None or len(provider.ready) >= self._slots:
+            return None
+        worker, ends = Worker.make(next(self._ids), provider, self._output, time.monotonic())
+        provider.workers[worker.id] = worker
+        self._sockets.add(worker.channel, worker)
+        request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
+        provider.channel.send(framing.pack(NurseryRequest(fork=request)), ends)
+        self._sockets.sent(provider.channel)
+        return worker
+
+    def _end(self, worker: Worker, key: Key, kind: LossKind, message: str) -> None:
+        """Take a task from a worker: quietly if it has not begun, else by killing the worker and forking another."""
+        back = worker.reclaim()
+        for held in back:
+            if held.key == key:
+                back.remove(held)
+                self._news.lose(held, kind, message, worker.pid)
+                break
+        else:
+            worker.doom = (key, kind, message)
+            self._log.step("killed", key, worker, why=message)
+            worker.kill()
+            self._fork(worker.provider)
+        self._schedule.put_back(worker.provider, back)
+
+    def _attend_clock(self, now: float) -> None:
+        """Time limits, tasks stuck behind slow ones, nurseries to start, SDKs to load."""
+        for provider in self._providers.values():
+            if provider.start_at is not None and provider.start_at <= now:
+                self._launch(provider, now)
+            for worker in provider.ready:
+                limit = worker.limit()
+                if limit is not None and limit[0] <= now:
+                    self._end(worker, limit[1], LossKind.TIME_LIMIT, "it ran longer than its time limit")
+                elif worker.slow_at() <= now:
+                    self._log.slow(worker)
+        self._schedule.take_from_slow(now)
+        if not any(p.state == "loading" for p in self._providers.values()):
+            for name in self._preloads:
+                if (provider := self._providers[name]).state == "idle":
+                    self._load(provider)
+                    break
+
+    def _place(self, now: float) -> None:
+        """Hand tasks to workers, have SDKs loaded that tasks wait for, and fail what cannot be run."""
+        for provider in self._providers.values():
+            if provider.state == "broken":
+                for held in self._schedule.clear(provider):
+                    self._news.fail(held.task, provider.reason)
+            elif provider.state == "idle" and (provider.wanted or self._schedule.waits_for(provider)):
+                self._load(provider)
+        for worker in self._schedule.place(now):
+            self._sockets.sent(worker.channel)
+        for held in self._schedule.short_of_memory():
+            self._news.waits(held)
+
+    def _load(self, provider: Provider) -> None:
+        assert provider.channel is not None
+        provider.state, provider.wanted = "loading", False
+        provider.channel.send(framing.pack(NurseryRequest(preload=Preload())))
+        self._sockets.sent(provider.channel)
+
+    def _stop_all(self) -> None:
+        """Lose all tasks and close all sockets; the processes end by that."""
+        for provider in self._providers.values():
+            for held in self._schedule.clear(provider):
+                self._news.lose(held, LossKind.STOPPED, "the server stopped")
+            for worker in provider.workers.values():
+                for held in worker.held.values():
+                    self._news.lose(held, LossKind.STOPPED, "the server stopped", worker.pid)
+                if worker.held:
+                    worker.kill()
+                self._sockets.drop(worker.channel)
+                worker.close()
+            provider.workers.clear()
+            self._cut(provider)
+            if provider.process is not None and provider.state != "loaded":  # it may not look at its socket for long
+                provider.process.kill()

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who runs what and when: the tasks that wait in the pool, and the rules by which workers get them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit_server.execution.local.admission import Admission
+from qonduit_server.execution.local.worker_processes import MAX_AHEAD, SLOW_SECONDS, Held, Key, Provider, Worker
+
+
+class Schedule:
+    """The backlogs of all providers, and `slots` workers that may be busy at once. The pool locks it.
+
+    Args:
+        providers: by name.
+        slots: how many tasks run at once, at most.
+        fork: asks for one more worker of a provider; None if it cannot have one.
+        memory_bytes: what all running tasks may take together; 0 means no limit.
+        handed_over: called with a worker and the tasks that it was handed.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        slots: int,
+        fork: Callable[[Provider], Worker | None],
+        memory_bytes: int = 0,
+        handed_over: Callable[[Worker, Sequence[Held]], None] = lambda worker, tasks: None,
+    ) -> None:
+        self._providers = providers
+        self._slots = slots
+        self._fork = fork
+        self._handed_over = handed_over
+        self._admission = Admission(memory_bytes, slots)
+        self._waiting: dict[Key, Held] = {}
+        self._orders = itertools.count()
+
+    def add(self, provider: Provider, task: Task) -> None:
+        """Let a new task wait."""
+        if self._admission.unasked_bytes:
+            task.memory_granted_bytes = self._admission.unasked_bytes
+        held = Held((task.job_id, task.attempt), task, next(self._orders))
+        provider.backlog.append(held)
+        self._waiting[held.key] = held
+
+    def remove(self, key: Key) -> Held | None:
+        """Take out a task that waits here."""
+        held = self._waiting.pop(key, None)
+        if held is not None:
+            self._providers[held.task.provider].backlog.remove(held)
+            return held
+        return self._admission.remove(key)
+
+    def put_back(self, provider: Provider, back: Sequence[Held]) -> None:
+        """Let tasks wait again that a worker had: before all others, or for memory where they need much."""
+        for held in sorted(back, key=lambda each: each.order, reverse=True):
+            if held.need:
+                self._admission.wait(held)
+            else:
+                provider.backlog.appendleft(held)
+                self._waiting[held.key] = held
+
+    def declined(self, worker: Worker, held: Held, need: int, now: float) -> None:
+        """A worker found that its task takes more memory than it was granted: let it wait for so much."""
+        del worker.held[held.key]
+        held.declined(need, worker.id, now)
+        self._admission.wait(held)
+
+    def clear(self, provider: Provider) -> list[Held]:
+        """Take out all that wait for a provider."""
+        backlog = list(provider.backlog)
+        provider.backlog.clear()
+        for held in backlog:
+            del self._waiting[held.key]
+        return backlog + self._admission.clear(provider.name)
+
+    def waits_for(self, provider: Provider) -> bool:
+        """Whether any task waits for this provider."""
+        return bool(provider.backlog or self._admission.waiting_for(provider.name))
+
+    def short_of_memory(self) -> list[Held]:
+        """Tasks that wait for memory since a short while: each is given once."""
+        return self._admission.untold(self._can_run, self._large()) if self._admission else []
+
+    def free(self) -> int:
+        """How many workers more may be busy."""
+        busy = sum(1 for p in self._providers.values() for w in p.workers.values() if w.held and not w.killed)
+        return self._slots - busy
+
+    def wanted(self, now: float) -> dict[str, int]:
+        """How many more tasks keep the workers busy, by provider: some in reserve where tasks are short."""
+        free = self.free()
+        brisk = any(w.held and w.depth(now) > 1 for p in self._providers.values() for w in p.ready)
+        wanted = {p.name: self._wanted(p, free, brisk, now) for p in self._providers.values()}
+        return {name: count for name, count in wanted.items() if count > 0}
+
+    def _wanted(self, provider: Provider, free: int, brisk: bool, now: float) -> int:
+        if provider.state == "broken":
+            return MAX_AHEAD  # so that they fail instead of waiting
+        if self._admission and self._admission.full(provider.name):
+            return 0
+        held = len(provider.backlog) + sum(len(worker.held) for worker in provider.ready)
+        if provider.state != "loaded":
+            return 1 if held == 0 and (free > 0 or brisk) else 0  # one is enough to have it loaded
+        depths = [worker.depth(now) for worker in provider.ready if worker.held]
+        idle = max((worker.depth(now) for worker in provider.ready if not worker.held), default=1)
+        target = sum(_reserve(depth) for depth in depths) + max(0, free) * _reserve(idle)
+        wanted = target - held
+        if held == 0 and brisk:
+            return max(1, wanted)
+        if free <= 0 and wanted < target // 4:  # few at a time cost more than they bring
+            return 0
+        return wanted
+
+    def place(self, now: float) -> list[Worker]:
+        """Hand waiting tasks to workers, over all providers the oldest first. Returns the workers that got some."""
+        placed: list[Worker] = []
+        while True:
+            waiting = [p for p in self._providers.values() if p.backlog and p.state == "loaded"]
+            oldest = min(waiting, key=lambda p: p.backlog[0].order) if waiting else None
+            large = self._admission.first(self._can_run, self._large()) if self._admission else None
+            if large is not None and (oldest is None or large.order < oldest.backlog[0].order):
+                worker = self._place_large(large, now)
+            elif oldest is not None:
+                worker = self._place(oldest, now)
+            else:
+                return placed
+            if worker is None:
+                return placed
+            placed.append(worker)
+
+    def _can_run(self, provider: str) -> bool:
+        return self._providers[provider].state == "loaded"
+
+    def _large(self) -> list[Held]:
+        """The large tasks that workers have, those included that are being killed."""
+        return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
+
+    def _place_large(self, held: Held, now: float) -> Worker | None:
+        """Give a task that is admitted a worker for itself. While there is none, nothing is handed ahead to others."""
+        worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
+        if worker is not None:
+            self._admission.remove(held.key)
+            self._give(worker, [held], now)
+        return worker
+
+    def _idle(self, provider: Provider, preferred: int = -1) -> Worker | None:
+        """A worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
+        idle = [worker for worker in provider.ready if not worker.held]
+        if not idle:
+            return self._fork(provider)
+        return max(idle, key=lambda w: (w.id == preferred, w.pid != 0, w.useful))
+
+    def _place(self, provider: Provider, now: float) -> Worker | None:
+        free = self.free()
+        worker: Worker | None
+        if free > 0:
+            worker = self._idle(provider)
+            if worker is None:
+                return None
+            room = min(worker.depth(now), -(-len(provider.backlog) // free))
+        else:
+            # Half empty at least, so that tasks travel several at a time.
+            some = [w for w in provider.ready if w.held and not w.alone and 2 * len(w.held) <= w.depth(now)]
+            if not some or provider.backlog[0].alone:
+                return None
+            worker = min(some, key=lambda w: len(w.held))
+            room = worker.depth(now) - len(worker.held)
+        self._give(worker, self._take(provider, room), now)
+        return worker
+
+    def _give(self, worker: Worker, tasks: Sequence[Held], now: float) -> None:
+        worker.give(tasks, now)
+        self._handed_over(worker, tasks)
+
+    def _take(self, provider: Provider, count: int) -> list[Held]:
+        """Take the oldest off a backlog; one that must be alone comes alone."""
+        taken: list[Held] = []
+        while provider.backlog and len(taken) < count:
+            if taken and (provider.backlog[0].alone or taken[0].alone):
+                break
+            held = provider.backlog.popleft()
+            del self._waiting[held.key]
+            taken.append(held)
+        return taken
+
+    def take_from_slow(self, now: float) -> None:
+        """Where a worker is idle, take back what is stuck behind tasks that turned out to be slow."""
+        if self.free() <= 0:
+            return
+        for provider in self._providers.values():
+            for worker in provider.ready:
+                if len(worker.held) > 1 and worker.slow(now):
+                    self.put_back(provider, worker.reclaim())
+
+    def next_deadline(self, now: float) -> float:
+        """When a time limit is reached, a task turns out to be slow, or a nursery is to be started; infinity: never."""
+        deadline = float("inf")
+        for provider in self._providers.values():
+            if provider.start_at is not None:
+                deadline = min(deadline, provider.start_at)
+            for worker in provider.ready:
+                if (limit := worker.limit()) is not None:
+                    deadline = min(deadline, limit[0])
+                deadline = min(deadline, worker.slow_at())
+                if len(worker.held) > 1 and worker.pid and not worker.slow(now):
+                    deadline = min(deadline, worker.head_since + SLOW_SECONDS + 0.001)
+        return deadline
+
+
+def _reserve(depth: int) -> int:
+    return 2 * depth if depth > 1 else 1

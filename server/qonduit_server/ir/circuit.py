@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub between languages and providers: a Qiskit circuit and the program's own registers.
+
+What readers give and exporters take is a part of what Qiskit's circuits can hold: gates, `Measure`, `Reset`, `Barrier`
+and `Delay` on qubits and bits; `IfElseOp` with one body and `WhileLoopOp`, whose conditions are logic of bits; `Store`
+of such logic into a bit. No parameters, no other control flow, and Qiskit's own registers mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from qonduit_server.ir.formula import Formula, bit
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+
+@dataclass(frozen=True)
+class ClassicalRegister:
+    """A classical register of the program.
+
+    Bit i of its number is `bits[i]`: a classical bit of the hub circuit, or a formula over several of them (a program
+    may compute with what it measured).
+    """
+
+    name: str
+    bits: tuple[int | Formula, ...]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A program, read. `registers` are in declaration order; results are told under these names and no others.
+
+    `warnings` say what was changed or lost in reading it, for people. `lines` are where constructs (as `hub.needs` has
+    them) stand first, as far as the reader knows.
+    """
+
+    quantum: QuantumCircuit
+    registers: tuple[ClassicalRegister, ...]
+    warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def key(self, outcome: int) -> str:
+        """Name an outcome: bit k of `outcome` is classical bit k of the hub circuit.
+
+        Returns one hexadecimal number a register, last declared register first, separated by spaces: "0x1 0x2".
+        """
+        return " ".join([hex(read(outcome)) for read in self._readers])
+
+    def values(self, outcome: int) -> list[int]:
+        """What `key` names: the number of each register, last declared register first."""
+        return [read(outcome) for read in self._readers]
+
+    @cached_property
+    def _readers(self) -> list[Callable[[int], int]]:
+        return [_reader(register.bits) for register in reversed(self.registers)]
+
+
+def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
+    """How a register's number is got from an outcome: by one shift where its bits lie side by side, as most do."""
+    first = bits[0] if bits else 0
+    if isinstance(first, int) and bits == tuple(range(first, first + len(bits))):
+        mask = (1 << len(bits)) - 1
+        return lambda outcome: outcome >> first & mask
+    places = [entry if isinstance(entry, Formula) else bit(entry) for entry in bits]
+    return lambda outcome: sum(formula.value(outcome) << place for place, formula in enumerate(places))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a provider measured for one circuit.
+
+    `counts` maps an outcome (bit k is classical bit k of the hub circuit; bits never written are 0) to how often it was
+    seen.
+    `meta_data` holds JSON values: SDK, version, method, times in seconds.
+    """
+
+    counts: Mapping[int, int]
+    meta_data: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits with measurements, resets and conditions in their midst, rewritten to gates followed by measurement.
+
+For simulators that have none of these, or run them once a shot. Nothing is approximated: by the principle of deferred
+measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one,
+and an operation that is conditioned on measured bits is controlled by the qubits that hold them. All of it costs
+qubits, not time for each shot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar, cast
+
+from qiskit.circuit import (
+    CircuitInstruction,
+    Clbit,
+    ForLoopOp,
+    Gate,
+    IfElseOp,
+    Instruction,
+    QuantumCircuit,
+    Store,
+    SwitchCaseOp,
+)
+from qiskit.circuit.classical import expr
+from qiskit.circuit.library import SwapGate, XGate
+
+from qonduit_server.errors import DeviceError, LimitError
+from qonduit_server.ir.condition_formulas import Read, bits_of_expression, condition_formula, equals
+from qonduit_server.ir.controls import controlled
+from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
+from qonduit_server.ir.limits import MAX_OPERATIONS
+from qonduit_server.ir.lowering import Lowering
+
+_Number = TypeVar("_Number", int, float)
+
+#: A condition may fall apart into this many products of bits.
+_MAX_CUBES: Final = 256
+#: A classical bit may become a formula of this many parts, nested this deep: each use of it takes time for each part.
+_MAX_PARTS: Final = 5_000
+_MAX_DEPTH: Final = 200
+#: Gates that leave the basis in which qubits are measured as it is.
+_DIAGONAL: Final = frozenset(
+    ("z", "s", "sdg", "t", "tdg", "rz", "p", "u1", "cz", "cp", "cu1", "crz", "rzz", "ccz", "mcphase", "id")
+)
+
+
+@dataclass
+class Deferred:
+    """Gates, then measurement of `measured`.
+
+    `values[k]` is classical bit k of the hub, as a formula in which bit j is what `measured[j]` gave. Qubits that no
+    gate acts on do not appear: they are 0. `qubits` counts those that do, numbered from 0.
+    """
+
+    gates: list[tuple[Instruction, tuple[int, ...]]] = field(default_factory=list)
+    qubits: int = 0
+    helpers: int = 0
+    measured: tuple[int, ...] = ()
+    values: tuple[Formula, ...] = ()
+
+    def operations(self) -> Iterator[Sequence[int]]:
+        """Give the qubits of each gate, then of each measurement."""
+        for _, places in self.gates:
+            yield places
+        for place in self.measured:
+            yield (place,)
+
+    def outcome(self, sample: int) -> int:
+        """The hub's outcome for a sample in which bit j is what `measured[j]` gave."""
+        return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
+
+    def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
+        """The hub's outcomes for samples, which are counted or have probabilities."""
+        found: dict[int, _Number] = {}
+        for sample, number in samples.items():
+            outcome = self.outcome(sample)
+            found[outcome] = found[outcome] + number if outcome in found else number
+        return found
+
+
+def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]) -> Deferred:
+    """Rewrite a circuit.
+
+    Args:
+        quantum: the hub circuit.
+        lowering: expands what the device does not have.
+        device: for messages, "PROVIDER/device".
+        check: is given the number of qubits and of helpers among them, as they grow; raises where they are too many.
+
+    Raises:
+        DeviceError: a construct that cannot be rewritten, by name.
+        LimitError: too many qubits or products.
+    """
+    return _Deferral(quantum, lowering, device, check).result()
+
+
+class _Deferral:
+    def __init__(
+        self, quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]
+    ) -> None:
+        self._quantum = quantum
+        self._lowering = lowering
+        self._device = device
+        self._check = check
+        self._gates: list[tuple[Instruction, tuple[int, ...]]] = []
+        #: The simulated qubit that a qubit of the hub is at present; None: untouched since it was 0.
+        self._wires: list[int | None] = [None] * quantum.num_qubits
+        self._qubits = 0
+        self._helpers = 0
+        #: Where each measurement's value can be read; None: it is 0.
+        self._sources: list[int | None] = []
+        #: Measurements whose value is still held by the qubit that was measured.
+        self._held: dict[int, list[int]] = {}
+        #: The hub's classical bits, as formulas over measurements.
+        self._values: list[Formula] = [FALSE] * quantum.num_clbits
+
+    def result(self) -> Deferred:
+        quantum = self._quantum
+        self._block(quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), TRUE)
+        used = sorted(
+            {source for formula in self._values for k in formula.bits if (source := self._sources[k]) is not None}
+        )
+        place = {source: number for number, source in enumerate(used)}
+
+        def final(k: int) -> Formula:
+            source = self._sources[k]
+            return FALSE if source is None else bit(place[source])
+
+        values = tuple(formula.substitute(final) for formula in self._values)
+        return Deferred(self._gates, self._qubits, self._helpers, tuple(used), values)
+
+    def _block(self, block: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int], guard: Formula) -> None:
+        find = block.find_bit
+        where = {clbit: clbits[find(clbit).index] for clbit in block.clbits}
+
+        def read(clbit: Clbit) -> Formula:
+            formula: Formula = self._values[where[clbit]]
+            return formula
+
+        for instruction in block.data:
+            places = tuple(qubits[find(qubit).index] for qubit in instruction.qubits)
+            self._instruction(instruction, places, where, read, guard)
+
+    def _instruction(
+        self,
+        instruction: CircuitInstruction,
+        places: tuple[int, ...],
+        where: dict[Clbit, int],
+        read: Read,
+        guard: Formula,
+    ) -> None:
+        operation = instruction.operation
+        name = operation.name
+        clbits = tuple(where[clbit] for clbit in instruction.clbits)
+        if name in ("barrier", "delay"):
+            return
+        if name == "measure":
+            self._set(clbits[0], self._measure(places[0], guard), guard)
+        elif name == "reset":
+            self._reset(places[0], guard)
+        elif isinstance(operation, IfElseOp):
+            condition = condition_formula(operation.condition, read)
+            for block, formula in zip(operation.blocks, (condition, negation(condition)), strict=False):
+                self._guarded(block, places, clbits, conjunction((guard, formula)))
+        elif isinstance(operation, SwitchCaseOp):
+            self._switch(operation, places, clbits, read, guard)
+        elif isinstance(operation, ForLoopOp) and operation.params[1] is None and not _jumps(operation.blocks[0]):
+            for _ in operation.params[0]:
+                self._guarded(operation.blocks[0], places, clbits, guard)
+        elif isinstance(operation, Store) and isinstance(operation.lvalue, expr.Var) and operation.lvalue.var in where:
+            (value,) = bits_of_expression(operation.rvalue, read)
+            self._set(where[operation.lvalue.var], value, guard, fresh=False)
+        elif instruction.clbits or name in ("store", "while_loop", "for_loop", "break_loop", "continue_loop"):
+            what = "a loop whose end depends on a measurement" if "loop" in name else f"the operation {name!r}"
+            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot run {what}")
+        else:
+            self._expanded(operation, places, guard)
+
+    def _expanded(self, operation: Instruction, places: Sequence[int], guard: Formula) -> None:
+        """Add an operation as the gates and resets that the device has."""
+        for step, own in self._lowering.expand(operation):
+            targets = tuple(places[place] for place in own)
+            if step.name == "reset":
+                self._reset(targets[0], guard)
+            else:
+                self._gate(step, targets, guard)
+
+    def _guarded(self, block: QuantumCircuit, places: Sequence[int], clbits: Sequence[int], guard: Formula) -> None:
+        if guard != FALSE:
+            self._block(block, places, clbits, guard)
+
+    def _switch(
+        self, operation: SwitchCaseOp, places: Sequence[int], clbits: Sequence[int], read: Read, guard: Formula
+    ) -> None:
+        target = operation.target
+        if isinstance(target, Clbit):
+            bits = [read(target)]
+        elif isinstance(target, expr.Expr):
+            bits = bits_of_expression(target, read)
+        else:
+            bits = [read(clbit) for clbit in target]
+        rest = guard
+        for labels, block in operation.cases_specifier():
+            hit = disjunction(equals(bits, int(label)) if isinstance(label, int | bool) else TRUE for label in labels)
+            self._guarded(block, places, clbits, conjunction((rest, hit)))
+            rest = conjunction((rest, negation(hit)))
+
+    def _set(self, clbit: int, value: Formula, guard: Formula, fresh: bool = True) -> None:
+        old = self._values[clbit]
+        # A measurement under a condition gives 0 where that does not hold.
+        value = value if guard == TRUE or (fresh and old == FALSE) else choice(guard, value, old)
+        if value.exceeds(_MAX_PARTS, _MAX_DEPTH):
+            raise LimitError(
+                "TOO_LARGE",
+                f"a classical bit depends on more conditions than {self._device} can be given: as a formula it has "
+                f"more than {_MAX_PARTS} parts, or is nested more than {_MAX_DEPTH} deep",
+            )
+        self._values[clbit] = value
+
+    # ---- qubits
+
+    def _fresh(self, helper: bool) -> int:
+        self._qubits += 1
+        self._helpers += helper
+        self._check(self._qubits, self._helpers)
+        return self._qubits - 1
+
+    def _wire(self, place: int) -> int:
+        wire = self._wires[place]
+        if wire is None:
+            wire = self._wires[place] = self._fresh(helper=False)
+        return wire
+
+    def _measure(self, place: int, guard: Formula) -> Formula:
+        wire = self._wires[place]
+        number = len(self._sources)
+        if wire is None:
+            self._sources.append(None)
+            return FALSE
+        if guard == TRUE:
+            self._sources.append(wire)
+            self._held.setdefault(wire, []).append(number)
+        else:
+            helper = self._fresh(helper=True)
+            self._sources.append(helper)
+            for cube in self._cubes(guard):
+                controls = _joined(cube, ((wire, True),))
+                if controls is not None:
+                    self._controlled(XGate(), (helper,), controls)
+        return bit(number)
+
+    def _release(self, wire: int) -> None:
+        """Copy what a measured qubit holds before it is changed."""
+        holders = self._held.pop(wire, None)
+        if holders:
+            helper = self._fresh(helper=True)
+            self._controlled(XGate(), (helper,), ((wire, True),))
+            for number in holders:
+                self._sources[number] = helper
+
+    def _reset(self, place: int, guard: Formula) -> None:
+        wire = self._wires[place]
+        if wire is None:
+            return
+        if guard == TRUE:
+            self._wires[place] = None
+            self._helpers += 1  # the next use of this qubit takes a fresh one
+            self._held.pop(wire, None)
+            return
+        self._release(wire)
+        helper = self._fresh(helper=True)
+        for cube in self._cubes(guard):
+            self._controlled(SwapGate(), (wire, helper), cube)
+
+    def _gate(self, gate: Instruction, places: tuple[int, ...], guard: Formula) -> None:
+        wires = tuple(self._wire(place) for place in places)
+        if guard == TRUE:
+            if gate.name not in _DIAGONAL:
+                for wire in wires:
+                    self._release(wire)
+            self._gates.append((gate, wires))
+            return
+        for wire in wires:
+            self._release(wire)
+        for cube in self._cubes(guard):
+            self._controlled(gate, wires, cube)
+
+    def _controlled(self, gate: Instruction, wires: tuple[int, ...], controls: tuple[tuple[int, bool], ...]) -> None:
+        """A gate where each control has its value."""
+        # Qiskit reads the first control from the right end.
+        state = sum(value << place for place, (_, value) in enumerate(controls))
+        targets = (*(wire for wire, _ in controls), *wires)
+        places = tuple(range(gate.num_qubits))
+        steps = controlled(cast("Gate", gate), len(controls), state) if controls else [(gate, places)]
+        for each, at in steps:
+            for step, own in self._lowering.expand(each):
+                self._gates.append((step, tuple(targets[at[place]] for place in own)))
+        if len(self._gates) > MAX_OPERATIONS:
+            raise LimitError("TOO_LARGE", f"its conditions take more than {MAX_OPERATIONS} gates on {self._device}")
+
+    # ---- conditions
+
+    def _cubes(self, formula: Formula) -> list[tuple[tuple[int, bool], ...]]:
+        """A condition as products of qubits' values that exclude one another."""
+
+        def source(k: int) -> Formula:
+            place = self._sources[k]
+            return FALSE if place is None else bit(place)
+
+        cubes: list[tuple[tuple[int, bool], ...]] = []
+
+        def split(rest: Formula, taken: tuple[tuple[int, bool], ...]) -> None:
+            if rest == FALSE:
+                return
+            if rest == TRUE:
+                cubes.append(taken)
+                if len(cubes) > _MAX_CUBES:
+                    raise LimitError(
+                        "TOO_LARGE", f"a condition falls apart into more than {_MAX_CUBES} cases on {self._device}"
+                    )
+                return
+            pivot = min(rest.bits)
+            for value in (False, True):
+                given = TRUE if value else FALSE
+                split(rest.substitute(lambda k: given if k == pivot else bit(k)), (*taken, (pivot, value)))  # noqa: B023
+
+        split(formula.substitute(source), ())
+        return cubes
+
+
+def _joined(
+    controls: tuple[tuple[int, bool], ...], more: tuple[tuple[int, bool], ...]
+) -> tuple[tuple[int, bool], ...] | None:
+    """Both sets of controls, or None where they contradict each other."""
+    joined = dict(controls)
+    for wire, value in more:
+        if joined.setdefault(wire, value) != value:
+            return None
+    return tuple(joined.items())
+
+
+def _jumps(block: QuantumCircuit) -> bool:
+    return any(
+        instruction.operation.name in ("break_loop", "continue_loop")
+        or any(_jumps(inner) for inner in getattr(instruction.operation, "blocks", ()))
+        for instruction in block.data
+    )

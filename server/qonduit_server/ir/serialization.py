@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits of the hub as bytes and back, as the cache of translations keeps them: bytes that this program wrote."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.formula import Formula
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qiskit.circuit import CircuitInstruction, QuantumCircuit
+
+#: Changes whenever the form of what is written does.
+FORMAT: Final = 2
+_LENGTH: Final = struct.Struct(">I")
+
+
+def dump(circuit: Circuit) -> bytes | None:
+    """Write a circuit: its registers as JSON, behind their length, and its Qiskit circuit as QPY.
+
+    Returns:
+        The bytes; None for the few circuits that QPY (of Qiskit 2.6) does not keep: with loops, whose conditions come
+        back about other bits, and with conditions on numbers of more than 63 bits.
+    """
+    from qiskit import qpy
+
+    if any(instruction.operation.name == "while_loop" for instruction in _all_of(circuit.quantum)):
+        return None
+    registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
+    told = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
+    head = json.dumps(told, separators=(",", ":")).encode()
+    out = io.BytesIO()
+    try:
+        qpy.dump(circuit.quantum, out)
+    except qpy.QpyError:
+        return None
+    return b"".join((_LENGTH.pack(len(head)), head, out.getvalue()))
+
+
+def load(data: bytes) -> Circuit:
+    """Read what `dump` wrote."""
+    from qiskit import qpy
+
+    (length,) = _LENGTH.unpack_from(data)
+    end = _LENGTH.size + length
+    head = json.loads(data[_LENGTH.size : end])
+    (quantum,) = qpy.load(io.BytesIO(data[end:]))
+    registers = tuple(ClassicalRegister(name, tuple(_bit(entry) for entry in bits)) for name, bits in head["registers"])
+    return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"])
+
+
+def _all_of(quantum: QuantumCircuit) -> Iterator[CircuitInstruction]:
+    """The instructions of a circuit and of the blocks in it."""
+    for instruction in quantum.data:
+        yield instruction
+        for block in getattr(instruction.operation, "blocks", ()):
+            yield from _all_of(block)
+
+
+def _entry(bit: int | Formula) -> int | list[Any]:
+    """A bit of a register: a number, or the formula as [kind, number, *parts]."""
+    return bit if isinstance(bit, int) else [bit.kind, bit.number, *(_entry(part) for part in bit.parts)]
+
+
+def _bit(entry: int | list[Any]) -> int | Formula:
+    return entry if isinstance(entry, int) else _formula(entry)
+
+
+def _formula(entry: Sequence[Any]) -> Formula:
+    kind, number, *parts = entry
+    return Formula(kind, number, tuple(_formula(part) for part in parts))

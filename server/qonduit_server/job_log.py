@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line in the log for every step of a job: a listener at the store, in a thread of its own that delays nobody."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+import structlog
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.store.notification_bus import Signals, Wake
+
+_log = structlog.get_logger("qonduit.job")
+_PREFIX = len("JOB_STATE_")
+
+
+class Journal:
+    """Logs the steps that this process has stored, from after `start` until `close`."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._wakes: SimpleQueue[Wake | None] = SimpleQueue()
+        self._unsubscribe = signals.subscribe(self._take)
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what was stored so far, then end."""
+        self._unsubscribe()
+        self._wakes.put(None)
+        self._thread.join(timeout=5.0)
+
+    def _take(self, wake: Wake) -> None:
+        if wake.events:
+            self._wakes.put(wake)
+
+    def _write(self) -> None:
+        while (wake := self._wakes.get()) is not None:
+            for events in wake.events.values():
+                for stored in events:
+                    event = JobEvent.FromString(stored.payload)
+                    kind = event.WhichOneof("event")
+                    if kind == "created":
+                        _tell(event.created, "")
+                    elif kind == "state_change":
+                        _tell(event.state_change.job, _name(event.state_change.from_state))
+
+
+def _tell(job: Job, before: str) -> None:
+    more: dict[str, object] = {}
+    if job.attempt:
+        more["attempt"] = job.attempt
+    if job.HasField("failure"):
+        more["category"] = FailureCategory.Name(job.failure.category)[len("FAILURE_CATEGORY_") :]
+        more["reason"] = job.failure.reason
+    if job.HasField("finished_at"):
+        more["seconds"] = round((job.finished_at.ToNanoseconds() - job.created_at.ToNanoseconds()) / 1e9, 6)
+    _log.info("job", job_id=job.id, before=before, state=_name(job.state), device_id=job.executed_on_id, **more)
+
+
+def _name(state: JobState) -> str:
+    return JobState.Name(state)[_PREFIX:]

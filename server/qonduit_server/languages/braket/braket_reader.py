@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenQASM 3 as Amazon Braket writes and reads it: gates of its own, pragmas, and programs that measure nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import numpy as np
+from openqasm3 import ast
+from qiskit.circuit import library as qk
+from qiskit.quantum_info.operators.predicates import is_unitary_matrix
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.classical.values import unsupported, wrong
+from qonduit_server.ir.formula import Formula
+from qonduit_server.languages.braket import feedback
+from qonduit_server.languages.braket.braket_gates import BRAKET
+from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, operands, statements
+from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+
+#: The register in which a program's qubits are shown where it names no bits for them.
+MEASURED: Final = "meas"
+#: Qubits of a gate that is given as a matrix.
+_MAX_MATRIX_QUBITS: Final = 8
+
+_UNITARY: Final = re.compile(r"\s*unitary\s*\(\s*\[(.*)\]\s*\)\s*(.*)", re.DOTALL)
+_ROW: Final = re.compile(r"\[([^][]*)\]")
+_NUMBER: Final = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_REAL: Final = re.compile(rf"(-?)\s*({_NUMBER})")
+_IMAGINARY: Final = re.compile(rf"(-?)\s*({_NUMBER})\s*im")
+_BOTH: Final = re.compile(rf"(-?\s*{_NUMBER})\s*([-+])\s*(-?\s*{_NUMBER}\s*im)")
+_OPERAND: Final = re.compile(r"\s*(?:\$\d{1,9}|[A-Za-z_]\w*(?:\s*\[\s*-?\d{1,9}\s*\])?)\s*", re.ASCII)
+
+
+def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
+    """Read a program in Braket's dialect.
+
+    Raises:
+        ProgramError: with line and column where they are known.
+    """
+    reading = statements.start(inputs)
+    reading.library = dict(BRAKET)
+    reading.operations = feedback.operations()
+    reading.pragma = _pragma
+    reading.first_bit_is_highest = reading.division_rounds_down = True
+    openqasm3_reader.walk(reading, text)
+    if reading.physical and len(reading.physical) < reading.builder.qubits:
+        raise unsupported("a program uses either qubits that it declares or physical ones ($0), not both")
+    return statements.finish(reading, _registers(reading))
+
+
+def _registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
+    """The program's registers; where nothing is measured into them, Braket tells what its qubits are."""
+    if reading.measurements > len(reading.unnamed):
+        if reading.unnamed:
+            reading.warn("what is measured into no bit is not shown")
+        return statements.registers(reading)
+    if reading.unnamed:
+        reading.warn(f"what is measured into no bit is shown as the register {MEASURED!r}, in the order of measurement")
+        return (ClassicalRegister(MEASURED, tuple(_place(each) for each in reading.unnamed)),)
+    if not reading.builder.qubits:
+        return statements.registers(reading)
+    # The one with the lowest number comes first, whichever was used first.
+    physical = sorted(reading.physical, key=lambda name: int(name[1:]))
+    places = [reading.physical[name] for name in physical] or list(range(reading.builder.qubits))
+    measured = measurement.measure(reading, places).formulas
+    unused = ", and its bits are not shown" if statements.registers(reading) else ""
+    reading.warn(f"the program measures nothing: all qubits are measured at its end, as {MEASURED!r}{unused}")
+    return (ClassicalRegister(MEASURED, tuple(_place(each) for each in measured)),)
+
+
+def _place(formula: Formula) -> int | Formula:
+    return formula.number if formula.kind == "bit" else formula
+
+
+def _pragma(reading: Reading, node: ast.Pragma) -> None:
+    owner, _, command = node.command.strip().partition(" ")
+    kind = command.split("(")[0].split()[:1]
+    if owner != "braket" or not kind:
+        reading.warn(f"the pragma {_shortened(node.command)!r} is ignored")
+        return
+    match kind[0]:
+        case "verbatim":
+            pass  # of its box each gate is done as it stands; so it is of all others
+        case "unitary":
+            _unitary(reading, command)
+        case "result":
+            asked = command.split(None, 1)[1] if len(command.split(None, 1)) > 1 else ""
+            reading.warn(f"results are counts: the result {_shortened(asked)!r} is not computed")
+        case "noise":
+            raise unsupported("noise is not simulated: take the pragma out, and the program is one without noise")
+        case _:
+            raise unsupported(f"the pragma {_shortened(node.command)!r} is not known")
+
+
+def _unitary(reading: Reading, command: str) -> None:
+    """A matrix on qubits, of which the first is the highest bit of rows and columns."""
+    match = _UNITARY.fullmatch(command)
+    if match is None:
+        raise wrong("a pragma 'braket unitary' is written unitary([[1, 0], [0, 1im]]) q[0]")
+    rows = _ROW.findall(match[1])
+    size = len(rows)
+    places = [place for each in match[2].split(",") for place in _qubits(reading, each)]
+    if len(places) > _MAX_MATRIX_QUBITS:
+        raise unsupported(f"a matrix acts on more than {_MAX_MATRIX_QUBITS} qubits")
+    if len(set(places)) != len(places):
+        raise wrong("a matrix acts on one qubit twice")
+    if size != 1 << len(places) or re.sub(r"[\s,]", "", _ROW.sub("", match[1])):
+        raise wrong(f"a matrix on {len(places)} qubits has {1 << len(places)} rows")
+    matrix: np.ndarray[Any, Any] = np.array([_row(row, size) for row in rows])
+    if not np.isfinite(matrix).all() or not is_unitary_matrix(matrix):
+        raise wrong("the matrix of a pragma 'braket unitary' is not unitary")
+    reading.builder.spend(size * size // 64)
+    reading.emit(qk.UnitaryGate(matrix), tuple(reversed(places)))
+
+
+def _row(text: str, size: int) -> list[complex]:
+    entries = text.split(",")
+    if len(entries) != size:
+        raise wrong(f"a row of a matrix has {len(entries)} entries, not {size}")
+    return [_entry(each) for each in entries]
+
+
+def _entry(text: str) -> complex:
+    text = text.strip()
+    if match := _BOTH.fullmatch(text):
+        real, imaginary = _entry(match[1]), _entry(match[3])
+        return real - imaginary if match[2] == "-" else real + imaginary
+    if match := _IMAGINARY.fullmatch(text):
+        return complex(0, float(match[1] + match[2]))
+    if match := _REAL.fullmatch(text):
+        return complex(float(match[1] + match[2]))
+    raise wrong(f"{_shortened(text)!r} is not a number as in 0.5 - 0.5im")
+
+
+def _qubits(reading: Reading, text: str) -> tuple[int, ...]:
+    """The qubits that an operand of a pragma names."""
+    if _OPERAND.fullmatch(text) is None:
+        raise ProgramError("SYNTAX_ERROR", f"{_shortened(text.strip())!r} is not a qubit")
+    name, bracket, index = text.strip().partition("[")
+    node: ast.Identifier | ast.IndexedIdentifier = ast.Identifier(name.strip())
+    if bracket:
+        place = int(index.rstrip("] \t"))
+        literal: ast.Expression = ast.IntegerLiteral(abs(place))
+        if place < 0:
+            literal = ast.UnaryExpression(ast.UnaryOperator["-"], literal)
+        node = ast.IndexedIdentifier(node, [[literal]])
+    return operands.qubits(reading, node).places
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) < 60 else text[:60] + "..."

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Circuits in Cirq's JSON (as `cirq.to_json` of 1.x writes them) read into the hub.
+
+Only types that stand in a list of ours are read, and none of their fields is ever taken for source text. Cirq itself
+hands texts to SymPy, which runs them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+from qiskit.circuit import Gate, Measure, Reset
+from qiskit.circuit.library import StatePreparation
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.ir.builder import Block, Builder, Loop, Write
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.controls import Step
+from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
+from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
+from qonduit_server.languages import gate_modifiers, pauli_strings
+from qonduit_server.languages.cirq import cirq_gates, subcircuits
+from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Records, texts
+from qonduit_server.languages.cirq.gate_parts import (
+    Context,
+    Parts,
+    check_dimension,
+    check_levels,
+    complex_number,
+    controlled,
+    count,
+    kind_of,
+    unknown,
+)
+from qonduit_server.languages.cirq.qubit_ids import Qubit, qubit
+from qonduit_server.languages.cirq.shared_circuits import CIRCUITS, Shared
+from qonduit_server.languages.cirq.symbols import Symbols
+from qonduit_server.languages.json_text import Node, mapping, parse, sequence, text, unsupported, wrong
+from qonduit_server.languages.program_inputs import unused
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+
+#: Seconds of a processor that reading may take, the parser apart.
+MAX_SECONDS: Final = 5.0
+
+
+def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
+    """Read a circuit.
+
+    Raises:
+        ProgramError: with line and column for what is no JSON, with moment and operation for the rest.
+    """
+    root = parse(source, Shared())
+    if not isinstance(root, dict) or "cirq_type" not in root:
+        hint = ": this looks like IonQ's" if isinstance(root, dict) and {"circuit", "input"} & root.keys() else ""
+        raise ProgramError("WRONG_LANGUAGE", f"this is not a circuit in Cirq's JSON{hint}; write it with cirq.to_json")
+    if kind_of(root, "the program") not in CIRCUITS:
+        raise unsupported("the program is not a cirq.Circuit: put it into one and write that with cirq.to_json")
+    reading = _Reading(inputs)
+    try:
+        reading.circuit(root, _Frame(Keys(), reading.symbols))
+        return reading.result()
+    except RecursionError:
+        raise too_large("circuits, gates or expressions are nested too deep") from None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where an operation stands: in which circuit, under which condition."""
+
+    keys: Keys
+    symbols: Symbols
+    #: Where the qubits of this circuit are in the circuit around, the inner ones first.
+    moved: tuple[dict[Qubit, Qubit], ...] = ()
+    guard: Formula = TRUE
+    inverted: bool = False
+    conditional: bool = False
+    #: Whether the circuit lies within another.
+    within: bool = False
+    depth: int = 0
+
+    def deeper(self) -> _Frame:
+        if self.depth >= MAX_DEPTH:
+            raise too_large(f"circuits and operations are nested more than {MAX_DEPTH} deep")
+        return replace(self, depth=self.depth + 1)
+
+
+class _Reading:
+    """One program, as far as it was read."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._deadline = time.thread_time() + MAX_SECONDS
+        self._inputs = inputs
+        self._used: set[str] = set()
+        self.symbols = Symbols(inputs, self._used, self._tick)
+        self._builder = Builder()
+        self._records = Records()
+        self._places: dict[Qubit, int] = {}
+        #: Hub qubits that the present operation acts on.
+        self._touched: set[int] = set()
+        #: In an operation that is put under controls: global phases count, and what is no gate is refused.
+        self._gates_only = False
+        self._exact = True
+        self._kept: dict[tuple[int, int], tuple[Parts, object, object]] = {}
+        self._warnings: dict[str, None] = {}
+
+    def result(self) -> Circuit:
+        """The circuit, with its qubits in Cirq's order."""
+        order = {self._places[each]: place for place, each in enumerate(sorted(self._places))}
+        if any(old != new for old, new in order.items()):
+            self._builder.renumber(order)
+        warnings = (*self._warnings, *unused(self._inputs, self._used))
+        return Circuit(self._builder.finish(), self._records.registers(), warnings)
+
+    def _tick(self) -> None:
+        if time.thread_time() > self._deadline:
+            raise too_large(f"reading the program takes more than {MAX_SECONDS:.0f} seconds")
+
+    # ---- circuits
+
+    def circuit(self, node: Node, frame: _Frame) -> None:
+        """All moments, backwards in an inverted circuit."""
+        moments = list(enumerate(sequence(node.get("moments"), "moments"), start=1))
+        for number, moment in reversed(moments) if frame.inverted else moments:
+            if kind_of(moment, "a moment") != "Moment":
+                raise wrong("a circuit holds something that is not a Moment")
+            outer, used = self._touched, set[int]()
+            self._builder.spend(1)
+            fields = mapping(moment, "a moment")
+            for place, operation in enumerate(sequence(fields.get("operations"), "operations"), start=1):
+                self._touched = set()
+                try:
+                    self._operation(operation, frame)
+                    if used & self._touched:
+                        raise wrong("two operations of one moment act on the same qubit")
+                except ProgramError as error:
+                    raise _placed(error, number, place) from None
+                used |= self._touched
+            frame.keys.close_moment()
+            self._touched = outer | used
+
+    def _operation(self, node: object, frame: _Frame) -> None:
+        self._tick()
+        kind = kind_of(node, "an operation")
+        fields = mapping(node, "an operation")
+        match kind:
+            case "GateOperation":
+                self._gate(fields.get("gate"), sequence(fields.get("qubits"), "qubits"), frame)
+            case "SingleQubitPauliStringGateOperation":
+                self._gate(fields.get("pauli"), [fields.get("qubit")], frame)
+            case "TaggedOperation":
+                self._operation(fields.get("sub_operation"), frame.deeper())
+            case "ClassicallyControlledOperation":
+                self._conditional(fields, frame.deeper())
+            case "ControlledOperation":
+                self._controlled(fields, frame.deeper())
+            case "CircuitOperation":
+                self._subcircuit(fields, frame.deeper())
+            case "PauliString":
+                pairs = [sequence(each, "a pair") for each in sequence(fields.get("qubit_pauli_map"), "a Pauli string")]
+                letters, phase = _pauli_string(fields, pairs)
+                self._emit(cirq_gates.pauli_product(letters, phase), [pair[0] for pair in pairs], frame)
+            case "PauliStringPhasor":
+                self._phasor(fields, frame)
+            case _:
+                raise unknown(kind)
+
+    # ---- gates
+
+    def _gate(self, gate: object, qubits: list[object], frame: _Frame) -> None:
+        kind = kind_of(gate, "a gate")
+        fields = mapping(gate, "a gate")
+        match kind:
+            case "MeasurementGate":
+                self._measurement(fields, qubits, frame)
+            case "PauliMeasurementGate":
+                self._pauli_measurement(fields, qubits, frame)
+            case "ResetChannel":
+                check_dimension(fields)
+                self._reset(self._at(qubits, 1, frame), frame)
+            case "StatePreparationChannel":
+                self._preparation(fields, qubits, frame)
+            case "WaitGate":
+                check_levels(fields)
+                self._at(qubits, count(fields, "num_qubits") if "num_qubits" in fields else len(qubits), frame)
+                self._warnings["a WaitGate does nothing here: simulators have no time"] = None
+            case _:
+                self._emit(self._parts(gate, frame), qubits, frame)
+
+    def _parts(self, gate: object, frame: _Frame) -> Parts:
+        """What a gate is made of; found once, however often a circuit is repeated."""
+        key = (id(gate), id(frame.symbols))
+        if key not in self._kept:
+            parts = cirq_gates.build(gate, Context(frame.symbols, self._builder.spend, cirq_gates.build))
+            self._kept[key] = (parts, gate, frame.symbols)
+        return self._kept[key][0]
+
+    def _at(self, qubits: list[object], size: int, frame: _Frame) -> tuple[int, ...]:
+        """The hub qubits of an operation that acts on so many."""
+        if len(qubits) != size:
+            raise wrong(f"a gate on {size} qubits is given {len(qubits)}")
+        places = tuple([self._place(qubit(each), frame) for each in qubits])
+        if len(set(places)) != size:
+            raise wrong("an operation acts on one qubit twice")
+        self._touched.update(places)
+        return places
+
+    def _place(self, name: Qubit, frame: _Frame) -> int:
+        for map_ in frame.moved:
+            name = map_.get(name, name)
+        if name not in self._places:
+            (self._places[name],) = self._builder.add_qubits(1)
+        return self._places[name]
+
+    def _emit(self, parts: Parts, qubits: list[object], frame: _Frame) -> None:
+        """Put a gate into the hub."""
+        places = self._at(qubits, parts.qubits, frame)
+        self._exact &= parts.exact
+        for gate, own in gate_modifiers.inverse(parts.steps) if frame.inverted else parts.steps:
+            if own or self._gates_only:  # a global phase of the whole program is seen by nobody
+                self._builder.append(frame.guard, gate, [places[place] for place in own])
+
+    def _phasor(self, fields: Node, frame: _Frame) -> None:
+        string = mapping(fields.get("pauli_string"), "pauli_string")
+        pairs = [sequence(each, "a pair") for each in sequence(string.get("qubit_pauli_map"), "a Pauli string")]
+        letters, phase = _pauli_string(string, pairs)
+        qubits = [pair[0] for pair in pairs]
+        idle = len(sequence(fields.get("qubits") or qubits, "qubits")) - len(qubits)
+        context = Context(frame.symbols, self._builder.spend, cirq_gates.build)
+        self._emit(cirq_gates.pauli_phasor(letters + "I" * idle, phase, fields, context), qubits, frame)
+
+    def _controlled(self, fields: Node, frame: _Frame) -> None:
+        """An operation under controls: it is read apart, and each of its gates is controlled."""
+        builder = self._builder
+        outer, gates_only, exact = builder.block, self._gates_only, self._exact
+        builder.block, self._gates_only, self._exact = Block(), True, True
+        try:
+            self._operation(fields.get("sub_operation"), replace(frame, guard=TRUE))
+            steps, known = builder.block.steps, self._exact
+        finally:
+            builder.block, self._gates_only, self._exact = outer, gates_only, exact
+        controls = sequence(fields.get("controls"), "controls")
+        own = {place: k for k, place in enumerate(dict.fromkeys(place for step in steps for place in step.qubits))}
+        inner: list[Step] = []
+        for step in steps:
+            if not isinstance(step.operation, Gate) or step.guard != TRUE:
+                raise unsupported("only gates can be put under controls")
+            inner.append((step.operation, tuple(own[place] for place in step.qubits)))
+        nested = max((getattr(gate, "num_ctrl_qubits", 0) for gate, _ in inner), default=0)
+        context = Context(frame.symbols, builder.spend, cirq_gates.build)
+        parts = controlled(Parts(inner, len(own), known, nested), fields.get("control_values"), len(controls), context)
+        places = (*self._at(controls, len(controls), frame), *own)
+        if len(set(places)) != len(places):
+            raise wrong("an operation is controlled by a qubit that it acts on")
+        for gate, targets in parts.steps:
+            if targets or gates_only:
+                builder.append(frame.guard, gate, [places[place] for place in targets])
+
+    # ---- what is no gate
+
+    def _no_inverse(self, what: str, frame: _Frame) -> None:
+        if frame.inverted:
+            raise wrong(f"{what} cannot be inverted, as a negative number of repetitions asks for")
+        if self._gates_only:
+            raise unsupported(f"{what} cannot be put under controls")
+
+    def _reset(self, places: tuple[int, ...], frame: _Frame) -> None:
+        self._no_inverse("a reset", frame)
+        for place in places:
+            self._builder.append(frame.guard, Reset(), (place,))
+
+    def _preparation(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
+        state = [complex_number(each, "an amplitude") for each in sequence(fields.get("target_state"), "target_state")]
+        size = len(state).bit_length() - 1
+        if not 0 < size <= cirq_gates.MAX_MATRIX_QUBITS or len(state) != 1 << size:
+            raise wrong(f"a state has {len(state)} amplitudes, not 2 to the power of 1 to 10")
+        length = sum(abs(each) ** 2 for each in state) ** 0.5
+        if not 1e-6 < length < 1e6:
+            raise wrong("a state has amplitudes that cannot be normalized")
+        places = self._at(qubits, size, frame)
+        self._reset(places, frame)
+        self._builder.append(frame.guard, StatePreparation([each / length for each in state]), places[::-1])
+
+    def _measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
+        check_levels(fields)
+        if fields.get("confusion_map"):
+            raise unsupported("a measurement with a confusion_map is noise, and programs here run without")
+        places = self._at(qubits, count(fields, "num_qubits") if "num_qubits" in fields else len(qubits), frame)
+        inverted = sequence(fields.get("invert_mask") or [], "invert_mask")
+        if len(inverted) > len(places) or any(each not in (0, 1) for each in inverted):
+            raise wrong("an invert_mask is not as many times true or false as there are qubits, or fewer")
+        values = self._measure(places, frame)
+        flips = (*inverted, *[False] * (len(places) - len(inverted)))
+        record = tuple(negation(each) if flip else each for each, flip in zip(values, flips, strict=True))
+        self._records.add(frame.keys, text(fields.get("key", ""), "a measurement key"), record)
+
+    def _pauli_measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
+        letters, phase = cirq_gates.pauli_letters(fields.get("observable"))
+        negative = sum(float(gate.params[0]) for gate, _ in phase)
+        if "I" in letters or not letters or abs(abs(negative) - 1.5707963267948966) < 1.5:
+            raise wrong("what a PauliMeasurementGate measures is X, Y, Z on each qubit, with the coefficient 1 or -1")
+        places = self._at(qubits, len(letters), frame)
+        change, target = pauli_strings.to_parity(letters)
+        for gate, own in change:
+            self._builder.append(frame.guard, gate, [places[place] for place in own])
+        (value,) = self._measure((places[target],), frame)
+        for gate, own in gate_modifiers.inverse(change):
+            self._builder.append(frame.guard, gate, [places[place] for place in own])
+        key = text(fields.get("key", ""), "a measurement key")
+        self._records.add(frame.keys, key, (negation(value) if phase else value,))
+
+    def _measure(self, places: tuple[int, ...], frame: _Frame) -> list[Formula]:
+        """Measure, each qubit into a hub bit of its own."""
+        self._no_inverse("a measurement", frame)
+        if frame.conditional:
+            raise wrong("Cirq has no measurement under a classical condition")
+        clbits = self._builder.add_clbits(len(places))
+        for place, clbit in zip(places, clbits, strict=True):
+            self._builder.append(frame.guard, Measure(), (place,), (clbit,))
+        return [bit(clbit) for clbit in clbits]
+
+    def _conditional(self, fields: Node, frame: _Frame) -> None:
+        self._no_inverse("a classical condition", frame)
+        conditions = Conditions(self._records, frame.keys, frame.within, self._tick)
+        formulas = [conditions.formula(each) for each in sequence(fields.get("conditions"), "conditions")]
+        guard = conjunction((frame.guard, *formulas))
+        block = self._builder.block
+        if guard == FALSE:
+            self._builder.block = Block()
+        try:
+            self._operation(fields.get("sub_operation"), replace(frame, guard=guard, conditional=True))
+        finally:
+            self._builder.block = block
+
+    # ---- circuits within circuits
+
+    def _subcircuit(self, fields: Node, frame: _Frame) -> None:
+        circuit = mapping(fields.get("circuit"), "the circuit of a CircuitOperation")
+        if kind_of(circuit, "the circuit of a CircuitOperation") not in CIRCUITS:
+            raise wrong("a CircuitOperation holds something that is not a circuit")
+        repetitions = self._repetitions(fields.get("repetitions", 1), frame)
+        self._builder.spend(10 + 4 * abs(repetitions))  # what they cost without any operation in them
+        moved, names = subcircuits.qubit_map(fields), subcircuits.key_map(fields)
+        path = texts(fields.get("parent_path") or [], "parent_path")
+        frame = replace(frame, symbols=frame.symbols.inner(subcircuits.parameters(fields)), within=True)
+        if moved:
+            frame = replace(frame, moved=(moved, *frame.moved))
+        if repetitions < 0:
+            frame = replace(frame, inverted=not frame.inverted)
+        until, ids = fields.get("repeat_until"), subcircuits.repetition_ids(fields, abs(repetitions))
+        if until is not None:
+            if repetitions != 1 or fields.get("use_repetition_ids", True) is not False:
+                raise wrong("a CircuitOperation with repeat_until has no repetitions or repetition_ids")
+            self._until(circuit, until, frame, path, names)
+        for each in ids if until is None else ():
+            keys = frame.keys.inner((*path, *each), names)
+            self.circuit(circuit, replace(frame, keys=keys))
+            frame.keys.pending.update(keys.measured)
+
+    def _repetitions(self, node: object, frame: _Frame) -> int:
+        value = frame.symbols.number(node, "repetitions")
+        if abs(value) > MAX_OPERATIONS:
+            raise too_large(f"a circuit is repeated more than {MAX_OPERATIONS} times")
+        if abs(value - round(value)) > 1e-9 * max(1.0, abs(value)):
+            raise wrong("repetitions is not a whole number")
+        return round(value)
+
+    def _until(self, circuit: Node, until: object, frame: _Frame, path: tuple[str, ...], names: dict[str, str]) -> None:
+        """A circuit that is run, and then again until a condition holds: a loop of the hub."""
+        self._no_inverse("a loop", frame)
+        if frame.conditional:
+            raise wrong("Cirq has no loop under a classical condition")
+        builder, records = self._builder, self._records
+        outer, clbits, before = builder.block, builder.clbits, records.copy()
+        # What a round measures is found by reading one that is thrown away.
+        builder.block = Block()
+        self.circuit(circuit, replace(frame, keys=frame.keys.inner(path, names)))
+        changed = [key for key, each in records.of.items() if len(each) != len(before.of.get(key, ()))]
+        builder.block, builder.clbits, self._records = outer, clbits, (records := before)
+        records.uncounted.update(changed)
+        homes = {key: builder.add_clbits(records.sizes[key]) for key in changed if key in records.of}
+        for key, own in homes.items():
+            self._write(own, records.of[key][-1])
+            records.of[key].append(tuple(map(bit, own)))
+        (go,) = builder.add_clbits(1)
+        builder.append(TRUE, Write(go, TRUE))
+        builder.block = Block()
+        keys = frame.keys.inner(path, names)
+        self.circuit(circuit, replace(frame, keys=keys))
+        done = Conditions(records, keys, True, self._tick).formula(until)
+        fresh = frozenset[int]().union(*(each.bits for key in changed for each in records.of[key][-1]))
+        if done != TRUE and not done.bits & fresh:
+            raise wrong("a loop never ends: its condition depends on nothing that it measures")
+        for key, own in homes.items():
+            self._write(own, records.of[key][-1])
+            records.of[key].append(tuple(bit(place) for place in own))
+        builder.append(TRUE, Write(go, negation(done)))
+        body, builder.block = builder.block, outer
+        builder.append(TRUE, Loop(bit(go), body))
+        frame.keys.pending.update(keys.measured)
+
+    def _write(self, clbits: tuple[int, ...], record: tuple[Formula, ...]) -> None:
+        for clbit, formula in zip(clbits, record, strict=True):
+            self._builder.append(TRUE, Write(clbit, formula))
+
+
+def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[Step]]:
+    """The letters and the phase of a PauliString."""
+    if any(len(pair) != 2 for pair in pairs):
+        raise wrong("a Pauli string holds something that is not a qubit and a Pauli")
+    letters = "".join(cirq_gates.pauli_letter(pair[1]) for pair in pairs)
+    return letters, cirq_gates.unit_phase(fields.get("coefficient", 1), "the coefficient of a Pauli string")
+
+
+def _placed(error: ProgramError, moment: int, operation: int) -> ProgramError:
+    """The error with where it is, if that is not told yet."""
+    if error.line or error.reason == "MISSING_INPUT" or error.message.startswith("moment "):
+        return error
+    return ProgramError(error.reason, f"moment {moment}, operation {operation}: {error.message}")

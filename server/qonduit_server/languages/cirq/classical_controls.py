@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Cirq's circuits measured, under which key, and conditions on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from qonduit_server.ir.circuit import ClassicalRegister
+from qonduit_server.ir.classical.values import Bits, Value, checked, equal, truth
+from qonduit_server.ir.formula import FALSE, Formula, disjunction, negation
+from qonduit_server.ir.limits import MAX_NAME_BYTES, too_large
+from qonduit_server.languages.cirq.gate_parts import kind_of, unknown
+from qonduit_server.languages.cirq.symbols import evaluate
+from qonduit_server.languages.json_text import (
+    Node,
+    integer,
+    mapping,
+    sequence,
+    shown,
+    text,
+    unsupported,
+    wrong,
+)
+
+#: What one measurement gave: a formula for each qubit, the first one first.
+Record = tuple[Formula, ...]
+
+
+@dataclass
+class Keys:
+    """How the keys of one circuit are named in the whole program.
+
+    A circuit within another prepends a path to the keys it measures; a condition takes the innermost key of its name
+    that was measured in an earlier moment, as Cirq does.
+    """
+
+    path: tuple[str, ...] = ()
+    #: Names of this circuit and their names in the circuit around, the inner ones first.
+    renamed: tuple[dict[str, str], ...] = ()
+    #: Keys that can be meant, and how long their paths are.
+    visible: dict[str, int] = field(default_factory=dict)
+    #: Keys of the present moment.
+    pending: dict[str, int] = field(default_factory=dict)
+    #: All keys that were measured in this circuit, and in those within it.
+    measured: dict[str, int] = field(default_factory=dict)
+
+    def name(self, name: str) -> str:
+        """A key's name after all renaming."""
+        for names in self.renamed:
+            name = names.get(name, name)
+        return name
+
+    def inner(self, path: tuple[str, ...], names: dict[str, str]) -> Keys:
+        """Those of a circuit within this one."""
+        visible = {key: length for key, length in self.visible.items() if length <= len(self.path)}
+        return Keys((*self.path, *path), (names, *self.renamed) if names else self.renamed, visible)
+
+    def close_moment(self) -> None:
+        """What a moment measures can be meant from the next one on."""
+        self.visible.update(self.pending)
+        self.measured.update(self.pending)
+        self.pending = {}
+
+
+class Records:
+    """All measurements of a program so far, by key."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[Record]] = {}
+        #: How many qubits each key has, in the order in which keys came up.
+        self.sizes: dict[str, int] = {}
+        #: Keys of which nobody knows how often they were measured.
+        self.uncounted: set[str] = set()
+
+    def add(self, keys: Keys, written: str, record: Record) -> None:
+        """Note a measurement under a key as it is written in its circuit."""
+        *path, name = written.split(":")
+        full = joined((*keys.path, *path), keys.name(name))
+        if self.sizes.setdefault(full, len(record)) != len(record):
+            raise wrong(f"the key {full!r} is measured on {self.sizes[full]} qubits, and elsewhere on {len(record)}")
+        self.of.setdefault(full, []).append(record)
+        keys.pending[full] = len(keys.path) + len(path)
+
+    def copy(self) -> Records:
+        """What is noted up to now."""
+        copied = Records()
+        copied.of = {key: list(records) for key, records in self.of.items()}
+        copied.sizes, copied.uncounted = dict(self.sizes), set(self.uncounted)
+        return copied
+
+    def registers(self) -> tuple[ClassicalRegister, ...]:
+        """One for each key, with the last measurement of it; the first qubit is bit 0."""
+        return tuple(
+            ClassicalRegister(key, tuple(each.number if each.kind == "bit" else each for each in self.of[key][-1]))
+            for key in self.sizes
+        )
+
+
+def joined(path: Sequence[str], name: str) -> str:
+    """A key as Cirq writes it."""
+    full = ":".join((*path, name))
+    if len(full.encode()) > MAX_NAME_BYTES:
+        raise too_large(f"the name of a measurement key is longer than {MAX_NAME_BYTES} bytes")
+    return full
+
+
+def texts(node: object, what: str) -> tuple[str, ...]:
+    """A path."""
+    return tuple(text(each, what) for each in sequence(node, what))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of one circuit.
+
+    Args:
+        within: whether the circuit lies within another.
+        tick: see `evaluate`.
+    """
+
+    records: Records
+    keys: Keys
+    within: bool
+    tick: Callable[[], None]
+
+    def formula(self, node: object) -> Formula:
+        """When a condition holds.
+
+        Raises:
+            ProgramError: it tests what was not measured, or is of a kind that is not known.
+        """
+        kind = kind_of(node, "a condition")
+        fields = mapping(node, "a condition")
+        if kind == "KeyCondition":
+            return disjunction(self._measured(fields, plain=True))
+        if kind == "BitMaskKeyCondition":
+            return self._masked(fields)
+        if kind == "SympyCondition":
+            return checked(truth(evaluate(fields.get("expr"), self._value, self.tick)))
+        raise unknown(kind)
+
+    def _masked(self, fields: Node) -> Formula:
+        mask, target = fields.get("bitmask"), integer(fields.get("target_value", 0), "target_value")
+        match_equal = fields.get("equal_target", False) is True
+        bits = self._measured(fields, plain=mask is None and target == 0 and not match_equal)[::-1]
+        if mask is not None:
+            wanted = integer(mask, "bitmask")
+            if wanted < 0 or wanted.bit_length() > 4 * MAX_NAME_BYTES:
+                raise wrong("a bitmask is negative, or has thousands of bits")
+            bits = tuple(each if wanted >> place & 1 else FALSE for place, each in enumerate(bits))
+        same = truth(equal(Bits(bits), target))
+        return same if match_equal else negation(same)
+
+    def _measured(self, fields: Node, plain: bool) -> Record:
+        """The measurement a condition is about."""
+        key = mapping(fields.get("key"), "the key of a condition")
+        if kind_of(key, "the key of a condition") != "MeasurementKey":
+            raise wrong("the key of a condition is no MeasurementKey")
+        path, index = texts(key.get("path", []), "the path of a key"), integer(fields.get("index", -1), "index")
+        full, bound = self._find(path, text(key.get("name"), "the name of a key"))
+        if (bound or self.keys.renamed) and self.within and (index != -1 or not plain):
+            # Cirq replaces it by the plain condition on the key.
+            raise unsupported("a condition with an index or a bit mask in a CircuitOperation, where Cirq drops them")
+        records = self.records.of[full]
+        if index != -1 and full in self.records.uncounted:
+            raise unsupported("an index into what a loop measured, whose rounds nobody knows")
+        if not -len(records) <= index < len(records):
+            raise wrong(f"the key {full!r} is not measured as often as the index {shown(index)} says")
+        return records[index]
+
+    def _find(self, path: tuple[str, ...], name: str) -> tuple[str, bool]:
+        """The key that is meant, and whether it is one of the circuits within which the condition stands."""
+        name = self.keys.name(name)
+        for length in range(len(self.keys.path), -1, -1):
+            full = joined((*self.keys.path[:length], *path), name)
+            if full in self.keys.visible:
+                return full, True
+        full = joined(path, name)
+        if full not in self.records.of:
+            raise wrong(f"the key {full!r} is tested before it is measured")
+        return full, False
+
+    def _value(self, name: str, index: int | None) -> Value:
+        *path, last = name.split(":")
+        full, _ = self._find(tuple(path), last)
+        record = self.records.of[full][-1]
+        if index is None:
+            return Bits(record[::-1], scalar=len(record) == 1)
+        if not -len(record) <= index < len(record):
+            raise wrong(f"the key {full!r} has no qubit {shown(index)}")
+        return Bits((record[index],), scalar=True)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qubits of Cirq's JSON: which are the same, and in which order Cirq has them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TypeAlias
+
+from qonduit_server.languages.cirq.gate_parts import check_dimension, kind_of, unknown
+from qonduit_server.languages.json_text import mapping, shown, text, wrong
+
+#: A qubit; the same ones are equal, and they sort as Cirq sorts them: grid, line, names, whatever the class.
+Qubit: TypeAlias = tuple[int | str, ...]
+
+
+def qubit(node: object) -> Qubit:
+    """A qubit, or a system of other levels that has two.
+
+    Raises:
+        ProgramError: it has more levels, or is of a kind that is not known.
+    """
+    kind = kind_of(node, "a qubit")
+    fields = mapping(node, "a qubit")
+    if kind.endswith("Qid"):
+        check_dimension(fields)
+    match kind:
+        case "LineQubit" | "LineQid":
+            return (1, _whole(fields.get("x")))
+        case "GridQubit" | "GridQid":
+            return (0, _whole(fields.get("row")), _whole(fields.get("col")))
+        case "NamedQubit" | "NamedQid":
+            name = text(fields.get("name"), "a qubit's name")
+            return (2, _padded(name), name)
+    raise unknown(kind)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(f"a qubit's place is {shown(value)}, not a whole number")
+    return value
+
+
+def _padded(name: str) -> str:
+    """The name as it is compared: q2 comes before q10, and q2 before q02."""
+    runs = ((digits, "".join(run)) for digits, run in groupby(name, str.isdigit))
+    return "".join(f"{run:0>8}:{len(run)}" if digits else run for digits, run in runs)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the modifiers of gates (inverse, controls, powers) make of them; for every reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from qiskit.circuit import Gate, QuantumCircuit
+from qiskit.circuit import library as qk
+from qiskit.quantum_info import Operator
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.ir.controls import Step, controlled, controlled_phase
+from qonduit_server.ir.limits import too_large
+
+#: A power with a fraction of a gate of this many qubits is computed as a matrix.
+_MAX_MATRIX_QUBITS: Final = 6
+MAX_CONTROLS: Final = 20
+
+
+def phase(angle: float) -> list[Step]:
+    """A global phase."""
+    return [(qk.GlobalPhaseGate(angle), ())]
+
+
+def inverse(steps: Sequence[Step]) -> list[Step]:
+    """What undoes these."""
+    return [(gate.inverse(), places) for gate, places in reversed(steps)]
+
+
+def conjugated(change: Sequence[Step], steps: Sequence[Step]) -> list[Step]:
+    """These in another basis: between a change and what undoes it."""
+    return [*change, *steps, *inverse(change)]
+
+
+def control(steps: Sequence[Step], controls: int, state: int | None = None) -> list[Step]:
+    """These under controls, which take the first places.
+
+    Gates that only conjugate could go without controls; that is left to compilers.
+
+    Args:
+        state: bit k is the value that control k must have; None: all 1.
+    """
+    if controls > MAX_CONTROLS:
+        raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
+    first = tuple(range(controls))
+    state = (1 << controls) - 1 if state is None else state
+    done: list[Step] = []
+    for gate, places in steps:
+        if isinstance(gate, qk.GlobalPhaseGate):
+            done += controlled_phase(gate.params[0], controls, state)
+            continue
+        own = (*first, *(place + controls for place in places))
+        if isinstance(gate, qk.UnitaryGate):
+            done.append((_controlled(gate, controls, state), own))
+        else:
+            done += [(each, tuple(own[place] for place in at)) for each, at in controlled(gate, controls, state)]
+    return done
+
+
+def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
+    """A matrix under controls, which are its lowest bits."""
+    if gate.num_qubits + controls > _MAX_MATRIX_QUBITS:
+        raise _too_wide("controls of a matrix")
+    matrix: np.ndarray[Any, Any] = np.eye(1 << (gate.num_qubits + controls), dtype=complex)
+    step = 1 << controls
+    matrix[state::step, state::step] = gate.to_matrix()
+    return qk.UnitaryGate(matrix)
+
+
+def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
+    """These to a power. A whole exponent repeats; a fraction is computed as a matrix, where the gate is small enough.
+
+    Args:
+        qubits: how many places the steps have together.
+        budget: is told how many steps are made.
+    """
+    if exponent == int(exponent):
+        times = abs(int(exponent))
+        budget(times * max(1, len(steps)))
+        return (list(steps) if exponent >= 0 else inverse(steps)) * times
+    if len(steps) == 1:
+        gate, places = steps[0]
+        if isinstance(gate, qk.GlobalPhaseGate):
+            return phase(gate.params[0] * exponent)
+    if qubits > _MAX_MATRIX_QUBITS:
+        raise _too_wide("a power with a fraction")
+    whole = QuantumCircuit(qubits)
+    for gate, places in steps:
+        whole.append(gate, list(places))
+    return [(qk.UnitaryGate(Operator(whole).power(exponent)), tuple(range(qubits)))]
+
+
+def _too_wide(what: str) -> ProgramError:
+    return ProgramError(
+        "UNSUPPORTED_CONSTRUCT", f"{what} is computed for up to {_MAX_MATRIX_QUBITS} qubits, controls included"
+    )

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs of OpenQASM 3 programs: what a job gives, as values of the types that the program declares."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from openqasm3 import ast
+
+from qonduit_server.ir.classical.values import INTEGER_BITS, Type, Value, as_bits, coerce, unsupported
+from qonduit_server.ir.classical.variables import Held, Variable
+from qonduit_server.ir.limits import MAX_CLBITS, too_large
+from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.expression_evaluation import array_type, declared_type
+from qonduit_server.languages.program_inputs import mismatch, missing, number
+
+#: JSON's numbers are doubles, in which whole numbers are exact up to here.
+_EXACT: Final = 1 << 53
+
+
+def declare(reading: Reading, node: ast.IODeclaration) -> None:
+    """A variable that holds what the job gives. A register of bits stays as given: it is no result.
+
+    Raises:
+        ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, none of that type.
+    """
+    name = node.identifier.name
+    if name not in reading.inputs:
+        raise missing(name)
+    given = reading.inputs[name]
+    reading.inputs_used.add(name)
+    if isinstance(node.type, ast.ArrayType):
+        base, sizes = array_type(reading, node.type)
+        variable = Variable(name, base, _array(name, base, sizes, given))
+    else:
+        declared = declared_type(reading, node.type)
+        variable = Variable(name, declared, value(name, declared, given), constant=declared.kind == "bit")
+    reading.scopes.declare(name, variable)
+
+
+def _array(name: str, base: Type, sizes: list[int], given: object) -> Held:
+    if not sizes:
+        return value(name, base, given)
+    if not isinstance(given, list) or len(given) != sizes[0]:
+        raise mismatch(name, f"lists of {' times '.join(str(size) for size in sizes)} values", given)
+    return tuple(_array(name, base, sizes[1:], each) for each in given)
+
+
+def value(name: str, declared: Type, given: object) -> Value:
+    """What is given for an input of a scalar type, or for a register of bits."""
+    width = declared.width
+    match declared.kind:
+        case "bit":
+            return _bits(name, width, given)
+        case "bool":
+            if isinstance(given, bool) or given in (0, 1):
+                return bool(given)
+            raise mismatch(name, "true or false", given)
+        case "int" | "uint":
+            return _whole(name, declared, given)
+        case "float" | "angle":
+            return coerce(declared, number(name, given))
+        case "complex":
+            if isinstance(given, list) and len(given) == 2:
+                return complex(number(name, given[0]), number(name, given[1]))
+            return complex(number(name, given))
+    raise unsupported(
+        f"the input {name!r} is a {declared.kind}: inputs are numbers, Booleans, bits and arrays of these"
+    )
+
+
+def _bits(name: str, width: int, given: object) -> Value:
+    """A register from a text with its highest bit first, or from the number that its bits are."""
+    size = width or 1
+    if size > MAX_CLBITS:
+        raise too_large(f"the input {name!r} has more than {MAX_CLBITS} bits")
+    if isinstance(given, str) and len(given) == size and set(given) <= {"0", "1"}:
+        return as_bits(int(given, 2), size, scalar=not width)
+    if isinstance(given, bool | int | float) and given in range(1 << min(size, 53)):
+        return as_bits(int(given), size, scalar=not width)
+    raise mismatch(name, f"a text of {size} signs 0 or 1, the highest bit first" if width else "0 or 1", given)
+
+
+def _whole(name: str, declared: Type, given: object) -> Value:
+    whole = number(name, given)
+    width = declared.width or INTEGER_BITS
+    low, high = (0, (1 << width) - 1) if declared.kind == "uint" else (-(1 << (width - 1)), (1 << (width - 1)) - 1)
+    if whole != int(whole) or abs(whole) > _EXACT or not low <= whole <= high:
+        raise mismatch(name, f"a whole number between {max(low, -_EXACT)} and {min(high, _EXACT)}", given)
+    return int(whole)

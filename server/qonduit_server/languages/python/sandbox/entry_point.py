@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a program's source in this process, which is locked in before, and hands out the circuit it leaves as data.
+
+It is sent one JSON object on standard input: `language`, `source`, `inputs`, `qpy` (the latest version of QPY that is
+understood), `parent` (a process id), `cache` (a folder), `memory_bytes` and `cpu_seconds`. It answers on stdout
+with lines of JSON: first {"ready": true} when the source is about to run, then one with either `language` and `size`,
+followed by so many bytes, or `reason`, `message`, `line` and `column`. What the source prints goes to standard error.
+All that is said after `ready` may have been said by the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import linecache
+import os
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+from . import confinement, sdk_circuits
+
+#: What tracebacks call the program's source.
+_FILE = "<program>"
+_MESSAGE_LIMIT = 1500
+_HINT = "; it runs in a sandbox, without files, network, processes and threads"
+
+
+def main() -> NoReturn:
+    """Serve one request and end this process."""
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.read())
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    try:
+        enclosure = confinement.Cage(request["parent"], request["cache"])
+        sdks = sdk_circuits.wanted(request["language"], request["source"])
+        enclosure.lock(request["memory_bytes"], request["cpu_seconds"])
+    except (OSError, ImportError) as error:
+        _say(answers, {"reason": "PYTHON_SOURCE_UNAVAILABLE", "message": str(error)})
+        os._exit(os.EX_UNAVAILABLE)
+    _say(answers, {"ready": True})
+    body = b""
+    try:
+        left = _run(request["source"], request["inputs"])
+        circuit, sdk = sdk_circuits.find(left, sdks)
+        data = _write(circuit, sdk, request["qpy"])
+        answer, body = {"language": data.language, "size": len(data.body)}, data.body
+    except _Mistake as mistake:
+        answer = mistake.answer
+    except sdk_circuits.NoCircuit as error:
+        answer = {"reason": "NO_CIRCUIT", "message": str(error)}
+    except MemoryError:
+        answer = {"reason": "SANDBOX_MEMORY"}
+    _say(answers, answer, body)
+    # Without exit handlers, which are the source's.
+    os._exit(os.EX_OK)
+
+
+class _Mistake(Exception):
+    """The source is at fault."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _say(answers: int, answer: dict[str, Any], body: bytes = b"") -> None:
+    rest = memoryview(json.dumps(answer).encode() + b"\n" + body)
+    while rest:
+        rest = rest[os.write(answers, rest) :]
+
+
+def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
+    """Run a source as a program of its own and return the variables that it assigns."""
+    module = types.ModuleType("__main__")
+    module.__dict__["inputs"] = inputs
+    sys.modules["__main__"] = module
+    sys.argv = [_FILE]
+    linecache.cache[_FILE] = (len(source), None, source.splitlines(keepends=True), _FILE)
+    names: set[str] = set()
+    try:
+        tree = _parsed(source)
+        names = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        exec(compile(tree, _FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this file is for
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise _Mistake(_answer(error, f"the source ended itself with sys.exit({error.code!r})")) from None
+    except MemoryError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a source may raise anything, and is told where
+        raise _Mistake(_answer(error)) from None
+    # Not what it has imported: `from SDK import *` brings circuits and modules along.
+    return {name: thing for name, thing in module.__dict__.items() if name in names}
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source, _FILE)
+    except ValueError as error:  # of older Pythons, for a null character
+        raise SyntaxError(str(error), (_FILE, 0, 0, "")) from None
+
+
+def _write(circuit: Any, sdk: sdk_circuits.Sdk, latest: int) -> sdk_circuits.Data:
+    try:
+        return sdk.write(circuit, latest)
+    except MemoryError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the circuit's methods may be the source's own
+        answer = _answer(error)
+        answer["reason"] = "UNSUPPORTED_CONSTRUCT"
+        answer["message"] = f"{sdk.title} could not write the circuit down: {answer['message']}"
+        raise _Mistake(answer) from None
+
+
+def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
+    """What went wrong and where in the source."""
+    line = column = 0
+    reason = "PYTHON_ERROR"
+    if isinstance(error, SyntaxError) and error.filename in (None, _FILE):
+        reason, what = "SYNTAX_ERROR", f"Python: {error.msg}"
+        line, column = error.lineno or 0, error.offset or 0
+    else:
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename == _FILE:
+                line = number or 0
+    if not what:
+        try:
+            said = str(error)
+        except BaseException:  # noqa: BLE001 - so may the error's
+            said = "(its message cannot be told)"
+        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EFBIG):
+            what += _HINT
+        if isinstance(error, RuntimeError) and "start new thread" in said:
+            what += _HINT
+    return {"reason": reason, "message": what[:_MESSAGE_LIMIT], "line": line, "column": column}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of Qiskit's circuits, bound to what a job gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qiskit.circuit import Parameter, ParameterVectorElement, QuantumCircuit
+from qiskit.circuit.exceptions import CircuitError
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.languages.program_inputs import mismatch, missing, number
+from qonduit_server.languages.signatures import Inputs
+
+
+def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[str]]:
+    """A circuit without parameters, and the names of the inputs that they were given under.
+
+    An element of a vector takes its value from its own name, as in "a[0]", or from the list under the vector's name.
+
+    Raises:
+        ProgramError: MISSING_INPUT or INVALID_INPUT; SYNTAX_ERROR, an expression has no value for these numbers.
+    """
+    used: set[str] = set()
+    values = {parameter: _value(parameter, inputs, used) for parameter in circuit.parameters}
+    return (assigned(circuit, values) if values else circuit), used
+
+
+def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
+    """A circuit with numbers in the place of some of its parameters."""
+    try:
+        return circuit.assign_parameters(values)
+    except (CircuitError, ArithmeticError, ValueError, TypeError) as error:
+        raise ProgramError("SYNTAX_ERROR", f"an expression with parameters has no value: {error}") from None
+
+
+def _value(parameter: Parameter, inputs: Inputs, used: set[str]) -> float:
+    name = parameter.name
+    if name in inputs:
+        used.add(name)
+        return number(name, inputs[name])
+    if isinstance(parameter, ParameterVectorElement) and parameter.vector.name in inputs:
+        name = parameter.vector.name
+        used.add(name)
+        given = inputs[name]
+        if not isinstance(given, list) or len(given) != len(parameter.vector):
+            raise mismatch(name, f"a list of {len(parameter.vector)} numbers", given)
+        return number(parameter.name, given[parameter.index])
+    raise missing(name)

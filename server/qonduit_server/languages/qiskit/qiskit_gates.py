@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gates of Qiskit's circuits: which the hub takes as they are, and what the others are made of."""
+
+from __future__ import annotations
+
+import cmath
+import math
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlledGate,
+    ControlModifier,
+    Gate,
+    Instruction,
+    InverseModifier,
+    Operation,
+    ParameterExpression,
+    PowerModifier,
+    QuantumCircuit,
+)
+from qiskit.circuit import library as qk
+from qiskit.exceptions import QiskitError
+from qiskit.quantum_info.operators.predicates import is_unitary_matrix
+from qiskit.synthesis import synth_permutation_basic
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.ir.classical.values import unsupported, wrong
+from qonduit_server.ir.controls import Step
+from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.languages import gate_modifiers
+
+#: What Qiskit's own code raises where a circuit contradicts itself, at whatever place it notices.
+FAULTS: Final = (
+    QiskitError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+#: Gates of Qiskit's library that compilers and writers know, or that define themselves in few steps.
+_KEPT: Final = frozenset(
+    (
+        qk.C3XGate,
+        qk.C3SXGate,
+        qk.C4XGate,
+        qk.MCXGate,
+        qk.MCPhaseGate,
+        qk.StatePreparation,
+        qk.UnitaryGate,
+    )
+)
+
+
+def is_standard(operation: Operation) -> bool:
+    """Whether it is one of the gates that Qiskit numbers: those need no look inside."""
+    return isinstance(operation, Gate) and operation._standard_gate is not None and not _has_open_controls(operation)
+
+
+def is_kept(operation: Operation) -> bool:
+    """Whether the hub takes it as it is. What others may define a gate with can be more than a gate."""
+    return is_standard(operation) or (type(operation) in _KEPT and not _has_open_controls(operation))
+
+
+def _has_open_controls(gate: Operation) -> bool:
+    return isinstance(gate, ControlledGate) and gate.ctrl_state != (1 << gate.num_ctrl_qubits) - 1
+
+
+def checked(gate: Gate) -> Gate:
+    """The same gate, refused where a parameter is no number."""
+    for place, each in enumerate(gate.params):
+        if isinstance(each, ParameterExpression):
+            if each.parameters:
+                names = ", ".join(sorted(one.name for one in each.parameters))
+                raise wrong(f"a parameter of {gate.name!r} has no value: {names}")
+            number = each.numeric()
+            if isinstance(number, complex):
+                raise wrong(f"a parameter of {gate.name!r} is not a real number")
+            gate = gate.to_mutable()
+            gate.params[place] = each = float(number)
+        if isinstance(each, float) and not math.isfinite(each):
+            raise wrong(f"a parameter of {gate.name!r} is not a finite number")
+        if isinstance(each, complex) and not cmath.isfinite(each):
+            raise wrong(f"a parameter of {gate.name!r} is not a finite number")
+    if type(gate) is qk.UnitaryGate and not is_unitary_matrix(gate.to_matrix()):
+        raise wrong("the matrix of a gate is not unitary")
+    return gate
+
+
+def definition(operation: Operation) -> QuantumCircuit:
+    """What an operation is made of.
+
+    Raises:
+        ProgramError: it does not say.
+    """
+    try:
+        if isinstance(operation, qk.PermutationGate):  # to which Qiskit 2.6 gives no definition
+            made = synth_permutation_basic(operation.pattern)
+        elif isinstance(operation, Instruction):
+            made = operation.definition
+        else:
+            convert = getattr(operation, "to_circuit", None)
+            made = convert() if convert is not None else None
+    except FAULTS as error:
+        raise ProgramError("SYNTAX_ERROR", f"{operation.name!r} cannot be computed: {str(error)[:200]}") from error
+    if made is None:
+        raise unsupported(
+            f"there is no definition of {operation.name!r} (opaque, or an instruction for one simulator only): "
+            "give it one, or take it out"
+        )
+    if made.parameters:
+        raise wrong(f"the definition of {operation.name!r} has parameters without a value")
+    return made
+
+
+def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[Step]:
+    """An operation with modifiers, as gates on its places: controls come first.
+
+    Args:
+        spend: is told how many steps are made.
+    """
+    return _steps(operation, spend, 0)
+
+
+def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> list[Step]:
+    if depth > MAX_DEPTH:
+        raise too_large(f"definitions are nested more than {MAX_DEPTH} deep")
+    if isinstance(operation, AnnotatedOperation):
+        return _modified(operation, _steps(operation.base_op, spend, depth + 1), spend)
+    if is_kept(operation):
+        spend(1)
+        return [(checked(operation), tuple(range(operation.num_qubits)))]
+    made = definition(operation)
+    if made.num_clbits or made.num_vars:
+        raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
+    steps = []
+    if made.global_phase:
+        steps += gate_modifiers.phase(float(made.global_phase))
+    for each in made.data:
+        inner = each.operation
+        if inner.name == "barrier":
+            continue
+        if not isinstance(inner, Gate | AnnotatedOperation) and type(inner) is not Instruction:
+            raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
+        places = [made.find_bit(qubit).index for qubit in each.qubits]
+        steps += [(gate, tuple(places[place] for place in own)) for gate, own in _steps(inner, spend, depth + 1)]
+    return steps
+
+
+def _modified(operation: AnnotatedOperation, steps: list[Step], spend: Callable[[int], None]) -> list[Step]:
+    """Apply an operation's modifiers to the steps of its base."""
+    size = operation.base_op.num_qubits
+    for modifier in operation.modifiers:
+        match modifier:
+            case InverseModifier():
+                steps = gate_modifiers.inverse(steps)
+            case ControlModifier():
+                if modifier.num_ctrl_qubits < 1:
+                    raise wrong("a control modifier has no control")
+                steps = gate_modifiers.control(steps, modifier.num_ctrl_qubits, modifier.ctrl_state)
+                size += modifier.num_ctrl_qubits
+            case PowerModifier():
+                if not math.isfinite(modifier.power):
+                    raise wrong("a power is not a finite number")
+                steps = gate_modifiers.power(steps, modifier.power, size, spend)
+            case _:
+                raise unsupported(f"the modifier {type(modifier).__name__} is not read")
+        spend(len(steps))
+    return steps

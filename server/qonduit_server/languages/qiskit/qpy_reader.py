@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QPY, Qiskit's own file format, read into the hub: checked first, then loaded by Qiskit."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from qiskit import qpy
+from qiskit.circuit import QuantumCircuit
+
+from qonduit_server.errors import ProgramError
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.qiskit import circuit_evaluation, qpy_structure
+from qonduit_server.languages.qiskit.qiskit_gates import FAULTS
+from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+
+
+def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
+    """Read a QPY file with one circuit.
+
+    Raises:
+        ProgramError: it is damaged, too large, of a version that is not read, or holds what cannot be read.
+    """
+    qpy_structure.check(source)
+    try:
+        return circuit_evaluation.read(_loaded(source), inputs)
+    except RecursionError:
+        raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
+    except SystemError as error:
+        raise _unread(error) from error
+    except BaseException as error:
+        # A panic of Qiskit's Rust half is a BaseException, not an Exception. Some parts are read when they are used.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _unread(error) from error
+
+
+def _unread(error: BaseException) -> ProgramError:
+    return ProgramError("SYNTAX_ERROR", f"Qiskit cannot read this QPY file: {str(error)[:200]}")
+
+
+def _loaded(source: bytes) -> QuantumCircuit:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote
+            (circuit,) = qpy.load(io.BytesIO(source))
+    except FAULTS as error:
+        raise _unread(error) from error
+    assert isinstance(circuit, QuantumCircuit)
+    return circuit

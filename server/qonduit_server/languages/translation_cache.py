@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that were costly to read, kept on disk in the hub's form: shared by all workers, and by the next server.
+
+A file holds one program under a name that is the hash of all that reading depends on: the source, its language, its
+inputs, the versions of the libraries that read it and of the readers themselves. So nothing is ever out of date, and
+files of other versions just grow old. Files are written aside and moved into place, carry their own hash, and go, the
+longest unused first, when together they are larger than they may be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from qonduit_client.distribution import DISTRIBUTION
+from qonduit_server.ir import serialization
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.signatures import Inputs
+
+#: What reads programs, beside this package.
+_LIBRARIES: Final = ("qiskit", "openqasm3", "antlr4-python3-runtime", "quil", "numpy", DISTRIBUTION)
+_HASH: Final = hashlib.sha256
+_HASH_BYTES: Final = 32
+#: Whether files must go is looked at once in so many writes.
+_LOOK_EVERY: Final = 32
+
+
+class TranslationCache:
+    """Keeps programs in a folder. What goes wrong with a file costs a reading, and nothing else.
+
+    Args:
+        folder: made if it is not there, for its owner alone.
+        most_bytes: how large the files may be together.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._readers = readers_version()
+        self._writes = 0
+
+    def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "") -> str:
+        """The name of what a program is read into; `more` is what else its reading depends on."""
+        about = json.dumps([self._readers, language, isinstance(source, str), inputs, more], sort_keys=True)
+        return _HASH(about.encode() + b"\0" + (source.encode() if isinstance(source, str) else source)).hexdigest()
+
+    def get(self, key: str) -> Circuit | None:
+        """What is kept under a name, which then counts as used."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if _HASH(data[_HASH_BYTES:]).digest() != data[:_HASH_BYTES]:
+            self._drop(path)
+            return None
+        try:
+            circuit = serialization.load(data[_HASH_BYTES:])
+        except Exception:  # noqa: BLE001 - Qiskit may raise anything, and the program can be read instead
+            self._drop(path)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return circuit
+
+    def put(self, key: str, circuit: Circuit) -> None:
+        """Keep a program."""
+        body = serialization.dump(circuit)
+        path = self._path(key)
+        if body is None or len(body) > self._most_bytes // 8:
+            return
+        with contextlib.suppress(OSError):
+            for folder in (self._folder, path.parent):
+                # `parents` alone would leave the upper folders open to others.
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as aside:
+                    aside.write(_HASH(body).digest() + body)
+                Path(name).replace(path)
+            except OSError:
+                self._drop(Path(name))
+                raise
+            if self._writes % _LOOK_EVERY == 0:
+                self._tidy()
+            self._writes += 1
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / key[2:]
+
+    def _tidy(self) -> None:
+        """Remove the longest unused files until a tenth is free; others may be doing the same."""
+        files: list[tuple[float, int, Path]] = []
+        for path in self._folder.glob("??/*"):
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                files.append((state.st_mtime, state.st_size, path))
+        size = sum(each for _, each, _ in files)
+        if size <= self._most_bytes:
+            return
+        for _, each, path in sorted(files):
+            self._drop(path)
+            size -= each
+            if size <= self._most_bytes * 0.9:
+                return
+
+    def _drop(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def readers_version() -> str:
+    """What reading depends on beside the program: libraries, and the files of this room and of the hub."""
+    about = [f"format {serialization.FORMAT}"]
+    for library in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            about.append(f"{library} {version(library)}")
+    rooms = Path(__file__).parent, Path(serialization.__file__).parent
+    for path in sorted(path for room in rooms for path in room.rglob("*.py")):
+        state = path.stat()
+        about.append(f"{path.name} {state.st_size} {state.st_mtime_ns}")
+    return _HASH("\n".join(about).encode()).hexdigest()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amazon Braket's dialect of OpenQASM 3 written from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from qonduit_server.ir.braket_names import BRAKET_NAMES
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.visitor import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, every, walk
+from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.writing.qasm3_writer import DISCARDED, REGISTERS, Dialect, write_steps
+from qonduit_server.languages.writing.register_layout import lay_out, refuse
+from qonduit_server.languages.writing.terminal_measurement import at_the_end
+
+_DIALECT: Final = Dialect(
+    "Braket's OpenQASM",
+    ("OPENQASM 3.0;",),
+    BRAKET_NAMES,
+    delays=False,
+    compares=False,
+    touch="i",
+    reader="Braket's local simulator",
+    unread=frozenset((DISCARDED, REGISTERS)),
+)
+
+
+def write(circuit: Circuit) -> Written:
+    """Write a program for Braket.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, a gate without a definition, or a register without bits.
+    """
+    steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+    warnings: tuple[str, ...] = ()
+    layout = lay_out(circuit, steps, keep_unread=True)
+    # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured; what stands
+    # under a condition may turn out to be nothing.
+    silent = not any(isinstance(step, Measured) and step.clbit in layout.homes for step in steps)
+    if silent and not circuit.registers:
+        raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
+    loops = any(isinstance(step, Repeat) for step in every(steps))
+    if silent or (not loops and not layout.plain):
+        circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
+        warnings = circuit.warnings[-1:]
+        steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+    if not _ends_measured(steps):
+        warnings = ("Braket's local simulator and many of its devices take no measurement, reset or condition midway",)
+    written = write_steps(circuit, steps, _DIALECT)
+    return Written(written.source, (*written.warnings, *warnings))
+
+
+def _ends_measured(steps: Sequence[Plain]) -> bool:
+    """Whether there are only gates, and measurements of qubits to which nothing is done afterwards."""
+    measured: set[int] = set()
+    for step in steps:
+        if isinstance(step, Branch | Repeat | Cleared):
+            return False
+        if isinstance(step, Apply) and measured.intersection(step.qubits):
+            return False
+        if isinstance(step, Measured):
+            if step.qubit in measured:
+                return False
+            measured.add(step.qubit)
+        elif not isinstance(step, Apply | Fence | Pause):
+            return False
+    return True

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenQASM 2.0 written from the hub, with the gates of qelib1.inc."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from qonduit_server.ir.builder import Write
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, constant, negation
+from qonduit_server.ir.visitor import (
+    Apply,
+    Branch,
+    Cleared,
+    Fence,
+    Measured,
+    Pause,
+    Plain,
+    Repeat,
+    bits_written,
+    every,
+    walk,
+)
+from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.writing.register_layout import (
+    Layout,
+    check_sizes,
+    dropped,
+    free_name,
+    identifiers,
+    lay_out,
+    refuse,
+)
+from qonduit_server.languages.writing.terminal_measurement import at_the_end
+
+_TITLE: Final = "OpenQASM 2"
+_NAME: Final = re.compile(r"[a-z]\w*", re.ASCII)
+#: The gates of qelib1.inc as it was published; later ones of the same name are known to some readers only.
+_SAME: Final = (
+    "u3", "u2", "u1", "cx", "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "rx", "ry", "rz", "cz", "cy", "ch", "ccx",
+    "crz", "cu1", "cu3",
+)  # fmt: skip
+_GATES: Final = {**{name: name for name in _SAME}, "u": "u3", "p": "u1", "cp": "cu1"}
+#: Words of the language, and what readers of programs know without a definition.
+_RESERVED: Final = frozenset(_GATES.values()) | {
+    "qreg", "creg", "gate", "opaque", "if", "barrier", "measure", "reset", "include", "pi", "sin", "cos", "tan", "exp",
+    "ln", "sqrt", "u0", "u", "p", "sx", "sxdg", "swap", "cswap", "crx", "cry", "cp", "csx", "cu", "rxx", "ryy", "rzz",
+    "rccx", "rc3x", "c3x", "c3sqrtx", "c4x", "delay",
+}  # fmt: skip
+#: Registers of so many bits may be compared with each of several values.
+_MAX_BITS: Final = 5
+
+
+class _CannotSay(Exception):
+    """A condition that is no comparison of one register."""
+
+
+def write(circuit: Circuit) -> Written:
+    """Write a program as OpenQASM 2.
+
+    Conditions are comparisons of whole registers. Programs that need others are measured at the end instead.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, it has a loop that ends by a measurement.
+    """
+    check_sizes(circuit, _TITLE)
+    steps = walk(circuit.quantum, _TITLE, _GATES)
+    if any(isinstance(step, Repeat) for step in every(steps)):
+        raise refuse(_TITLE, "loop that ends by a measurement", "QASM3")
+    try:
+        return _write(circuit, steps)
+    except _CannotSay:
+        ending = at_the_end(circuit, _TITLE, _GATES)
+        written = _write(ending, walk(ending.quantum, _TITLE, _GATES))
+        return Written(written.source, (*written.warnings, *dropped(steps, (Pause,), _TITLE), ending.warnings[-1]))
+
+
+def _write(circuit: Circuit, steps: Sequence[Plain]) -> Written:
+    layout = lay_out(circuit, steps, keep_unread=True)
+    if not layout.plain or any(isinstance(step, Write) for step in every(steps)):
+        raise _CannotSay
+    names, warnings = identifiers([each.name for each in circuit.registers], _NAME, _RESERVED, _TITLE)
+    qubits = free_name("q", names)
+    lines = ["OPENQASM 2.0;", 'include "qelib1.inc";']
+    if circuit.quantum.num_qubits:
+        lines.append(f"qreg {qubits}[{circuit.quantum.num_qubits}];")
+    lines += [f"creg {name}[{len(each.bits)}];" for name, each in zip(names, circuit.registers, strict=True)]
+    lines += _Lines(circuit, layout, names, qubits).block(steps, TRUE)
+    return Written("\n".join(lines) + "\n", (*warnings, *dropped(steps, (Pause,), _TITLE)))
+
+
+class _Lines:
+    def __init__(self, circuit: Circuit, layout: Layout, names: list[str], qubits: str) -> None:
+        self._circuit = circuit
+        self._layout = layout
+        self._names = names
+        self._qubits = qubits
+
+    def block(self, steps: Sequence[Plain], guard: Formula) -> Iterator[str]:
+        """The lines of steps under a condition, none of which changes what the condition depends on."""
+        prefixes = self._prefixes(guard)
+        for step in steps:
+            if isinstance(step, Branch):
+                written = bits_written((step,))
+                for body, condition in ((step.then, step.condition), (step.otherwise, negation(step.condition))):
+                    if body:
+                        yield from self._branch(body, conjunction((guard, condition)), written, step.otherwise == ())
+                continue
+            if guard != TRUE and isinstance(step, Fence):
+                continue
+            line = self._line(step)
+            if line:
+                yield from (prefix + line for prefix in prefixes)
+
+    def _branch(self, body: tuple[Plain, ...], guard: Formula, written: frozenset[int], alone: bool) -> Iterator[str]:
+        register = self._register(guard)
+        if register is not None and not written.isdisjoint(self._bits(register)):
+            # Conditions are looked at before each operation: only one that is alone may change what they are about.
+            alone = alone and len(body) == 1 and isinstance(body[0], Measured)
+            if not alone or len(self._prefixes(guard)) != 1:
+                raise _CannotSay
+        yield from self.block(body, guard)
+
+    def _register(self, guard: Formula) -> int | None:
+        """The one register a condition is about; None where it is about nothing."""
+        registers = {self._layout.homes[clbit][0] for clbit in guard.bits}
+        if len(registers) > 1:
+            raise _CannotSay
+        return registers.pop() if registers else None
+
+    def _bits(self, register: int) -> frozenset[int]:
+        return frozenset(clbit for clbit, (number, _) in self._layout.homes.items() if number == register)
+
+    def _prefixes(self, guard: Formula) -> list[str]:
+        """`if (c == 1) ` for each value under which a condition holds."""
+        register = self._register(guard)
+        if register is None:
+            return [""] if guard == TRUE else []
+        name, size = self._names[register], len(self._circuit.registers[register].bits)
+        exact = _value(guard, {clbit: self._layout.homes[clbit][1] for clbit in guard.bits}, size)
+        if exact is not None:
+            return [f"if ({name} == {exact}) "]
+        if size > _MAX_BITS:
+            raise _CannotSay
+        return [f"if ({name} == {value}) " for value in range(1 << size) if self._holds(guard, value)]
+
+    def _holds(self, guard: Formula, value: int) -> bool:
+        return guard.substitute(lambda clbit: constant(value >> self._layout.homes[clbit][1] & 1)) == TRUE
+
+    def _line(self, step: Plain) -> str:
+        match step:
+            case Apply():
+                numbers = f"({', '.join(map(repr, step.numbers))})" if step.numbers else ""
+                return f"{_GATES[step.name]}{numbers} {self._operands(step.qubits)};"
+            case Measured():
+                register, place = self._layout.homes[step.clbit]
+                return f"measure {self._operands((step.qubit,))} -> {self._names[register]}[{place}];"
+            case Cleared():
+                return f"reset {self._operands((step.qubit,))};"
+            case Fence():
+                return f"barrier {self._operands(step.qubits)};"
+            case Pause():
+                return ""
+        raise AssertionError(step)
+
+    def _operands(self, qubits: Sequence[int]) -> str:
+        return ", ".join(f"{self._qubits}[{qubit}]" for qubit in qubits)
+
+
+def _value(guard: Formula, places: dict[int, int], size: int) -> int | None:
+    """The one value of a register of `size` bits that a condition asks for, where that is plain to see."""
+    literals = guard.parts if guard.kind == "and" else (guard,)
+    if len(literals) != size or len(places) != size:
+        return None
+    value = sum(1 << places[each.number] for each in literals if each.kind == "bit")
+    same = conjunction(bit(k) if value >> place & 1 else negation(bit(k)) for k, place in places.items())
+    return value if set(same.parts or (same,)) == set(literals) else None

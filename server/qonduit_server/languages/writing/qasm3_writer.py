@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenQASM 3 written from the hub; Braket's dialect of it, too, which differs in its gates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qonduit_server.ir.builder import Write
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.formula import Formula
+from qonduit_server.ir.visitor import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, qubits_used, walk
+from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.writing.register_layout import (
+    Layout,
+    check_sizes,
+    dropped,
+    free_name,
+    identifiers,
+    lay_out,
+    refuse,
+)
+
+#: A name the language takes, reserved words apart.
+NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_RESERVED: Final = frozenset((
+    "OPENQASM", "include", "defcalgrammar", "def", "cal", "defcal", "gate", "extern", "box", "let", "break", "continue",
+    "if", "else", "end", "return", "for", "while", "in", "switch", "case", "default", "pragma", "input", "output",
+    "const", "readonly", "mutable", "qreg", "qubit", "creg", "bool", "bit", "int", "uint", "float", "angle", "complex",
+    "array", "void", "duration", "stretch", "gphase", "inv", "pow", "ctrl", "negctrl", "durationof", "delay", "reset",
+    "measure", "barrier", "true", "false", "im", "pi", "tau", "euler", "sin", "cos", "tan", "arcsin", "arccos",
+    "arctan", "exp", "log", "sqrt", "floor", "ceiling", "mod", "popcount", "rotl", "rotr", "real", "imag", "sizeof",
+    "nop", "U", "CX", "phase", "cphase", "cu",
+))  # fmt: skip
+#: A condition that Qiskit's importer reads.
+_PLAIN_CONDITION: Final = re.compile(r"!?\w+\[\d+\]|\w+ == \d+", re.ASCII)
+_UNITS: Final = frozenset(("dt", "ns", "us", "ms", "s"))
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A kind of OpenQASM 3.
+
+    Attributes:
+        title: its name, for people.
+        header: the lines a program begins with.
+        gates: its names of standard gates.
+        delays: whether there are delays outside of calibrations.
+        compares: whether a register compared with a number is read alike by everything that reads the dialect.
+        touch: the gate that unused qubits are given, where qubits must be used; "" where not.
+        reader: the SDK's own reader, which does not read the constructs of `unread`.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    gates: Mapping[str, str]
+    delays: bool = True
+    compares: bool = True
+    touch: str = ""
+    reader: str = ""
+    unread: frozenset[str] = frozenset()
+
+
+#: Constructs that not every reader reads, for people.
+ASSIGNMENT: Final = "an assignment to a bit"
+COMPUTED_CONDITION: Final = "a condition other than a bit or a register compared with a number"
+DISCARDED: Final = "a measurement into no bit"
+OUTPUT: Final = "the keyword output"
+REGISTERS: Final = "measurements into more than one register"
+
+_SAME: Final = (
+    "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "rx", "ry", "rz", "p", "u1", "u2", "u3", "cx", "cy", "cz",
+    "ch", "cp", "crx", "cry", "crz", "swap", "ccx", "cswap",
+)  # fmt: skip
+_DIALECT: Final = Dialect(
+    "OpenQASM 3",
+    ("OPENQASM 3.0;", 'include "stdgates.inc";'),
+    {**{name: name for name in _SAME}, "u": "U"},
+    reader="Qiskit's importer of OpenQASM 3",
+    unread=frozenset((ASSIGNMENT, COMPUTED_CONDITION, DISCARDED, OUTPUT)),
+)
+
+
+def write(circuit: Circuit) -> Written:
+    """Write a program as OpenQASM 3.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, a gate without a definition, or a register without bits.
+    """
+    return write_steps(circuit, walk(circuit.quantum, _DIALECT.title, _DIALECT.gates), _DIALECT)
+
+
+def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> Written:
+    """Write a program, whose gates are the dialect's, from its steps."""
+    check_sizes(circuit, dialect.title)
+    layout = lay_out(circuit, steps)
+    if layout.scratch and not circuit.registers:
+        raise refuse(dialect.title, "bits that are no register of the result, which this program's loops need", "QUIL")
+    reserved = _RESERVED | set(dialect.gates.values())
+    names, warnings = identifiers([each.name for each in circuit.registers], NAME, reserved, dialect.title)
+    if not dialect.delays:
+        warnings += dropped(steps, (Pause,), dialect.title)
+    scratch = free_name("scratch", names)
+    writer = _Writer(dialect, circuit, layout, names, free_name("q", [*names, scratch]), scratch)
+    lines = [*dialect.header, *writer.declarations(steps), *writer.block(steps, "")]
+    lines += [f"{writer.bit(*place)} = {writer.value(formula)};" for place, formula in layout.computed]
+    written = writer.constructs | ({ASSIGNMENT} if layout.computed else set()) | ({OUTPUT} if layout.scratch else set())
+    warnings += [f"{dialect.reader} does not read {each}" for each in sorted(written & dialect.unread)]
+    return Written("\n".join(lines) + "\n", tuple(warnings))
+
+
+def number(value: float) -> str:
+    """A number that is read as the same one."""
+    return repr(float(value))
+
+
+class _Writer:
+    def __init__(
+        self, dialect: Dialect, circuit: Circuit, layout: Layout, names: list[str], qubits: str, scratch: str
+    ) -> None:
+        self._dialect = dialect
+        self._circuit = circuit
+        self._layout = layout
+        self._names = names
+        self._qubits = qubits
+        self._scratch = scratch
+        #: What was written that not every reader reads.
+        self.constructs: set[str] = set()
+        self._measured: set[int] = set()
+        #: The hub bits of each register that consists of nothing else, and its name.
+        self._whole = {
+            tuple(each for each in register.bits if isinstance(each, int)): name
+            for number, (register, name) in enumerate(zip(circuit.registers, names, strict=True))
+            if all(isinstance(each, int) and layout.homes[each] == (number, k) for k, each in enumerate(register.bits))
+        }
+
+    def declarations(self, steps: Sequence[Plain]) -> Iterator[str]:
+        kind = "output bit" if self._layout.scratch else "bit"
+        if self._circuit.quantum.num_qubits:
+            yield f"qubit[{self._circuit.quantum.num_qubits}] {self._qubits};"
+        for register, name in zip(self._circuit.registers, self._names, strict=True):
+            yield f"{kind}[{len(register.bits)}] {name};"
+        if self._layout.scratch:
+            yield f"bit[{len(self._layout.scratch)}] {self._scratch};"
+        if self._dialect.touch:
+            for qubit in sorted(set(range(self._circuit.quantum.num_qubits)) - qubits_used(steps)):
+                yield f"{self._dialect.touch} {self._qubits}[{qubit}];"
+
+    def block(self, steps: Sequence[Plain], indent: str) -> Iterator[str]:
+        for step in steps:
+            if isinstance(step, Branch):
+                yield f"{indent}if ({self._guard(step.condition)}) {{"
+                yield from self.block(step.then, indent + "  ")
+                if step.otherwise:
+                    yield f"{indent}}} else {{"
+                    yield from self.block(step.otherwise, indent + "  ")
+                yield indent + "}"
+            elif isinstance(step, Repeat):
+                yield f"{indent}while ({self._guard(step.condition)}) {{"
+                yield from self.block(step.body, indent + "  ")
+                yield indent + "}"
+            else:
+                line = self._line(step)
+                if line:
+                    yield indent + line
+
+    def _guard(self, formula: Formula) -> str:
+        text = self.condition(formula)
+        if _PLAIN_CONDITION.fullmatch(text) is None:
+            self.constructs.add(COMPUTED_CONDITION)
+        return text
+
+    def _line(self, step: Plain) -> str:
+        match step:
+            case Apply():
+                numbers = f"({', '.join(map(number, step.numbers))})" if step.numbers else ""
+                return f"{self._dialect.gates[step.name]}{numbers} {self._operands(step.qubits)};"
+            case Measured():
+                home = self._home(step.clbit)
+                self._measured.add(self._layout.homes[step.clbit][0] if step.clbit in self._layout.homes else -1)
+                if len(self._measured) > 1:
+                    self.constructs.add(REGISTERS)
+                if home:
+                    return f"{home} = measure {self._operands((step.qubit,))};"
+                self.constructs.add(DISCARDED)
+                return f"measure {self._operands((step.qubit,))};"
+            case Write():
+                home = self._home(step.clbit)
+                self.constructs.add(ASSIGNMENT)
+                return f"{home} = {self.value(step.value)};" if home else ""
+            case Cleared():
+                return f"reset {self._operands((step.qubit,))};"
+            case Fence():
+                return f"barrier {self._operands(step.qubits)};"
+            case Pause():
+                return self._pause(step) if self._dialect.delays else ""
+        raise AssertionError(step)
+
+    def _pause(self, step: Pause) -> str:
+        duration, unit = (step.duration, step.unit) if step.unit in _UNITS else (step.duration / 1000, "ns")
+        text = str(int(duration)) if duration == int(duration) else number(duration)
+        return f"delay[{text}{unit}] {self._operands((step.qubit,))};"
+
+    def _operands(self, qubits: Sequence[int]) -> str:
+        return ", ".join(f"{self._qubits}[{qubit}]" for qubit in qubits)
+
+    def _home(self, clbit: int) -> str:
+        """A hub bit; "" for one that nobody looks at."""
+        if clbit in self._layout.homes:
+            return self.bit(*self._layout.homes[clbit])
+        return f"{self._scratch}[{self._layout.scratch[clbit]}]" if clbit in self._layout.scratch else ""
+
+    def bit(self, register: int, place: int) -> str:
+        return f"{self._names[register]}[{place}]"
+
+    def value(self, formula: Formula) -> str:
+        """A formula as what a bit is set to."""
+        if formula.kind == "constant":
+            return str(formula.number)
+        return self._plain(formula) or self.condition(formula)
+
+    def _plain(self, formula: Formula) -> str:
+        """A bit, or bits joined by ^; "" for anything else."""
+        if formula.kind == "bit":
+            return self._home(formula.number)
+        if formula.kind == "xor" and all(part.kind == "bit" for part in formula.parts):
+            return " ^ ".join(self._home(part.number) for part in formula.parts)
+        return ""
+
+    def condition(self, formula: Formula) -> str:
+        """A formula as a condition."""
+        inner, wanted = (formula.parts[0], 0) if formula.kind == "not" else (formula, 1)
+        if inner.kind == "constant":
+            return "true" if inner.number == wanted else "false"
+        plain = self._plain(inner)
+        if plain and inner.kind == "bit":  # bare, as Qiskit's importer takes no comparison of a bit with a number
+            return plain if wanted else f"!{plain}"
+        if plain:
+            return f"({plain}) == {wanted}"
+        if not wanted:
+            return f"!({self.condition(inner)})"
+        if inner.kind == "and":
+            return self._equality(inner) or _joined(inner.parts, "&&", self.condition)
+        if inner.kind == "or":
+            return _joined(inner.parts, "||", self.condition)
+        return _joined(inner.parts, "!=", lambda part: f"({self.condition(part)})")
+
+    def _equality(self, formula: Formula) -> str:
+        """`c == 5`, where the formula says that."""
+        literals = {
+            (part.parts[0] if part.kind == "not" else part).number: part.kind == "bit"
+            for part in formula.parts
+            if part.kind == "bit" or (part.kind == "not" and part.parts[0].kind == "bit")
+        }
+        if len(literals) < len(formula.parts):
+            return ""
+        for bits, name in self._whole.items() if self._dialect.compares else ():
+            if set(bits) == literals.keys():
+                return f"{name} == {sum(literals[each] << place for place, each in enumerate(bits))}"
+        return ""
+
+
+def _joined(parts: Sequence[Formula], sign: str, write: Callable[[Formula], str]) -> str:
+    """Parts joined by a sign, balanced where there are many, for readers recurse."""
+    texts = [f"({write(part)})" if part.kind in ("and", "or", "xor") else write(part) for part in parts]
+    while len(texts) > 1:
+        last = len(texts) <= 2
+        texts = [
+            (f"{texts[k]} {sign} {texts[k + 1]}" if last else f"({texts[k]} {sign} {texts[k + 1]})")
+            if k + 1 < len(texts)
+            else texts[k]
+            for k in range(0, len(texts), 2)
+        ]
+    return texts[0]

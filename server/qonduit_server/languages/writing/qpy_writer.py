@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Qiskit's circuits, as bytes (QPY), written from the hub: gates stay what they are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Final
+
+from qiskit import qpy
+from qiskit.circuit import (
+    Barrier,
+    CircuitInstruction,
+    ClassicalRegister,
+    Clbit,
+    Delay,
+    IfElseOp,
+    Instruction,
+    Measure,
+    QuantumCircuit,
+    QuantumRegister,
+    Qubit,
+    Reset,
+    Store,
+    WhileLoopOp,
+)
+from qiskit.circuit.classical import expr
+
+from qonduit_server.ir.builder import Write, expression
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.formula import Formula
+from qonduit_server.ir.visitor import (
+    Apply,
+    Branch,
+    Cleared,
+    Fence,
+    Measured,
+    Pause,
+    Plain,
+    Repeat,
+    bits_read,
+    bits_written,
+    every,
+    qubits_used,
+    walk,
+)
+from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.writing.register_layout import free_name, lay_out, refuse
+from qonduit_server.languages.writing.terminal_measurement import at_the_end
+
+#: The oldest that keeps everything and that Qiskit 2 writes; older versions of it read this.
+_VERSION: Final = 13
+_TITLE: Final = "QPY"
+
+
+class _Everything:
+    """All gates are kept."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def write(circuit: Circuit) -> Written:
+    """Write a program as QPY.
+
+    Computed bits are set at the end. All bits of a circuit are told in its result: programs that need others than those
+    of their registers are measured at the end instead.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
+    """
+    steps = walk(circuit.quantum, _TITLE, None)
+    layout = lay_out(circuit, steps, keep_unread=True)
+    warnings: tuple[str, ...] = ()
+    if layout.scratch:
+        if any(isinstance(step, Repeat) for step in every(steps)):
+            raise refuse(_TITLE, "bits that are no part of the result, which this program's loops need", "QASM3")
+        circuit = at_the_end(circuit, _TITLE, _Everything())
+        warnings = circuit.warnings[-1:]
+        steps = walk(circuit.quantum, _TITLE, None)
+        layout = lay_out(circuit, steps, keep_unread=True)
+    names = [each.name for each in circuit.registers]
+    whole = QuantumCircuit(name="program")
+    whole.add_register(QuantumRegister(circuit.quantum.num_qubits, free_name("q", names)))
+    homes: list[list[Clbit]] = []
+    for register in circuit.registers:
+        if names == [""]:
+            # What a reader calls the bits that are in no register.
+            whole.add_bits([Clbit() for _ in register.bits])
+            homes.append(whole.clbits)
+        else:
+            whole.add_register(ClassicalRegister(len(register.bits), register.name))
+            homes.append(list(whole.cregs[-1]))
+    clbits = {clbit: homes[number][place] for clbit, (number, place) in layout.homes.items()}
+    filling = _Filling(whole.qubits, [clbits.get(k, Clbit()) for k in range(circuit.quantum.num_clbits)])
+    filling.fill(whole, steps)
+    for (number, place), formula in layout.computed:
+        filling.store(whole, homes[number][place], formula)
+    out = io.BytesIO()
+    qpy.dump(whole, out, version=_VERSION)
+    return Written(out.getvalue(), warnings)
+
+
+class _Filling:
+    """Puts steps into circuits; `qubits` and `clbits` are those of the hub's numbers."""
+
+    def __init__(self, qubits: Sequence[Qubit], clbits: Sequence[Clbit]) -> None:
+        self._qubits = qubits
+        self._clbits = clbits
+
+    def fill(self, circuit: QuantumCircuit, steps: Sequence[Plain]) -> None:
+        qubits, clbits = self._qubits, self._clbits
+        for step in steps:
+            match step:
+                case Apply():
+                    _put(circuit, step.operation, [qubits[k] for k in step.qubits])
+                case Measured():
+                    _put(circuit, Measure(), [qubits[step.qubit]], [clbits[step.clbit]])
+                case Cleared():
+                    _put(circuit, Reset(), [qubits[step.qubit]])
+                case Fence():
+                    _put(circuit, Barrier(len(step.qubits)), [qubits[k] for k in step.qubits])
+                case Pause():
+                    _put(circuit, Delay(step.duration, step.unit), [qubits[step.qubit]])
+                case Write():
+                    self.store(circuit, clbits[step.clbit], step.value)
+                case Branch():
+                    bodies = [self._body((step,), body) for body in (step.then, step.otherwise) if body]
+                    operation = IfElseOp(expression(step.condition, clbits), *bodies)
+                    _put(circuit, operation, bodies[0].qubits, bodies[0].clbits)
+                case Repeat():
+                    body = self._body((step,), step.body)
+                    _put(circuit, WhileLoopOp(expression(step.condition, clbits), body), body.qubits, body.clbits)
+
+    def store(self, circuit: QuantumCircuit, clbit: Clbit, value: Formula) -> None:
+        _put(circuit, Store(expr.lift(clbit), expression(value, self._clbits)))
+
+    def _body(self, around: Sequence[Plain], steps: Sequence[Plain]) -> QuantumCircuit:
+        """A circuit of steps, over all that the operation around them needs."""
+        needed = sorted(bits_read(around) | bits_written(around))
+        body = QuantumCircuit([self._qubits[k] for k in sorted(qubits_used(around))], [self._clbits[k] for k in needed])
+        self.fill(body, steps)
+        return body
+
+
+def _put(
+    circuit: QuantumCircuit, operation: Instruction, qubits: Sequence[Qubit] = (), clbits: Sequence[Clbit] = ()
+) -> None:
+    circuit._append(CircuitInstruction(operation, qubits, clbits))

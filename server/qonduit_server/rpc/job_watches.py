@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watchers of jobs: streams that are sent each stored event once and in order, and hold no thread while they wait.
+
+A wake of the store makes the watches of a job ready; a few readers take what is ready, read the news of many jobs with
+one query, and start to send; each completed send starts the next one of its stream. A watch is in one hand at a time:
+
+    IDLE --wake--> READY --reader takes it--> BUSY --everything sent--> IDLE, or READY if a wake came meanwhile
+
+No watch depends on a wake alone: at every recheck one query asks the database which of all watched jobs have gone on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.event_pb2 import Heartbeat, JobEvent
+from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
+from qonduit_server.rpc.error_status import outcome
+from qonduit_server.rpc.stream_sender import Stream
+from qonduit_server.store import event_log
+from qonduit_server.store.database import Database
+from qonduit_server.store.notification_bus import StoredEvent, Wake
+
+#: Seconds of silence before a heartbeat, unless the request says otherwise.
+DEFAULT_HEARTBEAT: Final = 20.0
+#: Seconds between two rechecks of all watched jobs: a lost wake delays an event by so much, and no watch hangs.
+RECHECK: Final = 5.0
+#: The timer looks at each watch at least so often, in seconds, so that it does not keep those that are closed for long.
+LOOK: Final = 20.0
+#: A heartbeat may come so many seconds before its time, rather than wake the timer once more.
+EARLY: Final = 0.005
+#: Watches taken at once, jobs read with one query, and events a job read at once.
+BATCH: Final = 500
+JOBS: Final = 64
+EVENTS: Final = 256
+#: Watches that are being sent to at once, so that other calls come in between; and how many seconds one more waits
+#: until none has ended: then they are slow, and are counted no more.
+SENDING: Final = 64
+PATIENCE: Final = 0.1
+NOBODY: Final[dict[int, Watch]] = {}
+
+
+class _State(Enum):
+    IDLE = auto()
+    READY = auto()
+    BUSY = auto()
+    CLOSED = auto()
+
+
+class Watch:
+    """A stream and how far it has come. `state` and `stale` are under the lock of `Watching`, the rest its holder's."""
+
+    __slots__ = (
+        "beat",
+        "cursor",
+        "interval",
+        "job_id",
+        "over",
+        "pending",
+        "said_at",
+        "skip",
+        "stale",
+        "state",
+        "stream",
+        "verify",
+    )
+
+    def __init__(self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool) -> None:
+        self.stream = stream
+        self.job_id = job_id
+        self.interval = interval
+        #: Events up to this one are not sent: the reader has them.
+        self.skip = skip
+        #: Read one event too many at first: the last one the reader has must exist, and may be the job's last.
+        self.verify = verify and skip > 0
+        self.cursor = skip - 1 if self.verify else 0
+        self.pending: deque[bytes] = deque()
+        #: The terminal event is among `pending`, or the reader has it.
+        self.over = False
+        self.beat = True
+        self.said_at = 0.0
+        self.stale = False
+        self.state = _State.READY
+
+
+class Watching:
+    """All watches of this server."""
+
+    def __init__(self, db: Database, *, readers: int = 4, slow_reader: float = 10.0) -> None:
+        self._db = db
+        self._slow_reader = slow_reader
+        self._look_every = slow_reader / 10
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._time = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._stopped = threading.Condition(self._lock)
+        self._ready: deque[Watch] = deque()
+        self._sending: set[Watch] = set()
+        self._of_job: dict[int, dict[int, Watch]] = {}
+        self._watches: dict[int, Watch] = {}
+        self._number = 0
+        self._due: list[tuple[float, int]] = []
+        self._timer_wakes = 0.0
+        self._draining = False
+        self._stopping = False
+        self._unsubscribe = db.signals.subscribe(self._on_wake)
+        self._threads = [
+            threading.Thread(target=self._read_loop, name=f"watch-reader-{number}", daemon=True)
+            for number in range(readers)
+        ]
+        self._threads.append(threading.Thread(target=self._time_loop, name="watch-timer", daemon=True))
+        self._threads.append(threading.Thread(target=self._recheck_loop, name="watch-recheck", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        """How many streams are open."""
+        return len(self._watches)
+
+    def open(self, stream: Stream, job_id: int, after: int, interval: float, *, fresh: bool = False) -> None:
+        """Watch a job on a stream.
+
+        Args:
+            after: the last sequence that the reader has.
+            interval: seconds of silence before a heartbeat.
+            fresh: the job was made by this very call, so `after` need not exist yet.
+        """
+        watch = Watch(stream, job_id, after, interval, verify=not fresh)
+        with self._lock:
+            if self._draining:
+                raise draining()
+            self._number += 1
+            number = self._number
+            self._watches[number] = watch
+            self._of_job.setdefault(job_id, {})[number] = watch
+            self._ready.append(watch)
+            self._news.notify()
+            now = time.monotonic()
+            self._schedule(number, now + min(interval, LOOK))
+            if self._timer_wakes > now + self._look_every:
+                self._time.notify()
+        if not stream.on_close(lambda: self._forget(number, watch)):
+            self._forget(number, watch)
+
+    def drain(self) -> None:
+        """End every stream with UNAVAILABLE and take no new ones."""
+        with self._lock:
+            self._draining = True
+            self._rouse(self._watches.values())
+
+    def stop(self) -> None:
+        """End the threads. Streams still open are left to the server to cancel."""
+        self._unsubscribe()
+        with self._lock:
+            self._draining = self._stopping = True
+            self._news.notify_all()
+            self._room.notify_all()
+            self._time.notify_all()
+            self._stopped.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # What rouses watches.
+
+    def _on_wake(self, wake: Wake) -> None:
+        if not (wake.jobs or wake.all_jobs):
+            return
+        with self._lock:
+            if wake.all_jobs:
+                self._rouse(self._watches.values())
+            elif len(wake.jobs) <= len(self._of_job):
+                for job_id in wake.jobs:
+                    self._rouse(self._of_job.get(job_id, NOBODY).values())
+            else:
+                for job_id in self._of_job.keys() & wake.jobs:
+                    self._rouse(self._of_job[job_id].values())
+
+    def _rouse(self, watches: Iterable[Watch]) -> None:
+        """Make watches ready. Under the lock."""
+        before = len(self._ready)
+        for watch in watches:
+            if watch.state is _State.IDLE:
+                watch.state = _State.READY
+                self._ready.append(watch)
+            else:
+                watch.stale = True
+        added = len(self._ready) - before
+        if added:
+            self._news.notify(1 + added // JOBS)
+
+    def _forget(self, number: int, watch: Watch) -> None:
+        with self._lock:
+            self._leave_room(watch)
+            watch.state = _State.CLOSED
+            if self._watches.pop(number, None) is None:
+                return
+            others = self._of_job[watch.job_id]
+            del others[number]
+            if not others:
+                del self._of_job[watch.job_id]
+
+    # Readers.
+
+    def _read_loop(self) -> None:
+        while True:
+            with self._lock:
+                while not self._ready and not self._stopping:
+                    self._news.wait()
+                if self._stopping:
+                    return
+                batch: list[Watch] = []
+                cursors: dict[int, int] = {}
+                while self._ready and len(batch) < BATCH and len(cursors) < JOBS:
+                    watch = self._ready.popleft()
+                    if watch.state is _State.READY:
+                        watch.state = _State.BUSY
+                        watch.stale = False
+                        batch.append(watch)
+                        cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
+            outcome("", self._serve, batch, cursors)
+
+    def _serve(self, batch: list[Watch], cursors: dict[int, int]) -> None:
+        """Read for the watches that were taken, and start to send to each."""
+        found: dict[int, list[StoredEvent] | None] | None = None
+        error: CallError | None = draining()
+        if not self._draining:
+            found, error = outcome("", event_log.read_after_many, self._db, list(cursors.items()), EVENTS)
+        for watch in batch:
+            self._wait_for_room(watch)
+            failed = error
+            if found is not None:
+                _, failed = outcome(watch.stream.call.request_id, self._deliver, watch, found[watch.job_id])
+            if failed is not None:
+                watch.stream.fail(failed)
+
+    def _wait_for_room(self, watch: Watch) -> None:
+        with self._lock:
+            if len(self._sending) >= SENDING and not self._room.wait(PATIENCE):
+                self._sending.clear()
+            if watch.state is _State.BUSY:
+                self._sending.add(watch)
+
+    def _leave_room(self, watch: Watch) -> None:
+        """Under the lock."""
+        if watch in self._sending:
+            self._sending.remove(watch)
+            self._room.notify()
+
+    def _deliver(self, watch: Watch, found: list[StoredEvent] | None) -> None:
+        """Take over what was read for a watch, and start to send."""
+        if found is None:
+            raise NotFound("job", watch.job_id)
+        more = len(found) == EVENTS
+        if watch.verify and not (more and found[-1].sequence < watch.skip):
+            watch.verify = False
+            if not any(event.sequence == watch.skip for event in found):
+                raise InvalidArgument.of(
+                    "after_sequence", "after_sequence.max", f"after_sequence: the job has no event {watch.skip} yet"
+                )
+        for event in found:
+            # Smaller ones were read for another watch of the same job, which is further back.
+            if event.sequence > watch.cursor:
+                watch.cursor = event.sequence
+                if event.sequence > watch.skip:
+                    watch.pending.append(event.payload)
+                watch.over = watch.over or event.terminal
+        if more:
+            with self._lock:
+                watch.stale = True
+        elif watch.beat and not watch.pending:
+            watch.pending.append(_heartbeat(watch))
+        if watch.pending:
+            watch.beat = False
+        self._send_next(watch)
+
+    def _send_next(self, watch: Watch) -> None:
+        """Send what is pending, one after the other; called again by each send when it is through."""
+        if watch.pending:
+            watch.said_at = time.monotonic()
+            message = framed(watch.pending.popleft())
+            if watch.over and not watch.pending:
+                watch.stream.finish(message)
+            elif self._draining:
+                watch.stream.fail(draining())
+            else:
+                watch.stream.send(message, lambda: self._send_next(watch))
+        elif watch.over:
+            watch.stream.finish()
+        else:
+            with self._lock:
+                if watch.state is not _State.BUSY:
+                    return
+                watch.state = _State.IDLE
+                self._leave_room(watch)
+                if watch.stale or self._draining:
+                    self._rouse((watch,))
+
+    # Time.
+
+    def _schedule(self, number: int, due: float) -> None:
+        """Under the lock."""
+        heapq.heappush(self._due, (due, number))
+        if due < self._timer_wakes:
+            self._time.notify()
+
+    def _time_loop(self) -> None:
+        next_look = 0.0
+        while True:
+            slow: list[Watch] = []
+            with self._lock:
+                now = time.monotonic()
+                while self._due and self._due[0][0] <= now:
+                    _, number = heapq.heappop(self._due)
+                    watch = self._watches.get(number)
+                    if watch is not None:
+                        self._on_time(watch, number, now)
+                if now >= next_look:
+                    next_look = now + self._look_every
+                    started = now - self._slow_reader
+                    slow = [watch for watch in self._watches.values() if 0.0 < watch.stream.sending_since < started]
+                if not slow:
+                    if self._stopping:
+                        return
+                    due = self._due[0][0] if self._due else now + LOOK
+                    self._timer_wakes = min(due, next_look) if self._watches else due
+                    self._time.wait(max(0.0, self._timer_wakes - now))
+            for watch in slow:
+                watch.stream.cut(SLOW_READER)
+
+    def _on_time(self, watch: Watch, number: int, now: float) -> None:
+        """Send a heartbeat if the watch was silent for its interval. Under the lock."""
+        silent_until = watch.said_at + watch.interval
+        beat = silent_until <= now + EARLY
+        if watch.state is _State.IDLE and beat:
+            watch.beat = True
+            self._rouse((watch,))
+        self._schedule(number, min(now + watch.interval if beat else silent_until, now + LOOK))
+
+    # Rechecks.
+
+    def _recheck_loop(self) -> None:
+        while True:
+            with self._lock:
+                if not self._stopping:
+                    self._stopped.wait(RECHECK)
+                if self._stopping:
+                    return
+                waiting = [watch for watch in self._watches.values() if watch.state is _State.IDLE]
+                cursors: dict[int, int] = {}
+                for watch in waiting:
+                    cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
+            # While the database is away this fails, and the next recheck asks again.
+            found, _ = outcome("", event_log.behind, self._db, cursors)
+            if found:
+                wanted = set(found)
+                with self._lock:
+                    self._rouse(watch for watch in waiting if watch.job_id in wanted)
+
+
+def framed(payload: bytes) -> bytes:
+    """A RunJobResponse or WatchJobResponse around a serialized JobEvent: field 1, length-delimited."""
+    size = len(payload)
+    if size < 0x80:
+        return b"\x0a" + bytes((size,)) + payload
+    head = bytearray(b"\x0a")
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + payload
+
+
+def draining() -> CallError:
+    """The error of a server that is stopping."""
+    return Unavailable("the server is stopping; try again", reason="DRAINING", retry_after=1.0)
+
+
+SLOW_READER: Final = Unavailable(
+    "the reader did not take an event for too long; resume with after_sequence", reason="SLOW_READER"
+)
+
+
+def _heartbeat(watch: Watch) -> bytes:
+    now = Timestamp()
+    now.GetCurrentTime()
+    return JobEvent(
+        job_id=watch.job_id, event_time=now, heartbeat=Heartbeat(last_sequence=max(watch.cursor, watch.skip))
+    ).SerializeToString()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sending end of a response stream that holds no thread; the one file that knows grpcio's insides.
+
+grpcio's public way to answer a stream without a thread (`send_response_callback`) waits in each send for the reader's
+flow-control window, so a slow reader holds whoever sends to it. Here a send is started, and grpcio's polling thread
+calls back when it is through: 10,000 streams and any number of slow readers need no thread at all, and the last message
+travels with the status in one batch. The names used were the same in all grpcio releases that pyproject.toml allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from grpc import _server
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from qonduit_server.errors import CallError
+from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.error_status import outcome, status_of
+
+_NO_FLAGS = 0
+_TOKEN = _server._SEND_MESSAGE_TOKEN
+
+
+class Stream:
+    """One response stream. At most one send is under way at a time: the caller sees to that."""
+
+    __slots__ = ("_context", "_event", "_state", "call", "error", "finished", "sending_since", "sent")
+
+    def __init__(self, context: grpc.ServicerContext, call: Call) -> None:
+        inside: Any = context
+        self._context = context
+        self._event = inside._rpc_event
+        self._state = inside._state
+        self.call = call
+        self.error: CallError | None = None
+        self.finished = False
+        #: When the send under way was started (monotonic seconds); 0.0 when none is.
+        self.sending_since = 0.0
+        self.sent = 0
+
+    def on_close(self, callback: Callable[[], None]) -> bool:
+        """Have a callback called once, when the stream ended, however it did. False: it has ended already."""
+        return self._context.add_callback(callback)
+
+    def send(self, message: bytes, done: Callable[[], None]) -> bool:
+        """Start to send a message; `done` is called in grpcio's polling thread once the reader's window has taken it.
+
+        Returns False when the stream has ended; then `done` is not called.
+        """
+        state = self._state
+        with state.condition:
+            if not _server._is_rpc_state_active(state):
+                return False
+            operations = [cygrpc.SendMessageOperation(message, _NO_FLAGS)]
+            if state.initial_metadata_allowed:
+                operations.insert(0, _server._get_initial_metadata_operation(state, None))
+                state.initial_metadata_allowed = False
+            release = _server._send_message(state, _TOKEN)
+            request_id = self.call.request_id
+
+            def through(event: Any) -> Any:
+                ended = release(event)
+                self.sending_since = 0.0
+                # Whatever goes wrong in there must not end the polling thread of the whole server.
+                outcome(request_id, done)
+                return ended
+
+            self.sending_since = time.monotonic()
+            self._event.call.start_server_batch(tuple(operations), through)
+            state.due.add(_TOKEN)
+        self.sent += 1
+        return True
+
+    def finish(self, message: bytes | None = None) -> None:
+        """End with OK, after a last message."""
+        self.finished = True
+        self.sent += message is not None
+        self.sending_since = time.monotonic()
+        self._context.set_trailing_metadata(self.call.trailer)
+        _server._status(self._event, self._state, message)
+
+    def fail(self, error: CallError) -> None:
+        """End with an error."""
+        if not self._context.is_active():
+            return
+        self.error = error
+        code, message, details = status_of(error, self.call.request_id)
+        self._context.set_trailing_metadata((*self.call.trailer, ("grpc-status-details-bin", details)))
+        self._context.set_code(code)
+        self._context.set_details(message)
+        _server._status(self._event, self._state, None)
+
+    def cut(self, error: CallError) -> None:
+        """End without waiting for the reader, who sees CANCELLED; the log tells why."""
+        self.error = error
+        self._context.cancel()

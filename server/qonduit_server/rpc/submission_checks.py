@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a job or a deployment can be taken: the checks that need the server's limits and the catalogue of devices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
+from qonduit_server import lifecycle
+from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
+from qonduit_server.rpc import struct_limits
+from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
+from qonduit_server.rpc.program_requirements import check_qubits, unsupported
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store import catalogue, deployments
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs.job_rows import Created, NewJob
+
+_FIELD = "deployment.programs"
+#: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
+_ADDED_BYTES = 64
+
+
+def new_job(
+    db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
+) -> NewJob:
+    """Check a submission and bring it into the store's form. Output-only fields of `request` are cleared.
+
+    Raises:
+        InvalidArgument: a limit or a rule is broken.
+        NotFound: no such device or deployment.
+        FailedPrecondition: the device is not available, or does not do what the job needs.
+    """
+    job = _chosen(request.job)
+    if job.shots > limits.max_shots:
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots (max_shots)"
+        )
+    inline = request.deployment if request.HasField("deployment") else None
+    if inline is not None:
+        check_programs(inline, limits)
+
+    device = (
+        catalogue.device_by_name(db, request.device)
+        if request.device
+        else catalogue.device(db, request.job.executed_on_id)
+    )
+    provider = catalogue.provider(db, device.provider_id)
+    name = f"{provider.name}/{device.name}"
+    if not device.available:
+        raise FailedPrecondition(
+            f"device {name} takes no jobs now: {device.status_message or 'not available'}",
+            subject=f"device/{name}",
+            kind="DEVICE_UNAVAILABLE",
+        )
+    if device.max_shots and job.shots > device.max_shots:
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.device_max", f"job.shots: {name} takes at most {device.max_shots} shots"
+        )
+    if request.credential:
+        # Refused rather than dropped: the job would run without what its caller believes it runs with.
+        raise InvalidArgument.of(
+            "credential",
+            "credential.unexpected",
+            f"credential: jobs on {provider.name} run without a credential in this version; do not send one",
+        )
+    _check_type(db, job.type, device, name)
+    if job.include_statevector:
+        _check_statevector(db, job.type, device, name)
+    deployment_id = request.job.deployment_id
+    programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
+    _check_languages(programs, provider)
+    check_qubits(db, programs, _FIELD, job.type, device, name)
+
+    return NewJob(
+        caller=caller,
+        job=job,
+        device_id=device.id,
+        device=name,
+        deployment=inline,
+        deployment_id=deployment_id,
+        request_id=request.request_id,
+        method=method,
+        fingerprint=_fingerprint(request, job),
+        max_queued=limits.max_queued_jobs,
+    )
+
+
+def repeated(db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str) -> Created | None:
+    """What an equal request made before, if it did.
+
+    To be asked where a request is refused: a repetition has its answer, whatever has become of the device, of the
+    deployment or of the limits since.
+    """
+    if not request.request_id or request.validate_only:
+        return None
+    if request.HasField("deployment"):
+        _clear_output_only(request.deployment)
+    fingerprint = _fingerprint(request, _chosen(request.job))
+    return job_rows.repeated(db, caller, method, request.request_id, fingerprint)
+
+
+def preview(new: NewJob) -> Job:
+    """The job as it would be made, for `validate_only`: without ids and times, which only the store gives."""
+    job = Job(
+        executed_by=new.caller,
+        state=lifecycle.QUEUED,
+        progress=0.0,
+        executed_on_id=new.device_id,
+        device=new.device,
+        deployment_id=new.deployment_id,
+    )
+    job.MergeFrom(new.job)
+    for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
+        job.program_runs.add(index=index, state=lifecycle.QUEUED)
+    return job
+
+
+def check_programs(deployment: Deployment, limits: Limits) -> None:
+    """Check programs by themselves, whatever device they will run on; clear what only the server may set.
+
+    Raises:
+        InvalidArgument: too many or too large programs, a missing or wrong text, no language; or more in all than an
+            answer can hold, so that the deployment could be stored but not read.
+    """
+    count = len(deployment.programs)
+    if count > limits.max_programs:
+        raise InvalidArgument.of(
+            _FIELD,
+            "deployment.programs.max_items",
+            f"{_FIELD}: {count} programs; at most {limits.max_programs} (max_programs)",
+        )
+    _clear_output_only(deployment)
+    broken: list[Violation] = []
+    for index, program in enumerate(deployment.programs):
+        broken += broken_rules(program, f"{_FIELD}[{index}]", limits)
+    if broken:
+        raise InvalidArgument(broken)
+    size = deployment.ByteSize() + _ADDED_BYTES * (count + 4)
+    if size > limits.max_response_bytes:
+        raise InvalidArgument.of(
+            _FIELD,
+            "deployment.programs.max_bytes",
+            f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment (max_response_bytes)",
+        )
+
+
+def _clear_output_only(deployment: Deployment) -> None:
+    for output_only in ("id", "deployed_at", "deployed_by"):
+        deployment.ClearField(output_only)
+    for program in deployment.programs:
+        program.ClearField("id")
+        program.ClearField("deployment_id")
+
+
+def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
+    """What is wrong with a program in a field of this path, as far as it can be told without reading it."""
+
+    def violation(field: str, rule: str, what: str) -> Violation:
+        return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {what}")
+
+    language = program.assembler_language
+    if language == AssemblerLanguage.ASSEMBLER_LANGUAGE_UNSPECIFIED:
+        yield violation("assembler_language", "language.required", "say which language the program is written in")
+        return
+    named = AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
+    text, binary = program.quantum_circuit, program.quantum_circuit_binary
+    if language in BINARY_LANGUAGES and not (text and named in limits.python_source):
+        right, wrong, kind = "quantum_circuit_binary", "quantum_circuit", "binary"
+        size, misplaced = len(binary), bool(text)
+        empty = not binary
+    else:
+        right, wrong = "quantum_circuit", "quantum_circuit_binary"
+        kind = "text" if language not in BINARY_LANGUAGES else "text or binary, not both"
+        # Only a text that may be too long is worth counting in bytes.
+        size = len(text) if len(text) * 4 <= limits.max_program_bytes else len(text.encode())
+        misplaced = bool(binary)
+        empty = not text or text.isspace()
+    if misplaced:
+        what = f"{named} is {kind}: put the program into {right}"
+        if language in BINARY_LANGUAGES and named not in limits.python_source:
+            what += "; this server runs no Python source for it"
+        yield violation(wrong, "form", what)
+    if empty and not misplaced and not program.python_file_path:
+        yield violation(right, "required", "the program is empty")
+    if size > limits.max_program_bytes:
+        yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes} (max_program_bytes)")
+    yield from struct_limits.broken(program.python_file_inputs, f"{path}.python_file_inputs")
+    yield from struct_limits.broken(program.python_file_options, f"{path}.python_file_options")
+
+
+def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:
+    known = {line.supported_language for line in provider.supported_languages}
+    for index, program in enumerate(programs):
+        if program.assembler_language not in known:
+            given = AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
+            takes = ", ".join(AssemblerLanguage.Name(one).removeprefix("ASSEMBLER_LANGUAGE_") for one in sorted(known))
+            raise FailedPrecondition(
+                f"{_FIELD}[{index}].assembler_language: {provider.name} takes no {given}; it takes {takes or 'none'}",
+                subject=f"{_FIELD}[{index}].assembler_language",
+                kind="LANGUAGE",
+                reason="UNSUPPORTED_BY_DEVICE",
+            )
+
+
+def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> None:
+    if job_type in device.capabilities.job_types:
+        return
+    wanted = JobType.Name(job_type).removeprefix("JOB_TYPE_")
+    raise unsupported(
+        db,
+        "job.type",
+        "JOB_TYPE",
+        f"job.type: {name} does not do {wanted} jobs",
+        lambda other: job_type in other.capabilities.job_types,
+    )
+
+
+def _check_statevector(db: Database, job_type: JobType, device: Device, name: str) -> None:
+    field = "job.include_statevector"
+    if job_type != JobType.JOB_TYPE_RUNNER:
+        raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs give statevectors")
+    if device.capabilities.statevector:
+        return
+    raise unsupported(
+        db,
+        field,
+        "STATEVECTOR",
+        f"{field}: {name} gives no statevectors",
+        lambda other: other.capabilities.statevector and job_type in other.capabilities.job_types,
+    )
+
+
+def _chosen(given: Job) -> Job:
+    """What a caller may choose about a job."""
+    job = Job(
+        shots=given.shots,
+        type=given.type or JobType.JOB_TYPE_RUNNER,
+        include_statevector=given.include_statevector,
+    )
+    if given.HasField("name"):
+        job.name = given.name
+    if given.HasField("seed"):
+        job.seed = given.seed
+    if given.HasField("inputs"):
+        if wrong := list(struct_limits.broken(given.inputs, "job.inputs")):
+            raise InvalidArgument(wrong)
+        job.inputs.CopyFrom(given.inputs)
+    return job
+
+
+def _fingerprint(request: CreateJobRequest | RunJobRequest, job: Job) -> bytes:
+    """Tell requests apart that come under one request id; where a watcher resumes makes no other request of it."""
+    if not request.request_id:
+        return b""
+    same = CreateJobRequest(job=job, device=request.device, credential=request.credential)
+    same.job.executed_on_id = request.job.executed_on_id
+    same.job.deployment_id = request.job.deployment_id
+    if request.HasField("deployment"):
+        same.deployment.CopyFrom(request.deployment)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()

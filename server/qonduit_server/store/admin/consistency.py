@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that contradict each other: what no call can bring about, but a damaged file or a hand in the database can."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, exists, func, or_, select
+
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.result_pb2 import Result
+from qonduit_server.lifecycle import SUCCEEDED, TERMINAL
+from qonduit_server.store.admin.finding import Finding
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.schema import (
+    IS_LEASED,
+    IS_QUEUED,
+    buffers,
+    deployments,
+    devices,
+    events,
+    jobs,
+    programs,
+    providers,
+    results,
+)
+
+#: How many of the latest rows are looked at, unless all are; how many large results, and bytes of them.
+SAMPLE: Final = 10_000
+_SAMPLE_BUFFERS: Final = 20
+#: A lease that ran out this long ago was not taken back by any server, although each looks every few seconds.
+_STUCK_MICROSECONDS: Final = 60 * 1_000_000
+#: Nothing is written ahead of its result for longer, but by a server that will notice that it was deleted.
+_UNDER_WAY_MICROSECONDS: Final = 2 * 3600 * 1_000_000
+_PAGE: Final = 1000
+_NAMED: Final = 5
+
+_RESTORE: Final = "Something else than a server changed the database: restore a backup, or delete these jobs."
+_ENDED: Final = jobs.c.state.in_([int(state) for state in TERMINAL])
+
+#: Looks at one thing.
+Check = Callable[[Connection, bool, int], Iterator[Finding]]
+
+
+def _from(connection: Connection, table: Table, deep: bool) -> int:
+    """Return the id from which rows are looked at."""
+    last = connection.execute(select(func.max(table.c.id))).scalar()
+    return 0 if deep or last is None else max(0, int(last) - SAMPLE)
+
+
+def _told(
+    connection: Connection, query: Select[Any], what: str, mend: str, level: str = "error", thing: str = "job"
+) -> Iterator[Finding]:
+    """Yield a finding if the query has rows: how many, and the first ones."""
+    ids = [row[0] for row in connection.execute(query.limit(SAMPLE))]
+    if ids:
+        yield _finding(ids, what, mend, level, thing)
+
+
+def _finding(ids: Sequence[int], what: str, mend: str, level: str = "error", thing: str = "job") -> Finding:
+    named = ", ".join(map(str, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
+    count = f"{len(ids)} or more" if len(ids) == SAMPLE else str(len(ids))
+    plural = thing if len(ids) == 1 else f"{thing}s"
+    return Finding("warning" if level == "warning" else "error", f"{count} {plural} {what} ({named})", mend)
+
+
+def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Jobs that wait or run, and will for ever."""
+    waiting = connection.execute(select(func.count()).select_from(jobs).where(IS_QUEUED)).scalar_one()
+    running = connection.execute(select(func.count()).select_from(jobs).where(IS_LEASED)).scalar_one()
+    yield Finding("ok", f"{waiting} jobs wait, {running} run")
+    yield from _told(
+        connection,
+        select(jobs.c.id).where(IS_LEASED, jobs.c.lease_until < now - _STUCK_MICROSECONDS).order_by(jobs.c.owner),
+        "belong to a server that is gone",
+        "A server that is up takes them back by itself: start one.",
+        "warning",
+    )
+    yield from _told(
+        connection,
+        select(jobs.c.id).where(IS_LEASED, or_(jobs.c.lease_until.is_(None), jobs.c.owner.is_(None))),
+        "run without a lease: nobody takes them back",
+        "With servers stopped: UPDATE jobs SET owner = '', lease_until = 0 WHERE state IN (2, 3).",
+    )
+    idle = connection.execute(
+        select(providers.c.name, devices.c.name, func.count())
+        .select_from(jobs)
+        .join(devices, devices.c.id == jobs.c.device_id)
+        .join(providers, providers.c.id == devices.c.provider_id)
+        .where(IS_QUEUED, devices.c.available.is_(False))
+        .group_by(providers.c.name, devices.c.name)
+    ).all()
+    for provider, device, count in idle:
+        mend = "Offer that provider again (QONDUIT_PROVIDERS), or cancel the jobs."
+        yield Finding("warning", f"{count} jobs wait for {provider}/{device}, which is not available", mend)
+    yield from _programs(connection, deep)
+
+
+def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:
+    """Jobs that wait or run and whose programs are gone: they cannot be handed to a worker."""
+    query = select(jobs.c.id, jobs.c.program_runs).where(or_(IS_QUEUED, IS_LEASED))
+    rows = connection.execute(query if deep else query.limit(SAMPLE)).all()
+    needed = {row.id: [run.program_id for run in Job.FromString(row.program_runs).program_runs] for row in rows}
+    known: set[int] = set()
+    ids = sorted({program_id for mine in needed.values() for program_id in mine})
+    existing = select(programs.c.id).where(among(programs.c.id, "ids"))
+    for start in range(0, len(ids), _PAGE):
+        known |= set(connection.execute(existing, {"ids": ids[start : start + _PAGE]}).scalars())
+    broken = [job_id for job_id, mine in needed.items() if not known.issuperset(mine)]
+    if broken:
+        yield _finding(broken, "wait or run without their programs: no job can be handed out", _RESTORE)
+
+
+def histories(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Events that are not 1, 2, 3 ... up to the job's last, or do not tell its end."""
+    first = _from(connection, jobs, deep)
+    counted = (
+        select(events.c.job_id, func.count().label("number"), func.max(events.c.sequence).label("last"))
+        .where(events.c.job_id > first)
+        .group_by(events.c.job_id)
+        .subquery()
+    )
+    yield from _told(
+        connection,
+        select(jobs.c.id)
+        .outerjoin(counted, counted.c.job_id == jobs.c.id)
+        .where(
+            jobs.c.id > first,
+            or_(
+                counted.c.number.is_(None),
+                counted.c.number != jobs.c.last_sequence,
+                counted.c.last != jobs.c.last_sequence,
+            ),
+        ),
+        "have events with gaps, or another last event than they say",
+        _RESTORE,
+    )
+    last = and_(events.c.job_id == jobs.c.id, events.c.sequence == jobs.c.last_sequence)
+    yield from _told(
+        connection,
+        select(jobs.c.id)
+        .outerjoin(events, last)
+        .where(jobs.c.id > first, _ENDED, or_(events.c.job_id.is_(None), events.c.is_terminal.is_(False))),
+        "have ended, and their last event does not say so: whoever watches them waits for ever",
+        _RESTORE,
+    )
+    yield from _told(
+        connection,
+        select(events.c.job_id)
+        .distinct()
+        .where(events.c.job_id > first, ~exists().where(jobs.c.id == events.c.job_id)),
+        "are gone, but not their events",
+        "They only take room: DELETE FROM events WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "warning",
+    )
+
+
+def outcomes(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Jobs without the results they speak of, and results without a job."""
+    first = _from(connection, jobs, deep)
+    after = first
+    lacking: list[int] = []
+    page = select(jobs.c.id, jobs.c.program_runs).where(jobs.c.state == int(SUCCEEDED)).order_by(jobs.c.id).limit(_PAGE)
+    existing = select(results.c.id, results.c.job_id).where(among(results.c.id, "ids"))
+    while rows := connection.execute(page.where(jobs.c.id > after)).all():
+        after = rows[-1].id
+        spoken = {
+            row.id: [x for run in Job.FromString(row.program_runs).program_runs for x in run.result_ids] for row in rows
+        }
+        known = {
+            tuple(row) for row in connection.execute(existing, {"ids": [x for mine in spoken.values() for x in mine]})
+        }
+        lacking += [
+            job_id for job_id, mine in spoken.items() if not mine or not known.issuperset((x, job_id) for x in mine)
+        ]
+    if lacking:
+        yield _finding(lacking, "succeeded, and their results are not there", _RESTORE)
+    yield from _told(
+        connection,
+        select(results.c.id).where(
+            results.c.id > _from(connection, results, deep), ~exists().where(jobs.c.id == results.c.job_id)
+        ),
+        "belong to no job",
+        "They only take room: DELETE FROM results WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "warning",
+        "result",
+    )
+
+
+def large_results(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Buffers that are not what their results say they are."""
+    orphans = select(buffers.c.result_id).where(
+        buffers.c.piece == 0, ~exists().where(results.c.id == buffers.c.result_id)
+    )
+    if connection.execute(select(jobs.c.id).where(IS_LEASED).limit(1)).first() is not None:
+        # Buffers are written ahead of their results. What is older than a result of this long ago is not under way.
+        settled = (
+            select(results.c.id)
+            .join(jobs, jobs.c.id == results.c.job_id)
+            .where(
+                results.c.id > _from(connection, results, deep),
+                jobs.c.finished_at < now - _UNDER_WAY_MICROSECONDS,
+            )
+            .order_by(results.c.id.desc())
+            .limit(1)
+        )
+        orphans = orphans.where(buffers.c.result_id < (connection.execute(settled).scalar() or 0))
+    yield from _told(
+        connection,
+        orphans,
+        "are not there, but their buffers are",
+        "They only take room, and a server that is up deletes them within two hours: start one.",
+        "warning",
+        "result",
+    )
+    with_buffers = select(buffers.c.result_id).where(buffers.c.piece == 0).order_by(buffers.c.result_id.desc())
+    ids = list(connection.execute(with_buffers if deep else with_buffers.limit(_SAMPLE_BUFFERS)).scalars())
+    broken = []
+    for result_id in ids:
+        message = connection.execute(select(results.c.result).where(results.c.id == result_id)).scalar()
+        if message is not None and not _is_whole(connection, result_id, Result.FromString(message)):
+            broken.append(result_id)
+    broken += _without_buffer(connection, _from(connection, results, deep))
+    if broken:
+        what = "have a buffer that is not what they say: its size or its SHA-256 differs"
+        yield _finding(broken, what, "Run their jobs again: `qonduit rerun`.", thing="result")
+
+
+def _without_buffer(connection: Connection, after: int) -> Iterator[int]:
+    """Yield the results that speak of a buffer of which there is nothing. A result with a buffer holds little else."""
+    page = (
+        select(results.c.id, results.c.result)
+        .where(results.c.size < 64 * 1024, ~exists().where(buffers.c.result_id == results.c.id))
+        .order_by(results.c.id)
+        .limit(_PAGE)
+    )
+    while rows := connection.execute(page.where(results.c.id > after)).all():
+        after = rows[-1].id
+        yield from (row.id for row in rows if Result.FromString(row.result).HasField("buffer"))
+
+
+def _is_whole(connection: Connection, result_id: int, result: Result) -> bool:
+    digest, size, number = hashlib.sha256(), 0, 0
+    query = select(buffers.c.data).where(buffers.c.result_id == result_id, buffers.c.piece == bindparam("number"))
+    while (piece := connection.execute(query, {"number": number}).scalar()) is not None:
+        digest.update(piece)
+        size += len(piece)
+        number += 1
+    return (size, digest.hexdigest()) == (result.buffer.size_bytes, result.buffer.sha256)
+
+
+def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Deployments that came with jobs which are gone."""
+    unused: ColumnElement[bool] = ~exists().where(jobs.c.deployment_id == deployments.c.id)
+    query = select(deployments.c.id).where(
+        deployments.c.id > _from(connection, deployments, deep), deployments.c.is_inline, unused
+    )
+    count = len(connection.execute(query).all())
+    if count:
+        mend = "A server with retention_days set deletes them in time."
+        yield Finding("ok", f"{count} deployments came with jobs that are gone", mend)
+
+
+#: By what they look at.
+CHECKS: Final[dict[str, Check]] = {
+    "the queue": queue,
+    "events": histories,
+    "results": outcomes,
+    "large results": large_results,
+    "inline deployments": inline_deployments,
+}

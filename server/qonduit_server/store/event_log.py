@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbered facts about jobs, as watchers read them: stored bytes, sent untouched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, select, text
+
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit_server.errors import NotFound
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.column_limits import MAX_ID, checked_text, is_id
+from qonduit_server.store.database import Database
+from qonduit_server.store.notification_bus import StoredEvent
+from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.schema import events, jobs
+
+_OWNS: Final = select(jobs.c.id).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
+_LAST: Final = select(jobs.c.id, jobs.c.last_sequence).where(among(jobs.c.id, "ids"))
+_READ_AFTER: Final = (
+    select(events.c.sequence, events.c.payload, events.c.is_terminal)
+    .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(bindparam("limit"))
+)
+# Sequences have no gaps, so "at most n events of each job" is a plain range.
+_READ_AFTER_MANY: Final = {
+    "sqlite": text(
+        "SELECT e.job_id, e.sequence, e.payload, e.is_terminal "
+        "FROM json_each(:cursors) AS c CROSS JOIN events AS e ON e.job_id = json_extract(c.value, '$[0]') "
+        "AND e.sequence > json_extract(c.value, '$[1]') AND e.sequence <= json_extract(c.value, '$[1]') + :limit "
+        "ORDER BY e.job_id, e.sequence"
+    ),
+    "postgresql": text(
+        "SELECT e.job_id, e.sequence, e.payload, e.is_terminal "
+        "FROM unnest(CAST(:jobs AS bigint[]), CAST(:afters AS bigint[])) AS c (job_id, sequence) "
+        "JOIN events AS e ON e.job_id = c.job_id AND e.sequence > c.sequence AND e.sequence <= c.sequence + :limit "
+        "ORDER BY e.job_id, e.sequence"
+    ),
+}
+
+
+def owns(db: Database, caller: str, job_id: int) -> None:
+    """Raise NotFound unless the job exists and is the caller's."""
+    if is_id(job_id):
+        with db.read() as connection:
+            if connection.execute(_OWNS, {"id": job_id, "caller": checked_text("caller", caller)}).first() is not None:
+                return
+    raise NotFound("job", job_id)
+
+
+def read_after(db: Database, job_id: int, after: int, limit: int) -> list[StoredEvent]:
+    """Return a job's events after a sequence, oldest first, at most `limit`. Raises NotFound when the job is gone."""
+    if not is_id(job_id):
+        raise NotFound("job", job_id)
+    with db.read() as connection:
+        rows = connection.execute(_READ_AFTER, {"job": job_id, "after": min(after, MAX_ID), "limit": limit}).all()
+        if not rows and connection.execute(_EXIST, {"ids": [job_id]}).first() is None:
+            raise NotFound("job", job_id)
+    return [StoredEvent(sequence, payload, bool(terminal)) for sequence, payload, terminal in rows]
+
+
+def read_after_many(
+    db: Database, cursors: Sequence[tuple[int, int]], limit: int
+) -> dict[int, list[StoredEvent] | None]:
+    """Read for many watched jobs at once.
+
+    Args:
+        cursors: (job id, sequence to read after), one a job.
+        limit: events a job at most.
+
+    Returns:
+        For every job of `cursors`: its events, oldest first, or None when it is gone.
+    """
+    found: dict[int, list[StoredEvent] | None] = {}
+    unknown: list[tuple[int, int]] = []
+    for job_id, after in cursors:
+        recent = db.recent.after(job_id, after, limit)
+        if recent is None:
+            unknown.append((job_id, after))
+        else:
+            found[job_id] = recent
+    cursors = unknown
+    if not cursors:
+        return found
+    ids = [job_id for job_id, _ in cursors]
+    # Kept away from the end of the numbers, where adding the limit would overflow.
+    afters = [min(after, MAX_ID // 2) for _, after in cursors]
+    lists: dict[str, object] = {"jobs": ids, "afters": afters}
+    if db.kind == "sqlite":
+        lists = {"cursors": json.dumps(list(zip(ids, afters, strict=True)))}
+    with db.read() as connection:
+        rows = connection.execute(_READ_AFTER_MANY[db.kind], {**lists, "limit": min(limit, MAX_ID // 2)})
+        for job_id, sequence, payload, terminal in rows:
+            event = StoredEvent(sequence, payload, bool(terminal))
+            if (known := found.get(job_id)) is None:
+                found[job_id] = [event]
+            else:
+                known.append(event)
+        quiet = [job_id for job_id in ids if job_id not in found]
+        if quiet:
+            found.update((job_id, None) for job_id in quiet)
+            found.update((job_id, []) for job_id in connection.execute(_EXIST, {"ids": quiet}).scalars())
+    return found
+
+
+def behind(db: Database, cursors: Mapping[int, int]) -> list[int]:
+    """Return the jobs whose history goes on after a sequence, or that are deleted.
+
+    This is one query, past the cache. What the cache keeps of these jobs is dropped, so that the next reader gets their
+    events from the database.
+
+    Args:
+        cursors: the last sequence that is known, by job id.
+    """
+    if not cursors:
+        return []
+    with db.read() as connection:
+        last = {row.id: row.last_sequence for row in connection.execute(_LAST, {"ids": list(cursors)})}
+    found = [job_id for job_id, after in cursors.items() if last.get(job_id, MAX_ID) > after]
+    db.recent.forget(found)
+    return found
+
+
+def list_page(
+    db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "", after_sequence: int = 0
+) -> Page[JobEvent]:
+    """Return a page of a job's events, oldest first. Raises NotFound."""
+    owns(db, caller, job_id)
+    cursor = Cursor(("events", caller, job_id), page_size, page_token)
+    after = cursor.after[0] if cursor.after else after_sequence
+    rows = read_after(db, job_id, after, cursor.size + 1)
+    kept, token = cursor.cut(rows, lambda event: (event.sequence,), lambda event: len(event.payload) + 8)
+    return Page([JobEvent.FromString(event.payload) for event in kept], token)

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How submits become queued jobs: many at once, each told apart by its request id from those that were made before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf.struct_pb2 import Struct
+from sqlalchemy import bindparam, func, select
+
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job, JobType, ProgramRun
+from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
+from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import deployments
+from qonduit_server.store.bulk_statements import BulkInsert, among
+from qonduit_server.store.deployments import NewDeployment
+from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, Ledger, job_message, program_runs
+from qonduit_server.store.schema import IS_QUEUED, jobs, programs
+from qonduit_server.store.schema import deployments as stored_deployments
+from qonduit_server.store.writer import Operation, Transaction
+
+
+@dataclass(frozen=True)
+class Created:
+    """A job that was made, or (`deduplicated`) the one that this request made before, as it is now."""
+
+    job: Job
+    deduplicated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A job to be made, checked and ready to be written.
+
+    `device_name` is the device's, as "PROVIDER/device". Its programs are those of `deployment` (written with it), or
+    `program_ids`, or the current ones of `deployment_id`.
+    """
+
+    caller: str
+    method: str
+    request_id: str | None
+    fingerprint: bytes
+    max_queued: int
+    device: Device
+    device_name: str
+    name: str | None
+    type: JobType
+    shots: int
+    seed: int | None
+    inputs: Struct | None
+    deployment_id: int
+    include_statevector: bool = False
+    deployment: NewDeployment | None = None
+    program_ids: Sequence[int] = field(default_factory=tuple)
+
+
+_Key = tuple[str, str, str | None]
+
+_SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
+    among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None)
+)
+_SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
+_COUNT_QUEUED: Final = select(func.count()).select_from(
+    # In the order of the index that holds queued jobs only, so that it is the one that is read.
+    select(jobs.c.id).where(IS_QUEUED).order_by(jobs.c.provider_id, jobs.c.id).limit(bindparam("most")).subquery()
+)
+_INSERT: Final = BulkInsert(
+    jobs,
+    (
+        *("id", "caller", "method", "request_id", "fingerprint", "provider_id", "device_id", "deployment_id"),
+        *(
+            "name",
+            "type",
+            "shots",
+            "seed",
+            "created_at",
+            "state",
+            "progress",
+            "attempt",
+            "last_sequence",
+            "program_runs",
+        ),
+    ),
+)
+
+
+def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list[Created | CallError]:
+    answers: list[Created | CallError | None] = [None] * len(submissions)
+    known = _known_requests(transaction, submissions)
+    room = _room(transaction, submissions)
+    stored = _stored_programs(transaction, submissions)
+    again = {program_id for new in submissions for program_id in new.program_ids}
+    gone = again - deployments.programs_exist(transaction.connection, again) if again else again
+    accepted: list[int] = []
+    for place, new in enumerate(submissions):
+        key = _key(new)
+        if new.request_id is not None and key in known:
+            continue
+        if (refusal := _refusal(new, room - len(accepted), stored, gone)) is not None:
+            answers[place] = refusal
+            continue
+        accepted.append(place)
+        if new.request_id is not None:
+            # An equal request that waits in the same transaction finds this one.
+            known[key] = (-1 - place, new.fingerprint)
+    for place, job in zip(accepted, _write(transaction, [submissions[i] for i in accepted], stored), strict=True):
+        answers[place] = Created(job, deduplicated=False)
+    repeated = {place: known[_key(submissions[place])] for place, answer in enumerate(answers) if answer is None}
+    earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
+    for place, (job_id, fingerprint) in repeated.items():
+        if fingerprint != submissions[place].fingerprint:
+            answers[place] = AlreadyExists(
+                f"request_id {submissions[place].request_id} was used before, for another request; make a new one"
+            )
+        elif job_id > 0:
+            answers[place] = Created(earlier[job_id], deduplicated=True)
+        else:
+            first = answers[-1 - job_id]
+            assert isinstance(first, Created)
+            answers[place] = Created(first.job, deduplicated=True)
+    return [answer for answer in answers if answer is not None]
+
+
+def _key(new: Submission) -> _Key:
+    return (new.caller, new.method, new.request_id)
+
+
+def _known_requests(transaction: Transaction, submissions: Sequence[Submission]) -> dict[_Key, tuple[int, bytes]]:
+    requests = {new.request_id for new in submissions if new.request_id is not None}
+    if not requests:
+        return {}
+    rows = transaction.connection.execute(_SELECT_REQUESTS, {"requests": list(requests)})
+    return {
+        (caller, method, request_id): (job_id, fingerprint) for job_id, caller, method, request_id, fingerprint in rows
+    }
+
+
+def _room(transaction: Transaction, submissions: Sequence[Submission]) -> int:
+    """Return how many more jobs may wait: counts no further than the limit, on an index that holds nothing else."""
+    most = max(new.max_queued for new in submissions)
+    if not most:
+        return len(submissions)
+    return most - int(transaction.connection.execute(_COUNT_QUEUED, {"most": most}).scalar_one())
+
+
+def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[tuple[str, int], list[int]]:
+    """Return the programs of the stored deployments that submits name, by caller and deployment."""
+    wanted: dict[str, set[int]] = {}
+    for new in submissions:
+        if new.deployment is None and not new.program_ids:
+            wanted.setdefault(new.caller, set()).add(new.deployment_id)
+    return {
+        (caller, deployment_id): ids
+        for caller, deployment_ids in wanted.items()
+        for deployment_id, ids in deployments.program_ids(transaction.connection, caller, deployment_ids).items()
+    }
+
+
+def _refusal(
+    new: Submission, room: int, stored: dict[tuple[str, int], list[int]], gone: AbstractSet[int]
+) -> CallError | None:
+    if not new.device.available:
+        why = f": {new.device.status_message}" if new.device.status_message else ""
+        return FailedPrecondition(
+            f"device {new.device.name} is not available{why}", subject=f"devices/{new.device.id}", kind="AVAILABLE"
+        )
+    if new.deployment is None and not new.program_ids and (new.caller, new.deployment_id) not in stored:
+        return NotFound("deployment", new.deployment_id)
+    if not gone.isdisjoint(new.program_ids):
+        # The job to be run again was deleted since it was read, and its programs with it.
+        return NotFound("deployment", new.deployment_id)
+    if new.max_queued and room <= 0:
+        return ResourceExhausted(
+            f"{new.max_queued} jobs wait already (max_queued_jobs); try again later", subject="max_queued_jobs"
+        )
+    return None
+
+
+def _write(
+    transaction: Transaction, accepted: Sequence[Submission], stored: dict[tuple[str, int], list[int]]
+) -> list[Job]:
+    if not accepted:
+        return []
+    inline = [new.deployment for new in accepted if new.deployment is not None]
+    job_ids, deployment_ids, program_ids = new_ids(
+        transaction,
+        (jobs, len(accepted)),
+        (stored_deployments, len(inline)),
+        (programs, deployments.count_programs(inline)),
+    )
+    written = iter(
+        zip(deployment_ids, deployments.insert_many(transaction, inline, deployment_ids, program_ids), strict=True)
+    )
+    ledger = Ledger(transaction)
+    made: list[Job] = []
+    rows: list[tuple[Any, ...]] = []
+    for job_id, new in zip(job_ids, accepted, strict=True):
+        if new.deployment is not None:
+            deployment_id, sources = next(written)
+        else:
+            deployment_id = new.deployment_id
+            sources = new.program_ids or stored[new.caller, deployment_id]
+        job = Job(
+            id=job_id,
+            name=new.name,
+            executed_by=new.caller,
+            progress=0.0,
+            state=QUEUED,
+            shots=new.shots,
+            type=new.type or JOB_TYPE_RUNNER,
+            executed_on_id=new.device.id,
+            device=new.device_name,
+            deployment_id=deployment_id,
+            created_at=transaction.timestamp,
+            last_sequence=1,
+            seed=new.seed,
+            inputs=new.inputs,
+            include_statevector=new.include_statevector,
+            program_runs=[
+                ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
+            ],
+        )
+        ledger.note(job, transaction.timestamp, is_terminal=False, created=job)
+        made.append(job)
+        rows.append(
+            (
+                *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
+                *(new.device.provider_id, new.device.id, deployment_id, new.name, job.type, new.shots, new.seed),
+                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job)),
+            )
+        )
+    _INSERT(transaction.connection, rows)
+    ledger.flush()
+    transaction.queue = True
+    return made
+
+
+def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:
+    if not ids:
+        return {}
+    return {row.id: job_message(row) for row in transaction.connection.execute(_SELECT_MANY, {"ids": list(ids)})}
+
+
+CREATE: Final = Operation(_create)

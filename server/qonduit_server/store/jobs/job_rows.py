@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs, as those who submit them see them: create, read, cancel, delete, run again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import bindparam, tuple_
+
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
+from qonduit_server.store import catalogue, deployments
+from qonduit_server.store.column_limits import checked_text, is_id
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.deletion import erase
+from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, Ledger, job_message
+from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
+from qonduit_server.store.results import buffers
+from qonduit_server.store.schema import jobs
+from qonduit_server.store.timestamps import microseconds
+from qonduit_server.store.writer import Operation, Transaction
+
+__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page", "repeated", "rerun"]
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be made.
+
+    Attributes:
+        caller: who submits it.
+        job: name, type, shots, seed, inputs and include_statevector are taken from it; everything else is ignored.
+        device_id: the device to run on.
+        device: its name as "PROVIDER/device", for a preview; what is stored is looked up by the id.
+        deployment: the programs, inline; or None, and then
+        deployment_id: the stored deployment to run.
+        request_id: makes a retry safe; empty for none. Unique per caller and method.
+        method: "CreateJob", "RunJob" or "RerunJob".
+        fingerprint: a hash of the request, compared when the request id comes again.
+        max_queued: refuse when this many jobs wait already; 0 for no limit.
+    """
+
+    caller: str
+    job: Job
+    device_id: int
+    device: str = ""
+    deployment: Deployment | None = None
+    deployment_id: int = 0
+    request_id: str = ""
+    method: str = "CreateJob"
+    fingerprint: bytes = b""
+    max_queued: int = 0
+
+
+class _Named(NamedTuple):
+    caller: str
+    job_id: int
+
+
+_GET: Final = SELECT_JOBS.where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_GET_REPEATED: Final = SELECT_JOBS.where(
+    jobs.c.caller == bindparam("caller"),
+    jobs.c.method == bindparam("method"),
+    jobs.c.request_id == bindparam("request"),
+    jobs.c.fingerprint == bindparam("fingerprint"),
+)
+_RERUN: Final = "RerunJob"
+_FIELDS: Final = {
+    "state": FilterField(jobs.c.state, JobState),
+    "deployment_id": FilterField(jobs.c.deployment_id, int),
+    "executed_on_id": FilterField(jobs.c.device_id, int),
+    "name": FilterField(jobs.c.name, str),
+    "created_at": FilterField(jobs.c.created_at, datetime, ordered=True),
+}
+
+
+def create(db: Database, new: NewJob) -> Created:
+    """Queue a job: programs, job and first event in one durable transaction.
+
+    Raises:
+        NotFound: no such device or deployment.
+        AlreadyExists: the request id was used for another request.
+        FailedPrecondition: the device is not available.
+        ResourceExhausted: too many jobs wait.
+    """
+    device = catalogue.device(db, new.device_id)
+    if new.deployment is None and not is_id(new.deployment_id):
+        raise NotFound("deployment", new.deployment_id)
+    return db.write(
+        CREATE,
+        Submission(
+            caller=checked_text("caller", new.caller),
+            method=new.method,
+            request_id=checked_text("request_id", new.request_id) or None,
+            fingerprint=new.fingerprint,
+            max_queued=new.max_queued,
+            device=device,
+            device_name=catalogue.name_of(db, device),
+            deployment=(
+                deployments.prepare(new.caller, new.deployment, is_inline=True) if new.deployment is not None else None
+            ),
+            deployment_id=new.deployment_id,
+            name=checked_text("job.name", new.job.name) if new.job.HasField("name") else None,
+            type=new.job.type,
+            shots=new.job.shots,
+            seed=new.job.seed if new.job.HasField("seed") else None,
+            inputs=new.job.inputs if new.job.HasField("inputs") else None,
+            include_statevector=new.job.include_statevector,
+        ),
+    )
+
+
+def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0) -> Created:
+    """Queue a new job with the programs, device and options of another. Raises as `create` does."""
+    fingerprint = str(job_id).encode()
+    try:
+        source = get(db, caller, job_id)
+    except NotFound:
+        made = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
+        if made is None:
+            raise
+        return made
+    return db.write(
+        CREATE,
+        Submission(
+            caller=caller,
+            method=_RERUN,
+            request_id=checked_text("request_id", request_id) or None,
+            fingerprint=fingerprint,
+            max_queued=max_queued,
+            device=catalogue.device(db, source.executed_on_id),
+            device_name=source.device,
+            # The programs that the other job ran, whatever its deployment holds by now.
+            program_ids=[run.program_id for run in source.program_runs],
+            deployment_id=source.deployment_id,
+            name=source.name if source.HasField("name") else None,
+            type=source.type,
+            shots=source.shots,
+            seed=source.seed if source.HasField("seed") else None,
+            inputs=source.inputs if source.HasField("inputs") else None,
+            include_statevector=source.include_statevector,
+        ),
+    )
+
+
+def repeated(db: Database, caller: str, method: str, request_id: str, fingerprint: bytes) -> Created | None:
+    """Return the job that an equal request made before, as it is now; None if there is none."""
+    request = {"caller": checked_text("caller", caller), "method": method, "fingerprint": fingerprint}
+    with db.read() as connection:
+        row = connection.execute(_GET_REPEATED, {**request, "request": checked_text("request_id", request_id)}).first()
+    return None if row is None else Created(job_message(row), deduplicated=True)
+
+
+def get(db: Database, caller: str, job_id: int) -> Job:
+    """Return one job. Raises NotFound."""
+    if is_id(job_id):
+        with db.read() as connection:
+            row = connection.execute(_GET, {"id": job_id, "caller": checked_text("caller", caller)}).first()
+        if row is not None:
+            return job_message(row)
+    raise NotFound("job", job_id)
+
+
+def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Job]:
+    """Return a page of the caller's jobs, newest first.
+
+    Filter fields: state, deployment_id, executed_on_id, name, created_at.
+
+    Raises:
+        InvalidArgument: bad filter (INVALID_FILTER) or page token (INVALID_PAGE_TOKEN).
+    """
+    wanted = conditions(filter, _FIELDS)
+    cursor = Cursor(("jobs", checked_text("caller", caller), filter), page_size, page_token, keys=2)
+    query = SELECT_JOBS.where(jobs.c.caller == caller, *wanted)
+    if cursor.after:
+        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(*cursor.after))
+    query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(cursor.size + 1)
+    with db.read() as connection:
+        rows = list(connection.execute(query))
+    kept, token = cursor.cut(
+        rows,
+        lambda row: (row.created_at, row.id),
+        lambda row: len(row.program_runs) + len(row.failure or b"") + len(row.name or "") + 200,
+    )
+    exact, sooner = cursor.cut(
+        [job_message(row) for row in kept], lambda job: (microseconds(job.created_at), job.id), sent_bytes
+    )
+    return Page(exact, sooner or token)
+
+
+def cancel(db: Database, caller: str, job_id: int) -> Job:
+    """Ask for a job to be cancelled; return it as CANCELLED, CANCELLING, or as it ended. Raises NotFound."""
+    if not is_id(job_id):
+        raise NotFound("job", job_id)
+    return db.write(_CANCEL, _Named(checked_text("caller", caller), job_id))
+
+
+def delete(db: Database, caller: str, job_id: int) -> None:
+    """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
+    if not is_id(job_id):
+        raise NotFound("job", job_id)
+    with_buffers = db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
+    with suppress(Unavailable):  # the job is gone; what nobody finds any more goes when orphans are looked for
+        for result_id in with_buffers:
+            buffers.erase(db, result_id)
+
+
+def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | NotFound]:
+    ledger = Ledger(transaction)
+    ledger.load({job_id for _, job_id in calls})
+    answers: list[Job | NotFound] = []
+    for caller, job_id in calls:
+        entry = ledger.entries.get(job_id)
+        if entry is None or entry.job.executed_by != caller:
+            answers.append(NotFound("job", job_id))
+            continue
+        if entry.job.state == QUEUED:
+            ledger.settle_programs(entry, CANCELLED)
+            ledger.move(entry, CANCELLED)
+        elif entry.job.state == RUNNING:
+            ledger.move(entry, CANCELLING)
+            transaction.cancels = True
+        answers.append(entry.job)
+    ledger.flush()
+    return answers
+
+
+def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | list[int]]:
+    """Delete jobs; give the results of each whose buffers are left."""
+    ledger = Ledger(transaction)
+    ledger.load({job_id for _, job_id in calls})
+    answers: list[NotFound | FailedPrecondition | list[int]] = []
+    for caller, job_id in calls:
+        entry = ledger.entries.get(job_id)
+        if entry is None or entry.job.executed_by != caller:
+            answers.append(NotFound("job", job_id))
+        elif not is_terminal(entry.job.state):
+            answers.append(
+                FailedPrecondition(
+                    f"job {job_id} is {JobState.Name(entry.job.state)}; only a job that has ended can be deleted",
+                    subject=f"jobs/{job_id}",
+                )
+            )
+        else:
+            answers.append(buffers.of_jobs(transaction.connection, [job_id]))
+            erase(transaction, [job_id], with_buffers=False)
+            del ledger.entries[job_id]
+    return answers
+
+
+_CANCEL: Final = Operation(_cancel)
+_DELETE: Final = Operation(_delete)

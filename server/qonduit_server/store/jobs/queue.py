@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue, as dispatchers see it: leases on jobs, and the only writer of a running one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from google.protobuf.struct_pb2 import Struct
+from sqlalchemy import bindparam, select, text, update
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.errors import StoreFault, Unavailable
+from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.outcome_recording import Recording
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, Entry, Ledger
+from qonduit_server.store.results import buffers, large_results
+from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
+from qonduit_server.store.writer import FAULTS, Operation, Transaction
+
+
+class _Claim(NamedTuple):
+    owner: str
+    capacity: Mapping[str, int]
+    lease: int
+
+
+class _Batch(NamedTuple):
+    owner: str
+    events: Sequence[TaskEvent]
+    #: How many pieces large results have, by their ids.
+    pieces: Mapping[int, int]
+
+
+class _Recorded(NamedTuple):
+    refused: set[tuple[int, int]]
+    #: Large results that were not stored, since their outcomes do not stand.
+    unused: set[int]
+
+
+class _Release(NamedTuple):
+    owner: str
+    jobs: Sequence[tuple[int, int]]
+    why: str
+    counts: bool
+
+
+class _Renewal(NamedTuple):
+    owner: str
+    lease: int
+
+
+class _Expiry(NamedTuple):
+    max_attempts: int
+    everyones: bool
+
+
+_SELECT_QUEUED: Final = (
+    SELECT_ENTRIES.where(
+        IS_QUEUED,
+        jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
+    )
+    .order_by(jobs.c.id)
+    .limit(bindparam("capacity"))
+    .with_for_update(skip_locked=True, of=jobs)
+)
+# In the order of the index that holds leased jobs only, so that it is the one that is read.
+_SELECT_EXPIRED: Final = (
+    SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
+    .order_by(jobs.c.owner, jobs.c.state)
+    .with_for_update(skip_locked=True)
+)
+_END_OF_TIME: Final = 2**63 - 1
+_LOST: Final = "the server that ran the job was lost"
+_SERVER_LOST: Final = "SERVER_LOST"
+#: How often a large result is written anew whose pieces somebody deleted, before the store is said to be away.
+_ANEW: Final = 3
+_SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
+_SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
+_SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
+_SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
+_RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
+_SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
+    text(f"state = {int(CANCELLING)}"), IS_LEASED, jobs.c.owner == bindparam("owner")
+)
+
+
+def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
+    """Lease queued jobs, oldest first: QUEUED -> RUNNING, attempt + 1, event state_change.
+
+    Args:
+        owner: the dispatcher, unique for each start of a server.
+        capacity: how many jobs at most, by provider name.
+        lease: how long the jobs stay the owner's unless renewed.
+
+    Returns:
+        Tasks with their programs; limits of memory and time are left for the dispatcher to fill in.
+    """
+    return db.write(_CLAIM, _Claim(owner, capacity, _microseconds(lease)))
+
+
+def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
+    """Store what happened to running jobs, in one transaction: results, events, states.
+
+    Events of a (job, attempt) that is not leased to `owner` now change nothing. Results inside `batch` get their ids.
+    The pieces of large results are written before, unless `write_ahead` did so.
+
+    Returns:
+        The refused (job, attempt) pairs: their tasks can be dropped.
+
+    Raises:
+        Unavailable: the database does not answer; try again later, with the same events.
+        StoreFault: something in the batch cannot be stored, ever; nothing was.
+    """
+    if not batch:
+        return set()
+    operation = _RECORD_ENDS if any(event.HasField("finished") for event in batch) else _RECORD
+    heavy = [event for event in batch if large_results.is_large(event)]
+    for _ in range(_ANEW):
+        for event in heavy:
+            large_results.write_ahead(db, event)
+        pieces = {result_id: count for event in heavy for result_id, count in large_results.pieces_of(event).items()}
+        try:
+            recorded = db.write(operation, _Batch(owner, batch, pieces))
+        except FAULTS as error:
+            raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
+        if recorded is not None:
+            with suppress(Unavailable):  # they are found when orphans are looked for
+                large_results.erase(db, recorded.unused)
+            return recorded.refused
+        for event in heavy:
+            large_results.forget_ids(event)
+    raise Unavailable("what large results consist of was deleted while it was written")
+
+
+def write_ahead(db: Database, event: TaskEvent) -> None:
+    """Write the pieces of an event's large results, which is to be recorded later, in small transactions.
+
+    Raises:
+        Unavailable: the database does not answer; try again later, with the same event, or leave it to `record`.
+        StoreFault: they cannot be stored, ever.
+    """
+    if large_results.is_large(event):
+        large_results.write_ahead(db, event)
+
+
+def discard(db: Database, events: Iterable[TaskEvent]) -> None:
+    """Delete what was written ahead of events that will not be recorded. Raises Unavailable."""
+    for event in events:
+        if large_results.is_large(event):
+            large_results.erase(db, [result_id for result_id in large_results.pieces_of(event) if result_id])
+
+
+def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
+    """Return what is leased to owners, by owner: for claims that were made, and whose answers were lost."""
+    return db.write(_CLAIMED, owners)
+
+
+def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str, *, counts: bool = True) -> None:
+    """Hand (job, attempt) pairs back: RUNNING -> QUEUED with a log event telling why; CANCELLING -> CANCELLED.
+
+    Args:
+        counts: whether the attempt was one. If not, the next one has its number: only for an owner that claims no more,
+            since nothing but the owner then tells the two apart.
+    """
+    if jobs:
+        db.write(_RELEASE, _Release(owner, jobs, why, counts))
+
+
+def renew(db: Database, owner: str, lease: timedelta) -> None:
+    """Prolong all leases of an owner, from now."""
+    db.write(_RENEW_ALL, _Renewal(owner, _microseconds(lease)))
+
+
+def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
+    """Return the (job, attempt) pairs leased to an owner whose cancel was asked for."""
+    with db.read() as connection:
+        return [(job, attempt) for job, attempt in connection.execute(_SELECT_CANCELLING, {"owner": owner})]
+
+
+def expire(db: Database, *, max_attempts: int = 0, everyones: bool = False) -> int:
+    """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many.
+
+    A job whose last allowed attempt was lost with its server fails instead of being queued: its program may be what
+    ends the server each time.
+
+    Args:
+        max_attempts: how often a job is started at most; 0 means no limit.
+        everyones: take back all leases, whether they ran out or not. Only where no other server can be alive.
+    """
+    return db.write(_EXPIRE, _Expiry(max_attempts, everyones))
+
+
+def given_up(reason: str, attempt: int, why: str) -> Failure:
+    """Return the failure of a job whose last allowed attempt was lost."""
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_WORKER,
+        reason=reason,
+        message=f"The job was started {attempt} times (max_attempts), and no attempt ended: at last {why}.",
+        retryable=True,
+    )
+
+
+def _microseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task]]:
+    ledger = Ledger(transaction)
+    claimed: list[list[tuple[str, Entry]]] = []
+    for wanted in claims:
+        mine: list[tuple[str, Entry]] = []
+        for provider, capacity in wanted.capacity.items():
+            if capacity > 0:
+                rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
+                entries = ledger.enter(rows.all())
+                for entry in entries:
+                    ledger.start(entry, wanted.owner, transaction.now + wanted.lease)
+                mine += [(provider, entry) for entry in entries]
+                # The next query of this transaction must not find them again.
+                ledger.flush()
+        claimed.append(mine)
+    return _tasks(transaction, ledger, claimed)
+
+
+def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:
+    return [_claimed_by(transaction, owners) for owners in asked]
+
+
+def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
+    ledger = Ledger(transaction)
+    entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
+    rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
+    provider_of = {row.id: row.name for row in rows}
+    found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
+    tasks: dict[str, list[Task]] = {}
+    for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
+        tasks.setdefault(entry.owner or "", []).append(task)
+    return tasks
+
+
+def _tasks(
+    transaction: Transaction, ledger: Ledger, claimed: Sequence[Sequence[tuple[str, Entry]]]
+) -> list[list[Task]]:
+    """Make tasks of jobs, each given with the name of its provider."""
+    if not ledger.entries:
+        return [[] for _ in claimed]
+    ids = {run.program_id for entry in ledger.entries.values() for run in entry.job.program_runs}
+    sources = {
+        program_id: QuantumProgram.FromString(program)
+        for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
+    }
+    names = {row.id: row.name for row in transaction.connection.execute(_SELECT_DEVICES)}
+    return [[_task(entry.job, provider, names, sources) for provider, entry in mine] for mine in claimed]
+
+
+def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[int, QuantumProgram]) -> Task:
+    task = Task(
+        job_id=job.id,
+        attempt=job.attempt,
+        provider=provider,
+        device=names[job.executed_on_id],
+        type=job.type,
+        shots=job.shots,
+        seed=job.seed if job.HasField("seed") else None,
+        include_statevector=job.include_statevector,
+    )
+    task.programs.extend(task_program(run.program_id, sources[run.program_id], job.inputs) for run in job.program_runs)
+    return task
+
+
+def task_program(program_id: int, source: QuantumProgram, job_inputs: Struct) -> TaskProgram:
+    """Return a program as a worker gets it, with its own inputs and those of its job."""
+    program = TaskProgram(
+        program_id=program_id,
+        language=source.assembler_language,
+        text=source.quantum_circuit,
+        binary=source.quantum_circuit_binary,
+    )
+    for inputs in (source.python_file_inputs, job_inputs):
+        # Those of the job come second, and win.
+        for name, value in inputs.fields.items():
+            program.inputs.fields[name].CopyFrom(value)
+    return program
+
+
+def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:
+    """Record batches; None for one whose large results are not whole: nothing of it was."""
+    answers: list[_Recorded | None] = []
+    sound = [buffers.whole(transaction, batch.pieces) for batch in batches]
+    recording = Recording(
+        transaction, [event for batch, good in zip(batches, sound, strict=True) if good for event in batch.events]
+    )
+    for batch, good in zip(batches, sound, strict=True):
+        refused = recording.take(batch.owner, batch.events) if good else set()
+        answers.append(_Recorded(refused, batch.pieces.keys() - recording.stored) if good else None)
+    recording.close()
+    return answers
+
+
+def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:
+    ledger = Ledger(transaction)
+    ledger.load({job_id for release in releases for job_id, _ in release.jobs})
+    for release in releases:
+        for job_id, attempt in release.jobs:
+            entry = ledger.entries.get(job_id)
+            if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
+                _take_back(ledger, entry, release.why, counts=release.counts)
+    ledger.flush()
+    return [None] * len(releases)
+
+
+def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]:
+    for renewal in renewals:
+        transaction.connection.execute(_RENEW, {"of": renewal.owner, "until": transaction.now + renewal.lease})
+    return [None] * len(renewals)
+
+
+def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
+    ledger = Ledger(transaction)
+    before = _END_OF_TIME if any(each.everyones for each in expiries) else transaction.now
+    most = max(each.max_attempts for each in expiries)
+    expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
+    for entry in expired:
+        job = entry.job
+        if job.state == RUNNING and 0 < most <= job.attempt:
+            job.failure.CopyFrom(given_up(_SERVER_LOST, job.attempt, _LOST))
+            ledger.settle_programs(entry, FAILED, job.failure)
+            ledger.move(entry, FAILED)
+        else:
+            _take_back(ledger, entry, _LOST, counts=True)
+    ledger.flush()
+    return [len(expired), *[0] * (len(expiries) - 1)]
+
+
+def _take_back(ledger: Ledger, entry: Entry, why: str, *, counts: bool) -> None:
+    """End a lease without an outcome. What programs have ended stay so, whatever the next attempt says of them."""
+    if entry.job.state == CANCELLING:
+        ledger.settle_programs(entry, CANCELLED)
+        ledger.move(entry, CANCELLED)
+    elif entry.job.state == RUNNING:
+        ledger.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
+        ledger.settle_programs(entry, QUEUED)
+        if not counts:
+            ledger.forgive(entry)
+        ledger.move(entry, QUEUED)
+
+
+_CLAIM: Final = Operation(_claim, durable=False)
+_CLAIMED: Final = Operation(_claimed, durable=False)
+_RECORD: Final = Operation(_record, durable=False)
+_RECORD_ENDS: Final = Operation(_record, durable=True)
+_RELEASE: Final = Operation(_release, durable=True)
+_RENEW_ALL: Final = Operation(_renew, durable=False)
+_EXPIRE: Final = Operation(_expire, durable=True)

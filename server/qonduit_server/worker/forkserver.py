@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fork server (`python -m qonduit_server.worker.forkserver`): loads one SDK once and forks workers.
+
+It is started with the Python that the provider's SDK lives in, tells at once what the provider offers, and loads the
+SDK when it is told to. Forking from a loaded process makes a new worker in tens of milliseconds instead of seconds. It
+has one thread, so that forking is safe, and ends with its workers when the server closes its socket or dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.worker_pb2 import (
+    Exited,
+    Fork,
+    Forked,
+    Loaded,
+    NurseryReply,
+    NurseryRequest,
+    ProviderDescription,
+)
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
+from qonduit_server.errors import ProviderError
+from qonduit_server.process import framing, parent_death
+from qonduit_server.providers import registry
+from qonduit_server.providers.provider import Provider, limit_task_memory
+from qonduit_server.worker import loop
+
+#: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
+#: workers need, and BLAS threads do not survive a fork.
+_ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+#: The kernel kills the process with the highest score, from 0 to 1000: the share of the memory that it has, and this.
+_OOM_SCORE: Final = 500
+_WORST_OOM_SCORE: Final = 1000
+
+#: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes. Without a
+#: provider, its workers translate and run nothing.
+RunnerOf = Callable[[Provider | None], tuple[loop.Run, int]]
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    provider_of: Callable[[str], Provider] = registry.get,
+    runner_of: RunnerOf | None = None,
+) -> int:
+    """Serve as a nursery until the server goes away."""
+    parser = argparse.ArgumentParser(
+        prog="qonduit_server.worker.forkserver", description="Started by the server, not by people."
+    )
+    parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
+    parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument("--languages", type=json.loads, default={}, help="what readers and writers may do, as JSON")
+    parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
+    options = parser.parse_args(arguments)
+    # Where the operator put a wrapper between the server and this program: it is tied to the server, this to it.
+    parent_death.tie(os.getppid())
+    limit_task_memory(options.task_memory)
+    faulthandler.enable()  # where an SDK crashes, its stack goes to stderr, which the server logs
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    server = socket.socket(fileno=options.socket)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            provider = provider_of(options.provider) if options.provider else None
+        except ProviderError as error:
+            missing = ProviderDescription(provider=ProviderMessage(name=options.provider), unavailable=error.message)
+            server.sendall(framing.pack(NurseryReply(description=missing)))
+            server.recv(1)
+            return os.EX_UNAVAILABLE
+        _Nursery(server, provider, runner_of or partial(_runner_of, given=options.languages), options.languages).serve()
+    return os.EX_OK
+
+
+def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[loop.Run, int]:
+    """Make the runner.
+
+    Args:
+        given: `python_source`, the Python for each language whose source may be run; `cache`, the folder for programs
+            that were costly to read; `cache_bytes`, how large it may grow; `read_seconds`, how long reading one program
+            may take.
+    """
+    from qonduit_server.languages.python.source_runner import PythonSource
+    from qonduit_server.languages.registry import Languages
+    from qonduit_server.languages.translation_cache import TranslationCache
+    from qonduit_server.worker.runner import Runner
+
+    most = given.get("cache_bytes", 0)
+    cache = TranslationCache(Path(given["cache"]), most) if most else None
+    languages = Languages(cache, PythonSource(given.get("python_source", {})), given.get("read_seconds", 0.0))
+    runner = Runner(provider, languages)
+    runner.load()
+
+    def run(tasks: Sequence[Task], emit: loop.Emit) -> bool:
+        for task in tasks:
+            runner.run(task, emit)
+        return not languages.interrupted
+
+    return run, 1
+
+
+class _Nursery:
+    """The loop: what the server says, and children that ended."""
+
+    def __init__(
+        self, server: socket.socket, provider: Provider | None, runner_of: RunnerOf, languages: Mapping[str, Any]
+    ) -> None:
+        self._server = server
+        self._languages = languages
+        self._provider = provider
+        self._runner_of = runner_of
+        self._run: loop.Run | None = None
+        self._fold = 1
+        self._buffer = framing.FrameBuffer()
+        self._descriptors: deque[int] = deque()
+        self._children: dict[int, int] = {}
+
+    def serve(self) -> None:
+        # Ctrl-C, a terminal that closes and a service manager's SIGTERM reach every process of the server; it alone
+        # decides when tasks end.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._wakeup = (woken, wake)
+        self._say(NurseryReply(description=self._described()))
+        poll = select.poll()
+        poll.register(self._server, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if woken in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(woken, 4096)
+                self._reap()
+            if self._server.fileno() in ready:
+                piece, descriptors, _, _ = socket.recv_fds(self._server, 65536, 16)
+                if not piece:
+                    return
+                self._descriptors.extend(descriptors)
+                for body in self._buffer.feed(piece):
+                    request = NurseryRequest.FromString(body)
+                    if request.HasField("fork"):
+                        self._fork(request.fork)
+                    elif self._run is None:
+                        self._load()
+
+    def _described(self) -> ProviderDescription:
+        """What the provider offers, in all languages that are read here."""
+        if self._provider is None:
+            return ProviderDescription()
+        from qonduit_server.languages.registry import readable
+
+        described = self._provider.describe()
+        if not described.provider.supported_languages:
+            described.provider.supported_languages.extend(
+                ProviderAssemblerLanguage(supported_language=language)
+                for language in readable(self._languages.get("python_source", {}))
+            )
+        return described
+
+    def _say(self, reply: NurseryReply) -> None:
+        self._server.sendall(framing.pack(reply))
+
+    def _load(self) -> loop.Run | None:
+        began = time.monotonic()
+        try:
+            self._run, self._fold = self._runner_of(self._provider)
+        except (ProviderError, ImportError, OSError) as error:
+            self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
+            return None
+        # What is alive now stays: keep the collector from touching, and so copying, pages shared with the workers.
+        gc.collect()
+        gc.freeze()
+        self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began)))
+        return self._run
+
+    def _fork(self, request: Fork) -> None:
+        """Fork a worker: its socket, the reading end of its tokens and its standard error came with the request."""
+        link, tokens, errors = (self._descriptors.popleft() for _ in range(3))
+        try:
+            run = self._run or self._load()
+            nursery = os.getpid()
+            pid = os.fork() if run is not None else -1
+        except OSError as error:
+            print(f"cannot fork: {error}", file=sys.stderr)
+            pid = -1
+        if pid == 0:
+            assert run is not None
+            self._become_worker(nursery, link, tokens, errors, request.memory_limit_bytes, run)
+        for descriptor in (link, tokens, errors):
+            os.close(descriptor)
+        if pid < 0:
+            self._say(NurseryReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
+        else:
+            self._children[pid] = request.worker_id
+            self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
+
+    def _become_worker(
+        self, nursery: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: loop.Run
+    ) -> NoReturn:
+        code = os.EX_SOFTWARE
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            parent_death.tie(nursery)
+            os.dup2(errors, sys.stderr.fileno())
+            os.close(errors)
+            for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
+                os.close(descriptor)
+            _reseed()
+            _offer_to_the_kernel()
+            if memory_limit_bytes:
+                _limit_memory(memory_limit_bytes)
+            with socket.socket(fileno=link) as server:
+                loop.serve(server, tokens, run, self._fold)
+            code = os.EX_OK
+        finally:
+            if code:
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Report children that ended. Others than our own are left alone: an SDK may have started some."""
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                self._say(NurseryReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
+
+
+def _reseed() -> None:
+    """Give this worker randomness of its own; all are forked with the same state."""
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+
+
+def _offer_to_the_kernel() -> None:
+    """Where the machine runs out of memory, have a worker killed and not the server: its task can be run again."""
+    with contextlib.suppress(OSError, ValueError):  # not Linux
+        score = Path("/proc/self/oom_score_adj")
+        score.write_text(str(min(_WORST_OOM_SCORE, int(score.read_text()) + _OOM_SCORE)))
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Limit what this process may add to its address space."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = now + limit_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job from start to finish inside a worker: a Task in, TaskEvents out."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramNeeds,
+    ProgramStarted,
+    ProgramSucceeded,
+    ProgramTranslated,
+    Task,
+    TaskDeclined,
+    TaskEvent,
+    TaskFinished,
+    TaskPhase,
+    TaskProgram,
+    TaskProgress,
+    TaskStarted,
+)
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.event_pb2 import LogLevel, LogLine
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_service_pb2 import CompiledProgram
+from qonduit.v1.result_pb2 import Register, Result
+from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.requirements import CONSTRUCTS, needs_of
+from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
+from qonduit_server.languages.registry import Languages
+from qonduit_server.languages.signatures import Written
+from qonduit_server.providers.provider import Prepared, Provider, depth_of
+from qonduit_server.worker.failures import failure_of, traceback_of
+from qonduit_server.worker.result_encoding import check_statevector, pack_counts, pack_statevector
+
+Emit = Callable[[TaskEvent], None]
+
+#: The share of a job's work that reading and compiling its programs counts for.
+_PREPARING: Final = 0.1
+#: Tracebacks that a task sends at most.
+_DIAGNOSTICS: Final = 4
+#: Failures for which the server or an SDK may be at fault, and not the program.
+_DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, FailureCategory.FAILURE_CATEGORY_PROVIDER))
+#: No response is larger, so a larger translation would only cost the server memory.
+_MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
+#: What the metadata of counts say of these counts alone; the rest holds for the statevector, too.
+_OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper_qubits", "branches"))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A program, read and compiled, as the cache keeps it."""
+
+    circuit: Circuit
+    prepared: Prepared
+    registers: tuple[Register, ...]
+    parse_seconds: float
+    compile_seconds: float
+
+
+class Cache:
+    """Programs that were read and compiled lately, by what they are and where they run; the oldest go first.
+
+    Args:
+        entries: how many are kept at most.
+        source_bytes: how long their sources may be together; what is kept of a program grows with its source.
+    """
+
+    def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
+        self._entries = entries
+        self._source_bytes = source_bytes
+        self._kept: OrderedDict[tuple[object, ...], tuple[int, Kept]] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: tuple[object, ...]) -> Kept | None:
+        """What is kept under a key, which then counts as used."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[1]
+
+    def put(self, key: tuple[object, ...], size: int, kept: Kept) -> None:
+        """Keep a program whose source has `size` bytes."""
+        if size > self._source_bytes // 4:
+            return
+        before = self._kept.pop(key, None)
+        self._size += size - (before[0] if before else 0)
+        self._kept[key] = (size, kept)
+        while len(self._kept) > self._entries or self._size > self._source_bytes:
+            _, (gone, _) = self._kept.popitem(last=False)
+            self._size -= gone
+
+
+class Runner:
+    """Runs tasks in one process.
+
+    Args:
+        provider: where programs are run; None for a process that only translates.
+        languages: reads and writes programs.
+        cache: keeps programs that were read and compiled.
+    """
+
+    def __init__(self, provider: Provider | None, languages: Languages, cache: Cache | None = None) -> None:
+        self.provider = provider
+        self.languages = languages
+        self.cache = cache or Cache()
+        devices = provider.describe().devices if provider else ()
+        #: The provider's devices that lack something which programs may need.
+        self.limited: dict[str, Device] = {device.name: device for device in devices if _is_limited(device)}
+        #: The provider's devices that give statevectors.
+        self.exact = frozenset(device.name for device in devices if device.capabilities.statevector)
+
+    def load(self) -> None:
+        """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
+        if self.provider is not None:
+            self.provider.load()
+        self.languages.load()
+
+    def run(self, task: Task, emit: Emit) -> None:
+        """Run one task. Everything that happens is emitted, what goes wrong too; the last event is `finished`."""
+        _Run(task, emit, self).run()
+
+
+class _Run:
+    """One task on its way: what its events need to know."""
+
+    def __init__(self, task: Task, emit: Emit, runner: Runner) -> None:
+        self._task = task
+        self._emit = emit
+        self._runner = runner
+        self._progress = -1.0
+        self._diagnostics = 0
+        #: The program that is being prepared, once it is read.
+        self._circuit: Circuit | None = None
+
+    def run(self) -> None:
+        self._send(started=TaskStarted())
+        declined = 0
+        try:
+            if self._task.translate_to:
+                declined = self._translate()
+            elif self._task.compile_only:
+                declined = self._compile(self._provider())
+            else:
+                declined = self._run(self._provider())
+        except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
+            failure = failure_of(error)
+            self._send(finished=TaskFinished(failure=failure, diagnostic=self._diagnostic(error, failure)))
+        else:
+            if declined:
+                self._send(declined=TaskDeclined(memory_bytes=declined))
+            else:
+                self._send(finished=TaskFinished())
+
+    def _provider(self) -> Provider:
+        if self._runner.provider is None:
+            raise DeviceError("UNKNOWN_DEVICE", f"this process runs nothing on {self._task.provider}")
+        return self._runner.provider
+
+    def _translate(self) -> int:
+        """Translate the programs; returns as `_run` does."""
+        for index, program in enumerate(self._task.programs):
+            try:
+                began = time.perf_counter()
+                circuit = self._read(program)
+                read = time.perf_counter()
+                written = self._write(circuit)
+            except MemoryNotGranted as short:
+                return short.memory_bytes
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
+                self._fail(index, error, None)
+                continue
+            source = written.source
+            translated = ProgramTranslated(
+                index=index,
+                text=source if isinstance(source, str) else "",
+                binary=source if isinstance(source, bytes) else b"",
+                warnings=(*circuit.warnings, *written.warnings),
+                registers=_registers(circuit),
+                read_seconds=read - began,
+                write_seconds=time.perf_counter() - read,
+            )
+            self._send(program_translated=translated)
+        return 0
+
+    def _compile(self, provider: Provider) -> int:
+        """Read and compile the programs, and report what that found; returns as `_run` does."""
+        self._check_job()
+        for index, program in enumerate(self._task.programs):
+            try:
+                kept, _ = self._prepare(index, program, provider)
+                prepared = kept.prepared
+                depth, large = depth_of(prepared.operations()) if prepared.operations is not None else (0, 0)
+            except MemoryNotGranted as short:
+                return short.memory_bytes
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being compiled
+                self._fail(index, error, self._circuit)
+                continue
+            compiled = CompiledProgram(
+                index=index,
+                num_qubits=prepared.qubits,
+                depth=depth,
+                two_qubit_gates=large,
+                memory_bytes=prepared.memory_bytes,
+                circuits=prepared.circuits,
+                warnings=(*kept.circuit.warnings, *prepared.warnings),
+            )
+            self._send(program_compiled=compiled)
+        return 0
+
+    def _read(self, program: TaskProgram) -> Circuit:
+        inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
+        memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
+        return self._runner.languages.read(program.language, program.text, program.binary, inputs, memory)
+
+    def _write(self, circuit: Circuit) -> Written:
+        try:
+            written = self._runner.languages.write(self._task.translate_to, circuit)
+        except ProgramError as error:
+            if error.reason == "UNSUPPORTED_LANGUAGE":
+                raise
+            # The program is sound, or it had not been read: the language lacks something.
+            raise ProgramError("UNSUPPORTED_BY_LANGUAGE", error.message) from error
+        size = len(written.source) if isinstance(written.source, bytes) else len(written.source.encode())
+        if size > _MAX_TRANSLATION_BYTES:
+            raise LimitError(
+                "TRANSLATION_TOO_LARGE",
+                f"the translation has {size} bytes, and may have at most {_MAX_TRANSLATION_BYTES}: "
+                "translate a smaller program, or parts of it",
+            )
+        return written
+
+    def _check_job(self) -> None:
+        """Refuse what the device does not do for any program."""
+        task = self._task
+        if task.type != JobType.JOB_TYPE_RUNNER:
+            raise DeviceError(
+                "UNSUPPORTED_JOB_TYPE",
+                f"{task.provider}/{task.device} takes jobs of type RUNNER only, not {_job_type(task.type)}",
+            )
+        if task.include_statevector and task.device not in self._runner.exact:
+            raise DeviceError(
+                "NO_STATEVECTOR",
+                f"{task.provider}/{task.device} gives no statevectors: submit the job without include_statevector",
+            )
+
+    def _run(self, provider: Provider) -> int:
+        """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
+        task = self._task
+        self._check_job()
+        number = len(task.programs)
+        ready, failed, need = self._prepare_all(provider)
+        if 0 < task.memory_granted_bytes < need:
+            return need
+        for index, kept, _ in ready:
+            for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
+                self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
+        if ready:
+            self._do("running", ready[0][0])
+        seed = task.seed if task.HasField("seed") else None
+        outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
+        each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
+        for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
+            if isinstance(outcome, Outcome):
+                self._succeed(provider, index, kept, hit, outcome)
+            else:
+                self._fail(index, outcome, kept.circuit)
+            self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
+            if done < len(ready):
+                self._do("running", ready[done][0])
+        return 0
+
+    def _prepare_all(self, provider: Provider) -> tuple[list[tuple[int, Kept, bool]], int, int]:
+        """Read and compile the programs; return those that may run, how many failed, and the memory needed in bytes."""
+        task = self._task
+        number = len(task.programs)
+        ready: list[tuple[int, Kept, bool]] = []
+        failed = need = 0
+        for index, program in enumerate(task.programs):
+            if not task.declined_before:
+                self._send(program_started=ProgramStarted(index=index))
+            try:
+                kept, hit = self._prepare(index, program, provider)
+            except MemoryNotGranted as short:
+                need = max(need, short.memory_bytes)
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
+                self._fail(index, error, self._circuit)
+                failed += 1
+            else:
+                ready.append((index, kept, hit))
+            if number > 1:
+                self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
+        # They run one after another: the largest decides.
+        return ready, failed, max((need, *(kept.prepared.memory_bytes for _, kept, _ in ready)))
+
+    def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
+        """What a provider gives, one each; where it breaks down, the rest fail with its error."""
+        given = 0
+        try:
+            for outcome in islice(outcomes, number):
+                given += 1
+                yield outcome
+        except Exception as error:  # noqa: BLE001 - see run()
+            for _ in range(number - given):
+                yield error
+        else:
+            for _ in range(number - given):
+                yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
+
+    def _prepare(self, index: int, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
+        task = self._task
+        inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
+        exact = task.include_statevector
+        key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes, exact)
+        kept = self._runner.cache.get(key)
+        if kept is not None:
+            return kept, True
+        self._do("reading", index)
+        began = time.perf_counter()
+        self._circuit = None
+        self._circuit = circuit = self._read(program)
+        parsed = time.perf_counter()
+        if (limited := self._runner.limited.get(task.device)) is not None:
+            _check_needs(circuit, limited, f"{task.provider}/{task.device}")
+        self._do("compiling", index)
+        if exact:
+            check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
+            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes, statevector=True)
+        else:  # providers that give no statevectors need not know the word
+            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
+        kept = Kept(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+        self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
+        return kept, False
+
+    def _fail(self, index: int, error: Exception, circuit: Circuit | None) -> None:
+        failure = failure_of(error)
+        failed = ProgramFailed(index=index, failure=failure, diagnostic=self._diagnostic(error, failure))
+        device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
+        if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
+            failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
+        self._send(program_failed=failed)
+
+    def _diagnostic(self, error: BaseException, failure: Failure) -> str:
+        """The traceback of an error, for the server's log; empty where the program is at fault."""
+        if failure.category not in _DIAGNOSED or self._diagnostics >= _DIAGNOSTICS:
+            return ""
+        self._diagnostics += 1
+        return traceback_of(error)
+
+    def _succeed(self, provider: Provider, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
+        succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
+        try:
+            succeeded.buffer = pack_counts(succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes)
+            if self._task.include_statevector:
+                self._add_statevector(succeeded, provider, kept, outcome)
+        except Exception as error:  # noqa: BLE001 - see run()
+            self._fail(index, error, kept.circuit)
+        else:
+            self._send(program_succeeded=succeeded)
+
+    def _add_statevector(self, succeeded: ProgramSucceeded, provider: Provider, kept: Kept, outcome: Outcome) -> None:
+        began = time.perf_counter()
+        amplitudes = provider.statevector(self._task.device, kept.prepared)
+        seconds = time.perf_counter() - began
+        further = succeeded.further.add(result=Result(program_id=succeeded.result.program_id))
+        told = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
+        further.result.meta_data.update({**told, "method": "statevector", "run_seconds": seconds})  # type: ignore[dict-item]
+        further.buffer = pack_statevector(further.result, amplitudes, self._task.max_result_bytes)
+
+    def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
+        """A result as far as it is known without its entries."""
+        result = Result(
+            program_id=self._task.programs[index].program_id, shots=self._task.shots, registers=kept.registers
+        )
+        result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
+        result.meta_data.update(
+            {
+                "parse_seconds": 0.0 if hit else kept.parse_seconds,
+                "compile_seconds": 0.0 if hit else kept.compile_seconds,
+                "from_cache": hit,
+            }
+        )
+        return result
+
+    def _tell(self, progress: float, message: str) -> None:
+        """Tell progress where it grew by a hundredth, and always its end."""
+        progress = min(1.0, progress)
+        if progress >= self._progress + 0.01 or (progress >= 1.0 > self._progress):
+            self._progress = progress
+            self._send(progress=TaskProgress(progress=progress, message=message))
+
+    def _do(self, what: str, index: int) -> None:
+        """Say what is done now with a program; nothing is stored of it."""
+        self._send(phase=TaskPhase(message=f"{what} program {index + 1} of {len(self._task.programs)}"))
+
+    def _log(self, level: LogLevel, message: str, program_id: int) -> None:
+        self._send(log=LogLine(level=level, message=message, program_id=program_id))
+
+    def _send(self, **event: object) -> None:
+        self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
+
+
+def _is_limited(device: Device) -> bool:
+    """Whether there is anything to check: a simulator's qubits are bounded by memory, which the provider judges."""
+    return not device.is_simulator or not all(getattr(device.capabilities, name) for name in CONSTRUCTS)
+
+
+def _check_needs(circuit: Circuit, device: Device, name: str) -> None:
+    """Refuse what a device does not have.
+
+    Raises:
+        DeviceError: names the construct, and its line where the reader knows it.
+    """
+    needs = needs_of(circuit.quantum)
+    for construct in needs.lacking(device.capabilities):
+        line = circuit.lines.get(construct, 0)
+        where = f" (line {line})" if line else ""
+        raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{name} has no {CONSTRUCTS[construct]}{where}", line=line)
+    if not device.is_simulator and 0 < device.num_qubits < needs.num_qubits:
+        message = f"the program has {needs.num_qubits} qubits, {name} has {device.num_qubits}"
+        raise DeviceError("TOO_MANY_QUBITS", message)
+
+
+def _registers(circuit: Circuit) -> tuple[Register, ...]:
+    """A program's registers, in the order in which keys list them."""
+    return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))
+
+
+def _job_type(number: int) -> str:
+    return JobType.Name(number).removeprefix("JOB_TYPE_") if number in JobType.values() else str(number)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real front door over a real SQLite store, in this process; the tests of rpc play the dispatcher themselves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from qonduit.execution.v1.task_pb2 import ProgramSucceeded, Task, TaskEvent, TaskFinished, TaskProgress
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1 import (
+    deployment_service_pb2_grpc,
+    device_service_pb2_grpc,
+    job_service_pb2_grpc,
+    provider_service_pb2_grpc,
+    result_service_pb2_grpc,
+    system_service_pb2_grpc,
+)
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.event_pb2 import JobEvent, LogLevel, LogLine
+from qonduit.v1.job_pb2 import Job, JobType
+from qonduit.v1.job_service_pb2 import RunJobRequest
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
+from qonduit_server.rpc import server as rpc_server
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database, open_database, utc_now
+from qonduit_server.store.jobs import queue
+
+BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
+QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+OWNER = "tests"
+WAIT = 100.0
+
+
+def descriptions() -> list[ProviderDescription]:
+    """What the workers of two providers might say: a simulator, a device that samples, one that is away."""
+
+    def device(name: str, *types: JobType, available: bool = True, max_shots: int = 100_000) -> Device:
+        return Device(
+            name=name,
+            num_qubits=20,
+            is_simulator=True,
+            is_local=True,
+            available=available,
+            status_message="" if available else "on holiday",
+            max_shots=max_shots,
+            capabilities=DeviceCapabilities(job_types=types),
+        )
+
+    runner, sampler = JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER
+    return [
+        ProviderDescription(
+            provider=Provider(
+                name="IBM",
+                supported_languages=[
+                    ProviderAssemblerLanguage(supported_language=QASM2),
+                    ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT),
+                ],
+            ),
+            devices=[
+                device("aer_simulator", runner),
+                device("few_shots", runner, max_shots=10),
+                device("away", runner, available=False),
+            ],
+        ),
+        ProviderDescription(
+            provider=Provider(
+                name="OTHER",
+                with_token=True,
+                supported_languages=[ProviderAssemblerLanguage(supported_language=QASM2)],
+            ),
+            devices=[device("sampler", sampler)],
+        ),
+    ]
+
+
+class House:
+    """A front door, its store, a client, and a hand that does a dispatcher's work."""
+
+    def __init__(self, db: Database, server: rpc_server.RpcServer, channel: grpc.Channel) -> None:
+        self.db = db
+        self.server = server
+        self.target = f"127.0.0.1:{server.port}"
+        self.channel = channel
+        self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        self.deployments = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
+        self.devices = device_service_pb2_grpc.DeviceServiceStub(channel)
+        self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
+        self.results = result_service_pb2_grpc.ResultServiceStub(channel)
+        self.system = system_service_pb2_grpc.SystemServiceStub(channel)
+        self._tasks: dict[int, Task] = {}
+
+    def claim(self) -> list[Task]:
+        """Lease every queued job."""
+        tasks = queue.claim(self.db, OWNER, {"IBM": 1000, "OTHER": 1000}, timedelta(minutes=5))
+        self._tasks.update((task.job_id, task) for task in tasks)
+        return tasks
+
+    def tell(self, job_id: int, **what: Any) -> None:
+        """Record one thing that happened to a claimed job."""
+        task = self._tasks[job_id]
+        event = TaskEvent(job_id=job_id, attempt=task.attempt, **what)
+        assert not queue.record(self.db, OWNER, [event])
+
+    def say(self, job_id: int, message: str) -> None:
+        """Have a claimed job make a remark: one event."""
+        self.tell(job_id, log=LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message))
+
+    def finish(self, job_id: int) -> None:
+        """Bring a claimed job to its good end, in one go, as a quick simulation does."""
+        task = self._tasks[job_id]
+        result = Result(
+            result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
+            counts_and_probabilities=CountsAndProbabilities(counts={"0x0": task.shots}, probabilities={"0x0": 1.0}),
+            shots=task.shots,
+        )
+        events = [
+            TaskEvent(
+                job_id=job_id,
+                attempt=task.attempt,
+                program_succeeded=ProgramSucceeded(index=index, result=result),
+            )
+            for index in range(len(task.programs))
+        ]
+        events.append(TaskEvent(job_id=job_id, attempt=task.attempt, progress=TaskProgress(progress=1.0)))
+        events.append(TaskEvent(job_id=job_id, attempt=task.attempt, finished=TaskFinished()))
+        assert not queue.record(self.db, OWNER, events)
+
+    def run(self, job_id: int) -> None:
+        """Claim what waits, and finish this job."""
+        self.claim()
+        self.finish(job_id)
+
+
+@contextmanager
+def house(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[House]:
+    """Open a store (a folder for SQLite, or a URL) and serve it; `options` go to `serve`."""
+    db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}", clock=clock)
+    try:
+        catalogue.sync(db, descriptions())
+        server = rpc_server.serve(db, **options)
+        try:
+            with grpc.insecure_channel(
+                f"127.0.0.1:{server.port}",
+                options=[
+                    ("grpc.use_local_subchannel_pool", 1),
+                    ("grpc.max_send_message_length", -1),
+                    # Windows stay as small as they begin, or a reader that is not reading would take megabytes.
+                    ("grpc.http2.bdp_probe", 0),
+                ],
+            ) as channel:
+                yield House(db, server, channel)
+        finally:
+            server.stop(2)
+    finally:
+        db.close()
+
+
+def bell(shots: int = 100, **fields: Any) -> RunJobRequest:
+    """A Bell job on the simulator."""
+    request = RunJobRequest(job=Job(shots=shots), **{"device": "IBM/aer_simulator"} | fields)
+    if "deployment" not in fields:
+        request.deployment.CopyFrom(programs(BELL))
+    return request
+
+
+def programs(*texts: str) -> Deployment:
+    """A deployment of OpenQASM 2 programs."""
+    return Deployment(programs=[QuantumProgram(quantum_circuit=text, assembler_language=QASM2) for text in texts])
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, dict[str, Any]]:
+    """Make a call that must be refused; return the code's name and the details by their message's name."""
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    return details_of(raised.value)
+
+
+def details_of(error: Any) -> tuple[str, dict[str, Any]]:
+    """The code's name and the details of an error. Checks what is true of every error."""
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    assert len(status.SerializeToString()) + len(error.details().encode()) <= 3 * 1024
+    details: dict[str, Any] = {}
+    for packed in status.details:
+        name = packed.TypeName().rpartition(".")[2]
+        message: Message = getattr(error_details_pb2, name)()
+        packed.Unpack(message)
+        details[name] = message
+    assert details["ErrorInfo"].domain == "qonduit"
+    assert details["RequestInfo"].request_id
+    return error.code().name, details
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread, for a bounded time."""
+    deadline = time.monotonic() + WAIT
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        pause.wait(0.002)
+
+
+def sequences(events: list[JobEvent]) -> list[int]:
+    """The sequences of the stored events among those of a stream."""
+    return [event.sequence for event in events if event.WhichOneof("event") != "heartbeat"]

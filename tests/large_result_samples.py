@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that are too large for a message, as a worker would send them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded
+from qonduit.v1.result_pb2 import Register, Result
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.worker.result_encoding import pack_counts
+
+
+def noise(bits: int, shots: int, seed: int = 11) -> dict[int, int]:
+    """Outcomes of measuring so many random bits, and how often each was seen."""
+    draw = random.Random(seed)
+    return Counter(draw.getrandbits(bits) for _ in range(shots))
+
+
+def packed(counts: dict[int, int], bits: int, index: int = 0) -> ProgramSucceeded:
+    """What a worker says of a program with one register of so many bits."""
+    circuit = Circuit(None, (ClassicalRegister("c", tuple(range(bits))),))  # type: ignore[arg-type]
+    result = Result(shots=sum(counts.values()), registers=[Register(name="c", size=bits)])
+    rows = pack_counts(result, circuit, counts, 0)
+    return ProgramSucceeded(index=index, result=result, buffer=rows)
+
+
+def further(succeeded: ProgramSucceeded) -> FurtherResult:
+    """The same, as a result that comes besides another."""
+    return FurtherResult(result=succeeded.result, buffer=succeeded.buffer)
+
+
+def unpacked(rows: bytes, bits: int) -> dict[int, int]:
+    """Read the rows of one register."""
+    width = (bits + 7) // 8
+    row = width + 8
+    return {
+        int.from_bytes(rows[start : start + width], "big"): int.from_bytes(rows[start + width : start + row], "big")
+        for start in range(0, len(rows), row)
+    }

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Things to store, and the steps of a job's life, for tests of the store and of those who use it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramStarted,
+    ProgramSucceeded,
+    Task,
+    TaskEvent,
+    TaskFinished,
+    TaskProgress,
+)
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROGRAM, Failure
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, ResultType
+from qonduit_server.store import catalogue, event_log
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_rows, queue
+
+BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
+CALLER = "anonymous"
+LEASE = timedelta(seconds=30)
+
+
+def description(
+    name: str = "IBM", devices: Iterable[str] = ("aer_simulator",), unavailable: str = ""
+) -> ProviderDescription:
+    """Describe a provider with simulators of these names."""
+    return ProviderDescription(
+        provider=Provider(
+            name=name,
+            supported_languages=[
+                ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2),
+                ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3),
+            ],
+        ),
+        devices=[
+            Device(name=device, num_qubits=29, is_simulator=True, is_local=True, available=True, max_shots=1_000_000)
+            for device in devices
+        ],
+        unavailable=unavailable,
+    )
+
+
+def deployment(programs: int = 1, name: str | None = None) -> Deployment:
+    """Make a deployment of Bell programs."""
+    return Deployment(
+        name=name,
+        programs=[
+            QuantumProgram(quantum_circuit=BELL, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
+            for _ in range(programs)
+        ],
+    )
+
+
+def known_device(db: Database, name: str = "IBM/aer_simulator") -> Device:
+    """Return a device, having the catalogue hold IBM's simulator if it is empty."""
+    if not catalogue.list_devices(db).items:
+        catalogue.sync(db, [description()])
+    return catalogue.device_by_name(db, name)
+
+
+def submit(
+    db: Database,
+    *,
+    caller: str = CALLER,
+    programs: int = 1,
+    name: str | None = None,
+    request_id: str = "",
+    device: Device | None = None,
+    max_queued: int = 0,
+) -> Job:
+    """Queue a job with an inline deployment."""
+    new = job_rows.NewJob(
+        caller=caller,
+        job=Job(name=name, shots=1000, type=JOB_TYPE_RUNNER, seed=7),
+        device_id=(device or known_device(db)).id,
+        deployment=deployment(programs),
+        request_id=request_id or str(uuid.uuid4()),
+        method="RunJob",
+        fingerprint=b"one",
+        max_queued=max_queued,
+    )
+    return job_rows.create(db, new).job
+
+
+def claim(db: Database, owner: str = "me", capacity: int = 100, provider: str = "IBM") -> list[Task]:
+    """Claim for one provider."""
+    return queue.claim(db, owner, {provider: capacity}, LEASE)
+
+
+def result(text: str = "0x0") -> Result:
+    """Make a result as a worker sends it."""
+    return Result(
+        result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
+        counts_and_probabilities=CountsAndProbabilities(counts={text: 1000}, probabilities={text: 1.0}),
+        shots=1000,
+        registers=[Register(name="c", size=2)],
+    )
+
+
+def failure(reason: str = "SYNTAX_ERROR") -> Failure:
+    """Make a failure as a worker sends it."""
+    return Failure(category=FAILURE_CATEGORY_PROGRAM, reason=reason, message=f"it failed: {reason}")
+
+
+def started(task: Task, index: int = 0) -> TaskEvent:
+    """Say that a program began."""
+    return TaskEvent(job_id=task.job_id, attempt=task.attempt, program_started=ProgramStarted(index=index))
+
+
+def succeeded(task: Task, index: int = 0, of: Result | None = None) -> TaskEvent:
+    """Say that a program ran."""
+    done = ProgramSucceeded(index=index, result=of or result())
+    return TaskEvent(job_id=task.job_id, attempt=task.attempt, program_succeeded=done)
+
+
+def failed(task: Task, index: int = 0, reason: str = "SYNTAX_ERROR") -> TaskEvent:
+    """Say that a program failed."""
+    return TaskEvent(
+        job_id=task.job_id, attempt=task.attempt, program_failed=ProgramFailed(index=index, failure=failure(reason))
+    )
+
+
+def progressed(task: Task, progress: float) -> TaskEvent:
+    """Say how much is done."""
+    return TaskEvent(job_id=task.job_id, attempt=task.attempt, progress=TaskProgress(progress=progress))
+
+
+def finished(task: Task, reason: str = "") -> TaskEvent:
+    """Say that a task ended; with a reason, that it failed as a whole."""
+    return TaskEvent(
+        job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure(reason) if reason else None)
+    )
+
+
+def succeed(db: Database, tasks: Sequence[Task], owner: str = "me") -> set[tuple[int, int]]:
+    """Record that tasks ran from start to finish."""
+    batch: list[TaskEvent] = []
+    for task in tasks:
+        batch += [started(task), *(succeeded(task, index) for index in range(len(task.programs))), finished(task)]
+    return queue.record(db, owner, batch)
+
+
+def history(db: Database, job_id: int) -> list[JobEvent]:
+    """Return all events of a job."""
+    return [JobEvent.FromString(event.payload) for event in event_log.read_after(db, job_id, 0, 10_000)]
+
+
+def kinds(db: Database, job_id: int) -> list[str]:
+    """Return what the events of a job are, in order."""
+    return [event.WhichOneof("event") or "" for event in history(db, job_id)]

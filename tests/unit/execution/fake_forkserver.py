@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A nursery whose workers do what a task's program says in plain words, without any SDK: for tests and measurements."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from qonduit.execution.v1.task_pb2 import (
+    ProgramStarted,
+    ProgramSucceeded,
+    Task,
+    TaskDeclined,
+    TaskEvent,
+    TaskFinished,
+    TaskPhase,
+    TaskProgress,
+)
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage, ProviderAssemblerLanguage
+from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
+from qonduit_server.errors import ProviderError
+from qonduit_server.providers.provider import Provider
+from qonduit_server.worker import forkserver, loop
+
+
+class Acting:
+    """A provider as far as a nursery needs one; its name says how it misbehaves."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def describe(self) -> ProviderDescription:
+        if self.name == "SILENT":
+            time.sleep(60)
+        device = Device(
+            name="stage",
+            num_qubits=1,
+            is_simulator=True,
+            is_local=True,
+            available=True,
+            max_shots=10,
+            capabilities=DeviceCapabilities(job_types=[JobType.JOB_TYPE_RUNNER]),
+        )
+        language = ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
+        return ProviderDescription(
+            provider=ProviderMessage(name=self.name, supported_languages=[language]), devices=[device]
+        )
+
+    def load(self) -> None:
+        if self.name == "BROKEN":
+            raise ProviderError("SDK_MISSING", 'install "qonduit-quantum[broken]"')
+        if self.name == "DYING":
+            os._exit(3)
+
+
+def run_all(tasks: Sequence[Task], emit: loop.Emit) -> None:
+    """Do what the tasks' programs say."""
+    for task in tasks:
+        _run(task, emit)
+
+
+def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one branch an order
+    def event(**what: object) -> None:
+        emit(TaskEvent(job_id=task.job_id, attempt=task.attempt, **what))  # type: ignore[arg-type]
+
+    failure = None
+    if not task.declined_before:
+        event(program_started=ProgramStarted(index=0))
+    word, _, rest = task.programs[0].text.partition(" ")
+    if word == "need":
+        need, _, then = rest.partition(" ")
+        word, _, rest = then.partition(" ")
+        if 0 < task.memory_granted_bytes < int(need):
+            event(declined=TaskDeclined(memory_bytes=int(need)))
+            return
+        event(progress=TaskProgress(progress=0.01, message="granted"))
+    if word == "phase":
+        message, _, rest = rest.rpartition(" ")
+        event(phase=TaskPhase(message=message))
+        word = "wait"
+    if word == "wait":  # until somebody opens the pipe for writing
+        Path(rest).open("rb").close()
+    elif word == "hold":  # the same, as an SDK that does not give Python's lock away
+        libc = ctypes.PyDLL(None)
+        os.close(libc.open(rest.encode(), os.O_RDONLY))
+    elif word == "progress":
+        for step in range(int(rest)):
+            event(progress=TaskProgress(progress=(step + 1) / int(rest)))
+    elif word == "kill":
+        os.kill(os.getpid(), getattr(signal, rest))
+        signal.pause()
+    elif word == "exit":
+        os._exit(int(rest))
+    elif word == "allocate":
+        try:
+            bytearray(int(rest))
+        except MemoryError:
+            failure = Failure(category=FailureCategory.FAILURE_CATEGORY_LIMIT, reason="MEMORY_LIMIT")
+    elif word == "forget":
+        return
+    elif word == "die" and task.attempt <= int(rest):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if failure is None:
+        counts = CountsAndProbabilities(counts={"0x0": task.shots}, probabilities={"0x0": 1.0})
+        result = Result(
+            program_id=task.programs[0].program_id,
+            result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
+            counts_and_probabilities=counts,
+            shots=task.shots,
+        )
+        result.meta_data["pid"] = os.getpid()
+        event(program_succeeded=ProgramSucceeded(index=0, result=result))
+        event(progress=TaskProgress(progress=1.0))
+    event(finished=TaskFinished(failure=failure))
+
+
+def _runner_of(provider: Provider) -> tuple[loop.Run, int]:
+    provider.load()
+    return run_all, int(os.environ.get("ACTING_FOLD", "1"))
+
+
+if __name__ == "__main__":
+    sys.exit(forkserver.main(provider_of=Acting, runner_of=_runner_of))  # type: ignore[arg-type]

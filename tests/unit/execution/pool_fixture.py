@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of execution share: a pool of acting workers, tasks for them, and a listener that can be waited on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.execution.executor import Loss
+from qonduit_server.execution.local.pool import ProcessPool
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = ("-m", "tests.unit.execution.fake_forkserver")
+#: No test waits for longer.
+PATIENCE = 100.0
+
+
+def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: int = 1, seconds: float = 0.0) -> Task:
+    """A task that does what `text` says (see acting)."""
+    program = TaskProgram(program_id=job_id, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=text)
+    return Task(
+        job_id=job_id,
+        attempt=attempt,
+        provider=provider,
+        device="stage",
+        type=JobType.JOB_TYPE_RUNNER,
+        shots=1,
+        programs=[program],
+        time_limit_seconds=seconds,
+    )
+
+
+class Audience:
+    """A listener that remembers everything."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.told: dict[int, list[TaskEvent]] = defaultdict(list)
+        self.finished: dict[int, TaskEvent] = {}
+        self.losses: dict[int, Loss] = {}
+        self.endings: list[int] = []
+        self.more = threading.Event()
+
+    def events(self, events: Sequence[TaskEvent]) -> None:
+        with self._changed:
+            for event in events:
+                self.told[event.job_id].append(event)
+                if event.HasField("finished"):
+                    self.finished[event.job_id] = event
+                    self.endings.append(event.job_id)
+            self._changed.notify_all()
+
+    def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
+        with self._changed:
+            self.losses[job_id] = loss
+            self.endings.append(job_id)
+            self._changed.notify_all()
+
+    def capacity_changed(self) -> None:
+        self.more.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout=PATIENCE), (self.endings, self.losses)
+
+    def wait_ended(self, *job_ids: int) -> None:
+        self.wait(lambda: all(job_id in self.finished or job_id in self.losses for job_id in job_ids))
+
+    def wait_begun(self, *job_ids: int) -> None:
+        self.wait(lambda: all(self.told[job_id] for job_id in job_ids))
+
+    def wait_granted(self, *job_ids: int) -> None:
+        """Wait until tasks that need memory have it."""
+        self.wait(lambda: all(any(e.progress.message == "granted" for e in self.told[i]) for i in job_ids))
+
+    def wait_short(self, *job_ids: int) -> None:
+        """Wait until tasks were told that they have to wait for memory."""
+        self.wait(lambda: all(any(e.HasField("log") for e in self.told[i]) for i in job_ids))
+
+    def pid(self, job_id: int) -> int:
+        """The process that ran a job, as its result says."""
+        results = [e.program_succeeded.result for e in self.told[job_id] if e.HasField("program_succeeded")]
+        return int(results[0].meta_data["pid"])  # type: ignore[arg-type]
+
+
+class Gate:
+    """A named pipe that a task waits at until the test opens it."""
+
+    def __init__(self, folder: Path, name: str = "gate") -> None:
+        self.path = folder / name
+        os.mkfifo(self.path)
+
+    def open(self) -> None:
+        """Let the waiting task go on; waits until it is there."""
+        self.path.open("wb").close()
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)} | more
+
+
+@contextmanager
+def pool(
+    *providers: str,
+    workers: int = 2,
+    memory_limit_bytes: int = 0,
+    memory_bytes: int = 0,
+    server: str = "",
+    slow_seconds: float = 30.0,
+    **variables: str,
+) -> Iterator[tuple[ProcessPool, Audience]]:
+    """A started pool of acting workers and who listens to it."""
+    made = ProcessPool(
+        providers or ("TEST",),
+        workers,
+        memory_limit_bytes=memory_limit_bytes,
+        memory_bytes=memory_bytes,
+        server=server,
+        slow_seconds=slow_seconds,
+        program=PROGRAM,
+        environment=environment(**variables),
+        show_errors=True,
+    )
+    audience = Audience()
+    made.launch()
+    try:
+        made.start(audience)
+        yield made, audience
+    finally:
+        made.stop(PATIENCE)
+
+
+def wait_gone(pids: Sequence[int]) -> None:
+    """Wait until processes have ended, whoever's children they are."""
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            import select
+
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            assert poll.poll(PATIENCE * 1000), f"process {pid} lives on"
+        finally:
+            os.close(descriptor)

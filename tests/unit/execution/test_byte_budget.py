@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits for the store, and what one transaction writes, is bounded by bytes."""
+
+from __future__ import annotations
+
+import threading
+
+from qonduit.execution.v1.task_pb2 import ProgramSucceeded, TaskEvent, TaskFinished
+from qonduit.v1.result_pb2 import BufferReference, Result
+from qonduit_server.execution.dispatcher.byte_budget import Burden, first_of, weight
+
+
+def gave(size: int) -> TaskEvent:
+    """A result with rows of so many bytes."""
+    result = Result(buffer=BufferReference(size_bytes=size))
+    return TaskEvent(program_succeeded=ProgramSucceeded(result=result))
+
+
+def test_batches_end_by_number_or_by_bytes_and_hold_at_least_one_event() -> None:
+    small, large = TaskEvent(finished=TaskFinished()), gave(1000)
+    assert first_of([small] * 5, 3, 10) == (3, 0)
+    assert first_of([large, small, large], 10, 10) == (1, weight(large))
+    assert first_of([small, large, large, large], 10, 2 * weight(large)) == (3, 2 * weight(large))
+    further = gave(10)
+    further.program_succeeded.further.add(result=large.program_succeeded.result)
+    assert weight(further) > weight(large) + 10
+
+
+def test_who_brings_more_waits_until_there_is_less_or_nothing_will_be_recorded() -> None:
+    burden = Burden(most=500)
+    burden.take([gave(1000)])
+    burden.take([TaskEvent(finished=TaskFinished())])  # no result: never waits
+    for let_go in (lambda: burden.put_down(weight(gave(1000))), burden.lift):
+        taken = threading.Event()
+
+        def bring(taken: threading.Event = taken) -> None:
+            burden.take([gave(1000)])
+            taken.set()
+
+        thread = threading.Thread(target=bring)
+        thread.start()
+        assert not taken.wait(0.1)
+        let_go()
+        assert taken.wait(100)
+        thread.join()

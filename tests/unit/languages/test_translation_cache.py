@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of translations: what was costly to read is read once, whoever asks; nothing that goes wrong is harmful."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.ir import serialization
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.formula import bit, conjunction, negation, parity
+from qonduit_server.languages import openqasm2_reader, registry
+from qonduit_server.languages import translation_cache as caching
+from qonduit_server.languages.openqasm3 import openqasm3_reader
+from qonduit_server.languages.translation_cache import TranslationCache
+
+QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+PROGRAM = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
+gate g(a) p, q { rx(a / 2) p; ctrl @ x p, q; }
+qubit[2] q; bit[2] c; bit d;
+g(theta) q[0], q[1]; c[0] = measure q[0]; if (c[0]) { x q[1]; reset q[0]; } c = measure q; d = c[0] ^ c[1];"""
+
+
+def kept(tmp_path: Path, most_bytes: int = 1 << 20) -> TranslationCache:
+    return TranslationCache(tmp_path / "cache", most_bytes)
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+
+
+def same(one: Circuit, other: Circuit) -> bool:
+    return (one.registers, one.warnings) == (other.registers, other.warnings) and one.quantum == other.quantum
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reading counts as costly."""
+    monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
+
+
+def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
+    circuit = openqasm3_reader.read(PROGRAM, {"theta": 0.7})
+    cache = kept(tmp_path)
+    key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
+    assert cache.get(key) is None
+    cache.put(key, circuit)
+    found = cache.get(key)
+    assert found is not None
+    assert same(found, circuit)
+    assert found.key(0b11) == circuit.key(0b11)
+
+
+def test_formulas_and_warnings_are_kept() -> None:
+    formula = conjunction((parity((bit(0), bit(2))), negation(bit(1))))
+    quantum = openqasm3_reader.read(
+        'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; c = measure q;'
+    ).quantum
+    circuit = Circuit(quantum, (ClassicalRegister("a", (2, formula)), ClassicalRegister("ä b", (0,))), ("careful",))
+    data = serialization.dump(circuit)
+    assert data is not None
+    assert same(serialization.load(data), circuit)
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [
+        openqasm3_reader.read(
+            'OPENQASM 3.0; include "stdgates.inc"; qubit q; bit c; while (!c) { h q; c = measure q; }'
+        ),
+        openqasm2_reader.read(
+            'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[70]; if(c==36893488147419103232) x q[0];'
+        ),
+    ],
+)
+def test_what_cannot_be_kept_exactly_is_not_kept(circuit: Circuit, tmp_path: Path) -> None:
+    cache = kept(tmp_path)
+    cache.put("ab" * 32, circuit)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("always")
+def test_a_second_process_does_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(read_and_keep, (str(tmp_path / "cache"),))
+    assert len(files(tmp_path)) == 1
+    languages = registry.Languages(kept(tmp_path))
+    monkeypatch.setattr(languages, "_reader", lambda language: pytest.fail("read again"))
+    found = languages.read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    assert [each.name for each in found.registers] == ["c", "d"]
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        languages.read(QASM3, PROGRAM, b"", {"theta": 0.8})
+
+
+def read_and_keep(folder: str) -> None:
+    registry._COSTLY_SECONDS = -1.0
+    registry.Languages(TranslationCache(Path(folder), 1 << 20)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
+
+
+def test_what_is_read_quickly_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_COSTLY_SECONDS", 100.0)
+    registry.Languages(kept(tmp_path)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    assert files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 5000])
+def test_a_damaged_file_is_read_anew(tmp_path: Path, damage: bytes) -> None:
+    languages = registry.Languages(kept(tmp_path))
+    first = languages.read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    (path,) = files(tmp_path)
+    path.write_bytes(damage)
+    assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+    cache = kept(tmp_path)
+    mended = cache.get(cache.key(QASM3, PROGRAM, {"theta": 0.7}))
+    assert mended is not None
+    assert same(mended, first)
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_file_with_any_byte_changed_is_a_miss(tmp_path: Path) -> None:
+    registry.Languages(kept(tmp_path)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    (path,) = files(tmp_path)
+    good = path.read_bytes()
+    cache = kept(tmp_path)
+    key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert cache.get(key) is None, place
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("error", [TypeError, RecursionError, MemoryError, AssertionError])
+def test_a_form_that_cannot_be_loaded_is_a_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    languages = registry.Languages(kept(tmp_path))
+    first = languages.read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    (path,) = files(tmp_path)
+
+    def fails(data: bytes) -> Circuit:
+        raise error("label expects a string or None")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(serialization, "load", fails)
+        assert kept(tmp_path).get(path.parent.name + path.name) is None
+        assert files(tmp_path) == []
+        assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+    assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file stands here")
+    languages = registry.Languages(kept(tmp_path))
+    assert languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}).registers
+
+
+def test_the_key_tells_apart_all_that_reading_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = kept(tmp_path)
+    keys = {cache.key(QASM3, "a", {}), cache.key(1, "a", {}), cache.key(QASM3, "b", {}), cache.key(QASM3, b"a", {})}
+    keys |= {cache.key(QASM3, "a", {"x": 1.0}), cache.key(QASM3, "a", {"x": True}), cache.key(QASM3, "a", {"x": "1"})}
+    assert cache.key(QASM3, "a", {"x": 1.0, "y": 2.0}) == cache.key(QASM3, "a", {"y": 2.0, "x": 1.0})
+    monkeypatch.setattr(caching, "version", lambda library: "99")
+    keys.add(kept(tmp_path).key(QASM3, "a", {}))
+    assert len(keys) == 8
+
+
+def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caching, "_LOOK_EVERY", 1)
+    circuit = openqasm3_reader.read(PROGRAM, {"theta": 0.7})
+    size = len(serialization.dump(circuit) or b"") + 32
+    cache = kept(tmp_path, 10 * size)
+    names = [f"{number:02}" * 32 for number in range(12)]
+    for age, each in enumerate(names[:10]):
+        cache.put(each, circuit)
+        os.utime(tmp_path / "cache" / each[:2] / each[2:], (1000 + age, 1000 + age))
+    assert cache.get(names[0]) is not None  # now the second is the longest unused
+    cache.put(names[10], circuit)
+    assert cache.get(names[0]) is not None
+    assert cache.get(names[1]) is None
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 9 * size
+
+
+def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
+    cache = kept(tmp_path)
+    cache.put("ab" * 32, openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
+    (path,) = files(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    for folder in (tmp_path / "cache", path.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed requests become what they were, or are refused."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+
+import pytest
+
+from qonduit_server.errors import InvalidArgument
+from qonduit_server.rpc.decompression import inflate, inflated_size
+
+MOST = 1_000_000
+PACKED = gzip.compress(bytes(range(256)) * 400, mtime=0)
+
+
+def inflated(data: bytes) -> bytes:
+    """What becomes of a request."""
+    return inflate(data, inflated_size(data, MOST))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x08\x01", b"\x0a\x03abc" * 10_000])
+def test_what_was_compressed_is_inflated_and_what_was_not_stays(data: bytes) -> None:
+    packed = gzip.compress(data)
+    assert inflated_size(packed, MOST) == inflated_size(data, MOST) == len(data)
+    assert inflated(packed) == inflated(data) == data
+    assert inflated(zlib.compress(data)) == data
+    assert inflated_size(zlib.compress(data), MOST) == MOST
+
+
+def test_what_only_begins_as_deflate_does_stays() -> None:
+    message = b"\x78\x01" + b"\x08\x01" * 10  # field 15 is 1, field 1 is 1, ...
+    assert inflated(message) == message
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        PACKED[:-4] + struct.pack("<I", 10),  # becomes larger than it says
+        PACKED[:-4] + struct.pack("<I", 10_000_000),  # or smaller
+        PACKED[: len(PACKED) // 2],
+        PACKED + b"more",
+        PACKED[:20] + bytes((PACKED[20] ^ 0xFF,)) + PACKED[21:],
+        PACKED[:10],
+        PACKED[:2],
+        zlib.compress(bytes(MOST + 1)),
+    ],
+)
+def test_what_is_damaged_or_becomes_larger_than_it_says_is_refused(packed: bytes) -> None:
+    with pytest.raises(InvalidArgument):
+        inflated(packed)

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the doctor finds in databases that were really broken, and that it finds nothing in those that were not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from qonduit.v1.result_pb2 import Result
+from qonduit_server.store import catalogue, migrations
+from qonduit_server.store.admin import postgresql_server
+from qonduit_server.store.admin.doctor import Finding, inspect
+from qonduit_server.store.database import Database, open_database, utc_now
+from qonduit_server.store.engines import parse_url
+from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.results import buffers, result_rows
+from qonduit_server.store.server_lock import hold
+from tests.postgresql import PostgresqlServer
+from tests.store_fixture import CALLER, claim, description, submit, succeed
+
+
+def look(url: str, **options: object) -> list[Finding]:
+    """What the doctor finds that is not fine; the tests' own PostgreSQL runs without fsync, and is told so."""
+    found = inspect(url, **options)  # type: ignore[arg-type]
+    return [each for each in found if each.level != "ok" and "fsync" not in each.what]
+
+
+def told(url: str, words: str, level: str = "error", **options: object) -> Finding:
+    """The one finding that is not fine: it has these words and this level, and says what to do."""
+    found = look(url, **options)
+    assert [words in each.what for each in found] == [True], found
+    assert found[0].level == level
+    assert found[0].how_to_mend
+    return found[0]
+
+
+def hand(url: str, *statements: str) -> None:
+    """Change a database behind the server's back."""
+    with create_engine(parse_url(url)).begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+@pytest.fixture(scope="session")
+def samples(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgresqlServer, postgresql_template: str
+) -> dict[str, str]:
+    """A SQLite file and a PostgreSQL template: three jobs that succeeded, one that was cancelled, one that waits."""
+    path = tmp_path_factory.mktemp("doctor") / "x.sqlite3"
+    name = postgresql.new_database(postgresql_template)
+    for url in (f"sqlite:///{path}", postgresql.url(name)):
+        db = open_database(url)
+        for _ in range(3):
+            submit(db)
+        assert not succeed(db, claim(db))
+        job_rows.cancel(db, CALLER, submit(db).id)
+        submit(db)
+        db.close()
+        assert look(url) == []
+        assert look(url, deep=True) == []
+    return {"sqlite": str(path), "postgresql": name}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def used(
+    request: pytest.FixtureRequest, samples: dict[str, str], tmp_path: Path, postgresql: PostgresqlServer
+) -> Iterator[str]:
+    """The URL of a copy of that."""
+    if request.param == "sqlite":
+        shutil.copy(samples["sqlite"], tmp_path / "x.sqlite3")
+        yield f"sqlite:///{tmp_path}/x.sqlite3"
+        return
+    name = postgresql.new_database(samples["postgresql"])
+    yield postgresql.url(name)
+    postgresql.drop_database(name)
+
+
+def test_a_sound_database(database_url: str) -> None:
+    migrations.upgrade(database_url)
+    assert look(database_url) == []
+
+
+def test_what_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    assert [each.level for each in inspect(f"sqlite:///{tmp_path}/x.sqlite3")] == ["ok"]
+    assert not (tmp_path / "x.sqlite3").exists()
+    told(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "there is no folder")
+
+
+def test_what_cannot_be_reached_or_read(tmp_path: Path) -> None:
+    (tmp_path / "text.sqlite3").write_text("not a database " * 100)
+    for url in ("nonsense", "postgresql://127.0.0.1:1/x", f"sqlite:///{tmp_path}/text.sqlite3"):
+        (finding,) = inspect(url)
+        assert finding.level == "error"
+        assert finding.how_to_mend
+
+
+def test_a_database_without_tables(tmp_path: Path) -> None:
+    (tmp_path / "x.sqlite3").touch()
+    told(f"sqlite:///{tmp_path}/x.sqlite3", "no tables yet", "warning")
+
+
+@pytest.mark.parametrize(
+    ("statements", "words", "level"),
+    [
+        (["UPDATE alembic_version SET version_num = '9999'"], "its schema is at 9999", "error"),
+        (["DROP INDEX ix_jobs_caller_state"], "the index ix_jobs_caller_state is missing", "error"),
+        (["ALTER TABLE devices DROP COLUMN num_qubits"], "the column num_qubits is missing", "error"),
+        (["DROP TABLE buffers"], "the table buffers is missing", "error"),
+        (["CREATE INDEX mine ON jobs (shots)"], "the index mine is not of this version", "warning"),
+        (["DELETE FROM events WHERE job_id = 2 AND sequence = 2"], "1 job have events with gaps", "error"),
+        (["UPDATE jobs SET last_sequence = 99 WHERE id = 5"], "another last event", "error"),
+        (["UPDATE events SET is_terminal = false WHERE job_id = 4"], "their last event does not say so", "error"),
+        (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, and their results are not there (1)", "error"),
+        (["INSERT INTO results SELECT 99, 77, 0, 1, result FROM results WHERE id = 1"], "belong to no job", "warning"),
+        (["INSERT INTO events VALUES (77, 1, false, '')"], "are gone, but not their events", "warning"),
+        (["INSERT INTO buffers VALUES (77, 0, '')"], "are not there, but their buffers are", "warning"),
+        (["UPDATE jobs SET state = 2 WHERE id = 5"], "run without a lease", "error"),
+        (["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"], "server that is gone", "warning"),
+        (["UPDATE devices SET available = false"], "1 jobs wait for IBM/aer_simulator, which is not", "warning"),
+        (["DELETE FROM programs WHERE deployment_id = 5"], "without their programs", "error"),
+    ],
+)
+def test_a_hand_in_the_database(used: str, statements: list[str], words: str, level: str) -> None:
+    hand(used, *statements)
+    told(used, words, level)
+
+
+def test_an_index_that_is_missing_can_be_made_as_told(used: str) -> None:
+    hand(used, "DROP INDEX uq_jobs_request_id")
+    hand(used, told(used, "uq_jobs_request_id is missing").how_to_mend)
+    assert look(used) == []
+
+
+def with_buffer(url: str) -> int:
+    """Give a result of the database a buffer of three pieces, as a server does; return its id."""
+    db = open_database(url)
+    data = os.urandom(2 * buffers.PIECE_BYTES + 5)
+    job = submit(db)
+    assert not succeed(db, claim(db))
+    (found,) = result_rows.list_page(db, CALLER, job.id).items
+    found.ClearField("counts_and_probabilities")
+    found.buffer.name = buffers.name_of(found.id)
+    found.buffer.size_bytes = len(data)
+    found.buffer.sha256 = hashlib.sha256(data).hexdigest()
+    replace(db, found, data)
+    db.close()
+    return found.id
+
+
+def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
+    db = open_database(database_url)
+    submit(db)
+    (task,) = claim(db)
+    hand(database_url, "INSERT INTO buffers VALUES (1, 0, '')")
+    assert look(database_url) == []  # a job runs, and may be about to have this result
+    assert not succeed(db, [task])
+    hand(database_url, "UPDATE results SET id = 9")
+    submit(db)
+    claim(db)
+    long_ago = "UPDATE jobs SET finished_at = finished_at - 3 * 3600000000.0 WHERE finished_at IS NOT NULL"
+    found = [each.what for each in look(database_url)]
+    assert not any("their buffers are" in each for each in found)
+    hand(database_url, long_ago)  # what is older than a result of three hours ago is not under way
+    assert any("their buffers are" in each.what and each.level == "warning" for each in look(database_url))
+    db.close()
+
+
+def replace(db: Database, result: Result, data: bytes) -> None:
+    """Write a result's message and its buffer."""
+    size = buffers.PIECE_BYTES
+    with db._engine.begin() as connection:
+        parameters = {"id": result.id, "message": result.SerializeToString()}
+        connection.execute(text("UPDATE results SET result = :message WHERE id = :id"), parameters)
+        for number, start in enumerate(range(0, len(data), size)):
+            piece = {"id": result.id, "number": number, "data": data[start : start + size]}
+            connection.execute(text("INSERT INTO buffers VALUES (:id, :number, :data)"), piece)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM buffers WHERE result_id = {id}",
+        "DELETE FROM buffers WHERE result_id = {id} AND piece = 2",
+        "DELETE FROM buffers WHERE result_id = {id} AND piece = 1",
+        "UPDATE buffers SET data = (SELECT data FROM buffers WHERE result_id = {id} AND piece = 1) "
+        "WHERE result_id = {id} AND piece = 0",
+    ],
+)
+def test_buffers_that_are_not_what_their_result_says(used: str, statement: str) -> None:
+    result_id = with_buffer(used)
+    assert look(used) == []
+    hand(used, statement.format(id=result_id))
+    told(used, f"1 result have a buffer that is not what they say: its size or its SHA-256 differs ({result_id})")
+
+
+def test_jobs_that_nobody_runs(database_url: str) -> None:
+    db = open_database(database_url, clock=lambda: utc_now() - timedelta(hours=1))
+    submit(db)
+    submit(db)
+    claim(db, capacity=1)
+    catalogue.sync(db, [description(unavailable="gone")])
+    db.close()
+    assert [each.level for each in look(database_url)] == ["warning", "warning"]
+
+
+def test_looks_are_broken_off_unless_they_are_to_be_deep(used: str) -> None:
+    numbers = "SELECT value FROM generate_series(1, 50000) AS value"
+    if used.startswith("sqlite"):
+        numbers = (
+            "WITH RECURSIVE s(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM s LIMIT 50000) SELECT value FROM s"
+        )
+    hand(used, f"INSERT INTO events SELECT 100 + value, 1, false, '' FROM ({numbers}) AS numbers")
+    found = inspect(used, patience=0.001)
+    assert any("not looked at to the end" in each.what for each in found)
+    assert {each.level for each in found if "fsync" not in each.what} <= {"ok", "warning"}
+    assert "10000 or more jobs are gone, but not their events" in told(used, "are gone", "warning", deep=True).what
+
+
+# Files
+
+
+def file_of(url: str) -> Path:
+    return Path(parse_url(url).database or "")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The URL of a SQLite file with a few jobs, folded into one file."""
+    url = f"sqlite:///{tmp_path}/folder/x.sqlite3"
+    (tmp_path / "folder").mkdir()
+    db = open_database(url)
+    for _ in range(50):
+        submit(db)
+    succeed(db, claim(db, capacity=100))
+    db.close()
+    return url
+
+
+def test_flipped_bytes(file: str) -> None:
+    path = file_of(file)
+    data = bytearray(path.read_bytes())
+    for place in range(4096 * 3, len(data), 997):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    found = look(file)
+    assert any("damaged" in each.what or "malformed" in each.what for each in found), found
+    assert {each.level for each in found} == {"error"}
+
+
+def test_a_file_that_was_cut_off(file: str) -> None:
+    path = file_of(file)
+    os.truncate(path, path.stat().st_size // 2)
+    found = look(file)
+    assert found
+    assert {each.level for each in found} == {"error"}
+
+
+def test_rows_that_refer_to_nothing(file: str) -> None:
+    connection = sqlite3.connect(file_of(file))
+    connection.execute("DELETE FROM deployments WHERE id = 3")
+    connection.commit()
+    connection.close()
+    assert {each.what for each in look(file)} >= {"1 jobs refer to deployments that are not there"}
+
+
+def as_nobody(url: str) -> list[str]:
+    """What the doctor finds when it is run by a user without rights."""
+    code = (
+        "import os, sys; from qonduit_server.store.admin.doctor import inspect; "
+        "os.geteuid() == 0 and (os.setgroups([]), os.setgid(65534), os.setuid(65534)); "
+        "print(*(f'{each.level} {each.what}' for each in inspect(sys.argv[1])), sep='\\n')"
+    )
+    command = [sys.executable, "-c", code, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_file_of_somebody_else(file: str) -> None:
+    # Not below pytest's own folder: each run of pytest that starts meanwhile closes that to other users.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "folder")
+        path = Path(shutil.copytree(file_of(file).parent, folder), "x.sqlite3")
+        folder.parent.chmod(0o755)
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        try:
+            found = as_nobody(f"sqlite:///{path}")
+            assert any(each.startswith("error") and "cannot be read and written" in each for each in found), found
+            assert any(each.startswith("error") and "nothing can be written to" in each for each in found), found
+            path.chmod(0o000)
+            assert any(each.startswith("error") and "cannot be read" in each for each in as_nobody(f"sqlite:///{path}"))
+        finally:
+            folder.chmod(0o755)
+
+
+def test_a_file_that_every_user_may_read(file: str) -> None:
+    assert look(file) == []
+    file_of(file).chmod(0o644)
+    assert str(file_of(file)) in told(file, "every user of this machine can read it", "warning").how_to_mend
+
+
+def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
+    lock = hold(file)
+    db = open_database(file)
+    submit(db)
+    before = {path.name: path.stat().st_size for path in file_of(file).parent.iterdir()}
+    assert any("a server uses it" in each.what for each in inspect(file))
+    assert {path.name: path.stat().st_size for path in file_of(file).parent.iterdir()} == before
+    assert submit(db).id == 52
+    db.close()
+    assert lock is not None
+    lock.close()
+    assert any("no server uses it now" in each.what for each in inspect(file))
+    # Nor is a file changed that has no write-ahead log.
+    connection = sqlite3.connect(file_of(file))
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    content = file_of(file).read_bytes()
+    assert look(file) == []
+    assert file_of(file).read_bytes() == content
+
+
+def test_a_disk_that_is_full_and_a_log_that_does_not_shrink(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 10 * 1024**2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free})())
+    told(file, "only 10 MiB are free")
+    monkeypatch.undo()
+    # Sparse: it takes no room.
+    log = Path(f"{file_of(file)}-wal")
+    log.touch()
+    os.truncate(log, 300 * 1024**2)
+    told(file, "its write-ahead log has 300 MiB", "warning")
+
+
+# PostgreSQL
+
+
+def test_settings_of_postgresql(postgresql: PostgresqlServer, postgresql_template: str) -> None:
+    name = postgresql.new_database(postgresql_template)
+    url = postgresql.url(name)
+    postgresql.execute(f"ALTER DATABASE \"{name}\" SET synchronous_commit = 'off'")
+    told(url, "synchronous_commit is off", "warning")
+    postgresql.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit')
+    postgresql.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    told(url, "nothing can be written")
+    postgresql.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    told(url, "too few for a server", "warning", calls=1000)
+    assert look(url) == []
+    postgresql.drop_database(name)
+
+
+def test_rights_in_postgresql(postgresql: PostgresqlServer, postgresql_template: str) -> None:
+    name = postgresql.new_database(postgresql_template)
+    url = postgresql.url(name)
+    hand(
+        url,
+        "DROP ROLE IF EXISTS reader",
+        "CREATE ROLE reader LOGIN",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        "GRANT ALL ON deployments TO reader",
+    )
+    finding = told(url.replace("test@", "reader@"), "may not read and write")
+    assert "jobs" in finding.what
+    assert "deployments" not in finding.what
+    hand(url, "DROP OWNED BY reader", "DROP ROLE reader")
+    postgresql.drop_database(name)
+
+
+@pytest.mark.parametrize("apart", [-10.0, 0.0, 10.0])
+def test_clocks(postgresql: PostgresqlServer, apart: float) -> None:
+    import time
+
+    now: Callable[[], float] = lambda: time.time() + apart  # noqa: E731
+    with create_engine(parse_url(postgresql.url())).connect() as connection:
+        found = [each.what for each in postgresql_server.clock(connection, now)]
+    assert [" s apart" in each for each in found] == ([True] if apart else [])

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered of the latest events is what the database would say, or nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from qonduit_server.store import event_log
+from qonduit_server.store.database import Database
+from qonduit_server.store.event_cache import Recent
+from qonduit_server.store.notification_bus import EVERYTHING, StoredEvent, Wake
+from tests import store_fixture
+
+
+def _wake(job_id: int, *sequences: int, size: int = 1) -> Wake:
+    written = [StoredEvent(sequence, b"x" * size, False) for sequence in sequences]
+    return Wake(jobs=frozenset({job_id}), events={job_id: written})
+
+
+def _sequences(recent: Recent, job_id: int, after: int, limit: int = 100) -> list[int] | None:
+    found = recent.after(job_id, after, limit)
+    return None if found is None else [event.sequence for event in found]
+
+
+def test_events_are_told_from_any_place_that_is_known() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(7, 2, 3))
+    assert _sequences(recent, 7, 0) == [1, 2, 3]
+    assert _sequences(recent, 7, 1, limit=1) == [2]
+    assert _sequences(recent, 7, 3) == []
+    assert _sequences(recent, 7, 4) is None
+    assert _sequences(recent, 8, 0) is None
+
+
+def test_what_came_before_is_left_to_the_database() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 5, 6))
+    assert _sequences(recent, 7, 4) == [5, 6]
+    assert _sequences(recent, 7, 3) is None
+
+
+def test_a_gap_begins_anew() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1, 2))
+    recent.take(_wake(7, 4))
+    assert _sequences(recent, 7, 0) is None
+    assert _sequences(recent, 7, 3) == [4]
+
+
+def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(8, 1))
+    recent.take(Wake(jobs=frozenset({7})))
+    assert _sequences(recent, 7, 0) is None
+    recent.take(EVERYTHING)
+    assert _sequences(recent, 8, 0) is None
+
+
+@pytest.mark.parametrize("others", [Wake(jobs=frozenset({7})), EVERYTHING])
+def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Wake) -> None:
+    recent = Recent()
+    recent.begin()
+    recent.take(others)
+    recent.take(_wake(7, 1))
+    assert _sequences(recent, 7, 0) is None
+    # The next transaction locks the job before it writes: what other servers committed before comes before.
+    recent.begin()
+    recent.take(_wake(7, 4))
+    assert _sequences(recent, 7, 3) == [4]
+
+
+def test_a_notification_about_another_job_overtakes_nothing() -> None:
+    recent = Recent()
+    recent.begin()
+    recent.take(Wake(jobs=frozenset({8})))
+    recent.take(_wake(7, 1))
+    assert _sequences(recent, 7, 0) == [1]
+
+
+def test_a_job_that_is_forgotten_is_read_from_the_database_until_it_changes_again() -> None:
+    recent = Recent()
+    recent.take(_wake(7, 1))
+    recent.take(_wake(8, 1))
+    recent.begin()
+    recent.forget([7])
+    assert (_sequences(recent, 7, 0), _sequences(recent, 8, 0)) == (None, [1])
+    recent.take(_wake(7, 2))
+    assert _sequences(recent, 7, 1) is None
+    recent.begin()
+    recent.take(_wake(7, 3))
+    assert _sequences(recent, 7, 2) == [3]
+
+
+def test_notifications_to_a_server_that_writes_nothing_take_bounded_memory() -> None:
+    recent = Recent()
+    recent.begin()
+    for job_id in range(10_000):
+        recent.take(Wake(jobs=frozenset({job_id})))
+    assert len(recent._changed) <= 2048
+    recent.take(_wake(3, 1))
+    assert _sequences(recent, 3, 0) is None
+
+
+def test_memory_is_bounded() -> None:
+    recent = Recent()
+    recent.take(_wake(1, 1, size=1_000_000))
+    assert _sequences(recent, 1, 0) is None
+    for job_id in range(10_000):
+        recent.take(_wake(job_id, 1))
+    for sequence in range(1, 1000):
+        recent.take(_wake(9_999, sequence))
+    assert len(recent._jobs) <= 2048
+    assert len(recent._jobs[9_999]) <= 64
+
+
+def test_a_lookup_and_a_write_may_meet() -> None:
+    recent = Recent()
+    found: list[list[int]] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            if (sequences := _sequences(recent, 7, 0)) is not None:
+                found.append(sequences)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for sequence in range(1, 32):
+        recent.take(_wake(7, sequence))
+    done.set()
+    thread.join()
+    assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in found)
+
+
+def test_it_agrees_with_the_database(db: Database) -> None:
+    job = store_fixture.submit(db)
+    remembered = db.recent.after(job.id, 0, 10)
+    assert remembered == event_log.read_after(db, job.id, 0, 10)
+    assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
+    db.recent.take(EVERYTHING)
+    assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
