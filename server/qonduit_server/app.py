@@ -166,7 +166,7 @@ def start(
         if lock is not None:
             # No other server can be alive: what was running when the last one ended is run again at once.
             queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
-        journal = Journal(database.signals)
+        journal = Journal(database.notifications)
         undo.callback(journal.close)
         descriptions = pool.descriptions(_DESCRIBE_SECONDS)
         catalogue.sync(database, descriptions)

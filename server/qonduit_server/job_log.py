@@ -11,7 +11,7 @@ import structlog
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState
-from qonduit_server.store.notification_bus import Signals, Wake
+from qonduit_server.store.notification_bus import Notification, NotificationBus
 
 _log = structlog.get_logger("qonduit.job")
 _PREFIX = len("JOB_STATE_")
@@ -20,25 +20,25 @@ _PREFIX = len("JOB_STATE_")
 class Journal:
     """Logs the steps that this process has stored, from after `start` until `close`."""
 
-    def __init__(self, signals: Signals) -> None:
-        self._wakes: SimpleQueue[Wake | None] = SimpleQueue()
-        self._unsubscribe = signals.subscribe(self._take)
+    def __init__(self, notifications: NotificationBus) -> None:
+        self._notifications: SimpleQueue[Notification | None] = SimpleQueue()
+        self._unsubscribe = notifications.subscribe(self._take)
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Write what was stored so far, then end."""
         self._unsubscribe()
-        self._wakes.put(None)
+        self._notifications.put(None)
         self._thread.join(timeout=5.0)
 
-    def _take(self, wake: Wake) -> None:
-        if wake.events:
-            self._wakes.put(wake)
+    def _take(self, notification: Notification) -> None:
+        if notification.events:
+            self._notifications.put(notification)
 
     def _write(self) -> None:
-        while (wake := self._wakes.get()) is not None:
-            for events in wake.events.values():
+        while (notification := self._notifications.get()) is not None:
+            for events in notification.events.values():
                 for stored in events:
                     event = JobEvent.FromString(stored.payload)
                     kind = event.WhichOneof("event")

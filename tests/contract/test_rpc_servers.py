@@ -19,7 +19,7 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.rpc import job_watches
 from qonduit_server.store import event_log
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, sequences
 from tests.postgresql import PostgresqlServer
 
@@ -89,7 +89,7 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
     heard: queue.SimpleQueue[frozenset[int]] = queue.SimpleQueue()
     late = threading.Event()
 
-    def deliver_late(wake: Wake) -> None:
+    def deliver_late(wake: Notification) -> None:
         (job,) = wake.jobs
         there.run(job)
         # Notifications come in the order of the commits: with this one, the listener has taken all of the job's.
@@ -99,7 +99,7 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
         late.set()
         deliver(wake)
 
-    unsubscribe = here.db.signals.subscribe(lambda wake: heard.put(frozenset(wake.jobs)))
+    unsubscribe = here.db.notifications.subscribe(lambda wake: heard.put(frozenset(wake.jobs)))
     monkeypatch.setattr(here.db._writer, "_deliver", deliver_late)
     job = here.jobs.CreateJob(request, timeout=WAIT).job
     monkeypatch.undo()
@@ -133,7 +133,7 @@ def test_jobs_that_one_server_runs_end_for_all_their_watchers_at_the_other(
 def running_at_once(door: House) -> Iterator[None]:
     """Have a server claim and finish every job as soon as it hears of it."""
     news, stopping = threading.Event(), threading.Event()
-    unsubscribe = door.db.signals.subscribe(lambda wake: news.set() if wake.queue else None)
+    unsubscribe = door.db.notifications.subscribe(lambda wake: news.set() if wake.queue else None)
 
     def run() -> None:
         while not stopping.is_set():

@@ -14,7 +14,7 @@ from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgu
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
 
 
@@ -54,8 +54,8 @@ def test_callers_cannot_change_what_is_kept_in_memory(db: Database) -> None:
 
 def test_a_sync_that_changes_nothing_tells_nobody(db: Database) -> None:
     catalogue.sync(db, [description()])
-    wakes: list[Wake] = []
-    db.signals.subscribe(wakes.append)
+    wakes: list[Notification] = []
+    db.notifications.subscribe(wakes.append)
     catalogue.sync(db, [description()])
     assert wakes == []
 

@@ -20,7 +20,7 @@ from qonduit_server.lifecycle import RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.store_fixture import CALLER, LEASE, claim, description, history, known_device, submit, succeed
 
@@ -30,19 +30,21 @@ class Heard:
 
     def __init__(self, db: Database) -> None:
         self._changed = threading.Condition()
-        self.wakes: list[Wake] = []
-        db.signals.subscribe(self._note)
+        self.wakes: list[Notification] = []
+        db.notifications.subscribe(self._note)
 
-    def _note(self, wake: Wake) -> None:
+    def _note(self, notification: Notification) -> None:
         with self._changed:
-            self.wakes.append(wake)
+            self.wakes.append(notification)
             self._changed.notify_all()
 
     def one(self, *, jobs: frozenset[int] = frozenset(), **flags: bool) -> bool:
         """Wait until a wake came that says all of this."""
 
-        def said(wake: Wake) -> bool:
-            return jobs <= wake.jobs and all(getattr(wake, name) == value for name, value in flags.items())
+        def said(notification: Notification) -> bool:
+            return jobs <= notification.jobs and all(
+                getattr(notification, name) == value for name, value in flags.items()
+            )
 
         with self._changed:
             return self._changed.wait_for(lambda: any(map(said, self.wakes)), 10)
@@ -76,7 +78,7 @@ def test_servers_wake_each_other_once(shared: tuple[Database, Database]) -> None
     last = submit(second)
     assert here.one(queue=True, jobs=frozenset({last.id}))
     # Everything was heard by now: no wake came back to where it was made.
-    assert len([wake for wake in here.wakes if wake.cancels]) == 1
+    assert len([notification for notification in here.wakes if notification.cancels]) == 1
 
 
 def test_a_catalogue_that_another_server_changed_is_read_anew(shared: tuple[Database, Database]) -> None:
@@ -99,7 +101,7 @@ def test_wakes_about_thousands_of_jobs(shared: tuple[Database, Database]) -> Non
     wanted = set(made)
     assert there.one(jobs=frozenset({made[0]}))
     assert there.one(jobs=frozenset({made[-1]}))
-    assert set().union(*(wake.jobs for wake in there.wakes)) == wanted
+    assert set().union(*(notification.jobs for notification in there.wakes)) == wanted
 
 
 def test_servers_never_claim_the_same_job_nor_make_one_twice(shared: tuple[Database, Database]) -> None:

@@ -25,7 +25,7 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUC
 from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.writer import Operation, Transaction
 from tests.store_fixture import CALLER, claim, deployment, description, history, kinds, known_device, submit, succeed
@@ -94,12 +94,12 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(
 
 def test_a_submit_wakes_the_dispatcher(db: Database) -> None:
     known_device(db)
-    wakes: list[Wake] = []
-    stop = db.signals.subscribe(wakes.append)
+    wakes: list[Notification] = []
+    stop = db.notifications.subscribe(wakes.append)
     job = submit(db)
     stop()
     submit(db)
-    assert [(wake.queue, wake.jobs) for wake in wakes] == [(True, frozenset({job.id}))]
+    assert [(notification.queue, notification.jobs) for notification in wakes] == [(True, frozenset({job.id}))]
 
 
 def test_a_repeated_request_returns_the_job_as_it_is_now_also_after_it_ended(db: Database) -> None:
@@ -276,8 +276,8 @@ def test_cancel_before_during_and_after_a_run(db: Database) -> None:
 
     running = submit(db)
     (task,) = claim(db)
-    wakes: list[Wake] = []
-    db.signals.subscribe(wakes.append)
+    wakes: list[Notification] = []
+    db.notifications.subscribe(wakes.append)
     assert job_rows.cancel(db, CALLER, running.id).state == CANCELLING
     assert wakes[-1].cancels
     told = history(db, running.id)[-1].state_change
@@ -301,8 +301,8 @@ def test_delete_takes_events_and_results_along_and_wakes_watchers(db: Database) 
         job_rows.delete(db, CALLER, job.id)
     succeed(db, tasks)
     (result,) = result_rows.list_page(db, CALLER, job.id).items
-    wakes: list[Wake] = []
-    db.signals.subscribe(wakes.append)
+    wakes: list[Notification] = []
+    db.notifications.subscribe(wakes.append)
     job_rows.delete(db, CALLER, job.id)
     assert wakes[-1].jobs == {job.id}
     for gone in (lambda: job_rows.get(db, CALLER, job.id), lambda: result_rows.get(db, CALLER, result.id)):

@@ -21,7 +21,7 @@ from qonduit_server.store.admin.retention import Retention
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.results import buffers, result_rows
-from qonduit_server.store.results.orphaned_chunks import Orphans
+from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
 from qonduit_server.store.writer import Operation
 from tests.store_fixture import CALLER, claim, finished, kinds, submit, succeeded
 
@@ -264,8 +264,8 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     db.close()  # between the pieces and the event
 
     db = open_database(database_url)
-    orphans = Orphans(db, clock=seconds)
-    assert orphans.forsaken() == ([left] if db.kind == "sqlite" else [])
+    orphans = OrphanedChunks(db, clock=seconds)
+    assert orphans.without_result() == ([left] if db.kind == "sqlite" else [])
     assert result_rows.list_page(db, CALLER, lost.id).items == []
     queue.expire(db, everyones=True)
     (again,) = claim(db)
@@ -273,13 +273,13 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     queue.write_ahead(db, fresh)
     # One server alone knows at once whose they are not; where others may be, an hour has to pass.
     seconds.now += HOUR * 0.99
-    assert orphans.forsaken() == ([left] if db.kind == "sqlite" else [])
+    assert orphans.without_result() == ([left] if db.kind == "sqlite" else [])
     seconds.now += HOUR * 0.99
-    assert orphans.forsaken() == [left]
+    assert orphans.without_result() == [left]
     buffers.erase(db, left)
     assert not queue.record(db, "me", [fresh, finished(again)])
     seconds.now += 2 * HOUR
-    assert orphans.forsaken() == []
+    assert orphans.without_result() == []
     assert pieces(db) == dict.fromkeys(rows(db), PIECES)
     assert read(db, lost.id) == read(db, kept.id) == DATA
     db.close()
@@ -287,15 +287,15 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
 
 def test_an_orphan_that_is_found_late_is_given_its_hour(db: Database) -> None:
     seconds = Seconds()
-    orphans = Orphans(db, clock=seconds)
+    orphans = OrphanedChunks(db, clock=seconds)
     submit(db)
     (task,) = claim(db)
     seconds.now += 10 * HOUR
     event = large(task)
     queue.write_ahead(db, event)
-    assert orphans.forsaken() == []
+    assert orphans.without_result() == []
     seconds.now += HOUR
-    assert orphans.forsaken() == [event.program_succeeded.result.id]
+    assert orphans.without_result() == [event.program_succeeded.result.id]
 
 
 @pytest.fixture
@@ -319,8 +319,8 @@ def test_a_server_that_starts_deletes_them_though_it_keeps_jobs_for_ever(left_be
     seconds = Seconds()
     if db.kind == "postgresql":
         seconds.now -= HOUR
-        retention._orphans = Orphans(db, clock=seconds)
-        assert retention._orphans.forsaken() == []
+        retention._orphans = OrphanedChunks(db, clock=seconds)
+        assert retention._orphans.without_result() == []
         seconds.now += HOUR
     assert pieces(db) == {left: PIECES}
     retention.start()
@@ -376,7 +376,7 @@ def test_a_deleted_job_is_gone_at_once_and_its_pieces_follow_in_small_steps(db: 
     assert all(-4 * 1024**2 <= change * buffers.PIECE_BYTES <= 0 for change in steps.changes()[1:])
     assert pieces(db) == {stored.id: PIECES}
     seconds = Seconds()
-    orphans = Orphans(db, clock=seconds)
-    orphans.forsaken()
+    orphans = OrphanedChunks(db, clock=seconds)
+    orphans.without_result()
     seconds.now += HOUR
-    assert orphans.forsaken() == [stored.id]
+    assert orphans.without_result() == [stored.id]

@@ -19,7 +19,7 @@ from qonduit_server.store import deployments, event_log, schema
 from qonduit_server.store.admin.retention import Retention, Swept, sweep
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import job_rows, queue
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import BELL, CALLER, claim, deployment, history, known_device, submit, succeed
 
@@ -227,11 +227,11 @@ def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeyp
     heavy = result_rows.list_page(old, CALLER, made[510].id).items[0].id
     add_buffer(old, heavy, 100)
     times.now += 100 * DAY
-    told: list[Wake] = []
-    old.signals.subscribe(told.append)
+    told: list[Notification] = []
+    old.notifications.subscribe(told.append)
     assert go(old, times) == Swept(jobs=520, deployments=520)
-    assert max(len(wake.jobs) for wake in told) <= 100
-    assert set().union(*(wake.jobs for wake in told)) == {job.id for job in made}
+    assert max(len(notification.jobs) for notification in told) <= 100
+    assert set().union(*(notification.jobs for notification in told)) == {job.id for job in made}
     assert set(rows(old).values()) == {0}
 
 
@@ -241,7 +241,7 @@ def test_a_sweep_that_is_stopped_ends_between_two_transactions(old: Database, ti
         list(pool.map(lambda _: submit(old), range(250)))
     succeed(old, claim(old, capacity=1000))
     stop = threading.Event()
-    old.signals.subscribe(lambda wake: stop.set())
+    old.notifications.subscribe(lambda notification: stop.set())
     swept = sweep(old, int(times.now.timestamp() * 1e6) + 1, stop)
     assert swept == Swept(jobs=100)
     assert rows(old)["jobs"] == 150

@@ -12,7 +12,7 @@ from tests import store_fixture
 
 def test_every_step_is_told_once_and_in_order(db: Database) -> None:
     with capture_logs() as lines:
-        journal = Journal(db.signals)
+        journal = Journal(db.notifications)
         job = store_fixture.submit(db)
         tasks = store_fixture.claim(db)
         store_fixture.succeed(db, tasks)
@@ -37,6 +37,6 @@ def test_every_step_is_told_once_and_in_order(db: Database) -> None:
 
 def test_nothing_is_told_after_it_was_closed(db: Database) -> None:
     with capture_logs() as lines:
-        Journal(db.signals).close()
+        Journal(db.notifications).close()
         store_fixture.submit(db)
     assert lines == []

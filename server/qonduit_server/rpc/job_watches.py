@@ -27,7 +27,7 @@ from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.notification_bus import StoredEvent, Wake
+from qonduit_server.store.notification_bus import Notification, StoredEvent
 
 #: Seconds of silence before a heartbeat, unless the request says otherwise.
 DEFAULT_HEARTBEAT: Final = 20.0
@@ -112,7 +112,7 @@ class Watching:
         self._timer_wakes = 0.0
         self._draining = False
         self._stopping = False
-        self._unsubscribe = db.signals.subscribe(self._on_wake)
+        self._unsubscribe = db.notifications.subscribe(self._on_notification)
         self._threads = [
             threading.Thread(target=self._read_loop, name=f"watch-reader-{number}", daemon=True)
             for number in range(readers)
@@ -171,17 +171,17 @@ class Watching:
 
     # What rouses watches.
 
-    def _on_wake(self, wake: Wake) -> None:
-        if not (wake.jobs or wake.all_jobs):
+    def _on_notification(self, notification: Notification) -> None:
+        if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
-            if wake.all_jobs:
+            if notification.all_jobs:
                 self._rouse(self._watches.values())
-            elif len(wake.jobs) <= len(self._of_job):
-                for job_id in wake.jobs:
+            elif len(notification.jobs) <= len(self._of_job):
+                for job_id in notification.jobs:
                     self._rouse(self._of_job.get(job_id, NOBODY).values())
             else:
-                for job_id in self._of_job.keys() & wake.jobs:
+                for job_id in self._of_job.keys() & notification.jobs:
                     self._rouse(self._of_job[job_id].values())
 
     def _rouse(self, watches: Iterable[Watch]) -> None:

@@ -152,7 +152,7 @@ def serve(
     stopping = threading.Event()
     watching = Watching(db, slow_reader=slow_reader)
     health = Health(SERVICES)
-    db.presence.subscribe(health.database)
+    db.health.subscribe(health.database)
     unread = Unread(patience=6 * slow_reader)
     most_waiting = max(MOST_WAITING, limits.max_streams)
     arrivals = Arrivals(slow_request, unread, limits.max_request_bytes, most_waiting)

@@ -17,7 +17,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
 from qonduit_server.store.writer import Operation, Transaction
@@ -44,8 +44,8 @@ class _Cache:
         self._memory: _Memory | None = None
         self._changes = 0
 
-    def note(self, wake: Wake) -> None:
-        if wake.catalogue:
+    def note(self, notification: Notification) -> None:
+        if notification.catalogue:
             with self._lock:
                 self._changes += 1
                 self._memory = None
@@ -74,7 +74,7 @@ def _known(db: Database) -> _Memory:
             cache = _caches.get(db)
             if cache is None:
                 cache = _Cache()
-                db.signals.subscribe(cache.note)
+                db.notifications.subscribe(cache.note)
                 _caches[db] = cache
     return cache.get(db)
 

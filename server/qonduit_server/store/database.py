@@ -14,14 +14,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
-from qonduit_server.store.database_health import Presence, unavailable
+from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
-from qonduit_server.store.event_cache import Recent
-from qonduit_server.store.notification_bus import Signals, Wake
+from qonduit_server.store.event_cache import EventCache
+from qonduit_server.store.notification_bus import Notification, NotificationBus
 from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, is_away
 
 if TYPE_CHECKING:
-    from qonduit_server.store.postgresql_listener import Listener
+    from qonduit_server.store.postgresql_listener import PostgresqlListener
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -32,18 +32,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Reading:
+class ReadConnection:
     """A connection lent for reading: `with db.read() as connection`."""
 
-    __slots__ = ("_connection", "_engine", "_presence")
+    __slots__ = ("_connection", "_engine", "_health")
 
-    def __init__(self, engine: Engine, presence: Presence) -> None:
+    def __init__(self, engine: Engine, health: DatabaseHealth) -> None:
         self._engine = engine
-        self._presence = presence
+        self._health = health
 
     def __enter__(self) -> Connection:
         # Each connection that is tried in vain may cost a thread two seconds, and other calls wait for the thread.
-        with self._presence.attempt():
+        with self._health.attempt():
             try:
                 self._connection = self._engine.connect()
             except AWAY as error:
@@ -67,7 +67,7 @@ class SqliteTransactions:
         self._connection: Connection | None = None
         self._synchronous = ""
 
-    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         """Run `work` in a transaction, commit it, and return what is to be told."""
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
@@ -90,7 +90,7 @@ class SqliteTransactions:
             else:
                 connection.rollback()
             raise
-        return transaction.wake()
+        return transaction.notification()
 
     def attempt(self) -> None:
         """Change nothing, but find out whether changes are taken."""
@@ -114,29 +114,29 @@ class PostgresqlTransactions:
         self,
         engine: Engine,
         clock: Callable[[], datetime],
-        listener: Listener,
-        presence: Presence,
-        recent: Recent,
+        listener: PostgresqlListener,
+        health: DatabaseHealth,
+        recent: EventCache,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._listener = listener
-        self._presence = presence
-        self._recent = recent
+        self._health = health
+        self._event_cache = recent
         self._connection: Connection | None = None
 
-    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         """Run `work` in a transaction, commit it, and return what is to be told."""
         # Whatever another server changes from now on may be heard before the wake of this transaction is delivered.
-        self._recent.begin()
+        self._event_cache.begin()
         fresh = self._connection is None
         try:
-            wake = self._prepare(work, durable=durable)
+            notification = self._prepare(work, durable=durable)
         except DBAPIError as error:
-            if fresh or not error.connection_invalidated or self._presence.silent:
+            if fresh or not error.connection_invalidated or self._health.silent:
                 raise
             # The server was restarted since. Nothing was committed: once more, on a new connection.
-            wake = self._prepare(work, durable=durable)
+            notification = self._prepare(work, durable=durable)
         assert self._connection is not None
         try:
             self._connection.commit()
@@ -144,9 +144,9 @@ class PostgresqlTransactions:
             self._listener.disown()
             self.close()
             raise
-        return wake
+        return notification
 
-    def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+    def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
         connection = self._connection
@@ -155,9 +155,9 @@ class PostgresqlTransactions:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             transaction = Transaction(connection, "postgresql", self._clock)
             work(transaction)
-            wake = transaction.wake()
-            if wake:
-                self._listener.tell(connection, wake)
+            notification = transaction.notification()
+            if notification:
+                self._listener.tell(connection, notification)
         except BaseException as error:
             if is_away(error):
                 # Another server may have taken over, so that a new connection leads elsewhere.
@@ -165,7 +165,7 @@ class PostgresqlTransactions:
             else:
                 self._roll_back(connection)
             raise
-        return wake
+        return notification
 
     def _roll_back(self, connection: Connection) -> None:
         try:
@@ -205,26 +205,26 @@ class Database:
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
             "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
         )
-        self.signals: Final = Signals()
-        self.recent: Final = Recent()
+        self.notifications: Final = NotificationBus()
+        self.recent: Final = EventCache()
         #: Whether the database answers.
-        self.presence: Final = Presence()
-        self.signals.subscribe(self.recent.take)
+        self.health: Final = DatabaseHealth()
+        self.notifications.subscribe(self.recent.take)
         self._engine = engine
         self._listener = None
         if self.kind == "sqlite":
-            self._writer = Writer(SqliteTransactions(engine, clock), self.signals.deliver, self.presence)
+            self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health)
         else:
             # Brings psycopg, which a server on SQLite has no use for.
-            from qonduit_server.store.postgresql_listener import Listener
+            from qonduit_server.store.postgresql_listener import PostgresqlListener
 
-            self._listener = Listener(engine, self.signals.deliver, self.presence)
-            transactions = PostgresqlTransactions(engine, clock, self._listener, self.presence, self.recent)
-            self._writer = Writer(transactions, self.signals.deliver, self.presence)
+            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health)
+            transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.recent)
+            self._writer = Writer(transactions, self.notifications.deliver, self.health)
 
-    def read(self) -> Reading:
+    def read(self) -> ReadConnection:
         """Lend a connection to read with. Raises Unavailable when the database does not answer."""
-        return Reading(self._engine, self.presence)
+        return ReadConnection(self._engine, self.health)
 
     def write(self, operation: Operation[A, R], argument: A) -> R:
         """Run an operation and return its result once it is committed.

@@ -23,7 +23,7 @@ class Part(Enum):
     CHANGES = "changes"
 
 
-class Presence:
+class DatabaseHealth:
     """What the store's threads found out. They try again by themselves, so what is known here is never old."""
 
     def __init__(self) -> None:

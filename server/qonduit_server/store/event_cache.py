@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from qonduit_server.store.notification_bus import StoredEvent, Wake
+from qonduit_server.store.notification_bus import Notification, StoredEvent
 
 #: Jobs remembered at most, events remembered of each, and bytes of one event.
 _MOST_JOBS: Final = 2048
@@ -24,7 +24,7 @@ _MOST_EVENTS: Final = 32
 _MOST_BYTES: Final = 4096
 
 
-class Recent:
+class EventCache:
     """A run of events without gaps for each of the jobs that changed last. Fed by every wake, before all others."""
 
     def __init__(self) -> None:
@@ -47,16 +47,16 @@ class Recent:
             for job_id in job_ids:
                 self._drop(job_id)
 
-    def take(self, wake: Wake) -> None:
+    def take(self, notification: Notification) -> None:
         """Keep the events of a commit of this server; drop jobs that another server changed, or that are deleted."""
-        if not (wake.jobs or wake.all_jobs):
+        if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
-            if wake.all_jobs:
+            if notification.all_jobs:
                 self._jobs.clear()
                 self._any_changed = True
-            for job_id in wake.jobs:
-                fresh = wake.events.get(job_id)
+            for job_id in notification.jobs:
+                fresh = notification.events.get(job_id)
                 if not fresh:
                     self._drop(job_id)
                     continue

@@ -18,7 +18,7 @@ class StoredEvent:
 
 
 @dataclass(frozen=True)
-class Wake:
+class Notification:
     """What changed.
 
     Attributes:
@@ -43,17 +43,17 @@ class Wake:
 
 
 #: Told to everyone when wakes may have been missed.
-EVERYTHING = Wake(queue=True, cancels=True, all_jobs=True, catalogue=True)
+EVERYTHING = Notification(queue=True, cancels=True, all_jobs=True, catalogue=True)
 
 
-class Signals:
+class NotificationBus:
     """Who wants to be woken in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._callbacks: tuple[Callable[[Wake], None], ...] = ()
+        self._callbacks: tuple[Callable[[Notification], None], ...] = ()
 
-    def subscribe(self, callback: Callable[[Wake], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[Notification], None]) -> Callable[[], None]:
         """Have `callback` called after every commit that changed something; returns what ends that.
 
         It is called in the thread that writes or listens: it must be quick, and must not write to the store.
@@ -67,7 +67,7 @@ class Signals:
 
         return unsubscribe
 
-    def deliver(self, wake: Wake) -> None:
+    def deliver(self, notification: Notification) -> None:
         """Tell every subscriber."""
         for callback in self._callbacks:
-            callback(wake)
+            callback(notification)

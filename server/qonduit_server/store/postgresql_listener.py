@@ -20,9 +20,9 @@ import psycopg
 from psycopg import pq
 from sqlalchemy import Connection, Engine, text
 
-from qonduit_server.store.database_health import Part, Presence
+from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import sever
-from qonduit_server.store.notification_bus import EVERYTHING, Wake
+from qonduit_server.store.notification_bus import EVERYTHING, Notification
 
 _CHANNEL: Final = "qonduit"
 #: A payload has at most 8000 bytes.
@@ -39,11 +39,16 @@ _SILENCE_SECONDS: Final = 2.5
 _NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
 
 
-def payloads(server: str, wake: Wake) -> Iterator[str]:
+def payloads(server: str, notice: Notification) -> Iterator[str]:
     """Write a wake as notifications."""
-    ids = sorted(wake.jobs)
+    ids = sorted(notice.jobs)
     message: dict[str, Any] = {"s": server}
-    for flag, name in ((wake.queue, "q"), (wake.cancels, "c"), (wake.catalogue, "d"), (len(ids) > _MOST_IDS, "a")):
+    for flag, name in (
+        (notice.queue, "q"),
+        (notice.cancels, "c"),
+        (notice.catalogue, "d"),
+        (len(ids) > _MOST_IDS, "a"),
+    ):
         if flag:
             message[name] = 1
     if "a" in message:
@@ -54,12 +59,12 @@ def payloads(server: str, wake: Wake) -> Iterator[str]:
         yield json.dumps({"s": server, "j": ids[start : start + _IDS_A_PAYLOAD]}, separators=(",", ":"))
 
 
-def read_payload(payload: str) -> tuple[str, Wake]:
+def read_payload(payload: str) -> tuple[str, Notification]:
     """Return the server that sent a notification, and the wake. Raises ValueError when it is not one of ours."""
     message = json.loads(payload)
     if not isinstance(message, dict):
         raise ValueError("not a wake")
-    return str(message.get("s")), Wake(
+    return str(message.get("s")), Notification(
         queue="q" in message,
         cancels="c" in message,
         catalogue="d" in message,
@@ -72,7 +77,7 @@ class Silent(psycopg.OperationalError):
     """The server is there, and says nothing."""
 
 
-class Listener:
+class PostgresqlListener:
     """The thread that hears other servers.
 
     Args:
@@ -81,11 +86,11 @@ class Listener:
         presence: is told whether the database is there.
     """
 
-    def __init__(self, engine: Engine, deliver: Callable[[Wake], None], presence: Presence) -> None:
+    def __init__(self, engine: Engine, deliver: Callable[[Notification], None], health: DatabaseHealth) -> None:
         self.server = uuid.uuid4().hex
         self._engine = engine
         self._deliver = deliver
-        self._presence = presence
+        self._health = health
         self._closing = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._listening = threading.Event()
@@ -94,9 +99,9 @@ class Listener:
         # Wakes sent from now on must not be missed; with the database away they are made up for later.
         self._listening.wait(5.0)
 
-    def tell(self, connection: Connection, wake: Wake) -> None:
+    def tell(self, connection: Connection, notice: Notification) -> None:
         """Send a wake to the other servers when the transaction commits."""
-        for payload in payloads(self.server, wake):
+        for payload in payloads(self.server, notice):
             connection.execute(_NOTIFY, {"payload": payload})
 
     def disown(self) -> None:
@@ -125,7 +130,7 @@ class Listener:
                 try:
                     self._ask(connection.pgconn, b"LISTEN " + _CHANNEL.encode())
                     heard = True
-                    self._presence.found(Part.DATABASE)
+                    self._health.found(Part.DATABASE)
                     if missed:
                         self._deliver(EVERYTHING)
                     self._listening.set()
@@ -135,7 +140,7 @@ class Listener:
             except (psycopg.Error, OSError) as error:
                 missed = True
                 if isinstance(error, Silent) or not heard:
-                    self._presence.lost(Part.DATABASE, error, silent=isinstance(error, Silent))
+                    self._health.lost(Part.DATABASE, error, silent=isinstance(error, Silent))
                     sever(self._engine)
                 # Idle connections broke with this one; readers shall not find that out one by one.
                 self._engine.dispose()
@@ -157,11 +162,11 @@ class Listener:
     def _hear(self, server: pq.abc.PGconn) -> None:
         while (notification := server.notifies()) is not None:
             try:
-                sender, wake = read_payload(notification.extra.decode())
+                sender, notice = read_payload(notification.extra.decode())
             except ValueError:
                 continue
-            if sender != self.server and wake:
-                self._deliver(wake)
+            if sender != self.server and notice:
+                self._deliver(notice)
 
     def _ask(self, server: pq.abc.PGconn, statement: bytes) -> None:
         """Run a statement. Raises Silent when there is no answer within the time."""

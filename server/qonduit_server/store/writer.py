@@ -26,8 +26,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.store.database_health import Part, Presence, unavailable
-from qonduit_server.store.notification_bus import EVERYTHING, StoredEvent, Wake
+from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
+from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -79,14 +79,14 @@ class Transaction:
         self._jobs.add(job_id)
         self._events.setdefault(job_id, []).append(event)
 
-    def tell_gone(self, job_id: int) -> None:
+    def notify_deleted(self, job_id: int) -> None:
         """Have whoever watches a job look again: it was deleted."""
         self._jobs.add(job_id)
         self._events.pop(job_id, None)
 
-    def wake(self) -> Wake:
+    def notification(self) -> Notification:
         """Return what is to be told."""
-        return Wake(
+        return Notification(
             queue=self.queue,
             cancels=self.cancels,
             jobs=frozenset(self._jobs),
@@ -112,7 +112,7 @@ class Operation(Generic[A, R]):
 class Transactions(Protocol):
     """How one kind of database begins and ends transactions."""
 
-    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Wake:
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         """Run `work` in a transaction, commit it, and return what is to be told."""
         ...
 
@@ -142,10 +142,12 @@ class Writer:
         presence: is told whether changes are taken.
     """
 
-    def __init__(self, transactions: Transactions, deliver: Callable[[Wake], None], presence: Presence) -> None:
+    def __init__(
+        self, transactions: Transactions, deliver: Callable[[Notification], None], health: DatabaseHealth
+    ) -> None:
         self._transactions = transactions
         self._deliver = deliver
-        self._presence = presence
+        self._health = health
         #: Why changes are not taken now. Under the lock, as is `_closed`.
         self._away: Exception | None = None
         self._closing = threading.Event()
@@ -209,7 +211,7 @@ class Writer:
 
     def _serve(self, calls: list[_Call]) -> None:
         try:
-            wake = self._commit(calls)
+            notification = self._commit(calls)
         except _ENDINGS as error:
             if is_away(error):
                 self._wait_for_database(calls, error)
@@ -218,13 +220,13 @@ class Writer:
             else:
                 self._serve_one_by_one(calls)
         else:
-            self._finish(calls, wake)
+            self._finish(calls, notification)
 
     def _serve_one_by_one(self, calls: list[_Call]) -> None:
         for place, call in enumerate(calls):
             for attempt in range(_RACES):
                 try:
-                    wake = self._commit([call])
+                    notification = self._commit([call])
                 except _ENDINGS as error:
                     if is_away(error):
                         self._wait_for_database(calls[place:], error)
@@ -233,7 +235,7 @@ class Writer:
                         _fail([call], error)
                         break
                 else:
-                    self._finish([call], wake)
+                    self._finish([call], notification)
                     break
 
     def _wait_for_database(self, calls: list[_Call], error: Exception) -> None:
@@ -248,7 +250,7 @@ class Writer:
             except _ENDINGS as still:
                 with self._lock:
                     self._away = still
-                self._presence.lost(Part.CHANGES, still)
+                self._health.lost(Part.CHANGES, still)
                 if self._closing.wait(_AGAIN_SECONDS):
                     return
             else:
@@ -257,7 +259,7 @@ class Writer:
         self._deliver(EVERYTHING)
         with self._lock:
             self._away = None
-        self._presence.found(Part.CHANGES)
+        self._health.found(Part.CHANGES)
 
     def _waiting(self) -> list[_Call]:
         """Take all calls that wait, but leave the word to end where it was."""
@@ -269,7 +271,7 @@ class Writer:
             calls.append(call)
         return calls
 
-    def _commit(self, calls: list[_Call]) -> Wake:
+    def _commit(self, calls: list[_Call]) -> Notification:
         folded: dict[Operation[Any, Any], list[_Call]] = {}
         for call in calls:
             folded.setdefault(call.operation, []).append(call)
@@ -282,9 +284,9 @@ class Writer:
 
         return self._transactions.run(work, durable=any(operation.durable for operation in folded))
 
-    def _finish(self, calls: list[_Call], wake: Wake) -> None:
-        if wake:
-            self._deliver(wake)
+    def _finish(self, calls: list[_Call], notification: Notification) -> None:
+        if notification:
+            self._deliver(notification)
         for call in calls:
             if isinstance(call.result, CallError):
                 call.future.set_exception(call.result)

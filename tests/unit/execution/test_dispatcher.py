@@ -29,7 +29,7 @@ from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEED
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from tests.unit.execution.fake_forkserver import Acting
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
@@ -41,9 +41,9 @@ class Store:
         self.db: Database = open_database(f"sqlite:///{folder / 'store.sqlite3'}")
         catalogue.sync(self.db, [Acting("TEST").describe()])
         self._changed = threading.Condition()
-        self.db.signals.subscribe(self._woken)
+        self.db.notifications.subscribe(self._woken)
 
-    def _woken(self, wake: Wake) -> None:
+    def _woken(self, wake: Notification) -> None:
         with self._changed:
             self._changed.notify_all()
 

@@ -133,7 +133,7 @@ class Running:
     def __init__(self, db: Database, number: int) -> None:
         self.db = db
         self._changed = threading.Condition()
-        db.signals.subscribe(self._woken)
+        db.notifications.subscribe(self._woken)
         self.ids = [submit(db).id for _ in range(number)]
         self.puppet = Puppet()
         self.puppet.capacity = lambda: {"IBM": 10}  # type: ignore[method-assign]

@@ -9,23 +9,23 @@ import pytest
 
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.event_cache import Recent
-from qonduit_server.store.notification_bus import EVERYTHING, StoredEvent, Wake
+from qonduit_server.store.event_cache import EventCache
+from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
 from tests import store_fixture
 
 
-def _wake(job_id: int, *sequences: int, size: int = 1) -> Wake:
+def _wake(job_id: int, *sequences: int, size: int = 1) -> Notification:
     written = [StoredEvent(sequence, b"x" * size, False) for sequence in sequences]
-    return Wake(jobs=frozenset({job_id}), events={job_id: written})
+    return Notification(jobs=frozenset({job_id}), events={job_id: written})
 
 
-def _sequences(recent: Recent, job_id: int, after: int, limit: int = 100) -> list[int] | None:
+def _sequences(recent: EventCache, job_id: int, after: int, limit: int = 100) -> list[int] | None:
     found = recent.after(job_id, after, limit)
     return None if found is None else [event.sequence for event in found]
 
 
 def test_events_are_told_from_any_place_that_is_known() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(7, 1))
     recent.take(_wake(7, 2, 3))
     assert _sequences(recent, 7, 0) == [1, 2, 3]
@@ -36,14 +36,14 @@ def test_events_are_told_from_any_place_that_is_known() -> None:
 
 
 def test_what_came_before_is_left_to_the_database() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(7, 5, 6))
     assert _sequences(recent, 7, 4) == [5, 6]
     assert _sequences(recent, 7, 3) is None
 
 
 def test_a_gap_begins_anew() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(7, 1, 2))
     recent.take(_wake(7, 4))
     assert _sequences(recent, 7, 0) is None
@@ -51,18 +51,18 @@ def test_a_gap_begins_anew() -> None:
 
 
 def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(7, 1))
     recent.take(_wake(8, 1))
-    recent.take(Wake(jobs=frozenset({7})))
+    recent.take(Notification(jobs=frozenset({7})))
     assert _sequences(recent, 7, 0) is None
     recent.take(EVERYTHING)
     assert _sequences(recent, 8, 0) is None
 
 
-@pytest.mark.parametrize("others", [Wake(jobs=frozenset({7})), EVERYTHING])
-def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Wake) -> None:
-    recent = Recent()
+@pytest.mark.parametrize("others", [Notification(jobs=frozenset({7})), EVERYTHING])
+def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Notification) -> None:
+    recent = EventCache()
     recent.begin()
     recent.take(others)
     recent.take(_wake(7, 1))
@@ -74,15 +74,15 @@ def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Wake) -> 
 
 
 def test_a_notification_about_another_job_overtakes_nothing() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.begin()
-    recent.take(Wake(jobs=frozenset({8})))
+    recent.take(Notification(jobs=frozenset({8})))
     recent.take(_wake(7, 1))
     assert _sequences(recent, 7, 0) == [1]
 
 
 def test_a_job_that_is_forgotten_is_read_from_the_database_until_it_changes_again() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(7, 1))
     recent.take(_wake(8, 1))
     recent.begin()
@@ -96,17 +96,17 @@ def test_a_job_that_is_forgotten_is_read_from_the_database_until_it_changes_agai
 
 
 def test_notifications_to_a_server_that_writes_nothing_take_bounded_memory() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.begin()
     for job_id in range(10_000):
-        recent.take(Wake(jobs=frozenset({job_id})))
+        recent.take(Notification(jobs=frozenset({job_id})))
     assert len(recent._changed) <= 2048
     recent.take(_wake(3, 1))
     assert _sequences(recent, 3, 0) is None
 
 
 def test_memory_is_bounded() -> None:
-    recent = Recent()
+    recent = EventCache()
     recent.take(_wake(1, 1, size=1_000_000))
     assert _sequences(recent, 1, 0) is None
     for job_id in range(10_000):
@@ -118,7 +118,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_lookup_and_a_write_may_meet() -> None:
-    recent = Recent()
+    recent = EventCache()
     found: list[list[int]] = []
     done = threading.Event()
 

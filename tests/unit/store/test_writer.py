@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.writer import Operation, Transaction
 
 
@@ -65,15 +65,15 @@ def test_calls_that_wait_together_become_one_call_of_each_operation_in_order(fil
 
 
 def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> None:
-    wakes: list[Wake] = []
-    file.signals.subscribe(wakes.append)
+    wakes: list[Notification] = []
+    file.notifications.subscribe(wakes.append)
 
     def insert(transaction: Transaction, arguments: Sequence[str | None]) -> list[int]:
         for argument in arguments:
             transaction.connection.execute(
                 text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": argument}
             )
-            transaction.tell_gone(len(argument or ""))
+            transaction.notify_deleted(len(argument or ""))
         return [len(argument or "") for argument in arguments]
 
     operation = Operation(insert)
@@ -89,7 +89,7 @@ def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> 
             "bb",
             "ccc",
         ]
-    assert [sorted(wake.jobs) for wake in wakes] == [[1], [2], [3]]
+    assert [sorted(notification.jobs) for notification in wakes] == [[1], [2], [3]]
 
 
 def test_an_operation_with_a_fault_harms_nobody_else_and_the_writer_goes_on(file: Database) -> None:
@@ -145,7 +145,7 @@ def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
     transactions: Any = file._writer._transactions
     run = transactions.run
 
-    def commit_and_break(*arguments: Any, **options: Any) -> Wake:
+    def commit_and_break(*arguments: Any, **options: Any) -> Notification:
         monkeypatch.setattr(transactions, "run", run)
         run(*arguments, **options)
         raise OperationalError("COMMIT", None, ConnectionResetError("the connection broke"))
@@ -155,7 +155,9 @@ def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
         return [None] * len(arguments)
 
     looked = threading.Event()
-    file.signals.subscribe(lambda wake: looked.set() if wake.all_jobs and wake.queue else None)
+    file.notifications.subscribe(
+        lambda notification: looked.set() if notification.all_jobs and notification.queue else None
+    )
     monkeypatch.setattr(transactions, "run", commit_and_break)
     with pytest.raises(Unavailable):
         file.write(Operation(change), None)
@@ -170,7 +172,7 @@ def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> No
         return [None] * len(arguments)
 
     event.listen(file._engine, "commit", lambda connection: told.append("commit"))
-    file.signals.subscribe(lambda wake: told.append("wake"))
+    file.notifications.subscribe(lambda notification: told.append("notification"))
     file.write_later(Operation(change), None).result(100)
     told.append("answer")
-    assert told == ["commit", "wake", "answer"]
+    assert told == ["commit", "notification", "answer"]

@@ -29,7 +29,7 @@ from qonduit_server.execution.executor import Executor, Loss
 from qonduit_server.execution.tracebacks import log_traceback
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
-from qonduit_server.store.notification_bus import Wake
+from qonduit_server.store.notification_bus import Notification
 
 _log = structlog.get_logger("qonduit.dispatcher")
 
@@ -127,7 +127,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to claim and run jobs."""
-        self._unsubscribe = self._db.signals.subscribe(self._woken)
+        self._unsubscribe = self._db.notifications.subscribe(self._on_notification)
         self._executor.start(self)
         for thread in self._threads:
             thread.start()
@@ -204,12 +204,12 @@ class Dispatcher:
             self._inbox.extend(items)
             self._arrived.notify()
 
-    def _woken(self, wake: Wake) -> None:
+    def _on_notification(self, notification: Notification) -> None:
         """Called by the store after a commit."""
-        if wake.queue:
+        if notification.queue:
             self._queue_changed = True
             self._claim_now.set()
-        if wake.cancels:
+        if notification.cancels:
             self._cancels_changed = True
             self._keep_now.set()
 

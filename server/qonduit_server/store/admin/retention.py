@@ -26,7 +26,7 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.results.buffers import ERASE, PIECE_BYTES, of_jobs
-from qonduit_server.store.results.orphaned_chunks import Orphans
+from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
 from qonduit_server.store.schema import buffers, deployments, jobs, programs, results
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -170,7 +170,7 @@ class Retention:
         self._keep_seconds = keep_days * 86_400
         self._log = log
         self._interval = interval
-        self._orphans = Orphans(db)
+        self._orphans = OrphanedChunks(db)
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
@@ -202,7 +202,7 @@ class Retention:
             self._stop.wait(wait)
 
     def _sweep(self) -> Swept:
-        orphans = _Pace(self._stop).erase_pieces(self._db, self._orphans.forsaken())
+        orphans = _Pace(self._stop).erase_pieces(self._db, self._orphans.without_result())
         swept = Swept()
         if self._keep_seconds and not self._stop.is_set():
             before = max(0, self._clock().timestamp() - self._keep_seconds)

@@ -33,4 +33,4 @@ def erase(transaction: Transaction, job_ids: Collection[int], *, with_buffers: b
     for statement in (_DELETE_BUFFERS, *_DELETES) if with_buffers else _DELETES:
         transaction.connection.execute(statement, {"ids": list(job_ids)})
     for job_id in job_ids:
-        transaction.tell_gone(job_id)
+        transaction.notify_deleted(job_id)

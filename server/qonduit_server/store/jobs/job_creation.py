@@ -19,7 +19,7 @@ from qonduit_server.store import deployments
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, Ledger, job_message, program_runs
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.writer import Operation, Transaction
@@ -196,7 +196,7 @@ def _write(
     written = iter(
         zip(deployment_ids, deployments.insert_many(transaction, inline, deployment_ids, program_ids), strict=True)
     )
-    ledger = Ledger(transaction)
+    unit = UnitOfWork(transaction)
     made: list[Job] = []
     rows: list[tuple[Any, ...]] = []
     for job_id, new in zip(job_ids, accepted, strict=True):
@@ -225,7 +225,7 @@ def _write(
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
         )
-        ledger.note(job, transaction.timestamp, is_terminal=False, created=job)
+        unit.note(job, transaction.timestamp, is_terminal=False, created=job)
         made.append(job)
         rows.append(
             (
@@ -235,7 +235,7 @@ def _write(
             )
         )
     _INSERT(transaction.connection, rows)
-    ledger.flush()
+    unit.flush()
     transaction.queue = True
     return made
 

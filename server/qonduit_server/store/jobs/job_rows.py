@@ -20,7 +20,7 @@ from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, Ledger, job_message
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
@@ -213,32 +213,32 @@ def delete(db: Database, caller: str, job_id: int) -> None:
 
 
 def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | NotFound]:
-    ledger = Ledger(transaction)
-    ledger.load({job_id for _, job_id in calls})
+    unit = UnitOfWork(transaction)
+    unit.load({job_id for _, job_id in calls})
     answers: list[Job | NotFound] = []
     for caller, job_id in calls:
-        entry = ledger.entries.get(job_id)
+        entry = unit.entries.get(job_id)
         if entry is None or entry.job.executed_by != caller:
             answers.append(NotFound("job", job_id))
             continue
         if entry.job.state == QUEUED:
-            ledger.settle_programs(entry, CANCELLED)
-            ledger.move(entry, CANCELLED)
+            unit.settle_programs(entry, CANCELLED)
+            unit.move(entry, CANCELLED)
         elif entry.job.state == RUNNING:
-            ledger.move(entry, CANCELLING)
+            unit.move(entry, CANCELLING)
             transaction.cancels = True
         answers.append(entry.job)
-    ledger.flush()
+    unit.flush()
     return answers
 
 
 def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | list[int]]:
     """Delete jobs; give the results of each whose buffers are left."""
-    ledger = Ledger(transaction)
-    ledger.load({job_id for _, job_id in calls})
+    unit = UnitOfWork(transaction)
+    unit.load({job_id for _, job_id in calls})
     answers: list[NotFound | FailedPrecondition | list[int]] = []
     for caller, job_id in calls:
-        entry = ledger.entries.get(job_id)
+        entry = unit.entries.get(job_id)
         if entry is None or entry.job.executed_by != caller:
             answers.append(NotFound("job", job_id))
         elif not is_terminal(entry.job.state):
@@ -251,7 +251,7 @@ def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound 
         else:
             answers.append(buffers.of_jobs(transaction.connection, [job_id]))
             erase(transaction, [job_id], with_buffers=False)
-            del ledger.entries[job_id]
+            del unit.entries[job_id]
     return answers
 
 

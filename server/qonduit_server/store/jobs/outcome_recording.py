@@ -13,7 +13,7 @@ from qonduit.v1.job_pb2 import ProgramRun
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs.unit_of_work import Entry, Ledger
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
 from qonduit_server.store.schema import results
@@ -30,7 +30,7 @@ _FEW_BYTES: Final = 128
 _CANCELLED_REASON: Final = "CANCELLED"
 
 
-class Recording:
+class OutcomeRecorder:
     """What one transaction stores of running tasks.
 
     The first outcome of a program stands: when a job is run again after its server was lost, what had ended before the
@@ -43,7 +43,7 @@ class Recording:
     """
 
     def __init__(self, transaction: Transaction, events: Collection[TaskEvent]) -> None:
-        self._ledger = Ledger(transaction)
+        self._ledger = UnitOfWork(transaction)
         self._ledger.load({event.job_id for event in events})
         given = sum(len(large_results.given_by(event)) for event in events if not large_results.is_large(event))
         self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, given))[0])
@@ -95,7 +95,7 @@ class Recording:
             _INSERT_RESULTS(self._transaction.connection, self._results)
         self._ledger.flush()
 
-    def _succeeded(self, entry: Entry, succeeded: ProgramSucceeded) -> None:
+    def _succeeded(self, entry: JobChange, succeeded: ProgramSucceeded) -> None:
         run = _open_run(entry, succeeded.index)
         if run is None:
             return
@@ -108,7 +108,9 @@ class Recording:
         for result_id in ids:
             self._ledger.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
 
-    def _result(self, entry: Entry, run: ProgramRun, given: ProgramSucceeded | FurtherResult, reserved: bool) -> int:
+    def _result(
+        self, entry: JobChange, run: ProgramRun, given: ProgramSucceeded | FurtherResult, reserved: bool
+    ) -> int:
         """Take a result; return its id."""
         result = given.result
         if not reserved:
@@ -122,7 +124,7 @@ class Recording:
         self._results.append((result.id, result.job_id, run.index, len(payload), payload))
         return result.id
 
-    def _failed(self, entry: Entry, index: int, failure: Failure) -> None:
+    def _failed(self, entry: JobChange, index: int, failure: Failure) -> None:
         run = _open_run(entry, index)
         if run is not None:
             run.state = FAILED
@@ -130,18 +132,18 @@ class Recording:
             _shorten(run.failure, _share(entry))
             self._ledger.append(entry, program_run=run)
 
-    def _started(self, entry: Entry, index: int) -> None:
+    def _started(self, entry: JobChange, index: int) -> None:
         run = _open_run(entry, index)
         if run is not None and run.state == QUEUED:
             run.state = RUNNING
             self._ledger.append(entry, program_run=run)
 
-    def _progress(self, entry: Entry, progress: float, message: str) -> None:
+    def _progress(self, entry: JobChange, progress: float, message: str) -> None:
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
             self._ledger.append(entry, progress=Progress(progress=progress, message=_cut(message, _TEXT_BYTES)))
 
-    def _finished(self, entry: Entry, finished: TaskFinished) -> None:
+    def _finished(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
         failure = finished.failure if finished.HasField("failure") else _first_failure(entry)
         if failure is None:
@@ -160,7 +162,7 @@ class Recording:
             self._ledger.move(entry, FAILED)
 
 
-def _share(entry: Entry) -> int:
+def _share(entry: JobChange) -> int:
     """How long the text of one program's failure may be: a job is sent whole, with those of all its programs."""
     return max(_FEW_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
 
@@ -182,7 +184,7 @@ def _outcome_index(event: TaskEvent) -> int:
     return event.program_succeeded.index if event.HasField("program_succeeded") else event.program_failed.index
 
 
-def _open_run(entry: Entry, index: int) -> ProgramRun | None:
+def _open_run(entry: JobChange, index: int) -> ProgramRun | None:
     """Return the run of a program that has not ended; None when it has, or when there is no such program."""
     if not 0 <= index < len(entry.job.program_runs):
         return None
@@ -190,7 +192,7 @@ def _open_run(entry: Entry, index: int) -> ProgramRun | None:
     return None if is_terminal(run.state) else run
 
 
-def _first_failure(entry: Entry) -> Failure | None:
+def _first_failure(entry: JobChange) -> Failure | None:
     """Return why a job failed whose task ended by itself, or None when all of its programs succeeded."""
     for run in entry.job.program_runs:
         if run.state == FAILED:

@@ -20,8 +20,8 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.outcome_recording import Recording
-from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, Entry, Ledger
+from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
@@ -214,21 +214,21 @@ def _microseconds(duration: timedelta) -> int:
 
 
 def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task]]:
-    ledger = Ledger(transaction)
-    claimed: list[list[tuple[str, Entry]]] = []
+    unit = UnitOfWork(transaction)
+    claimed: list[list[tuple[str, JobChange]]] = []
     for wanted in claims:
-        mine: list[tuple[str, Entry]] = []
+        mine: list[tuple[str, JobChange]] = []
         for provider, capacity in wanted.capacity.items():
             if capacity > 0:
                 rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
-                entries = ledger.enter(rows.all())
+                entries = unit.enter(rows.all())
                 for entry in entries:
-                    ledger.start(entry, wanted.owner, transaction.now + wanted.lease)
+                    unit.start(entry, wanted.owner, transaction.now + wanted.lease)
                 mine += [(provider, entry) for entry in entries]
                 # The next query of this transaction must not find them again.
-                ledger.flush()
+                unit.flush()
         claimed.append(mine)
-    return _tasks(transaction, ledger, claimed)
+    return _tasks(transaction, unit, claimed)
 
 
 def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:
@@ -236,24 +236,24 @@ def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[d
 
 
 def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
-    ledger = Ledger(transaction)
-    entries = ledger.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
+    unit = UnitOfWork(transaction)
+    entries = unit.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
     rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
     provider_of = {row.id: row.name for row in rows}
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, _tasks(transaction, ledger, [found])[0], strict=True):
+    for entry, task in zip(entries, _tasks(transaction, unit, [found])[0], strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 
 
 def _tasks(
-    transaction: Transaction, ledger: Ledger, claimed: Sequence[Sequence[tuple[str, Entry]]]
+    transaction: Transaction, unit: UnitOfWork, claimed: Sequence[Sequence[tuple[str, JobChange]]]
 ) -> list[list[Task]]:
     """Make tasks of jobs, each given with the name of its provider."""
-    if not ledger.entries:
+    if not unit.entries:
         return [[] for _ in claimed]
-    ids = {run.program_id for entry in ledger.entries.values() for run in entry.job.program_runs}
+    ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
     sources = {
         program_id: QuantumProgram.FromString(program)
         for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
@@ -296,7 +296,7 @@ def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Record
     """Record batches; None for one whose large results are not whole: nothing of it was."""
     answers: list[_Recorded | None] = []
     sound = [buffers.whole(transaction, batch.pieces) for batch in batches]
-    recording = Recording(
+    recording = OutcomeRecorder(
         transaction, [event for batch, good in zip(batches, sound, strict=True) if good for event in batch.events]
     )
     for batch, good in zip(batches, sound, strict=True):
@@ -307,14 +307,14 @@ def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Record
 
 
 def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:
-    ledger = Ledger(transaction)
-    ledger.load({job_id for release in releases for job_id, _ in release.jobs})
+    unit = UnitOfWork(transaction)
+    unit.load({job_id for release in releases for job_id, _ in release.jobs})
     for release in releases:
         for job_id, attempt in release.jobs:
-            entry = ledger.entries.get(job_id)
+            entry = unit.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
-                _take_back(ledger, entry, release.why, counts=release.counts)
-    ledger.flush()
+                _take_back(unit, entry, release.why, counts=release.counts)
+    unit.flush()
     return [None] * len(releases)
 
 
@@ -325,33 +325,33 @@ def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]
 
 
 def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
-    ledger = Ledger(transaction)
+    unit = UnitOfWork(transaction)
     before = _END_OF_TIME if any(each.everyones for each in expiries) else transaction.now
     most = max(each.max_attempts for each in expiries)
-    expired = ledger.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
+    expired = unit.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
         job = entry.job
         if job.state == RUNNING and 0 < most <= job.attempt:
             job.failure.CopyFrom(given_up(_SERVER_LOST, job.attempt, _LOST))
-            ledger.settle_programs(entry, FAILED, job.failure)
-            ledger.move(entry, FAILED)
+            unit.settle_programs(entry, FAILED, job.failure)
+            unit.move(entry, FAILED)
         else:
-            _take_back(ledger, entry, _LOST, counts=True)
-    ledger.flush()
+            _take_back(unit, entry, _LOST, counts=True)
+    unit.flush()
     return [len(expired), *[0] * (len(expiries) - 1)]
 
 
-def _take_back(ledger: Ledger, entry: Entry, why: str, *, counts: bool) -> None:
+def _take_back(unit: UnitOfWork, entry: JobChange, why: str, *, counts: bool) -> None:
     """End a lease without an outcome. What programs have ended stay so, whatever the next attempt says of them."""
     if entry.job.state == CANCELLING:
-        ledger.settle_programs(entry, CANCELLED)
-        ledger.move(entry, CANCELLED)
+        unit.settle_programs(entry, CANCELLED)
+        unit.move(entry, CANCELLED)
     elif entry.job.state == RUNNING:
-        ledger.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
-        ledger.settle_programs(entry, QUEUED)
+        unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
+        unit.settle_programs(entry, QUEUED)
         if not counts:
-            ledger.forgive(entry)
-        ledger.move(entry, QUEUED)
+            unit.forgive(entry)
+        unit.move(entry, QUEUED)
 
 
 _CLAIM: Final = Operation(_claim, durable=False)

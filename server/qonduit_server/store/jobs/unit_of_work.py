@@ -118,7 +118,7 @@ def program_runs(job: Job) -> bytes:
     return kept.SerializeToString()
 
 
-class Entry:
+class JobChange:
     """A job, the lease on it, and the time of what this transaction does to it."""
 
     __slots__ = ("changed", "job", "lease_until", "owner", "time")
@@ -131,12 +131,12 @@ class Entry:
         self.changed = False
 
 
-class Ledger:
+class UnitOfWork:
     """The jobs of one transaction. Nothing is written before `flush`."""
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, JobChange] = {}
         self._events: list[tuple[int, int, bool, bytes]] = []
 
     def load(self, ids: Collection[int]) -> None:
@@ -144,9 +144,9 @@ class Ledger:
         if ids:
             self.enter(self.transaction.connection.execute(_SELECT_BY_IDS, {"ids": list(ids)}).all())
 
-    def enter(self, rows: Sequence[Sequence[Any]]) -> list[Entry]:
+    def enter(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
         """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
-        found = [Entry(job_message(row), row[18], row[20], self.transaction.timestamp) for row in rows]
+        found = [JobChange(job_message(row), row[18], row[20], self.transaction.timestamp) for row in rows]
         self.entries.update((entry.job.id, entry) for entry in found)
         if found:
             self._keep_order([entry.job.id for entry in found])
@@ -164,7 +164,7 @@ class Ledger:
             if microseconds(last.event_time) > now:
                 self.entries[last.job_id].time = last.event_time
 
-    def append(self, entry: Entry, **event: Any) -> None:
+    def append(self, entry: JobChange, **event: Any) -> None:
         """Add an event to a job's history; `event` is the one member of JobEvent to set."""
         job = entry.job
         entry.changed = True
@@ -176,7 +176,7 @@ class Ledger:
         message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=time, **event)
         self._events.append((job.id, job.last_sequence, is_terminal, message.SerializeToString()))
 
-    def move(self, entry: Entry, state: JobState) -> None:
+    def move(self, entry: JobChange, state: JobState) -> None:
         """Bring a job into another state and tell so. Leaving the hands of a dispatcher ends its lease."""
         job = entry.job
         before = job.state
@@ -197,7 +197,7 @@ class Ledger:
             job, entry.time, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job)
         )
 
-    def start(self, entry: Entry, owner: str, lease_until: int) -> None:
+    def start(self, entry: JobChange, owner: str, lease_until: int) -> None:
         """Lease a queued job: its next attempt begins."""
         job = entry.job
         job.attempt += 1
@@ -208,11 +208,11 @@ class Ledger:
         entry.owner = owner
         entry.lease_until = lease_until
 
-    def forgive(self, entry: Entry) -> None:
+    def forgive(self, entry: JobChange) -> None:
         """Take back the number of an attempt that is not to be counted."""
         entry.job.attempt -= 1
 
-    def settle_programs(self, entry: Entry, state: JobState, failure: Failure | None = None) -> None:
+    def settle_programs(self, entry: JobChange, state: JobState, failure: Failure | None = None) -> None:
         """Bring the programs that have not ended into another state.
 
         Args:
@@ -241,7 +241,7 @@ class Ledger:
                 entry.changed = False
 
 
-def _changes(entry: Entry) -> tuple[Any, ...]:
+def _changes(entry: JobChange) -> tuple[Any, ...]:
     job = entry.job
     return (
         job.state,

@@ -34,7 +34,7 @@ _ORPHANS: Final = (
 )
 
 
-class Orphans:
+class OrphanedChunks:
     """Remembers since when pieces have no result.
 
     Made before this server writes any, and asked again and again.
@@ -53,7 +53,7 @@ class Orphans:
             with db.read() as connection:
                 self._highest = connection.execute(_HIGHEST).scalar() or 0
 
-    def forsaken(self) -> list[int]:
+    def without_result(self) -> list[int]:
         """The ids of results that are not there and whose pieces can be deleted. Raises Unavailable."""
         now = self._clock()
         self._seen = {result_id: self._seen.get(result_id, now) for result_id in self._find()}
