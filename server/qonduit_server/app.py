@@ -24,7 +24,7 @@ from qonduit_server.settings import Settings
 if TYPE_CHECKING:
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
     from qonduit_server.execution.local.translator import Translator
-    from qonduit_server.job_log import Journal
+    from qonduit_server.job_log import JobLog
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.rpc.server import RpcServer
     from qonduit_server.rpc.server_limits import Limits
@@ -49,7 +49,7 @@ class App:
     _dispatcher: Dispatcher
     _translator: Translator
     _front: RpcServer
-    _journal: Journal
+    _journal: JobLog
     _retention: Retention
     _lock: ServerLock | None
     _stderr: StderrLog
@@ -90,13 +90,13 @@ def _pool(settings: Settings, names: tuple[str, ...], server: str = "", stderr: 
         pythons=settings.provider_python,
         memory_limit_bytes=address_space(settings.max_task_memory_bytes),
         memory_bytes=settings.max_memory_bytes,
-        program=_nursery(settings),
+        program=_forkserver(settings),
         stderr=stderr,
         server=server,
     )
 
 
-def _nursery(settings: Settings) -> tuple[str, ...]:
+def _forkserver(settings: Settings) -> tuple[str, ...]:
     """The arguments that make a Python a nursery, with what its readers and writers may do."""
     languages = {
         "python_source": _sources(settings),
@@ -146,7 +146,7 @@ def start(
 
         from qonduit_server import logs
         from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
-        from qonduit_server.job_log import Journal
+        from qonduit_server.job_log import JobLog
         from qonduit_server.languages.python.source_runner import PythonSource
         from qonduit_server.languages.registry import Languages
         from qonduit_server.rpc import server as rpc
@@ -166,7 +166,7 @@ def start(
         if lock is not None:
             # No other server can be alive: what was running when the last one ended is run again at once.
             queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
-        journal = Journal(database.notifications)
+        journal = JobLog(database.notifications)
         undo.callback(journal.close)
         descriptions = pool.descriptions(_DESCRIBE_SECONDS)
         catalogue.sync(database, descriptions)
@@ -234,7 +234,7 @@ def _translator(settings: Settings, stderr: StderrLog) -> Translator:
     return Translator(
         python=elsewhere,
         pythons=settings.provider_python,
-        program=_nursery(settings),
+        program=_forkserver(settings),
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
         stderr=stderr,
     )

@@ -18,7 +18,7 @@ from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
     from qonduit_server.process.standard_streams import StandardStreams
-    from qonduit_server.shutdown import Ending
+    from qonduit_server.shutdown import Shutdown
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -128,17 +128,17 @@ def serve(**options: Any) -> None:
     be read: log lines that cannot be written are dropped and counted. Under nohup, SIGHUP is ignored.
     """
     from qonduit_server.process.standard_streams import StandardStreams
-    from qonduit_server.shutdown import Ending
+    from qonduit_server.shutdown import Shutdown
 
     # Before anything is started: from here on no signal ends this process in the middle of something.
     streams = StandardStreams()
-    ending = Ending(streams)
+    ending = Shutdown(streams)
     settings = _settings(options)
     with streams:
         _serve(settings, ending, streams)
 
 
-def _serve(settings: Settings, ending: Ending, streams: StandardStreams) -> None:
+def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams) -> None:
     from qonduit_server import app
     from qonduit_server.errors import StartError
 

@@ -17,7 +17,7 @@ _log = structlog.get_logger("qonduit.job")
 _PREFIX = len("JOB_STATE_")
 
 
-class Journal:
+class JobLog:
     """Logs the steps that this process has stored, from after `start` until `close`."""
 
     def __init__(self, notifications: NotificationBus) -> None:

@@ -27,7 +27,7 @@ _KILLED_SECONDS: Final = 0.3
 _FLUSH_SECONDS: Final = 0.3
 
 
-class Ending:
+class Shutdown:
     """What a server's signals ask for: `stop` at the first, `hurry` at the second.
 
     The signals are taken by a thread of its own, so that they interrupt nothing. A server that has not ended when its

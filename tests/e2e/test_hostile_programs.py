@@ -57,9 +57,9 @@ class House:
         """The workers' process ids, and the most memory each has held, in bytes."""
         found = {}
         parents = {pid: parent for pid, parent in _parents().items() if pid in self.server.family()}
-        nurseries = {pid for pid, parent in parents.items() if parent == self.server.process.pid}
+        forkservers = {pid for pid, parent in parents.items() if parent == self.server.process.pid}
         for pid, parent in parents.items():
-            if parent in nurseries:
+            if parent in forkservers:
                 status = Path(f"/proc/{pid}/status").read_text()
                 peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
                 found[pid] = int(peak.split()[1]) * 1024

@@ -132,7 +132,7 @@ def test_the_callers_deadline_is_kept_and_frees_the_worker(lone: Server) -> None
 def test_a_process_that_is_killed_at_work_is_replaced(lone: Server) -> None:
     with Client(lone.target) as client, ThreadPoolExecutor(1) as callers:
         client.translate(BELL, to="QASM2")
-        nursery, *workers = translators(lone)
+        forkserver, *workers = translators(lone)
         before = {pid: _cpu(pid) for pid in workers}
         waiting = callers.submit(client.translate, long(10, 500), to="QASM2")
         while not (busy := [pid for pid in workers if _cpu(pid) > before[pid] + 0.2]):
@@ -140,7 +140,7 @@ def test_a_process_that_is_killed_at_work_is_replaced(lone: Server) -> None:
         os.kill(busy[0], signal.SIGKILL)
         assert str(waiting.result(WAIT).source).count("cz q[0], q[1];") == 500
         assert busy[0] not in translators(lone)
-        os.kill(nursery, signal.SIGKILL)
+        os.kill(forkserver, signal.SIGKILL)
         assert client.translate(BELL, to="QUIL").language == "QUIL"
 
 

@@ -195,9 +195,9 @@ class Killer:
             _end(client)
 
     def _kill_process(self) -> None:
-        nurseries = children(self._server)
-        workers = [worker for nursery in nurseries for worker in children(nursery)]
-        kind, chosen = ("nursery", nurseries) if self._random.random() < 0.1 else ("worker", workers)
+        forkservers = children(self._server)
+        workers = [worker for forkserver in forkservers for worker in children(forkserver)]
+        kind, chosen = ("forkserver", forkservers) if self._random.random() < 0.1 else ("worker", workers)
         if chosen:
             try:
                 os.kill(self._random.choice(chosen), signal.SIGKILL)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from qonduit_server.job_log import Journal
+from qonduit_server.job_log import JobLog
 from qonduit_server.store.database import Database
 from tests import store_fixture
 
 
 def test_every_step_is_told_once_and_in_order(db: Database) -> None:
     with capture_logs() as lines:
-        journal = Journal(db.notifications)
+        journal = JobLog(db.notifications)
         job = store_fixture.submit(db)
         tasks = store_fixture.claim(db)
         store_fixture.succeed(db, tasks)
@@ -37,6 +37,6 @@ def test_every_step_is_told_once_and_in_order(db: Database) -> None:
 
 def test_nothing_is_told_after_it_was_closed(db: Database) -> None:
     with capture_logs() as lines:
-        Journal(db.notifications).close()
+        JobLog(db.notifications).close()
         store_fixture.submit(db)
     assert lines == []

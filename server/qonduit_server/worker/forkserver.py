@@ -87,7 +87,9 @@ def main(
             server.sendall(framing.pack(NurseryReply(description=missing)))
             server.recv(1)
             return os.EX_UNAVAILABLE
-        _Nursery(server, provider, runner_of or partial(_runner_of, given=options.languages), options.languages).serve()
+        _ForkServer(
+            server, provider, runner_of or partial(_runner_of, given=options.languages), options.languages
+        ).serve()
     return os.EX_OK
 
 
@@ -118,7 +120,7 @@ def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[loo
     return run, 1
 
 
-class _Nursery:
+class _ForkServer:
     """The loop: what the server says, and children that ended."""
 
     def __init__(
@@ -202,14 +204,14 @@ class _Nursery:
         link, tokens, errors = (self._descriptors.popleft() for _ in range(3))
         try:
             run = self._run or self._load()
-            nursery = os.getpid()
+            forkserver = os.getpid()
             pid = os.fork() if run is not None else -1
         except OSError as error:
             print(f"cannot fork: {error}", file=sys.stderr)
             pid = -1
         if pid == 0:
             assert run is not None
-            self._become_worker(nursery, link, tokens, errors, request.memory_limit_bytes, run)
+            self._become_worker(forkserver, link, tokens, errors, request.memory_limit_bytes, run)
         for descriptor in (link, tokens, errors):
             os.close(descriptor)
         if pid < 0:
@@ -219,19 +221,19 @@ class _Nursery:
             self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
 
     def _become_worker(
-        self, nursery: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: loop.Run
+        self, forkserver: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: loop.Run
     ) -> NoReturn:
         code = os.EX_SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            parent_death.tie(nursery)
+            parent_death.tie(forkserver)
             os.dup2(errors, sys.stderr.fileno())
             os.close(errors)
             for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):
                 os.close(descriptor)
             _reseed()
-            _offer_to_the_kernel()
+            _prefer_for_oom_kill()
             if memory_limit_bytes:
                 _limit_memory(memory_limit_bytes)
             with socket.socket(fileno=link) as server:
@@ -259,7 +261,7 @@ def _reseed() -> None:
         numpy.random.seed()
 
 
-def _offer_to_the_kernel() -> None:
+def _prefer_for_oom_kill() -> None:
     """Where the machine runs out of memory, have a worker killed and not the server: its task can be run again."""
     with contextlib.suppress(OSError, ValueError):  # not Linux
         score = Path("/proc/self/oom_score_adj")

@@ -114,7 +114,7 @@ class Campaign:
             self._wait(lambda: len(self._waiting) <= _CROWD // 3)
         self._trap.arm(point.name, n)
         wanted = [point.name]
-        if point.process == "nursery":  # one forks when a worker has died
+        if point.process == "forkserver":  # one forks when a worker has died
             wanted.append("task-not-begun")
             self._trap.arm("task-not-begun")
         for _ in range(_BATCHES):

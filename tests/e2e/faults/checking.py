@@ -94,7 +94,7 @@ def family(server: Server) -> list[int]:
 
 def busiest_worker(server: Server) -> int:
     """The process of the server's family that has used most CPU, leaving the server and its nurseries out."""
-    workers = [pid for nursery in children(server.process.pid) for pid in children(nursery)]
+    workers = [pid for forkserver in children(server.process.pid) for pid in children(forkserver)]
     return max(workers, key=_cpu_of)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Process = Literal["client", "server", "nursery", "worker"]
+Process = Literal["client", "server", "forkserver", "worker"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ POINTS: Final = (
     _server(5, "claim-committed", "store.jobs.queue", "claim", "after"),
     _server(6, "task-not-handed-over", "execution.local.pool", "ProcessPool.submit", "before"),
     _server(6, "task-handed-over", "execution.local.pool", "ProcessPool.submit", "after"),
-    KillPoint("worker-not-forked", 6, "nursery", "os", "fork", "before", often=1),
-    KillPoint("worker-forked", 6, "nursery", "os", "fork", "after", often=1),
+    KillPoint("worker-not-forked", 6, "forkserver", "os", "fork", "before", often=1),
+    KillPoint("worker-forked", 6, "forkserver", "os", "fork", "after", often=1),
     _worker(7, "task-not-begun", "worker.runner", "Runner.run", "before"),
     _worker(7, "program-prepared", "worker.runner", "_Run._prepare", "after", often=8),
     _worker(8, "circuits-not-run", "providers.ibm", "IBM._simulate", "before", often=6),

@@ -6,8 +6,8 @@ from __future__ import annotations
 import itertools
 import os
 
-from qonduit_server.execution.local.scheduler import Schedule
-from qonduit_server.execution.local.worker_processes import Provider, Worker
+from qonduit_server.execution.local.scheduler import Scheduler
+from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 from tests.unit.execution.pool_fixture import task
 
 
@@ -15,13 +15,13 @@ class Stage:
     """Two providers whose workers are given tasks and do nothing with them."""
 
     def __init__(self, slots: int, memory_bytes: int = 0) -> None:
-        self.one, self.two = Provider("ONE", [], state="loaded"), Provider("TWO", [], state="loaded")
+        self.one, self.two = ForkServer("ONE", [], state="loaded"), ForkServer("TWO", [], state="loaded")
         self._slots = slots
         self._ids = itertools.count(1)
         self._descriptors: list[int] = []
-        self.schedule = Schedule({"ONE": self.one, "TWO": self.two}, slots, self._fork, memory_bytes)
+        self.schedule = Scheduler({"ONE": self.one, "TWO": self.two}, slots, self._fork, memory_bytes)
 
-    def _fork(self, provider: Provider) -> Worker | None:
+    def _fork(self, provider: ForkServer) -> Worker | None:
         if len(provider.ready) >= self._slots:
             return None
         worker, ends = Worker.make(next(self._ids), provider)
@@ -30,7 +30,7 @@ class Stage:
         provider.workers[worker.id] = worker
         return worker
 
-    def add(self, *job_ids: int, provider: Provider | None = None, attempt: int = 1) -> None:
+    def add(self, *job_ids: int, provider: ForkServer | None = None, attempt: int = 1) -> None:
         chosen = provider or self.one
         for job_id in job_ids:
             self.schedule.add(chosen, task(job_id, provider=chosen.name, attempt=attempt))
@@ -50,7 +50,7 @@ class Stage:
         self.schedule.declined(worker, next(iter(worker.held.values())), need, now)
         worker.finished(1, now)
 
-    def bury(self, worker: Worker) -> None:
+    def discard(self, worker: Worker) -> None:
         """Do as the pool when the process of a worker has ended."""
         del worker.provider.workers[worker.id]
         worker.held.clear()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from qonduit_server.execution.local.admission import Admission
-from qonduit_server.execution.local.worker_processes import Held, Worker
+from qonduit_server.execution.local.worker_processes import PendingTask, Worker
 from tests.unit.execution.fake_workers import Stage
 from tests.unit.execution.pool_fixture import task
 
@@ -190,7 +190,7 @@ def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: Stage) ->
     worker.kill()
     stage.schedule.place(0.0)
     assert running(stage) == [1]
-    stage.bury(worker)
+    stage.discard(worker)
     stage.schedule.place(0.0)
     assert running(stage) == [2]
 
@@ -249,7 +249,7 @@ def test_large_messages_that_wait_are_bounded_too() -> None:
     admission = Admission(10 * GIB, 2)
     for job_id in range(4):
         assert not admission.full("ANY")
-        held = Held((job_id, 1), task(job_id, "x" * 16 * MIB), job_id)
+        held = PendingTask((job_id, 1), task(job_id, "x" * 16 * MIB), job_id)
         held.declined(GIB, 1, 0.0)
         admission.wait(held)
     assert admission.full("ANY")
@@ -293,7 +293,7 @@ def test_whatever_comes_the_budget_is_kept_and_everything_ends(seed: int) -> Non
                     first_asked.append(job_id)
                     stage.decline(worker, needs[job_id], now)
                 elif held.need and chance.random() < 0.2:  # its process dies
-                    stage.bury(worker)
+                    stage.discard(worker)
                     ended.add(job_id)
                 else:
                     stage.begin(worker)

@@ -7,7 +7,7 @@ import threading
 
 from qonduit.execution.v1.task_pb2 import ProgramSucceeded, TaskEvent, TaskFinished
 from qonduit.v1.result_pb2 import BufferReference, Result
-from qonduit_server.execution.dispatcher.byte_budget import Burden, first_of, weight
+from qonduit_server.execution.dispatcher.byte_budget import ByteBudget, first_of, weight
 
 
 def gave(size: int) -> TaskEvent:
@@ -27,14 +27,14 @@ def test_batches_end_by_number_or_by_bytes_and_hold_at_least_one_event() -> None
 
 
 def test_who_brings_more_waits_until_there_is_less_or_nothing_will_be_recorded() -> None:
-    burden = Burden(most=500)
-    burden.take([gave(1000)])
-    burden.take([TaskEvent(finished=TaskFinished())])  # no result: never waits
-    for let_go in (lambda: burden.put_down(weight(gave(1000))), burden.lift):
+    byte_budget = ByteBudget(most=500)
+    byte_budget.take([gave(1000)])
+    byte_budget.take([TaskEvent(finished=TaskFinished())])  # no result: never waits
+    for let_go in (lambda: byte_budget.release(weight(gave(1000))), byte_budget.lift):
         taken = threading.Event()
 
         def bring(taken: threading.Event = taken) -> None:
-            burden.take([gave(1000)])
+            byte_budget.take([gave(1000)])
             taken.set()
 
         thread = threading.Thread(target=bring)

@@ -12,7 +12,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import Provider
-from qonduit_server.execution.dispatcher.compatible_devices import name_alternatives
+from qonduit_server.execution.dispatcher.compatible_devices import add_compatible_devices
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
 from tests.store_fixture import submit
@@ -50,7 +50,7 @@ def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: 
     failure = Failure(category=FailureCategory.FAILURE_CATEGORY_DEVICE, reason=reason, message="no")
     failed = ProgramFailed(failure=failure, needs=ProgramNeeds(**needs))  # type: ignore[arg-type]
     event = TaskEvent(job_id=job.id, attempt=1, program_failed=failed)
-    name_alternatives(db, event)
+    add_compatible_devices(db, event)
     assert not event.program_failed.HasField("needs")
     return event.program_failed.failure.message
 
@@ -81,5 +81,5 @@ def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) ->
 
 def test_a_job_that_is_gone_names_nothing(db: Database) -> None:
     event = TaskEvent(job_id=999_999, program_failed=ProgramFailed(needs=ProgramNeeds(num_qubits=99)))
-    name_alternatives(db, event)
+    add_compatible_devices(db, event)
     assert event.program_failed.failure.message == ""

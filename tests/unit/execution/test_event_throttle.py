@@ -12,7 +12,7 @@ from qonduit.execution.v1.task_pb2 import (
     TaskProgress,
     TaskStarted,
 )
-from qonduit_server.execution.dispatcher.event_throttle import Telling
+from qonduit_server.execution.dispatcher.event_throttle import EventThrottle
 
 
 def event(job_id: int = 1, **what: object) -> TaskEvent:
@@ -27,7 +27,7 @@ FINISHED = event(finished=TaskFinished())
 
 
 def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
-    telling = Telling()
+    telling = EventThrottle()
     emitted = [
         event(started=TaskStarted()),
         event(program_started=ProgramStarted(index=0)),
@@ -45,7 +45,7 @@ def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
 
 
 def test_a_long_run_tells_that_it_began() -> None:
-    telling = Telling()
+    telling = EventThrottle()
     begun = event(program_started=ProgramStarted(index=0))
     assert telling.take([begun], 10.0) == []
     assert telling.due(10.0) == []
@@ -53,7 +53,7 @@ def test_a_long_run_tells_that_it_began() -> None:
 
 
 def test_progress_is_told_at_most_four_times_in_any_second() -> None:
-    telling = Telling()
+    telling = EventThrottle()
     times = []
     for step in range(2000):
         now = step / 500
@@ -66,7 +66,7 @@ def test_progress_is_told_at_most_four_times_in_any_second() -> None:
 
 
 def test_jobs_do_not_wait_for_each_other() -> None:
-    telling = Telling()
+    telling = EventThrottle()
     telling.take([progress(0.1, 1), progress(0.2, 2)], 0.0)
     assert len(telling.due(0.0)) == 2
     telling.take([progress(0.3, 1), progress(0.4, 3)], 0.1)
@@ -75,7 +75,7 @@ def test_jobs_do_not_wait_for_each_other() -> None:
 
 
 def test_what_was_lost_is_forgotten() -> None:
-    telling = Telling()
+    telling = EventThrottle()
     telling.take([progress(0.1)], 0.0)
     telling.forget((1, 1))
     telling.forget((2, 1))

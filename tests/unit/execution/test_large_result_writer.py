@@ -14,7 +14,7 @@ from qonduit.v1.event_pb2 import LogLine
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
-from qonduit_server.execution.dispatcher.large_result_writer import Ahead, Back, Item, key_of
+from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item, LargeResultWriter, key_of
 from qonduit_server.lifecycle import CANCELLED, SUCCEEDED, is_terminal
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
@@ -72,11 +72,11 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 class Lane:
-    """What came out of an `Ahead` that runs, until it has ended."""
+    """What came out of an `LargeResultWriter` that runs, until it has ended."""
 
     def __init__(self, db: Database) -> None:
         self.out: list[Item] = []
-        self.ahead = Ahead(db, self.out.extend)
+        self.ahead = LargeResultWriter(db, self.out.extend)
         self.thread = threading.Thread(target=self.ahead.write)
         self.thread.start()
 
@@ -93,9 +93,9 @@ def test_what_follows_a_large_result_of_its_task_comes_after_it(
 ) -> None:
     lane = Lane(db)
     gate.error = error
-    small = [line(1), line(2), Back((3, 1), "tests", counts=True)]
+    small = [line(1), line(2), HandBack((3, 1), "tests", counts=True)]
     assert lane.ahead.take(small) == small
-    held: list[Item] = [large(1), line(1, "a"), finished(1), Back((1, 1), "tests", counts=True)]
+    held: list[Item] = [large(1), line(1, "a"), finished(1), HandBack((1, 1), "tests", counts=True)]
     assert lane.ahead.take([*held[:2], line(2)]) == [line(2)]
     assert gate.reached.acquire(timeout=PATIENCE)
     assert lane.ahead.take([finished(2), *held[2:]]) == [finished(2)]
@@ -110,7 +110,7 @@ def test_what_follows_a_large_result_of_its_task_comes_after_it(
 
 
 def test_ids_that_a_worker_made_up_are_not_taken(db: Database) -> None:
-    ahead = Ahead(db, lambda items: None)
+    ahead = LargeResultWriter(db, lambda items: None)
     event = large(1)
     event.program_succeeded.result.id = 4711
     assert ahead.take([event]) == []

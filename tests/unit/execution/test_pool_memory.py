@@ -134,6 +134,6 @@ def test_the_kernel_prefers_workers_to_the_server_and_the_nurseries() -> None:
     with pool() as (made, audience):
         made.submit([task(1)])
         audience.wait_ended(1)
-        nursery = made.processes()["TEST"][0]
-        scores = [int(Path(f"/proc/{p}/oom_score_adj").read_text()) for p in (os.getpid(), nursery, audience.pid(1))]
+        forkserver = made.processes()["TEST"][0]
+        scores = [int(Path(f"/proc/{p}/oom_score_adj").read_text()) for p in (os.getpid(), forkserver, audience.pid(1))]
         assert scores[0] == scores[1] < scores[2]

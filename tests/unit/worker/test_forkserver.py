@@ -30,7 +30,7 @@ measure q -> c;
 
 
 @contextmanager
-def nursery(provider: str) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+def forkserver(provider: str) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours:
         ours.settimeout(PATIENCE)
@@ -51,7 +51,7 @@ def reply(link: socket.socket) -> NurseryReply:
 
 
 def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> None:
-    with nursery("IBM") as (process, link):
+    with forkserver("IBM") as (process, link):
         description = reply(link).description
         assert description.provider.name == "IBM"
         assert [device.name for device in description.devices] == ["aer_simulator"]
@@ -64,7 +64,7 @@ def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> No
 
 
 def test_an_unknown_provider_is_described_as_unavailable() -> None:
-    with nursery("NOBODY") as (_, link):
+    with forkserver("NOBODY") as (_, link):
         assert "NOBODY" in reply(link).description.unavailable
 
 

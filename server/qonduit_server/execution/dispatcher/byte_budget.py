@@ -10,7 +10,7 @@ from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.store.results import large_results
 
 
-class Burden:
+class ByteBudget:
     """Bytes of results that arrived and are not recorded. Whoever brings more waits while there are too many.
 
     Args:
@@ -31,7 +31,7 @@ class Burden:
                 self._fewer.wait_for(lambda: self._bytes <= self._most or self._lifted)
                 self._bytes += size
 
-    def put_down(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """So many bytes are recorded, or of no interest any more."""
         if size:
             with self._fewer:

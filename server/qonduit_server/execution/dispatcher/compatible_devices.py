@@ -13,7 +13,7 @@ from qonduit_server.store.database import Database
 _NAMED: Final = 10
 
 
-def name_alternatives(db: Database, event: TaskEvent) -> None:
+def add_compatible_devices(db: Database, event: TaskEvent) -> None:
     """Add to the message of a `program_failed` with needs which other devices have all of that; takes its needs away.
 
     Nothing is added where the device that failed has all of it: then it failed for another reason.

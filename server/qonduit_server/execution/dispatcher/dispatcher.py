@@ -20,10 +20,10 @@ import structlog
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit_server.errors import StoreFault, Unavailable
-from qonduit_server.execution.dispatcher.byte_budget import Burden, first_of, weight
-from qonduit_server.execution.dispatcher.compatible_devices import name_alternatives
-from qonduit_server.execution.dispatcher.event_throttle import Key, Telling
-from qonduit_server.execution.dispatcher.large_result_writer import Ahead, Back, Item, key_of
+from qonduit_server.execution.dispatcher.byte_budget import ByteBudget, first_of, weight
+from qonduit_server.execution.dispatcher.compatible_devices import add_compatible_devices
+from qonduit_server.execution.dispatcher.event_throttle import EventThrottle, Key
+from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item, LargeResultWriter, key_of
 from qonduit_server.execution.dispatcher.task_failures import NOT_STORED, after_loss
 from qonduit_server.execution.executor import Executor, Loss
 from qonduit_server.execution.tracebacks import log_traceback
@@ -111,8 +111,8 @@ class Dispatcher:
 
         self._arrived = threading.Condition(threading.Lock())
         self._inbox: list[Item] = []
-        self._burden = Burden(_MANY_BYTES)
-        self._ahead = Ahead(db, self._arrive)
+        self._byte_budget = ByteBudget(_MANY_BYTES)
+        self._large_results = LargeResultWriter(db, self._arrive)
 
         self._keep_now = threading.Event()
         self._cancels_changed = True
@@ -122,7 +122,7 @@ class Dispatcher:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._threads = [
             threading.Thread(target=self._work, args=(work,), name=f"dispatcher-{work.__name__}", daemon=True)
-            for work in (self._claim, self._record, self._keep, self._ahead.write)
+            for work in (self._claim, self._record, self._keep, self._large_results.write)
         ]
 
     def start(self) -> None:
@@ -153,7 +153,7 @@ class Dispatcher:
         with self._lock:
             rest = [] if self._fault else list(self._running)
         if rest:
-            self._take_in(Back(key, "the server that ran it is stopping", counts=False) for key in rest)
+            self._take_in(HandBack(key, "the server that ran it is stopping", counts=False) for key in rest)
             for key in rest:
                 self._executor.cancel(*key)
             now = self._clock()
@@ -169,8 +169,8 @@ class Dispatcher:
         self._draining = True
         self._unsubscribe()
         self._stopping.set()
-        self._ahead.stop()
-        self._burden.lift()
+        self._large_results.stop()
+        self._byte_budget.lift()
         self._claim_now.set()
         self._keep_now.set()
         with self._arrived:
@@ -183,7 +183,7 @@ class Dispatcher:
 
     def events(self, events: Sequence[TaskEvent]) -> None:
         """Tasks' events have arrived. Waits while there is too much to be recorded: so workers wait, too."""
-        self._burden.take(events)
+        self._byte_budget.take(events)
         self._take_in(events)
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
@@ -196,7 +196,7 @@ class Dispatcher:
         self._claim_now.set()
 
     def _take_in(self, items: Iterable[Item]) -> None:
-        if passing := self._ahead.take(items):
+        if passing := self._large_results.take(items):
             self._arrive(passing)
 
     def _arrive(self, items: list[Item]) -> None:
@@ -219,8 +219,8 @@ class Dispatcher:
         finally:
             if not self._stopping.is_set():
                 self._fault = self._draining = True
-                self._ahead.stop()
-                self._burden.lift()
+                self._large_results.stop()
+                self._byte_budget.lift()
                 self._on_fault()
 
     # The claiming thread.
@@ -292,12 +292,12 @@ class Dispatcher:
 
     def _record(self) -> None:
         """Write down all that has arrived, as one batch; while the database is away, keep it and try again."""
-        telling = Telling()
+        throttle = EventThrottle()
         waiting: list[TaskEvent] = []
-        back: dict[Key, Back] = {}
+        back: dict[Key, HandBack] = {}
         failures = 0
         while True:
-            self._wait_for_news(telling, retry_in=_pause(failures - 1) if failures else None)
+            self._wait_for_news(throttle, retry_in=_pause(failures - 1) if failures else None)
             with self._arrived:
                 arrived, self._inbox = self._inbox, []
             now = self._clock()
@@ -310,50 +310,50 @@ class Dispatcher:
                         log_traceback(item, job_id=item.job_id, attempt=item.attempt)
                         events.append(item)
                     else:
-                        self._burden.put_down(weight(item))
+                        self._byte_budget.release(weight(item))
                         with suppress(Unavailable):
                             queue.discard(self._db, [item])
                 elif ours:
                     back[key] = item
-            waiting += telling.take(events, now)
-            self._name_alternatives(telling)
+            waiting += throttle.take(events, now)
+            self._name_alternatives(throttle)
             for key in back:
-                telling.forget(key)
+                throttle.forget(key)
             if not failures:
-                waiting += telling.due(now)
+                waiting += throttle.due(now)
             elif len(waiting) > _MANY:
                 waiting = [event for event in waiting if event.WhichOneof("event") != "log"]
             try:
                 while waiting:
                     number, size = first_of(waiting, _BATCH, _BATCH_BYTES)
-                    self._write(waiting[:number], telling)
+                    self._write(waiting[:number], throttle)
                     del waiting[:number]
-                    self._burden.put_down(size)
+                    self._byte_budget.release(size)
                 if back:
                     self._hand_back(back)
                     back = {}
                 failures = 0
             except Unavailable:
                 failures += 1
-            over = self._stopping.is_set() and not self._inbox and not self._ahead.holds()
+            over = self._stopping.is_set() and not self._inbox and not self._large_results.holds()
             if over and (failures > 2 or not (waiting or back)):
                 return
 
-    def _name_alternatives(self, telling: Telling) -> None:
+    def _name_alternatives(self, throttle: EventThrottle) -> None:
         """Have failures say which devices can. With the database away they are recorded as they are."""
-        while telling.needy:
+        while throttle.needy:
             with suppress(Unavailable):
-                name_alternatives(self._db, telling.needy.pop())
+                add_compatible_devices(self._db, throttle.needy.pop())
 
-    def _wait_for_news(self, telling: Telling, retry_in: float | None) -> None:
+    def _wait_for_news(self, throttle: EventThrottle, retry_in: float | None) -> None:
         with self._arrived:
             if retry_in is not None:
                 self._arrived.wait(retry_in)
                 return
-            if self._stopping.is_set() and self._ahead.holds():
+            if self._stopping.is_set() and self._large_results.holds():
                 self._arrived.wait(_HURRY_SECONDS)
             while not self._inbox and not self._stopping.is_set():
-                due = telling.next_due()
+                due = throttle.next_due()
                 if due == float("inf"):
                     self._arrived.wait()
                 elif (pause := due - self._clock()) > 0:
@@ -361,7 +361,7 @@ class Dispatcher:
                 else:
                     return
 
-    def _write(self, events: list[TaskEvent], telling: Telling) -> None:
+    def _write(self, events: list[TaskEvent], throttle: EventThrottle) -> None:
         owned: dict[str, list[TaskEvent]] = {}
         for event in events:
             if (owner := self._running.get((event.job_id, event.attempt))) is not None:
@@ -371,7 +371,7 @@ class Dispatcher:
             {(event.job_id, event.attempt) for event in events if event.WhichOneof("event") == "finished"} | refused
         )
         for key in refused:  # its lease is somebody else's now
-            telling.forget(key)
+            throttle.forget(key)
             self._executor.cancel(*key)
 
     def _record_batch(self, owner: str, batch: Sequence[TaskEvent]) -> set[Key]:
@@ -392,7 +392,7 @@ class Dispatcher:
             # Its task may still be running: as for one that is refused, it is to be ended.
             return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
-    def _hand_back(self, back: dict[Key, Back]) -> None:
+    def _hand_back(self, back: dict[Key, HandBack]) -> None:
         owned: dict[tuple[str, str, bool], list[Key]] = {}
         for key, item in back.items():
             if (owner := self._running.get(key)) is not None:

@@ -18,17 +18,17 @@ Key = tuple[int, int]
 
 
 @dataclass(slots=True)
-class _Held:
+class _DelayedEvent:
     progress: TaskEvent | None = None
     progress_due: float = 0.0
     begun: dict[int, tuple[float, TaskEvent]] = field(default_factory=dict)
 
 
-class Telling:
+class EventThrottle:
     """Holds events back until they are due or of no interest. Times are seconds of one clock, given by the caller."""
 
     def __init__(self) -> None:
-        self._held: dict[Key, _Held] = {}
+        self._held: dict[Key, _DelayedEvent] = {}
         #: Failures among those told that are to name other devices, for the caller to take.
         self.needy: list[TaskEvent] = []
 
@@ -41,9 +41,9 @@ class Telling:
                 continue
             key = (event.job_id, event.attempt)
             if kind == "progress":
-                self._held.setdefault(key, _Held()).progress = event
+                self._held.setdefault(key, _DelayedEvent()).progress = event
             elif kind == "program_started":
-                begun = self._held.setdefault(key, _Held()).begun
+                begun = self._held.setdefault(key, _DelayedEvent()).begun
                 begun[event.program_started.index] = (now + _BEGINNING_SECONDS, event)
             elif kind == "finished":
                 held = self._held.pop(key, None)

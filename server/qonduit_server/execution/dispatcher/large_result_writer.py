@@ -20,7 +20,7 @@ from qonduit_server.store.results import large_results
 _MANY: Final = 20_000
 
 
-class Back(NamedTuple):
+class HandBack(NamedTuple):
     """A task to be handed back, and whether that attempt counts: one that was stopped did nothing wrong."""
 
     key: Key
@@ -28,7 +28,7 @@ class Back(NamedTuple):
     counts: bool
 
 
-Item = TaskEvent | Back
+Item = TaskEvent | HandBack
 
 
 def key_of(item: Item) -> Key:
@@ -36,7 +36,7 @@ def key_of(item: Item) -> Key:
     return (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item.key
 
 
-class Ahead:
+class LargeResultWriter:
     """Lets pass what arrives, but for large results and what follows them of the same task: those pass in order, later.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.dispatcher.event_throttle import Key
-from qonduit_server.execution.dispatcher.large_result_writer import Back, Item
+from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.store.jobs.queue import given_up
 
@@ -30,7 +30,7 @@ def after_loss(loss: Loss, key: Key, max_attempts: int, time_limit_seconds: floa
     """
     job_id, attempt = key
     if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < max_attempts):
-        return Back(key, loss.message, counts=loss.kind is LossKind.DIED)
+        return HandBack(key, loss.message, counts=loss.kind is LossKind.DIED)
     finished = TaskFinished(failure=failure_of(loss, attempt, time_limit_seconds))
     return TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
 

@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from qonduit_server.execution.local.worker_processes import Held, Key
+from qonduit_server.execution.local.worker_processes import Key, PendingTask
 
 #: What a task may take unasked, where the budget is large enough: most tasks take no more.
 _UNASKED_BYTES: Final = 128 * 1024**2
@@ -37,19 +37,19 @@ class Admission:
             max(1, min(_UNASKED_BYTES, budget_bytes // (_UNASKED_SHARE * slots))) if budget_bytes else 0
         )
         self._shared_bytes = budget_bytes - slots * self.unasked_bytes
-        self._waiting: list[Held] = []
+        self._waiting: list[PendingTask] = []
         self._bytes = 0
 
     def __bool__(self) -> bool:
         """Whether any task waits."""
         return bool(self._waiting)
 
-    def wait(self, held: Held) -> None:
+    def wait(self, held: PendingTask) -> None:
         """Let a large task wait, at its own place."""
         insort(self._waiting, held, key=lambda each: each.order)
         self._bytes += held.size
 
-    def remove(self, key: Key) -> Held | None:
+    def remove(self, key: Key) -> PendingTask | None:
         """Take out a task that waits here."""
         held = next((each for each in self._waiting if each.key == key), None)
         if held is not None:
@@ -57,14 +57,14 @@ class Admission:
             self._bytes -= held.size
         return held
 
-    def clear(self, provider: str) -> list[Held]:
+    def clear(self, provider: str) -> list[PendingTask]:
         """Take out all that wait for a provider."""
         gone = self.waiting_for(provider)
         for held in gone:
             self.remove(held.key)
         return gone
 
-    def waiting_for(self, provider: str) -> list[Held]:
+    def waiting_for(self, provider: str) -> list[PendingTask]:
         """Those that wait for a provider, the oldest first."""
         return [held for held in self._waiting if held.task.provider == provider]
 
@@ -74,7 +74,7 @@ class Admission:
             return False
         return self._bytes >= _MOST_WAITING_BYTES or len(self.waiting_for(provider)) >= _MOST_WAITING
 
-    def first(self, can_run: Callable[[str], bool], running: Iterable[Held]) -> Held | None:
+    def first(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> PendingTask | None:
         """The task that is admitted next, as soon as it has a worker; None: nobody waits, or the first has no memory.
 
         Args:
@@ -84,7 +84,7 @@ class Admission:
         held = next((each for each in self._waiting if can_run(each.task.provider)), None)
         return held if held is not None and self._fits(held, running) else None
 
-    def untold(self, can_run: Callable[[str], bool], running: Iterable[Held]) -> list[Held]:
+    def untold(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> list[PendingTask]:
         """Those that wait for memory and have not been told so; they count as told from now on."""
         if all(held.told for held in self._waiting) or self.first(can_run, running) is not None:
             return []
@@ -93,7 +93,7 @@ class Admission:
             held.told = True
         return untold
 
-    def _fits(self, held: Held, running: Iterable[Held]) -> bool:
+    def _fits(self, held: PendingTask, running: Iterable[PendingTask]) -> bool:
         needs = [each.need for each in running]
         together = sum(needs) + held.need - (len(needs) + 1) * self.unasked_bytes
         return not needs or together <= self._shared_bytes

@@ -7,11 +7,11 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.executor import Listener, Loss, LossKind
-from qonduit_server.execution.local.worker_processes import Held, Key
+from qonduit_server.execution.local.worker_processes import Key, PendingTask
 from qonduit_server.process.memory import readable
 
 
-class News:
+class PendingNotifications:
     """Events and losses in order, and whether more tasks may be wanted."""
 
     def __init__(self) -> None:
@@ -26,12 +26,12 @@ class News:
         """A worker told this."""
         self._items.append(event)
 
-    def lose(self, held: Held, kind: LossKind, message: str, pid: int = 0) -> None:
+    def lose(self, held: PendingTask, kind: LossKind, message: str, pid: int = 0) -> None:
         """A task is lost, and was at this process."""
         self._items.append((held.key, Loss(kind, message, pid)))
         self.more_wanted = True
 
-    def waits(self, held: Held) -> None:
+    def waits(self, held: PendingTask) -> None:
         """A task has to wait for memory."""
         message = f"the job needs {readable(held.need)} of memory and waits until they are free"
         log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)

@@ -26,13 +26,13 @@ from qonduit.execution.v1.worker_pb2 import (
 )
 from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit_server.execution.executor import Listener, LossKind
-from qonduit_server.execution.local.pending_notifications import News
-from qonduit_server.execution.local.scheduler import Schedule
-from qonduit_server.execution.local.socket_selector import Sockets
+from qonduit_server.execution.local.pending_notifications import PendingNotifications
+from qonduit_server.execution.local.scheduler import Scheduler
+from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.stderr_log import Output, StderrLog
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
-from qonduit_server.execution.local.worker_processes import Held, Key, Provider, Worker, how_it_died
+from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker, how_it_died
 from qonduit_server.process import framing
 
 #: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
@@ -86,17 +86,17 @@ class ProcessPool:
         self._log = TaskLog(server, slow_seconds)
         self._environment = environment
         self._providers = {
-            name: Provider(name, [(pythons or {}).get(name, sys.executable), *program])
+            name: ForkServer(name, [(pythons or {}).get(name, sys.executable), *program])
             for name in dict.fromkeys(providers)
         }
         self._lock = threading.RLock()
         self._said = threading.Condition(self._lock)
-        self._schedule = Schedule(self._providers, workers, self._fork, memory_bytes, self._log.handed_over)
+        self._scheduler = Scheduler(self._providers, workers, self._fork, memory_bytes, self._log.handed_over)
         self._listener: Listener | None = None
-        self._news = News()
+        self._pending = PendingNotifications()
         self._ids = itertools.count(1)
         self._preloads: list[str] = []
-        self._sockets: Sockets[Provider | Worker] = Sockets()
+        self._selector: SocketSelector[ForkServer | Worker] = SocketSelector()
         self._sleeps_until = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="pool", daemon=True)
@@ -119,19 +119,19 @@ class ProcessPool:
         """Load the SDKs in the background, one after another; default: all."""
         with self._lock:
             self._preloads = [name for name in (providers or self._providers) if name in self._providers]
-            self._sockets.wake()
+            self._selector.wake()
 
     def start(self, listener: Listener) -> None:
         """Begin to run tasks."""
         with self._lock:
             self._listener = listener
-            self._news.more_wanted = True
-            self._sockets.wake()
+            self._pending.more_wanted = True
+            self._selector.wake()
 
     def capacity(self) -> Mapping[str, int]:
         """How many more tasks are wanted now, by provider name."""
         with self._lock:
-            return {} if self._stopping else self._schedule.wanted(time.monotonic())
+            return {} if self._stopping else self._scheduler.wanted(time.monotonic())
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Run these tasks."""
@@ -139,15 +139,17 @@ class ProcessPool:
             for task in tasks:
                 provider = self._providers.get(task.provider)
                 if self._stopping:
-                    self._news.lose(Held((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped")
+                    self._pending.lose(
+                        PendingTask((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped"
+                    )
                 elif provider is None:
-                    self._news.fail(task, "this server does not offer it")
+                    self._pending.fail(task, "this server does not offer it")
                 else:
-                    self._schedule.add(provider, task)
+                    self._scheduler.add(provider, task)
             now = time.monotonic()
             self._place(now)
-            if self._news or self._sockets.unsettled or self._schedule.next_deadline(now) < self._sleeps_until:
-                self._sockets.wake()
+            if self._pending or self._selector.unsettled or self._scheduler.next_deadline(now) < self._sleeps_until:
+                self._selector.wake()
         if self._stopping:
             self._tell()
 
@@ -155,28 +157,28 @@ class ProcessPool:
         """End a task, running or not: it is lost as CANCELLED, unless it ends by itself in the same moment."""
         key = (job_id, attempt)
         with self._lock:
-            held = self._schedule.remove(key)
+            held = self._scheduler.remove(key)
             if held is not None:
-                self._news.lose(held, LossKind.CANCELLED, "cancelled before it began")
+                self._pending.lose(held, LossKind.CANCELLED, "cancelled before it began")
             else:
                 workers = [w for p in self._providers.values() for w in p.ready if key in w.held]
                 for worker in workers:
                     self._end(worker, key, LossKind.CANCELLED, "cancelled while it ran")
             self._place(time.monotonic())
-            self._sockets.wake()
+            self._selector.wake()
 
     def stop(self, grace: float) -> None:
         """End everything; what still runs is lost as STOPPED."""
         with self._lock:
             self._stopping = True
-            self._sockets.wake()
+            self._selector.wake()
         if self._thread.ident is None:
             return
         self._thread.join(timeout=grace + 5.0)
         deadline = time.monotonic() + grace
         for provider in self._providers.values():
             provider.end(max(0.0, deadline - time.monotonic()))
-        self._sockets.close()
+        self._selector.close()
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids by provider name: the nursery's, then its workers'."""
@@ -207,16 +209,16 @@ class ProcessPool:
 
     def _serve_once(self) -> None:
         with self._lock:
-            self._sockets.settle()
+            self._selector.settle()
             now = time.monotonic()
-            self._sleeps_until = self._schedule.next_deadline(now)
+            self._sleeps_until = self._scheduler.next_deadline(now)
         pause = None if self._sleeps_until == float("inf") else max(0.0, self._sleeps_until - now)
-        readable = self._sockets.wait(pause)
+        readable = self._selector.wait(pause)
         with self._lock:
             now = time.monotonic()
-            self._sockets.flush()
+            self._selector.flush()
             for channel in readable:
-                owner = self._sockets.owner(channel)
+                owner = self._selector.owner(channel)
                 if isinstance(owner, Worker):
                     self._hear_worker(owner, now)
                 elif owner is not None:
@@ -228,7 +230,7 @@ class ProcessPool:
 
     def _tell(self) -> None:
         with self._lock:
-            news, self._news = self._news, News()
+            news, self._pending = self._pending, PendingNotifications()
         if self._listener is not None:
             news.tell(self._listener)
 
@@ -239,10 +241,10 @@ class ProcessPool:
                 finished += self._hear_event(worker, event, now)
         if finished:
             worker.finished(finished, now)
-            worker.provider.stillborn = 0
-            self._news.more_wanted = True
+            worker.provider.failed_starts = 0
+            self._pending.more_wanted = True
         if worker.channel.ended:
-            self._sockets.drop(worker.channel)
+            self._selector.drop(worker.channel)
             if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
                 worker.kill()
 
@@ -256,7 +258,7 @@ class ProcessPool:
         if kind == "declined":
             if worker.doom is not None and worker.doom[0] == key:
                 return False
-            self._schedule.declined(worker, held, event.declined.memory_bytes, now)
+            self._scheduler.declined(worker, held, event.declined.memory_bytes, now)
             return True
         if kind == "started":
             held.started_at = now
@@ -264,10 +266,10 @@ class ProcessPool:
             del worker.held[key]
         # A task that had been declined has reported its start already.
         if kind != "phase" and not (kind == "started" and held.need):
-            self._news.event(event)
+            self._pending.event(event)
         return kind == "finished"
 
-    def _hear_nursery(self, provider: Provider, now: float) -> None:
+    def _hear_nursery(self, provider: ForkServer, now: float) -> None:
         assert provider.channel is not None
         for body in provider.channel.receive():
             reply = NurseryReply.FromString(body)
@@ -281,7 +283,7 @@ class ProcessPool:
                     return
                 self._said.notify_all()
             elif kind == "loaded":
-                self._news.more_wanted = True
+                self._pending.more_wanted = True
                 if reply.loaded.error:
                     self._break(provider, reply.loaded.error, now)
                 else:
@@ -300,27 +302,27 @@ class ProcessPool:
     def _bury(self, worker: Worker, how: str, now: float) -> None:
         """A worker is dead. The task that it ran is lost; the others that it had go to other workers."""
         self._hear_worker(worker, now, everything=True)
-        self._sockets.drop(worker.channel)
+        self._selector.drop(worker.channel)
         provider = worker.provider
         del provider.workers[worker.id]
         back = worker.reclaim()
-        lost, others = worker.bury(how)
+        lost, others = worker.discard(how)
         for held, kind, message in lost:
-            self._news.lose(held, kind, message, worker.pid)
+            self._pending.lose(held, kind, message, worker.pid)
         back += others
         self._output.ended(worker.stderr)
-        self._schedule.put_back(provider, back)
-        self._news.more_wanted = True
+        self._scheduler.put_back(provider, back)
+        self._pending.more_wanted = True
         young = now - worker.head_since < _YOUNG_SECONDS
         if young and not worker.useful and worker.doom is None and provider.state == "loaded":
-            provider.stillborn += 1
-            if provider.stillborn > _MAX_STILLBORN:
+            provider.failed_starts += 1
+            if provider.failed_starts > _MAX_STILLBORN:
                 self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
                 return
         if worker.doom is None and provider.state == "loaded":
             self._fork(provider)
 
-    def _bury_nursery(self, provider: Provider, now: float) -> None:
+    def _bury_nursery(self, provider: ForkServer, now: float) -> None:
         """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
         self._cut(provider)
         how = how_it_died(provider.end(0.5))
@@ -334,13 +336,13 @@ class ProcessPool:
         provider.reason = f"its process {how}"
         provider.wanted = provider.wanted or was == "loaded"
         if was != "loaded":
-            provider.stillborn += 1
-        if provider.stillborn > _MAX_STILLBORN:
+            provider.failed_starts += 1
+        if provider.failed_starts > _MAX_STILLBORN:
             self._break(provider, f"its process dies before it is ready: the last one {how}", now)
         else:
-            provider.start_at = now + (0.05 * 2**provider.stillborn if provider.stillborn else 0.0)
+            provider.start_at = now + (0.05 * 2**provider.failed_starts if provider.failed_starts else 0.0)
 
-    def _launch(self, provider: Provider, now: float) -> None:
+    def _launch(self, provider: ForkServer, now: float) -> None:
         """Start a nursery, in place of one that is dead or was of no use."""
         self._cut(provider)
         for worker in list(provider.workers.values()):
@@ -353,30 +355,30 @@ class ProcessPool:
         except OSError as error:
             self._break(provider, f"its process cannot be started: {error}", now)
         else:
-            self._sockets.add(channel, provider)
+            self._selector.add(channel, provider)
 
-    def _cut(self, provider: Provider) -> None:
+    def _cut(self, provider: ForkServer) -> None:
         """Close a nursery's socket: it ends, with its workers."""
         if provider.channel is not None:
-            self._sockets.drop(provider.channel)
+            self._selector.drop(provider.channel)
             provider.channel.close()
             provider.channel = None
 
-    def _break(self, provider: Provider, reason: str, now: float, *, for_good: bool = False) -> None:
+    def _break(self, provider: ForkServer, reason: str, now: float, *, for_good: bool = False) -> None:
         """A provider cannot run anything. Its tasks fail; unless it is for good, a new nursery tries again later."""
         provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
         self._said.notify_all()
 
-    def _fork(self, provider: Provider) -> Worker | None:
+    def _fork(self, provider: ForkServer) -> Worker | None:
         """Ask for a worker, if there may be one more."""
         if provider.channel is None or len(provider.ready) >= self._slots:
             return None
         worker, ends = Worker.make(next(self._ids), provider, self._output, time.monotonic())
         provider.workers[worker.id] = worker
-        self._sockets.add(worker.channel, worker)
+        self._selector.add(worker.channel, worker)
         request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
         provider.channel.send(framing.pack(NurseryRequest(fork=request)), ends)
-        self._sockets.sent(provider.channel)
+        self._selector.sent(provider.channel)
         return worker
 
     def _end(self, worker: Worker, key: Key, kind: LossKind, message: str) -> None:
@@ -385,14 +387,14 @@ class ProcessPool:
         for held in back:
             if held.key == key:
                 back.remove(held)
-                self._news.lose(held, kind, message, worker.pid)
+                self._pending.lose(held, kind, message, worker.pid)
                 break
         else:
             worker.doom = (key, kind, message)
             self._log.step("killed", key, worker, why=message)
             worker.kill()
             self._fork(worker.provider)
-        self._schedule.put_back(worker.provider, back)
+        self._scheduler.put_back(worker.provider, back)
 
     def _attend_clock(self, now: float) -> None:
         """Time limits, tasks stuck behind slow ones, nurseries to start, SDKs to load."""
@@ -405,7 +407,7 @@ class ProcessPool:
                     self._end(worker, limit[1], LossKind.TIME_LIMIT, "it ran longer than its time limit")
                 elif worker.slow_at() <= now:
                     self._log.slow(worker)
-        self._schedule.take_from_slow(now)
+        self._scheduler.take_from_slow(now)
         if not any(p.state == "loading" for p in self._providers.values()):
             for name in self._preloads:
                 if (provider := self._providers[name]).state == "idle":
@@ -416,32 +418,32 @@ class ProcessPool:
         """Hand tasks to workers, have SDKs loaded that tasks wait for, and fail what cannot be run."""
         for provider in self._providers.values():
             if provider.state == "broken":
-                for held in self._schedule.clear(provider):
-                    self._news.fail(held.task, provider.reason)
-            elif provider.state == "idle" and (provider.wanted or self._schedule.waits_for(provider)):
+                for held in self._scheduler.clear(provider):
+                    self._pending.fail(held.task, provider.reason)
+            elif provider.state == "idle" and (provider.wanted or self._scheduler.waits_for(provider)):
                 self._load(provider)
-        for worker in self._schedule.place(now):
-            self._sockets.sent(worker.channel)
-        for held in self._schedule.short_of_memory():
-            self._news.waits(held)
+        for worker in self._scheduler.place(now):
+            self._selector.sent(worker.channel)
+        for held in self._scheduler.short_of_memory():
+            self._pending.waits(held)
 
-    def _load(self, provider: Provider) -> None:
+    def _load(self, provider: ForkServer) -> None:
         assert provider.channel is not None
         provider.state, provider.wanted = "loading", False
         provider.channel.send(framing.pack(NurseryRequest(preload=Preload())))
-        self._sockets.sent(provider.channel)
+        self._selector.sent(provider.channel)
 
     def _stop_all(self) -> None:
         """Lose all tasks and close all sockets; the processes end by that."""
         for provider in self._providers.values():
-            for held in self._schedule.clear(provider):
-                self._news.lose(held, LossKind.STOPPED, "the server stopped")
+            for held in self._scheduler.clear(provider):
+                self._pending.lose(held, LossKind.STOPPED, "the server stopped")
             for worker in provider.workers.values():
                 for held in worker.held.values():
-                    self._news.lose(held, LossKind.STOPPED, "the server stopped", worker.pid)
+                    self._pending.lose(held, LossKind.STOPPED, "the server stopped", worker.pid)
                 if worker.held:
                     worker.kill()
-                self._sockets.drop(worker.channel)
+                self._selector.drop(worker.channel)
                 worker.close()
             provider.workers.clear()
             self._cut(provider)

@@ -8,10 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit_server.execution.local.admission import Admission
-from qonduit_server.execution.local.worker_processes import MAX_AHEAD, SLOW_SECONDS, Held, Key, Provider, Worker
+from qonduit_server.execution.local.worker_processes import (
+    MAX_AHEAD,
+    SLOW_SECONDS,
+    ForkServer,
+    Key,
+    PendingTask,
+    Worker,
+)
 
 
-class Schedule:
+class Scheduler:
     """The backlogs of all providers, and `slots` workers that may be busy at once. The pool locks it.
 
     Args:
@@ -24,29 +31,29 @@ class Schedule:
 
     def __init__(
         self,
-        providers: Mapping[str, Provider],
+        providers: Mapping[str, ForkServer],
         slots: int,
-        fork: Callable[[Provider], Worker | None],
+        fork: Callable[[ForkServer], Worker | None],
         memory_bytes: int = 0,
-        handed_over: Callable[[Worker, Sequence[Held]], None] = lambda worker, tasks: None,
+        handed_over: Callable[[Worker, Sequence[PendingTask]], None] = lambda worker, tasks: None,
     ) -> None:
         self._providers = providers
         self._slots = slots
         self._fork = fork
         self._handed_over = handed_over
         self._admission = Admission(memory_bytes, slots)
-        self._waiting: dict[Key, Held] = {}
+        self._waiting: dict[Key, PendingTask] = {}
         self._orders = itertools.count()
 
-    def add(self, provider: Provider, task: Task) -> None:
+    def add(self, provider: ForkServer, task: Task) -> None:
         """Let a new task wait."""
         if self._admission.unasked_bytes:
             task.memory_granted_bytes = self._admission.unasked_bytes
-        held = Held((task.job_id, task.attempt), task, next(self._orders))
+        held = PendingTask((task.job_id, task.attempt), task, next(self._orders))
         provider.backlog.append(held)
         self._waiting[held.key] = held
 
-    def remove(self, key: Key) -> Held | None:
+    def remove(self, key: Key) -> PendingTask | None:
         """Take out a task that waits here."""
         held = self._waiting.pop(key, None)
         if held is not None:
@@ -54,7 +61,7 @@ class Schedule:
             return held
         return self._admission.remove(key)
 
-    def put_back(self, provider: Provider, back: Sequence[Held]) -> None:
+    def put_back(self, provider: ForkServer, back: Sequence[PendingTask]) -> None:
         """Let tasks wait again that a worker had: before all others, or for memory where they need much."""
         for held in sorted(back, key=lambda each: each.order, reverse=True):
             if held.need:
@@ -63,13 +70,13 @@ class Schedule:
                 provider.backlog.appendleft(held)
                 self._waiting[held.key] = held
 
-    def declined(self, worker: Worker, held: Held, need: int, now: float) -> None:
+    def declined(self, worker: Worker, held: PendingTask, need: int, now: float) -> None:
         """A worker found that its task takes more memory than it was granted: let it wait for so much."""
         del worker.held[held.key]
         held.declined(need, worker.id, now)
         self._admission.wait(held)
 
-    def clear(self, provider: Provider) -> list[Held]:
+    def clear(self, provider: ForkServer) -> list[PendingTask]:
         """Take out all that wait for a provider."""
         backlog = list(provider.backlog)
         provider.backlog.clear()
@@ -77,11 +84,11 @@ class Schedule:
             del self._waiting[held.key]
         return backlog + self._admission.clear(provider.name)
 
-    def waits_for(self, provider: Provider) -> bool:
+    def waits_for(self, provider: ForkServer) -> bool:
         """Whether any task waits for this provider."""
         return bool(provider.backlog or self._admission.waiting_for(provider.name))
 
-    def short_of_memory(self) -> list[Held]:
+    def short_of_memory(self) -> list[PendingTask]:
         """Tasks that wait for memory since a short while: each is given once."""
         return self._admission.untold(self._can_run, self._large()) if self._admission else []
 
@@ -97,7 +104,7 @@ class Schedule:
         wanted = {p.name: self._wanted(p, free, brisk, now) for p in self._providers.values()}
         return {name: count for name, count in wanted.items() if count > 0}
 
-    def _wanted(self, provider: Provider, free: int, brisk: bool, now: float) -> int:
+    def _wanted(self, provider: ForkServer, free: int, brisk: bool, now: float) -> int:
         if provider.state == "broken":
             return MAX_AHEAD  # so that they fail instead of waiting
         if self._admission and self._admission.full(provider.name):
@@ -135,11 +142,11 @@ class Schedule:
     def _can_run(self, provider: str) -> bool:
         return self._providers[provider].state == "loaded"
 
-    def _large(self) -> list[Held]:
+    def _large(self) -> list[PendingTask]:
         """The large tasks that workers have, those included that are being killed."""
         return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
 
-    def _place_large(self, held: Held, now: float) -> Worker | None:
+    def _place_large(self, held: PendingTask, now: float) -> Worker | None:
         """Give a task that is admitted a worker for itself. While there is none, nothing is handed ahead to others."""
         worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
         if worker is not None:
@@ -147,14 +154,14 @@ class Schedule:
             self._give(worker, [held], now)
         return worker
 
-    def _idle(self, provider: Provider, preferred: int = -1) -> Worker | None:
+    def _idle(self, provider: ForkServer, preferred: int = -1) -> Worker | None:
         """A worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
         idle = [worker for worker in provider.ready if not worker.held]
         if not idle:
             return self._fork(provider)
         return max(idle, key=lambda w: (w.id == preferred, w.pid != 0, w.useful))
 
-    def _place(self, provider: Provider, now: float) -> Worker | None:
+    def _place(self, provider: ForkServer, now: float) -> Worker | None:
         free = self.free()
         worker: Worker | None
         if free > 0:
@@ -172,13 +179,13 @@ class Schedule:
         self._give(worker, self._take(provider, room), now)
         return worker
 
-    def _give(self, worker: Worker, tasks: Sequence[Held], now: float) -> None:
+    def _give(self, worker: Worker, tasks: Sequence[PendingTask], now: float) -> None:
         worker.give(tasks, now)
         self._handed_over(worker, tasks)
 
-    def _take(self, provider: Provider, count: int) -> list[Held]:
+    def _take(self, provider: ForkServer, count: int) -> list[PendingTask]:
         """Take the oldest off a backlog; one that must be alone comes alone."""
-        taken: list[Held] = []
+        taken: list[PendingTask] = []
         while provider.backlog and len(taken) < count:
             if taken and (provider.backlog[0].alone or taken[0].alone):
                 break

@@ -13,7 +13,7 @@ from qonduit_server.execution.local.worker_processes import Channel
 O = TypeVar("O")  # noqa: E741
 
 
-class Sockets(Generic[O]):
+class SocketSelector(Generic[O]):
     """Channels and who owns them. `wake` is safe to call from any thread; the pool locks all else, but not `wait`."""
 
     def __init__(self) -> None:

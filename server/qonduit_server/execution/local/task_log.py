@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qonduit.execution.v1.task_pb2 import TaskEvent
-    from qonduit_server.execution.local.worker_processes import Held, Key, Worker
+    from qonduit_server.execution.local.worker_processes import Key, PendingTask, Worker
 
 
 class TaskLog:
@@ -31,13 +31,13 @@ class TaskLog:
             self._bound = structlog.get_logger("qonduit.worker").bind(owner=self._owner)
         return self._bound
 
-    def handed_over(self, worker: Worker, tasks: Sequence[Held]) -> None:
+    def handed_over(self, worker: Worker, tasks: Sequence[PendingTask]) -> None:
         """Tasks were handed to a worker. Its pid is 0 while it is being forked."""
         for held in tasks:
             held.slow_after = self._slow_seconds
             self.step("handed over", held.key, worker)
 
-    def heard(self, worker: Worker, held: Held, event: TaskEvent) -> str | None:
+    def heard(self, worker: Worker, held: PendingTask, event: TaskEvent) -> str | None:
         """Note what an event says about a worker; return the event's kind."""
         kind: str | None = event.WhichOneof("event")
         if kind == "phase":

@@ -11,13 +11,13 @@ from typing import Final
 
 from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit.v1.system_service_pb2 import WorkerState
-from qonduit_server.execution.local.worker_processes import Provider, Worker
+from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 
 #: The most of what a provider says of its work: a list of thousands of workers fits into one response.
 _PHASE_CHARACTERS: Final = 200
 
 
-def messages_of(providers: Iterable[Provider], server: str) -> list[WorkerMessage]:
+def messages_of(providers: Iterable[ForkServer], server: str) -> list[WorkerMessage]:
     """Return what each worker does now; their memory is left out, since reading it takes system calls."""
     return [_message_of(worker, server) for provider in providers for worker in provider.workers.values()]
 

@@ -34,7 +34,7 @@ _NOWHERE: Final = Output()
 
 
 @dataclass(eq=False, slots=True)
-class Held:
+class PendingTask:
     """A task in the pool. `order` is its place among all tasks ever submitted."""
 
     key: Key
@@ -136,11 +136,11 @@ class Worker:
     """One worker process, perhaps still being forked."""
 
     id: int
-    provider: Provider
+    provider: ForkServer
     channel: Channel
     tokens_in: int
     tokens_out: int
-    held: dict[Key, Held] = field(default_factory=dict)
+    held: dict[Key, PendingTask] = field(default_factory=dict)
     pid: int = 0
     pidfd: int = -1
     exit_code: int | None = None
@@ -163,7 +163,7 @@ class Worker:
 
     @classmethod
     def make(
-        cls, number: int, provider: Provider, output: Output = _NOWHERE, now: float = 0.0
+        cls, number: int, provider: ForkServer, output: Output = _NOWHERE, now: float = 0.0
     ) -> tuple[Worker, tuple[int, int, int]]:
         """Make what leads to a worker, and the three descriptors to be sent to the nursery that forks it."""
         ours, theirs = socket.socketpair()
@@ -190,12 +190,12 @@ class Worker:
         return len(self.held) == 1 and next(iter(self.held.values())).alone
 
     @property
-    def large(self) -> Held | None:
+    def large(self) -> PendingTask | None:
         """The task that it holds, if that takes much memory. While the process lives, its memory is taken."""
         head = next(iter(self.held.values()), None)
         return head if head is not None and head.need else None
 
-    def give(self, tasks: Sequence[Held], now: float) -> None:
+    def give(self, tasks: Sequence[PendingTask], now: float) -> None:
         """Hand it tasks, after those it holds."""
         if not self.held:
             self.head_since = now
@@ -208,7 +208,7 @@ class Worker:
         self.channel.send(framing.pack(WorkerRequest(run=batch)))
         os.write(self.tokens_out, b"".join(framing.TOKEN.pack(held.ordinal) for held in tasks))
 
-    def reclaim(self) -> list[Held]:
+    def reclaim(self) -> list[PendingTask]:
         """Take back the tasks that it has not begun."""
         try:
             taken = os.read(self.tokens_in, 1 << 16)
@@ -265,7 +265,7 @@ class Worker:
         if self.killed:
             self.kill()
 
-    def bury(self, how: str) -> tuple[list[tuple[Held, LossKind, str]], list[Held]]:
+    def discard(self, how: str) -> tuple[list[tuple[PendingTask, LossKind, str]], list[PendingTask]]:
         """Close what leads to it after its death; return the task that is lost with it, and those that are not."""
         lost, others = [], []
         # Of those begun, the last one ran; the others had ended, and what they told died with the process.
@@ -289,7 +289,7 @@ class Worker:
 
 
 @dataclass(eq=False)
-class Provider:
+class ForkServer:
     """A provider's nursery and workers. States: starting -> idle -> loading -> loaded; broken from any of them."""
 
     name: str
@@ -301,9 +301,9 @@ class Provider:
     stderr: Stderr | None = None
     description: ProviderDescription | None = None
     workers: dict[int, Worker] = field(default_factory=dict)
-    backlog: deque[Held] = field(default_factory=deque)
+    backlog: deque[PendingTask] = field(default_factory=deque)
     #: Nurseries that died before they had loaded, or workers before they did anything, one after another.
-    stillborn: int = 0
+    failed_starts: int = 0
     #: When the nursery is started anew.
     start_at: float | None = None
     wanted: bool = False
@@ -334,7 +334,7 @@ class Provider:
     def broke(self, reason: str, again_at: float | None) -> None:
         """Note that it cannot run anything, and when it is to be tried again."""
         self.state, self.reason, self.start_at = "broken", reason, again_at
-        self.stillborn = 0
+        self.failed_starts = 0
         self.wanted = False
 
     def end(self, patience: float) -> int:
