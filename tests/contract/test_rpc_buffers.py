@@ -157,7 +157,7 @@ def test_a_slow_reader_that_takes_pieces_is_not_cut_off(impatient: House) -> Non
 def test_with_too_many_readers_the_one_that_is_stuck_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buffer_streams.Readings.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
+    monkeypatch.setattr(buffer_streams.BufferStreams.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
     with house(tmp_path) as door:
         result = large_result(door)
         monkeypatch.setattr(buffer_streams, "_STUCK_SECONDS", 60.0)

@@ -26,7 +26,7 @@ SLOW_READER: Final = Unavailable(
 )
 
 
-class Reading:
+class BufferStream:
     """One stream: what is read, and how far."""
 
     __slots__ = ("name", "offset", "result_id", "size", "stream")
@@ -39,7 +39,7 @@ class Reading:
         self.size = size
 
 
-class Readings:
+class BufferStreams:
     """All streams of buffers of this server.
 
     Args:
@@ -53,7 +53,7 @@ class Readings:
         self._readers = readers
         self._patience = patience
         self._most = most
-        self._open: set[Reading] = set()
+        self._open: set[BufferStream] = set()
         self._lock = threading.Lock()
         self._time = threading.Condition(self._lock)
         self._draining = False
@@ -77,7 +77,7 @@ class Readings:
         result_id, size = buffers.find(self._db, caller, request.name)
         if request.offset > size:
             raise InvalidArgument.of("offset", "offset.max", f"offset: the buffer has {size} bytes")
-        reading = Reading(stream, request.name, request.offset, result_id, size)
+        reading = BufferStream(stream, request.name, request.offset, result_id, size)
         with self._lock:
             if self._draining:
                 raise draining()
@@ -103,7 +103,7 @@ class Readings:
             self._time.notify()
         self._timer.join()
 
-    def _make_room(self) -> Reading | None:
+    def _make_room(self) -> BufferStream | None:
         """Take the one that is stuck for longest off the list, if there are too many. Under the lock."""
         if len(self._open) < self._most:
             return None
@@ -115,22 +115,22 @@ class Readings:
         self._open.discard(stuck)
         return stuck
 
-    def _forget(self, reading: Reading) -> None:
+    def _forget(self, reading: BufferStream) -> None:
         with self._lock:
             self._open.discard(reading)
 
-    def _go_on(self, reading: Reading) -> None:
+    def _go_on(self, reading: BufferStream) -> None:
         """Have the next piece read by another thread than grpcio's, which calls this when a piece was taken."""
         with self._lock:
             if not self._stopping:
                 self._readers.submit(self._step, reading)
 
-    def _step(self, reading: Reading) -> None:
+    def _step(self, reading: BufferStream) -> None:
         _, error = outcome(reading.stream.call.request_id, self._send_next, reading)
         if error is not None:
             reading.stream.fail(error)
 
-    def _send_next(self, reading: Reading) -> None:
+    def _send_next(self, reading: BufferStream) -> None:
         if self._draining:
             raise draining()
         start = reading.offset

@@ -21,7 +21,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
 _log = structlog.get_logger("qonduit.rpc")
 
 
-class Seldom:
+class RateLimitedLog:
     """Lets one line a second about the same thing into the log, and counts the others.
 
     Args:
@@ -48,10 +48,10 @@ class Seldom:
 
 #: Why calls are refused when nobody can be served: clients try again, all of them, and often.
 _FOR_EVERYBODY = ("STORE_UNAVAILABLE", "DRAINING")
-_refused = Seldom()
+_refused = RateLimitedLog()
 
 
-class Call:
+class CallContext:
     """Made when a call arrives, passed to its handler, logged when it ended. Handlers set `job_id` if they know it."""
 
     __slots__ = ("_context", "_started", "caller", "job_id", "method", "request_id")

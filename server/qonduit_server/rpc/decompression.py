@@ -21,7 +21,7 @@ _DEFLATE: Final = tuple(bytes((0x78, second)) for second in (0x01, 0x5E, 0x9C, 0
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
-def inflated_size(data: bytes, most: int) -> int:
+def decompressed_size(data: bytes, most: int) -> int:
     """Return how many bytes a request has once it is inflated; `most` if it does not say that."""
     if data.startswith(_GZIP) and len(data) >= 18:
         return int(struct.unpack_from("<I", data, len(data) - 4)[0])
@@ -30,11 +30,11 @@ def inflated_size(data: bytes, most: int) -> int:
     return len(data)
 
 
-def inflate(data: bytes, size: int) -> bytes:
+def decompress(data: bytes, size: int) -> bytes:
     """Return a request as it was before it was compressed; one that was not compressed as it is.
 
     Args:
-        size: what `inflated_size` returned for it: it does not become larger.
+        size: what `decompressed_size` returned for it: it does not become larger.
 
     Raises:
         InvalidArgument: it begins as gzip does and is not, or becomes larger than that.

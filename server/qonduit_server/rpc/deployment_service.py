@@ -17,7 +17,7 @@ from qonduit.v1.deployment_service_pb2 import (
 )
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.rpc import submission_checks
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import deployments
 from qonduit_server.store.database import Database
@@ -32,22 +32,22 @@ class DeploymentService:
         self._db = db
         self._limits = limits
 
-    def create_deployment(self, request: CreateDeploymentRequest, call: Call) -> CreateDeploymentResponse:
+    def create_deployment(self, request: CreateDeploymentRequest, call: CallContext) -> CreateDeploymentResponse:
         """Store a deployment."""
         submission_checks.check_programs(request.deployment, self._limits)
         made = deployments.create(self._db, call.caller, request.deployment, request.request_id)
         return CreateDeploymentResponse(deployment=made)
 
-    def get_deployment(self, request: GetDeploymentRequest, call: Call) -> GetDeploymentResponse:
+    def get_deployment(self, request: GetDeploymentRequest, call: CallContext) -> GetDeploymentResponse:
         """Return one deployment."""
         return GetDeploymentResponse(deployment=deployments.get(self._db, call.caller, request.id))
 
-    def list_deployments(self, request: ListDeploymentsRequest, call: Call) -> ListDeploymentsResponse:
+    def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
         page = deployments.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 
-    def update_deployment(self, request: UpdateDeploymentRequest, call: Call) -> UpdateDeploymentResponse:
+    def update_deployment(self, request: UpdateDeploymentRequest, call: CallContext) -> UpdateDeploymentResponse:
         """Change the name, or replace the programs."""
         paths = list(request.update_mask.paths)
         for index, path in enumerate(paths):
@@ -68,7 +68,7 @@ class DeploymentService:
         changed = deployments.update(self._db, call.caller, request.deployment, paths)
         return UpdateDeploymentResponse(deployment=changed)
 
-    def delete_deployment(self, request: DeleteDeploymentRequest, call: Call) -> DeleteDeploymentResponse:
+    def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:
         """Delete a deployment that no job refers to."""
         deployments.delete(self._db, call.caller, request.id)
         return DeleteDeploymentResponse()

@@ -13,7 +13,7 @@ from qonduit.v1.device_service_pb2 import (
     ListDevicesRequest,
     ListDevicesResponse,
 )
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 
@@ -24,13 +24,13 @@ class DeviceService:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get_device(self, request: GetDeviceRequest, call: Call) -> GetDeviceResponse:
+    def get_device(self, request: GetDeviceRequest, call: CallContext) -> GetDeviceResponse:
         """Return one device."""
         response = GetDeviceResponse(device=catalogue.device(self._db, request.id))
         response.device.queue_depth = catalogue.queue_depth(self._db, request.id)
         return response
 
-    def list_devices(self, request: ListDevicesRequest, call: Call) -> ListDevicesResponse:
+    def list_devices(self, request: ListDevicesRequest, call: CallContext) -> ListDevicesResponse:
         """Return a page of devices."""
         page = catalogue.list_devices(self._db, request.page_size, request.page_token, request.filter)
         response = ListDevicesResponse(devices=page.items, next_page_token=page.next_page_token)
@@ -39,7 +39,7 @@ class DeviceService:
             device.queue_depth = depths.get(device.id, 0)
         return response
 
-    def get_device_status(self, request: GetDeviceStatusRequest, call: Call) -> GetDeviceStatusResponse:
+    def get_device_status(self, request: GetDeviceStatusRequest, call: CallContext) -> GetDeviceStatusResponse:
         """Tell whether a device takes jobs now."""
         device = catalogue.device(self._db, request.id)
         now = Timestamp()

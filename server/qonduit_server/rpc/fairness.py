@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Turns(Generic[Item]):
+class FairQueue(Generic[Item]):
     """A queue in which connections take turns: the items of one are served in order, one at each of its turns.
 
     Not locked: its owner does that.
@@ -52,7 +52,7 @@ class Turns(Generic[Item]):
         return None
 
 
-class Share:
+class FairLimit:
     """A limit that connections share: each may use as much as is left for the others.
 
     One connection alone gets half of it, two get a third each, and so on (the dynamic threshold that switches use for

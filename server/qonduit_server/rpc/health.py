@@ -10,7 +10,7 @@ from typing import Any, Final
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from qonduit_server.errors import NotFound
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.stream_sender import Stream
 
 SERVICE: Final = "grpc.health.v1.Health"
@@ -35,13 +35,13 @@ class Health:
         #: The service each asked for, and what it was told last.
         self._watchers: dict[Stream, tuple[str, Any]] = {}
 
-    def check(self, request: HealthCheckRequest, call: Call) -> HealthCheckResponse:
+    def check(self, request: HealthCheckRequest, call: CallContext) -> HealthCheckResponse:
         """Tell how a service is. Raises NotFound for one that is not here."""
         if request.service not in self._services:
             raise NotFound("service", request.service)
         return HealthCheckResponse(status=self._status(request.service))
 
-    def watch(self, request: HealthCheckRequest, call: Call, stream: Stream) -> None:
+    def watch(self, request: HealthCheckRequest, call: CallContext, stream: Stream) -> None:
         """Tell how a service is, and again whenever that changes."""
         with self._lock:
             status = self._status(request.service)

@@ -18,33 +18,33 @@ from google.protobuf.message import Message
 from qonduit_server.errors import CallError, ResourceExhausted
 from qonduit_server.rpc import request_validation
 from qonduit_server.rpc.auth import Authenticate
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
-from qonduit_server.rpc.unread_responses import Unread
+from qonduit_server.rpc.unread_responses import UnreadResponses
 
 _Request = TypeVar("_Request", bound=Message)
 #: Bytes in, bytes out: reading and writing messages is done in here.
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Unary = Callable[[_Request, Call], Message]
+Unary = Callable[[_Request, CallContext], Message]
 #: Opens a stream: returns once it is being served, and holds no thread after that.
-Opening = Callable[[_Request, Call, Stream], None]
+Opening = Callable[[_Request, CallContext, Stream], None]
 
 
 @dataclass(frozen=True)
-class Door:
+class HandlerContext:
     """What the wrapping of a handler needs to know."""
 
     authenticate: Authenticate
     limits: Limits
     #: Streams are opened in threads of their own, so that no burst of them delays a unary call.
     openers: ThreadPoolExecutor
-    seats: Seats
-    unread: Unread
+    limiter: StreamLimiter
+    unread: UnreadResponses
 
 
-class Seats:
+class StreamLimiter:
     """Streams that may be open at once; those of health and reflection have seats of their own."""
 
     def __init__(self, most: int) -> None:
@@ -73,7 +73,7 @@ class Seats:
 
 
 def unary(
-    door: Door,
+    handler_context: HandlerContext,
     method: str,
     request_type: type[_Request],
     handler: Unary[_Request],
@@ -81,27 +81,27 @@ def unary(
 ) -> Handler:
     """Make a gRPC handler of a function from request to response; `threads`: others than those of most calls."""
 
-    def answer(call: Call, data: bytes, context: grpc.ServicerContext) -> bytes:
-        call.caller = door.authenticate(context.invocation_metadata())
-        response = handler(request_validation.parse(request_type, data, door.limits.max_request_bytes), call)
+    def answer(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
+        call.caller = handler_context.authenticate(context.invocation_metadata())
+        response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
         sent = response.SerializeToString()
-        if len(sent) > door.limits.max_response_bytes:
+        if len(sent) > handler_context.limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the response has {len(sent)} bytes; at most {door.limits.max_response_bytes} (max_response_bytes)",
+                f"the response has {len(sent)} bytes; at most {handler_context.limits.max_response_bytes} (max_response_bytes)",
                 subject="max_response_bytes",
                 retry_after=None,
             )
         return sent
 
     def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = Call(method, context.invocation_metadata(), context)
+        call = CallContext(method, context.invocation_metadata(), context)
         response, error = outcome(call.request_id, answer, call, data, context)
         call.ended(error)
         if error is not None:
             _abort(context, call, error)
         context.set_trailing_metadata(call.trailer)
         response = response or b""
-        door.unread.add(call, context, context.peer(), len(response))
+        handler_context.unread.add(call, context, context.peer(), len(response))
         return response
 
     behave.method = method  # type: ignore[attr-defined]
@@ -111,22 +111,24 @@ def unary(
     return grpc.unary_unary_rpc_method_handler(behave)
 
 
-def streaming(door: Door, method: str, request_type: type[_Request], handler: Opening[_Request]) -> Handler:
+def streaming(
+    handler_context: HandlerContext, method: str, request_type: type[_Request], handler: Opening[_Request]
+) -> Handler:
     """Make a gRPC handler of a function that opens a stream of responses.
 
     The stream has its seat before the function is called: RunJob makes no job that it could not watch.
     """
 
-    def open_stream(call: Call, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
-        call.caller = door.authenticate(context.invocation_metadata())
-        door.seats.take()
-        if not stream.on_close(door.seats.leave):
-            door.seats.leave()
+    def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
+        call.caller = handler_context.authenticate(context.invocation_metadata())
+        handler_context.limiter.take()
+        if not stream.on_close(handler_context.limiter.leave):
+            handler_context.limiter.leave()
             return
-        handler(request_validation.parse(request_type, data, door.limits.max_request_bytes), call, stream)
+        handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call, stream)
 
     def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
-        call = Call(method, context.invocation_metadata())
+        call = CallContext(method, context.invocation_metadata())
         stream = Stream(context, call)
         if not stream.on_close(lambda: _log_end(stream)):
             return
@@ -136,7 +138,7 @@ def streaming(door: Door, method: str, request_type: type[_Request], handler: Op
 
     behave.method = method  # type: ignore[attr-defined]
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
-    behave.experimental_thread_pool = door.openers  # type: ignore[attr-defined]
+    behave.experimental_thread_pool = handler_context.openers  # type: ignore[attr-defined]
     return grpc.unary_stream_rpc_method_handler(behave)
 
 
@@ -144,7 +146,7 @@ def unimplemented() -> Handler:
     """Make the handler of every method that there is not."""
 
     def behave(_data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = Call("unknown", context.invocation_metadata())
+        call = CallContext("unknown", context.invocation_metadata())
         error = Unimplemented("this server has no such method")
         call.ended(error)
         _abort(context, call, error)
@@ -153,7 +155,7 @@ def unimplemented() -> Handler:
     return grpc.unary_unary_rpc_method_handler(behave)
 
 
-def _abort(context: grpc.ServicerContext, call: Call, error: CallError) -> None:
+def _abort(context: grpc.ServicerContext, call: CallContext, error: CallError) -> None:
     code, message, details = status_of(error, call.request_id)
     context.set_trailing_metadata((*call.trailer, ("grpc-status-details-bin", details)))
     context.abort(code, message)

@@ -30,10 +30,10 @@ from qonduit.v1.job_service_pb2 import (
 )
 from qonduit_server.errors import CallError
 from qonduit_server.rpc import submission_checks
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome
-from qonduit_server.rpc.job_validation import Compiler
-from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, Watching, draining, framed
+from qonduit_server.rpc.job_validation import JobValidator
+from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draining, framed
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store import event_log
@@ -48,9 +48,9 @@ class JobService:
         self,
         db: Database,
         limits: Limits,
-        watching: Watching,
+        watching: JobWatches,
         stopping: threading.Event,
-        compiler: Compiler,
+        compiler: JobValidator,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._db = db
@@ -62,7 +62,7 @@ class JobService:
         #: While it is set, no job is taken that this server would not get to run.
         self._stopping = stopping
 
-    def create_job(self, request: CreateJobRequest, call: Call) -> CreateJobResponse:
+    def create_job(self, request: CreateJobRequest, call: CallContext) -> CreateJobResponse:
         """Queue a job."""
         self._open_for_jobs()
         new = self._checked(request, call, "CreateJob")
@@ -74,7 +74,7 @@ class JobService:
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
 
-    def run_job(self, request: RunJobRequest, call: Call, stream: Stream) -> None:
+    def run_job(self, request: RunJobRequest, call: CallContext, stream: Stream) -> None:
         """Queue a job and watch it."""
         self._open_for_jobs()
         interval = _seconds(request.heartbeat_interval)
@@ -89,22 +89,22 @@ class JobService:
         after = request.after_sequence if created.deduplicated else 0
         self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
 
-    def get_job(self, request: GetJobRequest, call: Call) -> GetJobResponse:
+    def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
         """Return one job."""
         call.job_id = request.id
         return GetJobResponse(job=job_rows.get(self._db, call.caller, request.id))
 
-    def list_jobs(self, request: ListJobsRequest, call: Call) -> ListJobsResponse:
+    def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
         page = job_rows.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
-    def cancel_job(self, request: CancelJobRequest, call: Call) -> CancelJobResponse:
+    def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Ask for a job to be cancelled."""
         call.job_id = request.id
         return CancelJobResponse(job=job_rows.cancel(self._db, call.caller, request.id))
 
-    def rerun_job(self, request: RerunJobRequest, call: Call) -> RerunJobResponse:
+    def rerun_job(self, request: RerunJobRequest, call: CallContext) -> RerunJobResponse:
         """Queue a new job with the programs, device and options of another one."""
         self._open_for_jobs()
         created = job_rows.rerun(
@@ -113,20 +113,20 @@ class JobService:
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
 
-    def delete_job(self, request: DeleteJobRequest, call: Call) -> DeleteJobResponse:
+    def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
         job_rows.delete(self._db, call.caller, request.id)
         return DeleteJobResponse()
 
-    def watch_job(self, request: WatchJobRequest, call: Call, stream: Stream) -> None:
+    def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:
         """Send a job's events, then new ones as they happen."""
         call.job_id = request.job_id
         event_log.owns(self._db, call.caller, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         self._watching.open(stream, request.job_id, request.after_sequence, interval)
 
-    def list_job_events(self, request: ListJobEventsRequest, call: Call) -> ListJobEventsResponse:
+    def list_job_events(self, request: ListJobEventsRequest, call: CallContext) -> ListJobEventsResponse:
         """Return a page of a job's stored events."""
         call.job_id = request.job_id
         page = event_log.list_page(
@@ -134,7 +134,7 @@ class JobService:
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
-    def _validate(self, new: job_rows.NewJob, call: Call, stream: Stream) -> None:
+    def _validate(self, new: job_rows.NewJob, call: CallContext, stream: Stream) -> None:
         """Compile a job, then end its stream: with the event that would make it, or with what is wrong."""
         _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
         self._compiler.end_turn()
@@ -147,7 +147,7 @@ class JobService:
         stream.finish(framed(event.SerializeToString()))
 
     def _checked(
-        self, request: CreateJobRequest | RunJobRequest, call: Call, method: str
+        self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str
     ) -> job_rows.NewJob | job_rows.Created:
         """A job to be made; or the one that this request made before, where it would be refused by now."""
         try:

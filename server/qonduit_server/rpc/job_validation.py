@@ -31,7 +31,7 @@ _WARNINGS_BYTES: Final = 512 * 1024
 WhenOver = Callable[[Callable[[], None]], bool]
 
 
-class Compile(Protocol):
+class CompileRequest(Protocol):
     """Compiles the programs of a job somewhere else, and runs nothing."""
 
     def __call__(
@@ -53,7 +53,7 @@ class Compile(Protocol):
         """
 
 
-class Compiler:
+class JobValidator:
     """Compiles jobs that are only validated, a few at once.
 
     Args:
@@ -63,7 +63,7 @@ class Compiler:
         most: how many calls may wait for it at once; each holds a thread.
     """
 
-    def __init__(self, db: Database, limits: Limits, run: Compile | None, most: int) -> None:
+    def __init__(self, db: Database, limits: Limits, run: CompileRequest | None, most: int) -> None:
         self._db = db
         self._limits = limits
         self._run = run

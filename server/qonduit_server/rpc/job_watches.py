@@ -56,7 +56,7 @@ class _State(Enum):
 
 
 class Watch:
-    """A stream and how far it has come. `state` and `stale` are under the lock of `Watching`, the rest its holder's."""
+    """A stream and how far it has come. `state` and `stale` are under the lock of `JobWatches`, the rest its holder's."""
 
     __slots__ = (
         "beat",
@@ -91,7 +91,7 @@ class Watch:
         self.state = _State.READY
 
 
-class Watching:
+class JobWatches:
     """All watches of this server."""
 
     def __init__(self, db: Database, *, readers: int = 4, slow_reader: float = 10.0) -> None:

@@ -27,7 +27,7 @@ from qonduit_server.errors import (
     Violation,
 )
 from qonduit_server.rpc import struct_limits
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
@@ -69,7 +69,7 @@ class Translate(Protocol):
         """
 
 
-def nobody(
+def translation_disabled(
     program: QuantumProgram,
     target: AssemblerLanguage,
     inputs: Struct,
@@ -92,11 +92,11 @@ class ProgramService:
         self._translate = translate
         self._turns = threading.BoundedSemaphore(_MAX_UNDER_WAY)
 
-    def list_languages(self, request: ListLanguagesRequest, call: Call) -> ListLanguagesResponse:
+    def list_languages(self, request: ListLanguagesRequest, call: CallContext) -> ListLanguagesResponse:
         """Return all languages, and what translating from and to each costs."""
         return self._languages
 
-    def translate_program(self, request: TranslateProgramRequest, call: Call) -> TranslateProgramResponse:
+    def translate_program(self, request: TranslateProgramRequest, call: CallContext) -> TranslateProgramResponse:
         """Write a program in another language."""
         self._check(request)
         if self._stopping.is_set():

@@ -9,7 +9,7 @@ from qonduit.v1.provider_service_pb2 import (
     ListProvidersRequest,
     ListProvidersResponse,
 )
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 
@@ -20,11 +20,11 @@ class ProviderService:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get_provider(self, request: GetProviderRequest, call: Call) -> GetProviderResponse:
+    def get_provider(self, request: GetProviderRequest, call: CallContext) -> GetProviderResponse:
         """Return one provider."""
         return GetProviderResponse(provider=catalogue.provider(self._db, request.id))
 
-    def list_providers(self, request: ListProvidersRequest, call: Call) -> ListProvidersResponse:
+    def list_providers(self, request: ListProvidersRequest, call: CallContext) -> ListProvidersResponse:
         """Return a page of providers."""
         page = catalogue.list_providers(self._db, request.page_size, request.page_token, request.filter)
         return ListProvidersResponse(providers=page.items, next_page_token=page.next_page_token)

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from qonduit_server.errors import CallError, ResourceExhausted
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome, status_of
 from qonduit_server.rpc.interceptor import Handler
 
@@ -42,7 +42,7 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = sorted({*services, *SERVICES})
-        self._seats = threading.BoundedSemaphore(MOST_OPEN)
+        self._limiter = threading.BoundedSemaphore(MOST_OPEN)
         self._pool = descriptor_pool.Default()
         _know_v1(self._pool)
 
@@ -50,12 +50,12 @@ class Reflection:
         """Make the gRPC handlers by full method name; each open call holds one of `threads`."""
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            call = Call("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
+            call = CallContext("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
             error: CallError | None = ResourceExhausted(
                 f"{MOST_OPEN} calls of reflection are open, and no more may be: end some, or try again later",
                 subject="reflection_calls",
             )
-            if self._seats.acquire(blocking=False):
+            if self._limiter.acquire(blocking=False):
                 try:
                     for data in requests:
                         answer, error = outcome(call.request_id, self.answer, data)
@@ -65,7 +65,7 @@ class Reflection:
                     else:
                         error = None
                 finally:
-                    self._seats.release()
+                    self._limiter.release()
             if error is not None:
                 call.ended(error)
                 code, message, details = status_of(error, call.request_id)

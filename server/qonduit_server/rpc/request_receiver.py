@@ -23,11 +23,11 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from qonduit_server.errors import CallError, InvalidArgument, ResourceExhausted
 from qonduit_server.process.memory import release_unused
-from qonduit_server.rpc.call_context import Call
-from qonduit_server.rpc.decompression import inflate, inflated_size
+from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.decompression import decompress, decompressed_size
 from qonduit_server.rpc.error_status import outcome, status_of
-from qonduit_server.rpc.fairness import Share, Turns
-from qonduit_server.rpc.unread_responses import Unread
+from qonduit_server.rpc.fairness import FairLimit, FairQueue
+from qonduit_server.rpc.unread_responses import UnreadResponses
 
 #: Bytes that all requests which are being received may have, were each the largest; it says how many there may be.
 _RECEIVING_BYTES: Final = 512 * 1024**2
@@ -51,7 +51,7 @@ _TOKEN: Final = _server._RECEIVE_MESSAGE_TOKEN
 _NO_FLAGS: Final = 0
 
 
-class Arrivals:
+class RequestReceiver:
     """Receives the requests of a server's calls, and gives those that are whole to threads.
 
     Args:
@@ -62,19 +62,19 @@ class Arrivals:
     """
 
     def __init__(
-        self, slow_request: float, unread: Unread, max_request_bytes: int, most_waiting: int = MOST_WAITING
+        self, slow_request: float, unread: UnreadResponses, max_request_bytes: int, most_waiting: int = MOST_WAITING
     ) -> None:
         self._slow_request = slow_request
         self._unread = unread
         self._max_request_bytes = max_request_bytes
         self._lock = threading.Lock()
         self._time = threading.Condition(self._lock)
-        self._pools: list[Pool] = []
-        self.waiting = Share(most_waiting)
+        self._pools: list[OpenPool] = []
+        self.waiting = FairLimit(most_waiting)
         slots = _RECEIVING_BYTES // max_request_bytes
-        self.slots = Share(max(_RECEIVING.start, min(_RECEIVING.stop - 1, slots)))
+        self.slots = FairLimit(max(_RECEIVING.start, min(_RECEIVING.stop - 1, slots)))
         #: Those that are being received, the oldest first.
-        self.receiving: dict[_Arrival, float] = {}
+        self.receiving: dict[_PendingRequest, float] = {}
         self._large_bytes = 0
         self._under_way = 0
         self._passed_bytes = 0
@@ -86,9 +86,9 @@ class Arrivals:
         self._timer = threading.Thread(target=self._time_loop, name="rpc-arrivals", daemon=True)
         self._timer.start()
 
-    def pool(self, threads: int, name: str) -> Pool:
+    def pool(self, threads: int, name: str) -> OpenPool:
         """Make threads for handlers of unary requests."""
-        pool = Pool(self, threads, name)
+        pool = OpenPool(self, threads, name)
         self._pools.append(pool)
         return pool
 
@@ -101,7 +101,7 @@ class Arrivals:
         for pool in self._pools:
             pool.shutdown()
 
-    def take(self, arrival: _Arrival) -> None:
+    def take(self, arrival: _PendingRequest) -> None:
         """Begin to receive a call's request, or hold it back for now. Called by grpcio's polling thread."""
         with self._lock:
             taken = self.waiting.allows(arrival.connection)
@@ -143,7 +143,7 @@ class Arrivals:
         if any(pool.ready or pool.large for pool in self._pools):
             self._go_on()
 
-    def _next_held(self) -> _Arrival | None:
+    def _next_held(self) -> _PendingRequest | None:
         """Choose a call whose request is received now. Under the lock."""
         if self.slots.total < self.slots.limit:
             for pool in self._pools:
@@ -159,7 +159,7 @@ class Arrivals:
                         return arrival
         return None
 
-    def _next_ready(self) -> _Arrival | None:
+    def _next_ready(self) -> _PendingRequest | None:
         """Choose a call whose handler runs now. Under the lock."""
         for pool in self._pools:
             if pool.running < pool.threads:
@@ -178,14 +178,14 @@ class Arrivals:
                     return arrival
         return None
 
-    def _received(self, arrival: _Arrival, data: bytes | None) -> None:
+    def _received(self, arrival: _PendingRequest, data: bytes | None) -> None:
         """Have a call wait for a thread, now that its request is whole; None: it ended, or has none."""
         error: CallError | None = None
         if data is None:
             error = InvalidArgument.of("request", "request.required", "the call ended before its request was whole")
         else:
             arrival.data = data
-            arrival.size = inflated_size(data, self._max_request_bytes)
+            arrival.size = decompressed_size(data, self._max_request_bytes)
             # A little over the limit is refused when it is read, as if it had not been compressed.
             if arrival.size > max(len(data), self._max_request_bytes + 1024**2):
                 error = ResourceExhausted(
@@ -206,7 +206,7 @@ class Arrivals:
                     queue.push(arrival.connection, arrival)
         self._go_on()
 
-    def _ended(self, arrival: _Arrival) -> None:
+    def _ended(self, arrival: _PendingRequest) -> None:
         """A handler has ended."""
         with self._lock:
             arrival.pool.running -= 1
@@ -216,14 +216,14 @@ class Arrivals:
                 self._large_bytes -= arrival.size
         self._go_on()
 
-    def _lost(self, arrival: _Arrival) -> None:
+    def _lost(self, arrival: _PendingRequest) -> None:
         """A call will not be received."""
         with self._lock:
             if self._received_or_lost(arrival):
                 self.waiting.remove(arrival.connection)
                 self._under_way -= 1
 
-    def _received_or_lost(self, arrival: _Arrival) -> bool:
+    def _received_or_lost(self, arrival: _PendingRequest) -> bool:
         """Give the slot of a call back; False if that was done before. Under the lock."""
         if self.receiving.pop(arrival, None) is None:
             return False
@@ -255,7 +255,7 @@ class Arrivals:
         passed = self._passed_bytes + self._unread.sent_bytes - self._released_bytes
         return bool(self._under_way or len(self._unread) or passed >= _RELEASE_BYTES)
 
-    def _slow(self) -> list[tuple[_Arrival, str]]:
+    def _slow(self) -> list[tuple[_PendingRequest, str]]:
         """The calls whose request took too long, and what they are told. Under the lock."""
         now = time.monotonic()
         hurry = min(HURRY, self._slow_request)
@@ -283,28 +283,28 @@ class Arrivals:
             release_unused()
 
 
-class Pool(ThreadPoolExecutor):
+class OpenPool(ThreadPoolExecutor):
     """Threads that handlers run in. grpcio submits a call when its headers are there; it begins when it is whole."""
 
-    def __init__(self, arrivals: Arrivals, threads: int, name: str) -> None:
+    def __init__(self, arrivals: RequestReceiver, threads: int, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
         self._arrivals = arrivals
         self.threads = threads
-        self.held: Turns[_Arrival] = Turns()
-        self.ready: Turns[_Arrival] = Turns()
-        self.large: Turns[_Arrival] = Turns()
-        self.waiting_bytes = Share(_WAITING_BYTES)
+        self.held: FairQueue[_PendingRequest] = FairQueue()
+        self.ready: FairQueue[_PendingRequest] = FairQueue()
+        self.large: FairQueue[_PendingRequest] = FairQueue()
+        self.waiting_bytes = FairLimit(_WAITING_BYTES)
         self.running = 0
         self.running_large = 0
 
     def submit(self, run: Any, /, *args: Any, **_kwargs: Any) -> Future[Any]:
         """Stand in for what grpcio calls with (run in context, function, event, state, behavior, get request, ...)."""
         function, event, state, behavior, _get_request, *rest = args
-        self._arrivals.take(_Arrival(self, run, function, event, state, behavior, rest))
+        self._arrivals.take(_PendingRequest(self, run, function, event, state, behavior, rest))
         # grpcio only counts calls with it, and only where it was given a maximum.
         return Future()
 
-    def start(self, arrival: _Arrival, ended: Callable[[_Arrival], None]) -> None:
+    def start(self, arrival: _PendingRequest, ended: Callable[[_PendingRequest], None]) -> None:
         """Run a call's handler in one of the threads, of which one must be free."""
 
         def handle() -> None:
@@ -318,12 +318,14 @@ class Pool(ThreadPoolExecutor):
         super().submit(handle)
 
 
-class _Arrival:
+class _PendingRequest:
     """A call whose request is not with a handler yet."""
 
     __slots__ = ("behavior", "connection", "data", "event", "function", "pool", "rest", "run", "size", "state")
 
-    def __init__(self, pool: Pool, run: Any, function: Any, event: Any, state: Any, behavior: Any, rest: Any) -> None:
+    def __init__(
+        self, pool: OpenPool, run: Any, function: Any, event: Any, state: Any, behavior: Any, rest: Any
+    ) -> None:
         self.pool = pool
         self.run = run
         self.function = function
@@ -336,7 +338,7 @@ class _Arrival:
         self.data = b""
         self.size = 0
 
-    def receive(self, received: Callable[[_Arrival, bytes | None], None]) -> bool:
+    def receive(self, received: Callable[[_PendingRequest, bytes | None], None]) -> bool:
         """Begin to receive; `received` is called in grpcio's polling thread. False: the call has ended already."""
         state = self.state
 
@@ -360,7 +362,7 @@ class _Arrival:
         data, self.data = self.data, b""
         if not _server._is_rpc_state_active(self.state):
             return None
-        inflated, error = outcome("", inflate, data, self.size)
+        inflated, error = outcome("", decompress, data, self.size)
         if error is not None:
             self.refuse(error)
         return inflated
@@ -370,7 +372,7 @@ class _Arrival:
         state = self.state
         if not _server._is_rpc_state_active(state):
             return
-        call = Call(getattr(self.behavior, "method", "unknown"), self.event.invocation_metadata)
+        call = CallContext(getattr(self.behavior, "method", "unknown"), self.event.invocation_metadata)
         code, message, details = status_of(error, call.request_id)
         with state.condition:
             if not _server._is_rpc_state_active(state):

@@ -10,8 +10,8 @@ from qonduit.v1.result_service_pb2 import (
     ListResultsResponse,
     ReadBufferRequest,
 )
-from qonduit_server.rpc.buffer_streams import Readings
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.buffer_streams import BufferStreams
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store.database import Database
 from qonduit_server.store.results import result_rows
@@ -20,20 +20,20 @@ from qonduit_server.store.results import result_rows
 class ResultService:
     """Reads results; the store ends a page before it grows too large for clients."""
 
-    def __init__(self, db: Database, readings: Readings) -> None:
+    def __init__(self, db: Database, readings: BufferStreams) -> None:
         self._db = db
         self._readings = readings
 
-    def get_result(self, request: GetResultRequest, call: Call) -> GetResultResponse:
+    def get_result(self, request: GetResultRequest, call: CallContext) -> GetResultResponse:
         """Return one result."""
         return GetResultResponse(result=result_rows.get(self._db, call.caller, request.id))
 
-    def list_results(self, request: ListResultsRequest, call: Call) -> ListResultsResponse:
+    def list_results(self, request: ListResultsRequest, call: CallContext) -> ListResultsResponse:
         """Return a page of a job's results."""
         call.job_id = request.job_id
         page = result_rows.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
 
-    def read_buffer(self, request: ReadBufferRequest, call: Call, stream: Stream) -> None:
+    def read_buffer(self, request: ReadBufferRequest, call: CallContext, stream: Stream) -> None:
         """Stream a buffer's bytes from an offset."""
         self._readings.open(stream, request, call.caller)

@@ -28,22 +28,22 @@ from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
 from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import auth, interceptor, program_service, reflection
-from qonduit_server.rpc.buffer_streams import Readings
+from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
-from qonduit_server.rpc.interceptor import Door, Handler, Seats
+from qonduit_server.rpc.interceptor import Handler, HandlerContext, StreamLimiter
 from qonduit_server.rpc.job_service import JobService
-from qonduit_server.rpc.job_validation import Compile, Compiler
-from qonduit_server.rpc.job_watches import Watching
+from qonduit_server.rpc.job_validation import CompileRequest, JobValidator
+from qonduit_server.rpc.job_watches import JobWatches
 from qonduit_server.rpc.program_service import ProgramService, Translate
 from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
-from qonduit_server.rpc.request_receiver import MOST_WAITING, Arrivals
+from qonduit_server.rpc.request_receiver import MOST_WAITING, RequestReceiver
 from qonduit_server.rpc.result_service import ResultService
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
-from qonduit_server.rpc.unread_responses import Unread
+from qonduit_server.rpc.unread_responses import UnreadResponses
 from qonduit_server.store.database import Database
 
 _FILES: Final = (
@@ -69,9 +69,9 @@ class RpcServer:
     """A running server. `port` is the one it listens on, also where 0 was asked for."""
 
     def __init__(
-        self, server: grpc.Server, port: int, watching: Watching, readings: Readings, health: Health,
+        self, server: grpc.Server, port: int, watching: JobWatches, readings: BufferStreams, health: Health,
         stopping: threading.Event,
-        seats: Seats, arrivals: Arrivals, pools: Sequence[ThreadPoolExecutor],
+        limiter: StreamLimiter, arrivals: RequestReceiver, pools: Sequence[ThreadPoolExecutor],
     ) -> None:  # fmt: skip
         self.port = port
         self._server = server
@@ -79,7 +79,7 @@ class RpcServer:
         self._readings = readings
         self._health = health
         self._stopping = stopping
-        self._seats = seats
+        self._limiter = limiter
         self._arrivals = arrivals
         self._pools = pools
 
@@ -120,8 +120,8 @@ def serve(
     reflecting: bool = True,
     features: Iterable[str] = (),
     languages: ListLanguagesResponse | None = None,
-    translate: Translate = program_service.nobody,
-    compile_job: Compile | None = None,
+    translate: Translate = program_service.translation_disabled,
+    compile_job: CompileRequest | None = None,
     workers: ListWorkers = no_workers,
     authenticate: auth.Authenticate = auth.caller,
     slow_reader: float = 10.0,
@@ -150,12 +150,12 @@ def serve(
     limits = limits or Limits()
     return_large_blocks()
     stopping = threading.Event()
-    watching = Watching(db, slow_reader=slow_reader)
+    watching = JobWatches(db, slow_reader=slow_reader)
     health = Health(SERVICES)
     db.health.subscribe(health.database)
-    unread = Unread(patience=6 * slow_reader)
+    unread = UnreadResponses(patience=6 * slow_reader)
     most_waiting = max(MOST_WAITING, limits.max_streams)
-    arrivals = Arrivals(slow_request, unread, limits.max_request_bytes, most_waiting)
+    arrivals = RequestReceiver(slow_request, unread, limits.max_request_bytes, most_waiting)
     unary_pool = arrivals.pool(threads, "rpc")
     openers = arrivals.pool(max(2, threads // 2), "rpc-open")
     translating = arrivals.pool(program_service.THREADS, "rpc-translate")
@@ -164,9 +164,9 @@ def serve(
     # Calls that validate hold their threads for seconds: most threads are left to others.
     validating = max(1, threads // 3)
     validators = ThreadPoolExecutor(validating, thread_name_prefix="rpc-validate")
-    compiler = Compiler(db, limits, compile_job, validating)
-    door = Door(authenticate, limits, openers, Seats(limits.max_streams), unread)
-    readings = Readings(db, readers, patience=6 * slow_reader)
+    compiler = JobValidator(db, limits, compile_job, validating)
+    handler_context = HandlerContext(authenticate, limits, openers, StreamLimiter(limits.max_streams), unread)
+    readings = BufferStreams(db, readers, patience=6 * slow_reader)
     servants: dict[str, object] = {
         "qonduit.v1.DeploymentService": DeploymentService(db, limits),
         "qonduit.v1.DeviceService": DeviceService(db),
@@ -180,10 +180,10 @@ def serve(
     for name, service in SERVICES.items():
         # Translations wait in threads of their own, so that no burst of them delays other calls.
         own = translating if name == "qonduit.v1.ProgramService" else None
-        handlers |= _handlers(door, service, servants[name], own)
+        handlers |= _handlers(handler_context, service, servants[name], own)
     health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
     # Whoever looks after servers is not kept out by those who use them.
-    handlers |= _handlers(replace(door, seats=Seats(limits.max_streams)), health_service, health)
+    handlers |= _handlers(replace(handler_context, limiter=StreamLimiter(limits.max_streams)), health_service, health)
 
     server = grpc.server(
         unary_pool,
@@ -194,7 +194,7 @@ def serve(
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-            # Calls that wait until `Arrivals` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
+            # Calls that wait until `RequestReceiver` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
             ("grpc.server.max_pending_requests", most_waiting),
             ("grpc.server.max_pending_requests_hard_limit", most_waiting),
             # Requests are inflated when there is room for them (`rpc/inflation.py`).
@@ -226,7 +226,7 @@ def serve(
             f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
         ) from error
     server.start()
-    return RpcServer(server, port, watching, readings, health, stopping, door.seats, arrivals, pools)
+    return RpcServer(server, port, watching, readings, health, stopping, handler_context.limiter, arrivals, pools)
 
 
 class _Methods(grpc.GenericRpcHandler):
@@ -241,21 +241,28 @@ class _Methods(grpc.GenericRpcHandler):
 
 
 def _handlers(
-    door: Door, service: ServiceDescriptor, servant: object, threads: ThreadPoolExecutor | None = None
+    handler_context: HandlerContext,
+    service: ServiceDescriptor,
+    servant: object,
+    threads: ThreadPoolExecutor | None = None,
 ) -> dict[str, Handler]:
     """Make the handlers of a service: `GetJob` is answered by the servant's `get_job`. There must be one for each."""
     return {
-        f"/{service.full_name}/{method.name}": _handler(door, method, getattr(servant, _snake(method.name)), threads)
+        f"/{service.full_name}/{method.name}": _handler(
+            handler_context, method, getattr(servant, _snake(method.name)), threads
+        )
         for method in service.methods
     }
 
 
-def _handler(door: Door, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None) -> Handler:
+def _handler(
+    handler_context: HandlerContext, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None
+) -> Handler:
     request_type = message_factory.GetMessageClass(method.input_type)
     name = f"{method.containing_service.name}/{method.name}"
     if method.server_streaming:
-        return interceptor.streaming(door, name, request_type, function)
-    return interceptor.unary(door, name, request_type, function, threads)
+        return interceptor.streaming(handler_context, name, request_type, function)
+    return interceptor.unary(handler_context, name, request_type, function, threads)
 
 
 def _snake(name: str) -> str:

@@ -18,7 +18,7 @@ from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from qonduit_server.errors import CallError
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome, status_of
 
 _NO_FLAGS = 0
@@ -30,7 +30,7 @@ class Stream:
 
     __slots__ = ("_context", "_event", "_state", "call", "error", "finished", "sending_since", "sent")
 
-    def __init__(self, context: grpc.ServicerContext, call: Call) -> None:
+    def __init__(self, context: grpc.ServicerContext, call: CallContext) -> None:
         inside: Any = context
         self._context = context
         self._event = inside._rpc_event

@@ -14,7 +14,7 @@ from qonduit.v1.system_service_pb2 import (
     Worker,
 )
 from qonduit_client.distribution import DISTRIBUTION
-from qonduit_server.rpc.call_context import Call
+from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
 
 #: Lists worker processes, ordered by provider and process id.
@@ -33,11 +33,11 @@ class SystemService:
         self._workers = workers
         self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=store)
 
-    def get_server_info(self, request: GetServerInfoRequest, call: Call) -> GetServerInfoResponse:
+    def get_server_info(self, request: GetServerInfoRequest, call: CallContext) -> GetServerInfoResponse:
         """Return version, limits and features."""
         return self._info
 
-    def list_workers(self, request: ListWorkersRequest, call: Call) -> ListWorkersResponse:
+    def list_workers(self, request: ListWorkersRequest, call: CallContext) -> ListWorkersResponse:
         """Return the worker processes."""
         return ListWorkersResponse(workers=self._workers())
 

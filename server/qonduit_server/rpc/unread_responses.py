@@ -14,8 +14,8 @@ from typing import Final
 import grpc
 import structlog
 
-from qonduit_server.rpc.call_context import Call, Seldom
-from qonduit_server.rpc.fairness import Share
+from qonduit_server.rpc.call_context import CallContext, RateLimitedLog
+from qonduit_server.rpc.fairness import FairLimit
 
 #: Bytes that all connections may leave unread.
 MOST: Final = 256 * 1024**2
@@ -25,10 +25,10 @@ MOST_OF_ONE: Final = 16 * 1024**2
 HURRY: Final = 5.0
 
 _log = structlog.get_logger("qonduit.rpc")
-_cut_lines = Seldom()
+_cut_lines = RateLimitedLog()
 
 
-class Unread:
+class UnreadResponses:
     """All unary responses that are on their way.
 
     Args:
@@ -41,9 +41,9 @@ class Unread:
         self._patience = patience
         self._most_of_one = most_of_one
         self._lock = threading.Lock()
-        self._bytes = Share(most)
+        self._bytes = FairLimit(most)
         #: The oldest first.
-        self._responses: dict[_Response, None] = {}
+        self._responses: dict[_UnreadResponse, None] = {}
         #: Called when something was read: calls that were kept waiting may go on.
         self.go_on: Callable[[], None] = lambda: None
         #: Bytes of all responses so far.
@@ -66,9 +66,9 @@ class Unread:
         used = self._bytes.used(connection)
         return used == 0 or used < min(self._most_of_one, self._bytes.limit - self._bytes.total)
 
-    def add(self, call: Call, context: grpc.ServicerContext, connection: str, size: int) -> None:
+    def add(self, call: CallContext, context: grpc.ServicerContext, connection: str, size: int) -> None:
         """Note a response that is about to be sent, until it is read or the call ends in another way."""
-        response = _Response(call, context, connection, size)
+        response = _UnreadResponse(call, context, connection, size)
         with self._lock:
             self._bytes.add(connection, size)
             self._responses[response] = None
@@ -103,7 +103,7 @@ class Unread:
                     **({"left_out": left_out} if left_out else {}),
                 )
 
-    def _over(self, response: _Response) -> None:
+    def _over(self, response: _UnreadResponse) -> None:
         with self._lock:
             if response not in self._responses:
                 return
@@ -112,12 +112,12 @@ class Unread:
         self.go_on()
 
 
-class _Response:
+class _UnreadResponse:
     """One response that was not read yet."""
 
     __slots__ = ("call", "connection", "context", "since", "size")
 
-    def __init__(self, call: Call, context: grpc.ServicerContext, connection: str, size: int) -> None:
+    def __init__(self, call: CallContext, context: grpc.ServicerContext, connection: str, size: int) -> None:
         self.call = call
         self.context = context
         self.connection = connection

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from qonduit_server.errors import InvalidArgument
-from qonduit_server.rpc.decompression import inflate, inflated_size
+from qonduit_server.rpc.decompression import decompress, decompressed_size
 
 MOST = 1_000_000
 PACKED = gzip.compress(bytes(range(256)) * 400, mtime=0)
@@ -18,16 +18,16 @@ PACKED = gzip.compress(bytes(range(256)) * 400, mtime=0)
 
 def inflated(data: bytes) -> bytes:
     """What becomes of a request."""
-    return inflate(data, inflated_size(data, MOST))
+    return decompress(data, decompressed_size(data, MOST))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08\x01", b"\x0a\x03abc" * 10_000])
 def test_what_was_compressed_is_inflated_and_what_was_not_stays(data: bytes) -> None:
     packed = gzip.compress(data)
-    assert inflated_size(packed, MOST) == inflated_size(data, MOST) == len(data)
+    assert decompressed_size(packed, MOST) == decompressed_size(data, MOST) == len(data)
     assert inflated(packed) == inflated(data) == data
     assert inflated(zlib.compress(data)) == data
-    assert inflated_size(zlib.compress(data), MOST) == MOST
+    assert decompressed_size(zlib.compress(data), MOST) == MOST
 
 
 def test_what_only_begins_as_deflate_does_stays() -> None:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from qonduit_server.rpc.fairness import Share, Turns
+from qonduit_server.rpc.fairness import FairLimit, FairQueue
 
 
 def test_connections_take_turns_and_the_items_of_one_stay_in_order() -> None:
-    turns: Turns[int] = Turns()
+    turns: FairQueue[int] = FairQueue()
     for item in range(4):
         turns.push("greedy", item)
     turns.push("modest", 10)
@@ -17,7 +17,7 @@ def test_connections_take_turns_and_the_items_of_one_stay_in_order() -> None:
 
 
 def test_who_may_not_be_served_keeps_its_turn() -> None:
-    turns: Turns[int] = Turns()
+    turns: FairQueue[int] = FairQueue()
     turns.push("first", 1)
     turns.push("second", 2)
     assert turns.pop(lambda connection: connection != "first") == 2
@@ -27,7 +27,7 @@ def test_who_may_not_be_served_keeps_its_turn() -> None:
 
 
 def test_however_many_want_all_a_newcomer_finds_room() -> None:
-    share = Share(64)
+    share = FairLimit(64)
     for connections in (1, 2, 5, 20, 60):
         names = [f"greedy {number}" for number in range(connections)]
         while any(share.allows(name) for name in names):
