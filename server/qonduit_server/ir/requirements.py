@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from qonduit.v1.device_pb2 import DeviceCapabilities
 
-#: What people call the constructs; the keys are fields of `Needs` and of a device's capabilities.
+#: What people call the constructs; the keys are fields of `Requirements` and of a device's capabilities.
 CONSTRUCTS: Final[Mapping[str, str]] = {
     "loops": "loops that end by a measurement",
     "conditionals": "operations conditioned on measured bits",
@@ -24,7 +24,7 @@ _CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", 
 
 
 @dataclass(frozen=True)
-class Needs:
+class Requirements:
     """What a circuit needs.
 
     Args:
@@ -41,19 +41,19 @@ class Needs:
     conditionals: bool = False
     loops: bool = False
 
-    def lacking(self, capabilities: DeviceCapabilities) -> tuple[str, ...]:
+    def missing_features(self, capabilities: DeviceCapabilities) -> tuple[str, ...]:
         """The constructs, as `CONSTRUCTS` names them, that are needed and not there; the most telling first."""
         return tuple(name for name in CONSTRUCTS if getattr(self, name) and not getattr(capabilities, name))
 
 
-def needs_of(quantum: QuantumCircuit) -> Needs:
+def requirements_of(quantum: QuantumCircuit) -> Requirements:
     """Tell what a hub circuit needs. For gates followed by measurement only the measurements are looked at."""
     kinds = quantum.count_ops()
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
-        return Needs(quantum.num_qubits)
+        return Requirements(quantum.num_qubits)
     walk = _Walk(quantum.num_qubits)
     walk.block(quantum, range(quantum.num_qubits))
-    return Needs(quantum.num_qubits, walk.mid_circuit, walk.reset, walk.conditionals, walk.loops)
+    return Requirements(quantum.num_qubits, walk.mid_circuit, walk.reset, walk.conditionals, walk.loops)
 
 
 def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.lowering import Lowering, bits_of
-from qonduit_server.ir.requirements import CONSTRUCTS, needs_of
+from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction
@@ -34,7 +34,7 @@ def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction
         LimitError: it expands to too much.
     """
     quantum = circuit.quantum
-    needs = needs_of(quantum)
+    needs = requirements_of(quantum)
     for construct, name in CONSTRUCTS.items():
         if getattr(needs, construct):
             raise _refusal(name, circuit.lines.get(construct, 0))

@@ -26,7 +26,7 @@ MATRIX_QUBITS: Final = 3
 
 
 @dataclass(frozen=True)
-class Apply:
+class GateStep:
     """A gate. `name` is that of Qiskit's standard gate, and says which it is; "" for a gate of another kind."""
 
     name: str
@@ -46,7 +46,7 @@ class Apply:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasureStep:
     """A measurement."""
 
     qubit: int
@@ -54,21 +54,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Cleared:
+class ResetStep:
     """A reset."""
 
     qubit: int
 
 
 @dataclass(frozen=True)
-class Fence:
+class BarrierStep:
     """A barrier."""
 
     qubits: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Pause:
+class DelayStep:
     """A delay."""
 
     qubit: int
@@ -77,7 +77,7 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Branch:
+class BranchStep:
     """One of two bodies: the condition is evaluated once, before either."""
 
     condition: Formula
@@ -86,14 +86,14 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Repeat:
+class LoopStep:
     """Repeats a body while a formula holds."""
 
     condition: Formula
     body: tuple[Plain, ...]
 
 
-Plain: TypeAlias = Apply | Measured | Cleared | Fence | Pause | Write | Branch | Repeat
+Plain: TypeAlias = GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep | Write | BranchStep | LoopStep
 
 
 def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None) -> tuple[Plain, ...]:
@@ -179,19 +179,19 @@ class _Walk:
             raise too_large(f"written down, the program has more than {MAX_OPERATIONS} operations")
         name = operation.name
         if name == "measure":
-            yield Measured(qubits[0], clbits[0])
+            yield MeasureStep(qubits[0], clbits[0])
         elif name == "reset":
-            yield Cleared(qubits[0])
+            yield ResetStep(qubits[0])
         elif name == "barrier":
-            yield Fence(qubits)
+            yield BarrierStep(qubits)
         elif isinstance(operation, Delay):
-            yield Pause(qubits[0], float(operation.duration), str(operation.unit))
+            yield DelayStep(qubits[0], float(operation.duration), str(operation.unit))
         elif isinstance(operation, IfElseOp):
             condition = _formula(operation.condition, read)
             then, *rest = (self.block(body, qubits, clbits, depth + 1) for body in operation.blocks)
             yield from _branched(condition, then, rest[0] if rest else ())
         elif isinstance(operation, WhileLoopOp):
-            yield Repeat(
+            yield LoopStep(
                 _formula(operation.condition, read), self.block(operation.blocks[0], qubits, clbits, depth + 1)
             )
         elif isinstance(operation, Store) and isinstance(operation.lvalue, expr.Var) and operation.lvalue.var in where:
@@ -204,7 +204,7 @@ class _Walk:
 
     def _gates(self, operation: Instruction, qubits: tuple[int, ...]) -> Iterator[Plain]:
         if self._keep_all:
-            yield Apply(standard_name(operation), operation, qubits)
+            yield GateStep(standard_name(operation), operation, qubits)
             return
         try:
             expanded = self._lowering.expand(operation)
@@ -214,9 +214,9 @@ class _Walk:
         for step, own in expanded:
             places = tuple(qubits[place] for place in own)
             if step.name == "reset":
-                yield Cleared(places[0])
+                yield ResetStep(places[0])
             else:
-                yield Apply(standard_name(step), step, places)
+                yield GateStep(standard_name(step), step, places)
 
 
 def _formula(condition: Any, read: Callable[[Clbit], Formula]) -> Formula:
@@ -239,19 +239,19 @@ def _branched(condition: Formula, then: tuple[Plain, ...], otherwise: tuple[Plai
     elif condition == FALSE:
         yield from otherwise
     elif then:
-        yield Branch(condition, then, otherwise)
+        yield BranchStep(condition, then, otherwise)
     elif otherwise:
-        yield Branch(negation(condition), otherwise)
+        yield BranchStep(negation(condition), otherwise)
 
 
 def every(steps: Sequence[Plain]) -> Iterator[Plain]:
     """The steps and those inside of them, each before what it holds."""
     for step in steps:
         yield step
-        if isinstance(step, Branch):
+        if isinstance(step, BranchStep):
             yield from every(step.then)
             yield from every(step.otherwise)
-        elif isinstance(step, Repeat):
+        elif isinstance(step, LoopStep):
             yield from every(step.body)
 
 
@@ -259,7 +259,7 @@ def bits_read(steps: Sequence[Plain]) -> frozenset[int]:
     """The classical bits that conditions and assignments depend on."""
     found: set[int] = set()
     for step in every(steps):
-        if isinstance(step, Branch | Repeat):
+        if isinstance(step, BranchStep | LoopStep):
             found |= step.condition.bits
         elif isinstance(step, Write):
             found |= step.value.bits
@@ -268,15 +268,15 @@ def bits_read(steps: Sequence[Plain]) -> frozenset[int]:
 
 def bits_written(steps: Sequence[Plain]) -> frozenset[int]:
     """The classical bits that are measured into or assigned to."""
-    return frozenset(step.clbit for step in every(steps) if isinstance(step, Measured | Write))
+    return frozenset(step.clbit for step in every(steps) if isinstance(step, MeasureStep | Write))
 
 
 def qubits_used(steps: Sequence[Plain]) -> frozenset[int]:
     """The qubits that anything is done to."""
     found: set[int] = set()
     for step in every(steps):
-        if isinstance(step, Apply | Fence):
+        if isinstance(step, GateStep | BarrierStep):
             found.update(step.qubits)
-        elif isinstance(step, Measured | Cleared | Pause):
+        elif isinstance(step, MeasureStep | ResetStep | DelayStep):
             found.add(step.qubit)
     return frozenset(found)

@@ -14,13 +14,13 @@ from typing import Final
 _AGAIN_SECONDS: Final = 0.1
 
 
-class TimeIsUp(BaseException):
+class DeadlineExceeded(BaseException):
     """Raised within the code that takes too long. No Exception, so that no parser takes it for one of its own."""
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TimeIsUp` in the body if it takes longer than this; 0 means no limit.
+    """Raise `DeadlineExceeded` in the body if it takes longer than this; 0 means no limit.
 
     Signals reach the main thread alone, in which workers do all their work; in other threads there is no limit. What
     the exception interrupts may be left half done, so the process should not be used for long afterwards.
@@ -32,7 +32,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         if not over:
-            raise TimeIsUp
+            raise DeadlineExceeded
 
     before = signal.signal(signal.SIGALRM, interrupt)
     timer = (0.0, 0.0)

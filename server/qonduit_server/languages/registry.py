@@ -19,10 +19,10 @@ from qonduit_client.distribution import with_extras
 from qonduit_server.errors import LimitError, ProgramError, ProviderError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
-from qonduit_server.languages.deadline import TimeIsUp, at_most
+from qonduit_server.languages.deadline import DeadlineExceeded, at_most
 from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
-from qonduit_server.languages.signatures import Inputs, Written
+from qonduit_server.languages.signatures import Inputs, WriteResult
 
 if TYPE_CHECKING:
     from qonduit_server.languages.translation_cache import TranslationCache
@@ -32,7 +32,7 @@ _COSTLY_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True)
-class Edges:
+class LanguageEntry:
     """A language.
 
     Args:
@@ -52,14 +52,14 @@ class Edges:
     write_ms: float = 0.0
 
 
-LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: Edges(
+LANGUAGES: Final[dict[AssemblerLanguage, LanguageEntry]] = {
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2: LanguageEntry(
         "OpenQASM 2.0", "openqasm2_reader", "writing.qasm2_writer", read_ms=1.5, write_ms=1.5
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3: LanguageEntry(
         "OpenQASM 3", "openqasm3.openqasm3_reader", "writing.qasm3_writer", read_ms=7.0, write_ms=1.5
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT: LanguageEntry(
         "Qiskit circuits (QPY 13 or newer)",
         "qiskit.qpy_reader",
         "writing.qpy_writer",
@@ -67,22 +67,22 @@ LANGUAGES: Final[dict[AssemblerLanguage, Edges]] = {
         read_ms=2.0,
         write_ms=2.5,
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET: LanguageEntry(
         "Amazon Braket's OpenQASM 3", "braket.braket_reader", "writing.braket_writer", read_ms=7.0, write_ms=2.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_CIRQ: LanguageEntry(
         "Cirq's JSON", "cirq.cirq_reader", "writing.cirq_writer", read_ms=3.0, write_ms=3.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL: LanguageEntry(
         "Quil", "quil.quil_reader", "writing.quil_writer", read_ms=3.0, write_ms=2.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ: LanguageEntry(
         "IonQ's JSON circuits", "ionq_reader", "writing.ionq_writer", read_ms=2.5, write_ms=3.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: Edges(
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP: LanguageEntry(
         "Qrisp: OpenQASM text, or Python source", "qrisp_reader", read_ms=5.0
     ),
-    AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: Edges("Python source that builds a circuit of any SDK"),
+    AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON: LanguageEntry("Python source that builds a circuit of any SDK"),
 }
 
 _TYPICAL: Final = """OPENQASM 3.0;
@@ -223,7 +223,7 @@ class Languages:
         try:
             with at_most(self._read_seconds):
                 return reader(source, inputs)
-        except TimeIsUp:
+        except DeadlineExceeded:
             self.interrupted = True
             raise LimitError(
                 "READ_TIME",
@@ -242,7 +242,7 @@ class Languages:
             warnings = (*warnings, f"the source printed: {built.printed}")
         return replace(circuit, warnings=warnings)
 
-    def write(self, language: AssemblerLanguage, circuit: Circuit) -> Written:
+    def write(self, language: AssemblerLanguage, circuit: Circuit) -> WriteResult:
         """Write a program.
 
         Raises:
@@ -254,7 +254,7 @@ class Languages:
             raise ProgramError(
                 "UNSUPPORTED_LANGUAGE", f"this server does not write {name(language)}; it writes {known}"
             )
-        written: Written = import_module(f"qonduit_server.languages.{edges.writer}").write(circuit)
+        written: WriteResult = import_module(f"qonduit_server.languages.{edges.writer}").write(circuit)
         return written
 
     def _reader(self, language: AssemblerLanguage) -> Callable[[str | bytes, Inputs], Circuit]:

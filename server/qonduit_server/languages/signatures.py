@@ -16,7 +16,7 @@ NO_INPUTS: Final[Inputs] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """A program in some language: text or, for binary languages, bytes; and what was changed or lost, for people."""
 
     source: str | bytes

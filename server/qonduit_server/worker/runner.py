@@ -35,10 +35,10 @@ from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.ir.requirements import CONSTRUCTS, needs_of
+from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.providers.provider import Prepared, Provider, depth_of
 from qonduit_server.worker.failures import failure_of, traceback_of
 from qonduit_server.worker.result_encoding import check_statevector, pack_counts, pack_statevector
@@ -224,7 +224,7 @@ class _Run:
         memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
         return self._runner.languages.read(program.language, program.text, program.binary, inputs, memory)
 
-    def _write(self, circuit: Circuit) -> Written:
+    def _write(self, circuit: Circuit) -> WriteResult:
         try:
             written = self._runner.languages.write(self._task.translate_to, circuit)
         except ProgramError as error:
@@ -348,7 +348,7 @@ class _Run:
         failed = ProgramFailed(index=index, failure=failure, diagnostic=self._diagnostic(error, failure))
         device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
-            failed.needs.CopyFrom(ProgramNeeds(**asdict(needs_of(circuit.quantum))))
+            failed.needs.CopyFrom(ProgramNeeds(**asdict(requirements_of(circuit.quantum))))
         self._send(program_failed=failed)
 
     def _diagnostic(self, error: BaseException, failure: Failure) -> str:
@@ -422,8 +422,8 @@ def _check_needs(circuit: Circuit, device: Device, name: str) -> None:
     Raises:
         DeviceError: names the construct, and its line where the reader knows it.
     """
-    needs = needs_of(circuit.quantum)
-    for construct in needs.lacking(device.capabilities):
+    needs = requirements_of(circuit.quantum)
+    for construct in needs.missing_features(device.capabilities):
         line = circuit.lines.get(construct, 0)
         where = f" (line {line})" if line else ""
         raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{name} has no {CONSTRUCTS[construct]}{where}", line=line)

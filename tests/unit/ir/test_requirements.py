@@ -7,7 +7,7 @@ import pytest
 
 from qonduit.v1.device_pb2 import DeviceCapabilities
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.ir.requirements import Needs, needs_of
+from qonduit_server.ir.requirements import Requirements, requirements_of
 from qonduit_server.languages.registry import Languages
 
 HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; '
@@ -34,19 +34,19 @@ HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; '
 )  # fmt: skip
 def test_needs(text: str, expected: set[str]) -> None:
     circuit = Languages().read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, HEADER + text, b"", {})
-    assert needs_of(circuit.quantum) == Needs(2, **dict.fromkeys(expected, True))
+    assert requirements_of(circuit.quantum) == Requirements(2, **dict.fromkeys(expected, True))
 
 
 def test_a_round_of_a_loop_follows_another() -> None:
     text = "h q[0]; c[0] = measure q[0]; while (c[0]) { reset q[1]; h q[1]; c[0] = measure q[1]; }"
     circuit = Languages().read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, HEADER + text, b"", {})
-    needs = needs_of(circuit.quantum)
+    needs = requirements_of(circuit.quantum)
     assert needs.loops
     assert needs.reset
     assert needs.mid_circuit_measurement
 
 
 def test_what_is_lacking_is_named() -> None:
-    needs = Needs(2, mid_circuit_measurement=True, conditionals=True)
-    assert needs.lacking(DeviceCapabilities(mid_circuit_measurement=True, conditionals=True)) == ()
-    assert needs.lacking(DeviceCapabilities(reset=True)) == ("conditionals", "mid_circuit_measurement")
+    needs = Requirements(2, mid_circuit_measurement=True, conditionals=True)
+    assert needs.missing_features(DeviceCapabilities(mid_circuit_measurement=True, conditionals=True)) == ()
+    assert needs.missing_features(DeviceCapabilities(reset=True)) == ("conditionals", "mid_circuit_measurement")

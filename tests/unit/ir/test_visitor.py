@@ -13,14 +13,14 @@ from qonduit_server.ir.builder import Block, Builder, Loop, Step, Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, negation
 from qonduit_server.ir.visitor import (
-    Apply,
-    Branch,
-    Cleared,
-    Fence,
-    Measured,
-    Pause,
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
     Plain,
-    Repeat,
+    ResetStep,
     bits_read,
     bits_written,
     qubits_used,
@@ -44,20 +44,20 @@ def rebuilt(circuit: Circuit, steps: tuple[Plain, ...]) -> Circuit:
 def append(builder: Builder, steps: tuple[Plain, ...], guard: Formula) -> None:
     for step in steps:
         match step:
-            case Apply():
+            case GateStep():
                 builder.append(guard, step.operation, step.qubits)
-            case Measured():
+            case MeasureStep():
                 builder.append(guard, Measure(), (step.qubit,), (step.clbit,))
-            case Cleared():
+            case ResetStep():
                 builder.append(guard, Reset(), (step.qubit,))
             case Write():
                 builder.append(guard, step)
-            case Branch():
+            case BranchStep():
                 (kept,) = builder.add_clbits(1)
                 builder.append(guard, Write(kept, step.condition))
                 append(builder, step.then, conjunction((guard, bit(kept))))
                 append(builder, step.otherwise, conjunction((guard, negation(bit(kept)))))
-            case Repeat():
+            case LoopStep():
                 outer, builder.block = builder.block, Block()
                 append(builder, step.body, TRUE)
                 body, builder.block = builder.block, outer
@@ -72,7 +72,7 @@ def test_steps_mean_what_the_circuit_means(circuit: Circuit) -> None:
     wanted = distribution(circuit)
     assert close(distribution(rebuilt(circuit, walk(circuit.quantum, "TEST", None))), wanted)
     lowered = walk(circuit.quantum, "TEST", {"u", "cx", "id"})
-    assert {step.name for step in lowered if isinstance(step, Apply)} <= {"u", "cx", "id"}
+    assert {step.name for step in lowered if isinstance(step, GateStep)} <= {"u", "cx", "id"}
     assert close(distribution(rebuilt(circuit, lowered)), wanted)
 
 
@@ -88,11 +88,11 @@ def test_each_kind_of_step() -> None:
     circuit.append(IfElseOp((circuit.clbits[0], 0), body, body), [1], [1, 0])
     steps = walk(circuit, "TEST", {"rx"})
     gate = steps[0]
-    assert isinstance(gate, Apply)
+    assert isinstance(gate, GateStep)
     assert (gate.name, gate.qubits, gate.numbers) == ("rx", (1,), (0.5,))
-    inside = (Measured(1, 1),)
+    inside = (MeasureStep(1, 1),)
     assert steps[1:] == (
-        Fence((0, 1)), Pause(0, 100.0, "ns"), Cleared(1), Measured(1, 0), Branch(negation(bit(0)), inside, inside)
+        BarrierStep((0, 1)), DelayStep(0, 100.0, "ns"), ResetStep(1), MeasureStep(1, 0), BranchStep(negation(bit(0)), inside, inside)
     )  # fmt: skip
     assert bits_read(steps) == {0}
     assert bits_written(steps) == {0, 1}
@@ -107,7 +107,7 @@ def test_conditions_on_registers_are_conditions_on_their_bits() -> None:
     body.x(0)
     circuit.append(IfElseOp((register, 2), body), [0], [])
     (step,) = walk(circuit, "TEST", None)
-    assert isinstance(step, Branch)
+    assert isinstance(step, BranchStep)
     assert step.condition == conjunction((negation(bit(0)), bit(1)))
 
 
@@ -132,4 +132,4 @@ def test_loops_keep_their_bodies() -> None:
     builder.add_qubits(1)
     builder.add_clbits(1)
     builder.append(TRUE, Loop(bit(0), Block([Step(TRUE, Measure(), (0,), (0,))])))
-    assert walk(builder.finish(), "TEST", None) == (Repeat(bit(0), (Measured(0, 0),)),)
+    assert walk(builder.finish(), "TEST", None) == (LoopStep(bit(0), (MeasureStep(0, 0),)),)

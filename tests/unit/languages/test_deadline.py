@@ -12,7 +12,7 @@ import pytest
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import LimitError
-from qonduit_server.languages.deadline import TimeIsUp, at_most
+from qonduit_server.languages.deadline import DeadlineExceeded, at_most
 from qonduit_server.languages.registry import Languages
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
@@ -27,14 +27,14 @@ def test_code_that_goes_on_for_ever_is_ended_even_where_it_catches_what_ends_it(
 
     def stubborn() -> None:
         while len(caught) < 3:
-            with contextlib.suppress(TimeIsUp):
+            with contextlib.suppress(DeadlineExceeded):
                 while True:
                     pass
             caught.append(True)
         while True:
             pass
 
-    with pytest.raises(TimeIsUp), at_most(0.05):
+    with pytest.raises(DeadlineExceeded), at_most(0.05):
         stubborn()
     assert len(caught) == 3
     assert time.monotonic() - began < 30

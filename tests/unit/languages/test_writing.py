@@ -21,7 +21,7 @@ from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.formula import TRUE, bit, conjunction, disjunction, negation, parity
 from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.registry import LANGUAGES, Languages
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from tests.unit.ir.reference_simulator import close, distribution, registers
 from tests.unit.ir.sample_circuits import circuits
 from tests.unit.languages.sdk_importers import braket_distribution, cirq_distribution
@@ -44,7 +44,7 @@ def value(short: str) -> AssemblerLanguage:
     return AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{short}")
 
 
-def written(short: str, circuit: Circuit) -> Written:
+def written(short: str, circuit: Circuit) -> WriteResult:
     return LANGUAGE.write(value(short), circuit)
 
 
@@ -87,7 +87,7 @@ def test_our_readers_read_the_same_program(language: AssemblerLanguage, circuit:
         assert close(distribution(back), distribution(circuit))
 
 
-def tried(language: AssemblerLanguage, circuit: Circuit) -> Written | None:
+def tried(language: AssemblerLanguage, circuit: Circuit) -> WriteResult | None:
     """A program, written; None where the language cannot say it."""
     try:
         return LANGUAGE.write(language, circuit)
@@ -97,7 +97,7 @@ def tried(language: AssemblerLanguage, circuit: Circuit) -> Written | None:
         return None
 
 
-def again(language: AssemblerLanguage, result: Written) -> Circuit:
+def again(language: AssemblerLanguage, result: WriteResult) -> Circuit:
     """What was written, read."""
     if isinstance(result.source, bytes):
         return LANGUAGE.read(language, "", result.source, {})

@@ -15,7 +15,7 @@ from typing import Final
 from qiskit.circuit import Barrier, Gate, Measure, Reset
 
 from qonduit_server.ir.builder import Builder, Write
-from qonduit_server.ir.classical.guards import Conditions
+from qonduit_server.ir.classical.guards import GuardedVariables
 from qonduit_server.ir.classical.values import Bits, Type, truth, wrong
 from qonduit_server.ir.classical.variables import Variable
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
@@ -30,12 +30,12 @@ KEPT_FORMULA_PARTS: Final = 16
 KEPT_FORMULA_DEPTH: Final = 20
 
 
-class Left(Exception):
+class LoopExit(Exception):
     """The rest of a block is not reached."""
 
 
 @dataclass(frozen=True)
-class Round:
+class LoopRound:
     """The round of a loop that is being read: whether it is over already, and whether the whole loop is."""
 
     left: Variable
@@ -49,10 +49,10 @@ class Flow:
         self._deadline = time.thread_time() + MAX_SECONDS
         #: Statements and rounds of loops so far.
         self.steps = 0
-        self.conditions = Conditions(self._store_in_clbit)
+        self.conditions = GuardedVariables(self._store_in_clbit)
         self.builder = Builder()
         #: The rounds of the loops around, the innermost last.
-        self.rounds: list[Round] = []
+        self.rounds: list[LoopRound] = []
         #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
         #: which they cannot leave.
         self.call_guards: list[Formula | None] = []
@@ -102,7 +102,7 @@ class Flow:
         def go() -> None:
             if broken.value != _NO:
                 self.conditions.write(broken, _NO)
-            self.rounds.append(Round(flag(), broken))
+            self.rounds.append(LoopRound(flag(), broken))
             try:
                 _arm(body)
             finally:
@@ -159,7 +159,7 @@ class Flow:
         self.conditions.write(innermost.left, _YES)
         if breaks:
             self.conditions.write(innermost.broken, _YES)
-        raise Left
+        raise LoopExit
 
 
 def flag() -> Variable:
@@ -168,7 +168,7 @@ def flag() -> Variable:
 
 
 def _arm(action: Callable[[], None]) -> None:
-    with suppress(Left):
+    with suppress(LoopExit):
         action()
 
 

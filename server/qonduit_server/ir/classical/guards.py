@@ -25,7 +25,7 @@ from qonduit_server.ir.formula import FALSE, TRUE, Formula, choice, conjunction,
 Journal: TypeAlias = dict[int, tuple[Variable, Held]]
 
 
-class Conditions:
+class GuardedVariables:
     """Writes variables, and reads both sides of a branch where only a run can tell which is taken."""
 
     def __init__(self, store: Callable[[Formula], Formula]) -> None:

@@ -18,7 +18,7 @@ from qonduit_server.ir.formula import Formula
 from qonduit_server.languages.braket import feedback
 from qonduit_server.languages.braket.braket_gates import BRAKET
 from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, operands, statements
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
 #: The register in which a program's qubits are shown where it names no bits for them.
@@ -41,34 +41,34 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     Raises:
         ProgramError: with line and column where they are known.
     """
-    reading = statements.start(inputs)
-    reading.library = dict(BRAKET)
-    reading.operations = feedback.operations()
-    reading.pragma = _pragma
-    reading.first_bit_is_highest = reading.division_rounds_down = True
-    openqasm3_reader.walk(reading, text)
-    if reading.physical and len(reading.physical) < reading.builder.qubits:
+    context = statements.start(inputs)
+    context.library = dict(BRAKET)
+    context.operations = feedback.operations()
+    context.pragma = _pragma
+    context.first_bit_is_highest = context.division_rounds_down = True
+    openqasm3_reader.walk(context, text)
+    if context.physical and len(context.physical) < context.builder.qubits:
         raise unsupported("a program uses either qubits that it declares or physical ones ($0), not both")
-    return statements.finish(reading, _registers(reading))
+    return statements.finish(context, _registers(context))
 
 
-def _registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
+def _registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
     """The program's registers; where nothing is measured into them, Braket tells what its qubits are."""
-    if reading.measurements > len(reading.unnamed):
-        if reading.unnamed:
-            reading.warn("what is measured into no bit is not shown")
-        return statements.registers(reading)
-    if reading.unnamed:
-        reading.warn(f"what is measured into no bit is shown as the register {MEASURED!r}, in the order of measurement")
-        return (ClassicalRegister(MEASURED, tuple(_place(each) for each in reading.unnamed)),)
-    if not reading.builder.qubits:
-        return statements.registers(reading)
+    if context.measurements > len(context.unnamed):
+        if context.unnamed:
+            context.warn("what is measured into no bit is not shown")
+        return statements.registers(context)
+    if context.unnamed:
+        context.warn(f"what is measured into no bit is shown as the register {MEASURED!r}, in the order of measurement")
+        return (ClassicalRegister(MEASURED, tuple(_place(each) for each in context.unnamed)),)
+    if not context.builder.qubits:
+        return statements.registers(context)
     # The one with the lowest number comes first, whichever was used first.
-    physical = sorted(reading.physical, key=lambda name: int(name[1:]))
-    places = [reading.physical[name] for name in physical] or list(range(reading.builder.qubits))
-    measured = measurement.measure(reading, places).formulas
-    unused = ", and its bits are not shown" if statements.registers(reading) else ""
-    reading.warn(f"the program measures nothing: all qubits are measured at its end, as {MEASURED!r}{unused}")
+    physical = sorted(context.physical, key=lambda name: int(name[1:]))
+    places = [context.physical[name] for name in physical] or list(range(context.builder.qubits))
+    measured = measurement.measure(context, places).formulas
+    unused = ", and its bits are not shown" if statements.registers(context) else ""
+    context.warn(f"the program measures nothing: all qubits are measured at its end, as {MEASURED!r}{unused}")
     return (ClassicalRegister(MEASURED, tuple(_place(each) for each in measured)),)
 
 
@@ -76,34 +76,34 @@ def _place(formula: Formula) -> int | Formula:
     return formula.number if formula.kind == "bit" else formula
 
 
-def _pragma(reading: Reading, node: ast.Pragma) -> None:
+def _pragma(context: EvaluationContext, node: ast.Pragma) -> None:
     owner, _, command = node.command.strip().partition(" ")
     kind = command.split("(")[0].split()[:1]
     if owner != "braket" or not kind:
-        reading.warn(f"the pragma {_shortened(node.command)!r} is ignored")
+        context.warn(f"the pragma {_shortened(node.command)!r} is ignored")
         return
     match kind[0]:
         case "verbatim":
             pass  # of its box each gate is done as it stands; so it is of all others
         case "unitary":
-            _unitary(reading, command)
+            _unitary(context, command)
         case "result":
             asked = command.split(None, 1)[1] if len(command.split(None, 1)) > 1 else ""
-            reading.warn(f"results are counts: the result {_shortened(asked)!r} is not computed")
+            context.warn(f"results are counts: the result {_shortened(asked)!r} is not computed")
         case "noise":
             raise unsupported("noise is not simulated: take the pragma out, and the program is one without noise")
         case _:
             raise unsupported(f"the pragma {_shortened(node.command)!r} is not known")
 
 
-def _unitary(reading: Reading, command: str) -> None:
+def _unitary(context: EvaluationContext, command: str) -> None:
     """A matrix on qubits, of which the first is the highest bit of rows and columns."""
     match = _UNITARY.fullmatch(command)
     if match is None:
         raise wrong("a pragma 'braket unitary' is written unitary([[1, 0], [0, 1im]]) q[0]")
     rows = _ROW.findall(match[1])
     size = len(rows)
-    places = [place for each in match[2].split(",") for place in _qubits(reading, each)]
+    places = [place for each in match[2].split(",") for place in _qubits(context, each)]
     if len(places) > _MAX_MATRIX_QUBITS:
         raise unsupported(f"a matrix acts on more than {_MAX_MATRIX_QUBITS} qubits")
     if len(set(places)) != len(places):
@@ -113,8 +113,8 @@ def _unitary(reading: Reading, command: str) -> None:
     matrix: np.ndarray[Any, Any] = np.array([_row(row, size) for row in rows])
     if not np.isfinite(matrix).all() or not is_unitary_matrix(matrix):
         raise wrong("the matrix of a pragma 'braket unitary' is not unitary")
-    reading.builder.spend(size * size // 64)
-    reading.emit(qk.UnitaryGate(matrix), tuple(reversed(places)))
+    context.builder.spend(size * size // 64)
+    context.emit(qk.UnitaryGate(matrix), tuple(reversed(places)))
 
 
 def _row(text: str, size: int) -> list[complex]:
@@ -136,7 +136,7 @@ def _entry(text: str) -> complex:
     raise wrong(f"{_shortened(text)!r} is not a number as in 0.5 - 0.5im")
 
 
-def _qubits(reading: Reading, text: str) -> tuple[int, ...]:
+def _qubits(context: EvaluationContext, text: str) -> tuple[int, ...]:
     """The qubits that an operand of a pragma names."""
     if _OPERAND.fullmatch(text) is None:
         raise ProgramError("SYNTAX_ERROR", f"{_shortened(text.strip())!r} is not a qubit")
@@ -148,7 +148,7 @@ def _qubits(reading: Reading, text: str) -> tuple[int, ...]:
         if place < 0:
             literal = ast.UnaryExpression(ast.UnaryOperator["-"], literal)
         node = ast.IndexedIdentifier(node, [[literal]])
-    return operands.qubits(reading, node).places
+    return operands.qubits(context, node).places
 
 
 def _shortened(text: str) -> str:

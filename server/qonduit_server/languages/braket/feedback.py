@@ -16,33 +16,33 @@ from qonduit_server.ir.classical.values import Bits, Type, truth, wrong
 from qonduit_server.ir.classical.variables import Variable
 from qonduit_server.ir.formula import FALSE
 from qonduit_server.languages.openqasm3 import gate_calls, measurement, operands
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import integer
 
-Operation = Callable[[Reading, ast.QuantumGate], None]
+Operation = Callable[[EvaluationContext, ast.QuantumGate], None]
 
 
 def operations() -> dict[str, Operation]:
     """Return what is written like a gate and is none, by name, for one program."""
     keys: dict[int, Variable] = {}
 
-    def measure_ff(reading: Reading, node: ast.QuantumGate) -> None:
+    def measure_ff(context: EvaluationContext, node: ast.QuantumGate) -> None:
         (key,) = _arguments(node, 1)
         (operand,) = _qubit(node)
-        number = integer(reading, key, "a feedback key")
+        number = integer(context, key, "a feedback key")
         if number not in keys:
             keys[number] = Variable(f"feedback key {number}", Type("bit"), Bits((FALSE,), scalar=True))
-        places = operands.qubits(reading, operand).places
+        places = operands.qubits(context, operand).places
         if not places:
             raise wrong("measure_ff measures at least one qubit, got none")
-        measured = measurement.measure(reading, places)
+        measured = measurement.measure(context, places)
         # Of several qubits, measured in order, the key keeps the last one's outcome.
-        reading.conditions.write(keys[number], Bits(measured.formulas[-1:], scalar=True))
-        reading.measurements -= len(places)  # none of the program's results
+        context.conditions.write(keys[number], Bits(measured.formulas[-1:], scalar=True))
+        context.measurements -= len(places)  # none of the program's results
 
-    def cc_prx(reading: Reading, node: ast.QuantumGate) -> None:
+    def cc_prx(context: EvaluationContext, node: ast.QuantumGate) -> None:
         *angles, key = _arguments(node, 3)
-        number = integer(reading, key, "a feedback key")
+        number = integer(context, key, "a feedback key")
         variable = keys.get(number)
         if variable is None:
             raise wrong(
@@ -50,7 +50,7 @@ def operations() -> dict[str, Operation]:
             )
         assert isinstance(variable.value, Bits)
         turn = ast.QuantumGate([], ast.Identifier("prx"), angles, _qubit(node))
-        reading.branch(truth(variable.value), lambda: gate_calls.gate(reading, turn))
+        context.branch(truth(variable.value), lambda: gate_calls.gate(context, turn))
 
     return {"measure_ff": measure_ff, "cc_prx": cc_prx}
 

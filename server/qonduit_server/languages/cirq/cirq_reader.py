@@ -57,7 +57,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
         raise ProgramError("WRONG_LANGUAGE", f"this is not a circuit in Cirq's JSON{hint}; write it with cirq.to_json")
     if kind_of(root, "the program") not in CIRCUITS:
         raise unsupported("the program is not a cirq.Circuit: put it into one and write that with cirq.to_json")
-    reading = _Reading(inputs)
+    reading = _CircuitReader(inputs)
     try:
         reading.circuit(root, _Frame(Keys(), reading.symbols))
         return reading.result()
@@ -86,7 +86,7 @@ class _Frame:
         return replace(self, depth=self.depth + 1)
 
 
-class _Reading:
+class _CircuitReader:
     """One program, as far as it was read."""
 
     def __init__(self, inputs: Inputs) -> None:

@@ -23,7 +23,7 @@ from qonduit_server.ir.classical.values import (
 )
 from qonduit_server.ir.classical.variables import Held, Variable
 from qonduit_server.languages.openqasm3 import measurement, operands
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import (
     bit_places,
     evaluate,
@@ -37,33 +37,35 @@ from qonduit_server.languages.openqasm3.expression_evaluation import (
 _BITWISE: Final = frozenset(("<<", ">>", "&", "|", "^"))
 
 
-def assign(reading: Reading, node: ast.ClassicalAssignment) -> None:
+def assign(context: EvaluationContext, node: ast.ClassicalAssignment) -> None:
     """`=`, or an operator with it."""
-    array = whole_array(reading, node.rvalue)
-    value: Held = evaluate(reading, node.rvalue) if array is None else array
-    _store(reading, node.lvalue, node.op.name.removesuffix("="), value)
+    array = whole_array(context, node.rvalue)
+    value: Held = evaluate(context, node.rvalue) if array is None else array
+    _store(context, node.lvalue, node.op.name.removesuffix("="), value)
 
 
-def measure(reading: Reading, node: ast.QuantumMeasurementStatement) -> None:
+def measure(context: EvaluationContext, node: ast.QuantumMeasurementStatement) -> None:
     """`c = measure q`, or a measurement that nobody looks at."""
     if node.target is None:
-        measured = measurement.measure(reading, operands.qubits(reading, node.measure.qubit).places).formulas
-        if not reading.hub_loops:  # whose rounds are read more than once
-            reading.unnamed += measured
+        measured = measurement.measure(context, operands.qubits(context, node.measure.qubit).places).formulas
+        if not context.hub_loops:  # whose rounds are read more than once
+            context.unnamed += measured
         return
-    places = operands.measured(reading, node.measure.qubit)
-    entry = reading.scopes.lookup(operands.target_name(node.target))
+    places = operands.measured(context, node.measure.qubit)
+    entry = context.scopes.lookup(operands.target_name(node.target))
     operator = getattr(node, "operator", "")  # of `c |= measure q`
     if operator or (isinstance(entry, Variable) and entry.type.kind != "bit"):
-        _store(reading, node.target, operator, measurement.measure(reading, places))
+        _store(context, node.target, operator, measurement.measure(context, places))
     else:
-        measurement.measure_into(reading, places, operands.bits(reading, node.target))
+        measurement.measure_into(context, places, operands.bits(context, node.target))
 
 
-def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Held) -> None:
-    entry = reading.scopes.lookup(operands.target_name(target))
+def _store(
+    context: EvaluationContext, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Held
+) -> None:
+    entry = context.scopes.lookup(operands.target_name(target))
     if isinstance(entry, Variable) and isinstance(entry.value, tuple):
-        _store_elements(reading, entry, target, operator, value)
+        _store_elements(context, entry, target, operator, value)
         return
     if isinstance(value, tuple):
         raise wrong(f"an array cannot be put in the place of {operands.target_name(target)!r}")
@@ -71,46 +73,48 @@ def _store(reading: Reading, target: ast.Identifier | ast.IndexedIdentifier, ope
         if isinstance(target, ast.Identifier):
             old = entry.value
             assert not isinstance(old, tuple)
-            reading.conditions.write(entry, _combined(reading, entry, operator, old, value))
+            context.conditions.write(entry, _combined(context, entry, operator, old, value))
         else:
-            _store_bits(reading, entry, target, operator, value)
+            _store_bits(context, entry, target, operator, value)
     else:
-        view = operands.bits(reading, target)
+        view = operands.bits(context, target)
         if operator:
-            value = binary(operator, viewed(view), value, reading.division_rounds_down, reading.keep)
-        reading.conditions.write_bits(view, _fitting(value, len(view.places)).formulas)
+            value = binary(operator, viewed(view), value, context.division_rounds_down, context.keep)
+        context.conditions.write_bits(view, _fitting(value, len(view.places)).formulas)
 
 
 def _fitting(value: Value, width: int) -> Bits:
     return as_bits(truth_bit(value) if width == 1 else value, width)
 
 
-def _combined(reading: Reading, entry: Variable, operator: str, old: Value, value: Value) -> Value:
+def _combined(context: EvaluationContext, entry: Variable, operator: str, old: Value, value: Value) -> Value:
     """What a variable, or an element of its array, holds after `old operator= value`."""
     if operator in _BITWISE and entry.type.kind == "angle" and entry.type.width:
         value = binary(operator, _bits_of(entry, old), value)
     elif operator:
-        value = binary(operator, old, value, reading.division_rounds_down, reading.keep)
+        value = binary(operator, old, value, context.division_rounds_down, context.keep)
     return coerce(entry.type, value)
 
 
-def _store_bits(reading: Reading, entry: Variable, target: ast.IndexedIdentifier, operator: str, value: Value) -> None:
+def _store_bits(
+    context: EvaluationContext, entry: Variable, target: ast.IndexedIdentifier, operator: str, value: Value
+) -> None:
     """Write some bits of an integer or an angle."""
     old = entry.value
     assert not isinstance(old, tuple)
-    if reading.first_bit_is_highest and not entry.type.width:
+    if context.first_bit_is_highest and not entry.type.width:
         raise wrong(f"{entry.name!r} is not declared with a size, as in int[8], so its bits cannot be indexed")
     whole = _bits_of(entry, old)
     places: tuple[int, ...] = tuple(range(len(whole.formulas)))
     for index in target.indices:
-        own, _ = bit_places(reading, index, len(places))
+        own, _ = bit_places(context, index, len(places))
         places = tuple(places[place] for place in own)
     if operator:
         value = binary(operator, Bits(tuple(whole.formulas[place] for place in places)), value)
     formulas = list(whole.formulas)
     for place, formula in zip(places, _fitting(value, len(places)).formulas, strict=True):
         formulas[place] = formula
-    reading.conditions.write(entry, coerce(entry.type, Bits(tuple(formulas))))
+    context.conditions.write(entry, coerce(entry.type, Bits(tuple(formulas))))
 
 
 def _bits_of(entry: Variable, value: Value) -> Bits:
@@ -124,7 +128,11 @@ def _bits_of(entry: Variable, value: Value) -> Bits:
 
 
 def _store_elements(
-    reading: Reading, entry: Variable, target: ast.Identifier | ast.IndexedIdentifier, operator: str, value: Held
+    context: EvaluationContext,
+    entry: Variable,
+    target: ast.Identifier | ast.IndexedIdentifier,
+    operator: str,
+    value: Held,
 ) -> None:
     """Write an element, a row or a slice of an array."""
     path: list[ast.Expression | ast.RangeDefinition] = []
@@ -140,11 +148,11 @@ def _store_elements(
             new = list(old)
             first = rest[0]
             if isinstance(first, ast.RangeDefinition):
-                places = selected(reading, first, len(old))
+                places = selected(context, first, len(old))
                 for place, each in zip(places, _elements(entry, given, len(places)), strict=True):
                     new[place] = put(old[place], rest[1:], each)  # type: ignore[arg-type]
             else:
-                place = integer(reading, first, "an index")
+                place = integer(context, first, "an index")
                 if not -len(old) <= place < len(old):
                     raise wrong(f"index {place} of {entry.name!r} is out of range: the size is {len(old)}")
                 new[place] = put(old[place], rest[1:], given)  # type: ignore[arg-type]
@@ -154,9 +162,9 @@ def _store_elements(
             return tuple(put(a, (), b) for a, b in zip(old, same, strict=True))  # type: ignore[arg-type]
         if isinstance(given, tuple):
             raise wrong(f"an array cannot be put in the place of an element of {entry.name!r}")
-        return reading.conditions.shortened(_combined(reading, entry, operator, old, given))
+        return context.conditions.shortened(_combined(context, entry, operator, old, given))
 
-    reading.conditions.write(entry, put(entry.value, path, value))
+    context.conditions.write(entry, put(entry.value, path, value))
 
 
 def _elements(entry: Variable, given: Held, size: int) -> tuple[Held, ...]:

@@ -31,7 +31,7 @@ class Undecided(ProgramError):
         self.table = table
 
 
-class Reading(Flow):
+class EvaluationContext(Flow):
     """One program, as far as it was read.
 
     `execute` reads a statement and `call` runs a subroutine; they are handed in, for both come back here.
@@ -39,8 +39,8 @@ class Reading(Flow):
 
     def __init__(
         self,
-        execute: Callable[[Reading, Statement], None],
-        call: Callable[[Reading, ast.FunctionCall, Subroutine], Value | None],
+        execute: Callable[[EvaluationContext, Statement], None],
+        call: Callable[[EvaluationContext, ast.FunctionCall, Subroutine], Value | None],
         inputs: Inputs,
     ) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Reading(Flow):
         #: The gates that need no definition.
         self.library: dict[str, standard_gates.Library] = dict(standard_gates.BUILTIN)
         #: What is written like a gate and is none, unless the program defines a gate of that name.
-        self.operations: dict[str, Callable[[Reading, ast.QuantumGate], None]] = {}
+        self.operations: dict[str, Callable[[EvaluationContext, ast.QuantumGate], None]] = {}
         #: What defined gates are made of, by definition and parameters.
         self.expansions: dict[tuple[int, str], list[Step]] = {}
         #: Takes the gates of the definition that is being read; None outside of one.
@@ -66,7 +66,9 @@ class Reading(Flow):
         #: What was measured into no bit of the program's.
         self.unnamed: list[Formula] = []
         #: Does what a pragma asks for.
-        self.pragma: Callable[[Reading, ast.Pragma], None] = lambda reading, node: reading.warn("pragmas are ignored")
+        self.pragma: Callable[[EvaluationContext, ast.Pragma], None] = lambda context, node: context.warn(
+            "pragmas are ignored"
+        )
         #: Whether index 0 of a register or of an integer is its highest bit, as in Amazon Braket's simulator.
         self.first_bit_is_highest = False
         #: Whether / of two whole numbers rounds down, as there.

@@ -9,7 +9,7 @@ from qonduit_server.ir.classical.values import Bits, coerce, wrong
 from qonduit_server.ir.classical.variables import Held, Qubits, Variable, View
 from qonduit_server.ir.formula import FALSE
 from qonduit_server.languages.openqasm3 import input_declarations, operands
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import (
     array_type,
     declared_type,
@@ -20,59 +20,61 @@ from qonduit_server.languages.openqasm3.expression_evaluation import (
 from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 
 
-def declare_qubits(reading: Reading, node: ast.QubitDeclaration) -> None:
-    size = 1 if node.size is None else integer(reading, node.size, "a size")
+def declare_qubits(context: EvaluationContext, node: ast.QubitDeclaration) -> None:
+    size = 1 if node.size is None else integer(context, node.size, "a size")
     if size < 1:
         raise wrong("a register needs at least one qubit")
-    reading.scopes.declare(node.qubit.name, Qubits(reading.builder.add_qubits(size), scalar=node.size is None))
+    context.scopes.declare(node.qubit.name, Qubits(context.builder.add_qubits(size), scalar=node.size is None))
 
 
-def declare(reading: Reading, node: ast.ClassicalDeclaration | ast.ConstantDeclaration) -> None:
+def declare(context: EvaluationContext, node: ast.ClassicalDeclaration | ast.ConstantDeclaration) -> None:
     """A classical variable or constant, or an array of such."""
     constant = isinstance(node, ast.ConstantDeclaration)
-    _declare(reading, node.identifier.name, node.type, node.init_expression, constant)
+    _declare(context, node.identifier.name, node.type, node.init_expression, constant)
 
 
-def declare_io(reading: Reading, node: ast.IODeclaration) -> None:
+def declare_io(context: EvaluationContext, node: ast.IODeclaration) -> None:
     """An input, whose value the job gives, or an output."""
     name = node.identifier.name
     if node.io_identifier.name == "input":
-        input_declarations.declare(reading, node)
+        input_declarations.declare(context, node)
         return
-    variable = _declare(reading, name, node.type, None, constant=False)
+    variable = _declare(context, name, node.type, None, constant=False)
     if variable.type.kind == "bit":
-        reading.outputs.append(variable)
+        context.outputs.append(variable)
     else:
-        reading.warn(f"the output {name!r} is not shown: results hold bits")
+        context.warn(f"the output {name!r} is not shown: results hold bits")
 
 
-def _declare(reading: Reading, name: str, kind: ast.ClassicalType, init: object, constant: bool) -> Variable:
+def _declare(context: EvaluationContext, name: str, kind: ast.ClassicalType, init: object, constant: bool) -> Variable:
     if isinstance(kind, ast.ArrayType):
-        return _declare_array(reading, name, kind, init, constant)
-    declared = declared_type(reading, kind)
+        return _declare_array(context, name, kind, init, constant)
+    declared = declared_type(context, kind)
     variable = Variable(name, declared, 0, constant)
     if declared.kind == "bit":
         size = declared.width or 1
-        homes = reading.builder.add_clbits(size) if not reading.hub_loops else ()
-        variable.homes = dict(enumerate(reversed(homes) if reading.first_bit_is_highest else homes))
+        homes = context.builder.add_clbits(size) if not context.hub_loops else ()
+        variable.homes = dict(enumerate(reversed(homes) if context.first_bit_is_highest else homes))
         variable.value = Bits((FALSE,) * size, scalar=not declared.width)
     if isinstance(init, ast.QuantumMeasurement):
-        places = operands.measured(reading, init.qubit)
+        places = operands.measured(context, init.qubit)
         if declared.kind == "bit":
-            reading.scopes.declare(name, variable)
-            measure_into(reading, places, View(variable, tuple(range(declared.width or 1))))
+            context.scopes.declare(name, variable)
+            measure_into(context, places, View(variable, tuple(range(declared.width or 1))))
             return variable
-        variable.value = coerce(declared, measure(reading, places))
+        variable.value = coerce(declared, measure(context, places))
     elif init is not None:
-        variable.value = coerce(declared, evaluate(reading, init))
+        variable.value = coerce(declared, evaluate(context, init))
     elif declared.kind != "bit":
         variable.value = coerce(declared, 0)
-    reading.scopes.declare(name, variable)
+    context.scopes.declare(name, variable)
     return variable
 
 
-def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: object, constant: bool) -> Variable:
-    base, sizes = array_type(reading, kind)
+def _declare_array(
+    context: EvaluationContext, name: str, kind: ast.ArrayType, init: object, constant: bool
+) -> Variable:
+    base, sizes = array_type(context, kind)
 
     def copied(given: object, level: int) -> Held:
         if level == len(sizes) and not isinstance(given, tuple):
@@ -83,8 +85,8 @@ def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: objec
 
     def fill(node: object, level: int) -> Held:
         if level == len(sizes):
-            return coerce(base, 0 if node is None else evaluate(reading, node))
-        array = whole_array(reading, node) if isinstance(node, ast.Expression) else None
+            return coerce(base, 0 if node is None else evaluate(context, node))
+        array = whole_array(context, node) if isinstance(node, ast.Expression) else None
         if array is not None:
             return copied(array, level)
         if node is not None and (not isinstance(node, ast.ArrayLiteral) or len(node.values) != sizes[level]):
@@ -93,5 +95,5 @@ def _declare_array(reading: Reading, name: str, kind: ast.ArrayType, init: objec
         return tuple(fill(each, level + 1) for each in values)
 
     variable = Variable(name, base, fill(init, 0), constant)
-    reading.scopes.declare(name, variable)
+    context.scopes.declare(name, variable)
     return variable

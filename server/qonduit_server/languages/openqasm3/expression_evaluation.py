@@ -35,13 +35,13 @@ from qonduit_server.ir.classical.values import (
 from qonduit_server.ir.classical.variables import Path, Qubits, Slice, Subroutine, Variable, View, picked
 from qonduit_server.ir.formula import FALSE, negation
 from qonduit_server.ir.limits import too_large
-from qonduit_server.languages.openqasm3.context import Reading, Undecided
+from qonduit_server.languages.openqasm3.context import EvaluationContext, Undecided
 
 #: Elements an array may have.
 MAX_ELEMENTS: Final = 65_536
 
 
-def evaluate(reading: Reading, node: object) -> Value:  # noqa: C901 - a table, one case a kind
+def evaluate(context: EvaluationContext, node: object) -> Value:  # noqa: C901 - a table, one case a kind
     """Evaluate to a number or bits."""
     match node:
         case ast.IntegerLiteral() | ast.FloatLiteral() | ast.BooleanLiteral() | ast.DurationLiteral():
@@ -52,38 +52,38 @@ def evaluate(reading: Reading, node: object) -> Value:  # noqa: C901 - a table, 
         case ast.BitstringLiteral():
             return as_bits(node.value, node.width)
         case ast.Identifier():
-            return _named(reading, node.name)
+            return _named(context, node.name)
         case ast.UnaryExpression():
-            return _unary(reading, node)
+            return _unary(context, node)
         case ast.BinaryExpression():
-            reading.check_time()
-            left, right = evaluate(reading, node.lhs), evaluate(reading, node.rhs)
-            return binary(node.op.name, left, right, reading.division_rounds_down, reading.keep)
+            context.check_time()
+            left, right = evaluate(context, node.lhs), evaluate(context, node.rhs)
+            return binary(node.op.name, left, right, context.division_rounds_down, context.keep)
         case ast.Cast():
-            return _cast(reading, node)
+            return _cast(context, node)
         case ast.IndexExpression():
-            return _index(reading, node)
+            return _index(context, node)
         case ast.Concatenation():
-            left, right = evaluate(reading, node.lhs), evaluate(reading, node.rhs)
+            left, right = evaluate(context, node.lhs), evaluate(context, node.rhs)
             if isinstance(left, Bits) and isinstance(right, Bits):
-                first, second = (right, left) if reading.first_bit_is_highest else (left, right)
+                first, second = (right, left) if context.first_bit_is_highest else (left, right)
                 return Bits(first.formulas + second.formulas)
             raise unsupported("++ is done for qubits and bits only")
         case ast.FunctionCall():
-            return _function(reading, node)
+            return _function(context, node)
         case ast.SizeOf():
-            return _size(reading, node)
+            return _size(context, node)
         case ast.DurationOf():
             raise unsupported("durationof: this server keeps no times")
     raise unsupported(f"{type(node).__name__} cannot be used as a value")
 
 
-def integer(reading: Reading, node: ast.Expression, what: str) -> int:
+def integer(context: EvaluationContext, node: ast.Expression, what: str) -> int:
     """Evaluate to a whole number that must be known while reading; `what` it is, for messages."""
-    decided = reading.decided.get(id(node))
+    decided = context.decided.get(id(node))
     if decided is not None:
         return decided
-    value = number(evaluate(reading, node))
+    value = number(evaluate(context, node))
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, Table):
@@ -93,13 +93,13 @@ def integer(reading: Reading, node: ast.Expression, what: str) -> int:
     return int(value)
 
 
-def declared_type(reading: Reading, node: ast.ClassicalType) -> Type:
+def declared_type(context: EvaluationContext, node: ast.ClassicalType) -> Type:
     """A type as the program writes it."""
     kind = type(node).__name__.removesuffix("Type").lower()
     size = getattr(node, "size", None)
     width = 0
     if size is not None:
-        width = integer(reading, size, "a size")
+        width = integer(context, size, "a size")
         if width < 1:
             raise wrong("a size is not positive")
         if kind != "bit" and width > MAX_INTEGER_BITS:
@@ -107,17 +107,17 @@ def declared_type(reading: Reading, node: ast.ClassicalType) -> Type:
     return Type(kind, width)
 
 
-def array_type(reading: Reading, node: ast.ArrayType) -> tuple[Type, list[int]]:
+def array_type(context: EvaluationContext, node: ast.ArrayType) -> tuple[Type, list[int]]:
     """The type of an array's elements, and its sizes."""
-    base = declared_type(reading, node.base_type)
-    sizes = [integer(reading, each, "a size") for each in node.dimensions]
+    base = declared_type(context, node.base_type)
+    sizes = [integer(context, each, "a size") for each in node.dimensions]
     if min(sizes) < 1 or math.prod(sizes) > MAX_ELEMENTS:
         raise too_large(f"an array has no element, or more than {MAX_ELEMENTS}")
     return base, sizes
 
 
-def _named(reading: Reading, name: str) -> Value:
-    entry = reading.scopes.lookup(name)
+def _named(context: EvaluationContext, name: str) -> Value:
+    entry = context.scopes.lookup(name)
     if entry is None:
         if name in CONSTANTS:
             return CONSTANTS[name]
@@ -138,8 +138,8 @@ def viewed(view: View) -> Bits:
     return Bits(tuple(value.formulas[place] for place in view.places), scalar=False)
 
 
-def _unary(reading: Reading, node: ast.UnaryExpression) -> Value:
-    value = evaluate(reading, node.expression)
+def _unary(context: EvaluationContext, node: ast.UnaryExpression) -> Value:
+    value = evaluate(context, node.expression)
     match node.op.name:
         case "!":
             return of_formula(negation(truth(value)))
@@ -147,39 +147,39 @@ def _unary(reading: Reading, node: ast.UnaryExpression) -> Value:
             if isinstance(value, Bits):
                 return Bits(tuple(negation(formula) for formula in value.formulas), value.scalar)
             return words.inverted(value)
-    return words.negative(value, reading.keep)
+    return words.negative(value, context.keep)
 
 
-def _cast(reading: Reading, node: ast.Cast) -> Value:
-    kind = declared_type(reading, node.type)
-    value: Value | None = _bits_of_angle(reading, node.argument) if kind.kind == "bit" and kind.width else None
+def _cast(context: EvaluationContext, node: ast.Cast) -> Value:
+    kind = declared_type(context, node.type)
+    value: Value | None = _bits_of_angle(context, node.argument) if kind.kind == "bit" and kind.width else None
     if value is not None:
         return coerce(kind, value)
-    value = evaluate(reading, node.argument)
+    value = evaluate(context, node.argument)
     if kind.kind == "bit" and kind.width and isinstance(value, Bits) and value.scalar:
         value = Bits(value.formulas + (FALSE,) * (kind.width - 1))
     return coerce(kind, value)
 
 
-def _bits_of_angle(reading: Reading, node: ast.Expression) -> Bits | None:
+def _bits_of_angle(context: EvaluationContext, node: ast.Expression) -> Bits | None:
     """The bits of a variable that is an angle declared with a size; None for anything else."""
-    entry = reading.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
+    entry = context.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
     if not isinstance(entry, Variable) or entry.type.kind != "angle" or isinstance(entry.value, tuple):
         return None
     return angle_bits(entry.value, entry.type.width) if 0 < entry.type.width < MAX_ANGLE_BITS else None
 
 
-def _function(reading: Reading, node: ast.FunctionCall) -> Value:
+def _function(context: EvaluationContext, node: ast.FunctionCall) -> Value:
     name = node.name.name
-    entry = reading.scopes.lookup(name)
+    entry = context.scopes.lookup(name)
     if isinstance(entry, Subroutine):
-        returned = reading.call(node, entry)
+        returned = context.call(node, entry)
         if returned is None:
             raise wrong(f"{name!r} returns nothing")
         return returned
-    arguments = [evaluate(reading, each) for each in node.arguments]
+    arguments = [evaluate(context, each) for each in node.arguments]
     if name == "popcount" and len(arguments) == 1:
-        counted = words.ones(arguments[0], reading.keep) if needs_words(arguments[0]) else None
+        counted = words.ones(arguments[0], context.keep) if needs_words(arguments[0]) else None
         return apply(lambda v: bin(int(v)).count("1"), arguments[0]) if counted is None else counted
     if name in ("rotl", "rotr") and len(arguments) == 2 and isinstance(arguments[0], Bits):
         by = number(arguments[1])
@@ -194,10 +194,10 @@ def _function(reading: Reading, node: ast.FunctionCall) -> Value:
     return apply(function, *arguments)
 
 
-def _size(reading: Reading, node: ast.SizeOf) -> int:
+def _size(context: EvaluationContext, node: ast.SizeOf) -> int:
     target = node.target
-    dimension = 0 if node.index is None else integer(reading, node.index, "a dimension")
-    array: object = whole_array(reading, target)
+    dimension = 0 if node.index is None else integer(context, node.index, "a dimension")
+    array: object = whole_array(context, target)
     if array is not None:
         for _ in range(dimension):
             array = array[0] if isinstance(array, tuple) else None
@@ -207,104 +207,104 @@ def _size(reading: Reading, node: ast.SizeOf) -> int:
     if dimension:
         raise wrong("only an array has several dimensions")
     if isinstance(target, ast.Identifier):
-        entry = reading.scopes.lookup(target.name)
+        entry = context.scopes.lookup(target.name)
         if isinstance(entry, Qubits):
             return len(entry.places)
-    value = evaluate(reading, target)
+    value = evaluate(context, target)
     if isinstance(value, Bits):
         return len(value.formulas)
     raise wrong("sizeof needs a register or an array")
 
 
-def indices(reading: Reading, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
+def indices(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
     """The places an index names, and whether it names a single one."""
     if isinstance(index, ast.DiscreteSet):
-        return tuple(_place(reading, each, size) for each in index.values), False
+        return tuple(_place(context, each, size) for each in index.values), False
     if len(index) != 1:
         raise unsupported("an index has more than one dimension")
     element = index[0]
     if isinstance(element, ast.RangeDefinition):
-        return tuple(selected(reading, element, size)), False
-    return (_place(reading, element, size),), True
+        return tuple(selected(context, element, size)), False
+    return (_place(context, element, size),), True
 
 
-def bit_places(reading: Reading, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
+def bit_places(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
     """The places of bits an index names, the lowest of them first, and whether it names a single one."""
-    places, single = indices(reading, index, size)
-    if reading.first_bit_is_highest:
+    places, single = indices(context, index, size)
+    if context.first_bit_is_highest:
         places = tuple(size - 1 - place for place in reversed(places))
     return places, single
 
 
-def _width(reading: Reading, node: ast.Expression) -> int:
+def _width(context: EvaluationContext, node: ast.Expression) -> int:
     """How many bits an integer has whose bits are counted from the highest."""
-    entry = reading.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
+    entry = context.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
     if not isinstance(entry, Variable) or not entry.type.width:
         raise wrong("only an integer that is declared with a size, as in int[8], has bits that can be indexed")
     return entry.type.width
 
 
-def _place(reading: Reading, node: ast.Expression, size: int) -> int:
-    place = integer(reading, node, "an index")
+def _place(context: EvaluationContext, node: ast.Expression, size: int) -> int:
+    place = integer(context, node, "an index")
     if not -size <= place < size:
         raise wrong(f"index {place} is out of range: the size is {size}")
     return place % size
 
 
-def selected(reading: Reading, node: ast.RangeDefinition, size: int | None = None) -> range:
+def selected(context: EvaluationContext, node: ast.RangeDefinition, size: int | None = None) -> range:
     """A range, whose end belongs to it. With a size it selects from a register: ends may be missing or negative."""
-    step = 1 if node.step is None else integer(reading, node.step, "a step")
+    step = 1 if node.step is None else integer(context, node.step, "a step")
     if step == 0:
         raise wrong("a range has step 0")
     if size is None:
         if node.start is None or node.end is None:
             raise wrong("a range needs a start and an end here")
-        start, end = integer(reading, node.start, "a range"), integer(reading, node.end, "a range")
+        start, end = integer(context, node.start, "a range"), integer(context, node.end, "a range")
     else:
-        start = _place(reading, node.start, size) if node.start is not None else (0 if step > 0 else size - 1)
-        end = _place(reading, node.end, size) if node.end is not None else (size - 1 if step > 0 else 0)
+        start = _place(context, node.start, size) if node.start is not None else (0 if step > 0 else size - 1)
+        end = _place(context, node.end, size) if node.end is not None else (size - 1 if step > 0 else 0)
     return range(start, end + (1 if step > 0 else -1), step)
 
 
-def _index(reading: Reading, node: ast.IndexExpression) -> Value:
-    array = whole_array(reading, node.collection)
+def _index(context: EvaluationContext, node: ast.IndexExpression) -> Value:
+    array = whole_array(context, node.collection)
     if array is not None:
-        element = _pick(reading, array, node.index)
+        element = _pick(context, array, node.index)
         if isinstance(element, tuple):
             raise unsupported("an array can be assigned, or given to a subroutine, but not computed with")
         return element  # type: ignore[return-value]
-    value = _bits_of_angle(reading, node.collection) or evaluate(reading, node.collection)
+    value = _bits_of_angle(context, node.collection) or evaluate(context, node.collection)
     if isinstance(value, Bits):
         if value.scalar:
             raise wrong("a single bit cannot be indexed")
-        places, single = bit_places(reading, node.index, len(value.formulas))
+        places, single = bit_places(context, node.index, len(value.formulas))
         return Bits(tuple(value.formulas[place] for place in places), scalar=single)
     if isinstance(value, int | Table | Word):
-        width = _width(reading, node.collection) if reading.first_bit_is_highest else INTEGER_BITS
+        width = _width(context, node.collection) if context.first_bit_is_highest else INTEGER_BITS
         bits = as_bits(value, width)
-        places, single = bit_places(reading, node.index, width)
+        places, single = bit_places(context, node.index, width)
         return Bits(tuple(bits.formulas[place] for place in places), scalar=single)
     raise wrong("this value cannot be indexed")
 
 
-def whole_array(reading: Reading, node: ast.Expression) -> tuple[object, ...] | None:
+def whole_array(context: EvaluationContext, node: ast.Expression) -> tuple[object, ...] | None:
     """The array, or the part of one, that an expression names; None for any other expression."""
     if isinstance(node, ast.Identifier):
-        entry = reading.scopes.lookup(node.name)
+        entry = context.scopes.lookup(node.name)
         return entry.value if isinstance(entry, Variable) and isinstance(entry.value, tuple) else None
     if isinstance(node, ast.IndexExpression):
-        outer = whole_array(reading, node.collection)
+        outer = whole_array(context, node.collection)
         if outer is not None:
-            element = _pick(reading, outer, node.index)
+            element = _pick(context, outer, node.index)
             return element if isinstance(element, tuple) else None
     return None
 
 
-def _pick(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) -> object:
-    return picked(array, _path(reading, array, index))
+def _pick(context: EvaluationContext, array: tuple[object, ...], index: ast.IndexElement) -> object:
+    return picked(array, _path(context, array, index))
 
 
-def _path(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) -> Path:
+def _path(context: EvaluationContext, array: tuple[object, ...], index: ast.IndexElement) -> Path:
     """The places that an index selects in an array."""
     if isinstance(index, ast.DiscreteSet):
         raise unsupported("a set as the index of an array")
@@ -315,22 +315,22 @@ def _path(reading: Reading, array: tuple[object, ...], index: ast.IndexElement) 
             raise wrong("an array has fewer dimensions than its index")
         size = len(element)
         path.append(
-            selected(reading, each, size) if isinstance(each, ast.RangeDefinition) else _place(reading, each, size)
+            selected(context, each, size) if isinstance(each, ast.RangeDefinition) else _place(context, each, size)
         )
         element = element[0] if element else None
     return tuple(path)
 
 
-def array_slice(reading: Reading, node: ast.Expression, name: str, constant: bool) -> Slice | None:
+def array_slice(context: EvaluationContext, node: ast.Expression, name: str, constant: bool) -> Slice | None:
     """The array, or the part of one, that an expression names, under another name; None for any other expression."""
     if isinstance(node, ast.Identifier):
-        entry = reading.scopes.lookup(node.name)
+        entry = context.scopes.lookup(node.name)
         if isinstance(entry, Variable) and isinstance(entry.value, tuple):
             return Slice(name, entry, (), constant)
     elif isinstance(node, ast.IndexExpression):
-        whole = array_slice(reading, node.collection, name, constant)
+        whole = array_slice(context, node.collection, name, constant)
         if whole is not None:
             assert isinstance(whole.value, tuple)
-            found = Slice(name, whole, _path(reading, whole.value, node.index), constant)
+            found = Slice(name, whole, _path(context, whole.value, node.index), constant)
             return found if isinstance(found.value, tuple) else None
     return None

@@ -10,7 +10,7 @@ from openqasm3 import ast
 from qonduit_server.ir.classical.values import INTEGER_BITS, Type, Value, as_bits, coerce, unsupported
 from qonduit_server.ir.classical.variables import Held, Variable
 from qonduit_server.ir.limits import MAX_CLBITS, too_large
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import array_type, declared_type
 from qonduit_server.languages.program_inputs import mismatch, missing, number
 
@@ -18,24 +18,24 @@ from qonduit_server.languages.program_inputs import mismatch, missing, number
 _EXACT: Final = 1 << 53
 
 
-def declare(reading: Reading, node: ast.IODeclaration) -> None:
+def declare(context: EvaluationContext, node: ast.IODeclaration) -> None:
     """A variable that holds what the job gives. A register of bits stays as given: it is no result.
 
     Raises:
         ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, none of that type.
     """
     name = node.identifier.name
-    if name not in reading.inputs:
+    if name not in context.inputs:
         raise missing(name)
-    given = reading.inputs[name]
-    reading.inputs_used.add(name)
+    given = context.inputs[name]
+    context.inputs_used.add(name)
     if isinstance(node.type, ast.ArrayType):
-        base, sizes = array_type(reading, node.type)
+        base, sizes = array_type(context, node.type)
         variable = Variable(name, base, _array(name, base, sizes, given))
     else:
-        declared = declared_type(reading, node.type)
+        declared = declared_type(context, node.type)
         variable = Variable(name, declared, value(name, declared, given), constant=declared.kind == "bit")
-    reading.scopes.declare(name, variable)
+    context.scopes.declare(name, variable)
 
 
 def _array(name: str, base: Type, sizes: list[int], given: object) -> Held:

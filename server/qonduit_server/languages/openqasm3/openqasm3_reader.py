@@ -16,7 +16,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import plain_gates
 from qonduit_server.languages.openqasm3 import statements
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.languages.source_text import (
     Position,
@@ -41,12 +41,12 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     Raises:
         ProgramError: with line and column where they are known.
     """
-    reading = statements.start(inputs)
-    walk(reading, text)
-    return statements.finish(reading, statements.registers(reading))
+    context = statements.start(inputs)
+    walk(context, text)
+    return statements.finish(context, statements.registers(context))
 
 
-def walk(reading: Reading, text: str) -> None:
+def walk(context: EvaluationContext, text: str) -> None:
     """Read a program as far as its statements go, into whatever `reading` has been given.
 
     Raises:
@@ -65,7 +65,7 @@ def walk(reading: Reading, text: str) -> None:
                 column=where.column,
             )
     try:
-        statements.read(reading, _program(text, code).statements)
+        statements.read(context, _program(text, code).statements)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a block is nested too deep") from None
 

@@ -10,50 +10,50 @@ from openqasm3 import ast
 from qonduit_server.ir.classical.values import Bits, unsupported, wrong
 from qonduit_server.ir.classical.variables import Entry, Qubits, Variable, View
 from qonduit_server.ir.limits import too_large
-from qonduit_server.languages.openqasm3.context import Reading
+from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import bit_places, indices
 
 #: No machine has so many qubits.
 _MAX_PHYSICAL_DIGITS: Final = 9
 
 
-def qubits(reading: Reading, node: object) -> Qubits:
+def qubits(context: EvaluationContext, node: object) -> Qubits:
     """The qubits an operand names."""
     if isinstance(node, ast.Identifier):
-        entry = _named(reading, node.name)
+        entry = _named(context, node.name)
         if not isinstance(entry, Qubits):
             raise wrong(f"{node.name!r} is not a qubit of this program")
         return entry
     if isinstance(node, ast.IndexedIdentifier):
-        current = qubits(reading, node.name)
+        current = qubits(context, node.name)
         for index in node.indices:
             if current.scalar:
                 raise wrong(f"{node.name.name!r} is a single qubit and cannot be indexed")
-            current = _some_qubits(reading, current, index)
+            current = _some_qubits(context, current, index)
         return current
     if isinstance(node, ast.IndexExpression | ast.Concatenation):
-        part = aliased(reading, node)
+        part = aliased(context, node)
         if isinstance(part, Qubits):
             return part
     raise wrong("an operand is not a qubit")
 
 
-def measured(reading: Reading, node: object) -> tuple[int, ...]:
+def measured(context: EvaluationContext, node: object) -> tuple[int, ...]:
     """The qubits that are measured into bits, that of the lowest bit first."""
-    places = qubits(reading, node).places
-    return places[::-1] if reading.first_bit_is_highest else places
+    places = qubits(context, node).places
+    return places[::-1] if context.first_bit_is_highest else places
 
 
-def bits(reading: Reading, node: ast.Identifier | ast.IndexedIdentifier) -> View:
+def bits(context: EvaluationContext, node: ast.Identifier | ast.IndexedIdentifier) -> View:
     """The bits an assignment is about."""
     name = target_name(node)
-    entry = reading.scopes.lookup(name)
+    entry = context.scopes.lookup(name)
     if not isinstance(entry, Variable | View):
         raise wrong(f"{name!r} is not a register of bits")
     view = _whole(entry)
     if isinstance(node, ast.IndexedIdentifier):
         for index in node.indices:
-            view = _some_bits(reading, view, index)
+            view = _some_bits(context, view, index)
     return view
 
 
@@ -63,44 +63,44 @@ def target_name(node: ast.Identifier | ast.IndexedIdentifier) -> str:
     return name
 
 
-def aliased(reading: Reading, node: ast.Expression) -> Qubits | Variable | View:
+def aliased(context: EvaluationContext, node: ast.Expression) -> Qubits | Variable | View:
     """What `let` gives a further name to."""
     if isinstance(node, ast.Concatenation):
-        left, right = aliased(reading, node.lhs), aliased(reading, node.rhs)
+        left, right = aliased(context, node.lhs), aliased(context, node.rhs)
         if isinstance(left, Qubits) and isinstance(right, Qubits):
             return Qubits(left.places + right.places)
         raise unsupported("let with ++ is done for qubits only")
     if isinstance(node, ast.IndexExpression):
-        whole = aliased(reading, node.collection)
+        whole = aliased(context, node.collection)
         if isinstance(whole, Qubits):
-            return _some_qubits(reading, whole, node.index)
-        return _some_bits(reading, _whole(whole), node.index)
+            return _some_qubits(context, whole, node.index)
+        return _some_bits(context, _whole(whole), node.index)
     if isinstance(node, ast.Identifier):
-        entry = _named(reading, node.name)
+        entry = _named(context, node.name)
         if isinstance(entry, Qubits | Variable | View):
             return entry
     raise unsupported("let needs qubits or bits")
 
 
-def _named(reading: Reading, name: str) -> Entry | None:
+def _named(context: EvaluationContext, name: str) -> Entry | None:
     if not name.startswith("$"):
-        return reading.scopes.lookup(name)
-    if reading.gate_body is not None:
+        return context.scopes.lookup(name)
+    if context.gate_body is not None:
         raise wrong(f"a gate's body cannot use {name}")
     if len(name) > _MAX_PHYSICAL_DIGITS + 1:
         raise too_large(f"a physical qubit has a number of more than {_MAX_PHYSICAL_DIGITS} digits")
-    if name not in reading.physical:
-        reading.physical[name] = reading.builder.add_qubits(1)[0]
-    return Qubits((reading.physical[name],), scalar=True)
+    if name not in context.physical:
+        context.physical[name] = context.builder.add_qubits(1)[0]
+    return Qubits((context.physical[name],), scalar=True)
 
 
-def _some_qubits(reading: Reading, whole: Qubits, index: ast.IndexElement) -> Qubits:
-    places, single = indices(reading, index, len(whole.places))
+def _some_qubits(context: EvaluationContext, whole: Qubits, index: ast.IndexElement) -> Qubits:
+    places, single = indices(context, index, len(whole.places))
     return Qubits(tuple(whole.places[place] for place in places), scalar=single)
 
 
-def _some_bits(reading: Reading, whole: View, index: ast.IndexElement) -> View:
-    places, _ = bit_places(reading, index, len(whole.places))
+def _some_bits(context: EvaluationContext, whole: View, index: ast.IndexElement) -> View:
+    places, _ = bit_places(context, index, len(whole.places))
     return View(whole.variable, tuple(whole.places[place] for place in places))
 
 

@@ -23,7 +23,7 @@ from qonduit_server.languages.openqasm3 import (
     standard_gates,
     subroutines,
 )
-from qonduit_server.languages.openqasm3.context import Reading, Statement, Undecided
+from qonduit_server.languages.openqasm3.context import EvaluationContext, Statement, Undecided
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import Inputs
 from qonduit_server.languages.source_text import Position, refusal
@@ -38,12 +38,12 @@ _DECIDABLE: Final = (
 )
 
 
-def start(inputs: Inputs) -> Reading:
+def start(inputs: Inputs) -> EvaluationContext:
     """A program of which nothing is read yet."""
-    return Reading(_execute, subroutines.call, inputs)
+    return EvaluationContext(_execute, subroutines.call, inputs)
 
 
-def read(reading: Reading, statements: Sequence[Statement]) -> None:
+def read(context: EvaluationContext, statements: Sequence[Statement]) -> None:
     """Read a program from its tree.
 
     Raises:
@@ -51,37 +51,37 @@ def read(reading: Reading, statements: Sequence[Statement]) -> None:
     """
     try:
         for each in statements:
-            _execute(reading, each)
+            _execute(context, each)
     except control_flow.End:
         pass
 
 
-def registers(reading: Reading) -> tuple[ClassicalRegister, ...]:
+def registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
     """The registers of a program that was read."""
-    shown = reading.outputs or [
+    shown = context.outputs or [
         entry
-        for entry in reading.scopes.outermost.values()
+        for entry in context.scopes.outermost.values()
         if isinstance(entry, Variable) and entry.type.kind == "bit" and not entry.constant
     ]
     registers = []
     for each in shown:
         if isinstance(each.value, tuple):
-            reading.warn(f"the array {each.name!r} is not shown: results hold registers of bits")
+            context.warn(f"the array {each.name!r} is not shown: results hold registers of bits")
             continue
         bits = tuple(_shown(each))
-        registers.append(ClassicalRegister(each.name, bits[::-1] if reading.first_bit_is_highest else bits))
+        registers.append(ClassicalRegister(each.name, bits[::-1] if context.first_bit_is_highest else bits))
     return tuple(registers)
 
 
-def finish(reading: Reading, shown: tuple[ClassicalRegister, ...]) -> Circuit:
+def finish(context: EvaluationContext, shown: tuple[ClassicalRegister, ...]) -> Circuit:
     """What a program came down to, with the registers that are shown; physical qubits in the order of their numbers."""
-    places = sorted(reading.physical.values())
-    numbered = [reading.physical[name] for name in sorted(reading.physical, key=lambda name: int(name[1:]))]
+    places = sorted(context.physical.values())
+    numbered = [context.physical[name] for name in sorted(context.physical, key=lambda name: int(name[1:]))]
     if numbered != places:
         moved = dict(zip(numbered, places, strict=True))
-        reading.builder.renumber({place: moved.get(place, place) for place in range(reading.builder.qubits)})
-    warnings = (*reading.warnings, *unused(reading.inputs, reading.inputs_used))
-    return Circuit(reading.builder.finish(), shown, warnings, reading.builder.lines)
+        context.builder.renumber({place: moved.get(place, place) for place in range(context.builder.qubits)})
+    warnings = (*context.warnings, *unused(context.inputs, context.inputs_used))
+    return Circuit(context.builder.finish(), shown, warnings, context.builder.lines)
 
 
 def _shown(variable: Variable) -> Iterator[int | Formula]:
@@ -97,17 +97,17 @@ def _shown(variable: Variable) -> Iterator[int | Formula]:
             yield formula
 
 
-def _execute(reading: Reading, node: Statement) -> None:
+def _execute(context: EvaluationContext, node: Statement) -> None:
     if node.span is not None:
-        reading.builder.line = node.span.start_line
-    before = len(reading.builder.block.steps)
+        context.builder.line = node.span.start_line
+    before = len(context.builder.block.steps)
     try:
         try:
-            _dispatch(reading, node)
+            _dispatch(context, node)
         except Undecided as error:
-            if not isinstance(node, _DECIDABLE) or len(reading.builder.block.steps) > before:
+            if not isinstance(node, _DECIDABLE) or len(context.builder.block.steps) > before:
                 raise unsupported(error.message) from None
-            _decide(reading, node, error)
+            _decide(context, node, error)
     except ProgramError as error:
         if not error.line and node.span is not None:
             where = Position(node.span.start_line, node.span.start_column + 1)
@@ -115,7 +115,7 @@ def _execute(reading: Reading, node: Statement) -> None:
         raise
 
 
-def _decide(reading: Reading, node: Statement, undecided: Undecided) -> None:
+def _decide(context: EvaluationContext, node: Statement, undecided: Undecided) -> None:
     """Execute a statement once for each value that an index or a range may have, each under its condition."""
     table, key = undecided.table, id(undecided.node)
     for value in dict.fromkeys(table.values):
@@ -123,85 +123,85 @@ def _decide(reading: Reading, node: Statement, undecided: Undecided) -> None:
             raise wrong("an index or a range is not a whole number")
 
         def execute(value: int = value) -> None:
-            reading.decided[key] = value
+            context.decided[key] = value
             try:
-                _execute(reading, node)
+                _execute(context, node)
             finally:
-                del reading.decided[key]
+                del context.decided[key]
 
-        reading.branch(truth(equal(table, value)), execute)
+        context.branch(truth(equal(table, value)), execute)
 
 
-def _dispatch(reading: Reading, node: Statement) -> None:  # noqa: C901 - a table, one call a case
+def _dispatch(context: EvaluationContext, node: Statement) -> None:  # noqa: C901 - a table, one call a case
     match node:
         case ast.QuantumGate():
-            gate_calls.gate(reading, node)
+            gate_calls.gate(context, node)
         case ast.QuantumPhase():
-            gate_calls.phase(reading, node)
+            gate_calls.phase(context, node)
         case ast.QuantumMeasurementStatement():
-            assignment.measure(reading, node)
+            assignment.measure(context, node)
         case ast.QuantumBarrier():
-            _barrier(reading, node)
+            _barrier(context, node)
         case ast.QuantumReset():
-            for place in operands.qubits(reading, node.qubits).places:
-                reading.emit(Reset(), (place,))
+            for place in operands.qubits(context, node.qubits).places:
+                context.emit(Reset(), (place,))
         case ast.QubitDeclaration():
-            declarations.declare_qubits(reading, node)
+            declarations.declare_qubits(context, node)
         case ast.ClassicalDeclaration() | ast.ConstantDeclaration():
-            declarations.declare(reading, node)
+            declarations.declare(context, node)
         case ast.IODeclaration():
-            declarations.declare_io(reading, node)
+            declarations.declare_io(context, node)
         case ast.ClassicalAssignment():
-            assignment.assign(reading, node)
+            assignment.assign(context, node)
         case ast.BranchingStatement():
-            control_flow.branch(reading, node)
+            control_flow.branch(context, node)
         case ast.ForInLoop():
-            control_flow.for_loop(reading, node)
+            control_flow.for_loop(context, node)
         case ast.WhileLoop():
-            control_flow.while_loop(reading, node)
+            control_flow.while_loop(context, node)
         case ast.SwitchStatement():
-            control_flow.switch(reading, node)
+            control_flow.switch(context, node)
         case ast.BreakStatement() | ast.ContinueStatement():
-            control_flow.leave(reading, node)
+            control_flow.leave(context, node)
         case ast.EndStatement():
-            control_flow.end(reading)
+            control_flow.end(context)
         case ast.AliasStatement():
-            reading.scopes.declare(node.target.name, operands.aliased(reading, node.value))
+            context.scopes.declare(node.target.name, operands.aliased(context, node.value))
         case ast.QuantumGateDefinition():
-            gate_calls.define(reading, node)
+            gate_calls.define(context, node)
         case ast.SubroutineDefinition():
-            reading.scopes.declare(node.name.name, Subroutine(node))
+            context.scopes.declare(node.name.name, Subroutine(node))
         case ast.ExpressionStatement():
-            subroutines.call_alone(reading, node)
+            subroutines.call_alone(context, node)
         case ast.ReturnStatement():
-            subroutines.leave(reading, node)
+            subroutines.leave(context, node)
         case ast.CompoundStatement():
-            reading.block(node.statements)
+            context.block(node.statements)
         case ast.Box():
-            reading.block(node.body)
+            context.block(node.body)
         case ast.Include():
-            _include(reading, node)
+            _include(context, node)
         case ast.DelayInstruction():
-            reading.warn("delays are not simulated")
+            context.warn("delays are not simulated")
         case ast.Pragma():
-            reading.pragma(reading, node)
+            context.pragma(context, node)
         case _:
             raise unsupported(f"{_words(node)} is not supported")
 
 
-def _barrier(reading: Reading, node: ast.QuantumBarrier) -> None:
-    places = [place for each in node.qubits for place in operands.qubits(reading, each).places]
-    if reading.gate_body is None and (places or not node.qubits):
-        every = places or list(range(reading.builder.qubits))
+def _barrier(context: EvaluationContext, node: ast.QuantumBarrier) -> None:
+    places = [place for each in node.qubits for place in operands.qubits(context, each).places]
+    if context.gate_body is None and (places or not node.qubits):
+        every = places or list(range(context.builder.qubits))
         if every:
-            reading.builder.spend(len(every) // 16)  # wide ones take memory
-            reading.emit(Barrier(len(every)), tuple(every))
+            context.builder.spend(len(every) // 16)  # wide ones take memory
+            context.emit(Barrier(len(every)), tuple(every))
 
 
-def _include(reading: Reading, node: ast.Include) -> None:
+def _include(context: EvaluationContext, node: ast.Include) -> None:
     if node.filename != "stdgates.inc":
         raise unsupported('only include "stdgates.inc" is read; put other definitions into the program itself')
-    reading.library.update(standard_gates.STANDARD)
+    context.library.update(standard_gates.STANDARD)
 
 
 def _words(node: object) -> str:

@@ -13,7 +13,7 @@ from quil.instructions import Declaration, MemoryReference, ScalarType
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.classical.arithmetic import binary
-from qonduit_server.ir.classical.guards import Conditions
+from qonduit_server.ir.classical.guards import GuardedVariables
 from qonduit_server.ir.classical.values import Bits, Number, Table, Type, Value, Word, apply, truth, unsupported, wrong
 from qonduit_server.ir.classical.values import number as as_number
 from qonduit_server.ir.classical.variables import Variable
@@ -141,11 +141,11 @@ class Memory:
         """Return the condition that an element is not 0."""
         return truth(self.read(cell))
 
-    def write(self, cell: int, value: Value, conditions: Conditions) -> None:
+    def write(self, cell: int, value: Value, conditions: GuardedVariables) -> None:
         """Let an element hold a value where conditions hold."""
         conditions.write(self.cells[cell], self._stored(cell, value))
 
-    def execute(self, instruction: ClassicalInstruction, names: Names, conditions: Conditions) -> None:
+    def execute(self, instruction: ClassicalInstruction, names: Names, conditions: GuardedVariables) -> None:
         """Execute a classical instruction where conditions hold."""
 
         def element(reference: MemoryReference) -> int:

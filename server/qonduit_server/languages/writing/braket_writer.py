@@ -8,8 +8,19 @@ from typing import Final
 
 from qonduit_server.ir.braket_names import BRAKET_NAMES
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.ir.visitor import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, every, walk
-from qonduit_server.languages.signatures import Written
+from qonduit_server.ir.visitor import (
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
+    Plain,
+    ResetStep,
+    every,
+    walk,
+)
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.qasm3_writer import DISCARDED, REGISTERS, Dialect, write_steps
 from qonduit_server.languages.writing.register_layout import lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
@@ -26,7 +37,7 @@ _DIALECT: Final = Dialect(
 )
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program for Braket.
 
     Raises:
@@ -37,10 +48,10 @@ def write(circuit: Circuit) -> Written:
     layout = lay_out(circuit, steps, keep_unread=True)
     # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured; what stands
     # under a condition may turn out to be nothing.
-    silent = not any(isinstance(step, Measured) and step.clbit in layout.homes for step in steps)
+    silent = not any(isinstance(step, MeasureStep) and step.clbit in layout.homes for step in steps)
     if silent and not circuit.registers:
         raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
-    loops = any(isinstance(step, Repeat) for step in every(steps))
+    loops = any(isinstance(step, LoopStep) for step in every(steps))
     if silent or (not loops and not layout.plain):
         circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
         warnings = circuit.warnings[-1:]
@@ -48,21 +59,21 @@ def write(circuit: Circuit) -> Written:
     if not _ends_measured(steps):
         warnings = ("Braket's local simulator and many of its devices take no measurement, reset or condition midway",)
     written = write_steps(circuit, steps, _DIALECT)
-    return Written(written.source, (*written.warnings, *warnings))
+    return WriteResult(written.source, (*written.warnings, *warnings))
 
 
 def _ends_measured(steps: Sequence[Plain]) -> bool:
     """Whether there are only gates, and measurements of qubits to which nothing is done afterwards."""
     measured: set[int] = set()
     for step in steps:
-        if isinstance(step, Branch | Repeat | Cleared):
+        if isinstance(step, BranchStep | LoopStep | ResetStep):
             return False
-        if isinstance(step, Apply) and measured.intersection(step.qubits):
+        if isinstance(step, GateStep) and measured.intersection(step.qubits):
             return False
-        if isinstance(step, Measured):
+        if isinstance(step, MeasureStep):
             if step.qubit in measured:
                 return False
             measured.add(step.qubit)
-        elif not isinstance(step, Apply | Fence | Pause):
+        elif not isinstance(step, GateStep | BarrierStep | DelayStep):
             return False
     return True

@@ -15,20 +15,20 @@ from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.ir.visitor import (
-    Apply,
-    Branch,
-    Cleared,
-    Fence,
-    Measured,
-    Pause,
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
     Plain,
-    Repeat,
+    ResetStep,
     bits_read,
     every,
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import check_sizes, dropped, identifiers, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 
@@ -91,7 +91,7 @@ class _CannotSay(Exception):
     """The registers are not each measured at one place, in their order, and without conditions."""
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as Cirq's JSON.
 
     A register is measured by one operation, and conditions are about registers that were measured before. Programs that
@@ -102,9 +102,9 @@ def write(circuit: Circuit) -> Written:
     """
     check_sizes(circuit, _TITLE)
     steps = walk(circuit.quantum, _TITLE, _Natives())
-    if any(isinstance(step, Repeat) for step in every(steps)):
+    if any(isinstance(step, LoopStep) for step in every(steps)):
         raise refuse(_TITLE, "loop that ends by a measurement", "QASM3")
-    warnings = dropped(steps, (Fence, Pause), _TITLE)
+    warnings = dropped(steps, (BarrierStep, DelayStep), _TITLE)
     try:
         operations = _Program(circuit, steps).operations()
     except _CannotSay:
@@ -113,13 +113,15 @@ def write(circuit: Circuit) -> Written:
         steps = walk(circuit.quantum, _TITLE, _Natives())
         operations = _Program(circuit, steps).operations()
     names, renamed = identifiers([each.name for each in circuit.registers], _NAME, (), _TITLE)
-    idle = sorted(set(range(circuit.quantum.num_qubits)) - qubits_used([s for s in steps if not isinstance(s, Fence)]))
+    idle = sorted(
+        set(range(circuit.quantum.num_qubits)) - qubits_used([s for s in steps if not isinstance(s, BarrierStep)])
+    )
     moments = _Moments(names, [len(each.bits) for each in circuit.registers])
     for qubit in idle:
         moments.add(_gate(_GATES["id"](), (qubit,)), (qubit,))
     for operation in operations:
         moments.take(operation)
-    return Written(json.dumps(moments.circuit()) + "\n", (*renamed, *warnings))
+    return WriteResult(json.dumps(moments.circuit()) + "\n", (*renamed, *warnings))
 
 
 class _Program:
@@ -127,7 +129,7 @@ class _Program:
 
     def __init__(self, circuit: Circuit, steps: Sequence[Plain]) -> None:
         self._registers = circuit.registers
-        self._steps = [step for step in steps if not isinstance(step, Fence | Pause)]
+        self._steps = [step for step in steps if not isinstance(step, BarrierStep | DelayStep)]
         #: Where each hub bit is: register and place.
         self.homes: dict[int, tuple[int, int]] = {}
         for number, register in enumerate(circuit.registers):
@@ -155,7 +157,7 @@ class _Program:
 
     def _merged(self, due: dict[int, list[tuple[int, tuple[int, ...]]]]) -> Iterator[Any]:
         for place, step in enumerate(self._steps):
-            if not isinstance(step, Measured):
+            if not isinstance(step, MeasureStep):
                 yield from self._flat(step, TRUE)
             yield from due.get(place, ())
 
@@ -163,11 +165,11 @@ class _Program:
         """The qubit and the step that each hub bit is measured by."""
         sources: dict[int, tuple[int, int]] = {}
         for place, step in enumerate(self._steps):
-            if isinstance(step, Measured):
+            if isinstance(step, MeasureStep):
                 if step.clbit not in self.homes or step.clbit in sources:
                     raise _CannotSay
                 sources[step.clbit] = (step.qubit, place)
-            elif any(isinstance(inner, Measured | Write) for inner in every((step,))):
+            elif any(isinstance(inner, MeasureStep | Write) for inner in every((step,))):
                 raise _CannotSay
         if sources.keys() != self.homes.keys():
             raise _CannotSay
@@ -178,7 +180,7 @@ class _Program:
         stops = dict.fromkeys(sources, len(self._steps))
         since: dict[int, list[int]] = {}
         for place, step in enumerate(self._steps):
-            if isinstance(step, Measured):
+            if isinstance(step, MeasureStep):
                 since.setdefault(step.qubit, []).append(step.clbit)
                 continue
             for qubit in qubits_used((step,)):
@@ -192,11 +194,11 @@ class _Program:
 
     def _flat(self, step: Plain, guard: Formula) -> Iterator[Any]:
         """Steps with the values of registers that each needs."""
-        if isinstance(step, Branch):
+        if isinstance(step, BranchStep):
             for body, condition in ((step.then, step.condition), (step.otherwise, negation(step.condition))):
                 for inner in body:
                     yield from self._flat(inner, conjunction((guard, condition)))
-        elif not isinstance(step, Fence | Pause):
+        elif not isinstance(step, BarrierStep | DelayStep):
             for case in _cases(guard):
                 wanted: dict[int, tuple[int, int]] = {}
                 for clbit, value in case:
@@ -290,9 +292,9 @@ class _Moments:
 
 
 def _operation(step: Plain) -> _Json:
-    if isinstance(step, Cleared):
+    if isinstance(step, ResetStep):
         return _gate({"cirq_type": "ResetChannel", "dimension": 2}, (step.qubit,))
-    assert isinstance(step, Apply)
+    assert isinstance(step, GateStep)
     if step.name in _MATRICES:
         # Cirq's first qubit is the highest bit of a matrix.
         return _gate(_matrix(step.matrix), step.qubits[::-1])

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.ir.visitor import Apply, Measured, Plain, walk
-from qonduit_server.languages.signatures import Written
+from qonduit_server.ir.visitor import GateStep, MeasureStep, Plain, walk
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 
@@ -22,7 +22,7 @@ _GATES: Final = {
 }  # fmt: skip
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as IonQ's JSON.
 
     Raises:
@@ -33,8 +33,8 @@ def write(circuit: Circuit) -> Written:
     register = circuit.registers[0]
     ending = at_the_end(circuit, _TITLE, _GATES)
     steps = walk(ending.quantum, _TITLE, _GATES)
-    places = {step.qubit: step.clbit for step in steps if isinstance(step, Measured)}
-    used = {qubit for step in steps if isinstance(step, Apply) and step.name != "id" for qubit in step.qubits}
+    places = {step.qubit: step.clbit for step in steps if isinstance(step, MeasureStep)}
+    used = {qubit for step in steps if isinstance(step, GateStep) and step.name != "id" for qubit in step.qubits}
     if not places or used - places.keys():
         raise refuse(
             _TITLE,
@@ -50,12 +50,12 @@ def write(circuit: Circuit) -> Written:
         "qubits": len(register.bits),
         "circuit": list(_gates(steps, places)),
     }
-    return Written(json.dumps(program) + "\n", tuple(warnings))
+    return WriteResult(json.dumps(program) + "\n", tuple(warnings))
 
 
 def _gates(steps: Sequence[Plain], places: dict[int, int]) -> Iterator[dict[str, Any]]:
     for step in steps:
-        if not isinstance(step, Apply) or step.name == "id":
+        if not isinstance(step, GateStep) or step.name == "id":
             continue
         qubits = [places[qubit] for qubit in step.qubits]
         match step.name:

@@ -11,19 +11,19 @@ from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, constant, negation
 from qonduit_server.ir.visitor import (
-    Apply,
-    Branch,
-    Cleared,
-    Fence,
-    Measured,
-    Pause,
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
     Plain,
-    Repeat,
+    ResetStep,
     bits_written,
     every,
     walk,
 )
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import (
     Layout,
     check_sizes,
@@ -57,7 +57,7 @@ class _CannotSay(Exception):
     """A condition that is no comparison of one register."""
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as OpenQASM 2.
 
     Conditions are comparisons of whole registers. Programs that need others are measured at the end instead.
@@ -67,17 +67,19 @@ def write(circuit: Circuit) -> Written:
     """
     check_sizes(circuit, _TITLE)
     steps = walk(circuit.quantum, _TITLE, _GATES)
-    if any(isinstance(step, Repeat) for step in every(steps)):
+    if any(isinstance(step, LoopStep) for step in every(steps)):
         raise refuse(_TITLE, "loop that ends by a measurement", "QASM3")
     try:
         return _write(circuit, steps)
     except _CannotSay:
         ending = at_the_end(circuit, _TITLE, _GATES)
         written = _write(ending, walk(ending.quantum, _TITLE, _GATES))
-        return Written(written.source, (*written.warnings, *dropped(steps, (Pause,), _TITLE), ending.warnings[-1]))
+        return WriteResult(
+            written.source, (*written.warnings, *dropped(steps, (DelayStep,), _TITLE), ending.warnings[-1])
+        )
 
 
-def _write(circuit: Circuit, steps: Sequence[Plain]) -> Written:
+def _write(circuit: Circuit, steps: Sequence[Plain]) -> WriteResult:
     layout = lay_out(circuit, steps, keep_unread=True)
     if not layout.plain or any(isinstance(step, Write) for step in every(steps)):
         raise _CannotSay
@@ -88,7 +90,7 @@ def _write(circuit: Circuit, steps: Sequence[Plain]) -> Written:
         lines.append(f"qreg {qubits}[{circuit.quantum.num_qubits}];")
     lines += [f"creg {name}[{len(each.bits)}];" for name, each in zip(names, circuit.registers, strict=True)]
     lines += _Lines(circuit, layout, names, qubits).block(steps, TRUE)
-    return Written("\n".join(lines) + "\n", (*warnings, *dropped(steps, (Pause,), _TITLE)))
+    return WriteResult("\n".join(lines) + "\n", (*warnings, *dropped(steps, (DelayStep,), _TITLE)))
 
 
 class _Lines:
@@ -102,13 +104,13 @@ class _Lines:
         """The lines of steps under a condition, none of which changes what the condition depends on."""
         prefixes = self._prefixes(guard)
         for step in steps:
-            if isinstance(step, Branch):
+            if isinstance(step, BranchStep):
                 written = bits_written((step,))
                 for body, condition in ((step.then, step.condition), (step.otherwise, negation(step.condition))):
                     if body:
                         yield from self._branch(body, conjunction((guard, condition)), written, step.otherwise == ())
                 continue
-            if guard != TRUE and isinstance(step, Fence):
+            if guard != TRUE and isinstance(step, BarrierStep):
                 continue
             line = self._line(step)
             if line:
@@ -118,7 +120,7 @@ class _Lines:
         register = self._register(guard)
         if register is not None and not written.isdisjoint(self._bits(register)):
             # Conditions are looked at before each operation: only one that is alone may change what they are about.
-            alone = alone and len(body) == 1 and isinstance(body[0], Measured)
+            alone = alone and len(body) == 1 and isinstance(body[0], MeasureStep)
             if not alone or len(self._prefixes(guard)) != 1:
                 raise _CannotSay
         yield from self.block(body, guard)
@@ -151,17 +153,17 @@ class _Lines:
 
     def _line(self, step: Plain) -> str:
         match step:
-            case Apply():
+            case GateStep():
                 numbers = f"({', '.join(map(repr, step.numbers))})" if step.numbers else ""
                 return f"{_GATES[step.name]}{numbers} {self._operands(step.qubits)};"
-            case Measured():
+            case MeasureStep():
                 register, place = self._layout.homes[step.clbit]
                 return f"measure {self._operands((step.qubit,))} -> {self._names[register]}[{place}];"
-            case Cleared():
+            case ResetStep():
                 return f"reset {self._operands((step.qubit,))};"
-            case Fence():
+            case BarrierStep():
                 return f"barrier {self._operands(step.qubits)};"
-            case Pause():
+            case DelayStep():
                 return ""
         raise AssertionError(step)
 

@@ -11,8 +11,19 @@ from typing import Final
 from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import Formula
-from qonduit_server.ir.visitor import Apply, Branch, Cleared, Fence, Measured, Pause, Plain, Repeat, qubits_used, walk
-from qonduit_server.languages.signatures import Written
+from qonduit_server.ir.visitor import (
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
+    Plain,
+    ResetStep,
+    qubits_used,
+    walk,
+)
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import (
     Layout,
     check_sizes,
@@ -83,7 +94,7 @@ _DIALECT: Final = Dialect(
 )
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as OpenQASM 3.
 
     Raises:
@@ -92,7 +103,7 @@ def write(circuit: Circuit) -> Written:
     return write_steps(circuit, walk(circuit.quantum, _DIALECT.title, _DIALECT.gates), _DIALECT)
 
 
-def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> Written:
+def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> WriteResult:
     """Write a program, whose gates are the dialect's, from its steps."""
     check_sizes(circuit, dialect.title)
     layout = lay_out(circuit, steps)
@@ -101,14 +112,14 @@ def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> W
     reserved = _RESERVED | set(dialect.gates.values())
     names, warnings = identifiers([each.name for each in circuit.registers], NAME, reserved, dialect.title)
     if not dialect.delays:
-        warnings += dropped(steps, (Pause,), dialect.title)
+        warnings += dropped(steps, (DelayStep,), dialect.title)
     scratch = free_name("scratch", names)
     writer = _Writer(dialect, circuit, layout, names, free_name("q", [*names, scratch]), scratch)
     lines = [*dialect.header, *writer.declarations(steps), *writer.block(steps, "")]
     lines += [f"{writer.bit(*place)} = {writer.value(formula)};" for place, formula in layout.computed]
     written = writer.constructs | ({ASSIGNMENT} if layout.computed else set()) | ({OUTPUT} if layout.scratch else set())
     warnings += [f"{dialect.reader} does not read {each}" for each in sorted(written & dialect.unread)]
-    return Written("\n".join(lines) + "\n", tuple(warnings))
+    return WriteResult("\n".join(lines) + "\n", tuple(warnings))
 
 
 def number(value: float) -> str:
@@ -150,14 +161,14 @@ class _Writer:
 
     def block(self, steps: Sequence[Plain], indent: str) -> Iterator[str]:
         for step in steps:
-            if isinstance(step, Branch):
+            if isinstance(step, BranchStep):
                 yield f"{indent}if ({self._guard(step.condition)}) {{"
                 yield from self.block(step.then, indent + "  ")
                 if step.otherwise:
                     yield f"{indent}}} else {{"
                     yield from self.block(step.otherwise, indent + "  ")
                 yield indent + "}"
-            elif isinstance(step, Repeat):
+            elif isinstance(step, LoopStep):
                 yield f"{indent}while ({self._guard(step.condition)}) {{"
                 yield from self.block(step.body, indent + "  ")
                 yield indent + "}"
@@ -174,10 +185,10 @@ class _Writer:
 
     def _line(self, step: Plain) -> str:
         match step:
-            case Apply():
+            case GateStep():
                 numbers = f"({', '.join(map(number, step.numbers))})" if step.numbers else ""
                 return f"{self._dialect.gates[step.name]}{numbers} {self._operands(step.qubits)};"
-            case Measured():
+            case MeasureStep():
                 home = self._home(step.clbit)
                 self._measured.add(self._layout.homes[step.clbit][0] if step.clbit in self._layout.homes else -1)
                 if len(self._measured) > 1:
@@ -190,15 +201,15 @@ class _Writer:
                 home = self._home(step.clbit)
                 self.constructs.add(ASSIGNMENT)
                 return f"{home} = {self.value(step.value)};" if home else ""
-            case Cleared():
+            case ResetStep():
                 return f"reset {self._operands((step.qubit,))};"
-            case Fence():
+            case BarrierStep():
                 return f"barrier {self._operands(step.qubits)};"
-            case Pause():
+            case DelayStep():
                 return self._pause(step) if self._dialect.delays else ""
         raise AssertionError(step)
 
-    def _pause(self, step: Pause) -> str:
+    def _pause(self, step: DelayStep) -> str:
         duration, unit = (step.duration, step.unit) if step.unit in _UNITS else (step.duration / 1000, "ns")
         text = str(int(duration)) if duration == int(duration) else number(duration)
         return f"delay[{text}{unit}] {self._operands((step.qubit,))};"

@@ -30,21 +30,21 @@ from qonduit_server.ir.builder import Write, expression
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import Formula
 from qonduit_server.ir.visitor import (
-    Apply,
-    Branch,
-    Cleared,
-    Fence,
-    Measured,
-    Pause,
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
     Plain,
-    Repeat,
+    ResetStep,
     bits_read,
     bits_written,
     every,
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import free_name, lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 
@@ -60,7 +60,7 @@ class _Everything:
         return True
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as QPY.
 
     Computed bits are set at the end. All bits of a circuit are told in its result: programs that need others than those
@@ -73,7 +73,7 @@ def write(circuit: Circuit) -> Written:
     layout = lay_out(circuit, steps, keep_unread=True)
     warnings: tuple[str, ...] = ()
     if layout.scratch:
-        if any(isinstance(step, Repeat) for step in every(steps)):
+        if any(isinstance(step, LoopStep) for step in every(steps)):
             raise refuse(_TITLE, "bits that are no part of the result, which this program's loops need", "QASM3")
         circuit = at_the_end(circuit, _TITLE, _Everything())
         warnings = circuit.warnings[-1:]
@@ -98,7 +98,7 @@ def write(circuit: Circuit) -> Written:
         filling.store(whole, homes[number][place], formula)
     out = io.BytesIO()
     qpy.dump(whole, out, version=_VERSION)
-    return Written(out.getvalue(), warnings)
+    return WriteResult(out.getvalue(), warnings)
 
 
 class _Filling:
@@ -112,23 +112,23 @@ class _Filling:
         qubits, clbits = self._qubits, self._clbits
         for step in steps:
             match step:
-                case Apply():
+                case GateStep():
                     _put(circuit, step.operation, [qubits[k] for k in step.qubits])
-                case Measured():
+                case MeasureStep():
                     _put(circuit, Measure(), [qubits[step.qubit]], [clbits[step.clbit]])
-                case Cleared():
+                case ResetStep():
                     _put(circuit, Reset(), [qubits[step.qubit]])
-                case Fence():
+                case BarrierStep():
                     _put(circuit, Barrier(len(step.qubits)), [qubits[k] for k in step.qubits])
-                case Pause():
+                case DelayStep():
                     _put(circuit, Delay(step.duration, step.unit), [qubits[step.qubit]])
                 case Write():
                     self.store(circuit, clbits[step.clbit], step.value)
-                case Branch():
+                case BranchStep():
                     bodies = [self._body((step,), body) for body in (step.then, step.otherwise) if body]
                     operation = IfElseOp(expression(step.condition, clbits), *bodies)
                     _put(circuit, operation, bodies[0].qubits, bodies[0].clbits)
-                case Repeat():
+                case LoopStep():
                     body = self._body((step,), step.body)
                     _put(circuit, WhileLoopOp(expression(step.condition, clbits), body), body.qubits, body.clbits)
 

@@ -11,19 +11,19 @@ from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import Formula
 from qonduit_server.ir.visitor import (
-    Apply,
-    Branch,
-    Cleared,
-    Fence,
-    Measured,
-    Pause,
+    BarrierStep,
+    BranchStep,
+    DelayStep,
+    GateStep,
+    LoopStep,
+    MeasureStep,
     Plain,
-    Repeat,
+    ResetStep,
     every,
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import Written
+from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import Layout, check_sizes, dropped, identifiers, lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 
@@ -44,7 +44,7 @@ _GATES: Final = {
 }  # fmt: skip
 
 
-def write(circuit: Circuit) -> Written:
+def write(circuit: Circuit) -> WriteResult:
     """Write a program as Quil.
 
     Every register is a region of memory of its name. Bits that are no register of the result cannot be had, for all
@@ -55,10 +55,10 @@ def write(circuit: Circuit) -> Written:
     """
     check_sizes(circuit, _TITLE)
     steps = walk(circuit.quantum, _TITLE, _GATES)
-    warnings = dropped(steps, (Fence, Pause), _TITLE)
+    warnings = dropped(steps, (BarrierStep, DelayStep), _TITLE)
     layout = lay_out(circuit, steps)
     if layout.scratch:
-        if any(isinstance(step, Repeat) for step in every(steps)):
+        if any(isinstance(step, LoopStep) for step in every(steps)):
             raise refuse(_TITLE, "bits that are no register of the result, which this program's loops need", "QASM3")
         circuit = at_the_end(circuit, _TITLE, _GATES)
         warnings.append(circuit.warnings[-1])
@@ -71,7 +71,7 @@ def write(circuit: Circuit) -> Written:
     lines += writer.block(steps)
     for place, formula in layout.computed:
         lines += writer.assignment(writer.bit(*place), formula)
-    return Written("\n".join(lines) + "\n", (*renamed, *warnings))
+    return WriteResult("\n".join(lines) + "\n", (*renamed, *warnings))
 
 
 class _Lines:
@@ -83,20 +83,20 @@ class _Lines:
     def block(self, steps: Sequence[Plain]) -> Iterator[str]:
         for step in steps:
             match step:
-                case Apply():
+                case GateStep():
                     yield from _gate(step)
-                case Measured():
+                case MeasureStep():
                     yield f"MEASURE {step.qubit} {self._home(step.clbit)}".rstrip()
-                case Cleared():
+                case ResetStep():
                     yield f"RESET {step.qubit}"
                 case Write():
                     if self._home(step.clbit):
                         yield from self.assignment(self._home(step.clbit), step.value)
-                case Branch():
+                case BranchStep():
                     yield from self._branch(
                         step.condition, list(self.block(step.then)), list(self.block(step.otherwise))
                     )
-                case Repeat():
+                case LoopStep():
                     start, end = self._label("LOOP"), self._label("END")
                     yield f"LABEL {start}"
                     yield from self._unless(step.condition, end)
@@ -218,7 +218,7 @@ class _Lines:
         return f"{self._names[register]}[{place}]"
 
 
-def _gate(step: Apply) -> Iterator[str]:
+def _gate(step: GateStep) -> Iterator[str]:
     qubits = " ".join(map(str, step.qubits))
     if step.name == "u":
         theta, phi, lam = step.numbers

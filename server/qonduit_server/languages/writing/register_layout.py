@@ -12,7 +12,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import FALSE, Formula, bit
-from qonduit_server.ir.visitor import Fence, Measured, Pause, Plain, bits_read, bits_written, every
+from qonduit_server.ir.visitor import BarrierStep, DelayStep, MeasureStep, Plain, bits_read, bits_written, every
 
 #: A bit of a register: which register of the program, and which of its bits.
 Place: TypeAlias = tuple[int, int]
@@ -76,7 +76,7 @@ def _guests(steps: Sequence[Plain], wanted: Collection[int], homes: Collection[i
     for place, step in enumerate(steps):
         read, written = bits_read((step,)), bits_written((step,))
         for clbit in read | written:
-            if clbit not in first and clbit not in read and isinstance(step, Measured | Write):
+            if clbit not in first and clbit not in read and isinstance(step, MeasureStep | Write):
                 set_first.add(clbit)
             first.setdefault(clbit, place)
             last[clbit] = place
@@ -147,6 +147,6 @@ def refuse(language: str, what: str, able: str) -> ProgramError:
 
 def dropped(steps: Sequence[Plain], kinds: tuple[type, ...], language: str) -> list[str]:
     """Warnings about steps that are left out, which nothing measured depends on."""
-    names = {Fence: "barriers", Pause: "delays"}
+    names = {BarrierStep: "barriers", DelayStep: "delays"}
     found = {type(step) for step in every(steps)}
     return [f"{names[kind]} are left out: {language} has none" for kind in kinds if kind in found]

@@ -29,7 +29,7 @@ _SYSTEM_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lo
 _MACHINE: Final = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime")
 
 
-class Cage:
+class Confinement:
     """The cage around this process. Entering is for before the SDK is imported, locking for after it.
 
     Args:

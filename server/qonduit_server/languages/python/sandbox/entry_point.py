@@ -35,7 +35,7 @@ def main() -> NoReturn:
     request = json.loads(sys.stdin.buffer.read())
     sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     try:
-        enclosure = confinement.Cage(request["parent"], request["cache"])
+        enclosure = confinement.Confinement(request["parent"], request["cache"])
         sdks = sdk_circuits.wanted(request["language"], request["source"])
         enclosure.lock(request["memory_bytes"], request["cpu_seconds"])
     except (OSError, ImportError) as error:
