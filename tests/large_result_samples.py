@@ -9,7 +9,7 @@ from collections import Counter
 from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded
 from qonduit.v1.result_pb2 import Register, Result
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
-from qonduit_server.worker.result_encoding import pack_counts
+from qonduit_server.worker.result_encoding import encode_counts
 
 
 def noise(bits: int, shots: int, seed: int = 11) -> dict[int, int]:
@@ -22,7 +22,7 @@ def packed(counts: dict[int, int], bits: int, index: int = 0) -> ProgramSucceede
     """What a worker says of a program with one register of so many bits."""
     circuit = Circuit(None, (ClassicalRegister("c", tuple(range(bits))),))  # type: ignore[arg-type]
     result = Result(shots=sum(counts.values()), registers=[Register(name="c", size=bits)])
-    rows = pack_counts(result, circuit, counts, 0)
+    rows = encode_counts(result, circuit, counts, 0)
     return ProgramSucceeded(index=index, result=result, buffer=rows)
 
 

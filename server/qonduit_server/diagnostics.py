@@ -14,7 +14,7 @@ from typing import Final
 
 from qonduit_server.errors import RunError
 from qonduit_server.languages.python.source_runner import PythonSource
-from qonduit_server.process.memory import readable, usable_memory
+from qonduit_server.process.memory import format_bytes, usable_memory
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
 
@@ -46,7 +46,7 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
     ):
         one, other = getattr(settings, smaller), getattr(settings, larger)
         if one > other:
-            what = f"{smaller} ({readable(one)}) is more than {larger} ({readable(other)}): the latter is what holds"
+            what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)}): the latter is what holds"
             yield Finding("warning", what, f"Lower {smaller}, or raise {larger}.")
     offered = settings.providers or known
     for name in ("preload", "provider_python"):
@@ -66,14 +66,14 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
 def _memory(settings: Settings) -> Iterator[Finding]:
     usable = usable_memory()
     if settings.max_memory_bytes > usable:
-        what = f"max_memory_bytes is {readable(settings.max_memory_bytes)}, and this machine has {readable(usable)}"
+        what = f"max_memory_bytes is {format_bytes(settings.max_memory_bytes)}, and this machine has {format_bytes(usable)}"
         yield Finding("warning", what, "Lower max_memory_bytes, or the kernel ends workers when memory runs out.")
     free = _available()
     if free is not None and free < min(settings.max_task_memory_bytes, settings.max_memory_bytes):
-        what = f"{readable(free)} of memory are free, less than one task may use"
+        what = f"{format_bytes(free)} of memory are free, less than one task may use"
         yield Finding("warning", what, "End what else uses memory here, or lower max_task_memory_bytes.")
     elif free is not None:
-        yield Finding("ok", f"{readable(free)} of {readable(usable)} of memory are free")
+        yield Finding("ok", f"{format_bytes(free)} of {format_bytes(usable)} of memory are free")
 
 
 def _available() -> int | None:
@@ -111,9 +111,7 @@ def _cache(settings: Settings) -> Iterator[Finding]:
         mend = "Mend QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
         yield Finding("warning", f"translation_cache: nothing can be written to {there}", mend)
     elif (free := shutil.disk_usage(there).free) < settings.translation_cache_bytes and not folder.exists():
-        what = (
-            f"translation_cache may grow to {readable(settings.translation_cache_bytes)}, and {readable(free)} are free"
-        )
+        what = f"translation_cache may grow to {format_bytes(settings.translation_cache_bytes)}, and {format_bytes(free)} are free"
         yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or have the folder elsewhere.")
 
 

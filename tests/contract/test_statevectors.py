@@ -32,7 +32,7 @@ from qonduit_server.errors import ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import Prepared, Provider
+from qonduit_server.providers.provider import CompiledCircuit, Provider
 from qonduit_server.store import catalogue
 from qonduit_server.store.jobs import queue
 from qonduit_server.worker import runner
@@ -332,15 +332,17 @@ class Older:
     def load(self) -> None:
         pass
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> CompiledCircuit:
         assert bool(words) == self._exact
-        return Prepared(circuit, 1)
+        return CompiledCircuit(circuit, 1)
 
-    def run(self, device: str, prepared: Sequence[Prepared], shots: int, seed: int) -> Iterator[Outcome | RunError]:
+    def run(
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int
+    ) -> Iterator[Outcome | RunError]:
         for _ in prepared:
             yield Outcome({0: shots})
 
-    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
         if len(prepared.native.registers) > 1:  # type: ignore[attr-defined]
             raise ProviderError("BROKEN", "no")
         return np.array([1, 0], dtype=np.complex128)

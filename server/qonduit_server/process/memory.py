@@ -33,7 +33,7 @@ def address_space(task_bytes: int) -> int:
     return task_bytes + _PROCESS_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
 
 
-def readable(size: int) -> str:
+def format_bytes(size: int) -> str:
     """A number of bytes for people."""
     if size >= 1 << 70:
         return f"10^{len(str(size)) - 1} B"

@@ -17,7 +17,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
-    Prepared,
+    CompiledCircuit,
     check_memory,
     describe_simulator,
     installed_version,
@@ -97,7 +97,9 @@ class AWS:
         # By name and by class: a program may define a gate of its own under the name of one that Braket has.
         return operation.name in BRAKET_NAMES and operation.base_class in self._classes
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+    def prepare(
+        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
+    ) -> CompiledCircuit:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
@@ -106,7 +108,7 @@ class AWS:
         lowering = Lowering(f"AWS/{DEVICE}", self._is_native)
         return with_evolution(prepared, circuit, lowering, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
-    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"AWS has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -119,9 +121,9 @@ class AWS:
             quantum, f"AWS/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
         )
         if isinstance(found, Branching):
-            return Prepared(found, qubits, need, operations=found.operations)
+            return CompiledCircuit(found, qubits, need, operations=found.operations)
         (gates,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
-        return Prepared(
+        return CompiledCircuit(
             _Native(gates, found), qubits, need, circuits=int(bool(found.measured)), operations=found.operations
         )
 
@@ -143,7 +145,7 @@ class AWS:
         return evolved
 
     def run(
-        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         self.load()
         for place, each in enumerate(prepared):
@@ -162,9 +164,9 @@ class AWS:
 
         return run(program, self, shots, seed, self._versions)
 
-    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
         self.load()
-        from qonduit_server.providers.sampling import listed
+        from qonduit_server.providers.sampling import as_mapping
 
         native = prepared.native
         if not isinstance(native, _Native) or len(native.deferred.measured) > MOST_EXACT_BITS:
@@ -172,9 +174,9 @@ class AWS:
         deferred = native.deferred
         if not deferred.measured:
             return {deferred.outcome(0): 1.0}
-        return deferred.outcomes(listed(self._distribution(native)))
+        return deferred.outcomes(as_mapping(self._distribution(native)))
 
-    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
         self.load()
         from qonduit_server.providers.exact_states import evolve
 

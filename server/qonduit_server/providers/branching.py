@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from qonduit_server.errors import LimitError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.ir.lowering import Lowering
-from qonduit_server.providers.sampling import draw, squares
-from qonduit_server.providers.steps import Again, Assign, Collapse, Evolve, Gate, Step, Unless, steps_of
+from qonduit_server.providers.sampling import born_probabilities, draw
+from qonduit_server.providers.steps import ApplyUnitary, Assign, Collapse, Gate, Jump, JumpIfNot, Step, steps_of
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -71,11 +71,11 @@ class Branching:
         """Give the qubits of each operation, as `Prepared.operations` does."""
         for step in self.steps:
             match step:
-                case Evolve():
+                case ApplyUnitary():
                     yield from self.places[step.run]
                 case Collapse():
                     yield from ((qubit,) for qubit in step.qubits)
-                case Unless() | Again():
+                case JumpIfNot() | Jump():
                     yield None
 
 
@@ -228,17 +228,17 @@ class _Walk:
             step = steps[place]
             place += 1
             match step:
-                case Evolve():
+                case ApplyUnitary():
                     state = self._evolve(state, step.run)
                 case Collapse():
                     place -= 1
                     break
                 case Assign():
                     bits = bits & ~(1 << step.clbit) | step.value.value(bits) << step.clbit
-                case Unless():
+                case JumpIfNot():
                     if not step.condition.value(bits):
                         place = step.target
-                case Again():
+                case Jump():
                     place = step.target
                     group.rounds += 1
                     if group.rounds > MAX_ROUNDS:
@@ -289,5 +289,5 @@ class _Walk:
 def _probabilities(front: State) -> NDArray[np.float64]:
     """How probable each row is."""
     if len(front) > 64:
-        return np.asarray(squares(front).sum(axis=1))
+        return np.asarray(born_probabilities(front).sum(axis=1))
     return np.array([np.vdot(row, row).real for row in front])

@@ -14,7 +14,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers.branching import Engine, State
-from qonduit_server.providers.provider import Prepared, check_memory
+from qonduit_server.providers.provider import CompiledCircuit, check_memory
 
 #: What becomes of 16 bytes on their way from the array to the server: rows, message and frame, each for a while beside
 #: the one before.
@@ -31,13 +31,13 @@ class Evolution:
 
 
 def with_statevector(
-    prepared: Prepared,
+    prepared: CompiledCircuit,
     native: Any,
     qubits: int,
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
     phase: float = 0.0,
-) -> Prepared:
+) -> CompiledCircuit:
     """Add to a prepared circuit what its statevector needs.
 
     Args:
@@ -63,13 +63,13 @@ def with_statevector(
 
 
 def with_evolution(
-    prepared: Prepared,
+    prepared: CompiledCircuit,
     circuit: Circuit,
     lowering: Lowering,
     engine: Engine,
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
-) -> Prepared:
+) -> CompiledCircuit:
     """Add to a prepared circuit what an engine needs to give its statevector: its gates, in the engine's form.
 
     Args:

@@ -16,7 +16,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
-    Prepared,
+    CompiledCircuit,
     check_memory,
     describe_simulator,
     installed_version,
@@ -106,7 +106,9 @@ class Google:
         known = operation.base_class in self._classes and hasattr(operation, "__array__")
         return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+    def prepare(
+        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
+    ) -> CompiledCircuit:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
@@ -115,7 +117,7 @@ class Google:
         lowering = Lowering(f"GOOGLE/{DEVICE}", self._is_native)
         return with_evolution(prepared, circuit, lowering, self, _EVOLUTION_BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
-    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"GOOGLE has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -128,10 +130,10 @@ class Google:
             quantum, f"GOOGLE/{DEVICE}", self._is_native, self, _BYTES_PER_AMPLITUDE, memory_limit_bytes
         )
         if isinstance(found, Branching):
-            return Prepared(found, qubits, need, operations=found.operations)
+            return CompiledCircuit(found, qubits, need, operations=found.operations)
         precise = qubits <= _PRECISE_QUBITS
         (operations,) = self.compile([found.gates], found.qubits) if found.measured else ((),)
-        return Prepared(
+        return CompiledCircuit(
             _Native(operations, found, precise),
             qubits,
             need,
@@ -162,7 +164,7 @@ class Google:
         return self._cirq.MatrixGate(gate.to_matrix()).on(*reversed(qubits))
 
     def run(
-        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         self.load()
         for place, each in enumerate(prepared):
@@ -181,9 +183,9 @@ class Google:
 
         return run(program, self, shots, seed, self._versions)
 
-    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
         self.load()
-        from qonduit_server.providers.sampling import listed
+        from qonduit_server.providers.sampling import as_mapping
 
         native = prepared.native
         if not isinstance(native, _Native) or len(native.deferred.measured) > MOST_EXACT_BITS:
@@ -191,9 +193,9 @@ class Google:
         if not native.deferred.measured:
             return {native.deferred.outcome(0): 1.0}
         check_memory(native.deferred.qubits, 2 * _BYTES_PER_AMPLITUDE, 0)
-        return native.deferred.outcomes(listed(self._distribution(native, precise=True)))
+        return native.deferred.outcomes(as_mapping(self._distribution(native, precise=True)))
 
-    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
         self.load()
         from qonduit_server.providers.exact_states import evolve
 
@@ -203,12 +205,12 @@ class Google:
         """The probabilities of what is measured, as an array."""
         import numpy as np
 
-        from qonduit_server.providers.sampling import marginal, squares
+        from qonduit_server.providers.sampling import born_probabilities, marginal
 
         qubits = native.deferred.qubits
         state: State = np.zeros((2,) * qubits, dtype=np.complex128 if precise else np.complex64)
         state[(0,) * qubits] = 1.0
-        probabilities = squares(self.evolve(state, native.operations, qubits))
+        probabilities = born_probabilities(self.evolve(state, native.operations, qubits))
         del state
         return marginal(probabilities, qubits, native.deferred.measured)
 

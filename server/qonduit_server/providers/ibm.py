@@ -18,7 +18,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
-    Prepared,
+    CompiledCircuit,
     check_memory,
     describe_simulator,
     installed_version,
@@ -122,7 +122,9 @@ class IBM:
         # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
         self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+    def prepare(
+        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
+    ) -> CompiledCircuit:
         prepared = self._prepare(circuit, device, memory_limit_bytes)
         if not statevector:
             return prepared
@@ -148,7 +150,7 @@ class IBM:
         native.append(SaveStatevector(len(qubits)), qubits)
         return native
 
-    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
         self.load()
         import numpy as np
 
@@ -160,7 +162,7 @@ class IBM:
             raise _failure(str(result.status))
         return np.asarray(result.data.statevector)
 
-    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"IBM has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -170,7 +172,7 @@ class IBM:
         deferred = self._defer(quantum, lowering, memory_limit_bytes)
         if deferred is None:
             native, measures = self._compile(quantum, lowering)
-            return Prepared(
+            return CompiledCircuit(
                 _Native(native if measures else None),
                 quantum.num_qubits,
                 need,
@@ -179,7 +181,7 @@ class IBM:
             )
         qubits = max(quantum.num_qubits, deferred.qubits)
         need = check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-        return Prepared(
+        return CompiledCircuit(
             self._deferred_native(deferred),
             qubits,
             need,
@@ -220,9 +222,9 @@ class IBM:
             native.measure(measured, range(len(measured)))
         return _Native(native, deferred, exact)
 
-    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
         self.load()
-        from qonduit_server.providers.sampling import listed
+        from qonduit_server.providers.sampling import as_mapping
 
         native = _native(prepared)
         deferred = native.deferred
@@ -237,7 +239,7 @@ class IBM:
         (result,) = self._simulate([native.circuit], 1, None, deferred.qubits >= _THREADED_QUBITS)
         if not result.success:
             raise _failure(str(result.status))
-        return deferred.outcomes(listed(result.data.probabilities))
+        return deferred.outcomes(as_mapping(result.data.probabilities))
 
     def _is_native(self, operation: Instruction) -> bool:
         # By name and by class: a program may define a gate of its own under the name of one that Aer has.
@@ -291,7 +293,7 @@ class IBM:
                     target.append(step, [on[place] for place in places], copy=False)
 
     def run(
-        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         self.load()
         start, size, sampled = 0, 16, 0
@@ -378,13 +380,13 @@ class IBM:
         return (result for circuit in circuits for result in self._simulate([circuit], shots, seed, large))
 
 
-def _native(prepared: Prepared) -> _Native:
+def _native(prepared: CompiledCircuit) -> _Native:
     assert isinstance(prepared.native, _Native)
     return prepared.native
 
 
 def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
-    """Give the qubits of each operation, as `Prepared.operations` does."""
+    """Give the qubits of each operation, as `CompiledCircuit.operations` does."""
     from qiskit.circuit import IfElseOp
 
     find = circuit.find_bit

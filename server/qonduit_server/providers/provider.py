@@ -15,7 +15,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import LimitError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.process.memory import readable, usable_memory
+from qonduit_server.process.memory import format_bytes, usable_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ Operations: TypeAlias = Iterable[Sequence[int] | None]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CompiledCircuit:
     """A circuit compiled for one device; kept and run again as often as the same program comes.
 
     Args:
@@ -70,7 +70,9 @@ class Provider(Protocol):
             ProviderError: the SDK is not installed; the message says which extra installs it.
         """
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False) -> Prepared:
+    def prepare(
+        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
+    ) -> CompiledCircuit:
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
@@ -86,7 +88,7 @@ class Provider(Protocol):
         """
 
     def run(
-        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         """Run circuits, giving one outcome each, in order and as early as it is known.
 
@@ -94,14 +96,14 @@ class Provider(Protocol):
         that fails gives a RunError and does not keep the others from running.
         """
 
-    def probabilities(self, device: str, prepared: Prepared) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
         """The exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling tells it.
 
         Bit k of an outcome is classical bit k of the hub circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
         """
 
-    def statevector(self, device: str, prepared: Prepared) -> NDArray[np.complex128]:
+    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
         """The exact state before the final measurements of a circuit that was prepared for it.
 
         Asked only of devices whose capabilities have `statevector`.
@@ -202,7 +204,7 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
         fits = max(0, (limit // bytes_per_amplitude).bit_length() - 1)
         raise LimitError(
             "MEMORY_LIMIT",
-            f"simulating {qubits} qubits{note} needs {readable(need)}, the limit is {readable(limit)}: "
+            f"simulating {qubits} qubits{note} needs {format_bytes(need)}, the limit is {format_bytes(limit)}: "
             f"use at most {fits} qubits (max_task_memory_bytes)",
         )
     return need

@@ -15,7 +15,7 @@ NOISE: Final = 1e-20
 _MANY_OUTCOMES: Final = 4096
 
 
-def squares(amplitudes: NDArray[Any]) -> NDArray[np.float64]:
+def born_probabilities(amplitudes: NDArray[Any]) -> NDArray[np.float64]:
     """The probabilities of amplitudes."""
     return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float64)
 
@@ -39,7 +39,7 @@ def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence
     return np.asarray(rest.transpose([place[qubit] for qubit in reversed(measured)]).reshape(-1))
 
 
-def listed(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict[int, float]:
+def as_mapping(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict[int, float]:
     """The outcomes of a distribution that are more than noise."""
     (seen,) = (probabilities > noise).nonzero()
     return dict(zip(seen.tolist(), probabilities[seen].tolist(), strict=True))

@@ -19,7 +19,7 @@ Gate: TypeAlias = tuple[Instruction, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Evolve:
+class ApplyUnitary:
     """Applies a run of gates."""
 
     run: int
@@ -52,7 +52,7 @@ class Assign:
 
 
 @dataclass
-class Unless:
+class JumpIfNot:
     """Goes on elsewhere where a condition does not hold."""
 
     condition: Formula
@@ -60,18 +60,18 @@ class Unless:
 
 
 @dataclass(frozen=True)
-class Again:
+class Jump:
     """Goes back to the beginning of a loop."""
 
     target: int
 
 
-Step: TypeAlias = Evolve | Collapse | Assign | Unless | Again
+Step: TypeAlias = ApplyUnitary | Collapse | Assign | JumpIfNot | Jump
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A circuit. An `Evolve` names one of `runs`; qubits that no gate acts on do not appear: they are 0."""
+    """A circuit. An `ApplyUnitary` names one of `runs`; qubits that no gate acts on do not appear: they are 0."""
 
     steps: Sequence[Step]
     runs: Sequence[Sequence[Gate]]
@@ -183,17 +183,17 @@ class _Compiler:
         loop: bool = False,
     ) -> None:
         begin = len(self.steps)
-        unless = Unless(condition)
+        unless = JumpIfNot(condition)
         self._add(unless)
         self.block(block, places, clbits)
         if loop:
-            self._add(Again(begin))
+            self._add(Jump(begin))
         unless.target = len(self.steps)
         self._open = False
 
     def _gate(self, gate: Instruction, wires: tuple[int, ...]) -> None:
-        if not (self._open and isinstance(self.steps[-1], Evolve)):
-            self._add(Evolve(len(self.runs)))
+        if not (self._open and isinstance(self.steps[-1], ApplyUnitary)):
+            self._add(ApplyUnitary(len(self.runs)))
             self.runs.append([])
         self.runs[-1].append((gate, wires))
 

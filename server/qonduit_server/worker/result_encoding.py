@@ -27,7 +27,7 @@ _ENTRY_BYTES: Final = 19
 _NUMBER_BYTES: Final = 8
 
 
-def pack_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], max_bytes: int) -> bytes:
+def encode_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], max_bytes: int) -> bytes:
     """Fill in a result's counts and probabilities, or refer to rows.
 
     Args:
@@ -72,7 +72,7 @@ def pack_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], max
     return _buffered(result, columns, b"".join(_rows(circuit, shown, widths, row_bytes, most_rows)), row_bytes)
 
 
-def pack_statevector(result: Result, amplitudes: NDArray[np.complex128], max_bytes: int) -> bytes:
+def encode_statevector(result: Result, amplitudes: NDArray[np.complex128], max_bytes: int) -> bytes:
     """Fill in a result's statevector, or refer to rows.
 
     Args:

@@ -39,9 +39,9 @@ from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.signatures import WriteResult
-from qonduit_server.providers.provider import Prepared, Provider, depth_of
+from qonduit_server.providers.provider import CompiledCircuit, Provider, depth_of
 from qonduit_server.worker.failures import failure_of, traceback_of
-from qonduit_server.worker.result_encoding import check_statevector, pack_counts, pack_statevector
+from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector
 
 Emit = Callable[[TaskEvent], None]
 
@@ -58,17 +58,17 @@ _OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedProgram:
     """A program, read and compiled, as the cache keeps it."""
 
     circuit: Circuit
-    prepared: Prepared
+    prepared: CompiledCircuit
     registers: tuple[Register, ...]
     parse_seconds: float
     compile_seconds: float
 
 
-class Cache:
+class ProgramCache:
     """Programs that were read and compiled lately, by what they are and where they run; the oldest go first.
 
     Args:
@@ -79,10 +79,10 @@ class Cache:
     def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
         self._entries = entries
         self._source_bytes = source_bytes
-        self._kept: OrderedDict[tuple[object, ...], tuple[int, Kept]] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], tuple[int, CachedProgram]] = OrderedDict()
         self._size = 0
 
-    def get(self, key: tuple[object, ...]) -> Kept | None:
+    def get(self, key: tuple[object, ...]) -> CachedProgram | None:
         """What is kept under a key, which then counts as used."""
         found = self._kept.get(key)
         if found is None:
@@ -90,7 +90,7 @@ class Cache:
         self._kept.move_to_end(key)
         return found[1]
 
-    def put(self, key: tuple[object, ...], size: int, kept: Kept) -> None:
+    def put(self, key: tuple[object, ...], size: int, kept: CachedProgram) -> None:
         """Keep a program whose source has `size` bytes."""
         if size > self._source_bytes // 4:
             return
@@ -111,10 +111,10 @@ class Runner:
         cache: keeps programs that were read and compiled.
     """
 
-    def __init__(self, provider: Provider | None, languages: Languages, cache: Cache | None = None) -> None:
+    def __init__(self, provider: Provider | None, languages: Languages, cache: ProgramCache | None = None) -> None:
         self.provider = provider
         self.languages = languages
-        self.cache = cache or Cache()
+        self.cache = cache or ProgramCache()
         devices = provider.describe().devices if provider else ()
         #: The provider's devices that lack something which programs may need.
         self.limited: dict[str, Device] = {device.name: device for device in devices if _is_limited(device)}
@@ -281,11 +281,11 @@ class _Run:
                 self._do("running", ready[done][0])
         return 0
 
-    def _prepare_all(self, provider: Provider) -> tuple[list[tuple[int, Kept, bool]], int, int]:
+    def _prepare_all(self, provider: Provider) -> tuple[list[tuple[int, CachedProgram, bool]], int, int]:
         """Read and compile the programs; return those that may run, how many failed, and the memory needed in bytes."""
         task = self._task
         number = len(task.programs)
-        ready: list[tuple[int, Kept, bool]] = []
+        ready: list[tuple[int, CachedProgram, bool]] = []
         failed = need = 0
         for index, program in enumerate(task.programs):
             if not task.declined_before:
@@ -318,7 +318,7 @@ class _Run:
             for _ in range(number - given):
                 yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
 
-    def _prepare(self, index: int, program: TaskProgram, provider: Provider) -> tuple[Kept, bool]:
+    def _prepare(self, index: int, program: TaskProgram, provider: Provider) -> tuple[CachedProgram, bool]:
         task = self._task
         inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
         exact = task.include_statevector
@@ -339,7 +339,7 @@ class _Run:
             prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes, statevector=True)
         else:  # providers that give no statevectors need not know the word
             prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
-        kept = Kept(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+        kept = CachedProgram(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
 
@@ -358,10 +358,12 @@ class _Run:
         self._diagnostics += 1
         return traceback_of(error)
 
-    def _succeed(self, provider: Provider, index: int, kept: Kept, hit: bool, outcome: Outcome) -> None:
+    def _succeed(self, provider: Provider, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> None:
         succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
         try:
-            succeeded.buffer = pack_counts(succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes)
+            succeeded.buffer = encode_counts(
+                succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes
+            )
             if self._task.include_statevector:
                 self._add_statevector(succeeded, provider, kept, outcome)
         except Exception as error:  # noqa: BLE001 - see run()
@@ -369,16 +371,18 @@ class _Run:
         else:
             self._send(program_succeeded=succeeded)
 
-    def _add_statevector(self, succeeded: ProgramSucceeded, provider: Provider, kept: Kept, outcome: Outcome) -> None:
+    def _add_statevector(
+        self, succeeded: ProgramSucceeded, provider: Provider, kept: CachedProgram, outcome: Outcome
+    ) -> None:
         began = time.perf_counter()
         amplitudes = provider.statevector(self._task.device, kept.prepared)
         seconds = time.perf_counter() - began
         further = succeeded.further.add(result=Result(program_id=succeeded.result.program_id))
         told = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
         further.result.meta_data.update({**told, "method": "statevector", "run_seconds": seconds})  # type: ignore[dict-item]
-        further.buffer = pack_statevector(further.result, amplitudes, self._task.max_result_bytes)
+        further.buffer = encode_statevector(further.result, amplitudes, self._task.max_result_bytes)
 
-    def _result(self, index: int, kept: Kept, hit: bool, outcome: Outcome) -> Result:
+    def _result(self, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> Result:
         """A result as far as it is known without its entries."""
         result = Result(
             program_id=self._task.programs[index].program_id, shots=self._task.shots, registers=kept.registers

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from qonduit_server.errors import LimitError
-from qonduit_server.process.memory import readable
+from qonduit_server.process.memory import format_bytes
 from qonduit_server.providers.provider import check_memory, limit_task_memory, most_qubits, program_seed
 
 
@@ -15,11 +15,11 @@ from qonduit_server.providers.provider import check_memory, limit_task_memory, m
     [(12, "12 B"), (1536, "1.5 KiB"), (16 << 20, "16.0 MiB"), (512 << 30, "512 GiB"), (16 << 40, "16.0 TiB")],
 )
 def test_readable(size: int, text: str) -> None:
-    assert readable(size) == text
+    assert format_bytes(size) == text
 
 
 def test_readable_has_a_word_for_everything() -> None:
-    assert readable(16 << 4096).startswith("10^")
+    assert format_bytes(16 << 4096).startswith("10^")
 
 
 def test_need_and_limit_are_told() -> None:

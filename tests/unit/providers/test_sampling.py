@@ -6,15 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qonduit_server.providers.sampling import draw, listed, marginal
+from qonduit_server.providers.sampling import as_mapping, draw, marginal
 
 
 def test_bits_of_a_marginal_are_in_the_order_of_measurement() -> None:
     probabilities = np.zeros(8)
     probabilities[0b100], probabilities[0b110] = 0.25, 0.75  # qubit 0 is the highest bit
-    assert listed(marginal(probabilities, 3, (0, 1, 2))) == {0b001: 0.25, 0b011: 0.75}
-    assert listed(marginal(probabilities, 3, (1, 0))) == {0b10: 0.25, 0b11: 0.75}
-    assert listed(marginal(probabilities, 3, (2,))) == {0: 1.0}
+    assert as_mapping(marginal(probabilities, 3, (0, 1, 2))) == {0b001: 0.25, 0b011: 0.75}
+    assert as_mapping(marginal(probabilities, 3, (1, 0))) == {0b10: 0.25, 0b11: 0.75}
+    assert as_mapping(marginal(probabilities, 3, (2,))) == {0: 1.0}
 
 
 @pytest.mark.parametrize("outcomes", [2, 8, 20_000])

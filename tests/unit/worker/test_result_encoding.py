@@ -33,7 +33,7 @@ def packed(of: Circuit, counts: Mapping[int, int], max_bytes: int = 0) -> tuple[
         shots=sum(counts.values()),
         registers=[Register(name=each.name, size=len(each.bits)) for each in reversed(of.registers)],
     )
-    rows = result_encoding.pack_counts(result, of, counts, max_bytes)
+    rows = result_encoding.encode_counts(result, of, counts, max_bytes)
     return result, rows
 
 
@@ -127,7 +127,7 @@ def test_names_that_leave_no_room_are_refused() -> None:
 
 def statevector(amplitudes: np.ndarray, max_bytes: int = 0) -> tuple[Result, bytes]:  # type: ignore[type-arg]
     result = Result()
-    rows = result_encoding.pack_statevector(result, amplitudes, max_bytes)
+    rows = result_encoding.encode_statevector(result, amplitudes, max_bytes)
     return result, rows
 
 

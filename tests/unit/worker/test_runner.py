@@ -20,7 +20,7 @@ from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.provider import Prepared
+from qonduit_server.providers.provider import CompiledCircuit
 from qonduit_server.worker import runner
 
 PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
@@ -50,17 +50,17 @@ class Scripted:
     def load(self) -> None:
         pass
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> Prepared:
+    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
         self.prepared += 1
         if self._prepare is not None:
             raise self._prepare
-        return Prepared(None, 1, self._memory_bytes, warnings=("it was bent a little",))
+        return CompiledCircuit(None, 1, self._memory_bytes, warnings=("it was bent a little",))
 
-    def probabilities(self, device: str, prepared: Prepared) -> None:
+    def probabilities(self, device: str, prepared: CompiledCircuit) -> None:
         return None
 
     def run(
-        self, device: str, prepared: Sequence[Prepared], shots: int, seed: int | None
+        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         for outcome in self.outcomes:
             if isinstance(outcome, RunError | Outcome):
@@ -84,7 +84,7 @@ def task(*programs: str, shots: int = 10) -> Task:
     )
 
 
-def run(provider: Scripted, *programs: str, cache: runner.Cache | None = None) -> list[TaskEvent]:
+def run(provider: Scripted, *programs: str, cache: runner.ProgramCache | None = None) -> list[TaskEvent]:
     events: list[TaskEvent] = []
     runner.Runner(provider, Languages(), cache).run(task(*programs), events.append)
     assert [event.WhichOneof("event") for event in events][:: len(events) - 1] == ["started", "finished"]
@@ -203,7 +203,7 @@ def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_n
 
 
 def test_what_is_done_with_a_program_is_said_before_it_is_done() -> None:
-    provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), runner.Cache()
+    provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), runner.ProgramCache()
     said = [
         [event.phase.message for event in run(provider, PROGRAM, PROGRAM + " ", cache=cache) if event.HasField("phase")]
         for _ in range(2)
@@ -218,14 +218,14 @@ def test_a_task_without_programs_ends() -> None:
 
 
 def test_programs_are_prepared_once() -> None:
-    provider, cache = Scripted(Outcome({0: 10})), runner.Cache()
+    provider, cache = Scripted(Outcome({0: 10})), runner.ProgramCache()
     for _ in range(3):
         run(provider, PROGRAM, cache=cache)
     assert provider.prepared == 1
 
 
 def test_a_program_with_other_inputs_is_another_program() -> None:
-    provider, keeping = Scripted(Outcome({0: 10})), runner.Cache()
+    provider, keeping = Scripted(Outcome({0: 10})), runner.ProgramCache()
     for angle in (0.1, 0.2, 0.1):
         events: list[TaskEvent] = []
         job = task("OPENQASM 3.0; input float a; qubit q; bit c; U(a, 0, 0) q; c = measure q;")
@@ -269,10 +269,10 @@ def test_a_program_that_cannot_be_read_moves_no_other() -> None:
 
 
 def test_the_cache_is_bounded() -> None:
-    def kept() -> runner.Kept:
-        return runner.Kept(Circuit(None, ()), Prepared(None, 0), (), 0.0, 0.0)  # type: ignore[arg-type]
+    def kept() -> runner.CachedProgram:
+        return runner.CachedProgram(Circuit(None, ()), CompiledCircuit(None, 0), (), 0.0, 0.0)  # type: ignore[arg-type]
 
-    cache = runner.Cache(entries=2, source_bytes=100)
+    cache = runner.ProgramCache(entries=2, source_bytes=100)
     for name in "ab":
         cache.put((name,), 10, kept())
     assert cache.get(("a",)) is not None  # now b is the oldest

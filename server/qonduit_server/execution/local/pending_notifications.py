@@ -8,7 +8,7 @@ from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.executor import Listener, Loss, LossKind
 from qonduit_server.execution.local.worker_processes import Key, PendingTask
-from qonduit_server.process.memory import readable
+from qonduit_server.process.memory import format_bytes
 
 
 class PendingNotifications:
@@ -33,7 +33,7 @@ class PendingNotifications:
 
     def waits(self, held: PendingTask) -> None:
         """A task has to wait for memory."""
-        message = f"the job needs {readable(held.need)} of memory and waits until they are free"
+        message = f"the job needs {format_bytes(held.need)} of memory and waits until they are free"
         log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
         self._items.append(TaskEvent(job_id=held.task.job_id, attempt=held.task.attempt, log=log))
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from qonduit_server.errors import LimitError, ProgramError, RunError
 from qonduit_server.languages.signatures import Inputs
 from qonduit_server.languages.source_text import without_comments
-from qonduit_server.process.memory import readable
+from qonduit_server.process.memory import format_bytes
 
 #: Languages that Python source can be given for, and what can be sent instead.
 INSTEAD: Final[Mapping[str, str]] = {
@@ -351,7 +351,7 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
     if reason == "SANDBOX_MEMORY":
         raise LimitError(
             "SANDBOX_MEMORY",
-            f"the source needed more than {readable(memory_bytes)} of memory: build a smaller circuit "
+            f"the source needed more than {format_bytes(memory_bytes)} of memory: build a smaller circuit "
             "(max_task_memory_bytes, at most 2 GiB)",
         )
     if reason == "TOO_LARGE":
