@@ -97,7 +97,7 @@ def _pool(settings: Settings, names: tuple[str, ...], server: str = "", stderr: 
 
 
 def _forkserver(settings: Settings) -> tuple[str, ...]:
-    """The arguments that make a Python a nursery, with what its readers and writers may do."""
+    """The arguments that make a Python a fork server, with what its readers and writers may do."""
     languages = {
         "python_source": _sources(settings),
         "cache": settings.translation_cache,

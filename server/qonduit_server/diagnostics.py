@@ -46,7 +46,7 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
     ):
         one, other = getattr(settings, smaller), getattr(settings, larger)
         if one > other:
-            what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)}): the latter is what holds"
+            what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)}), its limit"
             yield Finding("warning", what, f"Lower {smaller}, or raise {larger}.")
     offered = settings.providers or known
     for name in ("preload", "provider_python"):
@@ -66,7 +66,8 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
 def _memory(settings: Settings) -> Iterator[Finding]:
     usable = usable_memory()
     if settings.max_memory_bytes > usable:
-        what = f"max_memory_bytes is {format_bytes(settings.max_memory_bytes)}, and this machine has {format_bytes(usable)}"
+        most = format_bytes(settings.max_memory_bytes)
+        what = f"max_memory_bytes is {most}, and this machine has {format_bytes(usable)}"
         yield Finding("warning", what, "Lower max_memory_bytes, or the kernel ends workers when memory runs out.")
     free = _available()
     if free is not None and free < min(settings.max_task_memory_bytes, settings.max_memory_bytes):
@@ -111,7 +112,8 @@ def _cache(settings: Settings) -> Iterator[Finding]:
         mend = "Mend QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
         yield Finding("warning", f"translation_cache: nothing can be written to {there}", mend)
     elif (free := shutil.disk_usage(there).free) < settings.translation_cache_bytes and not folder.exists():
-        what = f"translation_cache may grow to {format_bytes(settings.translation_cache_bytes)}, and {format_bytes(free)} are free"
+        most = format_bytes(settings.translation_cache_bytes)
+        what = f"translation_cache may grow to {most}, and {format_bytes(free)} are free"
         yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or have the folder elsewhere.")
 
 

@@ -56,7 +56,7 @@ class Entry:
     inputs: dict[str, Any]
 
     def read(self, languages: Languages) -> Circuit:
-        """Read it into the hub."""
+        """Read it into the IR."""
         number = LANGUAGES[self.language]
         if self.language == "qpy":
             return languages.read(number, "", self.path.read_bytes(), self.inputs)

@@ -136,7 +136,7 @@ def test_time_for_running_jobs_is_bounded_also_for_one_that_hears_nothing(tmp_pa
         assert_ends(server, processes, SOON)
 
 
-def test_a_second_signal_while_a_nursery_loads(tmp_path: Path) -> None:
+def test_a_second_signal_while_a_fork_server_loads(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}") as server:
         # All SDKs are to be loaded ahead, one after another, which takes seconds.
         processes = family(server)

@@ -44,7 +44,7 @@ def long(number: int, rounds: int = 1200) -> str:
 
 
 def translators(server: Server) -> list[int]:
-    """The processes of a server that only translate: their nursery first."""
+    """The processes of a server that only translate: their fork server first."""
     found = []
     for pid in server.family():
         try:

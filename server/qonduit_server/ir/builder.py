@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub circuit as a reader writes it: operations guarded by formulas over measured bits."""
+"""The IR circuit as a reader writes it: operations guarded by formulas over measured bits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub between languages and providers: a Qiskit circuit and the program's own registers.
+"""The IR between languages and providers: a Qiskit circuit and the program's own registers.
 
 What readers give and exporters take is a part of what Qiskit's circuits can hold: gates, `Measure`, `Reset`, `Barrier`
 and `Delay` on qubits and bits; `IfElseOp` with one body and `WhileLoopOp`, whose conditions are logic of bits; `Store`
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class ClassicalRegister:
     """A classical register of the program.
 
-    Bit i of its number is `bits[i]`: a classical bit of the hub circuit, or a formula over several of them (a program
+    Bit i of its number is `bits[i]`: a classical bit of the IR circuit, or a formula over several of them (a program
     may compute with what it measured).
     """
 
@@ -45,7 +45,7 @@ class Circuit:
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def key(self, outcome: int) -> str:
-        """Name an outcome: bit k of `outcome` is classical bit k of the hub circuit.
+        """Name an outcome: bit k of `outcome` is classical bit k of the IR circuit.
 
         Returns one hexadecimal number a register, last declared register first, separated by spaces: "0x1 0x2".
         """
@@ -74,7 +74,7 @@ def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
 class Outcome:
     """What a provider measured for one circuit.
 
-    `counts` maps an outcome (bit k is classical bit k of the hub circuit; bits never written are 0) to how often it was
+    `counts` maps an outcome (bit k is classical bit k of the IR circuit; bits never written are 0) to how often it was
     seen.
     `meta_data` holds JSON values: SDK, version, method, times in seconds.
     """

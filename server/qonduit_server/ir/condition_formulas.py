@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of a hub circuit's control flow as formulas: for providers that have no control flow of Qiskit's kind."""
+"""Conditions of an IR circuit's control flow as formulas: for providers that have no control flow of Qiskit's kind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls of gates, for every module that puts gates into the hub: Qiskit's own, except those of `CUGate`.
+"""Controls of gates, for every module that puts gates into the IR: Qiskit's own, except those of `CUGate`.
 
 A control of `CUGate` in Qiskit 2 is a gate over a `UGate` of four parameters. QPY writes it and cannot read it back,
 and its inverse loses the fourth parameter, a phase.
@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 from qiskit.circuit import ControlledGate, Gate
 from qiskit.circuit import library as qk
 
-#: A gate of the hub on places of the operation it is part of. A global phase has no places.
+#: A gate of the IR on places of the operation it is part of. A global phase has no places.
 Step: TypeAlias = tuple[Gate, tuple[int, ...]]
 
 

@@ -51,7 +51,7 @@ _DIAGONAL: Final = frozenset(
 class Deferred:
     """Gates, then measurement of `measured`.
 
-    `values[k]` is classical bit k of the hub, as a formula in which bit j is what `measured[j]` gave. Qubits that no
+    `values[k]` is classical bit k of the IR, as a formula in which bit j is what `measured[j]` gave. Qubits that no
     gate acts on do not appear: they are 0. `qubits` counts those that do, numbered from 0.
     """
 
@@ -69,11 +69,11 @@ class Deferred:
             yield (place,)
 
     def outcome(self, sample: int) -> int:
-        """The hub's outcome for a sample in which bit j is what `measured[j]` gave."""
+        """The IR's outcome for a sample in which bit j is what `measured[j]` gave."""
         return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
 
     def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
-        """The hub's outcomes for samples, which are counted or have probabilities."""
+        """The IR's outcomes for samples, which are counted or have probabilities."""
         found: dict[int, _Number] = {}
         for sample, number in samples.items():
             outcome = self.outcome(sample)
@@ -85,7 +85,7 @@ def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Calla
     """Rewrite a circuit.
 
     Args:
-        quantum: the hub circuit.
+        quantum: the IR circuit.
         lowering: expands what the device does not have.
         device: for messages, "PROVIDER/device".
         check: is given the number of qubits and of helpers among them, as they grow; raises where they are too many.
@@ -106,7 +106,7 @@ class _Deferral:
         self._device = device
         self._check = check
         self._gates: list[tuple[Instruction, tuple[int, ...]]] = []
-        #: The simulated qubit that a qubit of the hub is at present; None: untouched since it was 0.
+        #: The simulated qubit that a qubit of the IR is at present; None: untouched since it was 0.
         self._wires: list[int | None] = [None] * quantum.num_qubits
         self._qubits = 0
         self._helpers = 0
@@ -114,7 +114,7 @@ class _Deferral:
         self._sources: list[int | None] = []
         #: Measurements whose value is still held by the qubit that was measured.
         self._held: dict[int, list[int]] = {}
-        #: The hub's classical bits, as formulas over measurements.
+        #: The IR's classical bits, as formulas over measurements.
         self._values: list[Formula] = [FALSE] * quantum.num_clbits
 
     def result(self) -> Deferred:

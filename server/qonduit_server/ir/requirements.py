@@ -47,7 +47,7 @@ class Requirements:
 
 
 def requirements_of(quantum: QuantumCircuit) -> Requirements:
-    """Tell what a hub circuit needs. For gates followed by measurement only the measurements are looked at."""
+    """Tell what an IR circuit needs. For gates followed by measurement only the measurements are looked at."""
     kinds = quantum.count_ops()
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
         return Requirements(quantum.num_qubits)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits of the hub as bytes and back, as the cache of translations keeps them: bytes that this program wrote."""
+"""Circuits of the IR as bytes and back, as the cache of translations keeps them: bytes that this program wrote."""
 
 from __future__ import annotations
 

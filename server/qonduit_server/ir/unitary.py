@@ -22,7 +22,7 @@ def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction
     other qubits may follow it. A reset of a qubit that no gate has acted on does nothing.
 
     Args:
-        circuit: the hub circuit.
+        circuit: the IR circuit.
         lowering: expands what the device does not have, and is left with the global phase of these gates.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub circuit as plain steps, for whoever writes it down; the inverse of building."""
+"""The IR circuit as plain steps, for whoever writes it down; the inverse of building."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ Plain: TypeAlias = GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep 
 
 
 def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None) -> tuple[Plain, ...]:
-    """The steps of a hub circuit.
+    """The steps of an IR circuit.
 
     Args:
-        quantum: the hub circuit.
+        quantum: the IR circuit.
         language: for messages: "OpenQASM 2".
         natives: the standard gates, by `standard_name`, that are kept; others are replaced by what they are made of.
             None keeps all gates.

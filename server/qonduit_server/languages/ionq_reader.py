@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits in IonQ's JSON (its API, versions 0.3 and 0.4) read into the hub.
+"""Circuits in IonQ's JSON (its API, versions 0.3 and 0.4) read into the IR.
 
 Rotations are in radians, phases and angles of native gates in turns. IonQ measures all qubits at the end, so programs
 have one register, "meas", in which bit k is qubit k.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 2.0 (arXiv:1707.03429) read into the hub, by Qiskit's parser behind checks that bound what it may cost."""
+"""OpenQASM 2.0 (arXiv:1707.03429) read into the IR, by Qiskit's parser behind checks that bound what it may cost."""
 
 from __future__ import annotations
 

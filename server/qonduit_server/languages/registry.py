@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which languages there are, and by which file each is read and written; a new language adds one entry here.
 
-Translation is a star: every language is read into the hub, and the hub is written in every language.
+Translation is a star: every language is read into the IR, and the IR is written in every language.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that were costly to read, kept on disk in the hub's form: shared by all workers, and by the next server.
+"""Programs that were costly to read, kept on disk in the IR's form: shared by all workers, and by the next server.
 
 A file holds one program under a name that is the hash of all that reading depends on: the source, its language, its
 inputs, the versions of the libraries that read it and of the readers themselves. So nothing is ever out of date, and
@@ -116,7 +116,7 @@ class TranslationCache:
 
 
 def readers_version() -> str:
-    """What reading depends on beside the program: libraries, and the files of this room and of the hub."""
+    """What reading depends on beside the program: libraries, and the files of this room and of the IR."""
     about = [f"format {serialization.FORMAT}"]
     for library in _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames between the server, its nurseries and its workers: a 4-byte big-endian length, then a message."""
+"""Frames between the server, its fork servers and its workers: a 4-byte big-endian length, then a message."""
 
 from __future__ import annotations
 

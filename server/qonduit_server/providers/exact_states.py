@@ -74,7 +74,7 @@ def with_evolution(
 
     Args:
         prepared: made to be measured.
-        circuit: the hub circuit.
+        circuit: the IR circuit.
         lowering: expands what the device does not have.
         engine: is going to apply them.
         bytes_per_amplitude: as for `with_statevector`.

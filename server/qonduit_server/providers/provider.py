@@ -76,7 +76,7 @@ class Provider(Protocol):
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
-            circuit: the hub circuit.
+            circuit: the IR circuit.
             device: one of the described devices' names.
             memory_limit_bytes: what a run may need; 0 means as much as the machine has.
             statevector: `statevector` will be called as well. Not given for devices that do not say that they have it.
@@ -99,7 +99,7 @@ class Provider(Protocol):
     def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
         """The exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling tells it.
 
-        Bit k of an outcome is classical bit k of the hub circuit. Outcomes below 1e-12 are left out. None for circuits
+        Bit k of an outcome is classical bit k of the IR circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
         """
 
@@ -109,7 +109,7 @@ class Provider(Protocol):
         Asked only of devices whose capabilities have `statevector`.
 
         Returns:
-            2^n amplitudes, within 1e-9 and up to a global phase; bit i of an amplitude's place is qubit i of the hub
+            2^n amplitudes, within 1e-9 and up to a global phase; bit i of an amplitude's place is qubit i of the IR
             circuit. All of its qubits are in it, also those that nothing acts on.
         """
 
@@ -119,7 +119,7 @@ def describe_simulator(
 ) -> ProviderDescription:
     """Describe a provider that offers one simulator of its SDK, as far as all of them are alike.
 
-    Its languages are those that are read where it runs: the nursery adds them.
+    Its languages are those that are read where it runs: the fork server adds them.
 
     Args:
         name: the provider's.

@@ -31,7 +31,7 @@ def plan(
     """Choose the cheaper way to run a circuit, and prepare it.
 
     Args:
-        quantum: the hub circuit.
+        quantum: the IR circuit.
         device: for messages, "PROVIDER/device".
         is_native: whether the device takes an operation as it is.
         engine: applies gates where the circuit branches.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub circuit as a list of steps with jumps: runs of gates, measurements, assignments, conditions, loops."""
+"""A IR circuit as a list of steps with jumps: runs of gates, measurements, assignments, conditions, loops."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def steps_of(quantum: QuantumCircuit, lowering: Lowering, device: str) -> Steps:
     """Bring a circuit into steps.
 
     Args:
-        quantum: the hub circuit.
+        quantum: the IR circuit.
         lowering: expands what the device does not have.
         device: for messages, "PROVIDER/device".
 
@@ -150,7 +150,7 @@ class _Compiler:
                 elif len(operation.blocks) == 1:
                     self._guarded(condition, operation.blocks[0], places, inner)
                 else:
-                    raise self._unknown("if with else")  # the hub has none
+                    raise self._unknown("if with else")  # the IR has none
             elif name == "store" and isinstance(operation, Store) and isinstance(operation.lvalue, expr.Var):
                 (value,) = bits_of_expression(operation.rvalue, read)
                 self._add(Assign(where[operation.lvalue.var], value))

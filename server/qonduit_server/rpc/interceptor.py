@@ -87,7 +87,8 @@ def unary(
         sent = response.SerializeToString()
         if len(sent) > handler_context.limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the response has {len(sent)} bytes; at most {handler_context.limits.max_response_bytes} (max_response_bytes)",
+                f"the response has {len(sent)} bytes; "
+                f"at most {handler_context.limits.max_response_bytes} (max_response_bytes)",
                 subject="max_response_bytes",
                 retry_after=None,
             )

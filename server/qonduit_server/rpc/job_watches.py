@@ -56,7 +56,7 @@ class _State(Enum):
 
 
 class Watch:
-    """A stream and how far it has come. `state` and `stale` are under the lock of `JobWatches`, the rest its holder's."""
+    """A stream and its position. The lock of `JobWatches` guards `state` and `stale`, the holder owns the rest."""
 
     __slots__ = (
         "beat",

@@ -194,7 +194,7 @@ def serve(
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-            # Calls that wait until `RequestReceiver` sees them. gRPC's default of 1,000 answers larger bursts with CANCELLED.
+            # Calls that wait for the `RequestReceiver`. gRPC's default of 1,000 answers larger bursts with CANCELLED.
             ("grpc.server.max_pending_requests", most_waiting),
             ("grpc.server.max_pending_requests_hard_limit", most_waiting),
             # Requests are inflated when there is room for them (`rpc/inflation.py`).

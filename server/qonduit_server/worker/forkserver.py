@@ -33,9 +33,9 @@ from qonduit.execution.v1.worker_pb2 import (
     Exited,
     Fork,
     Forked,
+    ForkServerReply,
+    ForkServerRequest,
     Loaded,
-    NurseryReply,
-    NurseryRequest,
     ProviderDescription,
 )
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
@@ -63,7 +63,7 @@ def main(
     provider_of: Callable[[str], Provider] = registry.get,
     runner_of: RunnerOf | None = None,
 ) -> int:
-    """Serve as a nursery until the server goes away."""
+    """Serve as a fork server until the server goes away."""
     parser = argparse.ArgumentParser(
         prog="qonduit_server.worker.forkserver", description="Started by the server, not by people."
     )
@@ -84,7 +84,7 @@ def main(
             provider = provider_of(options.provider) if options.provider else None
         except ProviderError as error:
             missing = ProviderDescription(provider=ProviderMessage(name=options.provider), unavailable=error.message)
-            server.sendall(framing.pack(NurseryReply(description=missing)))
+            server.sendall(framing.pack(ForkServerReply(description=missing)))
             server.recv(1)
             return os.EX_UNAVAILABLE
         _ForkServer(
@@ -147,7 +147,7 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._wakeup = (woken, wake)
-        self._say(NurseryReply(description=self._described()))
+        self._say(ForkServerReply(description=self._described()))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
         poll.register(woken, select.POLLIN)
@@ -163,7 +163,7 @@ class _ForkServer:
                     return
                 self._descriptors.extend(descriptors)
                 for body in self._buffer.feed(piece):
-                    request = NurseryRequest.FromString(body)
+                    request = ForkServerRequest.FromString(body)
                     if request.HasField("fork"):
                         self._fork(request.fork)
                     elif self._run is None:
@@ -183,7 +183,7 @@ class _ForkServer:
             )
         return described
 
-    def _say(self, reply: NurseryReply) -> None:
+    def _say(self, reply: ForkServerReply) -> None:
         self._server.sendall(framing.pack(reply))
 
     def _load(self) -> loop.Run | None:
@@ -191,12 +191,12 @@ class _ForkServer:
         try:
             self._run, self._fold = self._runner_of(self._provider)
         except (ProviderError, ImportError, OSError) as error:
-            self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
+            self._say(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
             return None
         # What is alive now stays: keep the collector from touching, and so copying, pages shared with the workers.
         gc.collect()
         gc.freeze()
-        self._say(NurseryReply(loaded=Loaded(seconds=time.monotonic() - began)))
+        self._say(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began)))
         return self._run
 
     def _fork(self, request: Fork) -> None:
@@ -215,10 +215,10 @@ class _ForkServer:
         for descriptor in (link, tokens, errors):
             os.close(descriptor)
         if pid < 0:
-            self._say(NurseryReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
+            self._say(ForkServerReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
         else:
             self._children[pid] = request.worker_id
-            self._say(NurseryReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
+            self._say(ForkServerReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
 
     def _become_worker(
         self, forkserver: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: loop.Run
@@ -251,7 +251,7 @@ class _ForkServer:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
-                self._say(NurseryReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
+                self._say(ForkServerReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
 
 
 def _reseed() -> None:

@@ -33,7 +33,7 @@ def encode_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], m
     Args:
         result: has everything else already: shots, registers, metadata.
         circuit: names outcomes. One without registers shows nothing.
-        counts: how often each outcome was seen; bit k is classical bit k of the hub circuit. Outcomes that differ in
+        counts: how often each outcome was seen; bit k is classical bit k of the IR circuit. Outcomes that differ in
             bits which the program does not show become one.
         max_bytes: the most bytes that its rows may have; 0 means no limit.
 

@@ -88,12 +88,12 @@ def assert_ended_well(target: str, job_id: int, programs: int) -> Job:
 
 
 def family(server: Server) -> list[int]:
-    """The server's nurseries and their workers."""
+    """The server's fork servers and their workers."""
     return [pid for child in children(server.process.pid) for pid in (child, *children(child))]
 
 
 def busiest_worker(server: Server) -> int:
-    """The process of the server's family that has used most CPU, leaving the server and its nurseries out."""
+    """The process of the server's family that has used most CPU, leaving the server and its fork servers out."""
     workers = [pid for forkserver in children(server.process.pid) for pid in children(forkserver)]
     return max(workers, key=_cpu_of)
 

@@ -100,7 +100,7 @@ def test_what_a_stopped_server_tells_late_is_refused(shared: str, told: Told) ->
                 assert fresh.process.wait(60) == 0
             # It is a server like any other again, and has lost nobody.
             assert assert_ended_well(stale.target, submit(stale.target, a_job(1, 0, 0)), 1).attempt == 1
-            assert set(workers) & set(family(stale)), "its nursery went with the job"
+            assert set(workers) & set(family(stale)), "its fork server went with the job"
             assert list(watch(stale.target, job_id)) == history
             assert assert_ended_well(stale.target, job_id, 40) == final
         finally:

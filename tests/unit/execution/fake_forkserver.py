@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A nursery whose workers do what a task's program says in plain words, without any SDK: for tests and measurements."""
+"""A fork server whose workers do what a task's program says in plain words, without any SDK."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from qonduit_server.worker import forkserver, loop
 
 
 class Acting:
-    """A provider as far as a nursery needs one; its name says how it misbehaves."""
+    """A provider as far as a fork server needs one; its name says how it misbehaves."""
 
     def __init__(self, name: str) -> None:
         self.name = name

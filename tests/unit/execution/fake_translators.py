@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A nursery whose workers do what a program to translate or compile says in plain words, without any SDK."""
+"""A fork server whose workers do what a program to translate or compile says in plain words, without any SDK."""
 
 from __future__ import annotations
 

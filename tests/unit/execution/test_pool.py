@@ -133,7 +133,7 @@ def test_a_task_that_was_with_a_dead_worker_has_its_worker_for_itself() -> None:
         assert set(audience.losses) == {101}
 
 
-def test_a_nursery_that_is_killed_takes_its_workers_along_and_comes_back(tmp_path: Path) -> None:
+def test_a_fork_server_that_is_killed_takes_its_workers_along_and_comes_back(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with pool(workers=2) as (made, audience):
         made.submit([task(1, f"hold {gate.path}")])

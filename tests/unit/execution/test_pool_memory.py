@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process pool and memory: what happens to what was granted when tasks, workers or nurseries end."""
+"""The process pool and memory: what happens to what was granted when tasks, workers or fork servers end."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def kill_its_worker(made: ProcessPool, audience: Audience, gate: Gate) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def kill_the_nursery(made: ProcessPool, audience: Audience, gate: Gate) -> None:
+def kill_the_fork_server(made: ProcessPool, audience: Audience, gate: Gate) -> None:
     os.kill(made.processes()["TEST"][0], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("end", [end_by_itself, cancel_it, kill_its_worker, kill_the_nursery])
+@pytest.mark.parametrize("end", [end_by_itself, cancel_it, kill_its_worker, kill_the_fork_server])
 def test_however_a_large_task_ends_the_next_one_runs(
     tmp_path: Path, end: Callable[[ProcessPool, Audience, Gate], None]
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_provider_that_breaks_down_fails_what_waits_for_memory(tmp_path: Path)
         made.submit([task(2, f"need {NEED}", provider="OTHER"), task(3, provider="OTHER")])
         audience.wait_short(2)
         audience.wait_ended(3)
-        with made._lock:  # as when its nursery cannot be started any more
+        with made._lock:  # as when its fork server cannot be started any more
             other = made._providers["OTHER"]
             other.command = ["/nonexistent"]
             assert other.process is not None
@@ -130,7 +130,7 @@ def test_a_simulator_that_needs_more_than_it_said_fails_clearly_and_its_worker_g
         assert "program_succeeded" in kinds(audience, job_id)
 
 
-def test_the_kernel_prefers_workers_to_the_server_and_the_nurseries() -> None:
+def test_the_kernel_prefers_workers_to_the_server_and_the_fork_servers() -> None:
     with pool() as (made, audience):
         made.submit([task(1)])
         audience.wait_ended(1)

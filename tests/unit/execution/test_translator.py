@@ -153,7 +153,7 @@ def test_a_caller_that_goes_after_its_worker_was_killed(tmp_path: Path) -> None:
         wait_gone([worker])
 
 
-def test_a_killed_nursery_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
     with translator() as made:
         one = Waiting(made, tmp_path)
         one.worker()
@@ -241,7 +241,7 @@ def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
             assert (compiled.index, compiled.num_qubits, len(failed)) == (0, 2, 0)
             assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
         assert said(ask(made, "say on")).startswith("on")
-        assert len(made.processes()) >= 6  # a nursery and a worker each
+        assert len(made.processes()) >= 6  # a fork server and a worker each
 
 
 def test_what_cannot_be_compiled_is_told_for_each_program() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact distributions of hub circuits, by a small interpreter of its own that branches at every measurement."""
+"""Exact distributions of IR circuits, by a small interpreter of its own that branches at every measurement."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random programs of the hub: everything that a reader may give, in small."""
+"""Random programs of the IR: everything that a reader may give, in small."""
 
 from __future__ import annotations
 

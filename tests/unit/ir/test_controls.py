@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls, inverses and powers of every gate the hub can hold: they are exact, and survive the cache and QPY."""
+"""Controls, inverses and powers of every gate the IR can hold: they are exact, and survive the cache and QPY."""
 
 from __future__ import annotations
 

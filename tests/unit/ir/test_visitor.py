@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub circuit as plain steps: nothing is lost, and gates come down to those that are asked for."""
+"""The IR circuit as plain steps: nothing is lost, and gates come down to those that are asked for."""
 
 from __future__ import annotations
 
@@ -92,7 +92,11 @@ def test_each_kind_of_step() -> None:
     assert (gate.name, gate.qubits, gate.numbers) == ("rx", (1,), (0.5,))
     inside = (MeasureStep(1, 1),)
     assert steps[1:] == (
-        BarrierStep((0, 1)), DelayStep(0, 100.0, "ns"), ResetStep(1), MeasureStep(1, 0), BranchStep(negation(bit(0)), inside, inside)
+        BarrierStep((0, 1)),
+        DelayStep(0, 100.0, "ns"),
+        ResetStep(1),
+        MeasureStep(1, 0),
+        BranchStep(negation(bit(0)), inside, inside),
     )  # fmt: skip
     assert bits_read(steps) == {0}
     assert bits_written(steps) == {0, 1}

@@ -2,7 +2,7 @@
 """Random OpenQASM 3 programs that measure, branch and loop: read, and written again, they mean what they say.
 
 Programs are trees of tuples. What they say is worked out from the tree, with a density matrix for each assignment of
-the variables; what was read from their text is worked out from the hub, by another interpreter.
+the variables; what was read from their text is worked out from the IR, by another interpreter.
 """
 
 from __future__ import annotations

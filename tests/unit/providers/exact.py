@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact distribution of a hub circuit, by following every branch with numpy; shares no code with what it checks."""
+"""The exact distribution of an IR circuit, by following every branch with numpy; shares no code with what it checks."""
 
 from __future__ import annotations
 
@@ -94,4 +94,4 @@ def value(node: Any, bits: Sequence[bool], where: dict[Any, int]) -> bool:
             left, right = value(node.left, bits, where), value(node.right, bits, where)
             ops = expr.Binary.Op
             return {ops.LOGIC_AND: left and right, ops.LOGIC_OR: left or right, ops.BIT_XOR: left != right}[node.op]
-    raise AssertionError(f"not a condition of the hub: {node}")
+    raise AssertionError(f"not a condition of the IR: {node}")

@@ -90,7 +90,7 @@ def assert_close(seen: Mapping[int, int], expected: Mapping[int, float]) -> None
 
 @st.composite
 def circuits(draw: st.DrawFn) -> QuantumCircuit:
-    """Circuits of the hub with all that it has."""
+    """Circuits of the IR with all that it has."""
     builder = Builder()
     qubits = builder.add_qubits(draw(st.integers(1, 4)))
     clbits = builder.add_clbits(draw(st.integers(1, 3)))

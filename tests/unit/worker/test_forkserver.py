@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A nursery's words, and real providers in forked workers."""
+"""A fork server's words, and real providers in forked workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
-from qonduit.execution.v1.worker_pb2 import NurseryReply
+from qonduit.execution.v1.worker_pb2 import ForkServerReply
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.execution.local.pool import ProcessPool
@@ -43,11 +43,11 @@ def forkserver(provider: str) -> Iterator[tuple[subprocess.Popen[bytes], socket.
             process.wait(PATIENCE)
 
 
-def reply(link: socket.socket) -> NurseryReply:
+def reply(link: socket.socket) -> ForkServerReply:
     buffer = FrameBuffer()
     while True:
         for body in buffer.feed(link.recv(65536)):
-            return NurseryReply.FromString(body)
+            return ForkServerReply.FromString(body)
 
 
 def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> None:

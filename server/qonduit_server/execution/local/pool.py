@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executor of one machine: warm worker processes, forked by one nursery a provider, served by one thread.
+"""The executor of one machine: warm worker processes, forked by one fork server a provider, served by one thread.
 
 A task waits in its provider's backlog until one of the `workers` slots is free, over all providers the oldest first. A
 worker whose tasks are short is handed several ahead; they are taken back as soon as one of them turns out to be slow
@@ -18,8 +18,8 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import (
     Fork,
-    NurseryReply,
-    NurseryRequest,
+    ForkServerReply,
+    ForkServerRequest,
     Preload,
     ProviderDescription,
     WorkerReply,
@@ -35,7 +35,7 @@ from qonduit_server.execution.local.worker_listing import messages_of, with_memo
 from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker, how_it_died
 from qonduit_server.process import framing
 
-#: So often a nursery may die while loading, or workers before doing anything, until the provider counts as broken.
+#: So often a fork server may die while loading, or workers before doing anything, until the provider counts as broken.
 _MAX_STILLBORN: Final = 3
 #: A worker that dies within this many seconds, before doing anything, died of itself.
 _YOUNG_SECONDS: Final = 2.0
@@ -56,12 +56,12 @@ class ProcessPool:
         pythons: another Python for a provider's processes, by provider name.
         memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
         memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
-        program: arguments that make a Python a nursery.
-        show_errors: let nurseries and workers write to this process's stderr.
-        stderr: logs what nurseries and workers write to theirs.
+        program: arguments that make a Python a fork server.
+        show_errors: let fork servers and workers write to this process's stderr.
+        stderr: logs what fork servers and workers write to theirs.
         server: names the server in log lines and in the list of workers.
         slow_seconds: after so long a running task is logged as slow; again each time that doubles.
-        environment: variables for nurseries and workers; default: those of this process.
+        environment: variables for fork servers and workers; default: those of this process.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ProcessPool:
     # What the server calls.
 
     def launch(self) -> None:
-        """Start all nurseries; they tell what they offer while the caller does something else."""
+        """Start all fork servers; they tell what they offer while the caller does something else."""
         self._thread.start()
 
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
@@ -139,9 +139,8 @@ class ProcessPool:
             for task in tasks:
                 provider = self._providers.get(task.provider)
                 if self._stopping:
-                    self._pending.lose(
-                        PendingTask((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped"
-                    )
+                    unsent = PendingTask((task.job_id, task.attempt), task, 0)
+                    self._pending.lose(unsent, LossKind.STOPPED, "the server stopped")
                 elif provider is None:
                     self._pending.fail(task, "this server does not offer it")
                 else:
@@ -181,7 +180,7 @@ class ProcessPool:
         self._selector.close()
 
     def processes(self) -> dict[str, list[int]]:
-        """Process ids by provider name: the nursery's, then its workers'."""
+        """Process ids by provider name: the fork server's, then its workers'."""
         with self._lock:
             return {p.name: pids for p in self._providers.values() if (pids := p.pids())}
 
@@ -222,7 +221,7 @@ class ProcessPool:
                 if isinstance(owner, Worker):
                     self._hear_worker(owner, now)
                 elif owner is not None:
-                    self._hear_nursery(owner, now)
+                    self._hear_fork_server(owner, now)
             if not self._stopping:
                 self._attend_clock(now)
                 self._place(now)
@@ -269,10 +268,10 @@ class ProcessPool:
             self._pending.event(event)
         return kind == "finished"
 
-    def _hear_nursery(self, provider: ForkServer, now: float) -> None:
+    def _hear_fork_server(self, provider: ForkServer, now: float) -> None:
         assert provider.channel is not None
         for body in provider.channel.receive():
-            reply = NurseryReply.FromString(body)
+            reply = ForkServerReply.FromString(body)
             kind = reply.WhichOneof("reply")
             if kind == "description":
                 provider.description = reply.description
@@ -297,7 +296,7 @@ class ProcessPool:
                 worker.exit_code = reply.exited.exit_code
                 self._bury(worker, how_it_died(worker.exit_code), now)
         if provider.channel is not None and provider.channel.ended:
-            self._bury_nursery(provider, now)
+            self._bury_fork_server(provider, now)
 
     def _bury(self, worker: Worker, how: str, now: float) -> None:
         """A worker is dead. The task that it ran is lost; the others that it had go to other workers."""
@@ -322,8 +321,8 @@ class ProcessPool:
         if worker.doom is None and provider.state == "loaded":
             self._fork(provider)
 
-    def _bury_nursery(self, provider: ForkServer, now: float) -> None:
-        """A nursery is dead, and the kernel kills its workers. Start it anew, soon."""
+    def _bury_fork_server(self, provider: ForkServer, now: float) -> None:
+        """A fork server is dead, and the kernel kills its workers. Start it anew, soon."""
         self._cut(provider)
         how = how_it_died(provider.end(0.5))
         self._output.ended(provider.stderr)
@@ -343,7 +342,7 @@ class ProcessPool:
             provider.start_at = now + (0.05 * 2**provider.failed_starts if provider.failed_starts else 0.0)
 
     def _launch(self, provider: ForkServer, now: float) -> None:
-        """Start a nursery, in place of one that is dead or was of no use."""
+        """Start a fork server, in place of one that is dead or was of no use."""
         self._cut(provider)
         for worker in list(provider.workers.values()):
             worker.kill()
@@ -358,14 +357,14 @@ class ProcessPool:
             self._selector.add(channel, provider)
 
     def _cut(self, provider: ForkServer) -> None:
-        """Close a nursery's socket: it ends, with its workers."""
+        """Close a fork server's socket: it ends, with its workers."""
         if provider.channel is not None:
             self._selector.drop(provider.channel)
             provider.channel.close()
             provider.channel = None
 
     def _break(self, provider: ForkServer, reason: str, now: float, *, for_good: bool = False) -> None:
-        """A provider cannot run anything. Its tasks fail; unless it is for good, a new nursery tries again later."""
+        """Fail the tasks of a provider that cannot run; unless that is final, start a fork server again later."""
         provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
         self._said.notify_all()
 
@@ -377,7 +376,7 @@ class ProcessPool:
         provider.workers[worker.id] = worker
         self._selector.add(worker.channel, worker)
         request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
-        provider.channel.send(framing.pack(NurseryRequest(fork=request)), ends)
+        provider.channel.send(framing.pack(ForkServerRequest(fork=request)), ends)
         self._selector.sent(provider.channel)
         return worker
 
@@ -397,7 +396,7 @@ class ProcessPool:
         self._scheduler.put_back(worker.provider, back)
 
     def _attend_clock(self, now: float) -> None:
-        """Time limits, tasks stuck behind slow ones, nurseries to start, SDKs to load."""
+        """Time limits, tasks stuck behind slow ones, fork servers to start, SDKs to load."""
         for provider in self._providers.values():
             if provider.start_at is not None and provider.start_at <= now:
                 self._launch(provider, now)
@@ -430,7 +429,7 @@ class ProcessPool:
     def _load(self, provider: ForkServer) -> None:
         assert provider.channel is not None
         provider.state, provider.wanted = "loading", False
-        provider.channel.send(framing.pack(NurseryRequest(preload=Preload())))
+        provider.channel.send(framing.pack(ForkServerRequest(preload=Preload())))
         self._selector.sent(provider.channel)
 
     def _stop_all(self) -> None:

@@ -204,7 +204,7 @@ class Scheduler:
                     self.put_back(provider, worker.reclaim())
 
     def next_deadline(self, now: float) -> float:
-        """When a time limit is reached, a task turns out to be slow, or a nursery is to be started; infinity: never."""
+        """Return when a time limit is reached, a task counts as slow or a fork server starts next; infinity: never."""
         deadline = float("inf")
         for provider in self._providers.values():
             if provider.start_at is not None:

@@ -77,7 +77,7 @@ class Translator:
         max_seconds: how long one program may take to translate; then the process that has it is killed.
         compile_seconds: how long all programs of a job may take to compile together; likewise.
         patience: how long a program may take with all waiting for its turn, in seconds.
-        program: arguments that make a Python a nursery.
+        program: arguments that make a Python a fork server.
         show_errors: let its processes write to this process's stderr.
         stderr: logs what its processes write to theirs.
         environment: variables for its processes; default: those of this process.
@@ -215,7 +215,7 @@ class Translator:
         return _failure_of(waiting.loss, task)
 
     def processes(self) -> list[int]:
-        """Ids of its processes: of each nursery, then its workers'; none before the first program."""
+        """Ids of its processes: of each fork server, then its workers'; none before the first program."""
         with self._lock:
             pools = list(self._pools.values())
         return [pid for pool in pools for pids in pool.processes().values() for pid in pids]

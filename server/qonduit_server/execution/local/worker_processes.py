@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nurseries and workers as the pool holds them: their processes, their sockets, and what was handed to them."""
+"""Fork servers and workers as the pool holds them: their processes, their sockets, and what was handed to them."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Worker:
     def make(
         cls, number: int, provider: ForkServer, output: Output = _NOWHERE, now: float = 0.0
     ) -> tuple[Worker, tuple[int, int, int]]:
-        """Make what leads to a worker, and the three descriptors to be sent to the nursery that forks it."""
+        """Make what leads to a worker, and the three descriptors to be sent to the fork server that forks it."""
         ours, theirs = socket.socketpair()
         tokens_in, tokens_out = os.pipe()
         os.set_blocking(tokens_in, False)
@@ -290,7 +290,7 @@ class Worker:
 
 @dataclass(eq=False)
 class ForkServer:
-    """A provider's nursery and workers. States: starting -> idle -> loading -> loaded; broken from any of them."""
+    """A provider's fork server and workers. States: starting -> idle -> loading -> loaded; broken from any of them."""
 
     name: str
     command: Sequence[str]
@@ -302,14 +302,14 @@ class ForkServer:
     description: ProviderDescription | None = None
     workers: dict[int, Worker] = field(default_factory=dict)
     backlog: deque[PendingTask] = field(default_factory=deque)
-    #: Nurseries that died before they had loaded, or workers before they did anything, one after another.
+    #: Fork servers that died before they had loaded, or workers before they did anything, one after another.
     failed_starts: int = 0
-    #: When the nursery is started anew.
+    #: When the fork server is started anew.
     start_at: float | None = None
     wanted: bool = False
 
     def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
-        """Start the nursery. It ends with its socket, and the kernel kills it when this process or thread ends."""
+        """Start the fork server. It ends with its socket, and the kernel kills it when this process or thread ends."""
         ours, theirs = socket.socketpair()
         self.stderr, errors = output.open("fork server", self.name)
         try:
@@ -338,7 +338,7 @@ class ForkServer:
         self.wanted = False
 
     def end(self, patience: float) -> int:
-        """Wait for the nursery's end for so many seconds, then kill it; gives its exit code."""
+        """Wait for the fork server's end for so many seconds, then kill it; gives its exit code."""
         if self.process is None:
             return 0
         try:
@@ -355,7 +355,7 @@ class ForkServer:
         )
 
     def pids(self) -> list[int]:
-        """Ids of the nursery's process and its workers'; none before it is started."""
+        """Ids of the fork server's process and its workers'; none before it is started."""
         return [] if self.process is None else [self.process.pid, *(worker.pid for worker in self.ready if worker.pid)]
 
     @property

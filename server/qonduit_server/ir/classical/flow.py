@@ -43,7 +43,7 @@ class LoopRound:
 
 
 class Flow:
-    """The hub circuit that a program becomes, and what holds where the reader is."""
+    """The IR circuit that a program becomes, and what holds where the reader is."""
 
     def __init__(self) -> None:
         self._deadline = time.thread_time() + MAX_SECONDS
@@ -53,13 +53,13 @@ class Flow:
         self.builder = Builder()
         #: The rounds of the loops around, the innermost last.
         self.rounds: list[LoopRound] = []
-        #: The guards under which the subroutines around were entered; None where a loop of the hub lies between,
+        #: The guards under which the subroutines around were entered; None where a loop of the IR lies between,
         #: which they cannot leave.
         self.call_guards: list[Formula | None] = []
         #: Qubits measured so far.
         self.measurements = 0
-        #: How many of the loops around stay loops in the hub.
-        self.hub_loops = 0
+        #: How many of the loops around stay loops in the IR.
+        self.runtime_loops = 0
 
     def step(self, number: int = 1) -> None:
         """Count statements or rounds of loops, and look at the clock.
@@ -114,14 +114,14 @@ class Flow:
             self.branch(negation(truth(broken.value)), go)  # type: ignore[arg-type]
 
     def keep(self, formula: Formula) -> Formula:
-        """Return a formula, or where it is long a bit of the hub that holds its value."""
+        """Return a formula, or where it is long a bit of the IR that holds its value."""
         long = formula.exceeds(KEPT_FORMULA_PARTS, KEPT_FORMULA_DEPTH)
         return self._store_in_clbit(formula) if long else formula
 
     def _store_in_clbit(self, formula: Formula) -> Formula:
-        """Set a new bit of the hub to a formula; returns the bit."""
+        """Set a new bit of the IR to a formula; returns the bit."""
         (clbit,) = self.builder.add_clbits(1)
-        if not self.hub_loops:  # where it may hold what an earlier round stored
+        if not self.runtime_loops:  # where it may hold what an earlier round stored
             self.conditions.note_measured(clbit)
         self.builder.append(self.conditions.guard, Write(clbit, formula))
         return bit(clbit)
@@ -129,7 +129,7 @@ class Flow:
     def emit(
         self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
     ) -> None:
-        """Put an operation into the hub, under what holds here."""
+        """Put an operation into the IR, under what holds here."""
         self.builder.append(self.conditions.guard, operation, qubits, clbits)
 
     def over(self, values: Sequence[object], body: Callable[[int], None]) -> None:

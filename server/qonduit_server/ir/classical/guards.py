@@ -29,7 +29,7 @@ class GuardedVariables:
     """Writes variables, and reads both sides of a branch where only a run can tell which is taken."""
 
     def __init__(self, store: Callable[[Formula], Formula]) -> None:
-        #: Set a bit of the hub to the value of a formula; returns that bit.
+        #: Set a bit of the IR to the value of a formula; returns that bit.
         self._store = store
         #: What holds wherever the statement that is being read is reached.
         self.guard = TRUE
@@ -37,7 +37,7 @@ class GuardedVariables:
         self._measured: set[int] = set()
 
     def note_measured(self, clbit: int) -> None:
-        """Tell that a hub bit is written under the present guard, and never otherwise: it is 0 elsewhere."""
+        """Tell that an IR bit is written under the present guard, and never otherwise: it is 0 elsewhere."""
         self._measured.add(clbit)
 
     def write(self, variable: Variable, value: Held) -> None:
@@ -51,7 +51,7 @@ class GuardedVariables:
         variable.value = value if isinstance(value, tuple) else self.shortened(value)
 
     def shortened(self, value: Value) -> Value:
-        """Return the same value, whose long formulas are stored into bits of the hub."""
+        """Return the same value, whose long formulas are stored into bits of the IR."""
         if not isinstance(value, Bits | Word) or not any(map(_long, value.formulas)):
             return value
         return replace(value, formulas=tuple(self._store(each) if _long(each) else each for each in value.formulas))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops whose end depends on a measurement: the only ones that stay loops in the hub.
+"""Loops whose end depends on a measurement: the only ones that stay loops in the IR.
 
-What such a loop writes lives in bits of the hub, set before it and after each round.
+What such a loop writes lives in bits of the IR, set before it and after each round.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 
 _WHOLE: Final = ("int", "uint")
 
-#: A variable that the loop changes, and the hub bits it lives in from then on.
+#: A variable that the loop changes, and the IR bits it lives in from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
 
 
 def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
-    """A loop while a condition holds: unrolled as long as that is known, a loop of the hub from where it is not."""
+    """A loop while a condition holds: unrolled as long as that is known, a loop of the IR from where it is not."""
     broken = flag()
 
     def holds() -> Formula:
@@ -42,7 +42,7 @@ def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None
 
 
 def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
-    """Put a loop into the hub, which goes on while a condition holds.
+    """Put a loop into the IR, which goes on while a condition holds.
 
     Condition and body are read more than once: what they stand for depends on what the loop changes.
 
@@ -57,7 +57,7 @@ def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formul
     line = flow.builder.line
     rounds, flow.rounds = flow.rounds, []
     flow.call_guards.append(None)
-    flow.hub_loops += 1
+    flow.runtime_loops += 1
     try:
         homes: list[_Home] = []
 
@@ -68,7 +68,7 @@ def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formul
 
         move(body)
         if acts or any(_tried(flow, condition, homes)):
-            # The loop of the hub only looks at bits between its rounds: one that is set before it and in each round.
+            # The loop of the IR only looks at bits between its rounds: one that is set before it and in each round.
             again = flag()
             _set(flow, again, first)
 
@@ -88,7 +88,7 @@ def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formul
     finally:
         flow.rounds = rounds
         flow.call_guards.pop()
-        flow.hub_loops -= 1
+        flow.runtime_loops -= 1
     flow.builder.line = line
     flow.builder.append(flow.conditions.guard, Loop(holds, block))
 
@@ -136,7 +136,7 @@ def _moved(flow: Flow, variable: Variable) -> _Home:
     own = flow.builder.add_clbits(len(formulas))
     for place, formula in zip(own, formulas, strict=True):
         # In a loop around this one, an earlier round has set the bit already.
-        if formula != FALSE or flow.hub_loops > 1:
+        if formula != FALSE or flow.runtime_loops > 1:
             flow.builder.append(flow.conditions.guard, Write(place, formula))
     flow.conditions.write(variable, _at_home(variable, own))
     return variable, own
@@ -175,7 +175,7 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
 
 
 def _at_home(variable: Variable, own: Sequence[int]) -> Held:
-    """Return what a variable holds whose bits are these of the hub."""
+    """Return what a variable holds whose bits are these of the IR."""
     places = iter(own)
 
     def at_home(held: Held) -> Held:

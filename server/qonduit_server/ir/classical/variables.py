@@ -19,7 +19,7 @@ Held: TypeAlias = Value | tuple[object, ...]
 
 @dataclass(frozen=True)
 class Qubits:
-    """Qubits of the hub under a name of the program; a scalar one cannot be indexed."""
+    """Qubits of the IR under a name of the program; a scalar one cannot be indexed."""
 
     places: tuple[int, ...]
     scalar: bool = False
@@ -27,7 +27,7 @@ class Qubits:
 
 @dataclass(eq=False)
 class Variable:
-    """A classical variable. `homes` are the hub's bits set aside for a register, until each is written once."""
+    """A classical variable. `homes` are the IR's bits set aside for a register, until each is written once."""
 
     name: str
     type: Type

@@ -27,7 +27,7 @@ MAX_FACTOR_BITS: Final = 8
 #: A comparison is one formula up to so many parts; others are made of the stored ones of a difference.
 MAX_COMPARISON_PARTS: Final = 1000
 
-#: Returns a formula, or where it is long a bit of the hub that holds its value.
+#: Returns a formula, or where it is long a bit of the IR that holds its value.
 Keep: TypeAlias = Callable[[Formula], Formula]
 _Bitwise: TypeAlias = Callable[[Iterable[Formula]], Formula]
 _BITWISE: Final[dict[str, _Bitwise]] = {"&": conjunction, "|": disjunction, "^": parity}

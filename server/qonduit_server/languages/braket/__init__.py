@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon Braket's dialect of OpenQASM 3 read into the hub."""
+"""Amazon Braket's dialect of OpenQASM 3 read into the IR."""

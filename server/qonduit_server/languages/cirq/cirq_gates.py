@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates of Cirq's JSON as gates of the hub, with their phases: those are seen under controls."""
+"""The gates of Cirq's JSON as gates of the IR, with their phases: those are seen under controls."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits in Cirq's JSON (as `cirq.to_json` of 1.x writes them) read into the hub.
+"""Circuits in Cirq's JSON (as `cirq.to_json` of 1.x writes them) read into the IR.
 
 Only types that stand in a list of ours are read, and none of their fields is ever taken for source text. Cirq itself
 hands texts to SymPy, which runs them.
@@ -197,7 +197,7 @@ class _CircuitReader:
         return self._kept[key][0]
 
     def _at(self, qubits: list[object], size: int, frame: _Frame) -> tuple[int, ...]:
-        """The hub qubits of an operation that acts on so many."""
+        """The IR qubits of an operation that acts on so many."""
         if len(qubits) != size:
             raise wrong(f"a gate on {size} qubits is given {len(qubits)}")
         places = tuple([self._place(qubit(each), frame) for each in qubits])
@@ -214,7 +214,7 @@ class _CircuitReader:
         return self._places[name]
 
     def _emit(self, parts: Parts, qubits: list[object], frame: _Frame) -> None:
-        """Put a gate into the hub."""
+        """Put a gate into the IR."""
         places = self._at(qubits, parts.qubits, frame)
         self._exact &= parts.exact
         for gate, own in gate_modifiers.inverse(parts.steps) if frame.inverted else parts.steps:
@@ -311,7 +311,7 @@ class _CircuitReader:
         self._records.add(frame.keys, key, (negation(value) if phase else value,))
 
     def _measure(self, places: tuple[int, ...], frame: _Frame) -> list[Formula]:
-        """Measure, each qubit into a hub bit of its own."""
+        """Measure, each qubit into an IR bit of its own."""
         self._no_inverse("a measurement", frame)
         if frame.conditional:
             raise wrong("Cirq has no measurement under a classical condition")
@@ -367,7 +367,7 @@ class _CircuitReader:
         return round(value)
 
     def _until(self, circuit: Node, until: object, frame: _Frame, path: tuple[str, ...], names: dict[str, str]) -> None:
-        """A circuit that is run, and then again until a condition holds: a loop of the hub."""
+        """A circuit that is run, and then again until a condition holds: a loop of the IR."""
         self._no_inverse("a loop", frame)
         if frame.conditional:
             raise wrong("Cirq has no loop under a classical condition")

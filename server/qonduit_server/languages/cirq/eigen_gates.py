@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers of the gates that Cirq gives by their eigenvalues, as gates of the hub.
+"""Powers of the gates that Cirq gives by their eigenvalues, as gates of the IR.
 
 A gate to the power t has the eigenvalues exp(i pi t k / 2), so that t counts half turns and can be cut to a period.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gates of Cirq's JSON are made of in the hub, what they are read with, and their controls."""
+"""What gates of Cirq's JSON are made of in the IR, what they are read with, and their controls."""
 
 from __future__ import annotations
 

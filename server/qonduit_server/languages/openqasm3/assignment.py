@@ -48,7 +48,7 @@ def measure(context: EvaluationContext, node: ast.QuantumMeasurementStatement) -
     """`c = measure q`, or a measurement that nobody looks at."""
     if node.target is None:
         measured = measurement.measure(context, operands.qubits(context, node.measure.qubit).places).formulas
-        if not context.hub_loops:  # whose rounds are read more than once
+        if not context.runtime_loops:  # whose rounds are read more than once
             context.unnamed += measured
         return
     places = operands.measured(context, node.measure.qubit)

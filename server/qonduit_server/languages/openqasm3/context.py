@@ -103,7 +103,7 @@ class EvaluationContext(Flow):
     def emit(
         self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
     ) -> None:
-        """Put an operation into the hub, or a gate into the definition that is being read."""
+        """Put an operation into the IR, or a gate into the definition that is being read."""
         if self.gate_body is None:
             super().emit(operation, qubits, clbits)
         elif self.conditions.guard != TRUE:

@@ -95,6 +95,6 @@ def end(context: EvaluationContext) -> None:
     """`end`."""
     if context.gate_body is not None:
         raise wrong("a gate's body cannot end the program")
-    if context.conditions.guard != TRUE or context.hub_loops:
+    if context.conditions.guard != TRUE or context.runtime_loops:
         raise unsupported("end that depends on a measurement")
     raise End

@@ -53,7 +53,7 @@ def _declare(context: EvaluationContext, name: str, kind: ast.ClassicalType, ini
     variable = Variable(name, declared, 0, constant)
     if declared.kind == "bit":
         size = declared.width or 1
-        homes = context.builder.add_clbits(size) if not context.hub_loops else ()
+        homes = context.builder.add_clbits(size) if not context.runtime_loops else ()
         variable.homes = dict(enumerate(reversed(homes) if context.first_bit_is_highest else homes))
         variable.value = Bits((FALSE,) * size, scalar=not declared.width)
     if isinstance(init, ast.QuantumMeasurement):

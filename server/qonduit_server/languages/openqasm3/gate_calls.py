@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates as OpenQASM 3 programs define and use them: expanded to gates of the hub, with modifiers, over registers."""
+"""Gates as OpenQASM 3 programs define and use them: expanded to gates of the IR, with modifiers, over registers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _for_each_value(context: EvaluationContext, values: list[Value], action: Cal
 
 
 def _broadcast(context: EvaluationContext, steps: Sequence[Step], size: int, qubits: Sequence[Qubits]) -> None:
-    """Put a gate of `size` qubits into the hub, once for each element of the registers it is given."""
+    """Put a gate of `size` qubits into the IR, once for each element of the registers it is given."""
     if len(qubits) != size:
         raise wrong(f"{size} qubits are needed here, not {len(qubits)}")
     lengths = {len(each.places) for each in qubits if not each.scalar}

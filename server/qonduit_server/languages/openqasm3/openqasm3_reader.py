@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 (arXiv:2104.14722 and the specification at version 3.1) read into the hub."""
+"""OpenQASM 3 (arXiv:2104.14722 and the specification at version 3.1) read into the IR."""
 
 from __future__ import annotations
 

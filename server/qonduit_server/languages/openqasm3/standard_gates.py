@@ -16,12 +16,12 @@ from qonduit_server.ir.controls import Step
 
 @dataclass(frozen=True)
 class Library:
-    """A gate that is given: numbers it takes, qubits it acts on, and what it is in the hub."""
+    """A gate that is given: numbers it takes, qubits it acts on, and what it is in the IR."""
 
     parameters: int
     qubits: int
     make: Callable[..., Gate | list[Step]]
-    #: The phase by which the gate, as its language defines it, differs from the hub's.
+    #: The phase by which the gate, as its language defines it, differs from the IR's.
     phase: Callable[..., float] | None = None
 
     def steps(self, parameters: Sequence[float]) -> list[Step]:
@@ -32,7 +32,7 @@ class Library:
         return steps
 
 
-#: Without any include. U's phase is that of OpenQASM 3, in which U(a, b, c) is exp(i a / 2) times the hub's.
+#: Without any include. U's phase is that of OpenQASM 3, in which U(a, b, c) is exp(i a / 2) times the IR's.
 BUILTIN: Final[dict[str, Library]] = {
     "U": Library(3, 1, qk.UGate, lambda theta, phi, lam: theta / 2),
 }

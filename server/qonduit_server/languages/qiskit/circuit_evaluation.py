@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits, as QPY holds them, read into the hub: control flow and variables by partial evaluation."""
+"""Qiskit's circuits, as QPY holds them, read into the IR: control flow and variables by partial evaluation."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Frame:
         own: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
         self.clbits: dict[Clbit, Variable] = dict(zip(circuit.clbits, clbits, strict=True))
         self.variables = list(circuit.iter_declared_vars())
-        #: Each operation, with its qubits in the hub and its bits.
+        #: Each operation, with its qubits in the IR and its bits.
         self.data = [
             (each.operation, [own[qubit] for qubit in each.qubits], [self.clbits[clbit] for clbit in each.clbits])
             for each in circuit.data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates of Qiskit's circuits: which the hub takes as they are, and what the others are made of."""
+"""Gates of Qiskit's circuits: which the IR takes as they are, and what the others are made of."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_standard(operation: Operation) -> bool:
 
 
 def is_kept(operation: Operation) -> bool:
-    """Whether the hub takes it as it is. What others may define a gate with can be more than a gate."""
+    """Whether the IR takes it as it is. What others may define a gate with can be more than a gate."""
     return is_standard(operation) or (type(operation) in _KEPT and not _has_open_controls(operation))
 
 

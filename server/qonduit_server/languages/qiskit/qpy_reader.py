@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QPY, Qiskit's own file format, read into the hub: checked first, then loaded by Qiskit."""
+"""QPY, Qiskit's own file format, read into the IR: checked first, then loaded by Qiskit."""
 
 from __future__ import annotations
 

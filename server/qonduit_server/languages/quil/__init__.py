@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil read into the hub."""
+"""Quil read into the IR."""

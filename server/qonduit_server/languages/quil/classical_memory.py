@@ -93,7 +93,7 @@ class Memory:
         return [each for each in self.regions.values() if each.kind == ScalarType.BIT]
 
     def shown(self, region: Region) -> tuple[int | Formula, ...]:
-        """Return what the bits of a region are in a result: bits of the hub, or formulas over them."""
+        """Return what the bits of a region are in a result: bits of the IR, or formulas over them."""
         return tuple(_shown(each) for each in self.cells[region.first : region.first + region.length])
 
     def element(self, reference: MemoryReference, names: Names = NO_NAMES) -> int:

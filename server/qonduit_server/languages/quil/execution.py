@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of a Quil program, executed one after the other into the hub."""
+"""Operations of a Quil program, executed one after the other into the IR."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Execution(Jumps):
     Args:
         operations: the program.
         lines: for each operation, the line of the program it comes from.
-        memory: its memory, whose bits are given bits of the hub.
+        memory: its memory, whose bits are given bits of the IR.
         gates: its gates.
     """
 
@@ -33,7 +33,7 @@ class Execution(Jumps):
         super().__init__(operations, lines, memory, self._do)
         self._gates = gates
         self._qubits = _numbered(operations)
-        #: Qubits that may be in another state than 0; a loop of the hub is read once before, so earlier rounds count.
+        #: Qubits that may be in another state than 0; a loop of the IR is read once before, so earlier rounds count.
         self._touched: set[int] = set()
         self.builder.add_qubits(len(self._qubits))
         bits = [each for cell, each in enumerate(memory.cells) if memory.is_bit(cell)]
@@ -86,7 +86,7 @@ class Execution(Jumps):
 
 
 def _numbered(operations: Sequence[Operation]) -> dict[int, int]:
-    """Return the qubits that are used, in ascending order, with their places in the hub."""
+    """Return the qubits that are used, in ascending order, with their places in the IR."""
     used: set[int] = set()
     for each in operations:
         if isinstance(each, GateCall):

@@ -48,7 +48,7 @@ _Matrix = np.ndarray[Any, np.dtype[np.complex128]]
 
 @dataclass(frozen=True)
 class _Given:
-    """A gate of the language: numbers it takes, qubits it acts on, and what it is in the hub."""
+    """A gate of the language: numbers it takes, qubits it acts on, and what it is in the IR."""
 
     parameters: int
     qubits: int
@@ -70,7 +70,7 @@ def _by_matrix(matrix: Callable[..., Sequence[Sequence[complex]]], parameters: i
 
 
 def _unitary(matrix: _Matrix) -> list[Step]:
-    """A gate by its matrix; Quil's first qubit is the highest bit, the hub's the lowest."""
+    """A gate by its matrix; Quil's first qubit is the highest bit, the IR's the lowest."""
     qubits = len(matrix).bit_length() - 1
     return [(qk.UnitaryGate(matrix), tuple(reversed(range(qubits))))]
 
@@ -172,7 +172,7 @@ class Gates:
     def steps(
         self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...], qubits: int
     ) -> list[Step]:
-        """A gate as the hub has it, on places 0 to `qubits` - 1.
+        """A gate as the IR has it, on places 0 to `qubits` - 1.
 
         Raises:
             ProgramError: there is no such gate, or it takes other numbers or qubits.

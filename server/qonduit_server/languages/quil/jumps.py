@@ -135,7 +135,7 @@ class Jumps(Flow):
         return all(first <= self._targets.get(each, each) <= end for each in range(first, end))
 
     def _loop(self, first: int, end: int) -> int:
-        """Execute a loop: unrolled as long as its end is known or if it changes numbers, else as a loop of the hub.
+        """Execute a loop: unrolled as long as its end is known or if it changes numbers, else as a loop of the IR.
 
         Returns:
             The place after it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil (the specification at 2024.1, with pyQuil's gates) read into the hub, by Rigetti's parser."""
+"""Quil (the specification at 2024.1, with pyQuil's gates) read into the IR, by Rigetti's parser."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon Braket's dialect of OpenQASM 3 written from the hub."""
+"""Amazon Braket's dialect of OpenQASM 3 written from the IR."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cirq's JSON written from the hub, as plain JSON: line qubits, and a measurement key for each register."""
+"""Cirq's JSON written from the IR, as plain JSON: line qubits, and a measurement key for each register."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAME: Final = re.compile(r"[^:\s][^:]*")
 _MAX_CASES: Final = 64
 
 _Json: TypeAlias = dict[str, Any]
-#: Values that hub bits must have.
+#: Values that IR bits must have.
 _Case: TypeAlias = tuple[tuple[int, bool], ...]
 
 
@@ -130,7 +130,7 @@ class _Program:
     def __init__(self, circuit: Circuit, steps: Sequence[Plain]) -> None:
         self._registers = circuit.registers
         self._steps = [step for step in steps if not isinstance(step, BarrierStep | DelayStep)]
-        #: Where each hub bit is: register and place.
+        #: Where each IR bit is: register and place.
         self.homes: dict[int, tuple[int, int]] = {}
         for number, register in enumerate(circuit.registers):
             for place, entry in enumerate(register.bits):
@@ -162,7 +162,7 @@ class _Program:
             yield from due.get(place, ())
 
     def _sources(self) -> dict[int, tuple[int, int]]:
-        """The qubit and the step that each hub bit is measured by."""
+        """The qubit and the step that each IR bit is measured by."""
         sources: dict[int, tuple[int, int]] = {}
         for place, step in enumerate(self._steps):
             if isinstance(step, MeasureStep):
@@ -176,7 +176,7 @@ class _Program:
         return sources
 
     def _stops(self, sources: dict[int, tuple[int, int]]) -> dict[int, int]:
-        """The last step after which each hub bit may still be measured."""
+        """The last step after which each IR bit may still be measured."""
         stops = dict.fromkeys(sources, len(self._steps))
         since: dict[int, list[int]] = {}
         for place, step in enumerate(self._steps):

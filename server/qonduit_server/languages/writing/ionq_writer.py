@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IonQ's JSON (gateset "qis") written from the hub: gates only, since IonQ measures all qubits at the end."""
+"""IonQ's JSON (gateset "qis") written from the IR: gates only, since IonQ measures all qubits at the end."""
 
 from __future__ import annotations
 

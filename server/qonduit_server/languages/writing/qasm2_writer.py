@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 2.0 written from the hub, with the gates of qelib1.inc."""
+"""OpenQASM 2.0 written from the IR, with the gates of qelib1.inc."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 written from the hub; Braket's dialect of it, too, which differs in its gates."""
+"""OpenQASM 3 written from the IR; Braket's dialect of it, too, which differs in its gates."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class _Writer:
         #: What was written that not every reader reads.
         self.constructs: set[str] = set()
         self._measured: set[int] = set()
-        #: The hub bits of each register that consists of nothing else, and its name.
+        #: The IR bits of each register that consists of nothing else, and its name.
         self._whole = {
             tuple(each for each in register.bits if isinstance(each, int)): name
             for number, (register, name) in enumerate(zip(circuit.registers, names, strict=True))
@@ -218,7 +218,7 @@ class _Writer:
         return ", ".join(f"{self._qubits}[{qubit}]" for qubit in qubits)
 
     def _home(self, clbit: int) -> str:
-        """A hub bit; "" for one that nobody looks at."""
+        """A IR bit; "" for one that nobody looks at."""
         if clbit in self._layout.homes:
             return self.bit(*self._layout.homes[clbit])
         return f"{self._scratch}[{self._layout.scratch[clbit]}]" if clbit in self._layout.scratch else ""

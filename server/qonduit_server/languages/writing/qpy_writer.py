@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits, as bytes (QPY), written from the hub: gates stay what they are."""
+"""Qiskit's circuits, as bytes (QPY), written from the IR: gates stay what they are."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write(circuit: Circuit) -> WriteResult:
 
 
 class _Filling:
-    """Puts steps into circuits; `qubits` and `clbits` are those of the hub's numbers."""
+    """Puts steps into circuits; `qubits` and `clbits` are those of the IR's numbers."""
 
     def __init__(self, qubits: Sequence[Qubit], clbits: Sequence[Clbit]) -> None:
         self._qubits = qubits

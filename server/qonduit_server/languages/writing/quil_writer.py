@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil (arXiv:1608.03355 and the Quil specification) written from the hub."""
+"""Quil (arXiv:1608.03355 and the Quil specification) written from the IR."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class _Lines:
         return f"@{name}-{self._labels}"
 
     def _home(self, clbit: int) -> str:
-        """A hub bit; "" for one that nobody looks at."""
+        """A IR bit; "" for one that nobody looks at."""
         return self.bit(*self._layout.homes[clbit]) if clbit in self._layout.homes else ""
 
     def bit(self, register: int, place: int) -> str:

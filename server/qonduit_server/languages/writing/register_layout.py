@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a program's classical bits are in a language that has registers: their names, and homes for the hub's bits."""
+"""Where a program's classical bits are in a language that has registers: their names, and homes for the IR's bits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the hub's classical bits live.
+    """Where the IR's classical bits live.
 
     Attributes:
-        homes: hub bits that are bits of registers; several may be the same, one after the other.
-        scratch: hub bits that no register shows, though something depends on them; numbered from 0.
-        computed: bits of registers that are to be set at the end, since no hub bit is theirs alone.
+        homes: IR bits that are bits of registers; several may be the same, one after the other.
+        scratch: IR bits that no register shows, though something depends on them; numbered from 0.
+        computed: bits of registers that are to be set at the end, since no IR bit is theirs alone.
     """
 
     homes: Mapping[int, Place]
@@ -39,7 +39,7 @@ class Layout:
 
 
 def lay_out(circuit: Circuit, steps: Sequence[Plain], keep_unread: bool = False) -> Layout:
-    """Find homes for the hub's bits.
+    """Find homes for the IR's bits.
 
     Args:
         keep_unread: whether also bits that are written, but on which nothing depends, need a home.

@@ -31,7 +31,7 @@ class Fork(_message.Message):
     memory_limit_bytes: int
     def __init__(self, worker_id: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ...) -> None: ...
 
-class NurseryRequest(_message.Message):
+class ForkServerRequest(_message.Message):
     __slots__ = ("preload", "fork")
     PRELOAD_FIELD_NUMBER: _ClassVar[int]
     FORK_FIELD_NUMBER: _ClassVar[int]
@@ -63,7 +63,7 @@ class Exited(_message.Message):
     exit_code: int
     def __init__(self, worker_id: _Optional[int] = ..., exit_code: _Optional[int] = ...) -> None: ...
 
-class NurseryReply(_message.Message):
+class ForkServerReply(_message.Message):
     __slots__ = ("description", "loaded", "forked", "exited")
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
