@@ -110,14 +110,14 @@ def _forkserver(settings: Settings) -> tuple[str, ...]:
 
 def _sources(settings: Settings) -> dict[str, str]:
     """The Python for each language whose source is run."""
-    named = {*settings.python_source, *settings.language_python}
+    named = {*settings.enable_python_source, *settings.language_python}
     if not named:
         return {}
     from qonduit_server.languages.python.source_runner import INSTEAD
 
     if wrong := sorted(named.difference(INSTEAD)):
         raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(INSTEAD)}")
-    return {each: settings.language_python.get(each, sys.executable) for each in settings.python_source}
+    return {each: settings.language_python.get(each, sys.executable) for each in settings.enable_python_source}
 
 
 def start(
@@ -184,17 +184,19 @@ def start(
         translator = _translator(settings, stderr)
         front = rpc.serve(
             database,
-            listen=settings.listen,
-            limits=_limits(settings),
-            threads=settings.rpc_threads,
-            reflecting=settings.reflection == "on",
-            features=[f"python-source:{each}" for each in settings.python_source],
-            languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
-            translate=translator.translate,
-            compile_job=translator.compile,
-            workers=pool.list_workers,
-            slow_reader=settings.slow_reader_seconds,
-            slow_request=settings.slow_request_seconds,
+            rpc.RpcOptions(
+                listen=settings.listen,
+                limits=_limits(settings),
+                threads=settings.rpc_threads,
+                reflection=settings.reflection == "on",
+                features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
+                languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
+                translate=translator.translate,
+                compile_job=translator.compile,
+                workers=pool.list_workers,
+                stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
+                request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
+            ),
         )
         # Made first: whatever large results left behind until now is of no use to anybody.
         retention = Retention(database, settings.retention_days, structlog.get_logger("qonduit.retention").info)
@@ -255,7 +257,7 @@ def _limits(settings: Settings) -> Limits:
         max_result_bytes=settings.max_result_bytes,
         max_streams=settings.max_streams,
         retention_days=settings.retention_days,
-        python_source=frozenset(settings.python_source),
+        python_source=frozenset(settings.enable_python_source),
     )
 
 
@@ -274,7 +276,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     try:
         pool = _pool(settings, settings.providers or registry.names())
     except StartError as error:
-        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS or QONDUIT_PYTHON_SOURCE.")]
+        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS or QONDUIT_ENABLE_PYTHON_SOURCE.")]
     pool.launch()
     try:
         for description in pool.descriptions(_DESCRIBE_SECONDS):

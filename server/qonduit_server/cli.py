@@ -7,10 +7,10 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -93,13 +93,16 @@ def _taking(*names: str) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         for setting in reversed(fields(Settings)):
             if not names or setting.name in names:
-                command = click.option(
-                    f"--{setting.name.replace('_', '-')}",
-                    type=_type_of(setting),
-                    default=None,
-                    envvar=f"QONDUIT_{setting.name.upper()}",
-                    help=setting.metadata["help"] + _shown(setting.default),
-                )(command)
+                shown = setting.metadata["help"] + _shown(setting.default)
+                for name in filter(None, (setting.name, setting.metadata.get("formerly"))):
+                    command = click.option(
+                        f"--{name.replace('_', '-')}",
+                        type=_type_of(setting),
+                        default=None,
+                        envvar=f"QONDUIT_{name.upper()}",
+                        help=shown,
+                        hidden=name != setting.name,
+                    )(command)
         return command
 
     return decorate
@@ -109,9 +112,22 @@ def _shown(default: object) -> str:
     return f"  [{default}]" if default not in ((), MISSING) else ""
 
 
+#: Deprecated names of settings, with those that replace them.
+_RENAMED: Final = {
+    setting.metadata["formerly"]: setting.name for setting in fields(Settings) if "formerly" in setting.metadata
+}
+
+
 def _settings(options: dict[str, Any]) -> Settings:
-    """The settings that were given; the rest have their defaults."""
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    """Return the settings that were given; the rest have their defaults. A new name wins over a deprecated one."""
+    given = {name: value for name, value in options.items() if value is not None}
+    renamed = {_RENAMED[name]: given.pop(name) for name in _deprecated(options)}
+    return Settings(**renamed | given)
+
+
+def _deprecated(options: dict[str, Any]) -> list[str]:
+    """Return the deprecated names that were used."""
+    return [name for name in _RENAMED if options.get(name) is not None]
 
 
 @click.group(help="Run and look after a Qonduit server. Every setting can also be given as QONDUIT_<NAME>.")
@@ -135,10 +151,12 @@ def serve(**options: Any) -> None:
     ending = Shutdown(streams)
     settings = _settings(options)
     with streams:
-        _serve(settings, ending, streams)
+        _serve(settings, ending, streams, _deprecated(options))
 
 
-def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams) -> None:
+def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams, deprecated: Sequence[str]) -> None:
+    import structlog
+
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
@@ -154,6 +172,8 @@ def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams) -> No
     except StartError as error:
         streams.fail(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)
+    for name in deprecated:
+        structlog.get_logger("qonduit.settings").warning("deprecated setting", setting=name, use=_RENAMED[name])
     ending.started(settings.drain_seconds)
     streams.say(f"serving on {running.target}")
     ending.stop.wait()

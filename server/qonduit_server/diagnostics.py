@@ -54,9 +54,9 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
         if lost:
             mend = f"Take them out of {name}, or offer them: QONDUIT_PROVIDERS."
             yield Finding("warning", f"{name} names providers that are not offered: {', '.join(lost)}", mend)
-    unused = sorted(set(settings.language_python).difference(settings.python_source))
+    unused = sorted(set(settings.language_python).difference(settings.enable_python_source))
     if unused:
-        mend = f"Name them in python_source too: QONDUIT_PYTHON_SOURCE={','.join(unused)}."
+        mend = f"Name them in enable_python_source too: QONDUIT_ENABLE_PYTHON_SOURCE={','.join(unused)}."
         yield Finding("warning", f"language_python names languages whose source is not run: {', '.join(unused)}", mend)
     if settings.lease_seconds < 5:
         what = f"lease_seconds is {settings.lease_seconds:g}: a server that stutters loses its jobs to another"
@@ -125,7 +125,7 @@ def _pythons(settings: Settings) -> Iterator[Finding]:
             if not os.access(path, os.X_OK) or not Path(path).is_file():
                 broken.add(path)
                 yield Finding("error", f"{name}: {path}, for {key}, cannot be started", f"Mend {name}.")
-    for language in settings.python_source:
+    for language in settings.enable_python_source:
         python = settings.language_python.get(language, sys.executable)
         if python in broken:
             continue
@@ -133,7 +133,9 @@ def _pythons(settings: Settings) -> Iterator[Finding]:
             PythonSource({language: python}).build(language, _NOTHING, {})
         except RunError as error:
             if error.reason == _UNAVAILABLE:
-                mend = "Linux 5.13 or newer with Landlock and seccomp is needed; else take it out of python_source."
+                mend = (
+                    "Linux 5.13 or newer with Landlock and seccomp is needed; else take it out of enable_python_source."
+                )
                 yield Finding("error", f"Python source of {language} cannot be run: {error}", mend)
                 continue
         except (ImportError, OSError) as error:

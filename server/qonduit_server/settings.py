@@ -21,7 +21,8 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
     Args:
         default: its value, or a function that finds it.
         help: what it is for.
-        rules: `least` (the smallest value), `check` (raises ValueError for a value that cannot be used, and says why).
+        rules: `least` (the smallest value), `check` (raises ValueError for a value that cannot be used, and says why),
+            `formerly` (a deprecated name that still works in this release).
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -65,8 +66,10 @@ class Settings:
     )
     preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded ahead, in this order; all if empty.")
 
-    python_source: tuple[str, ...] = _setting(
-        (), "Languages whose Python source is run, in a sandbox: QISKIT,CIRQ,BRAKET,QRISP,PYTHON; none if empty."
+    enable_python_source: tuple[str, ...] = _setting(
+        (),
+        "Languages whose Python source is run, in a sandbox: QISKIT,CIRQ,BRAKET,QRISP,PYTHON; none if empty.",
+        formerly="python_source",
     )
     language_python: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Another Python for a language's source: NAME=PATH,NAME=PATH."
@@ -101,10 +104,15 @@ class Settings:
     max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
     max_result_bytes: int = _setting(64 * 1024**2, "The most bytes of one program's result.", least=1)
     max_streams: int = _setting(20_000, "The most streams that may be open at once.", least=1)
-    slow_reader_seconds: float = _setting(
-        10.0, "Time a reader may take to make room for an event; six times as long for a response.", least=0.1
+    stream_send_timeout_seconds: float = _setting(
+        10.0,
+        "Time a client may take to read an event; six times as long for a response.",
+        least=0.1,
+        formerly="slow_reader_seconds",
     )
-    slow_request_seconds: float = _setting(120.0, "Time a request may take to arrive.", least=0.1)
+    request_receive_timeout_seconds: float = _setting(
+        120.0, "Time a request may take to arrive.", least=0.1, formerly="slow_request_seconds"
+    )
     retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0: never.", least=0)
 
     rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)

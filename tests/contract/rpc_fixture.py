@@ -147,11 +147,11 @@ class House:
 
 @contextmanager
 def house(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[House]:
-    """Open a store (a folder for SQLite, or a URL) and serve it; `options` go to `serve`."""
+    """Open a store (a folder for SQLite, or a URL) and serve it; `options` are fields of RpcOptions."""
     db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}", clock=clock)
     try:
         catalogue.sync(db, descriptions())
-        server = rpc_server.serve(db, **options)
+        server = rpc_server.serve(db, rpc_server.RpcOptions(**options))
         try:
             with grpc.insecure_channel(
                 f"127.0.0.1:{server.port}",

@@ -39,7 +39,7 @@ def door(database_url: str) -> Iterator[House]:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[House]:
     """A server that waits less long for its readers: half a second."""
-    with house(tmp_path, slow_reader=0.5 / 6) as it:
+    with house(tmp_path, stream_send_timeout_seconds=0.5 / 6) as it:
         yield it
 
 

@@ -400,21 +400,21 @@ def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
 
 def test_a_request_that_does_not_arrive_is_refused_in_time_and_those_behind_it_are_served(tmp_path: Path) -> None:
     """More half requests than one connection may have received at once: each is refused in its turn."""
-    with house(tmp_path, slow_request=0.5) as door, Rude(door.target) as rude:
-        half = door.server._arrivals.slots.limit
+    with house(tmp_path, request_receive_timeout_seconds=0.5) as door, Rude(door.target) as rude:
+        half = door.server._receiver.slots.limit
         for _ in range(half):
             rude.call("/qonduit.v1.JobService/GetJob", message(b"\x08\x01")[:-1], ends=False)
         told(door)
         ended = rude.until_ended(half, WAIT)
-        assert all(b"slow_request_seconds" in trailers for trailers in ended.values())
+        assert all(b"request_receive_timeout_seconds" in trailers for trailers in ended.values())
         # Nobody waits for them any more.
-        until(lambda: not door.server._arrivals.receiving)
-        assert door.server._arrivals.waiting.total == 0
+        until(lambda: not door.server._receiver.receiving)
+        assert door.server._receiver.waiting.total == 0
 
 
 def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_behind(tmp_path: Path) -> None:
     with house(tmp_path) as door:
-        arrivals = door.server._arrivals
+        arrivals = door.server._receiver
         for _ in range(3):
             with Rude(door.target) as rude:
                 for _ in range(arrivals.slots.limit):
@@ -427,7 +427,7 @@ def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_beh
 def test_a_connection_whose_calls_do_not_arrive_delays_no_other(tmp_path: Path) -> None:
     """As many calls that only send their headers as one connection may open: others are received at once."""
     with house(tmp_path) as door, Rude(door.target) as rude:
-        arrivals = door.server._arrivals
+        arrivals = door.server._receiver
         for _ in range(MAX_CONCURRENT_STREAMS):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
         until(lambda: arrivals.waiting.total == MAX_CONCURRENT_STREAMS)
@@ -449,7 +449,7 @@ def test_more_calls_than_may_wait_are_refused_at_once_with_details_and_others_ar
         ended = rude.until_ended(10, WAIT)
         # What trailers repeat is sent once.
         assert any(b"waiting_calls" in trailers for trailers in ended.values())
-        assert door.server._arrivals.waiting.total == 50
+        assert door.server._receiver.waiting.total == 50
         told(door)
 
 
@@ -466,7 +466,7 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         request = create(deployment=programs("x" * size)).SerializeToString()
         create_job = door.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
-        pool = door.server._arrivals._pools[0]
+        pool = door.server._receiver._pools[0]
         # Half of what there is for all, for they come over one connection.
         until(lambda: pool.waiting_bytes.total >= request_receiver._WAITING_BYTES // 2)
         # What was being received when the limit was reached comes on top, and no more.
@@ -475,12 +475,12 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         for future in futures:
             with pytest.raises(grpc.RpcError):
                 future.result()
-        until(lambda: door.server._arrivals.waiting.total == 0)
+        until(lambda: door.server._receiver.waiting.total == 0)
         assert pool.waiting_bytes.total == 0
 
 
 def test_connections_that_say_nothing_are_closed(tmp_path: Path) -> None:
-    with house(tmp_path, slow_request=1.0) as door:
+    with house(tmp_path, request_receive_timeout_seconds=1.0) as door:
         silent = [Rude(door.target, polite=False) for _ in range(20)]
         for one in silent:
             with one:

@@ -219,9 +219,9 @@ def test_health_of_each_service(tmp_path: Path) -> None:
 
 def test_an_address_in_use_is_told(door: House) -> None:
     with pytest.raises(StartError, match="in use"):
-        rpc_server.serve(door.db, listen=door.target)
+        rpc_server.serve(door.db, rpc_server.RpcOptions(listen=door.target))
     with pytest.raises(StartError):
-        rpc_server.serve(door.db, listen="no such address")
+        rpc_server.serve(door.db, rpc_server.RpcOptions(listen="no such address"))
 
 
 def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:

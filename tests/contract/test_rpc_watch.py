@@ -35,7 +35,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[House]:
     """A server that waits less long for its readers."""
-    with house(tmp_path, slow_reader=1.0) as it:
+    with house(tmp_path, stream_send_timeout_seconds=1.0) as it:
         yield it
 
 

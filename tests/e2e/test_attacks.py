@@ -88,7 +88,7 @@ def given_back(server: Server, most: int) -> Callable[[], bool]:
 @pytest.mark.timeout(200)
 def test_responses_that_are_never_read_are_bounded_and_cut_off(tmp_path: Path) -> None:
     """2.9 MB each, 400 times, of which the client takes nothing: without a bound that is 2.7 GB."""
-    with attacked(tmp_path, slow_reader_seconds="0.2") as (server, innocent):
+    with attacked(tmp_path, stream_send_timeout_seconds="0.2") as (server, innocent):
         before = server.resident()
         with grpc.insecure_channel(server.target) as channel:
             program = QuantumProgram(

@@ -74,7 +74,7 @@ def test_translators_and_a_sandbox_at_work(tmp_path: Path) -> None:
     translation.program.assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     with (
-        serving(url, providers="IBM", python_source="QISKIT") as server,
+        serving(url, providers="IBM", enable_python_source="QISKIT") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         ProgramServiceStub(channel).TranslateProgram(translation, timeout=PATIENCE)

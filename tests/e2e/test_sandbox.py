@@ -89,7 +89,9 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with one worker that runs the source of all SDKs it has."""
     folder = tmp_path_factory.mktemp("sandbox")
     allowed = ",".join(PROGRAMS)
-    with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", python_source=allowed) as running:
+    with serving(
+        f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", enable_python_source=allowed
+    ) as running:
         Client(running.target).run(BELL, device=DEVICE, shots=10).result(timeout=90)
         yield running
 
@@ -157,7 +159,7 @@ def test_source_is_translated_too(open_server: Server) -> None:
 
 
 def test_a_language_without_source_is_a_wrong_setting(tmp_path: Path) -> None:
-    settings = Settings(database=f"sqlite:///{tmp_path / 'q.sqlite3'}", python_source=("QASM2",))
+    settings = Settings(database=f"sqlite:///{tmp_path / 'q.sqlite3'}", enable_python_source=("QASM2",))
     with pytest.raises(StartError, match="QASM2"):
         app.start(settings)
 
@@ -182,7 +184,7 @@ class TestOffByDefault:
     def test_source_in_a_text_language_fails_its_program(self, language: str, server: Server) -> None:
         job, _ = run(server, "import os\nos.system('true')", language)
         assert failure(job).reason == "PYTHON_SOURCE_DISABLED"
-        assert "python_source" in failure(job).message
+        assert "enable_python_source" in failure(job).message
 
     def test_qrisps_openqasm_is_read_all_the_same(self, server: Server) -> None:
         job, _ = run(server, BELL, "QRISP")
@@ -203,7 +205,10 @@ def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     if not QRISP.exists():
         lacking("Python source that builds a Qrisp program", "Qrisp")
     with serving(
-        f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", python_source="QRISP", language_python=f"QRISP={QRISP}"
+        f"sqlite:///{tmp_path / 'q.sqlite3'}",
+        providers="IBM",
+        enable_python_source="QRISP",
+        language_python=f"QRISP={QRISP}",
     ) as server:
         job, _ = run(server, QRISP_PROGRAM, "QRISP")
         assert job.state == JobState.JOB_STATE_SUCCEEDED, job
@@ -215,7 +220,7 @@ def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.timeout(200)
 def test_a_source_may_use_no_more_memory_than_its_task(tmp_path: Path) -> None:
     hungry = "import qiskit\ntaken = bytearray(1 << 30)\ncircuit = qiskit.QuantumCircuit(1, 1)\ncircuit.measure(0, 0)\n"
-    settings = {"max_task_memory_bytes": str(512 << 20), "python_source": "PYTHON", "providers": "IBM"}
+    settings = {"max_task_memory_bytes": str(512 << 20), "enable_python_source": "PYTHON", "providers": "IBM"}
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **settings) as server:
         job, _ = run(server, hungry, "PYTHON")
         assert failure(job).reason == "SANDBOX_MEMORY"

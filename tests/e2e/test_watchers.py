@@ -17,7 +17,7 @@ SIZE = Size(streams=1000, connections=10, processes=1, jobs=20, programs=2, mute
 def test_each_of_many_watchers_sees_every_event_and_all_is_free_afterwards(tmp_path: Path) -> None:
     settings = {
         "providers": "IBM",
-        "slow_reader_seconds": "3",
+        "stream_send_timeout_seconds": "3",
         # Just so many: if the streams of those who were killed were not given back, the next ones would be refused.
         "max_streams": str(SIZE.streams + SIZE.mute + SIZE.quiet),
     }

@@ -77,7 +77,7 @@ def test_no_limit_above_the_hard_one_is_recommended_as_something_that_can_be_set
 
 
 def test_the_sandbox_is_entered() -> None:
-    settings = Settings(**SMALL, translation_cache_bytes=0, python_source=("QISKIT",))
+    settings = Settings(**SMALL, translation_cache_bytes=0, enable_python_source=("QISKIT",))
     assert "Python source of QISKIT can be run, in its sandbox" in [
         each.what for each in diagnostics.examine(settings, ("IBM",))
     ]
@@ -87,7 +87,7 @@ def test_a_python_without_the_sdk_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    found = examine(python_source=("QISKIT",), language_python={"QISKIT": str(broken)})
+    found = examine(enable_python_source=("QISKIT",), language_python={"QISKIT": str(broken)})
     assert [each.level for each in found] == ["error"]
     assert "Python source of QISKIT cannot be run" in found[0].what
 

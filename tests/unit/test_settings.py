@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from qonduit_server import cli
 from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
 from qonduit_server.store.engines import parse_url
+from tests.server_process import serving
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
@@ -54,6 +56,23 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _read(monkeypatch, ["--max-shots", "5"], QONDUIT_MAX_SHOTS="6").max_shots == 5
+
+
+def test_a_deprecated_name_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _read(monkeypatch, [], QONDUIT_SLOW_READER_SECONDS="3").stream_send_timeout_seconds == 3
+    assert _read(monkeypatch, ["--python-source", "QISKIT"]).enable_python_source == ("QISKIT",)
+    # The new name wins.
+    settings = _read(monkeypatch, ["--stream-send-timeout-seconds", "4"], QONDUIT_SLOW_READER_SECONDS="3")
+    assert settings.stream_send_timeout_seconds == 4
+
+
+def test_a_server_logs_deprecated_names(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", slow_request_seconds="60", log=log):
+        pass
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (line,) = (line for line in lines if line["event"] == "deprecated setting")
+    assert (line["setting"], line["use"]) == ("slow_request_seconds", "request_receive_timeout_seconds")
 
 
 def test_settings_do_not_change() -> None:

@@ -244,7 +244,7 @@ class RequestReceiver:
                     return
                 slow = self._slow()
             for arrival, why in slow:
-                arrival.refuse(ResourceExhausted(why, subject="slow_request_seconds"))
+                arrival.refuse(ResourceExhausted(why, subject="request_receive_timeout_seconds"))
                 self._lost(arrival)
             self._unread.cut_slow()
             self._go_on()
@@ -268,7 +268,9 @@ class RequestReceiver:
             hurried = none_free or any(arrival.connection in pool.held for pool in self._pools)
             if hurried or waited >= self._slow_request:
                 after, why = (hurry, " while other calls waited") if hurried else (self._slow_request, "")
-                slow.append((arrival, f"the request was not whole after {after:g} s{why} (slow_request_seconds)"))
+                slow.append(
+                    (arrival, f"the request was not whole after {after:g} s{why} (request_receive_timeout_seconds)")
+                )
         return slow
 
     def _release(self) -> None:

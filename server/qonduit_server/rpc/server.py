@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import grpc
@@ -65,168 +65,194 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
 MAX_CONCURRENT_STREAMS: Final = 1000
 
 
-class RpcServer:
-    """A running server. `port` is the one it listens on, also where 0 was asked for."""
+@dataclass(frozen=True, kw_only=True)
+class RpcOptions:
+    """How the server answers calls, and what it uses beside the store.
 
-    def __init__(
-        self, server: grpc.Server, port: int, watching: JobWatches, readings: BufferStreams, health: Health,
-        stopping: threading.Event,
-        limiter: StreamLimiter, arrivals: RequestReceiver, pools: Sequence[ThreadPoolExecutor],
-    ) -> None:  # fmt: skip
-        self.port = port
-        self._server = server
-        self._watching = watching
-        self._readings = readings
-        self._health = health
-        self._stopping = stopping
-        self._limiter = limiter
-        self._arrivals = arrivals
-        self._pools = pools
+    Attributes:
+        listen: HOST:PORT; port 0 takes a free one.
+        limits: the limits of calls; GetServerInfo reports them.
+        threads: the number of unary calls that are answered at once. Open streams need no thread.
+        reflection: whether clients may read the contract from the server.
+        features: optional abilities that are enabled; GetServerInfo reports them.
+        languages: the languages that programs are read and written in; ListLanguages reports them.
+        translate: translates a program.
+        compile_job: compiles the programs of a job that is only validated; without it they are not read.
+        workers: lists the worker processes of this server.
+        authenticate: names the caller from a call's metadata.
+        stream_send_timeout_seconds: time a client may take to read an event before its stream is ended; six times as
+            long for a chunk of a buffer or the response of a unary call, which are larger.
+        request_receive_timeout_seconds: time a request may take to arrive.
+    """
+
+    listen: str = "127.0.0.1:0"
+    limits: Limits = field(default_factory=Limits)
+    threads: int = 24
+    reflection: bool = True
+    features: tuple[str, ...] = ()
+    languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
+    translate: Translate = program_service.translation_disabled
+    compile_job: CompileRequest | None = None
+    workers: ListWorkers = no_workers
+    authenticate: auth.Authenticate = auth.caller
+    stream_send_timeout_seconds: float = 10.0
+    request_receive_timeout_seconds: float = 120.0
+
+
+class RpcServer:
+    """A gRPC server over a store. Its services, streams and thread pools live from `start` to `stop`.
+
+    `port` is the port it listens on, also where 0 was asked for.
+    """
+
+    def __init__(self, db: Database, options: RpcOptions) -> None:
+        self.port = 0
+        self._options = options
+        self._stopping = threading.Event()
+        self._watches = JobWatches(db, slow_reader=options.stream_send_timeout_seconds)
+        self._health = Health(SERVICES)
+        db.health.subscribe(self._health.database)
+        #: Six times as long as for an event: buffers' chunks and unary responses are larger.
+        patience = 6 * options.stream_send_timeout_seconds
+        unread = UnreadResponses(patience=patience)
+        limits = options.limits
+        self._most_waiting = max(MOST_WAITING, limits.max_streams)
+        self._receiver = RequestReceiver(
+            options.request_receive_timeout_seconds, unread, limits.max_request_bytes, self._most_waiting
+        )
+        threads = options.threads
+        self._unary_pool = self._receiver.pool(threads, "rpc")
+        self._open_pool = self._receiver.pool(max(2, threads // 2), "rpc-open")
+        # Translations wait in threads of their own, so that no burst of them delays other calls.
+        self._translation_pool = self._receiver.pool(program_service.THREADS, "rpc-translate")
+        self._reflection_pool = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
+        self._read_pool = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-read")
+        # Calls that validate hold their threads for seconds: most threads are left to others.
+        self._validations = max(1, threads // 3)
+        self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
+        self._buffer_streams = BufferStreams(db, self._read_pool, patience=patience)
+        self._limiter = StreamLimiter(limits.max_streams)
+        context = HandlerContext(options.authenticate, limits, self._open_pool, self._limiter, unread)
+        self._server = grpc.server(
+            self._unary_pool,
+            handlers=[_Methods(self._handlers(db, context))],
+            options=_channel_arguments(options, self._most_waiting),
+        )
+
+    def _handlers(self, db: Database, context: HandlerContext) -> dict[str, Handler]:
+        """Return the handler of each method by its path, "/package.Service/Method"."""
+        options = self._options
+        validator = JobValidator(db, options.limits, options.compile_job, self._validations)
+        services: dict[str, object] = {
+            "qonduit.v1.DeploymentService": DeploymentService(db, options.limits),
+            "qonduit.v1.DeviceService": DeviceService(db),
+            "qonduit.v1.JobService": JobService(
+                db, options.limits, self._watches, self._stopping, validator, self._validation_pool
+            ),
+            "qonduit.v1.ProgramService": ProgramService(
+                options.limits, self._stopping, options.languages, options.translate
+            ),
+            "qonduit.v1.ProviderService": ProviderService(db),
+            "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),
+            "qonduit.v1.SystemService": SystemService(options.limits, list(options.features), db.kind, options.workers),
+        }
+        handlers: dict[str, Handler] = {}
+        if options.reflection:
+            handlers |= Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(self._reflection_pool)
+        for name, service in SERVICES.items():
+            pool = self._translation_pool if name == "qonduit.v1.ProgramService" else None
+            handlers |= _handlers(context, service, services[name], pool)
+        health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
+        # Streams of users never keep an operator's health checks out.
+        own_limit = replace(context, limiter=StreamLimiter(options.limits.max_streams))
+        return handlers | _handlers(own_limit, health_service, self._health)
+
+    def start(self) -> None:
+        """Listen and answer calls.
+
+        Raises:
+            StartError: the address cannot be used.
+        """
+        listen = self._options.listen
+        try:
+            self.port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            self._release()
+            raise StartError(
+                f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
+            ) from error
+        self._server.start()
 
     @property
     def streams(self) -> int:
-        """How many jobs are being watched now."""
-        return len(self._watching)
+        """The number of open watches."""
+        return len(self._watches)
 
     @property
     def readings(self) -> int:
-        """How many buffers are being read now."""
-        return len(self._readings)
+        """The number of buffers that are being read."""
+        return len(self._buffer_streams)
 
     def drain(self) -> None:
         """Take no new jobs, end every stream with UNAVAILABLE, report NOT_SERVING; other calls are still answered."""
         self._stopping.set()
         self._health.drain()
-        self._watching.drain()
-        self._readings.drain()
+        self._watches.drain()
+        self._buffer_streams.drain()
 
     def stop(self, grace: float) -> None:
-        """Drain, refuse new calls, give those under way `grace` seconds, end."""
+        """Drain, refuse new calls, give running calls `grace` seconds, end."""
         self.drain()
         self._server.stop(grace).wait()
-        self._watching.stop()
-        self._readings.stop()
-        self._arrivals.stop()
-        for pool in self._pools:
+        self._release()
+
+    def _release(self) -> None:
+        """End the threads."""
+        self._watches.stop()
+        self._buffer_streams.stop()
+        self._receiver.stop()
+        for pool in (self._reflection_pool, self._read_pool, self._validation_pool):
             pool.shutdown()
 
 
-def serve(
-    db: Database,
-    *,
-    listen: str = "127.0.0.1:0",
-    limits: Limits | None = None,
-    threads: int = 24,
-    reflecting: bool = True,
-    features: Iterable[str] = (),
-    languages: ListLanguagesResponse | None = None,
-    translate: Translate = program_service.translation_disabled,
-    compile_job: CompileRequest | None = None,
-    workers: ListWorkers = no_workers,
-    authenticate: auth.Authenticate = auth.caller,
-    slow_reader: float = 10.0,
-    slow_request: float = 120.0,
-) -> RpcServer:
-    """Serve a store over gRPC.
-
-    Args:
-        listen: HOST:PORT; port 0 takes a free one.
-        limits: what is allowed; told by GetServerInfo.
-        threads: how many unary calls are answered at once. Streams need none while they are open.
-        reflecting: whether clients may ask for the contract; those that know it need no reflection.
-        features: optional abilities that are switched on, told by GetServerInfo.
-        languages: what programs are read and written in, told by ListLanguages.
-        translate: translates a program.
-        compile_job: compiles the programs of a job that is only validated; without it they are not read.
-        workers: lists the worker processes of this server.
-        authenticate: names the caller from a call's metadata.
-        slow_reader: seconds a reader may take to make room for an event before it is cut off; six times as many for a
-            piece of a buffer or the response of a unary call, which are larger.
-        slow_request: seconds a request may take to arrive.
+def serve(db: Database, options: RpcOptions | None = None) -> RpcServer:
+    """Serve a store over gRPC; the server answers calls when this returns.
 
     Raises:
         StartError: the address cannot be used.
     """
-    limits = limits or Limits()
     return_large_blocks()
-    stopping = threading.Event()
-    watching = JobWatches(db, slow_reader=slow_reader)
-    health = Health(SERVICES)
-    db.health.subscribe(health.database)
-    unread = UnreadResponses(patience=6 * slow_reader)
-    most_waiting = max(MOST_WAITING, limits.max_streams)
-    arrivals = RequestReceiver(slow_request, unread, limits.max_request_bytes, most_waiting)
-    unary_pool = arrivals.pool(threads, "rpc")
-    openers = arrivals.pool(max(2, threads // 2), "rpc-open")
-    translating = arrivals.pool(program_service.THREADS, "rpc-translate")
-    reflectors = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
-    readers = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-read")
-    # Calls that validate hold their threads for seconds: most threads are left to others.
-    validating = max(1, threads // 3)
-    validators = ThreadPoolExecutor(validating, thread_name_prefix="rpc-validate")
-    compiler = JobValidator(db, limits, compile_job, validating)
-    handler_context = HandlerContext(authenticate, limits, openers, StreamLimiter(limits.max_streams), unread)
-    readings = BufferStreams(db, readers, patience=6 * slow_reader)
-    servants: dict[str, object] = {
-        "qonduit.v1.DeploymentService": DeploymentService(db, limits),
-        "qonduit.v1.DeviceService": DeviceService(db),
-        "qonduit.v1.JobService": JobService(db, limits, watching, stopping, compiler, validators),
-        "qonduit.v1.ProgramService": ProgramService(limits, stopping, languages or ListLanguagesResponse(), translate),
-        "qonduit.v1.ProviderService": ProviderService(db),
-        "qonduit.v1.ResultService": ResultService(db, readings),
-        "qonduit.v1.SystemService": SystemService(limits, list(features), db.kind, workers),
-    }
-    handlers = Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(reflectors) if reflecting else {}
-    for name, service in SERVICES.items():
-        # Translations wait in threads of their own, so that no burst of them delays other calls.
-        own = translating if name == "qonduit.v1.ProgramService" else None
-        handlers |= _handlers(handler_context, service, servants[name], own)
-    health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
-    # Whoever looks after servers is not kept out by those who use them.
-    handlers |= _handlers(replace(handler_context, limiter=StreamLimiter(limits.max_streams)), health_service, health)
-
-    server = grpc.server(
-        unary_pool,
-        handlers=[_Methods(handlers)],
-        options=(
-            # A request a little over the limit is answered with details; one far over it is not even received.
-            ("grpc.max_receive_message_length", limits.max_request_bytes + 1024**2),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-            # Calls that wait for the `RequestReceiver`. gRPC's default of 1,000 answers larger bursts with CANCELLED.
-            ("grpc.server.max_pending_requests", most_waiting),
-            ("grpc.server.max_pending_requests_hard_limit", most_waiting),
-            # Requests are inflated when there is room for them (`rpc/inflation.py`).
-            ("grpc.per_message_decompression", 0),
-            # Windows stay as small as they begin until a request is received: else a connection that sends fast could
-            # leave megabytes in each of its calls that wait.
-            ("grpc.http2.bdp_probe", 0),
-            # A client that is gone without a word is noticed after 80 s; clients may ask for signs of life every 10 s.
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            # A connection that never says what it is ends after 20 s, one that nobody uses after ten minutes.
-            ("grpc.server_handshake_timeout_ms", int(min(20.0, slow_request) * 1e3)),
-            ("grpc.max_connection_idle_ms", 600_000),
-        ),
-    )
-    pools = (reflectors, readers, validators)
-    try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
-        watching.stop()
-        readings.stop()
-        arrivals.stop()
-        for pool in pools:
-            pool.shutdown()
-        raise StartError(
-            f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
-        ) from error
+    server = RpcServer(db, options or RpcOptions())
     server.start()
-    return RpcServer(server, port, watching, readings, health, stopping, handler_context.limiter, arrivals, pools)
+    return server
+
+
+def _channel_arguments(options: RpcOptions, most_waiting: int) -> Sequence[tuple[str, int]]:
+    """Return the arguments of gRPC's core. `most_waiting`: calls that may wait for the RequestReceiver."""
+    return (
+        # A request a little over the limit is answered with details; one far over it is not even received.
+        ("grpc.max_receive_message_length", options.limits.max_request_bytes + 1024**2),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        # gRPC's default of 1,000 answers larger bursts with CANCELLED.
+        ("grpc.server.max_pending_requests", most_waiting),
+        ("grpc.server.max_pending_requests_hard_limit", most_waiting),
+        # `rpc/decompression.py` decompresses requests when there is room for them.
+        ("grpc.per_message_decompression", 0),
+        # Windows stay as small as they begin until a request is received: else a connection that sends fast could
+        # leave megabytes in each of its calls that wait.
+        ("grpc.http2.bdp_probe", 0),
+        # A client that is gone without a word is noticed after 80 s; clients may ask for signs of life every 10 s.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # A connection that never says what it is ends after 20 s, an unused one after ten minutes.
+        ("grpc.server_handshake_timeout_ms", int(min(20.0, options.request_receive_timeout_seconds) * 1e3)),
+        ("grpc.max_connection_idle_ms", 600_000),
+    )
 
 
 class _Methods(grpc.GenericRpcHandler):
@@ -241,28 +267,28 @@ class _Methods(grpc.GenericRpcHandler):
 
 
 def _handlers(
-    handler_context: HandlerContext,
-    service: ServiceDescriptor,
-    servant: object,
+    context: HandlerContext,
+    descriptor: ServiceDescriptor,
+    service: object,
     threads: ThreadPoolExecutor | None = None,
 ) -> dict[str, Handler]:
-    """Make the handlers of a service: `GetJob` is answered by the servant's `get_job`. There must be one for each."""
+    """Make the handlers of a service: its method `get_job` answers `GetJob`. There must be one for each."""
     return {
-        f"/{service.full_name}/{method.name}": _handler(
-            handler_context, method, getattr(servant, _snake(method.name)), threads
+        f"/{descriptor.full_name}/{method.name}": _handler(
+            context, method, getattr(service, _snake(method.name)), threads
         )
-        for method in service.methods
+        for method in descriptor.methods
     }
 
 
 def _handler(
-    handler_context: HandlerContext, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None
+    context: HandlerContext, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None
 ) -> Handler:
     request_type = message_factory.GetMessageClass(method.input_type)
     name = f"{method.containing_service.name}/{method.name}"
     if method.server_streaming:
-        return interceptor.streaming(handler_context, name, request_type, function)
-    return interceptor.unary(handler_context, name, request_type, function, threads)
+        return interceptor.streaming(context, name, request_type, function)
+    return interceptor.unary(context, name, request_type, function, threads)
 
 
 def _snake(name: str) -> str:

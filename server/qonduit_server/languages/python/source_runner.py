@@ -136,7 +136,7 @@ def disabled(language: str) -> ProgramError:
     return ProgramError(
         "PYTHON_SOURCE_DISABLED",
         f"this server runs no Python source for {language}: send {INSTEAD[language]}, "
-        f"or ask its operator to add {language} to the setting python_source",
+        f"or ask its operator to add {language} to the setting enable_python_source",
     )
 
 
