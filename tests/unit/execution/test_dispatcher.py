@@ -124,8 +124,8 @@ def test_jobs_created_before_the_start_and_after_it_all_run(store: Store) -> Non
     with dispatching(store) as (dispatcher, _):
         after = [store.create() for _ in range(100)]
         ended = store.wait_ended(*before, *after)
-        with dispatcher._idle:
-            assert dispatcher._idle.wait_for(lambda: dispatcher.running() == 0, PATIENCE)
+        until = time.monotonic() + PATIENCE
+        assert dispatcher._running.wait_until_empty(lambda: time.monotonic() >= until)
     assert {job.state for job in ended} == {SUCCEEDED}
     assert {job.attempt for job in ended} == {1}
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
+from qonduit_server.execution.dispatcher.running_jobs import Key
 
 #: Three a second regularly and the last one at any time make at most four in any second.
 _PROGRESS_SECONDS: Final = 1 / 3
 #: That a program was begun is told when it has not ended by then.
 _BEGINNING_SECONDS: Final = 0.05
-
-Key = tuple[int, int]
 
 
 @dataclass(slots=True)

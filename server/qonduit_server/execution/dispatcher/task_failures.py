@@ -7,8 +7,8 @@ from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit_server.execution.dispatcher.event_throttle import Key
 from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item
+from qonduit_server.execution.dispatcher.running_jobs import Key
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.store.jobs.queue import given_up
 

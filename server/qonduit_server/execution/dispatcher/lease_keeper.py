@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lease keeper: renews leases, requeues the jobs of servers that fell silent, and passes cancels on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
+from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
+from qonduit_server.execution.executor import Executor
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import queue
+
+
+class LeaseKeeper:
+    """Keeps the leases of running jobs, in one thread that calls `run`. It holds no lock.
+
+    Args:
+        db: the store.
+        executor: runs the jobs.
+        running: the jobs whose leases are renewed.
+        lease: how long a lease holds without renewal; it is renewed three times in that time.
+        max_attempts: how often a job is started when its server dies.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        executor: Executor,
+        running: RunningJobs,
+        *,
+        lease: timedelta,
+        max_attempts: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._db = db
+        self._executor = executor
+        self._running = running
+        self._lease = lease
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._wake = threading.Event()
+        self._cancels_changed = True
+        self._stopping = threading.Event()
+
+    def cancels_changed(self) -> None:
+        """Pass cancels on: some may have been requested since the last look."""
+        self._cancels_changed = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread. Leases that are held run out."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Renew leases and pass cancels on, until `stop`."""
+        period = self._lease.total_seconds() / 3
+        renew_at = self._clock()
+        failures = 0
+        while True:
+            self._wake.wait(retry_pause(failures) if failures else max(0.0, renew_at - self._clock()))
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                if self._cancels_changed:
+                    self._cancels_changed = False
+                    self._pass_cancels_on()
+                if self._clock() >= renew_at:
+                    self._renew()
+                    renew_at = self._clock() + period
+                failures = 0
+            except Unavailable:
+                self._cancels_changed = True
+                failures += 1
+
+    def _renew(self) -> None:
+        for owner in self._running.owners():
+            queue.renew(self._db, owner, self._lease)
+        queue.expire(self._db, max_attempts=self._max_attempts)
+
+    def _pass_cancels_on(self) -> None:
+        requested = [key for owner in self._running.owners() for key in queue.cancelling(self._db, owner)]
+        self._running.request_cancels(requested)
+        for key in requested:
+            self._executor.cancel(*key)

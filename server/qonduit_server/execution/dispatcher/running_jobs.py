@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jobs that this server has claimed, shared by the claimer, the recorder and the lease keeper."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+#: A job and its attempt.
+Key = tuple[int, int]
+
+#: So often a wait for jobs to end checks its other condition.
+_CHECK_SECONDS: Final = 0.1
+
+
+class RunningJobs:
+    """Jobs that are claimed and whose ends are not recorded. Safe to use from several threads.
+
+    Every job is claimed under the name of an owner, which holds its lease. The name changes after a claim whose answer
+    was lost: jobs of which this server does not know must not be kept from others by its renewals.
+
+    One lock guards all changes; to read a single value takes none. No other component is called while it is held, so
+    it may be acquired under any other lock.
+
+    Args:
+        owner: the first name to claim under; unique for each start of a server.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._server = self._claiming_owner = owner
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition(threading.Lock())
+        self._owners: dict[Key, str] = {}
+        self._cancels: frozenset[Key] = frozenset()
+        self._closed = False
+        self._abandoned = False
+
+    def __len__(self) -> int:
+        """Return how many jobs are running."""
+        return len(self._owners)
+
+    def __contains__(self, key: Key) -> bool:
+        """Return whether this attempt is running."""
+        return key in self._owners
+
+    def add(self, keys: Iterable[Key], owner: str) -> None:
+        """Add jobs that were claimed under a name."""
+        with self._changed:
+            self._owners.update(dict.fromkeys(keys, owner))
+
+    def remove(self, keys: Iterable[Key]) -> None:
+        """Remove jobs whose ends are recorded, that were requeued, or that belong to another server."""
+        with self._changed:
+            for key in keys:
+                self._owners.pop(key, None)
+            if not self._owners:
+                self._changed.notify_all()
+
+    def keys(self) -> list[Key]:
+        """Return all running jobs."""
+        with self._changed:
+            return list(self._owners)
+
+    def owner_of(self, key: Key) -> str | None:
+        """Return the name that a job was claimed under; None when it is not running."""
+        return self._owners.get(key)
+
+    # Owners.
+
+    @property
+    def claiming_owner(self) -> str:
+        """The name that the next jobs are claimed under."""
+        return self._claiming_owner
+
+    def change_owner(self) -> str:
+        """Claim under a new name from now on; return the one until now."""
+        with self._changed:
+            before = self._claiming_owner
+            self._claiming_owner = f"{self._server}/{next(self._numbers)}"
+        return before
+
+    def owners(self) -> set[str]:
+        """Return all names whose leases are to be renewed, that of a claim under way included."""
+        with self._changed:
+            return {self._claiming_owner, *self._owners.values()}
+
+    # Cancels.
+
+    def request_cancels(self, keys: Iterable[Key]) -> None:
+        """Note all jobs that are to be cancelled. The claimer may be about to submit some of them."""
+        with self._changed:
+            self._cancels = frozenset(keys)
+
+    def cancel_requested(self, key: Key) -> bool:
+        """Return whether a job is to be cancelled."""
+        return key in self._cancels
+
+    # The end.
+
+    @property
+    def closed(self) -> bool:
+        """Whether no job is claimed any more."""
+        return self._closed
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a fault left the jobs to their leases."""
+        return self._abandoned
+
+    def close(self) -> None:
+        """Claim no more jobs."""
+        with self._changed:
+            self._closed = True
+
+    def abandon(self) -> None:
+        """Leave the jobs to their leases: after a fault, no job is claimed or waited for."""
+        with self._changed:
+            self._closed = self._abandoned = True
+            self._changed.notify_all()
+
+    def wait_until_empty(self, enough: Callable[[], bool]) -> bool:
+        """Wait until no job runs or `enough` returns true; return whether no job runs."""
+        with self._changed:
+            while self._owners and not self._abandoned and not enough():
+                self._changed.wait(_CHECK_SECONDS)
+            return not self._owners
