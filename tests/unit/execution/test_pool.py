@@ -266,7 +266,7 @@ def test_after_a_fault_every_task_has_an_ending_and_no_process_lives(
         def fault(now: float) -> None:
             raise AssertionError("a fault")
 
-        monkeypatch.setattr(made, "_attend_clock", fault)
+        monkeypatch.setattr(made, "_check_deadlines", fault)
         made.preload()  # wakes its thread
         audience.wait_ended(1)
         wait_gone(pids[1:])

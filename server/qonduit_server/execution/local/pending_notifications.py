@@ -22,6 +22,13 @@ class PendingNotifications:
         """Whether there is something to tell."""
         return bool(self._items) or self.more_wanted
 
+    def take(self) -> PendingNotifications:
+        """Take all out, to be delivered outside of the pool's lock."""
+        taken = PendingNotifications()
+        taken._items, self._items = self._items, []
+        taken.more_wanted, self.more_wanted = self.more_wanted, False
+        return taken
+
     def event(self, event: TaskEvent) -> None:
         """A worker told this."""
         self._items.append(event)

@@ -115,6 +115,7 @@ class Translator:
                 show_errors=show_errors,
                 stderr=stderr,
                 environment=environment,
+                thread_name=f"compiler-{provider}" if provider else "translator",
             )
 
         self._make_pool = make_pool

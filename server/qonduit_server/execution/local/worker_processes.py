@@ -144,8 +144,8 @@ class Worker:
     pid: int = 0
     pidfd: int = -1
     exit_code: int | None = None
-    #: The task it is killed for.
-    doom: tuple[Key, LossKind, str] | None = None
+    #: The task that it is killed for, and why.
+    kill_reason: tuple[Key, LossKind, str] | None = None
     killed: bool = False
     #: Whether it ever did anything: those that die before are counted, so that nothing is forked for ever.
     useful: bool = False
@@ -271,9 +271,9 @@ class Worker:
         # Of those begun, the last one ran; the others had ended, and what they told died with the process.
         last = next(reversed(self.held.values()), None)
         for held in self.held.values():
-            if self.doom is not None and self.doom[0] == held.key:
-                lost.append((held, self.doom[1], self.doom[2]))
-            elif self.doom is None and held is last:
+            if self.kill_reason is not None and self.kill_reason[0] == held.key:
+                lost.append((held, self.kill_reason[1], self.kill_reason[2]))
+            elif self.kill_reason is None and held is last:
                 lost.append((held, LossKind.DIED, f"the process that ran it {how}"))
             else:
                 others.append(held)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a pool: starts fork servers, loads SDKs, forks workers, and replaces what died."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from qonduit.execution.v1.worker_pb2 import Fork, ForkServerReply, ForkServerRequest, Preload
+from qonduit_server.execution.local.socket_selector import SocketSelector
+from qonduit_server.execution.local.stderr_log import Output
+from qonduit_server.execution.local.worker_processes import ForkServer, Worker, how_it_died
+from qonduit_server.process import framing
+
+#: So often a fork server may die while loading, or workers before doing anything, until the provider counts as broken.
+_MAX_FAILED_STARTS: Final = 3
+#: A worker that dies within this many seconds, before doing anything, died of itself.
+_YOUNG_SECONDS: Final = 2.0
+#: After this many seconds a broken provider is given another chance.
+_RETRY_SECONDS: Final = 30.0
+#: Workers forked as soon as an SDK is loaded; the others when they are needed.
+_FORK_AHEAD: Final = 2
+
+
+class Supervisor:
+    """Fork servers and their workers. The pool locks it.
+
+    Args:
+        providers: by name.
+        selector: watches the sockets of all processes.
+        output: where processes write their standard error.
+        workers: how many workers a provider may have that are not being killed.
+        memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
+        environment: variables for the processes; default: those of this process.
+        on_exit: called with a worker that died, how it died, and the time; ends its tasks and closes its sockets.
+        on_change: called when a provider was described, loaded its SDK, or cannot run anything.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, ForkServer],
+        selector: SocketSelector[ForkServer | Worker],
+        output: Output,
+        *,
+        workers: int,
+        memory_limit_bytes: int,
+        environment: Mapping[str, str] | None,
+        on_exit: Callable[[Worker, str, float], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._providers = providers
+        self._selector = selector
+        self._output = output
+        self._most_workers = workers
+        self._memory_limit_bytes = memory_limit_bytes
+        self._environment = environment
+        self._on_exit = on_exit
+        self._on_change = on_change
+        self._worker_ids = itertools.count(1)
+        self._preloads: list[str] = []
+
+    def launch_all(self, now: float) -> None:
+        """Start all fork servers. They end with the thread that calls this."""
+        for provider in self._providers.values():
+            self._launch(provider, now)
+
+    def preload(self, providers: Iterable[str] | None) -> None:
+        """Load SDKs in the background, one after another; default: all."""
+        self._preloads = [name for name in (providers or self._providers) if name in self._providers]
+
+    def load(self, provider: ForkServer) -> None:
+        """Have an idle fork server load its SDK."""
+        assert provider.channel is not None
+        provider.state, provider.wanted = "loading", False
+        provider.channel.send(framing.pack(ForkServerRequest(preload=Preload())))
+        self._selector.sent(provider.channel)
+
+    def fork(self, provider: ForkServer) -> Worker | None:
+        """Ask for a worker, if there may be one more."""
+        if provider.channel is None or len(provider.ready) >= self._most_workers:
+            return None
+        worker, ends = Worker.make(next(self._worker_ids), provider, self._output, time.monotonic())
+        provider.workers[worker.id] = worker
+        self._selector.add(worker.channel, worker)
+        request = Fork(worker_id=worker.id, memory_limit_bytes=self._memory_limit_bytes)
+        provider.channel.send(framing.pack(ForkServerRequest(fork=request)), ends)
+        self._selector.sent(provider.channel)
+        return worker
+
+    def start_due(self, now: float) -> None:
+        """Start fork servers whose time has come, and load the next SDK of those to be preloaded."""
+        for provider in self._providers.values():
+            if provider.start_at is not None and provider.start_at <= now:
+                self._launch(provider, now)
+        if not any(p.state == "loading" for p in self._providers.values()):
+            for name in self._preloads:
+                if (provider := self._providers[name]).state == "idle":
+                    self.load(provider)
+                    break
+
+    def receive(self, provider: ForkServer, now: float) -> None:
+        """Receive what a fork server replied."""
+        assert provider.channel is not None
+        for body in provider.channel.receive():
+            reply = ForkServerReply.FromString(body)
+            kind = reply.WhichOneof("reply")
+            if kind == "description":
+                provider.description = reply.description
+                provider.state = "idle"
+                if reply.description.unavailable:
+                    self._break(provider, reply.description.unavailable, now, for_good=True)
+                    self._cut(provider)
+                    return
+                self._on_change()
+            elif kind == "loaded":
+                self._loaded(provider, reply.loaded.error, now)
+            elif kind == "forked":
+                if (worker := provider.workers.get(reply.forked.worker_id)) is not None:
+                    worker.forked(reply.forked.pid, now)
+            elif kind == "exited" and (worker := provider.workers.get(reply.exited.worker_id)) is not None:
+                worker.exit_code = reply.exited.exit_code
+                self._worker_exited(worker, how_it_died(worker.exit_code), now)
+        if provider.channel is not None and provider.channel.ended:
+            self._fork_server_exited(provider, now)
+
+    def stop(self, provider: ForkServer) -> None:
+        """Close the sockets of a provider's processes: they end by that. Those that may not look at them are killed."""
+        for worker in provider.workers.values():
+            if worker.held:
+                worker.kill()
+            self._selector.drop(worker.channel)
+            worker.close()
+        provider.workers.clear()
+        self._cut(provider)
+        if provider.process is not None and provider.state != "loaded":  # it may not look at its socket for long
+            provider.process.kill()
+
+    def _loaded(self, provider: ForkServer, error: str, now: float) -> None:
+        if error:
+            self._break(provider, error, now)
+            return
+        provider.state = "loaded"
+        for _ in range(min(_FORK_AHEAD, self._most_workers)):
+            self.fork(provider)
+        self._on_change()
+
+    def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
+        """End what belongs to a dead worker; fork another one, unless workers of this provider die at once."""
+        provider = worker.provider
+        self._on_exit(worker, how, now)
+        del provider.workers[worker.id]
+        self._output.ended(worker.stderr)
+        if worker.kill_reason is not None or provider.state != "loaded":
+            return
+        if now - worker.head_since < _YOUNG_SECONDS and not worker.useful:
+            provider.failed_starts += 1
+            if provider.failed_starts > _MAX_FAILED_STARTS:
+                self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
+                return
+        self.fork(provider)
+
+    def _fork_server_exited(self, provider: ForkServer, now: float) -> None:
+        """End what belongs to a dead fork server, whose workers the kernel kills; start it again soon."""
+        self._cut(provider)
+        how = how_it_died(provider.end(0.5))
+        self._output.ended(provider.stderr)
+        was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
+        self._kill_workers(provider, f"ended, because the process that it was forked from {how}", now)
+        if provider.state == "broken":
+            return
+        provider.reason = f"its process {how}"
+        provider.wanted = provider.wanted or was == "loaded"
+        if was != "loaded":
+            provider.failed_starts += 1
+        if provider.failed_starts > _MAX_FAILED_STARTS:
+            self._break(provider, f"its process dies before it is ready: the last one {how}", now)
+        else:
+            provider.start_at = now + (0.05 * 2**provider.failed_starts if provider.failed_starts else 0.0)
+
+    def _launch(self, provider: ForkServer, now: float) -> None:
+        """Start a fork server, in place of one that is dead or was of no use."""
+        self._cut(provider)
+        self._kill_workers(provider, "was ended", now)
+        provider.end(0.0)
+        self._output.ended(provider.stderr)
+        try:
+            channel = provider.launch(self._output, self._environment)
+        except OSError as error:
+            self._break(provider, f"its process cannot be started: {error}", now)
+        else:
+            self._selector.add(channel, provider)
+
+    def _kill_workers(self, provider: ForkServer, how: str, now: float) -> None:
+        for worker in list(provider.workers.values()):
+            worker.kill()
+            self._worker_exited(worker, how, now)
+
+    def _cut(self, provider: ForkServer) -> None:
+        """Close a fork server's socket: it ends, with its workers."""
+        if provider.channel is not None:
+            self._selector.drop(provider.channel)
+            provider.channel.close()
+            provider.channel = None
+
+    def _break(self, provider: ForkServer, reason: str, now: float, *, for_good: bool = False) -> None:
+        """Note that a provider cannot run anything; unless that is final, start a fork server again later."""
+        provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
+        self._on_change()
