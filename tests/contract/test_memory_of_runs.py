@@ -53,8 +53,8 @@ class Measured:
         """Return what a run of a program is said to take, in bytes."""
         circuit = self.languages.read(QASM2, text, b"", {})
         if statevector:
-            return self.provider.prepare(circuit, self.device, limit_bytes, statevector=True).memory_bytes
-        return self.provider.prepare(circuit, self.device, limit_bytes).memory_bytes
+            return self.provider.compile(circuit, self.device, limit_bytes, statevector=True).memory_bytes
+        return self.provider.compile(circuit, self.device, limit_bytes).memory_bytes
 
     def taken(self, text: str, warm: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
         """Return what a run takes at most, from the simulation to the last byte sent to the server, in bytes.

@@ -20,7 +20,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import runner
 from tests.contract.gate_reference import MATRICES, Matrix, Step, X, Y, composed, controlled, distribution, turn, u
 
@@ -37,7 +37,7 @@ LOPSIDED = composed(2, (turn(X, 0.9), [0]), (controlled(u(0.5, 1.2, -0.3)), [1, 
 
 
 @pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
-def provider(request: pytest.FixtureRequest) -> Provider:
+def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded."""
     found = registry.get(request.param)
     runner.Runner(found, Languages()).load()
@@ -101,16 +101,16 @@ def apart(one: dict[int, float], other: dict[int, float]) -> float:
 
 
 @pytest.mark.parametrize("name", [*MATRICES, "unitary"])
-def test_a_gate_is_the_textbooks(name: str, provider: Provider) -> None:
+def test_a_gate_is_the_textbooks(name: str, provider: SimulatorProvider) -> None:
     gate, matrix = gate_of(name)
     qubits = gate.num_qubits
     device = provider.describe().devices[0].name
-    found = provider.probabilities(device, provider.prepare(around(gate, qubits), device, 0))
+    found = provider.probabilities(device, provider.compile(around(gate, qubits), device, 0))
     assert found is not None
     assert apart(dict(found), distribution(qubits, list(steps_around(matrix, matrix, qubits)))) < 1e-9
 
 
-def test_every_basis_gate_is_compared(provider: Provider) -> None:
+def test_every_basis_gate_is_compared(provider: SimulatorProvider) -> None:
     assert set(provider.describe().devices[0].basis_gates) <= {*MATRICES, "unitary"}
 
 
@@ -137,7 +137,7 @@ def _in_another_order(matrix: Matrix, qubits: int) -> Iterator[Matrix]:
         yield matrix.reshape((2,) * 2 * qubits).transpose(axes).reshape(matrix.shape)
 
 
-def test_a_program_with_every_gate_of_openqasm_2(provider: Provider) -> None:
+def test_a_program_with_every_gate_of_openqasm_2(provider: SimulatorProvider) -> None:
     qubits, shots = 3, 100_000
     lines: list[str] = []
     steps: list[Step] = []
@@ -154,10 +154,10 @@ def test_a_program_with_every_gate_of_openqasm_2(provider: Provider) -> None:
     text = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; {" ".join(lines)} measure q -> c;'
     circuit = Languages().read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text, b"", {})
     device = provider.describe().devices[0].name
-    prepared = provider.prepare(circuit, device, 0)
+    compiled = provider.compile(circuit, device, 0)
     expected = distribution(qubits, steps)
-    assert apart(dict(provider.probabilities(device, prepared) or {}), expected) < 1e-9
-    (outcome,) = provider.run(device, [prepared], shots, 5)
+    assert apart(dict(provider.probabilities(device, compiled) or {}), expected) < 1e-9
+    (outcome,) = provider.run(device, [compiled], shots, 5)
     assert isinstance(outcome, Outcome)
     assert sum(outcome.counts.values()) == shots
     for key, probability in expected.items():

@@ -15,7 +15,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.result_pb2 import Result, ResultType
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import runner
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
@@ -26,7 +26,7 @@ BELL = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
 
 
 @pytest.fixture(scope="session", params=sorted(registry.PROVIDERS))
-def provider(request: pytest.FixtureRequest) -> Provider:
+def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded once a session: their SDKs take seconds."""
     found = registry.get(request.param)
     runner.Runner(found, Languages()).load()
@@ -37,7 +37,7 @@ class Run:
     """What running a task emitted."""
 
     def __init__(
-        self, provider: Provider, *programs: str, shots: int = 500, seed: int | None = 11, **task: object
+        self, provider: SimulatorProvider, *programs: str, shots: int = 500, seed: int | None = 11, **task: object
     ) -> None:
         device = provider.describe().devices[0].name
         self.task = Task(
@@ -101,17 +101,17 @@ def close(counts: Mapping[str, int], expected: Mapping[str, float]) -> bool:
 class TestCounts:
     """Right keys, right registers, right numbers."""
 
-    def test_asymmetric(self, provider: Provider) -> None:
+    def test_asymmetric(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[3]; creg c[3]; x q[1]; ry(0.8) q[2]; measure q -> c;")
         one = math.sin(0.4) ** 2
         assert run.registers == [("c", 3)]
         assert close(run.counts, {"0x2": 1 - one, "0x6": one})
 
-    def test_permuted_measurement(self, provider: Provider) -> None:
+    def test_permuted_measurement(self, provider: SimulatorProvider) -> None:
         text = "qreg q[3]; creg c[3]; x q[0]; measure q[0] -> c[2]; measure q[2] -> c[0]; measure q[1] -> c[1];"
         assert Run(provider, HEADER2 + text).counts == {"0x4": 500}
 
-    def test_two_registers_of_unequal_size(self, provider: Provider) -> None:
+    def test_two_registers_of_unequal_size(self, provider: SimulatorProvider) -> None:
         run = Run(
             provider,
             HEADER2 + "qreg q[3]; creg a[1]; creg b[3]; x q[0]; x q[2]; measure q -> b; measure q[0] -> a[0];",
@@ -119,43 +119,43 @@ class TestCounts:
         assert run.registers == [("b", 3), ("a", 1)]
         assert run.counts == {"0x5 0x1": 500}
 
-    def test_partial_measurement_and_unwritten_bits(self, provider: Provider) -> None:
+    def test_partial_measurement_and_unwritten_bits(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[3]; creg c[4]; creg d[2]; x q[1]; x q[2]; measure q[1] -> c[3];")
         assert run.registers == [("d", 2), ("c", 4)]
         assert run.counts == {"0x0 0x8": 500}
 
-    def test_idle_qubits_shift_nothing(self, provider: Provider) -> None:
+    def test_idle_qubits_shift_nothing(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[5]; creg c[5]; x q[3]; measure q -> c;")
         assert run.counts == {"0x8": 500}
 
-    def test_untouched_qubits_are_zero(self, provider: Provider) -> None:
+    def test_untouched_qubits_are_zero(self, provider: SimulatorProvider) -> None:
         assert Run(provider, HEADER2 + "qreg q[2]; creg c[2]; measure q -> c;").counts == {"0x0": 500}
 
-    def test_no_measurement_with_registers(self, provider: Provider) -> None:
+    def test_no_measurement_with_registers(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[2]; creg c[2]; creg d[1]; h q[0];")
         assert run.counts == {"0x0 0x0": 500}
 
-    def test_no_registers(self, provider: Provider) -> None:
+    def test_no_registers(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[2]; h q[0];")
         assert run.counts == {}
         assert run.registers == []
 
-    def test_no_qubits(self, provider: Provider) -> None:
+    def test_no_qubits(self, provider: SimulatorProvider) -> None:
         assert Run(provider, HEADER2 + "creg c[2];").counts == {"0x0": 500}
 
-    def test_a_bit_measured_twice_keeps_the_last_value(self, provider: Provider) -> None:
+    def test_a_bit_measured_twice_keeps_the_last_value(self, provider: SimulatorProvider) -> None:
         text = "qreg q[2]; creg c[1]; x q[1]; measure q[1] -> c[0]; measure q[0] -> c[0];"
         assert Run(provider, HEADER2 + text).counts == {"0x0": 500}
 
-    def test_a_qubit_measured_twice(self, provider: Provider) -> None:
+    def test_a_qubit_measured_twice(self, provider: SimulatorProvider) -> None:
         text = "qreg q[1]; creg c[2]; h q[0]; measure q[0] -> c[0]; measure q[0] -> c[1];"
         assert close(Run(provider, HEADER2 + text).counts, {"0x0": 0.5, "0x3": 0.5})
 
-    def test_more_classical_bits_than_a_machine_word(self, provider: Provider) -> None:
+    def test_more_classical_bits_than_a_machine_word(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[1]; creg c[70]; x q[0]; measure q[0] -> c[69];")
         assert run.counts == {hex(1 << 69): 500}
 
-    def test_many_measured_bits_keep_their_order(self, provider: Provider) -> None:
+    def test_many_measured_bits_keep_their_order(self, provider: SimulatorProvider) -> None:
         # More bits than those whose shots are drawn from probabilities on every provider, and all of them acted on.
         gates, measured = "x q; x q; x q[0]; x q[1]; x q[5]; h q[13];", "measure q -> c;"
         plain = Run(provider, f"{HEADER2}qreg q[14]; creg c[14]; {gates} {measured}")
@@ -165,7 +165,7 @@ class TestCounts:
         assert close(conditional.counts, {"0x0 0x23": 0.5, "0x1 0x3023": 0.5})
 
     @pytest.mark.parametrize("shots", [1, 100_000])
-    def test_shots(self, provider: Provider, shots: int) -> None:
+    def test_shots(self, provider: SimulatorProvider, shots: int) -> None:
         run = Run(provider, BELL, shots=shots)
         (result,) = run.results.values()
         assert sum(run.counts.values()) == shots == result.shots
@@ -194,14 +194,14 @@ class TestCounts:
             ("x q[0]; csx q[0],q[1]; csx q[0],q[1];", {"0x3": 1.0}),
         ],
     )
-    def test_gates(self, provider: Provider, text: str, expected: dict[str, float]) -> None:
+    def test_gates(self, provider: SimulatorProvider, text: str, expected: dict[str, float]) -> None:
         if "crz(pi)" in text:
             # A controlled rz turns the target by half of what a controlled phase does: seen through two Hadamards.
             expected = {"0x3": 1.0}
         run = Run(provider, f"{HEADER2}qreg q[2]; creg c[2]; {text} measure q -> c;")
         assert close(run.counts, expected)
 
-    def test_gates_on_many_qubits(self, provider: Provider) -> None:
+    def test_gates_on_many_qubits(self, provider: SimulatorProvider) -> None:
         text = (
             "qreg q[5]; creg c[5]; x q[0]; x q[1]; x q[2]; x q[3]; "
             "c4x q[0],q[1],q[2],q[3],q[4]; c3x q[0],q[1],q[2],q[3]; rccx q[0],q[1],q[3]; cswap q[0],q[1],q[3];"
@@ -210,7 +210,7 @@ class TestCounts:
             provider, HEADER2 + text + "c3sqrtx q[0],q[2],q[4],q[1]; c3sqrtx q[0],q[2],q[4],q[1]; measure q -> c;"
         ).counts
 
-    def test_global_phases_are_seen_under_control_only(self, provider: Provider) -> None:
+    def test_global_phases_are_seen_under_control_only(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[2] q; bit[2] c; gphase(1.1); h q[0]; ctrl @ gphase(pi) q[0]; h q[0]; "
             "negctrl @ x q[0], q[1]; c = measure q;"
@@ -221,7 +221,7 @@ class TestCounts:
 class TestControl:
     """Measurement, reset and conditions within a circuit: every provider says it has them, so every one must."""
 
-    def test_described(self, provider: Provider) -> None:
+    def test_described(self, provider: SimulatorProvider) -> None:
         for device in provider.describe().devices:
             assert device.capabilities.mid_circuit_measurement
             assert device.capabilities.reset
@@ -231,16 +231,16 @@ class TestControl:
             assert not device.capabilities.noise
             assert list(device.capabilities.job_types) == [JobType.JOB_TYPE_RUNNER]
 
-    def test_measurement_in_the_middle(self, provider: Provider) -> None:
+    def test_measurement_in_the_middle(self, provider: SimulatorProvider) -> None:
         text = "qreg q[1]; creg c[2]; h q[0]; measure q[0] -> c[0]; h q[0]; measure q[0] -> c[1];"
         assert close(Run(provider, HEADER2 + text).counts, {f"0x{k}": 0.25 for k in range(4)})
 
-    def test_reset(self, provider: Provider) -> None:
+    def test_reset(self, provider: SimulatorProvider) -> None:
         text = "qreg q[2]; creg c[3]; h q[0]; cx q[0],q[1]; measure q[0] -> c[2]; reset q[0]; measure q -> c;"
         run = Run(provider, HEADER2 + text.replace("measure q -> c", "measure q[0] -> c[0]; measure q[1] -> c[1]"))
         assert close(run.counts, {"0x0": 0.5, "0x6": 0.5})
 
-    def test_teleportation(self, provider: Provider) -> None:
+    def test_teleportation(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[3] q; bit[2] m; bit r; ry(0.8) q[0]; h q[1]; cx q[1], q[2]; cx q[0], q[1]; h q[0]; "
             "m[0] = measure q[0]; m[1] = measure q[1]; if (m[1]) { x q[2]; } if (m[0]) { z q[2]; } r = measure q[2];"
@@ -249,18 +249,18 @@ class TestControl:
         ones = sum(number for key, number in counts.items() if key.startswith("0x1"))
         assert close({"0": 2000 - ones, "1": ones}, {"0": math.cos(0.4) ** 2, "1": math.sin(0.4) ** 2})
 
-    def test_a_condition_on_a_register_counts_its_first_bit_as_the_lowest(self, provider: Provider) -> None:
+    def test_a_condition_on_a_register_counts_its_first_bit_as_the_lowest(self, provider: SimulatorProvider) -> None:
         text = "qreg q[3]; creg c[2]; creg d[1]; x q[1]; measure q[1] -> c[1]; if(c==2) x q[2]; measure q[2] -> d[0];"
         assert Run(provider, HEADER2 + text).counts == {"0x1 0x2": 500}
 
-    def test_conditional_measurement_and_reset(self, provider: Provider) -> None:
+    def test_conditional_measurement_and_reset(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[3] q; bit[2] c; bit d; h q[0]; x q[1]; x q[2]; c[0] = measure q[0]; "
             "if (c[0]) { c[1] = measure q[1]; reset q[2]; } d = measure q[2];"
         )
         assert close(Run(provider, HEADER3 + text).counts, {"0x1 0x0": 0.5, "0x0 0x3": 0.5})
 
-    def test_else_and_logic(self, provider: Provider) -> None:
+    def test_else_and_logic(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[3] q; bit[2] c; bit d; h q[0]; h q[1]; c = measure q[0:1]; "
             "if (c[0] ^ c[1]) { x q[2]; } else { ry(pi) q[2]; x q[2]; } d = measure q[2];"
@@ -268,7 +268,7 @@ class TestControl:
         expected = {"0x0 0x0": 0.25, "0x1 0x1": 0.25, "0x1 0x2": 0.25, "0x0 0x3": 0.25}
         assert close(Run(provider, HEADER3 + text).counts, expected)
 
-    def test_every_bit_of_a_condition_counts_for_itself(self, provider: Provider) -> None:
+    def test_every_bit_of_a_condition_counts_for_itself(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[4] q; bit[3] c; bit d; ry(0.8) q[0]; ry(1.9) q[1]; ry(1.2) q[2]; c = measure q[0:2]; "
             "if (c[0] && !c[1] && !c[2]) { x q[3]; } d = measure q[3];"
@@ -282,11 +282,11 @@ class TestControl:
         }
         assert close(Run(provider, HEADER3 + text, shots=4000).counts, expected)
 
-    def test_a_loop_that_ends_by_a_measurement(self, provider: Provider) -> None:
+    def test_a_loop_that_ends_by_a_measurement(self, provider: SimulatorProvider) -> None:
         text = "qubit q; bit c; bit d; h q; c = measure q; while (c) { h q; c = measure q; } x q; d = measure q;"
         assert Run(provider, HEADER3 + text).counts == {"0x1 0x0": 500}
 
-    def test_more_rounds_than_there_is_memory_for_helpers(self, provider: Provider) -> None:
+    def test_more_rounds_than_there_is_memory_for_helpers(self, provider: SimulatorProvider) -> None:
         rounds = "h q[0]; measure q[0] -> c[0]; reset q[0]; if(c==1) x q[1];" * 40
         run = Run(provider, f"{HEADER2}qreg q[2]; creg c[1]; creg d[1]; {rounds} measure q[1] -> d[0];")
         assert close(run.counts, {f"0x{d} 0x{c}": 0.25 for d in range(2) for c in range(2)})
@@ -295,7 +295,7 @@ class TestControl:
 class TestTask:
     """What is emitted, and in which order."""
 
-    def test_events(self, provider: Provider) -> None:
+    def test_events(self, provider: SimulatorProvider) -> None:
         run = Run(provider, BELL)
         # Phases are for the log and ListWorkers alone.
         kinds = [kind for event in run.events if (kind := event.WhichOneof("event")) != "phase"]
@@ -309,7 +309,7 @@ class TestTask:
         for key in ("sdk", "sdk_version", "method", "seed", "parse_seconds", "compile_seconds", "run_seconds"):
             assert key in result.meta_data
 
-    def test_a_program_that_fails_stops_no_other(self, provider: Provider) -> None:
+    def test_a_program_that_fails_stops_no_other(self, provider: SimulatorProvider) -> None:
         run = Run(provider, BELL, HEADER2 + "qreg q[1];\nfoo q[0];", HEADER2 + "qreg q[64];", BELL)
         assert sorted(run.results) == [0, 3]
         assert run.failures[1].reason == "UNKNOWN_GATE"
@@ -321,14 +321,14 @@ class TestTask:
         assert progress == sorted(progress)
         assert progress[-1] == 1.0
 
-    def test_progress_of_many_programs_grows(self, provider: Provider) -> None:
+    def test_progress_of_many_programs_grows(self, provider: SimulatorProvider) -> None:
         run = Run(provider, *[BELL.replace("h q[0]", f"ry(0.{k}) q[0]") for k in range(1, 41)])
         progress = [event.progress.progress for event in run.events if event.HasField("progress")]
         assert len(run.results) == 40
         assert progress == sorted(set(progress))
         assert len(progress) > 20
 
-    def test_the_same_seed_gives_the_same_counts(self, provider: Provider) -> None:
+    def test_the_same_seed_gives_the_same_counts(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[4]; creg c[4]; h q; measure q -> c;"
         first, second, other = Run(provider, text, text), Run(provider, text, text), Run(provider, text, text, seed=12)
         counts = [
@@ -339,16 +339,16 @@ class TestTask:
         assert counts[0][0] != counts[0][1]
 
     @pytest.mark.parametrize("seed", [0, 2**32 - 1])
-    def test_every_seed_will_do(self, provider: Provider, seed: int) -> None:
+    def test_every_seed_will_do(self, provider: SimulatorProvider, seed: int) -> None:
         assert close(
             Run(provider, BELL, BELL, seed=seed).results[1].counts_and_probabilities.counts, {"0x0": 0.5, "0x3": 0.5}
         )
 
-    def test_without_a_seed_runs_differ(self, provider: Provider) -> None:
+    def test_without_a_seed_runs_differ(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[8]; creg c[8]; h q; measure q -> c;"
         assert Run(provider, text, seed=None).counts != Run(provider, text, seed=None).counts
 
-    def test_prepared_programs_are_kept(self, provider: Provider) -> None:
+    def test_compiled_programs_are_kept(self, provider: SimulatorProvider) -> None:
         keeping = runner.Runner(provider, Languages())
         task = Run(provider, BELL).task
         events: list[TaskEvent] = []
@@ -364,13 +364,13 @@ class TestTask:
     @pytest.mark.parametrize(
         "kind", [JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR, JobType.JOB_TYPE_UNSPECIFIED]
     )
-    def test_other_job_types_are_refused(self, provider: Provider, kind: JobType) -> None:
+    def test_other_job_types_are_refused(self, provider: SimulatorProvider, kind: JobType) -> None:
         run = Run(provider, BELL, type=kind)
         assert run.events[-1].finished.failure.reason == "UNSUPPORTED_JOB_TYPE"
         assert run.events[-1].finished.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         assert not run.results
 
-    def test_an_unknown_device_is_refused(self, provider: Provider) -> None:
+    def test_an_unknown_device_is_refused(self, provider: SimulatorProvider) -> None:
         assert Run(provider, BELL, device="nowhere").failure.reason == "UNKNOWN_DEVICE"
 
 
@@ -390,44 +390,44 @@ class TestProbabilities:
             ("qreg q[14]; creg c[14]; h q[13]; cx q[13],q[0]; measure q -> c;", {0: 0.5, 0x2001: 0.5}),
         ],
     )
-    def test_exact(self, provider: Provider, text: str, expected: dict[int, float] | None) -> None:
+    def test_exact(self, provider: SimulatorProvider, text: str, expected: dict[int, float] | None) -> None:
         one = math.sin(0.4) ** 2
         found = self.probabilities(provider, text)
         assert found == pytest.approx(expected or {1: 1 - one, 3: one}, abs=1e-12)
 
-    def test_too_many_bits(self, provider: Provider) -> None:
+    def test_too_many_bits(self, provider: SimulatorProvider) -> None:
         assert self.probabilities(provider, "qreg q[21]; creg c[21]; h q; measure q -> c;") is None
 
-    def test_impossible_outcomes_are_left_out(self, provider: Provider) -> None:
+    def test_impossible_outcomes_are_left_out(self, provider: SimulatorProvider) -> None:
         turns = "h q[0]; t q[0]; cx q[0],q[1]; ry(0.7) q[1]; " * 20
         back = "ry(-0.7) q[1]; cx q[0],q[1]; tdg q[0]; h q[0]; " * 20
         text = f"qreg q[2]; creg c[2]; {turns} {back} measure q -> c;"
         assert self.probabilities(provider, text) == pytest.approx({0: 1.0}, abs=1e-12)
         assert Run(provider, HEADER2 + text, shots=1_000_000).counts == {"0x0": 1_000_000}
 
-    def probabilities(self, provider: Provider, text: str) -> Mapping[int, float] | None:
+    def probabilities(self, provider: SimulatorProvider, text: str) -> Mapping[int, float] | None:
         device = provider.describe().devices[0].name
         circuit = Languages().read(QASM2, HEADER2 + text, b"", {})
-        return provider.probabilities(device, provider.prepare(circuit, device, 0))
+        return provider.probabilities(device, provider.compile(circuit, device, 0))
 
 
 class TestLimits:
     """What does not fit is refused before anything is allocated."""
 
     @pytest.mark.parametrize("gates", ["h q;", "ry(0.1) q;", ""], ids=["clifford", "rotations", "idle"])
-    def test_forty_qubits(self, provider: Provider, gates: str) -> None:
+    def test_forty_qubits(self, provider: SimulatorProvider, gates: str) -> None:
         run = Run(provider, f"{HEADER2}qreg q[40]; creg c[40]; {gates} measure q -> c;")
         assert run.failure.reason == "MEMORY_LIMIT"
         assert run.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
         assert "40 qubits" in run.failure.message
         assert "TiB" in run.failure.message
 
-    def test_the_limit_of_the_task_counts(self, provider: Provider) -> None:
+    def test_the_limit_of_the_task_counts(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[20]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         assert Run(provider, text, memory_limit_bytes=1024**2).failure.reason == "MEMORY_LIMIT"
         assert Run(provider, text, memory_limit_bytes=1024**3, shots=10).counts
 
-    def test_the_described_number_of_qubits_is_what_fits(self, provider: Provider) -> None:
+    def test_the_described_number_of_qubits_is_what_fits(self, provider: SimulatorProvider) -> None:
         (device,) = provider.describe().devices
         assert 16 <= device.num_qubits < 64
         run = Run(provider, f"{HEADER2}qreg q[{device.num_qubits + 2}]; creg c[1]; h q[0]; measure q[0] -> c[0];")
@@ -437,7 +437,7 @@ class TestLimits:
 class TestDescription:
     """What is told without the SDK."""
 
-    def test_names_and_languages(self, provider: Provider) -> None:
+    def test_names_and_languages(self, provider: SimulatorProvider) -> None:
         description = provider.describe()
         assert description.provider.name == provider.name
         assert not description.provider.with_token
@@ -449,7 +449,7 @@ class TestDescription:
         assert device.max_shots >= 100_000
         assert device.basis_gates
 
-    def test_every_basis_gate_runs(self, provider: Provider) -> None:
+    def test_every_basis_gate_runs(self, provider: SimulatorProvider) -> None:
         from qiskit.circuit import Measure, QuantumCircuit
         from qiskit.circuit.library import get_standard_gate_name_mapping
 
@@ -465,6 +465,6 @@ class TestDescription:
             quantum = QuantumCircuit(gate.num_qubits, 1)
             quantum.append(gate, range(gate.num_qubits))
             quantum.append(Measure(), [0], [0])
-            prepared = provider.prepare(Circuit(quantum, ()), device.name, 0)
-            (outcome,) = provider.run(device.name, [prepared], 10, 1)
+            compiled = provider.compile(Circuit(quantum, ()), device.name, 0)
+            (outcome,) = provider.run(device.name, [compiled], 10, 1)
             assert isinstance(outcome, Outcome), name

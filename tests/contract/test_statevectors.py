@@ -32,7 +32,7 @@ from qonduit_server.errors import ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import CompiledCircuit, Provider
+from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider
 from qonduit_server.store import catalogue
 from qonduit_server.store.jobs import queue
 from qonduit_server.worker import runner
@@ -51,7 +51,7 @@ def language(name: str) -> AssemblerLanguage:
 
 
 @pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
-def provider(request: pytest.FixtureRequest) -> Provider:
+def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded."""
     found = registry.get(request.param)
     runner.Runner(found, LANGUAGES).load()
@@ -176,7 +176,7 @@ class TestStates:
     """The right amplitudes at the right places."""
 
     @pytest.mark.parametrize("name", ["QASM2", "QASM3", "QISKIT", "BRAKET", "CIRQ", "QUIL"])
-    def test_random_circuits_in_every_language(self, provider: Provider, name: str) -> None:
+    def test_random_circuits_in_every_language(self, provider: SimulatorProvider, name: str) -> None:
         for seed in range(6):
             circuit = drawn(seed)
             whole = measured(circuit)
@@ -185,18 +185,20 @@ class TestStates:
             state = Run(provider, (name, source_of(name, whole))).state
             assert distance(state, Statevector(circuit).data) < EXACT, f"seed {seed}"
 
-    def test_the_first_declared_qubit_is_the_lowest_bit(self, provider: Provider) -> None:
+    def test_the_first_declared_qubit_is_the_lowest_bit(self, provider: SimulatorProvider) -> None:
         assert Run(provider, HEADER2 + "qreg b[1]; qreg a[2]; creg c[1]; x a[0]; measure b -> c;").state[0b010] == 1
         assert Run(provider, HEADER3 + "qubit[2] q; qubit r; x r; x q[0];").state[0b101] == 1
         assert Run(provider, HEADER3 + "x $7; id $2;").state[0b10] == 1
         assert Run(provider, ("QUIL", "X 7\nI 2\n")).state[0b10] == 1
 
-    def test_qubits_that_are_only_declared_are_part_of_it(self, provider: Provider) -> None:
+    def test_qubits_that_are_only_declared_are_part_of_it(self, provider: SimulatorProvider) -> None:
         assert Run(provider, HEADER2 + "qreg q[3]; creg c[1];").state.tolist() == [1] + [0] * 7
         assert Run(provider, HEADER2 + "qreg q[2]; qreg idle[2]; x q[1]; barrier idle;").state[0b0010] == 1
         assert Run(provider, HEADER2 + "creg c[2];").state.tolist() == [1]
 
-    def test_global_phases_are_those_of_the_gates_whatever_they_are_replaced_by(self, provider: Provider) -> None:
+    def test_global_phases_are_those_of_the_gates_whatever_they_are_replaced_by(
+        self, provider: SimulatorProvider
+    ) -> None:
         circuit = QuantumCircuit(5)
         circuit.h(range(5))
         circuit.unitary(Operator(random_circuit(4, 3, seed=4)), [3, 0, 4, 1])
@@ -204,16 +206,16 @@ class TestStates:
         state = Run(provider, ("QISKIT", source_of("QISKIT", circuit))).state
         assert np.abs(state - Statevector(circuit).data).max() < EXACT
 
-    def test_relative_phases(self, provider: Provider) -> None:
+    def test_relative_phases(self, provider: SimulatorProvider) -> None:
         text = "gphase(0.3); qubit[2] q; h q[0]; s q[0]; cx q[0], q[1]; ctrl @ gphase(pi) q[1];"
         assert distance(Run(provider, HEADER3 + text).state, np.array([1, 0, 0, -1j]) / np.sqrt(2)) < EXACT
 
-    def test_resets_of_what_is_zero_and_final_measurements_change_nothing(self, provider: Provider) -> None:
+    def test_resets_of_what_is_zero_and_final_measurements_change_nothing(self, provider: SimulatorProvider) -> None:
         text = "reset q; h q[0]; c[0] = measure q[0]; x q[2]; barrier q; reset q[1]; c[1] = measure q[1];"
         run = Run(provider, f"{HEADER3}qubit[3] q; bit[3] c; {text}")
         assert distance(run.state, np.array([0, 0, 0, 0, 1, 1, 0, 0]) / np.sqrt(2)) < EXACT
 
-    def test_counts_are_what_they_are_without_it(self, provider: Provider) -> None:
+    def test_counts_are_what_they_are_without_it(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[4]; creg c[4]; h q; cx q[0],q[1]; measure q -> c;"
         counts = [
             next(event.program_succeeded.result for event in run.events if event.HasField("program_succeeded"))
@@ -221,7 +223,7 @@ class TestStates:
         ]
         assert counts[0].counts_and_probabilities == counts[1].counts_and_probabilities
 
-    def test_a_large_state_comes_in_rows(self, provider: Provider) -> None:
+    def test_a_large_state_comes_in_rows(self, provider: SimulatorProvider) -> None:
         qubits = 14
         text = f"{HEADER2}qreg q[{qubits}]; h q; " + "".join(
             f"cu1({0.1 * k}) q[{k}],q[{(k + 3) % qubits}]; ry({0.2 * k}) q[{k}]; " for k in range(qubits)
@@ -231,7 +233,7 @@ class TestStates:
         assert further.result.buffer.size_bytes == len(further.buffer) == 16 << qubits
         assert distance(run.state, Statevector(qasm2.loads(text)).data) < EXACT
 
-    def test_metadata_tell_the_sdk_and_not_the_shots(self, provider: Provider) -> None:
+    def test_metadata_tell_the_sdk_and_not_the_shots(self, provider: SimulatorProvider) -> None:
         ((further,),) = Run(provider, HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c;").further.values()
         told = further.result.meta_data
         assert told["sdk"]
@@ -239,7 +241,7 @@ class TestStates:
         assert told["method"] == "statevector"
         assert "seed" not in told
 
-    def test_a_program_that_was_run_without_it_before(self, provider: Provider) -> None:
+    def test_a_program_that_was_run_without_it_before(self, provider: SimulatorProvider) -> None:
         keeping = runner.Runner(provider, LANGUAGES)
         text = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
         bare = Run(provider, text, statevector=False, by=keeping)
@@ -264,7 +266,7 @@ class TestRefusals:
     """Programs that have no such state fail as a whole, and are told why and what to do."""
 
     @pytest.mark.parametrize("case", REFUSED)
-    def test_what_is_not_unitary_is_named(self, provider: Provider, case: str) -> None:
+    def test_what_is_not_unitary_is_named(self, provider: SimulatorProvider, case: str) -> None:
         body, construct, line = REFUSED[case]
         text = f"{HEADER3}qubit[2] q;\nbit[2] c;\n{body}\n"
         failure = Run(provider, text).failure
@@ -274,7 +276,7 @@ class TestRefusals:
         assert failure.line == line
         assert len(Run(provider, text, statevector=False).further) == 1
 
-    def test_a_reset_within_an_operation_of_qiskit(self, provider: Provider) -> None:
+    def test_a_reset_within_an_operation_of_qiskit(self, provider: SimulatorProvider) -> None:
         fresh, used = QuantumCircuit(2), QuantumCircuit(2)
         used.h(0)
         for circuit in (fresh, used):
@@ -283,7 +285,7 @@ class TestRefusals:
         assert distance(state, np.array([0.6, 0.8, 0, 0])) < EXACT
         assert Run(provider, ("QISKIT", source_of("QISKIT", used))).failure.reason == "NO_STATEVECTOR"
 
-    def test_the_others_of_the_job_run(self, provider: Provider) -> None:
+    def test_the_others_of_the_job_run(self, provider: SimulatorProvider) -> None:
         bad = HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c; x q[0];"
         good = HEADER2 + "qreg q[1]; creg c[1]; x q[0]; measure q -> c;"
         run = Run(provider, good, bad, good)
@@ -292,7 +294,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("qubits", [23, 40])
     def test_more_than_a_result_may_have_is_refused_before_it_is_computed(
-        self, provider: Provider, qubits: int
+        self, provider: SimulatorProvider, qubits: int
     ) -> None:
         text = f"{HEADER2}qreg q[{qubits}]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         run = Run(provider, text, max_result_bytes=64 * MEBIBYTE)
@@ -300,12 +302,12 @@ class TestRefusals:
         assert "22 qubits" in run.failure.message
         assert not any(event.progress.message == "running" for event in run.events)
 
-    def test_memory_counts_the_state_and_its_way_to_the_server(self, provider: Provider) -> None:
+    def test_memory_counts_the_state_and_its_way_to_the_server(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[18]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         device = provider.describe().devices[0].name
         circuit = LANGUAGES.read(language("QASM2"), text, b"", {})
-        bare = provider.prepare(circuit, device, 0).memory_bytes
-        need = provider.prepare(circuit, device, 0, statevector=True).memory_bytes
+        bare = provider.compile(circuit, device, 0).memory_bytes
+        need = provider.compile(circuit, device, 0, statevector=True).memory_bytes
         # Simulated, given as an array, and packed into rows at the least.
         assert need >= max(bare, 3 * 16 << 18)
         assert Run(provider, text, memory_limit_bytes=need).state[0]
@@ -332,18 +334,18 @@ class Older:
     def load(self) -> None:
         pass
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> CompiledCircuit:
+    def compile(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> CompiledCircuit:
         assert bool(words) == self._exact
         return CompiledCircuit(circuit, 1)
 
     def run(
-        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int
     ) -> Iterator[Outcome | RunError]:
-        for _ in prepared:
+        for _ in compiled:
             yield Outcome({0: shots})
 
-    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
-        if len(prepared.native.registers) > 1:  # type: ignore[attr-defined]
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        if len(compiled.native.registers) > 1:  # type: ignore[attr-defined]
             raise ProviderError("BROKEN", "no")
         return np.array([1, 0], dtype=np.complex128)
 

@@ -20,7 +20,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 from tests.corpus import judge as judging
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -120,16 +120,16 @@ def _inputs(path: Path) -> dict[str, Any]:
     return given
 
 
-def judge(entry: Entry, languages: Languages, provider: Provider, device: str) -> Verdict:
+def judge(entry: Entry, languages: Languages, provider: SimulatorProvider, device: str) -> Verdict:
     """Read, compile and run one program, and compare what comes out with its reference."""
     began = time.perf_counter()
     seconds = 0.0
     try:
         circuit = entry.read(languages)
         seconds = time.perf_counter() - began
-        prepared = provider.prepare(circuit, device, 0)
-        (outcome,) = provider.run(device, [prepared], SHOTS, SEED)
-        exact = provider.probabilities(device, prepared)
+        compiled = provider.compile(circuit, device, 0)
+        (outcome,) = provider.run(device, [compiled], SHOTS, SEED)
+        exact = provider.probabilities(device, compiled)
     except RunError as error:
         return Verdict("refused", f"{error.reason}: {error.message}", read_seconds=seconds)
     if not isinstance(outcome, Outcome):

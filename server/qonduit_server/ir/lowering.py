@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates a device does not have, replaced by gates it has; for every provider's prepare()."""
+"""Gates a device does not have, replaced by gates it has; for every provider's compile()."""
 
 from __future__ import annotations
 
@@ -92,6 +92,13 @@ class Lowering:
             for step, own in expansion:
                 steps.append((step, tuple(places[place] for place in own)))
         return steps, phase
+
+
+def standard_gate_classes() -> frozenset[type]:
+    """Return the classes of Qiskit's standard gates: a gate that a program defines under such a name is not one."""
+    from qiskit.circuit.library import standard_gates
+
+    return frozenset(each for each in vars(standard_gates).values() if isinstance(each, type))
 
 
 def bits_of(circuit: QuantumCircuit, instruction: CircuitInstruction) -> tuple[tuple[int, ...], tuple[int, ...]]:

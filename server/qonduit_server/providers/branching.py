@@ -47,7 +47,7 @@ State: TypeAlias = NDArray[np.complex128]
 class Engine(Protocol):
     """An SDK's way of applying gates."""
 
-    def compile(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+    def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
         """Bring runs of gates into the SDK's form."""
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
@@ -68,7 +68,7 @@ class Branching:
     places: Sequence[Sequence[Sequence[int]]] = ()
 
     def operations(self) -> Iterator[Sequence[int] | None]:
-        """Give the qubits of each operation, as `Prepared.operations` does."""
+        """Give the qubits of each operation, as `CompiledCircuit.operations` does."""
         for step in self.steps:
             match step:
                 case ApplyUnitary():
@@ -80,14 +80,14 @@ class Branching:
 
 
 def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: Engine) -> Branching:
-    """Prepare a circuit; for the arguments see `steps_of`.
+    """Bring a circuit into steps and lower its gates; for the arguments see `steps_of`.
 
     Raises:
         DeviceError: an operation that the device does not have, by name.
     """
     found = steps_of(quantum, lowering, device)
     places = [[qubits for _, qubits in run] for run in found.runs]
-    return Branching(device, found.steps, engine.compile(found.runs, found.qubits), found.qubits, places=places)
+    return Branching(device, found.steps, engine.lower(found.runs, found.qubits), found.qubits, places=places)
 
 
 #: What was measured on the way to a group, the last outcome first; None: nothing yet.
@@ -109,7 +109,7 @@ class _Group:
 def run(
     program: Branching, engine: Engine, shots: int, seed: int | None, meta_data: Mapping[str, object]
 ) -> Outcome | LimitError:
-    """Run a prepared circuit; a LimitError with reason LOOP_LIMIT if a shot goes round in loops too often."""
+    """Run a compiled circuit; a LimitError with reason LOOP_LIMIT if a shot goes round in loops too often."""
     began = time.perf_counter()
     walk = _Walk(program, engine, shots, np.random.default_rng(seed))
     try:

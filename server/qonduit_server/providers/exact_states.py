@@ -31,17 +31,17 @@ class Evolution:
 
 
 def with_statevector(
-    prepared: CompiledCircuit,
+    compiled: CompiledCircuit,
     native: Any,
     qubits: int,
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
     phase: float = 0.0,
 ) -> CompiledCircuit:
-    """Add to a prepared circuit what its statevector needs.
+    """Add to a compiled circuit what its statevector needs.
 
     Args:
-        prepared: made to be measured.
+        compiled: made to be measured.
         native: the circuit's gates, in the SDK's form.
         qubits: how many the circuit has.
         bytes_per_amplitude: what computing the statevector takes, the array that is given included.
@@ -55,25 +55,25 @@ def with_statevector(
         qubits, bytes_per_amplitude + _RESULT_BYTES_PER_AMPLITUDE, memory_limit_bytes, " and giving their statevector"
     )
     return replace(
-        prepared,
+        compiled,
         evolution=Evolution(native, qubits, phase),
-        memory_bytes=max(prepared.memory_bytes, need),
-        circuits=prepared.circuits + 1,
+        memory_bytes=max(compiled.memory_bytes, need),
+        circuits=compiled.circuits + 1,
     )
 
 
 def with_evolution(
-    prepared: CompiledCircuit,
+    compiled: CompiledCircuit,
     circuit: Circuit,
     lowering: Lowering,
     engine: Engine,
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
 ) -> CompiledCircuit:
-    """Add to a prepared circuit what an engine needs to give its statevector: its gates, in the engine's form.
+    """Add to a compiled circuit what an engine needs to give its statevector: its gates, in the engine's form.
 
     Args:
-        prepared: made to be measured.
+        compiled: made to be measured.
         circuit: the IR circuit.
         lowering: expands what the device does not have.
         engine: is going to apply them.
@@ -89,8 +89,8 @@ def with_evolution(
     gates = unitary_part(circuit, lowering)
     # An engine's first axis is the highest bit of an amplitude's place; the program's first qubit is the lowest.
     turned = [(gate, tuple([qubits - 1 - place for place in places])) for gate, places in gates]
-    (run,) = engine.compile([turned], qubits)
-    return with_statevector(prepared, run, qubits, bytes_per_amplitude, memory_limit_bytes, lowering.phase)
+    (run,) = engine.lower([turned], qubits)
+    return with_statevector(compiled, run, qubits, bytes_per_amplitude, memory_limit_bytes, lowering.phase)
 
 
 def evolve(engine: Engine, evolution: Evolution) -> NDArray[np.complex128]:

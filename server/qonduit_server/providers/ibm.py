@@ -15,7 +15,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.ir.lowering import Lowering
+from qonduit_server.ir.lowering import Lowering, standard_gate_classes
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     CompiledCircuit,
@@ -104,7 +104,7 @@ class IBM:
         try:
             import qiskit
             from qiskit.circuit import Barrier, Delay, Measure, Reset
-            from qiskit.circuit.library import UnitaryGate, standard_gates
+            from qiskit.circuit.library import UnitaryGate
             from qiskit_aer import AerSimulator
             from qiskit_aer.library import SaveProbabilities, SaveStatevector  # noqa: F401 - loaded once, for all workers
 
@@ -112,8 +112,7 @@ class IBM:
             from qonduit_server.providers import sampling  # noqa: F401 - likewise
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('ibm')}") from error
-        classes = [each for each in vars(standard_gates).values() if isinstance(each, type)]
-        self._classes = frozenset([*classes, UnitaryGate, Measure, Reset, Barrier, Delay])
+        self._classes = standard_gate_classes() | {UnitaryGate, Measure, Reset, Barrier, Delay}
         self._versions = {
             "sdk": "qiskit-aer",
             "sdk_version": installed_version("qiskit-aer"),
@@ -122,17 +121,17 @@ class IBM:
         # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
         self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
-    def prepare(
+    def compile(
         self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
     ) -> CompiledCircuit:
-        prepared = self._prepare(circuit, device, memory_limit_bytes)
+        compiled = self._compile(circuit, device, memory_limit_bytes)
         if not statevector:
-            return prepared
+            return compiled
         from qonduit_server.providers.exact_states import with_statevector
 
         qubits = circuit.quantum.num_qubits
         evolution = self._evolution(circuit)
-        return with_statevector(prepared, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        return with_statevector(compiled, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
     def _evolution(self, circuit: Circuit) -> QuantumCircuit:
         """The circuit's gates alone, then its state."""
@@ -150,11 +149,11 @@ class IBM:
         native.append(SaveStatevector(len(qubits)), qubits)
         return native
 
-    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         self.load()
         import numpy as np
 
-        evolution = prepared.evolution
+        evolution = compiled.evolution
         if not evolution.qubits:  # of which Aer gives none
             return np.ones(1, dtype=np.complex128)
         (result,) = self._simulate([evolution.native], 1, None, evolution.qubits >= _THREADED_QUBITS)
@@ -162,7 +161,7 @@ class IBM:
             raise _failure(str(result.status))
         return np.asarray(result.data.statevector)
 
-    def _prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
+    def _compile(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
         if device != DEVICE:
             raise DeviceError("UNKNOWN_DEVICE", f"IBM has no device {device}; it has {DEVICE}")
         quantum = circuit.quantum
@@ -171,7 +170,7 @@ class IBM:
         lowering = Lowering(f"IBM/{DEVICE}", self._is_native)
         deferred = self._defer(quantum, lowering, memory_limit_bytes)
         if deferred is None:
-            native, measures = self._compile(quantum, lowering)
+            native, measures = self._lower(quantum, lowering)
             return CompiledCircuit(
                 _Native(native if measures else None),
                 quantum.num_qubits,
@@ -222,11 +221,11 @@ class IBM:
             native.measure(measured, range(len(measured)))
         return _Native(native, deferred, exact)
 
-    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         self.load()
         from qonduit_server.providers.sampling import as_mapping
 
-        native = _native(prepared)
+        native = _native(compiled)
         deferred = native.deferred
         if native.circuit is None:
             return {deferred.outcome(0) if deferred else 0: 1.0}
@@ -245,7 +244,7 @@ class IBM:
         # By name and by class: a program may define a gate of its own under the name of one that Aer has.
         return operation.name in _NATIVE and operation.base_class in self._classes
 
-    def _compile(self, quantum: QuantumCircuit, lowering: Lowering) -> tuple[QuantumCircuit, bool]:
+    def _lower(self, quantum: QuantumCircuit, lowering: Lowering) -> tuple[QuantumCircuit, bool]:
         """Replace what Aer has not; a circuit that needs nothing replaced stays as it is. Tells whether it measures."""
         measures, clean = False, True
         for instruction in quantum.data:
@@ -293,18 +292,18 @@ class IBM:
                     target.append(step, [on[place] for place in places], copy=False)
 
     def run(
-        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         self.load()
         start, size, sampled = 0, 16, 0
-        while start < len(prepared):
-            large = prepared[start].qubits >= _THREADED_QUBITS
+        while start < len(compiled):
+            large = compiled[start].qubits >= _THREADED_QUBITS
             end = start + 1
             if not large:
-                while end < min(start + size, len(prepared)) and prepared[end].qubits < _THREADED_QUBITS:
+                while end < min(start + size, len(compiled)) and compiled[end].qubits < _THREADED_QUBITS:
                     end += 1
             began = time.perf_counter()
-            natives = [_native(each) for each in prepared[start:end]]
+            natives = [_native(each) for each in compiled[start:end]]
             seeds = [program_seed(seed, place) for place in range(start, end)]
             # Aer gives the circuits of one call seeds in a row: this goes on where the last call ended.
             yield from self._call(natives, shots, seeds, program_seed(seed, sampled), large)
@@ -380,9 +379,9 @@ class IBM:
         return (result for circuit in circuits for result in self._simulate([circuit], shots, seed, large))
 
 
-def _native(prepared: CompiledCircuit) -> _Native:
-    assert isinstance(prepared.native, _Native)
-    return prepared.native
+def _native(compiled: CompiledCircuit) -> _Native:
+    assert isinstance(compiled.native, _Native)
+    return compiled.native
 
 
 def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a provider is: the seam between the runner and each vendor's SDK."""
+"""The provider protocol: the seam between the runner and each SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CompiledCircuit:
         qubits: how many qubits are simulated, helpers included.
         memory_bytes: what a run of it is going to need.
         warnings: what was changed on the way, for people.
-        evolution: what `statevector` needs, where the circuit was prepared for it.
+        evolution: what `statevector` needs, where the circuit was compiled for it.
         circuits: how many circuits the device runs for it.
         operations: gives the qubits of each operation of the compiled circuit; None where it is not known.
     """
@@ -53,24 +53,29 @@ class CompiledCircuit:
     operations: Callable[[], Operations] | None = None
 
 
-class Provider(Protocol):
-    """One vendor, or the simulators of one vendor's SDK. Lives in a worker process; one object a process."""
+class SimulatorProvider(Protocol):
+    """The simulators of one SDK. Lives in a worker process, one object a process.
+
+    A run occupies its worker; the pool cancels it by killing the process. Simulators that apply gates to an array share
+    `StatevectorSimulator`. This protocol does not cover devices at a vendor: there a job is submitted once, polled and
+    fetched, and needs no worker while it waits.
+    """
 
     @property
     def name(self) -> str:
         """The first half of "PROVIDER/device"."""
 
     def describe(self) -> ProviderDescription:
-        """Tell what it offers, without importing its SDK."""
+        """Describe its devices without importing its SDK."""
 
     def load(self) -> None:
-        """Import the SDK and make ready to run. Does nothing the second time.
+        """Import the SDK. Does nothing the second time.
 
         Raises:
             ProviderError: the SDK is not installed; the message says which extra installs it.
         """
 
-    def prepare(
+    def compile(
         self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
     ) -> CompiledCircuit:
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
@@ -88,7 +93,7 @@ class Provider(Protocol):
         """
 
     def run(
-        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         """Run circuits, giving one outcome each, in order and as early as it is known.
 
@@ -96,15 +101,15 @@ class Provider(Protocol):
         that fails gives a RunError and does not keep the others from running.
         """
 
-    def probabilities(self, device: str, prepared: CompiledCircuit) -> Mapping[int, float] | None:
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """The exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling tells it.
 
         Bit k of an outcome is classical bit k of the IR circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
         """
 
-    def statevector(self, device: str, prepared: CompiledCircuit) -> NDArray[np.complex128]:
-        """The exact state before the final measurements of a circuit that was prepared for it.
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        """The exact state before the final measurements of a circuit that was compiled for it.
 
         Asked only of devices whose capabilities have `statevector`.
 

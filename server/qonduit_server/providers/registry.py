@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from qonduit_server.errors import ProviderError
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 
 #: Name -> "module:class". A provider's module imports its SDK in load() only.
 PROVIDERS: Final[dict[str, str]] = {
@@ -25,7 +25,7 @@ def names() -> tuple[str, ...]:
     return (*PROVIDERS, *(name for name in _others() if name not in PROVIDERS))
 
 
-def get(name: str) -> Provider:
+def get(name: str) -> SimulatorProvider:
     """Make a provider.
 
     Raises:
@@ -33,13 +33,13 @@ def get(name: str) -> Provider:
     """
     if name in PROVIDERS:
         module, _, attribute = PROVIDERS[name].partition(":")
-        provider: Provider = getattr(import_module(module), attribute)()
+        provider: SimulatorProvider = getattr(import_module(module), attribute)()
         return provider
     entry = _others().get(name)
     if entry is None:
         raise ProviderError("UNKNOWN_PROVIDER", f"there is no provider {name}; known are {', '.join(names())}")
     try:
-        found: Provider = entry.load()()
+        found: SimulatorProvider = entry.load()()
     except ImportError as error:
         raise ProviderError(
             "PROVIDER_BROKEN", f"provider {name}, announced as {entry.value}, cannot be imported: {error}"

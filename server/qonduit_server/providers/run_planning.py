@@ -28,7 +28,7 @@ def plan(
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
 ) -> tuple[Deferred | Branching, int, int]:
-    """Choose the cheaper way to run a circuit, and prepare it.
+    """Choose the cheaper way to run a circuit, and bring it into that form.
 
     Args:
         quantum: the IR circuit.
@@ -39,7 +39,7 @@ def plan(
         memory_limit_bytes: what a run may need; 0 means as much as the machine has.
 
     Returns:
-        The prepared circuit, how many qubits it simulates, and the memory in bytes that it needs.
+        The circuit in that form, how many qubits it simulates, and the memory in bytes that it needs.
 
     Raises:
         DeviceError: the device has not what the circuit needs, by name.

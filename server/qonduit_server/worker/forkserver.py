@@ -43,7 +43,7 @@ from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
 from qonduit_server.errors import ProviderError
 from qonduit_server.process import framing, parent_death
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import Provider, limit_task_memory
+from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory
 from qonduit_server.worker import loop
 
 #: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
@@ -55,12 +55,12 @@ _WORST_OOM_SCORE: Final = 1000
 
 #: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes. Without a
 #: provider, its workers translate and run nothing.
-RunnerOf = Callable[[Provider | None], tuple[loop.Run, int]]
+RunnerOf = Callable[[SimulatorProvider | None], tuple[loop.Run, int]]
 
 
 def main(
     arguments: Sequence[str] | None = None,
-    provider_of: Callable[[str], Provider] = registry.get,
+    provider_of: Callable[[str], SimulatorProvider] = registry.get,
     runner_of: RunnerOf | None = None,
 ) -> int:
     """Serve as a fork server until the server goes away."""
@@ -93,7 +93,7 @@ def main(
     return os.EX_OK
 
 
-def _runner_of(provider: Provider | None, given: Mapping[str, Any]) -> tuple[loop.Run, int]:
+def _runner_of(provider: SimulatorProvider | None, given: Mapping[str, Any]) -> tuple[loop.Run, int]:
     """Make the runner.
 
     Args:
@@ -124,7 +124,11 @@ class _ForkServer:
     """The loop: what the server says, and children that ended."""
 
     def __init__(
-        self, server: socket.socket, provider: Provider | None, runner_of: RunnerOf, languages: Mapping[str, Any]
+        self,
+        server: socket.socket,
+        provider: SimulatorProvider | None,
+        runner_of: RunnerOf,
+        languages: Mapping[str, Any],
     ) -> None:
         self._server = server
         self._languages = languages

@@ -39,7 +39,7 @@ from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.signatures import WriteResult
-from qonduit_server.providers.provider import CompiledCircuit, Provider, depth_of
+from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider, depth_of
 from qonduit_server.worker.failures import failure_of, traceback_of
 from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector
 
@@ -62,7 +62,7 @@ class CachedProgram:
     """A program, read and compiled, as the cache keeps it."""
 
     circuit: Circuit
-    prepared: CompiledCircuit
+    compiled: CompiledCircuit
     registers: tuple[Register, ...]
     parse_seconds: float
     compile_seconds: float
@@ -111,7 +111,9 @@ class Runner:
         cache: keeps programs that were read and compiled.
     """
 
-    def __init__(self, provider: Provider | None, languages: Languages, cache: ProgramCache | None = None) -> None:
+    def __init__(
+        self, provider: SimulatorProvider | None, languages: Languages, cache: ProgramCache | None = None
+    ) -> None:
         self.provider = provider
         self.languages = languages
         self.cache = cache or ProgramCache()
@@ -141,7 +143,7 @@ class _Run:
         self._runner = runner
         self._progress = -1.0
         self._diagnostics = 0
-        #: The program that is being prepared, once it is read.
+        #: The program that is being compiled, once it is read.
         self._circuit: Circuit | None = None
 
     def run(self) -> None:
@@ -163,7 +165,7 @@ class _Run:
             else:
                 self._send(finished=TaskFinished())
 
-    def _provider(self) -> Provider:
+    def _provider(self) -> SimulatorProvider:
         if self._runner.provider is None:
             raise DeviceError("UNKNOWN_DEVICE", f"this process runs nothing on {self._task.provider}")
         return self._runner.provider
@@ -194,29 +196,29 @@ class _Run:
             self._send(program_translated=translated)
         return 0
 
-    def _compile(self, provider: Provider) -> int:
+    def _compile(self, provider: SimulatorProvider) -> int:
         """Read and compile the programs, and report what that found; returns as `_run` does."""
         self._check_job()
         for index, program in enumerate(self._task.programs):
             try:
-                kept, _ = self._prepare(index, program, provider)
-                prepared = kept.prepared
-                depth, large = depth_of(prepared.operations()) if prepared.operations is not None else (0, 0)
+                kept, _ = self._read_and_compile(index, program, provider)
+                compiled = kept.compiled
+                depth, large = depth_of(compiled.operations()) if compiled.operations is not None else (0, 0)
             except MemoryNotGranted as short:
                 return short.memory_bytes
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being compiled
                 self._fail(index, error, self._circuit)
                 continue
-            compiled = CompiledProgram(
+            report = CompiledProgram(
                 index=index,
-                num_qubits=prepared.qubits,
+                num_qubits=compiled.qubits,
                 depth=depth,
                 two_qubit_gates=large,
-                memory_bytes=prepared.memory_bytes,
-                circuits=prepared.circuits,
-                warnings=(*kept.circuit.warnings, *prepared.warnings),
+                memory_bytes=compiled.memory_bytes,
+                circuits=compiled.circuits,
+                warnings=(*kept.circuit.warnings, *compiled.warnings),
             )
-            self._send(program_compiled=compiled)
+            self._send(program_compiled=report)
         return 0
 
     def _read(self, program: TaskProgram) -> Circuit:
@@ -255,21 +257,21 @@ class _Run:
                 f"{task.provider}/{task.device} gives no statevectors: submit the job without include_statevector",
             )
 
-    def _run(self, provider: Provider) -> int:
+    def _run(self, provider: SimulatorProvider) -> int:
         """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
         task = self._task
         self._check_job()
         number = len(task.programs)
-        ready, failed, need = self._prepare_all(provider)
+        ready, failed, need = self._compile_all(provider)
         if 0 < task.memory_granted_bytes < need:
             return need
         for index, kept, _ in ready:
-            for warning in (*kept.circuit.warnings, *kept.prepared.warnings):
+            for warning in (*kept.circuit.warnings, *kept.compiled.warnings):
                 self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
         if ready:
             self._do("running", ready[0][0])
         seed = task.seed if task.HasField("seed") else None
-        outcomes = provider.run(task.device, [kept.prepared for _, kept, _ in ready], task.shots, seed)
+        outcomes = provider.run(task.device, [kept.compiled for _, kept, _ in ready], task.shots, seed)
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
@@ -281,7 +283,7 @@ class _Run:
                 self._do("running", ready[done][0])
         return 0
 
-    def _prepare_all(self, provider: Provider) -> tuple[list[tuple[int, CachedProgram, bool]], int, int]:
+    def _compile_all(self, provider: SimulatorProvider) -> tuple[list[tuple[int, CachedProgram, bool]], int, int]:
         """Read and compile the programs; return those that may run, how many failed, and the memory needed in bytes."""
         task = self._task
         number = len(task.programs)
@@ -291,7 +293,7 @@ class _Run:
             if not task.declined_before:
                 self._send(program_started=ProgramStarted(index=index))
             try:
-                kept, hit = self._prepare(index, program, provider)
+                kept, hit = self._read_and_compile(index, program, provider)
             except MemoryNotGranted as short:
                 need = max(need, short.memory_bytes)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
@@ -302,7 +304,7 @@ class _Run:
             if number > 1:
                 self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
         # They run one after another: the largest decides.
-        return ready, failed, max((need, *(kept.prepared.memory_bytes for _, kept, _ in ready)))
+        return ready, failed, max((need, *(kept.compiled.memory_bytes for _, kept, _ in ready)))
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
         """What a provider gives, one each; where it breaks down, the rest fail with its error."""
@@ -318,7 +320,9 @@ class _Run:
             for _ in range(number - given):
                 yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
 
-    def _prepare(self, index: int, program: TaskProgram, provider: Provider) -> tuple[CachedProgram, bool]:
+    def _read_and_compile(
+        self, index: int, program: TaskProgram, provider: SimulatorProvider
+    ) -> tuple[CachedProgram, bool]:
         task = self._task
         inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
         exact = task.include_statevector
@@ -336,10 +340,10 @@ class _Run:
         self._do("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
-            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes, statevector=True)
+            compiled = provider.compile(circuit, task.device, task.memory_limit_bytes, statevector=True)
         else:  # providers that give no statevectors need not know the word
-            prepared = provider.prepare(circuit, task.device, task.memory_limit_bytes)
-        kept = CachedProgram(circuit, prepared, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+            compiled = provider.compile(circuit, task.device, task.memory_limit_bytes)
+        kept = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
 
@@ -358,7 +362,9 @@ class _Run:
         self._diagnostics += 1
         return traceback_of(error)
 
-    def _succeed(self, provider: Provider, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> None:
+    def _succeed(
+        self, provider: SimulatorProvider, index: int, kept: CachedProgram, hit: bool, outcome: Outcome
+    ) -> None:
         succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
         try:
             succeeded.buffer = encode_counts(
@@ -372,10 +378,10 @@ class _Run:
             self._send(program_succeeded=succeeded)
 
     def _add_statevector(
-        self, succeeded: ProgramSucceeded, provider: Provider, kept: CachedProgram, outcome: Outcome
+        self, succeeded: ProgramSucceeded, provider: SimulatorProvider, kept: CachedProgram, outcome: Outcome
     ) -> None:
         began = time.perf_counter()
-        amplitudes = provider.statevector(self._task.device, kept.prepared)
+        amplitudes = provider.statevector(self._task.device, kept.compiled)
         seconds = time.perf_counter() - began
         further = succeeded.further.add(result=Result(program_id=succeeded.result.program_id))
         told = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}

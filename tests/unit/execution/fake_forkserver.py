@@ -29,7 +29,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage, ProviderAssemblerLanguage
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
 from qonduit_server.errors import ProviderError
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import forkserver, loop
 
 
@@ -124,7 +124,7 @@ def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one bran
     event(finished=TaskFinished(failure=failure))
 
 
-def _runner_of(provider: Provider) -> tuple[loop.Run, int]:
+def _runner_of(provider: SimulatorProvider) -> tuple[loop.Run, int]:
     provider.load()
     return run_all, int(os.environ.get("ACTING_FOLD", "1"))
 

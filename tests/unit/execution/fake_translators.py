@@ -12,7 +12,7 @@ from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramTranslated, Task
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register
-from qonduit_server.providers.provider import Provider
+from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import forkserver, loop
 
 
@@ -57,7 +57,7 @@ def _run(task: Task, emit: loop.Emit) -> None:
     event(finished=TaskFinished())
 
 
-def _runner_of(provider: Provider | None) -> tuple[loop.Run, int]:
+def _runner_of(provider: SimulatorProvider | None) -> tuple[loop.Run, int]:
     if os.environ.get("TRANSLATING_LACKS"):
         raise ModuleNotFoundError(f"No module named {os.environ['TRANSLATING_LACKS']!r}")
     return run_all, 1

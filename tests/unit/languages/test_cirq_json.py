@@ -64,8 +64,8 @@ def same(circuit: cirq.Circuit) -> None:
 
 def simulated(circuit: Circuit) -> Counter[str]:
     provider = providers.get("IBM")
-    prepared = provider.prepare(circuit, "aer_simulator", 0)
-    (outcome,) = provider.run("aer_simulator", [prepared], SHOTS, 7)
+    compiled = provider.compile(circuit, "aer_simulator", 0)
+    (outcome,) = provider.run("aer_simulator", [compiled], SHOTS, 7)
     counts: Counter[str] = Counter()
     for value, number in outcome.counts.items():  # type: ignore[union-attr]
         counts[circuit.key(value)] += number

@@ -71,7 +71,7 @@ def device(provider: Any) -> str:
 
 def branch(quantum: QuantumCircuit, engine: Any) -> branching.Branching:
     """The circuit made to branch, whatever is cheaper."""
-    return branching.branching(quantum, Lowering(engine.name, engine._is_native), engine.name, engine)
+    return branching.branching(quantum, Lowering(engine.name, engine.is_native), engine.name, engine)
 
 
 def counts(outcome: object) -> Mapping[int, int]:
@@ -143,10 +143,10 @@ def circuits(draw: st.DrawFn) -> QuantumCircuit:
 @given(circuits())
 def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
-    prepared = provider.prepare(Circuit(quantum, ()), device(provider), 0)
-    (outcome,) = provider.run(device(provider), [prepared], SHOTS, 3)
+    compiled = provider.compile(Circuit(quantum, ()), device(provider), 0)
+    (outcome,) = provider.run(device(provider), [compiled], SHOTS, 3)
     assert_close(counts(outcome), expected)
-    exact = provider.probabilities(device(provider), prepared)
+    exact = provider.probabilities(device(provider), compiled)
     if exact is not None:
         for outcome in exact.keys() | expected.keys():
             assert exact.get(outcome, 0.0) == pytest.approx(expected.get(outcome, 0.0), abs=1e-9)
@@ -179,9 +179,9 @@ def rounds(number: int, qubits: int = 1) -> QuantumCircuit:
 @pytest.mark.parametrize("qubits", [1, 3, 7])
 def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
     quantum = rounds(40, qubits)
-    prepared = engine.prepare(Circuit(quantum, ()), device(engine), 1024**2)
-    assert prepared.qubits == qubits
-    (outcome,) = engine.run(device(engine), [prepared], 300, 5)
+    compiled = engine.compile(Circuit(quantum, ()), device(engine), 1024**2)
+    assert compiled.qubits == qubits
+    (outcome,) = engine.run(device(engine), [compiled], 300, 5)
     assert outcome.meta_data["method"] == "statevector, branching on measurements"
     assert outcome.meta_data["branches"] <= 300
     assert sum(outcome.counts.values()) == 300
@@ -192,9 +192,9 @@ def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
 
 
 def test_the_seed_decides(engine: Any) -> None:
-    prepared = engine.prepare(Circuit(rounds(20), ()), device(engine), 0)
+    compiled = engine.compile(Circuit(rounds(20), ()), device(engine), 0)
     first, second, other, free, freer = (
-        next(engine.run(device(engine), [prepared], 200, seed)).counts for seed in (1, 1, 2, None, None)
+        next(engine.run(device(engine), [compiled], 200, seed)).counts for seed in (1, 1, 2, None, None)
     )
     assert first == second
     assert first != other
@@ -263,8 +263,8 @@ def test_a_loop_without_end_is_stopped(engine: Any) -> None:
     outer, builder.block = builder.block, loop.body
     builder.append(TRUE, Measure(), [0], [0])
     builder.block = outer
-    prepared = engine.prepare(Circuit(builder.finish(), ()), device(engine), 0)
-    (outcome,) = engine.run(device(engine), [prepared], 10, 1)
+    compiled = engine.compile(Circuit(builder.finish(), ()), device(engine), 0)
+    (outcome,) = engine.run(device(engine), [compiled], 10, 1)
     assert isinstance(outcome, LimitError)
     assert outcome.reason == "LOOP_LIMIT"
     assert str(branching.MAX_ROUNDS) in outcome.message
@@ -272,12 +272,12 @@ def test_a_loop_without_end_is_stopped(engine: Any) -> None:
 
 def test_what_does_not_fit_is_refused(engine: Any) -> None:
     with pytest.raises(LimitError) as caught:
-        engine.prepare(Circuit(rounds(40, 15), ()), device(engine), 1024**2)
+        engine.compile(Circuit(rounds(40, 15), ()), device(engine), 1024**2)
     assert caught.value.reason == "MEMORY_LIMIT"
 
 
 def test_cheap_circuits_are_deferred(engine: Any) -> None:
     quantum = rounds(run_planning._DEFERRED_QUBITS - 2)
-    prepared = engine.prepare(Circuit(quantum, ()), device(engine), 0)
-    (outcome,) = engine.run(device(engine), [prepared], 100, 1)
+    compiled = engine.compile(Circuit(quantum, ()), device(engine), 0)
+    (outcome,) = engine.run(device(engine), [compiled], 100, 1)
     assert "branching" not in outcome.meta_data["method"]

@@ -34,15 +34,15 @@ class Scripted:
     def __init__(
         self,
         *outcomes: Outcome | Exception,
-        prepare: Exception | None = None,
+        compile: Exception | None = None,
         device: Device | None = None,
         memory_bytes: int = 0,
     ) -> None:
         self._device = device
         self._memory_bytes = memory_bytes
         self.outcomes = outcomes
-        self.prepared = 0
-        self._prepare = prepare
+        self.compiled = 0
+        self._compile = compile
 
     def describe(self) -> ProviderDescription:
         return ProviderDescription(devices=[self._device] if self._device else [])
@@ -50,17 +50,17 @@ class Scripted:
     def load(self) -> None:
         pass
 
-    def prepare(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
-        self.prepared += 1
-        if self._prepare is not None:
-            raise self._prepare
+    def compile(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
+        self.compiled += 1
+        if self._compile is not None:
+            raise self._compile
         return CompiledCircuit(None, 1, self._memory_bytes, warnings=("it was bent a little",))
 
-    def probabilities(self, device: str, prepared: CompiledCircuit) -> None:
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> None:
         return None
 
     def run(
-        self, device: str, prepared: Sequence[CompiledCircuit], shots: int, seed: int | None
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
         for outcome in self.outcomes:
             if isinstance(outcome, RunError | Outcome):
@@ -159,7 +159,7 @@ def test_a_provider_may_fail_one_program() -> None:
     ],
 )
 def test_failures_have_a_category_and_a_bounded_message(error: Exception, category: str, reason: str) -> None:
-    events = run(Scripted(prepare=error), PROGRAM)
+    events = run(Scripted(compile=error), PROGRAM)
     (failed,) = [event.program_failed.failure for event in events if event.HasField("program_failed")]
     assert FailureCategory.Name(failed.category) == f"FAILURE_CATEGORY_{category}"
     assert failed.reason == reason
@@ -187,15 +187,15 @@ def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_n
     def diagnostics(events: list[TaskEvent]) -> list[str]:
         return [event.program_failed.diagnostic for event in events if event.HasField("program_failed")]
 
-    (text,) = diagnostics(run(Scripted(prepare=ZeroDivisionError("deep inside")), PROGRAM))
+    (text,) = diagnostics(run(Scripted(compile=ZeroDivisionError("deep inside")), PROGRAM))
     assert text.startswith("Traceback (most recent call last):")
     assert text.endswith("ZeroDivisionError: deep inside\n")
-    (text,) = diagnostics(run(Scripted(prepare=ProviderError("BROKEN", "no")), PROGRAM))
+    (text,) = diagnostics(run(Scripted(compile=ProviderError("BROKEN", "no")), PROGRAM))
     assert "ProviderError: no" in text
     for fault in (DeviceError("TOO_MANY_QUBITS", "no"), MemoryError()):
-        assert diagnostics(run(Scripted(prepare=fault), PROGRAM)) == [""]
+        assert diagnostics(run(Scripted(compile=fault), PROGRAM)) == [""]
     # A long one keeps its end, and a task sends only the first few.
-    texts = diagnostics(run(Scripted(prepare=ZeroDivisionError("\u00e4" * 10_000)), *[PROGRAM] * 6))
+    texts = diagnostics(run(Scripted(compile=ZeroDivisionError("\u00e4" * 10_000)), *[PROGRAM] * 6))
     assert [len(text.encode()) > 8000 for text in texts] == [True] * 4 + [False] * 2
     assert max(len(text.encode()) for text in texts) <= 8192
     assert texts[0].startswith("...")
@@ -217,11 +217,11 @@ def test_a_task_without_programs_ends() -> None:
     assert len(run(Scripted())) == 2
 
 
-def test_programs_are_prepared_once() -> None:
+def test_programs_are_compiled_once() -> None:
     provider, cache = Scripted(Outcome({0: 10})), runner.ProgramCache()
     for _ in range(3):
         run(provider, PROGRAM, cache=cache)
-    assert provider.prepared == 1
+    assert provider.compiled == 1
 
 
 def test_a_program_with_other_inputs_is_another_program() -> None:
@@ -233,7 +233,7 @@ def test_a_program_with_other_inputs_is_another_program() -> None:
         job.programs[0].inputs.update({"a": angle})
         runner.Runner(provider, Languages(), keeping).run(job, events.append)
         assert events[-1].WhichOneof("event") == "finished"
-    assert provider.prepared == 2
+    assert provider.compiled == 2
 
 
 def kinds(events: list[TaskEvent]) -> list[str]:
@@ -297,7 +297,7 @@ def test_what_a_device_lacks_is_named_before_anything_is_compiled() -> None:
     assert (second.failure.reason, second.failure.message) == (
         "TOO_MANY_QUBITS", "the program has 3 qubits, SCRIPTED/d has 2")  # fmt: skip
     assert second.needs == ProgramNeeds(num_qubits=3)
-    assert provider.prepared == 1
+    assert provider.compiled == 1
 
 
 def test_the_line_of_what_a_device_lacks_is_told_where_it_is_known() -> None:
@@ -315,12 +315,12 @@ def test_the_line_of_what_a_device_lacks_is_told_where_it_is_known() -> None:
 
 
 def test_a_failure_that_is_not_the_devices_tells_no_needs() -> None:
-    events = run(Scripted(prepare=ProviderError("BROKEN", "no")), PROGRAM)
+    events = run(Scripted(compile=ProviderError("BROKEN", "no")), PROGRAM)
     (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
     assert not failed.HasField("needs")
     (failed,) = [
         event.program_failed
-        for event in run(Scripted(prepare=MemoryError()), PROGRAM)
+        for event in run(Scripted(compile=MemoryError()), PROGRAM)
         if event.HasField("program_failed")
     ]
     assert failed.needs == ProgramNeeds(num_qubits=1)

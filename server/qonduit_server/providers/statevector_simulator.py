@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of simulators whose SDK applies gates to a statevector and measures at the end only.
+
+The SDK contributes its gates (`lower`), their application to an array (`evolve`) and its own way to final probabilities
+(`distribution`). Deferred measurement, branching, sampling with a seed, and statevectors are the same for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_client.distribution import with_extras
+from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.lowering import Lowering
+from qonduit_server.providers.provider import (
+    MOST_EXACT_BITS,
+    CompiledCircuit,
+    check_memory,
+    describe_simulator,
+    installed_version,
+    most_qubits,
+    program_seed,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from qiskit.circuit import Instruction
+
+    from qonduit_server.ir.deferral import Deferred
+    from qonduit_server.providers.branching import State
+    from qonduit_server.providers.steps import Gate
+
+
+@dataclass(frozen=True)
+class DeferredCircuit:
+    """A circuit with its measurements at the end; `gates` is in the SDK's form, empty where no outcome is random."""
+
+    gates: Any
+    deferred: Deferred
+
+
+class StatevectorSimulator(ABC):
+    """A `SimulatorProvider` with one device, made from an SDK's gates."""
+
+    name: ClassVar[str]
+    device: ClassVar[str]
+    #: The extra that installs the SDK, and its distributions; `status` names the first one.
+    extra: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]]
+    #: Stands in `status` behind the version.
+    status_suffix: ClassVar[str] = ""
+    basis_gates: ClassVar[Sequence[str]]
+    #: Memory for one amplitude, in bytes: of `run`, of `probabilities` and of `statevector`.
+    run_bytes: ClassVar[int]
+    probabilities_bytes: ClassVar[int]
+    statevector_bytes: ClassVar[int]
+
+    def __init__(self) -> None:
+        self._metadata: Mapping[str, object] = {}
+
+    @abstractmethod
+    def import_sdk(self) -> Mapping[str, object]:
+        """Import the SDK; return the metadata that it adds to every result, its version among them."""
+
+    @abstractmethod
+    def is_native(self, operation: Instruction) -> bool:
+        """Whether `lower` takes an operation as it is."""
+
+    @abstractmethod
+    def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Bring runs of native gates into the SDK's form."""
+
+    @abstractmethod
+    def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Apply one of these runs to a state. The given state may be overwritten."""
+
+    @abstractmethod
+    def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
+        """Return the probabilities of the measured qubits, as `sampling.marginal` does.
+
+        Args:
+            circuit: measures at least one qubit.
+            exact: each is needed within 1e-9; otherwise they are only drawn from.
+        """
+
+    def describe(self) -> ProviderDescription:
+        """Describe the one device, without importing the SDK."""
+        versions = [installed_version(distribution) for distribution in self.distributions]
+        return describe_simulator(
+            self.name,
+            self.device,
+            num_qubits=most_qubits(self.run_bytes),
+            basis_gates=self.basis_gates,
+            missing="" if all(versions) else f"install {with_extras(self.extra)}",
+            status=f"{self.distributions[0]} {versions[0]}{self.status_suffix}",
+        )
+
+    def load(self) -> None:
+        """Import the SDK once.
+
+        Raises:
+            ProviderError: the SDK is not installed.
+        """
+        if self._metadata:
+            return
+        try:
+            self._metadata = self.import_sdk()
+        except ImportError as error:
+            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras(self.extra)}") from error
+
+    def compile(
+        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
+    ) -> CompiledCircuit:
+        """Compile a circuit, with its measurements deferred or as a program that branches."""
+        if device != self.device:
+            raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}; it has {self.device}")
+        check_memory(circuit.quantum.num_qubits, self.run_bytes, memory_limit_bytes)
+        self.load()
+        compiled = self._compile(circuit, memory_limit_bytes)
+        if not statevector:
+            return compiled
+        from qonduit_server.providers.exact_states import with_evolution
+
+        lowering = Lowering(self._device_name, self.is_native)
+        return with_evolution(compiled, circuit, lowering, self, self.statevector_bytes, memory_limit_bytes)
+
+    @property
+    def _device_name(self) -> str:
+        return f"{self.name}/{self.device}"
+
+    def _compile(self, circuit: Circuit, memory_limit_bytes: int) -> CompiledCircuit:
+        from qonduit_server.providers.branching import Branching
+        from qonduit_server.providers.run_planning import plan
+
+        found, qubits, need = plan(
+            circuit.quantum, self._device_name, self.is_native, self, self.run_bytes, memory_limit_bytes
+        )
+        if isinstance(found, Branching):
+            return CompiledCircuit(found, qubits, need, operations=found.operations)
+        random = bool(found.measured)
+        (gates,) = self.lower([found.gates], found.qubits) if random else ((),)
+        return CompiledCircuit(
+            DeferredCircuit(gates, found), qubits, need, circuits=int(random), operations=found.operations
+        )
+
+    def run(
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError]:
+        """Run circuits one after another."""
+        self.load()
+        from qonduit_server.providers import branching
+
+        for place, each in enumerate(compiled):
+            native: Any = each.native
+            own_seed = program_seed(seed, place)
+            if not isinstance(native, DeferredCircuit):
+                yield branching.run(native, self, shots, own_seed, self._metadata)
+            elif native.deferred.measured:
+                yield self._sample(native, shots, own_seed)
+            else:
+                outcome = native.deferred.outcome(0)
+                yield Outcome({outcome: shots}, {**self._metadata, "method": "none: nothing random is measured"})
+
+    def _sample(self, circuit: DeferredCircuit, shots: int, seed: int | None) -> Outcome:
+        import numpy as np
+
+        from qonduit_server.providers.sampling import draw
+
+        began = time.perf_counter()
+        # The SDKs' own sampling takes no seed (Braket) or microseconds a shot (Cirq).
+        samples = draw(self.distribution(circuit, exact=False), shots, np.random.default_rng(seed))
+        metadata: dict[str, object] = {
+            **self._metadata,
+            "run_seconds": time.perf_counter() - began,
+            "qubits": circuit.deferred.qubits,
+            "helper_qubits": circuit.deferred.helpers,
+        }
+        if seed is not None:
+            metadata["seed"] = seed
+        return Outcome(circuit.deferred.outcomes(samples), metadata)
+
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
+        """Return the exact distribution of a circuit that does not branch."""
+        self.load()
+        from qonduit_server.providers.sampling import as_mapping
+
+        native = compiled.native
+        if not isinstance(native, DeferredCircuit) or len(native.deferred.measured) > MOST_EXACT_BITS:
+            return None
+        deferred = native.deferred
+        if not deferred.measured:
+            return {deferred.outcome(0): 1.0}
+        check_memory(deferred.qubits, self.probabilities_bytes, 0)
+        return deferred.outcomes(as_mapping(self.distribution(native, exact=True)))
+
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        """Return the state before the final measurements."""
+        self.load()
+        from qonduit_server.providers.exact_states import evolve
+
+        return evolve(self, compiled.evolution)
