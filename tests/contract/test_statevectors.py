@@ -405,6 +405,20 @@ class TestJobs:
         _, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
         assert "these do: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
 
+    def test_a_refusal_for_qubits_lists_only_devices_that_give_them(self, door: House) -> None:
+        counting, large = descriptions()[0], exact()
+        counting.provider.name = "COUNTING"
+        counting.devices[0].num_qubits = 60
+        large.provider.name = "LARGE"
+        large.devices[0].num_qubits = 60
+        catalogue.sync(door.db, [exact(), counting, large])
+        request = asking()
+        request.deployment.programs[0].quantum_circuit = "OPENQASM 2.0;\nqreg q[40];"
+        _, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))
+        assert (
+            details["PreconditionFailure"].violations[0].description.endswith("these have enough: LARGE/aer_simulator")
+        )
+
     def test_other_types_of_job_give_none(self, door: House) -> None:
         request = asking("OTHER/sampler", job={"type": JobType.JOB_TYPE_SAMPLER})
         code, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))

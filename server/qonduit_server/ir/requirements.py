@@ -3,57 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+from qonduit.execution.v1.task_pb2 import ProgramNeeds
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-    from qonduit.v1.device_pb2 import DeviceCapabilities
-
-#: What people call the constructs; the keys are fields of `Requirements` and of a device's capabilities.
-CONSTRUCTS: Final[Mapping[str, str]] = {
-    "loops": "loops that end by a measurement",
-    "conditionals": "operations conditioned on measured bits",
-    "reset": "resets within a circuit",
-    "mid_circuit_measurement": "measurements within a circuit",
-}
 _PASSIVE: Final = frozenset(("barrier", "delay"))
 _CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", "store")
 
 
-@dataclass(frozen=True)
-class Requirements:
-    """What a circuit needs.
+def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
+    """Return what an IR circuit needs.
 
-    Args:
-        num_qubits: how many it has, used or not.
-        mid_circuit_measurement: a qubit is used again after being measured, or something depends on what it gave.
-        reset: a qubit is reset that may be other than 0.
-        conditionals: operations are done only where measured bits say so.
-        loops: operations are repeated as long as measured bits say so.
+    `num_qubits` counts all of its qubits, used or not. `mid_circuit_measurement`: a qubit is used again after being
+    measured, or something depends on its outcome. `reset`: a qubit is reset that may be other than 0. `conditionals`:
+    operations depend on measured bits. `loops`: operations are repeated as long as measured bits say so. For gates
+    followed by measurement only the measurements are looked at.
     """
-
-    num_qubits: int = 0
-    mid_circuit_measurement: bool = False
-    reset: bool = False
-    conditionals: bool = False
-    loops: bool = False
-
-    def missing_features(self, capabilities: DeviceCapabilities) -> tuple[str, ...]:
-        """The constructs, as `CONSTRUCTS` names them, that are needed and not there; the most telling first."""
-        return tuple(name for name in CONSTRUCTS if getattr(self, name) and not getattr(capabilities, name))
-
-
-def requirements_of(quantum: QuantumCircuit) -> Requirements:
-    """Tell what an IR circuit needs. For gates followed by measurement only the measurements are looked at."""
     kinds = quantum.count_ops()
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
-        return Requirements(quantum.num_qubits)
+        return ProgramNeeds(num_qubits=quantum.num_qubits)
     walk = _Walk(quantum.num_qubits)
     walk.block(quantum, range(quantum.num_qubits))
-    return Requirements(quantum.num_qubits, walk.mid_circuit, walk.reset, walk.conditionals, walk.loops)
+    return ProgramNeeds(
+        num_qubits=quantum.num_qubits,
+        mid_circuit_measurement=walk.mid_circuit,
+        reset=walk.reset,
+        conditionals=walk.conditionals,
+        loops=walk.loops,
+    )
 
 
 def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qonduit_server.capabilities import FEATURES
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.lowering import Lowering, bits_of
-from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
+from qonduit_server.ir.requirements import requirements_of
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction
@@ -35,7 +36,7 @@ def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction
     """
     quantum = circuit.quantum
     needs = requirements_of(quantum)
-    for construct, name in CONSTRUCTS.items():
+    for construct, name in FEATURES.items():
         if getattr(needs, construct):
             raise _refusal(name, circuit.lines.get(construct, 0))
     gates: list[tuple[Instruction, tuple[int, ...]]] = []

@@ -14,6 +14,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CompiledProgram
+from qonduit_server.capabilities import Requirements
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
 from qonduit_server.rpc.program_errors import is_fault_of_program, source_field, violation
 from qonduit_server.rpc.program_requirements import unsupported
@@ -116,7 +117,7 @@ class JobValidator:
             raise _refusal(answer, f"{provider}/{device.name}", _PATH)
         compiled, failed = answer
         if failed:
-            raise self._refused(failed, programs, device, f"{provider}/{device.name}")
+            raise self._refused(new.job, failed, programs, device, f"{provider}/{device.name}")
         _bound_warnings(compiled)
         return list(compiled)
 
@@ -133,7 +134,12 @@ class JobValidator:
         )
 
     def _refused(
-        self, failed: Sequence[ProgramFailed], programs: Sequence[QuantumProgram], device: Device, name: str
+        self,
+        job: Job,
+        failed: Sequence[ProgramFailed],
+        programs: Sequence[QuantumProgram],
+        device: Device,
+        name: str,
     ) -> CallError:
         """The error of a job some of whose programs cannot be run: all that are at fault, else the first."""
         wrong = [
@@ -146,13 +152,18 @@ class JobValidator:
         first = failed[0]
         field = f"{_PATH}[{first.index}].{source_field(programs[first.index])}"
         if first.HasField("needs"):
-            needs = first.needs
-
-            def able(other: Device) -> bool:
-                return other.id != device.id and catalogue.meets(other, needs)
-
+            requirements = Requirements(first.needs, job.type, job.include_statevector)
             kind = "MEMORY" if first.failure.reason == "MEMORY_LIMIT" else "PROGRAM"
-            return unsupported(self._db, field, kind, f"{field}: {first.failure.message}", able, "can", "can")
+            return unsupported(
+                self._db,
+                field,
+                kind,
+                first.failure.message,
+                requirements,
+                exclude_id=device.id,
+                they="can",
+                none="can",
+            )
         return _refusal(first.failure, name, field)
 
 

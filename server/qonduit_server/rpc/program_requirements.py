@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.capabilities import Requirements, compatible_devices, list_devices
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
@@ -31,7 +33,6 @@ _WORDS: Final = ("qreg", "qubit")
 _SURE: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"|#?\bpragma\b[^\n]*|\b" + _DECLARATION, re.DOTALL)
 #: A number of more digits is as good as this one.
 _DIGITS: Final = 9
-_NAMED: Final = 10
 #: The header of a QPY file, as far as the kind of its program; and that of a circuit, as far as its number of qubits.
 _QPY_FILE: Final = struct.Struct("!6sB3xQxc")
 _QPY_CIRCUIT: Final = struct.Struct("!2xx2xI")
@@ -43,7 +44,12 @@ _ABSURD: Final = 4096
 
 
 def check_qubits(
-    db: Database, programs: Sequence[QuantumProgram], path: str, job_type: JobType, device: Device, name: str
+    db: Database,
+    programs: Sequence[QuantumProgram],
+    path: str,
+    requirements: Requirements,
+    device: Device,
+    name: str,
 ) -> None:
     """Refuse OpenQASM and QPY that declare more qubits than a device has; what is not declared as a number may pass.
 
@@ -51,7 +57,7 @@ def check_qubits(
         db: knows the other devices.
         programs: to be run.
         path: of the field that holds them.
-        job_type: what is to be done with them.
+        requirements: of the job, as far as they are known without its programs.
         device: to run them.
         name: its "PROVIDER/device".
 
@@ -63,44 +69,53 @@ def check_qubits(
     for index, program in enumerate(programs):
         if program.assembler_language in _LANGUAGES:
             found = too_many(program.quantum_circuit, device.num_qubits)
-            if found is not None:
-                field, (line, qubits) = f"{path}[{index}].quantum_circuit", found
-                _refuse(db, field, f"line {line}: ", qubits, job_type, device, name)
-        elif program.quantum_circuit_binary:
-            qubits = qpy_qubits(program.quantum_circuit_binary)
-            if qubits > device.num_qubits:
-                _refuse(db, f"{path}[{index}].quantum_circuit_binary", "", qubits, job_type, device, name)
-
-
-def _refuse(db: Database, field: str, where: str, qubits: int, job_type: JobType, device: Device, name: str) -> None:
-    if qubits > _ABSURD:  # what no device could ever have is no question of devices: the reader says so
-        return
-    raise unsupported(
-        db,
-        field,
-        "QUBITS",
-        f"{field}: {where}the program declares {qubits} qubits, {name} has {device.num_qubits}"
-        + (" (as max_task_memory_bytes allows)" if device.is_simulator and device.is_local else ""),
-        lambda other: other.num_qubits >= qubits and job_type in other.capabilities.job_types,
-        "have enough",
-        "has more",
-    )
+            if found is None:
+                continue
+            field, (line, qubits) = f"{path}[{index}].quantum_circuit", found
+            where = f"line {line}: "
+        else:
+            field, qubits = f"{path}[{index}].quantum_circuit_binary", qpy_qubits(program.quantum_circuit_binary)
+            where = ""
+        # The reader refuses a number that no device could ever have.
+        if device.num_qubits < qubits <= _ABSURD:
+            why = " (as max_task_memory_bytes allows)" if device.is_simulator and device.is_local else ""
+            raise unsupported(
+                db,
+                field,
+                "QUBITS",
+                f"{where}the program declares {qubits} qubits, {name} has {device.num_qubits}{why}",
+                replace(requirements, program=ProgramNeeds(num_qubits=qubits)),
+                they="have enough",
+                none="has more",
+            )
 
 
 def unsupported(
     db: Database,
     field: str,
     kind: str,
-    lack: str,
-    is_able: Callable[[Device], bool],
+    message: str,
+    requirements: Requirements,
+    *,
+    exclude_id: int = 0,
     they: str = "do",
-    nobody: str = "does",
+    none: str = "does",
 ) -> FailedPrecondition:
-    """Refuse what a device lacks, naming devices that have it: "LACK; these THEY: ...", or "no device ... NOBODY"."""
-    others = catalogue.devices_that(db, is_able)
+    """Return the refusal of a job whose device lacks something, with the devices that meet all that is known of it.
+
+    Args:
+        db: knows the devices.
+        field: of the request.
+        kind: of the precondition.
+        message: what the device lacks.
+        requirements: of the job.
+        exclude_id: as for `compatible_devices`.
+        they: as for `list_devices`.
+        none: as for `list_devices`.
+    """
+    others = compatible_devices(catalogue.devices_by_name(db), requirements, exclude_id)
     return FailedPrecondition(
-        f"{lack}; "
-        + (f"these {they}: {', '.join(others[:_NAMED])}" if others else f"no device of this server {nobody}"),
+        f"{field}: {message}; {list_devices(others, they, none)}",
         subject=field,
         kind=kind,
         reason="UNSUPPORTED_BY_DEVICE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.device_pb2 import Device
@@ -12,6 +13,7 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
 from qonduit_server import lifecycle
+from qonduit_server.capabilities import JOB_TYPE, STATEVECTOR, Requirements, missing_features
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
@@ -23,6 +25,8 @@ from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_rows import Created, NewJob
 
 _FIELD = "deployment.programs"
+#: The field of a request and the kind of precondition that stand for a missing feature.
+_FIELD_AND_KIND: Final = {JOB_TYPE: ("job.type", "JOB_TYPE"), STATEVECTOR: ("job.include_statevector", "STATEVECTOR")}
 #: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
 _ADDED_BYTES = 64
 
@@ -70,13 +74,12 @@ def new_job(
             "credential.unexpected",
             f"credential: jobs on {provider.name} run without a credential in this version; do not send one",
         )
-    _check_type(db, job.type, device, name)
-    if job.include_statevector:
-        _check_statevector(db, job.type, device, name)
+    requirements = Requirements(job_type=job.type, statevector=job.include_statevector)
+    _check_capabilities(db, requirements, device, name)
     deployment_id = request.job.deployment_id
     programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
     _check_languages(programs, provider)
-    check_qubits(db, programs, _FIELD, job.type, device, name)
+    check_qubits(db, programs, _FIELD, requirements, device, name)
 
     return NewJob(
         caller=caller,
@@ -209,32 +212,14 @@ def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> 
             )
 
 
-def _check_type(db: Database, job_type: JobType, device: Device, name: str) -> None:
-    if job_type in device.capabilities.job_types:
-        return
-    wanted = JobType.Name(job_type).removeprefix("JOB_TYPE_")
-    raise unsupported(
-        db,
-        "job.type",
-        "JOB_TYPE",
-        f"job.type: {name} does not do {wanted} jobs",
-        lambda other: job_type in other.capabilities.job_types,
-    )
-
-
-def _check_statevector(db: Database, job_type: JobType, device: Device, name: str) -> None:
-    field = "job.include_statevector"
-    if job_type != JobType.JOB_TYPE_RUNNER:
+def _check_capabilities(db: Database, requirements: Requirements, device: Device, name: str) -> None:
+    """Refuse a job for which the device lacks something, whatever its programs are."""
+    if requirements.statevector and requirements.job_type != JobType.JOB_TYPE_RUNNER:
+        field = "job.include_statevector"
         raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs give statevectors")
-    if device.capabilities.statevector:
-        return
-    raise unsupported(
-        db,
-        field,
-        "STATEVECTOR",
-        f"{field}: {name} gives no statevectors",
-        lambda other: other.capabilities.statevector and job_type in other.capabilities.job_types,
-    )
+    for missing in missing_features(device, name, requirements):
+        field, kind = _FIELD_AND_KIND[missing.name]
+        raise unsupported(db, field, kind, missing.message, requirements)
 
 
 def _chosen(given: Job) -> Job:

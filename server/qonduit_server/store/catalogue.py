@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
@@ -22,8 +21,6 @@ from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, s
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
 from qonduit_server.store.writer import Operation, Transaction
 
-#: Fields of ProgramNeeds that stand under the same names in the capabilities of a device.
-_CONSTRUCTS: Final = ("mid_circuit_measurement", "reset", "conditionals", "loops")
 _NOT_OFFERED: Final = "the server does not offer it now"
 
 
@@ -131,18 +128,6 @@ def name_of(db: Database, device: Device) -> str:
 def devices_by_name(db: Database) -> Mapping[str, Device]:
     """Return all devices by "PROVIDER/device", from memory; not to be changed."""
     return _known(db).by_name
-
-
-def devices_that(db: Database, are_able: Callable[[Device], bool]) -> list[str]:
-    """Return the "PROVIDER/device" names, sorted, of the available devices that pass a test."""
-    return sorted(name for name, device in devices_by_name(db).items() if device.available and are_able(device))
-
-
-def meets(device: Device, needs: ProgramNeeds) -> bool:
-    """Return whether a device has all the qubits and constructs that a program needs."""
-    return needs.num_qubits <= device.num_qubits and all(
-        getattr(device.capabilities, name) or not getattr(needs, name) for name in _CONSTRUCTS
-    )
 
 
 def device_of_job(db: Database, job_id: int) -> Device | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -14,7 +14,6 @@ from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.task_pb2 import (
     ProgramFailed,
-    ProgramNeeds,
     ProgramStarted,
     ProgramSucceeded,
     ProgramTranslated,
@@ -33,9 +32,10 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
+from qonduit_server.capabilities import QUBITS, Requirements, has_every_feature, job_type_name, missing_features
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.ir.requirements import CONSTRUCTS, requirements_of
+from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.signatures import WriteResult
@@ -118,10 +118,8 @@ class Runner:
         self.languages = languages
         self.cache = cache or ProgramCache()
         devices = provider.describe().devices if provider else ()
-        #: The provider's devices that lack something which programs may need.
-        self.limited: dict[str, Device] = {device.name: device for device in devices if _is_limited(device)}
-        #: The provider's devices that give statevectors.
-        self.exact = frozenset(device.name for device in devices if device.capabilities.statevector)
+        #: The provider's devices, by name.
+        self.devices: dict[str, Device] = {device.name: device for device in devices}
 
     def load(self) -> None:
         """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
@@ -244,18 +242,41 @@ class _Run:
         return written
 
     def _check_job(self) -> None:
-        """Refuse what the device does not do for any program."""
+        """Refuse a job that its device cannot run, whatever its programs are."""
         task = self._task
         if task.type != JobType.JOB_TYPE_RUNNER:
             raise DeviceError(
                 "UNSUPPORTED_JOB_TYPE",
-                f"{task.provider}/{task.device} takes jobs of type RUNNER only, not {_job_type(task.type)}",
+                f"{self._device_name} takes jobs of type RUNNER only, not {job_type_name(task.type)}",
             )
-        if task.include_statevector and task.device not in self._runner.exact:
-            raise DeviceError(
-                "NO_STATEVECTOR",
-                f"{task.provider}/{task.device} gives no statevectors: submit the job without include_statevector",
-            )
+        for missing in missing_features(
+            self._device(), self._device_name, Requirements(statevector=task.include_statevector)
+        ):
+            raise DeviceError(missing.reason, f"{missing.message}: submit the job without include_statevector")
+
+    def _check_program(self, circuit: Circuit) -> None:
+        """Refuse a program that the job's device cannot run; the provider judges how many qubits a simulator can hold.
+
+        Raises:
+            DeviceError: names the feature, and its line where the reader knows it.
+        """
+        device = self._device()
+        if device.is_simulator and has_every_feature(device):
+            return
+        for missing in missing_features(device, self._device_name, Requirements(requirements_of(circuit.quantum))):
+            if missing.name == QUBITS and device.is_simulator:
+                continue
+            line = circuit.lines.get(missing.name, 0)
+            where = f" (line {line})" if line else ""
+            raise DeviceError(missing.reason, missing.message + where, line=line)
+
+    @property
+    def _device_name(self) -> str:
+        return f"{self._task.provider}/{self._task.device}"
+
+    def _device(self) -> Device:
+        """Return the description of the job's device; of one that the provider does not describe, an empty one."""
+        return self._runner.devices.get(self._task.device, Device())
 
     def _run(self, provider: SimulatorProvider) -> int:
         """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
@@ -335,8 +356,8 @@ class _Run:
         self._circuit = None
         self._circuit = circuit = self._read(program)
         parsed = time.perf_counter()
-        if (limited := self._runner.limited.get(task.device)) is not None:
-            _check_needs(circuit, limited, f"{task.provider}/{task.device}")
+        if task.device in self._runner.devices:
+            self._check_program(circuit)
         self._do("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
@@ -352,7 +373,7 @@ class _Run:
         failed = ProgramFailed(index=index, failure=failure, diagnostic=self._diagnostic(error, failure))
         device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
-            failed.needs.CopyFrom(ProgramNeeds(**asdict(requirements_of(circuit.quantum))))
+            failed.needs.CopyFrom(requirements_of(circuit.quantum))
         self._send(program_failed=failed)
 
     def _diagnostic(self, error: BaseException, failure: Failure) -> str:
@@ -421,31 +442,6 @@ class _Run:
         self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
 
 
-def _is_limited(device: Device) -> bool:
-    """Whether there is anything to check: a simulator's qubits are bounded by memory, which the provider judges."""
-    return not device.is_simulator or not all(getattr(device.capabilities, name) for name in CONSTRUCTS)
-
-
-def _check_needs(circuit: Circuit, device: Device, name: str) -> None:
-    """Refuse what a device does not have.
-
-    Raises:
-        DeviceError: names the construct, and its line where the reader knows it.
-    """
-    needs = requirements_of(circuit.quantum)
-    for construct in needs.missing_features(device.capabilities):
-        line = circuit.lines.get(construct, 0)
-        where = f" (line {line})" if line else ""
-        raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{name} has no {CONSTRUCTS[construct]}{where}", line=line)
-    if not device.is_simulator and 0 < device.num_qubits < needs.num_qubits:
-        message = f"the program has {needs.num_qubits} qubits, {name} has {device.num_qubits}"
-        raise DeviceError("TOO_MANY_QUBITS", message)
-
-
 def _registers(circuit: Circuit) -> tuple[Register, ...]:
     """A program's registers, in the order in which keys list them."""
     return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))
-
-
-def _job_type(number: int) -> str:
-    return JobType.Name(number).removeprefix("JOB_TYPE_") if number in JobType.values() else str(number)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from qonduit.v1.device_pb2 import DeviceCapabilities
+from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.ir.requirements import Requirements, requirements_of
+from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.registry import Languages
 
 HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; '
@@ -34,7 +34,7 @@ HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; '
 )  # fmt: skip
 def test_needs(text: str, expected: set[str]) -> None:
     circuit = Languages().read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, HEADER + text, b"", {})
-    assert requirements_of(circuit.quantum) == Requirements(2, **dict.fromkeys(expected, True))
+    assert requirements_of(circuit.quantum) == ProgramNeeds(num_qubits=2, **dict.fromkeys(expected, True))
 
 
 def test_a_round_of_a_loop_follows_another() -> None:
@@ -44,9 +44,3 @@ def test_a_round_of_a_loop_follows_another() -> None:
     assert needs.loops
     assert needs.reset
     assert needs.mid_circuit_measurement
-
-
-def test_what_is_lacking_is_named() -> None:
-    needs = Requirements(2, mid_circuit_measurement=True, conditionals=True)
-    assert needs.missing_features(DeviceCapabilities(mid_circuit_measurement=True, conditionals=True)) == ()
-    assert needs.missing_features(DeviceCapabilities(reset=True)) == ("conditionals", "mid_circuit_measurement")
