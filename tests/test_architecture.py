@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,14 +18,19 @@ SDKS = {"qiskit", "qiskit_aer", "cirq", "braket", "numpy", "scipy", "sympy", "op
 SERVER_ONLY = {"grpc", "sqlalchemy", "alembic", "psycopg", "structlog"}
 
 
-def _loaded(code: str) -> set[str]:
-    """Run code in a fresh interpreter and return the top-level modules it ended up with."""
+@functools.cache
+def _lines(code: str) -> list[str]:
+    """Run code in a fresh interpreter and return what it prints, the top-level modules it ended up with at last."""
     tail = "\nimport sys\nprint('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-c", code + tail], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("LOADED"))
+    return done.stdout.splitlines()
+
+
+def _loaded(code: str) -> set[str]:
+    line = next(line for line in _lines(code) if line.startswith("LOADED"))
     return set(line.split()[1:])
 
 
@@ -41,6 +49,8 @@ with tempfile.TemporaryDirectory() as folder:
         job = qonduit_client.Client(running.target).run({BELL!r}, device="IBM/aer_simulator", shots=100)
         counts = job.result(timeout=90).counts
         assert set(counts) <= {{"0x0", "0x3"}}, counts
+        for thread in threading.enumerate():
+            print("THREAD", thread.name)
     finally:
         running.stop(0, threading.Event())
 """
@@ -67,6 +77,17 @@ def test_the_server_process_loads_no_quantum_sdk() -> None:
     loaded = _loaded(SERVER_AT_WORK)
     assert "sqlalchemy" in loaded
     assert not loaded & SDKS
+
+
+def test_every_thread_of_a_server_is_listed_in_the_architecture() -> None:
+    names = {line.removeprefix("THREAD ") for line in _lines(SERVER_AT_WORK) if line.startswith("THREAD ")}
+    section = (ROOT / "ARCHITECTURE.md").read_text().partition("## Threads and pools")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    listed = [pattern for row in rows for pattern in re.findall("`([^`]+)`", row)]
+    # The client is in the same process; grpcio names its threads after their functions.
+    names = {name for name in names if name != "MainThread" and not re.fullmatch(r"Thread-\d+ \(\w+\)", name)}
+    assert {"dispatcher-claimer", "process-pool", "store-writer"} <= names
+    assert not [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in listed)]
 
 
 def test_a_worker_loads_neither_database_nor_grpc() -> None:

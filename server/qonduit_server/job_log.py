@@ -23,7 +23,7 @@ class JobLog:
     def __init__(self, notifications: NotificationBus) -> None:
         self._notifications: SimpleQueue[Notification | None] = SimpleQueue()
         self._unsubscribe = notifications.subscribe(self._take)
-        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._write, name="job-log", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -51,8 +51,8 @@ class Shutdown:
         self._signals = _SIGNALS - ({signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set())
         # In all threads, and in the processes that they start: those end when this one says so.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        for work in (self._listen, self._watch):
-            threading.Thread(target=work, name=f"ending-{work.__name__.strip('_')}", daemon=True).start()
+        for name, work in (("shutdown-signals", self._listen), ("shutdown-watchdog", self._watch)):
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def started(self, drain_seconds: float) -> None:
         """Note that the server runs, and how long running jobs may take once it is to stop."""

@@ -46,7 +46,7 @@ class StandardStreams:
         os.dup2(writing, _STDERR)
         os.close(writing)
         self._out = LineWriter(_STDOUT, "standard-output")
-        self.log = LineWriter(self._stderr, "log")
+        self.log = LineWriter(self._stderr, "log-writer")
         return self
 
     def __exit__(

@@ -58,7 +58,7 @@ class BufferStreams:
         self._time = threading.Condition(self._lock)
         self._draining = False
         self._stopping = False
-        self._timer = threading.Thread(target=self._time_loop, name="buffer-timer", daemon=True)
+        self._timer = threading.Thread(target=self._time_loop, name="rpc-buffer-timer", daemon=True)
         self._timer.start()
 
     def __len__(self) -> int:

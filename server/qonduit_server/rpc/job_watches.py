@@ -114,11 +114,11 @@ class JobWatches:
         self._stopping = False
         self._unsubscribe = db.notifications.subscribe(self._on_notification)
         self._threads = [
-            threading.Thread(target=self._read_loop, name=f"watch-reader-{number}", daemon=True)
+            threading.Thread(target=self._read_loop, name=f"rpc-watch-reader-{number}", daemon=True)
             for number in range(readers)
         ]
-        self._threads.append(threading.Thread(target=self._time_loop, name="watch-timer", daemon=True))
-        self._threads.append(threading.Thread(target=self._recheck_loop, name="watch-recheck", daemon=True))
+        self._threads.append(threading.Thread(target=self._time_loop, name="rpc-watch-timer", daemon=True))
+        self._threads.append(threading.Thread(target=self._recheck_loop, name="rpc-watch-recheck", daemon=True))
         for thread in self._threads:
             thread.start()
 

@@ -83,7 +83,7 @@ class RequestReceiver:
         self._asleep = False
         self._stopping = False
         unread.go_on = self._go_on_if_ready
-        self._timer = threading.Thread(target=self._time_loop, name="rpc-arrivals", daemon=True)
+        self._timer = threading.Thread(target=self._time_loop, name="rpc-request-timer", daemon=True)
         self._timer.start()
 
     def pool(self, threads: int, name: str) -> OpenPool:

@@ -126,7 +126,7 @@ class RpcServer:
         # Translations wait in threads of their own, so that no burst of them delays other calls.
         self._translation_pool = self._receiver.pool(program_service.THREADS, "rpc-translate")
         self._reflection_pool = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
-        self._read_pool = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-read")
+        self._read_pool = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-buffer-reader")
         # Calls that validate hold their threads for seconds: most threads are left to others.
         self._validations = max(1, threads // 3)
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")

@@ -115,7 +115,7 @@ class Outbox:
         self._alone_until = 0.0
         self._lonely = False
         self._unfinished: set[tuple[int, int]] = set()
-        threading.Thread(target=self._flush_late, name="flusher", daemon=True).start()
+        threading.Thread(target=self._flush_late, name="outbox-flusher", daemon=True).start()
 
     def begin(self, tasks: Sequence[Task], *, lonely: bool) -> None:
         """Tell that these tasks were begun. `lonely`: none wait behind them."""

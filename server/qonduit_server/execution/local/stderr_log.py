@@ -74,7 +74,7 @@ class StderrLog:
         os.set_blocking(self._wake_up, False)
         self._new: deque[Stderr] = deque()
         self._stopping = False
-        self._thread = threading.Thread(target=self._serve, name="stderr", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="stderr-log", daemon=True)
         # What follows belongs to the thread.
         self._open: set[Stderr] = set()
         self._selector = selectors.DefaultSelector()

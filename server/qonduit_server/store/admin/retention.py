@@ -173,7 +173,7 @@ class Retention:
         self._orphans = OrphanedChunks(db)
         self._clock = clock
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="store-retention", daemon=True)
 
     def start(self) -> None:
         """Begin."""
