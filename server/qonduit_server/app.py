@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
+    from qonduit.execution.v1.worker_pb2 import ProviderDescription
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
     from qonduit_server.execution.local.translator import Translator
     from qonduit_server.job_log import JobLog
@@ -49,7 +50,7 @@ class App:
     _dispatcher: Dispatcher
     _translator: Translator
     _front: RpcServer
-    _journal: JobLog
+    _job_log: JobLog
     _retention: Retention
     _lock: ServerLock | None
     _stderr: StderrLog
@@ -74,7 +75,7 @@ class App:
         self._pool.stop(1)
         self._stderr.stop()
         self._database.close()
-        self._journal.close()
+        self._job_log.close()
         if self._lock is not None:
             self._lock.close()
         log.info("stopped")
@@ -134,86 +135,143 @@ def start(
         StartError: a setting, the database or the address cannot be used.
     """
     names = settings.providers or registry.names()
+    owner = str(uuid.uuid4())
     with _started(), ExitStack() as undo:
-        owner = str(uuid.uuid4())
         stderr = StderrLog()
         undo.callback(stderr.stop)
         pool = _pool(settings, names, owner, stderr)
         pool.launch()
         undo.callback(pool.stop, 1)
-        # The providers' processes start on the other cores while this one imports the rest of the server.
-        import structlog
-
-        from qonduit_server import logs
-        from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
-        from qonduit_server.job_log import JobLog
-        from qonduit_server.languages.python.source_runner import PythonSource
-        from qonduit_server.languages.registry import Languages
-        from qonduit_server.rpc import server as rpc
-        from qonduit_server.store import catalogue, server_lock
-        from qonduit_server.store.admin.retention import Retention
-        from qonduit_server.store.database import open_database
-        from qonduit_server.store.jobs import queue
-
-        logs.configure(settings.log_format, settings.log_level, streams)
-        stderr.start()
-        lock = server_lock.hold(settings.database)
-        if lock is not None:
-            undo.callback(lock.close)
-        # Closed before the lock, as `sole` wants it.
-        database = open_database(settings.database)
-        undo.callback(database.close)
-        if lock is not None:
-            # No other server can be alive: what was running when the last one ended is run again at once.
-            queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
-        journal = JobLog(database.notifications)
-        undo.callback(journal.close)
-        descriptions = pool.descriptions(_DESCRIBE_SECONDS)
-        catalogue.sync(database, descriptions)
-        dispatcher = Dispatcher(
-            database,
-            pool,
-            owner=owner,
-            lease=timedelta(seconds=settings.lease_seconds),
-            max_attempts=settings.max_attempts,
-            time_limit_seconds=settings.max_job_seconds,
-            memory_limit_bytes=settings.max_task_memory_bytes,
-            max_result_bytes=settings.max_result_bytes,
-            on_fault=on_fault,
-        )
+        _import_the_rest()
+        _configure_logs(settings, streams, stderr)
+        database, lock = _open_store(settings, undo)
+        job_log = _log_jobs(database, undo)
+        descriptions = _sync_catalogue(database, pool)
+        dispatcher = _dispatcher(settings, database, pool, owner, on_fault)
         translator = _translator(settings, stderr)
-        front = rpc.serve(
-            database,
-            rpc.RpcOptions(
-                listen=settings.listen,
-                limits=_limits(settings),
-                threads=settings.rpc_threads,
-                reflection=settings.reflection == "on",
-                features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
-                languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
-                translate=translator.translate,
-                compile_job=translator.compile,
-                workers=pool.list_workers,
-                stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
-                request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
-            ),
-        )
-        # Made first: whatever large results left behind until now is of no use to anybody.
-        retention = Retention(database, settings.retention_days, structlog.get_logger("qonduit.retention").info)
+        front = _serve(settings, database, pool, translator)
+        # Made before the dispatcher starts: chunks without a result that exist by now are orphaned.
+        retention = _retention(settings, database)
         dispatcher.start()
         retention.start()
         pool.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, journal, retention, lock, stderr)
+    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, job_log, retention, lock, stderr)
+    _log_start(app, owner, database.kind, descriptions, settings.workers)
+    return app
+
+
+def _import_the_rest() -> None:
+    """Import the rest of the server while the providers' processes start on the other cores."""
+    import qonduit_server.execution.dispatcher.dispatcher
+    import qonduit_server.job_log
+    import qonduit_server.languages.registry
+    import qonduit_server.rpc.server
+    import qonduit_server.store.admin.retention  # noqa: F401
+
+
+def _configure_logs(settings: Settings, streams: StandardStreams | None, stderr: StderrLog) -> None:
+    """Configure logging, then begin to log what the providers' processes write."""
+    from qonduit_server import logs
+
+    logs.configure(settings.log_format, settings.log_level, streams)
+    stderr.start()
+
+
+def _open_store(settings: Settings, undo: ExitStack) -> tuple[Database, ServerLock | None]:
+    """Open the database, for this server alone where it is SQLite; requeue what the last server left running."""
+    from qonduit_server.store import server_lock
+    from qonduit_server.store.database import open_database
+    from qonduit_server.store.jobs import queue
+
+    lock = server_lock.hold(settings.database)
+    if lock is not None:
+        undo.callback(lock.close)
+    # Closed before the lock, as `server_lock` wants it.
+    database = open_database(settings.database)
+    undo.callback(database.close)
+    if lock is not None:
+        # No other server can be alive: what was running when the last one ended is run again at once.
+        queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
+    return database, lock
+
+
+def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
+    from qonduit_server.job_log import JobLog
+
+    job_log = JobLog(database.notifications)
+    undo.callback(job_log.close)
+    return job_log
+
+
+def _sync_catalogue(database: Database, pool: ProcessPool) -> list[ProviderDescription]:
+    """Store what the providers offer, once their processes have described it."""
+    from qonduit_server.store import catalogue
+
+    descriptions = pool.descriptions(_DESCRIBE_SECONDS)
+    catalogue.sync(database, descriptions)
+    return descriptions
+
+
+def _dispatcher(
+    settings: Settings, database: Database, pool: ProcessPool, owner: str, on_fault: Callable[[], None]
+) -> Dispatcher:
+    from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
+
+    return Dispatcher(
+        database,
+        pool,
+        owner=owner,
+        lease=timedelta(seconds=settings.lease_seconds),
+        max_attempts=settings.max_attempts,
+        time_limit_seconds=settings.max_job_seconds,
+        memory_limit_bytes=settings.max_task_memory_bytes,
+        max_result_bytes=settings.max_result_bytes,
+        on_fault=on_fault,
+    )
+
+
+def _serve(settings: Settings, database: Database, pool: ProcessPool, translator: Translator) -> RpcServer:
+    """Answer calls from now on."""
+    from qonduit_server.languages.python.source_runner import PythonSource
+    from qonduit_server.languages.registry import Languages
+    from qonduit_server.rpc import server as rpc
+
+    options = rpc.RpcOptions(
+        listen=settings.listen,
+        limits=_limits(settings),
+        threads=settings.rpc_threads,
+        reflection=settings.reflection == "on",
+        features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
+        languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
+        translate=translator.translate,
+        compile_job=translator.compile,
+        workers=pool.list_workers,
+        stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
+        request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
+    )
+    return rpc.serve(database, options)
+
+
+def _retention(settings: Settings, database: Database) -> Retention:
+    import structlog
+
+    from qonduit_server.store.admin.retention import Retention
+
+    return Retention(database, settings.retention_days, structlog.get_logger("qonduit.retention").info)
+
+
+def _log_start(app: App, owner: str, store: str, descriptions: Sequence[ProviderDescription], workers: int) -> None:
+    """Log what is served, and which providers cannot run."""
+    import structlog
+
     log = structlog.get_logger("qonduit.app")
     for description in descriptions:
         if description.unavailable:
             log.warning("provider unavailable", provider=description.provider.name, why=description.unavailable)
-    log.info(
-        "serving", target=app.target, owner=owner, store=database.kind, providers=list(names), workers=settings.workers
-    )
-    return app
+    names = [description.provider.name for description in descriptions]
+    log.info("serving", target=app.target, owner=owner, store=store, providers=names, workers=workers)
 
 
 @contextmanager
