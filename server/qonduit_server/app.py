@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from qonduit_server.errors import StartError, Unavailable
-from qonduit_server.execution.local.pool import ProcessPool
-from qonduit_server.execution.local.stderr_log import StderrLog
+from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
+from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.process.memory import address_space
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
@@ -46,7 +46,7 @@ class App:
 
     target: str
     _database: Database
-    _pool: ProcessPool
+    _executor: Executor
     _dispatcher: Dispatcher
     _translator: Translator
     _front: RpcServer
@@ -72,7 +72,7 @@ class App:
         self._translator.stop(1)  # before the front door, whose threads wait for it
         self._front.stop(0 if hurry.is_set() else 1)
         self._dispatcher.stop()
-        self._pool.stop(1)
+        self._executor.stop(1)
         self._stderr.stop()
         self._database.close()
         self._job_log.close()
@@ -81,20 +81,23 @@ class App:
         log.info("stopped")
 
 
-def _pool(settings: Settings, names: tuple[str, ...], server: str = "", stderr: StderrLog | None = None) -> ProcessPool:
+def _executor(
+    settings: Settings, names: tuple[str, ...], server: str = "", stderr: StderrLog | None = None
+) -> Executor:
     unknown = [name for name in names if name not in registry.names()]
     if unknown:
         raise StartError(f"there is no provider {', '.join(unknown)}; known are {', '.join(registry.names())}")
-    return ProcessPool(
-        names,
-        settings.workers,
-        pythons=settings.provider_python,
-        memory_limit_bytes=address_space(settings.max_task_memory_bytes),
+    options = ExecutorOptions(
+        providers=names,
+        workers=settings.workers,
+        worker_arguments=_forkserver(settings),
+        provider_python=settings.provider_python,
+        address_space_bytes=address_space(settings.max_task_memory_bytes),
         memory_bytes=settings.max_memory_bytes,
-        program=_forkserver(settings),
-        stderr=stderr,
         server=server,
+        stderr=stderr,
     )
+    return make_executor(settings.executor, options)
 
 
 def _forkserver(settings: Settings) -> tuple[str, ...]:
@@ -139,25 +142,27 @@ def start(
     with _started(), ExitStack() as undo:
         stderr = StderrLog()
         undo.callback(stderr.stop)
-        pool = _pool(settings, names, owner, stderr)
-        pool.launch()
-        undo.callback(pool.stop, 1)
+        executor = _executor(settings, names, owner, stderr)
+        executor.launch()
+        undo.callback(executor.stop, 1)
         _import_the_rest()
         _configure_logs(settings, streams, stderr)
         database, lock = _open_store(settings, undo)
         job_log = _log_jobs(database, undo)
-        descriptions = _sync_catalogue(database, pool)
-        dispatcher = _dispatcher(settings, database, pool, owner, on_fault)
+        descriptions = _sync_catalogue(database, executor)
+        dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
         translator = _translator(settings, stderr)
-        front = _serve(settings, database, pool, translator)
+        front = _serve(settings, database, executor, translator)
         # Made before the dispatcher starts: chunks without a result that exist by now are orphaned.
         retention = _retention(settings, database)
         dispatcher.start()
         retention.start()
-        pool.preload(settings.preload or None)
+        executor.preload(settings.preload or None)
         undo.pop_all()
     host = settings.listen.rpartition(":")[0]
-    app = App(f"{host}:{front.port}", database, pool, dispatcher, translator, front, job_log, retention, lock, stderr)
+    app = App(
+        f"{host}:{front.port}", database, executor, dispatcher, translator, front, job_log, retention, lock, stderr
+    )
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app
 
@@ -205,23 +210,23 @@ def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
     return job_log
 
 
-def _sync_catalogue(database: Database, pool: ProcessPool) -> list[ProviderDescription]:
+def _sync_catalogue(database: Database, executor: Executor) -> list[ProviderDescription]:
     """Store what the providers offer, once their processes have described it."""
     from qonduit_server.store import catalogue
 
-    descriptions = pool.descriptions(_DESCRIBE_SECONDS)
+    descriptions = executor.descriptions(_DESCRIBE_SECONDS)
     catalogue.sync(database, descriptions)
     return descriptions
 
 
 def _dispatcher(
-    settings: Settings, database: Database, pool: ProcessPool, owner: str, on_fault: Callable[[], None]
+    settings: Settings, database: Database, executor: Executor, owner: str, on_fault: Callable[[], None]
 ) -> Dispatcher:
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
 
     return Dispatcher(
         database,
-        pool,
+        executor,
         owner=owner,
         lease=timedelta(seconds=settings.lease_seconds),
         max_attempts=settings.max_attempts,
@@ -232,7 +237,7 @@ def _dispatcher(
     )
 
 
-def _serve(settings: Settings, database: Database, pool: ProcessPool, translator: Translator) -> RpcServer:
+def _serve(settings: Settings, database: Database, executor: Executor, translator: Translator) -> RpcServer:
     """Answer calls from now on."""
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
@@ -247,7 +252,7 @@ def _serve(settings: Settings, database: Database, pool: ProcessPool, translator
         languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
         translate=translator.translate,
         compile_job=translator.compile,
-        workers=pool.list_workers,
+        workers=executor.list_workers,
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
     )
@@ -332,12 +337,17 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
     findings += diagnostics.examine(settings, registry.names())
     try:
-        pool = _pool(settings, settings.providers or registry.names())
+        executor = _executor(settings, settings.providers or registry.names())
     except StartError as error:
-        return [*findings, Finding("error", str(error), "Mend QONDUIT_PROVIDERS or QONDUIT_ENABLE_PYTHON_SOURCE.")]
-    pool.launch()
+        return [
+            *findings,
+            Finding(
+                "error", str(error), "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE."
+            ),
+        ]
+    executor.launch()
     try:
-        for description in pool.descriptions(_DESCRIBE_SECONDS):
+        for description in executor.descriptions(_DESCRIBE_SECONDS):
             name = description.provider.name
             if description.unavailable:
                 findings.append(Finding("warning", f"provider {name} cannot run here", description.unavailable))
@@ -345,5 +355,5 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
                 devices = ", ".join(f"{name}/{device.name}" for device in description.devices)
                 findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
     finally:
-        pool.stop(1)
+        executor.stop(1)
     return findings

@@ -82,6 +82,7 @@ class Settings:
         256 * 1024**2, "How large that folder may grow; 0: nothing is kept.", least=0
     )
 
+    executor: str = _setting("local", "The executor that runs tasks: local, or one that a package registers.")
     workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
     max_attempts: int = _setting(3, "How often a job is started when its worker or its server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)

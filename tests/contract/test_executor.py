@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qonduit_server.execution.executor import Executor, LossKind
-from tests.unit.execution import pool_fixture
-from tests.unit.execution.pool_fixture import PATIENCE, Audience, Gate, task
+from qonduit_server.execution import executor as seam
+from qonduit_server.execution.executor import Executor, ExecutorOptions, LossKind, make_executor
+from qonduit_server.execution.stderr_log import StderrLog
+from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Audience, Gate, environment, task
 
 #: What all tasks may take together, and what a large one takes of it: two do not fit.
 BUDGET, LARGE = 1024**3, 600 * 1024**2
@@ -20,15 +21,62 @@ BUDGET, LARGE = 1024**3, 600 * 1024**2
 Making = Callable[[], AbstractContextManager[tuple[Executor, Audience]]]
 
 
-@contextmanager
-def process_pool() -> Iterator[tuple[Executor, Audience]]:
-    with pool_fixture.pool("TEST", "BROKEN", workers=2, memory_bytes=BUDGET) as (made, audience):
-        yield made, audience
+@pytest.fixture(params=seam.names())
+def making(request: pytest.FixtureRequest) -> Making:
+    """Each registered executor, with workers that do what a task's program says."""
+
+    @contextmanager
+    def make() -> Iterator[tuple[Executor, Audience]]:
+        stderr, audience = StderrLog(lambda *record: print(*record)), Audience()
+        options = ExecutorOptions(
+            providers=("TEST", "BROKEN"),
+            workers=2,
+            worker_arguments=PROGRAM,
+            memory_bytes=BUDGET,
+            server="here",
+            stderr=stderr,
+            environment=environment(),
+        )
+        executor = make_executor(request.param, options)
+        stderr.start()
+        executor.launch()
+        try:
+            executor.start(audience)
+            yield executor, audience
+        finally:
+            executor.stop(PATIENCE)
+            stderr.stop()
+
+    return make
 
 
-@pytest.mark.parametrize("making", [process_pool])
 class TestExecutor:
     """The contract."""
+
+    def test_it_describes_its_providers_before_any_sdk_is_loaded(self, making: Making) -> None:
+        with making() as (executor, _):
+            descriptions = {each.provider.name: each for each in executor.descriptions(PATIENCE)}
+            assert set(descriptions) == {"TEST", "BROKEN"}
+            assert [device.name for device in descriptions["TEST"].devices] == ["stage"]
+            assert not descriptions["TEST"].unavailable
+
+    def test_preloaded_providers_have_workers_before_the_first_task(self, making: Making) -> None:
+        with making() as (executor, audience):
+            executor.descriptions(PATIENCE)
+            audience.more.clear()
+            executor.preload(["TEST"])
+            assert audience.more.wait(PATIENCE)
+            assert {worker.provider for worker in executor.list_workers()} == {"TEST"}
+
+    def test_workers_are_listed_with_their_task(self, making: Making, tmp_path: Path) -> None:
+        gate = Gate(tmp_path)
+        with making() as (executor, audience):
+            executor.submit([task(1, f"wait {gate.path}")])
+            audience.wait_begun(1)
+            (busy,) = [worker for worker in executor.list_workers() if worker.job_id == 1]
+            assert (busy.provider, busy.server) == ("TEST", "here")
+            gate.open()
+            audience.wait_ended(1)
 
     def test_capacity_is_told_by_provider_and_grows_back(self, making: Making) -> None:
         with making() as (executor, audience):

@@ -23,12 +23,10 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import (
     Exited,
     Fork,
@@ -39,12 +37,12 @@ from qonduit.execution.v1.worker_pb2 import (
     ProviderDescription,
 )
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
-from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
 from qonduit_server.errors import ProviderError
 from qonduit_server.process import framing, parent_death
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory
 from qonduit_server.worker import loop
+from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
 #: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
 #: workers need, and BLAS threads do not survive a fork.
@@ -69,7 +67,7 @@ def main(
     )
     parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
-    parser.add_argument("--languages", type=json.loads, default={}, help="what readers and writers may do, as JSON")
+    parser.add_argument("--languages", type=json.loads, default={}, help="the fields of RunnerOptions, as JSON")
     parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
     options = parser.parse_args(arguments)
     # Where the operator put a wrapper between the server and this program: it is tied to the server, this to it.
@@ -87,37 +85,11 @@ def main(
             server.sendall(framing.pack(ForkServerReply(description=missing)))
             server.recv(1)
             return os.EX_UNAVAILABLE
+        runner_options = RunnerOptions(**options.languages)
         _ForkServer(
-            server, provider, runner_of or partial(_runner_of, given=options.languages), options.languages
+            server, provider, runner_of or (lambda found: (make_runner(found, runner_options), 1)), runner_options
         ).serve()
     return os.EX_OK
-
-
-def _runner_of(provider: SimulatorProvider | None, given: Mapping[str, Any]) -> tuple[loop.Run, int]:
-    """Make the runner.
-
-    Args:
-        given: `python_source`, the Python for each language whose source may be run; `cache`, the folder for programs
-            that were costly to read; `cache_bytes`, how large it may grow; `read_seconds`, how long reading one program
-            may take.
-    """
-    from qonduit_server.languages.python.source_runner import PythonSource
-    from qonduit_server.languages.registry import Languages
-    from qonduit_server.languages.translation_cache import TranslationCache
-    from qonduit_server.worker.runner import Runner
-
-    most = given.get("cache_bytes", 0)
-    cache = TranslationCache(Path(given["cache"]), most) if most else None
-    languages = Languages(cache, PythonSource(given.get("python_source", {})), given.get("read_seconds", 0.0))
-    runner = Runner(provider, languages)
-    runner.load()
-
-    def run(tasks: Sequence[Task], emit: loop.Emit) -> bool:
-        for task in tasks:
-            runner.run(task, emit)
-        return not languages.interrupted
-
-    return run, 1
 
 
 class _ForkServer:
@@ -128,10 +100,10 @@ class _ForkServer:
         server: socket.socket,
         provider: SimulatorProvider | None,
         runner_of: RunnerOf,
-        languages: Mapping[str, Any],
+        options: RunnerOptions,
     ) -> None:
         self._server = server
-        self._languages = languages
+        self._options = options
         self._provider = provider
         self._runner_of = runner_of
         self._run: loop.Run | None = None
@@ -151,7 +123,9 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._wakeup = (woken, wake)
-        self._say(ForkServerReply(description=self._described()))
+        provider = self._provider
+        description = describe_provider(provider, self._options) if provider else ProviderDescription()
+        self._say(ForkServerReply(description=description))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
         poll.register(woken, select.POLLIN)
@@ -172,20 +146,6 @@ class _ForkServer:
                         self._fork(request.fork)
                     elif self._run is None:
                         self._load()
-
-    def _described(self) -> ProviderDescription:
-        """What the provider offers, in all languages that are read here."""
-        if self._provider is None:
-            return ProviderDescription()
-        from qonduit_server.languages.registry import readable
-
-        described = self._provider.describe()
-        if not described.provider.supported_languages:
-            described.provider.supported_languages.extend(
-                ProviderAssemblerLanguage(supported_language=language)
-                for language in readable(self._languages.get("python_source", {}))
-            )
-        return described
 
     def _say(self, reply: ForkServerReply) -> None:
         self._server.sendall(framing.pack(reply))

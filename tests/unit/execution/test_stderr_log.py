@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from qonduit_server.execution.local.stderr_log import StderrLog
+from qonduit_server.execution.stderr_log import StderrLog
 
 PATIENCE = 60.0
 

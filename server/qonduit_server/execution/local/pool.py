@@ -23,12 +23,12 @@ from qonduit_server.execution.executor import Listener, LossKind
 from qonduit_server.execution.local.pending_notifications import PendingNotifications
 from qonduit_server.execution.local.scheduler import Scheduler
 from qonduit_server.execution.local.socket_selector import SocketSelector
-from qonduit_server.execution.local.stderr_log import Output, StderrLog
 from qonduit_server.execution.local.supervisor import Supervisor
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.task_tracker import TaskTracker
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
 from qonduit_server.execution.local.worker_processes import ForkServer, PendingTask, Worker
+from qonduit_server.execution.stderr_log import Output, StderrLog
 
 
 class ProcessPool:

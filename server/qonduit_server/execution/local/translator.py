@@ -21,7 +21,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.execution.local.pool import ProcessPool
-from qonduit_server.execution.local.stderr_log import StderrLog
+from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.execution.tracebacks import log_traceback
 
 #: The name of no provider: processes that only translate.

@@ -18,7 +18,7 @@ from qonduit.execution.v1.task_pb2 import Task, TaskBatch
 from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.execution.executor import LossKind
-from qonduit_server.execution.local.stderr_log import Output, Stderr
+from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
 from qonduit_server.process.parent_death import tied
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A runner for engines: tasks in, events out, in any process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.providers import registry
+from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+
+
+def task(**fields: object) -> Task:
+    program = TaskProgram(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=BELL)
+    return Task(job_id=1, attempt=1, programs=[program], **fields)  # type: ignore[arg-type]
+
+
+def test_a_runner_runs_tasks_of_its_provider() -> None:
+    run = make_runner(registry.get("IBM"))
+    events: list[TaskEvent] = []
+    ibm = task(provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
+    assert run([ibm, ibm], events.append) is True
+    assert [event.WhichOneof("event") for event in events].count("finished") == 2
+    for event in events:
+        if event.HasField("program_succeeded"):
+            assert set(event.program_succeeded.result.counts_and_probabilities.counts) <= {"0x0", "0x3"}
+
+
+def test_a_runner_without_a_provider_translates() -> None:
+    events: list[TaskEvent] = []
+    make_runner(None)([task(translate_to=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)], events.append)
+    (translated,) = [event.program_translated for event in events if event.HasField("program_translated")]
+    assert translated.text.startswith("OPENQASM 3")
+
+
+def test_options_reach_readers(tmp_path: Path) -> None:
+    options = RunnerOptions(cache=str(tmp_path / "cache"), cache_bytes=1024**2, read_seconds=1e-9)
+    events: list[TaskEvent] = []
+    run = make_runner(registry.get("IBM"), options)
+    ibm = task(provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
+    assert run([ibm], events.append) is False  # reading was interrupted: replace the process
+    (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert failed.failure.reason == "READ_TIME"
+
+
+def test_a_description_lists_the_languages_that_are_read_here() -> None:
+    languages = describe_provider(registry.get("IBM")).provider.supported_languages
+    python = RunnerOptions(python_source={"PYTHON": "python"})
+    more = describe_provider(registry.get("IBM"), python).provider.supported_languages
+    extra = {each.supported_language for each in more} - {each.supported_language for each in languages}
+    assert extra == {AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON}
