@@ -19,6 +19,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import GetResultRequest, ListResultsRequest, ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.rpc import buffer_streams
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.store.results import buffers
 from tests.contract.rpc_fixture import WAIT, House, bell, house, refused, until
 from tests.large_result_samples import noise, packed, unpacked
@@ -26,8 +27,8 @@ from tests.large_result_samples import noise, packed, unpacked
 COUNTS = noise(127, 50_000)
 
 
-def by_name(metadata: Any) -> str:
-    return str(dict(metadata).get("x-caller", "anonymous"))
+def by_name(metadata: Any) -> Principal:
+    return Principal(str(dict(metadata).get("x-caller", "anonymous")))
 
 
 @pytest.fixture

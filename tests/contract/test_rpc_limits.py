@@ -25,6 +25,7 @@ from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest, ServerLimits
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server.rpc import request_receiver
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store.admin.retention import sweep
@@ -457,9 +458,9 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
     """Threads are all busy, and large requests come: only so many bytes of them are in memory."""
     free = threading.Event()
 
-    def slow(_metadata: object) -> str:
+    def slow(_metadata: object) -> Principal:
         assert free.wait(WAIT)
-        return "somebody"
+        return Principal("somebody")
 
     size = 8 * MIB
     with house(tmp_path, threads=2, authenticate=slow, limits=Limits(max_program_bytes=size)) as door:

@@ -23,6 +23,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.errors import StartError
 from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc import server as rpc_server
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import version
@@ -225,8 +226,8 @@ def test_an_address_in_use_is_told(door: House) -> None:
 
 
 def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
-    def caller(metadata: object) -> str:
-        return str(dict(metadata).get("caller", "anna"))  # type: ignore[call-overload]
+    def caller(metadata: object) -> Principal:
+        return Principal(str(dict(metadata).get("caller", "anna")))  # type: ignore[call-overload]
 
     with house(tmp_path, authenticate=caller) as door:
         job = create(door)

@@ -21,6 +21,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
+from qonduit_server.rpc.auth import Principal
 from tests.contract.rpc_fixture import House, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
 
@@ -32,9 +33,9 @@ WHICH: Final = st.integers(0, 20)
 NAMES: Final = st.sampled_from([None, "", "one", 'a "b" \\ é'])
 
 
-def caller(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """Names the caller as the call does."""
-    return next((str(value) for key, value in metadata if key == CALLER_KEY), "nobody")
+def caller(metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+    """Return the principal whose name the call gives."""
+    return Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), "nobody"))
 
 
 class Clock:

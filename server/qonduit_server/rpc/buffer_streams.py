@@ -10,6 +10,7 @@ from typing import Final
 
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream
@@ -65,16 +66,16 @@ class BufferStreams:
         """How many streams are open."""
         return len(self._open)
 
-    def open(self, stream: Stream, request: ReadBufferRequest, caller: str) -> None:
+    def open(self, stream: Stream, request: ReadBufferRequest, principal: Principal) -> None:
         """Begin to send a buffer.
 
         Raises:
-            NotFound: there is no such buffer, or it is another caller's.
+            NotFound: there is no such buffer, or it belongs to another principal.
             InvalidArgument: the offset lies behind the buffer's end.
             ResourceExhausted: too many are being read.
             Unavailable: the server is stopping.
         """
-        result_id, size = buffers.find(self._db, caller, request.name)
+        result_id, size = buffers.find(self._db, principal.name, request.name)
         if request.offset > size:
             raise InvalidArgument.of("offset", "offset.max", f"offset: the buffer has {size} bytes")
         reading = BufferStream(stream, request.name, request.offset, result_id, size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call as the front door knows it: its request id, who makes it, and the one line the log gets about it."""
+"""One call as the front door knows it: its request id, its principal, and the one line the log gets about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from qonduit_server.errors import CallError
-from qonduit_server.rpc.auth import Metadata
+from qonduit_server.rpc.auth import UNAUTHENTICATED, Metadata
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
@@ -54,12 +54,12 @@ _refused = RateLimitedLog()
 class CallContext:
     """Made when a call arrives, passed to its handler, logged when it ended. Handlers set `job_id` if they know it."""
 
-    __slots__ = ("_context", "_started", "caller", "job_id", "method", "request_id")
+    __slots__ = ("_context", "_started", "job_id", "method", "principal", "request_id")
 
     def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
         self.method = method
         self.request_id = _request_id(metadata)
-        self.caller = ""
+        self.principal = UNAUTHENTICATED
         self.job_id = 0
         self._started = time.perf_counter()
         self._context = context
@@ -109,7 +109,7 @@ class CallContext:
             code=code,
             ms=round((time.perf_counter() - self._started) * 1e3, 3),
             request_id=self.request_id,
-            caller=self.caller,
+            caller=self.principal.name,
             **more,
         )
 

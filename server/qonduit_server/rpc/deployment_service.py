@@ -35,16 +35,18 @@ class DeploymentService:
     def create_deployment(self, request: CreateDeploymentRequest, call: CallContext) -> CreateDeploymentResponse:
         """Store a deployment."""
         submission_checks.check_programs(request.deployment, self._limits)
-        made = deployments.create(self._db, call.caller, request.deployment, request.request_id)
+        made = deployments.create(self._db, call.principal.name, request.deployment, request.request_id)
         return CreateDeploymentResponse(deployment=made)
 
     def get_deployment(self, request: GetDeploymentRequest, call: CallContext) -> GetDeploymentResponse:
         """Return one deployment."""
-        return GetDeploymentResponse(deployment=deployments.get(self._db, call.caller, request.id))
+        return GetDeploymentResponse(deployment=deployments.get(self._db, call.principal.name, request.id))
 
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
-        page = deployments.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
+        page = deployments.list_page(
+            self._db, call.principal.name, request.page_size, request.page_token, request.filter
+        )
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 
     def update_deployment(self, request: UpdateDeploymentRequest, call: CallContext) -> UpdateDeploymentResponse:
@@ -65,10 +67,10 @@ class DeploymentService:
         deployment_id = request.deployment.id
         submission_checks.check_programs(request.deployment, self._limits)
         request.deployment.id = deployment_id
-        changed = deployments.update(self._db, call.caller, request.deployment, paths)
+        changed = deployments.update(self._db, call.principal.name, request.deployment, paths)
         return UpdateDeploymentResponse(deployment=changed)
 
     def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:
         """Delete a deployment that no job refers to."""
-        deployments.delete(self._db, call.caller, request.id)
+        deployments.delete(self._db, call.principal.name, request.id)
         return DeleteDeploymentResponse()

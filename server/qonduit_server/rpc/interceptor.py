@@ -82,7 +82,7 @@ def unary(
     """Make a gRPC handler of a function from request to response; `threads`: others than those of most calls."""
 
     def answer(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
-        call.caller = handler_context.authenticate(context.invocation_metadata())
+        call.principal = handler_context.authenticate(context.invocation_metadata())
         response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
         sent = response.SerializeToString()
         if len(sent) > handler_context.limits.max_response_bytes:
@@ -121,7 +121,7 @@ def streaming(
     """
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
-        call.caller = handler_context.authenticate(context.invocation_metadata())
+        call.principal = handler_context.authenticate(context.invocation_metadata())
         handler_context.limiter.take()
         if not stream.on_close(handler_context.limiter.leave):
             handler_context.limiter.leave()

@@ -92,23 +92,23 @@ class JobService:
     def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
         """Return one job."""
         call.job_id = request.id
-        return GetJobResponse(job=job_rows.get(self._db, call.caller, request.id))
+        return GetJobResponse(job=job_rows.get(self._db, call.principal.name, request.id))
 
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
-        page = job_rows.list_page(self._db, call.caller, request.page_size, request.page_token, request.filter)
+        page = job_rows.list_page(self._db, call.principal.name, request.page_size, request.page_token, request.filter)
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Ask for a job to be cancelled."""
         call.job_id = request.id
-        return CancelJobResponse(job=job_rows.cancel(self._db, call.caller, request.id))
+        return CancelJobResponse(job=job_rows.cancel(self._db, call.principal.name, request.id))
 
     def rerun_job(self, request: RerunJobRequest, call: CallContext) -> RerunJobResponse:
         """Queue a new job with the programs, device and options of another one."""
         self._open_for_jobs()
         created = job_rows.rerun(
-            self._db, call.caller, request.id, request.request_id, max_queued=self._limits.max_queued_jobs
+            self._db, call.principal.name, request.id, request.request_id, max_queued=self._limits.max_queued_jobs
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -116,13 +116,13 @@ class JobService:
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
-        job_rows.delete(self._db, call.caller, request.id)
+        job_rows.delete(self._db, call.principal.name, request.id)
         return DeleteJobResponse()
 
     def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:
         """Send a job's events, then new ones as they happen."""
         call.job_id = request.job_id
-        event_log.owns(self._db, call.caller, request.job_id)
+        event_log.owns(self._db, call.principal.name, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         self._watching.open(stream, request.job_id, request.after_sequence, interval)
 
@@ -130,7 +130,7 @@ class JobService:
         """Return a page of a job's stored events."""
         call.job_id = request.job_id
         page = event_log.list_page(
-            self._db, call.caller, request.job_id, request.page_size, request.page_token, request.after_sequence
+            self._db, call.principal.name, request.job_id, request.page_size, request.page_token, request.after_sequence
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
@@ -151,9 +151,9 @@ class JobService:
     ) -> job_rows.NewJob | job_rows.Created:
         """A job to be made; or the one that this request made before, where it would be refused by now."""
         try:
-            return submission_checks.new_job(self._db, call.caller, request, method, self._limits)
+            return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
         except CallError:
-            made = submission_checks.repeated(self._db, call.caller, request, method)
+            made = submission_checks.repeated(self._db, call.principal, request, method)
             if made is None:
                 raise
             return made

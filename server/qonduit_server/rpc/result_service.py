@@ -26,14 +26,16 @@ class ResultService:
 
     def get_result(self, request: GetResultRequest, call: CallContext) -> GetResultResponse:
         """Return one result."""
-        return GetResultResponse(result=result_rows.get(self._db, call.caller, request.id))
+        return GetResultResponse(result=result_rows.get(self._db, call.principal.name, request.id))
 
     def list_results(self, request: ListResultsRequest, call: CallContext) -> ListResultsResponse:
         """Return a page of a job's results."""
         call.job_id = request.job_id
-        page = result_rows.list_page(self._db, call.caller, request.job_id, request.page_size, request.page_token)
+        page = result_rows.list_page(
+            self._db, call.principal.name, request.job_id, request.page_size, request.page_token
+        )
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
 
     def read_buffer(self, request: ReadBufferRequest, call: CallContext, stream: Stream) -> None:
         """Stream a buffer's bytes from an offset."""
-        self._readings.open(stream, request, call.caller)
+        self._readings.open(stream, request, call.principal)

@@ -79,7 +79,7 @@ class RpcOptions:
         translate: translates a program.
         compile_job: compiles the programs of a job that is only validated; without it they are not read.
         workers: lists the worker processes of this server.
-        authenticate: names the caller from a call's metadata.
+        authenticate: returns the principal of a call's metadata.
         stream_send_timeout_seconds: time a client may take to read an event before its stream is ended; six times as
             long for a chunk of a buffer or the response of a unary call, which are larger.
         request_receive_timeout_seconds: time a request may take to arrive.
@@ -94,7 +94,7 @@ class RpcOptions:
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
     workers: ListWorkers = no_workers
-    authenticate: auth.Authenticate = auth.caller
+    authenticate: auth.Authenticate = auth.anonymous
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0
 

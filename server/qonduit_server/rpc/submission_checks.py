@@ -16,6 +16,7 @@ from qonduit_server import lifecycle
 from qonduit_server.capabilities import JOB_TYPE, STATEVECTOR, Requirements, missing_features
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.rpc.program_requirements import check_qubits, unsupported
 from qonduit_server.rpc.server_limits import Limits
@@ -32,7 +33,7 @@ _ADDED_BYTES = 64
 
 
 def new_job(
-    db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
+    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
 ) -> NewJob:
     """Check a submission and bring it into the store's form. Output-only fields of `request` are cleared.
 
@@ -77,12 +78,12 @@ def new_job(
     requirements = Requirements(job_type=job.type, statevector=job.include_statevector)
     _check_capabilities(db, requirements, device, name)
     deployment_id = request.job.deployment_id
-    programs = inline.programs if inline is not None else deployments.get(db, caller, deployment_id).programs
+    programs = inline.programs if inline is not None else deployments.get(db, principal.name, deployment_id).programs
     _check_languages(programs, provider)
     check_qubits(db, programs, _FIELD, requirements, device, name)
 
     return NewJob(
-        caller=caller,
+        caller=principal.name,
         job=job,
         device_id=device.id,
         device=name,
@@ -95,7 +96,9 @@ def new_job(
     )
 
 
-def repeated(db: Database, caller: str, request: CreateJobRequest | RunJobRequest, method: str) -> Created | None:
+def repeated(
+    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str
+) -> Created | None:
     """What an equal request made before, if it did.
 
     To be asked where a request is refused: a repetition has its answer, whatever has become of the device, of the
@@ -106,7 +109,7 @@ def repeated(db: Database, caller: str, request: CreateJobRequest | RunJobReques
     if request.HasField("deployment"):
         _clear_output_only(request.deployment)
     fingerprint = _fingerprint(request, _chosen(request.job))
-    return job_rows.repeated(db, caller, method, request.request_id, fingerprint)
+    return job_rows.repeated(db, principal.name, method, request.request_id, fingerprint)
 
 
 def preview(new: NewJob) -> Job:

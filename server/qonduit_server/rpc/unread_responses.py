@@ -99,7 +99,7 @@ class UnreadResponses:
                     bytes=response.size,
                     seconds=round(time.monotonic() - response.since, 3),
                     request_id=response.call.request_id,
-                    caller=response.call.caller,
+                    caller=response.call.principal.name,
                     **({"left_out": left_out} if left_out else {}),
                 )
 
