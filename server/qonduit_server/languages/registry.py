@@ -22,7 +22,8 @@ from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages.deadline import DeadlineExceeded, at_most
 from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
-from qonduit_server.languages.signatures import Inputs, WriteResult
+from qonduit_server.languages.signatures import Inputs
+from qonduit_server.languages.writing.write_result import WriteResult
 
 if TYPE_CHECKING:
     from qonduit_server.languages.translation_cache import TranslationCache
@@ -38,7 +39,7 @@ class LanguageEntry:
     Args:
         title: its name and what of it is read, for people.
         reader: module of this room with `read(source, inputs) -> Circuit`; "" if it is only written.
-        writer: module of this room with `write(circuit) -> Written`; "" if it is only read.
+        writer: module of this room with `write(circuit) -> WriteResult`; "" if it is only read.
         binary: whether its programs are bytes, not text.
         read_ms: what reading a circuit of 100 gates takes, in milliseconds (`make corpus` measures it).
         write_ms: likewise for writing.

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers and writers of all languages take and give."""
+"""The inputs that the readers of all languages take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -13,11 +12,3 @@ from typing import Final, TypeAlias
 Inputs: TypeAlias = Mapping[str, object]
 
 NO_INPUTS: Final[Inputs] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class WriteResult:
-    """A program in some language: text or, for binary languages, bytes; and what was changed or lost, for people."""
-
-    source: str | bytes
-    warnings: tuple[str, ...] = ()

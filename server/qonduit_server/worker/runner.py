@@ -38,7 +38,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
-from qonduit_server.languages.signatures import WriteResult
+from qonduit_server.languages.writing.write_result import WriteResult
 from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider, depth_of
 from qonduit_server.worker.failures import failure_of, traceback_of
 from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector

@@ -21,7 +21,7 @@ from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.formula import TRUE, bit, conjunction, disjunction, negation, parity
 from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.registry import LANGUAGES, Languages
-from qonduit_server.languages.signatures import WriteResult
+from qonduit_server.languages.writing.write_result import WriteResult
 from tests.unit.ir.reference_simulator import close, distribution, registers
 from tests.unit.ir.sample_circuits import circuits
 from tests.unit.languages.sdk_importers import braket_distribution, cirq_distribution

@@ -20,10 +20,10 @@ from qonduit_server.ir.visitor import (
     every,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.qasm3_writer import DISCARDED, REGISTERS, Dialect, write_steps
 from qonduit_server.languages.writing.register_layout import lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 _DIALECT: Final = Dialect(
     "Braket's OpenQASM",

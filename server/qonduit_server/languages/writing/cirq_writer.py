@@ -28,9 +28,9 @@ from qonduit_server.ir.visitor import (
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import check_sizes, dropped, identifiers, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "Cirq"
 _NAME: Final = re.compile(r"[^:\s][^:]*")

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.visitor import GateStep, MeasureStep, Plain, walk
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "IonQ's JSON"
 #: What IonQ's own result, of all qubits, is called.

@@ -23,7 +23,6 @@ from qonduit_server.ir.visitor import (
     every,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import (
     Layout,
     check_sizes,
@@ -34,6 +33,7 @@ from qonduit_server.languages.writing.register_layout import (
     refuse,
 )
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "OpenQASM 2"
 _NAME: Final = re.compile(r"[a-z]\w*", re.ASCII)

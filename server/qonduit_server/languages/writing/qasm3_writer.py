@@ -23,7 +23,6 @@ from qonduit_server.ir.visitor import (
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import (
     Layout,
     check_sizes,
@@ -33,6 +32,7 @@ from qonduit_server.languages.writing.register_layout import (
     lay_out,
     refuse,
 )
+from qonduit_server.languages.writing.write_result import WriteResult
 
 #: A name the language takes, reserved words apart.
 NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)

@@ -44,9 +44,9 @@ from qonduit_server.ir.visitor import (
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import free_name, lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 #: The oldest that keeps everything and that Qiskit 2 writes; older versions of it read this.
 _VERSION: Final = 13

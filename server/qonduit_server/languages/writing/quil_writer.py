@@ -23,9 +23,9 @@ from qonduit_server.ir.visitor import (
     qubits_used,
     walk,
 )
-from qonduit_server.languages.signatures import WriteResult
 from qonduit_server.languages.writing.register_layout import Layout, check_sizes, dropped, identifiers, lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
+from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "Quil"
 _NAME: Final = re.compile(r"[A-Za-z_](?:[\w-]*\w)?", re.ASCII)

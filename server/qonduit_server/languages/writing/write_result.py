@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result of every writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """A program in some language: text or, for binary languages, bytes; and what was changed or lost, for people."""
+
+    source: str | bytes
+    warnings: tuple[str, ...] = ()
