@@ -255,7 +255,7 @@ def _postgresql() -> Iterator[str]:
 
 def table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| what | ours | reference, same run | ratio | goal |", "|---|---|---|---|---|"]
+    lines = ["| measurement | Qonduit | reference, same run | ratio | goal |", "|---|---|---|---|---|"]
     return "\n".join(lines + [f"| {r.what} | {r.ours} | {r.reference} | {r.ratio} | {r.goal} |" for r in rows])
 
 
@@ -298,14 +298,15 @@ def main() -> None:
     print("\n" + text)
     if options.write:
         head = (
-            "# Benchmarks\n\nWritten by `make bench`. Ours and the reference alternate in one run; each figure is the "
-            "median of the rounds, with minimum and maximum. Machines differ: read the ratios.\n\n"
+            "# Benchmarks\n\n`make bench` writes this page. Qonduit and the reference alternate in one run. Each "
+            "figure is the median of the rounds, with minimum and maximum. Absolute figures depend on the machine; "
+            "compare the ratios.\n\n"
         )
         machine = (
             f"Machine: {CORES} cores, {platform.machine()}, Python {platform.python_version()}, "
             f"{datetime.date.today().isoformat()}; {rounds} rounds, {SHOTS} shots a circuit. The load generator (a "
-            "Python client) shares the machine with the server. It was a virtual machine that is slowed down while its "
-            "neighbours are busy: the spread says how much.\n\n"
+            "Python client) shares the machine with the server. On a virtual machine, load of other machines on the "
+            "same host widens the ranges.\n\n"
         )
         kept = ROOT / "BENCHMARKS.md"
         # What stands under headings was measured or thought by others.
