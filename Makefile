@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo test test-unit check $(CHECKS) generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -42,6 +42,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: setup  ## run Bell on three providers, with live progress
 	@$(BIN)/qonduit demo
+
+demo-picture: setup  ## record docs/demo.svg from today's demo
+	@$(BIN)/python docs/site/demo_picture.py
 
 PROCESSES ?= 2
 test: setup  ## run every test, PROCESSES=2 of them at a time

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "demo.svg"
 QONDUIT = str(Path(sys.executable).parent / "qonduit")
 
 
@@ -51,3 +53,14 @@ def test_the_demo_shows_the_same_answer_three_times_and_leaves_nothing_behind(tm
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
     assert _left(mark) == set()
+
+
+def test_the_picture_of_the_demo_is_complete() -> None:
+    picture = PICTURE.read_text()
+    width = float(re.findall(r'viewBox="0 0 ([\d.]+)', picture)[0])
+    text = re.findall(r'<text[^>]* x="([\d.]+)"[^>]* textLength="([\d.]+)"[^>]*>(.*?)</text>', picture)
+    assert all(float(left) + float(length) <= width for left, length, _ in text)
+    shown = html.unescape(" ".join(line for _, _, line in text)).replace("\xa0", " ")
+    for expected in ("$ make demo", "IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"):
+        assert expected in shown
+    assert "All 3 agree: the same outcomes, equally often within sampling error." in shown
