@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a page: the help of every command."""
+"""The reference of the command line: the help of every command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _WIDTH = 100
 
 
 def page() -> str:
-    """Returns the page as Markdown."""
-    return "\n".join(["# The command line", "", *_helps(qonduit, "qonduit", None)]) + "\n"
+    """Return the page as Markdown."""
+    return "\n".join(["# Command line", "", *_helps(qonduit, "qonduit", None)]) + "\n"
 
 
 def _helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract as pages: a page for each proto file of qonduit.v1, from its definitions and their comments."""
+"""The reference of the contract: a page for each proto file of qonduit.v1, from its definitions and comments."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ from qonduit._vendor import validate_pb2
 PROTOS: Final = Path(__file__).resolve().parents[2] / "protos"
 _PACKAGE: Final = "qonduit.v1"
 _GOOGLE: Final = "https://protobuf.dev/reference/protobuf/google.protobuf/#"
-#: Field numbers of descriptor.proto, by which comments are found: a file's messages, enums and services; their parts.
+#: The pages in reading order; the files that are not listed follow in alphabetical order.
+_ORDER: Final = (
+    *("job_service", "result_service", "deployment_service", "program_service"),
+    *("device_service", "provider_service", "system_service"),
+    *("job", "event", "result", "failure", "deployment", "provider", "device", "error_reason"),
+)
+#: Field numbers of descriptor.proto, of which the paths of comments consist.
 _MESSAGE, _ENUM, _SERVICE = 4, 5, 6
 _FIELD, _NESTED, _VALUE, _METHOD = 2, 3, 2, 2
 
 
 def pages() -> dict[str, str]:
-    """Returns the pages as Markdown, by file name ("job.md"), and "index.md", which lists every RPC."""
-    files = [file for file in _described().file if file.package == _PACKAGE]
+    """Return the pages as Markdown in reading order, by file name ("job.md"); "index.md" lists every RPC."""
+    files = sorted((file for file in _described().file if file.package == _PACKAGE), key=_position)
     homes = {
         f".{file.package}.{each.name}": _page_name(file)
         for file in files
@@ -41,6 +47,16 @@ def pages() -> dict[str, str]:
     }
     found = {_page_name(file): _Page(file, homes).text() for file in files}
     return {"index.md": _index(files), **found}
+
+
+def is_service(name: str) -> bool:
+    """Return whether a page describes a service."""
+    return name.endswith("_service.md")
+
+
+def _position(file: FileDescriptorProto) -> tuple[int, str]:
+    name = Path(file.name).stem
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
 
 
 def _described() -> FileDescriptorSet:
@@ -59,19 +75,27 @@ def _page_name(file: FileDescriptorProto) -> str:
 
 def _index(files: list[FileDescriptorProto]) -> str:
     lines = [
-        "# The contract",
+        "# Contract",
         "",
-        "Package `qonduit.v1`, in protobuf, spoken over gRPC. Made from the comments of the proto files.",
+        "The contract is the protobuf package `qonduit.v1`. Clients call its services over gRPC. These pages are",
+        "generated from the comments of the proto files.",
         "",
-        "| RPC | |",
-        "|---|---|",
     ]
     for file in files:
         comments = _comments(file)
         for place, service in enumerate(file.service):
+            lines += [
+                f"## {service.name}",
+                "",
+                comments.get((_SERVICE, place), ""),
+                "",
+                "| RPC | description |",
+                "|---|---|",
+            ]
             for index, method in enumerate(service.method):
-                said = comments.get((_SERVICE, place, _METHOD, index), "")
-                lines.append(f"| [{service.name}/{method.name}]({_page_name(file)}#{method.name}) | {_first(said)} |")
+                comment = comments.get((_SERVICE, place, _METHOD, index), "")
+                lines.append(f"| [{method.name}]({_page_name(file)}#{method.name}) | {_first(comment)} |")
+            lines.append("")
     return "\n".join(lines) + "\n"
 
 
@@ -95,38 +119,38 @@ class _Page:
         for place, enum in enumerate(self._file.enum_type):
             yield from self._enum(enum, (_ENUM, place))
 
-    def _said(self, path: tuple[int, ...]) -> str:
+    def _comment(self, path: tuple[int, ...]) -> str:
         return self._comments.get(path, "")
 
     def _service(self, service: ServiceDescriptorProto, path: tuple[int, ...]) -> Iterator[str]:
-        yield from (self._said(path), "")
+        yield from (self._comment(path), "")
         for place, method in enumerate(service.method):
             answer = ("stream of " if method.server_streaming else "") + self._type_named(method.output_type)
             yield f"## {method.name} {{ #{method.name} }}\n"
             yield f"{self._type_named(method.input_type)} → {answer}\n"
-            yield self._said((*path, _METHOD, place)) + "\n"
+            yield self._comment((*path, _METHOD, place)) + "\n"
 
     def _message(self, message: DescriptorProto, name: str, path: tuple[int, ...]) -> Iterator[str]:
         yield f"## {name} {{ #{name} }}\n"
-        yield self._said(path) + "\n"
+        yield self._comment(path) + "\n"
         for rule in message.options.Extensions[validate_pb2.message].cel:
             yield f"- {rule.message}"
         yield ""
         if message.field:
-            yield "| field | type | |"
+            yield "| field | type | description |"
             yield "|---|---|---|"
         for place, field in enumerate(message.field):
-            said = " ".join(filter(None, (self._said((*path, _FIELD, place)), _behavior(field), _rules(field))))
-            yield f"| `{field.name}` = {field.number} | {self._type(field, message)} | {_cell(said)} |"
+            comment = " ".join(filter(None, (self._comment((*path, _FIELD, place)), _behavior(field), _rules(field))))
+            yield f"| `{field.name}` = {field.number} | {self._type(field, message)} | {_cell(comment)} |"
         yield ""
 
     def _enum(self, enum: EnumDescriptorProto, path: tuple[int, ...]) -> Iterator[str]:
         yield f"## {enum.name} {{ #{enum.name} }}\n"
-        yield self._said(path) + "\n"
-        yield "| value | |"
+        yield self._comment(path) + "\n"
+        yield "| value | description |"
         yield "|---|---|"
         for place, value in enumerate(enum.value):
-            yield f"| `{value.name}` = {value.number} | {_cell(self._said((*path, _VALUE, place)))} |"
+            yield f"| `{value.name}` = {value.number} | {_cell(self._comment((*path, _VALUE, place)))} |"
         yield ""
 
     def _type(self, field: FieldDescriptorProto, message: DescriptorProto) -> str:
@@ -160,7 +184,7 @@ class _Page:
 
 
 def _comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
-    """What is written above each definition, by its path (see SourceCodeInfo in descriptor.proto)."""
+    """Return the comment above each definition, by its path (see SourceCodeInfo in descriptor.proto)."""
     return {
         tuple(place.path): " ".join(place.leading_comments.split())
         for place in file.source_code_info.location
@@ -175,7 +199,7 @@ def _behavior(field: FieldDescriptorProto) -> str:
 
 
 def _rules(field: FieldDescriptorProto) -> str:
-    """What a value must be, in the words of the annotations: "max_bytes 255"."""
+    """Return the validation rules of a field, as its annotations name them: "max_bytes 255"."""
     found = [f"{name} {value}" for name, value in _leaves(field.options.Extensions[validate_pb2.field])]
     return f"*Rules: {', '.join(found)}.*" if found else ""
 
