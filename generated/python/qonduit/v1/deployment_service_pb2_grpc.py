@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeploymentServiceStub:
-    """Programs, stored to be run.
+    """Stores programs for jobs.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class DeploymentServiceStub:
 
 
 class DeploymentServiceServicer:
-    """Programs, stored to be run.
+    """Stores programs for jobs.
     """
 
     def CreateDeployment(self, request, context):
@@ -88,7 +88,7 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the name, or replaces the programs by new ones. Results keep pointing at the programs that ran.
+        """Changes the name, or replaces the programs. Results keep referring to the programs that ran.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeploymentService:
-    """Programs, stored to be run.
+    """Stores programs for jobs.
     """
 
     @staticmethod

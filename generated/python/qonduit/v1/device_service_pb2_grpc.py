@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeviceServiceStub:
-    """What programs can run on.
+    """Lists devices.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class DeviceServiceStub:
 
 
 class DeviceServiceServicer:
-    """What programs can run on.
+    """Lists devices.
     """
 
     def GetDevice(self, request, context):
@@ -71,7 +71,7 @@ class DeviceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDeviceStatus(self, request, context):
-        """Tells whether a device takes jobs now, and how many wait before it.
+        """Returns whether a device accepts jobs now, and the number of its jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_DeviceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeviceService:
-    """What programs can run on.
+    """Lists devices.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """Runs programs on devices and tells what happens meanwhile.
+    """Runs programs on devices and streams the events of jobs.
     """
 
     def __init__(self, channel):
@@ -83,18 +83,18 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """Runs programs on devices and tells what happens meanwhile.
+    """Runs programs on devices and streams the events of jobs.
     """
 
     def CreateJob(self, request, context):
-        """Queues a job. Once this answered OK the job survives any crash of any process.
+        """Queues a job. After the response, the job survives the crash of any process.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunJob(self, request, context):
-        """CreateJob and WatchJob in one call.
+        """Queues a job and streams its events: CreateJob and WatchJob in one call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,16 +115,16 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Asks for a job to be cancelled; returns it as CANCELLING, or CANCELLED if it had not begun. A job that has ended is
-        returned as it is. A cancel can lose the race to the end of the job: one that is CANCELLING may still become
-        SUCCEEDED or FAILED, if its outcome is recorded before its worker is stopped.
+        """Requests the cancellation of a job. Returns the job as CANCELLING, or as CANCELLED if it had not started. Returns a
+        job that has ended unchanged. A job in CANCELLING can still change to SUCCEEDED or FAILED, if its outcome is
+        recorded before its worker stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RerunJob(self, request, context):
-        """Queues a new job with the programs, device and options of another one.
+        """Queues a new job with the programs, device and options of another job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,15 +138,15 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Sends a job's events after a sequence, each once and in order, then new ones as they happen; ends with OK after the
-        terminal state_change. Ending the stream never cancels the job.
+        """Streams the events of a job after a sequence, each once and in order, then new events as they occur. Ends with OK
+        after the terminal state_change. Closing the stream never cancels the job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """Lists a job's stored events, oldest first.
+        """Lists the stored events of a job, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,7 +209,7 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """Runs programs on devices and tells what happens meanwhile.
+    """Runs programs on devices and streams the events of jobs.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProgramServiceStub:
-    """Programs by themselves: which languages there are, and translation between them.
+    """Lists languages and translates programs.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class ProgramServiceStub:
 
 
 class ProgramServiceServicer:
-    """Programs by themselves: which languages there are, and translation between them.
+    """Lists languages and translates programs.
     """
 
     def TranslateProgram(self, request, context):
-        """Writes a program in another language. What was changed or lost on the way is said in warnings.
+        """Translates a program into another language. Warnings describe changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLanguages(self, request, context):
-        """Lists the languages, and what translating from and to each costs.
+        """Lists the languages and the cost of each translation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_ProgramServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProgramService:
-    """Programs by themselves: which languages there are, and translation between them.
+    """Lists languages and translates programs.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProviderServiceStub:
-    """Who offers devices.
+    """Lists providers.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class ProviderServiceStub:
 
 
 class ProviderServiceServicer:
-    """Who offers devices.
+    """Lists providers.
     """
 
     def GetProvider(self, request, context):
@@ -87,7 +87,7 @@ def add_ProviderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderService:
-    """Who offers devices.
+    """Lists providers.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ResultServiceStub:
-    """What jobs gave.
+    """Returns the results of jobs.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class ResultServiceStub:
 
 
 class ResultServiceServicer:
-    """What jobs gave.
+    """Returns the results of jobs.
     """
 
     def GetResult(self, request, context):
@@ -71,7 +71,7 @@ class ResultServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadBuffer(self, request, context):
-        """Streams the bytes of a buffer, from any offset: a stream that broke is gone on with where it broke.
+        """Streams the bytes of a buffer from any offset. A broken stream resumes at the last byte received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_ResultServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ResultService:
-    """What jobs gave.
+    """Returns the results of jobs.
     """
 
     @staticmethod

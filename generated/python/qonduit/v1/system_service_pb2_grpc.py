@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """What this server is and allows.
+    """Describes the server.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class SystemServiceStub:
 
 
 class SystemServiceServicer:
-    """What this server is and allows.
+    """Describes the server.
     """
 
     def GetServerInfo(self, request, context):
@@ -59,7 +59,7 @@ class SystemServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkers(self, request, context):
-        """Lists the worker processes of the server that answers, and what each of them does.
+        """Lists the worker processes of this server with their states.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """What this server is and allows.
+    """Describes the server.
     """
 
     @staticmethod
