@@ -185,7 +185,7 @@ def test_a_job_is_cancelled(device: QonduitDevice) -> None:
 
 
 def test_mistakes_are_errors_of_qbraid(device: QonduitDevice) -> None:
-    with pytest.raises(ProgramValidationError, match="at least 1 shot"):
+    with pytest.raises(ProgramValidationError, match="must be at least 1"):
         device.run(QASM2, shots=0)
     with pytest.raises(ProgramValidationError, match="exceeds the device's capacity"):
         device.run(QuantumCircuit(5000), shots=1)

@@ -129,7 +129,7 @@ def test_timeout(peer: Peer, bell: str) -> None:
 @pytest.mark.parametrize(
     ("refusal", "code", "said"),
     [
-        (Refusal(Code.INVALID_ARGUMENT, "job.shots: ask for at least 1 shot", "INVALID_FIELD"), 4, "at least 1 shot"),
+        (Refusal(Code.INVALID_ARGUMENT, "job.shots: must be at least 1", "INVALID_FIELD"), 4, "must be at least 1"),
         (Refusal(Code.ALREADY_EXISTS, "used", "REQUEST_ID_REUSED"), 4, "--request-id"),
         (Refusal(Code.FAILED_PRECONDITION, "not available"), 4, "not available"),
         (Refusal(Code.RESOURCE_EXHAUSTED, "queue full", retry_after=2), 4, "try again in 2 s"),

@@ -46,7 +46,7 @@ CASES: dict[str, tuple[list[str], Refusal | None, int, str]] = {
     "a device like no other": (["run", "-", "--device", "q"], missing("device", "q"), 3, "there are IBM/aer_simulator"),
     "no such job": (["job", "9"], missing("job", "9"), 3, "`qonduit jobs`"),
     "no such deployment": (["run", "--deployment", "9"], missing("deployment", "9"), 3, "`qonduit deployments`"),
-    "no shots": (["run", "-", "--shots", "0"], invalid("job.shots", "job.shots: ask for at least 1 shot"), 4, "--shots"),
+    "no shots": (["run", "-", "--shots", "0"], invalid("job.shots", "job.shots: must be at least 1"), 4, "--shots"),
     "a filter": (["jobs", "--filter", "x"], invalid("filter", "filter: no", "INVALID_FILTER"), 4, "deployment_id = 7"),
     "a request id that was used": (["run", "-"], Refusal(Code.ALREADY_EXISTS, "used", "REQUEST_ID_REUSED"), 4, "another --request-id"),
     "a full queue": (["run", "-"], Refusal(Code.RESOURCE_EXHAUSTED, "full", "LIMIT_EXCEEDED", 2), 4, "try again in 2 s"),

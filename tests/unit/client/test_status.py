@@ -43,7 +43,7 @@ def test_status_is_told_by_the_class(
 
 def field_violation() -> Message:
     bad = details.BadRequest()
-    bad.field_violations.add(field="job.shots", reason="job.shots.range", description="ask for at least 1 shot")
+    bad.field_violations.add(field="job.shots", reason="job.shots.range", description="must be at least 1")
     return bad
 
 
@@ -63,7 +63,7 @@ def test_details_are_read(peer: Peer, client: Client) -> None:
     error = caught.value
     assert (error.reason, error.retry_after, error.request_id) == ("INVALID_FIELD", 1.5, "r-1")
     assert error.violations == (
-        errors.Violation("job.shots", "job.shots.range", "ask for at least 1 shot"),
+        errors.Violation("job.shots", "job.shots.range", "must be at least 1"),
         errors.Violation("job/7", "STATE", "runs"),
         errors.Violation("queue", "", "full"),
     )

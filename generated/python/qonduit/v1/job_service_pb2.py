@@ -30,7 +30,7 @@ from qonduit.v1 import event_pb2 as qonduit_dot_v1_dot_event__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqonduit/v1/job_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x16qonduit/v1/event.proto\x1a\x14qonduit/v1/job.proto\"\x91\x06\n\x10\x43reateJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 :\xb9\x04\xbaH\xb5\x04\x1a[\n\x0fjob.shots.range\x12\"job.shots: ask for at least 1 shot\x1a$has(this.job) && this.job.shots >= 1\x1a\xa2\x01\n\x16\x64\x65ployment.exactly_one\x12\x41\x64\x65ployment: give either job.deployment_id or an inline deployment\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x8b\x01\n\x1c\x64\x65ployment.programs.required\x12.deployment.programs: give at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xa2\x01\n\x12\x64\x65vice.exactly_one\x12\x45\x64\x65vice: give either job.executed_on_id or device as \"PROVIDER/device\"\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"\xa5\x01\n\x0f\x43ompiledProgram\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nnum_qubits\x18\x02 \x01(\x05\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ircuits\x18\x06 \x01(\x03\x12\x10\n\x08warnings\x18\x07 \x03(\tB\x08\n\x06_index\"v\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\x12-\n\x08\x63ompiled\x18\x03 \x03(\x0b\x32\x1b.qonduit.v1.CompiledProgram\"\xfa\x06\n\rRunJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 \x12\x1f\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17:\xb9\x04\xbaH\xb5\x04\x1a[\n\x0fjob.shots.range\x12\"job.shots: ask for at least 1 shot\x1a$has(this.job) && this.job.shots >= 1\x1a\xa2\x01\n\x16\x64\x65ployment.exactly_one\x12\x41\x64\x65ployment: give either job.deployment_id or an inline deployment\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x8b\x01\n\x1c\x64\x65ployment.programs.required\x12.deployment.programs: give at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xa2\x01\n\x12\x64\x65vice.exactly_one\x12\x45\x64\x65vice: give either job.executed_on_id or device as \"PROVIDER/device\"\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"5\n\x0eRunJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"(\n\rGetJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"e\n\x0fListJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.qonduit.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10\x43\x61ncelJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"K\n\x0fRerunJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x10RerunJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"+\n\x10\x44\x65leteJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x13\n\x11\x44\x65leteJobResponse\"\x9a\x01\n\x0fWatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\"7\n\x10WatchJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"\x8e\x01\n\x14ListJobEventsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"V\n\x15ListJobEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9b\x05\n\nJobService\x12H\n\tCreateJob\x12\x1c.qonduit.v1.CreateJobRequest\x1a\x1d.qonduit.v1.CreateJobResponse\x12\x41\n\x06RunJob\x12\x19.qonduit.v1.RunJobRequest\x1a\x1a.qonduit.v1.RunJobResponse0\x01\x12?\n\x06GetJob\x12\x19.qonduit.v1.GetJobRequest\x1a\x1a.qonduit.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.qonduit.v1.ListJobsRequest\x1a\x1c.qonduit.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.qonduit.v1.CancelJobRequest\x1a\x1d.qonduit.v1.CancelJobResponse\x12\x45\n\x08RerunJob\x12\x1b.qonduit.v1.RerunJobRequest\x1a\x1c.qonduit.v1.RerunJobResponse\x12H\n\tDeleteJob\x12\x1c.qonduit.v1.DeleteJobRequest\x1a\x1d.qonduit.v1.DeleteJobResponse\x12G\n\x08WatchJob\x12\x1b.qonduit.v1.WatchJobRequest\x1a\x1c.qonduit.v1.WatchJobResponse0\x01\x12T\n\rListJobEvents\x12 .qonduit.v1.ListJobEventsRequest\x1a!.qonduit.v1.ListJobEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqonduit/v1/job_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x16qonduit/v1/event.proto\x1a\x14qonduit/v1/job.proto\"\xa9\x06\n\x10\x43reateJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 :\xd1\x04\xbaH\xcd\x04\x1aV\n\x0fjob.shots.range\x12\x1djob.shots: must be at least 1\x1a$has(this.job) && this.job.shots >= 1\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"\xa5\x01\n\x0f\x43ompiledProgram\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nnum_qubits\x18\x02 \x01(\x05\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ircuits\x18\x06 \x01(\x03\x12\x10\n\x08warnings\x18\x07 \x03(\tB\x08\n\x06_index\"v\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\x12-\n\x08\x63ompiled\x18\x03 \x03(\x0b\x32\x1b.qonduit.v1.CompiledProgram\"\x92\x07\n\rRunJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 \x12\x1f\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17:\xd1\x04\xbaH\xcd\x04\x1aV\n\x0fjob.shots.range\x12\x1djob.shots: must be at least 1\x1a$has(this.job) && this.job.shots >= 1\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"5\n\x0eRunJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"(\n\rGetJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"e\n\x0fListJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.qonduit.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10\x43\x61ncelJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"K\n\x0fRerunJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x10RerunJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"+\n\x10\x44\x65leteJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x13\n\x11\x44\x65leteJobResponse\"\x9a\x01\n\x0fWatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\"7\n\x10WatchJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"\x8e\x01\n\x14ListJobEventsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"V\n\x15ListJobEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x9b\x05\n\nJobService\x12H\n\tCreateJob\x12\x1c.qonduit.v1.CreateJobRequest\x1a\x1d.qonduit.v1.CreateJobResponse\x12\x41\n\x06RunJob\x12\x19.qonduit.v1.RunJobRequest\x1a\x1a.qonduit.v1.RunJobResponse0\x01\x12?\n\x06GetJob\x12\x19.qonduit.v1.GetJobRequest\x1a\x1a.qonduit.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.qonduit.v1.ListJobsRequest\x1a\x1c.qonduit.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.qonduit.v1.CancelJobRequest\x1a\x1d.qonduit.v1.CancelJobResponse\x12\x45\n\x08RerunJob\x12\x1b.qonduit.v1.RerunJobRequest\x1a\x1c.qonduit.v1.RerunJobResponse\x12H\n\tDeleteJob\x12\x1c.qonduit.v1.DeleteJobRequest\x1a\x1d.qonduit.v1.DeleteJobResponse\x12G\n\x08WatchJob\x12\x1b.qonduit.v1.WatchJobRequest\x1a\x1c.qonduit.v1.WatchJobResponse0\x01\x12T\n\rListJobEvents\x12 .qonduit.v1.ListJobEventsRequest\x1a!.qonduit.v1.ListJobEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEJOBREQUEST'].fields_by_name['credential']._loaded_options = None
   _globals['_CREATEJOBREQUEST'].fields_by_name['credential']._serialized_options = b'\200\001\001\272H\005r\003(\200 '
   _globals['_CREATEJOBREQUEST']._loaded_options = None
-  _globals['_CREATEJOBREQUEST']._serialized_options = b'\272H\265\004\032[\n\017job.shots.range\022\"job.shots: ask for at least 1 shot\032$has(this.job) && this.job.shots >= 1\032\242\001\n\026deployment.exactly_one\022Adeployment: give either job.deployment_id or an inline deployment\032Ehas(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\032\213\001\n\034deployment.programs.required\022.deployment.programs: give at least one program\032;!has(this.deployment) || size(this.deployment.programs) > 0\032\242\001\n\022device.exactly_one\022Edevice: give either job.executed_on_id or device as \"PROVIDER/device\"\032E(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)'
+  _globals['_CREATEJOBREQUEST']._serialized_options = b'\272H\315\004\032V\n\017job.shots.range\022\035job.shots: must be at least 1\032$has(this.job) && this.job.shots >= 1\032\250\001\n\026deployment.exactly_one\022Gdeployment: exactly one of job.deployment_id and deployment must be set\032Ehas(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\032\223\001\n\034deployment.programs.required\0226deployment.programs: must contain at least one program\032;!has(this.deployment) || size(this.deployment.programs) > 0\032\261\001\n\022device.exactly_one\022Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\032E(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)'
   _globals['_RUNJOBREQUEST'].fields_by_name['job']._loaded_options = None
   _globals['_RUNJOBREQUEST'].fields_by_name['job']._serialized_options = b'\342A\001\002'
   _globals['_RUNJOBREQUEST'].fields_by_name['device']._loaded_options = None
@@ -60,7 +60,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNJOBREQUEST'].fields_by_name['heartbeat_interval']._loaded_options = None
   _globals['_RUNJOBREQUEST'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\017\252\001\014\"\003\010\220\0342\005\020\200\341\353\027'
   _globals['_RUNJOBREQUEST']._loaded_options = None
-  _globals['_RUNJOBREQUEST']._serialized_options = b'\272H\265\004\032[\n\017job.shots.range\022\"job.shots: ask for at least 1 shot\032$has(this.job) && this.job.shots >= 1\032\242\001\n\026deployment.exactly_one\022Adeployment: give either job.deployment_id or an inline deployment\032Ehas(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\032\213\001\n\034deployment.programs.required\022.deployment.programs: give at least one program\032;!has(this.deployment) || size(this.deployment.programs) > 0\032\242\001\n\022device.exactly_one\022Edevice: give either job.executed_on_id or device as \"PROVIDER/device\"\032E(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)'
+  _globals['_RUNJOBREQUEST']._serialized_options = b'\272H\315\004\032V\n\017job.shots.range\022\035job.shots: must be at least 1\032$has(this.job) && this.job.shots >= 1\032\250\001\n\026deployment.exactly_one\022Gdeployment: exactly one of job.deployment_id and deployment must be set\032Ehas(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\032\223\001\n\034deployment.programs.required\0226deployment.programs: must contain at least one program\032;!has(this.deployment) || size(this.deployment.programs) > 0\032\261\001\n\022device.exactly_one\022Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\032E(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)'
   _globals['_GETJOBREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_GETJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
   _globals['_LISTJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -92,43 +92,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBEVENTSREQUEST'].fields_by_name['after_sequence']._loaded_options = None
   _globals['_LISTJOBEVENTSREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CREATEJOBREQUEST']._serialized_start=214
-  _globals['_CREATEJOBREQUEST']._serialized_end=999
-  _globals['_COMPILEDPROGRAM']._serialized_start=1002
-  _globals['_COMPILEDPROGRAM']._serialized_end=1167
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1169
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1287
-  _globals['_RUNJOBREQUEST']._serialized_start=1290
-  _globals['_RUNJOBREQUEST']._serialized_end=2180
-  _globals['_RUNJOBRESPONSE']._serialized_start=2182
-  _globals['_RUNJOBRESPONSE']._serialized_end=2235
-  _globals['_GETJOBREQUEST']._serialized_start=2237
-  _globals['_GETJOBREQUEST']._serialized_end=2277
-  _globals['_GETJOBRESPONSE']._serialized_start=2279
-  _globals['_GETJOBRESPONSE']._serialized_end=2325
-  _globals['_LISTJOBSREQUEST']._serialized_start=2327
-  _globals['_LISTJOBSREQUEST']._serialized_end=2428
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2430
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2504
-  _globals['_CANCELJOBREQUEST']._serialized_start=2506
-  _globals['_CANCELJOBREQUEST']._serialized_end=2549
-  _globals['_CANCELJOBRESPONSE']._serialized_start=2551
-  _globals['_CANCELJOBRESPONSE']._serialized_end=2600
-  _globals['_RERUNJOBREQUEST']._serialized_start=2602
-  _globals['_RERUNJOBREQUEST']._serialized_end=2677
-  _globals['_RERUNJOBRESPONSE']._serialized_start=2679
-  _globals['_RERUNJOBRESPONSE']._serialized_end=2749
-  _globals['_DELETEJOBREQUEST']._serialized_start=2751
-  _globals['_DELETEJOBREQUEST']._serialized_end=2794
-  _globals['_DELETEJOBRESPONSE']._serialized_start=2796
-  _globals['_DELETEJOBRESPONSE']._serialized_end=2815
-  _globals['_WATCHJOBREQUEST']._serialized_start=2818
-  _globals['_WATCHJOBREQUEST']._serialized_end=2972
-  _globals['_WATCHJOBRESPONSE']._serialized_start=2974
-  _globals['_WATCHJOBRESPONSE']._serialized_end=3029
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=3032
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=3174
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=3176
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=3262
-  _globals['_JOBSERVICE']._serialized_start=3265
-  _globals['_JOBSERVICE']._serialized_end=3932
+  _globals['_CREATEJOBREQUEST']._serialized_end=1023
+  _globals['_COMPILEDPROGRAM']._serialized_start=1026
+  _globals['_COMPILEDPROGRAM']._serialized_end=1191
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1193
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1311
+  _globals['_RUNJOBREQUEST']._serialized_start=1314
+  _globals['_RUNJOBREQUEST']._serialized_end=2228
+  _globals['_RUNJOBRESPONSE']._serialized_start=2230
+  _globals['_RUNJOBRESPONSE']._serialized_end=2283
+  _globals['_GETJOBREQUEST']._serialized_start=2285
+  _globals['_GETJOBREQUEST']._serialized_end=2325
+  _globals['_GETJOBRESPONSE']._serialized_start=2327
+  _globals['_GETJOBRESPONSE']._serialized_end=2373
+  _globals['_LISTJOBSREQUEST']._serialized_start=2375
+  _globals['_LISTJOBSREQUEST']._serialized_end=2476
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2478
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2552
+  _globals['_CANCELJOBREQUEST']._serialized_start=2554
+  _globals['_CANCELJOBREQUEST']._serialized_end=2597
+  _globals['_CANCELJOBRESPONSE']._serialized_start=2599
+  _globals['_CANCELJOBRESPONSE']._serialized_end=2648
+  _globals['_RERUNJOBREQUEST']._serialized_start=2650
+  _globals['_RERUNJOBREQUEST']._serialized_end=2725
+  _globals['_RERUNJOBRESPONSE']._serialized_start=2727
+  _globals['_RERUNJOBRESPONSE']._serialized_end=2797
+  _globals['_DELETEJOBREQUEST']._serialized_start=2799
+  _globals['_DELETEJOBREQUEST']._serialized_end=2842
+  _globals['_DELETEJOBRESPONSE']._serialized_start=2844
+  _globals['_DELETEJOBRESPONSE']._serialized_end=2863
+  _globals['_WATCHJOBREQUEST']._serialized_start=2866
+  _globals['_WATCHJOBREQUEST']._serialized_end=3020
+  _globals['_WATCHJOBRESPONSE']._serialized_start=3022
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3077
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=3080
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=3222
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=3224
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=3310
+  _globals['_JOBSERVICE']._serialized_start=3313
+  _globals['_JOBSERVICE']._serialized_end=3980
 # @@protoc_insertion_point(module_scope)
