@@ -86,7 +86,7 @@ def _executor(
 ) -> Executor:
     unknown = [name for name in names if name not in registry.names()]
     if unknown:
-        raise StartError(f"there is no provider {', '.join(unknown)}; known are {', '.join(registry.names())}")
+        raise StartError(f"unknown provider {', '.join(unknown)}; known providers: {', '.join(registry.names())}")
     options = ExecutorOptions(
         providers=names,
         workers=settings.workers,
@@ -120,7 +120,7 @@ def _sources(settings: Settings) -> dict[str, str]:
     from qonduit_server.languages.python.source_runner import INSTEAD
 
     if wrong := sorted(named.difference(INSTEAD)):
-        raise StartError(f"there is no Python source for {', '.join(wrong)}; there is for {', '.join(INSTEAD)}")
+        raise StartError(f"enable_python_source does not support {', '.join(wrong)}; supported: {', '.join(INSTEAD)}")
     return {each: settings.language_python.get(each, sys.executable) for each in settings.enable_python_source}
 
 
@@ -286,8 +286,8 @@ def _started() -> Iterator[None]:
         yield
     except Unavailable as error:
         raise StartError(
-            f"the database does not take changes: {error.__cause__ or error}. Is it locked by another process, full, "
-            "or open for reading alone?"
+            f"the database is not writable: {error.__cause__ or error}. Is it locked by another process, full "
+            "or read-only?"
         ) from error
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-#: A server that could not start, or a database that needs mending.
+#: The server could not start, or the database has an error.
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -48,7 +48,7 @@ class _Pairs(click.ParamType[Mapping[str, str]]):
             return value
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if not all(name.strip() and path.strip() for name, _, path in pairs):
-            self.fail(f"{value!r} is not NAME=VALUE,NAME=VALUE", param, ctx)
+            self.fail(f"must be NAME=VALUE,NAME=VALUE, got {value!r}", param, ctx)
         return {name.strip(): path.strip() for name, _, path in pairs}
 
 
@@ -130,7 +130,7 @@ def _deprecated(options: dict[str, Any]) -> list[str]:
     return [name for name in _RENAMED if options.get(name) is not None]
 
 
-@click.group(help="Run and look after a Qonduit server. Every setting can also be given as QONDUIT_<NAME>.")
+@click.group(help="Run and maintain a Qonduit server. Each setting is an option or the variable QONDUIT_<NAME>.")
 def main() -> None:
     """Group of the operator's commands; `qonduit` shows them beside the client's."""
 
@@ -138,10 +138,10 @@ def main() -> None:
 @main.command()
 @_taking()
 def serve(**options: Any) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP; a first signal drains, a second one ends at once.
+    """Run the server until SIGTERM, SIGINT or SIGHUP. The first signal drains, the second one ends at once.
 
-    Prints "serving on HOST:PORT" on standard output once calls are answered; logs go to standard error. Neither has to
-    be read: log lines that cannot be written are dropped and counted. Under nohup, SIGHUP is ignored.
+    Prints "serving on HOST:PORT" to standard output when the server accepts calls. Logs to standard error. An unread
+    log does not block the server: it drops lines that it cannot write, and counts them. Under nohup, it ignores SIGHUP.
     """
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.shutdown import Shutdown
@@ -179,14 +179,14 @@ def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams, depre
     ending.stop.wait()
     running.stop(settings.drain_seconds, ending.hurry)
     if faults:
-        streams.fail("qonduit: ended by a fault of its own; the log says which")
+        streams.fail("qonduit: the server stopped because of an internal fault; see the log")
         sys.exit(EXIT_FAILED)
 
 
 @main.command()
 @_taking("database")
 def migrate(**options: Any) -> None:
-    """Bring a database to this version's schema, and say which that is. `serve` does the same when it starts."""
+    """Upgrade a database to the schema of this version, and print it. `serve` does the same when it starts."""
     from qonduit_server.errors import StartError
     from qonduit_server.store import migrations
 
@@ -204,9 +204,9 @@ def migrate(**options: Any) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_taking("database")
 def backup(file: Path, **options: Any) -> None:
-    """Copy a SQLite database into FILE while a server uses it; FILE must not exist. It appears whole, and checked.
+    """Copy a SQLite database to FILE while a server uses it. FILE must not exist. The copy is checked.
 
-    To restore it, stop the server and start it with --database sqlite:///FILE. PostgreSQL has pg_dump.
+    To restore it, stop the server and start it with --database sqlite:///FILE. For PostgreSQL, use pg_dump.
     """
     from qonduit_server.errors import StartError
     from qonduit_server.store.admin import backup as copying
@@ -220,13 +220,13 @@ def backup(file: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.option("--deep", is_flag=True, help="Look at every row of the database, however long it takes.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a finding: level, what, how_to_mend.")
+@click.option("--deep", is_flag=True, help="Check every row of the database, without a time limit.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding: level, what, how_to_mend.")
 @_taking()
 def doctor(deep: bool, as_json: bool, **options: Any) -> None:
-    """Look for what is wrong with the installation and the database, and say how to mend it. Exit 1 if anything is.
+    """Check the installation and the database, and print how to repair them. Exit with 1 if there is an error.
 
-    Nothing is changed: a server may go on meanwhile. Give it the settings that the server has.
+    The command changes nothing, so a server can run meanwhile. Pass the same settings as to the server.
     """
     from qonduit_server import app
 
@@ -244,7 +244,7 @@ def doctor(deep: bool, as_json: bool, **options: Any) -> None:
 @main.command()
 @click.option("--shots", type=click.IntRange(min=1), default=1000, show_default=True)
 def demo(shots: int) -> None:
-    """Start an embedded server, run a Bell circuit on three providers, show what happens, stop."""
+    """Start an embedded server, run a Bell circuit on three providers, print the counts, and stop."""
     from qonduit_client.cli.demo import show_demo
     from qonduit_server import app
     from qonduit_server.errors import StartError

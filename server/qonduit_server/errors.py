@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, in two families; imports nothing of ours.
+"""The error classes, in two families; imports nothing of the project.
 
-- `CallError`: a call cannot be served. The front door turns it, and nothing else, into a gRPC status with details.
-- `RunError`: a job or one of its programs ended badly. The runner turns it into a `Failure`; the call that reads it
-  succeeds.
+- `CallError`: a call cannot be served. `rpc` converts it, and no other exception, to a gRPC status with details.
+- `RunError`: a job or one of its programs failed. The runner converts it to a `Failure`; the call that returns the
+  failure succeeds.
 
     CallError
-    +-- InvalidArgument      INVALID_ARGUMENT      BadRequest: field, rule id, what to do
+    +-- InvalidArgument      INVALID_ARGUMENT      BadRequest: field, rule id, description
     +-- NotFound             NOT_FOUND             ResourceInfo
     +-- AlreadyExists        ALREADY_EXISTS
     +-- FailedPrecondition   FAILED_PRECONDITION   PreconditionFailure
     +-- ResourceExhausted    RESOURCE_EXHAUSTED    QuotaFailure, RetryInfo
     +-- Unavailable          UNAVAILABLE           RetryInfo
-    +-- Abandoned            CANCELLED             the caller waits no more; nobody reads it
-    +-- StoreFault           INTERNAL              the store cannot carry out a change, and never will
+    +-- Abandoned            CANCELLED             the client cancelled the call; only logged
+    +-- StoreFault           INTERNAL              the store cannot make a change; a retry cannot succeed
     StartError               the server cannot start (bad settings, database newer than the code)
     RunError
     +-- ProgramError         the program is at fault
@@ -43,7 +43,7 @@ class CallError(Exception):
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken rule: the field's path ("job.shots"), the rule's id, and what to do about it."""
+    """A violated rule: the path of the field ("job.shots"), the id of the rule, and the allowed values."""
 
     field: str
     rule_id: str
@@ -51,7 +51,7 @@ class Violation:
 
 
 class InvalidArgument(CallError):
-    """The request breaks a rule, whatever state the server is in."""
+    """The request violates a rule, independent of the state of the server."""
 
     status = "INVALID_ARGUMENT"
     reason = "INVALID_FIELD"
@@ -66,7 +66,7 @@ class InvalidArgument(CallError):
 
 
 class NotFound(CallError):
-    """Not there, or not the caller's: the two cannot be told apart from outside."""
+    """The object does not exist, or belongs to another caller; clients cannot distinguish the two."""
 
     status = "NOT_FOUND"
     reason = "NOT_FOUND"
@@ -78,14 +78,14 @@ class NotFound(CallError):
 
 
 class AlreadyExists(CallError):
-    """The request id was used before, for another request."""
+    """The request id was used for another request."""
 
     status = "ALREADY_EXISTS"
     reason = "REQUEST_ID_REUSED"
 
 
 class FailedPrecondition(CallError):
-    """The request is well formed, but the thing it is about is in the wrong state, or cannot do it."""
+    """The request is valid, but the state or the features of its object do not allow it."""
 
     status = "FAILED_PRECONDITION"
     reason = "FAILED_PRECONDITION"
@@ -97,7 +97,7 @@ class FailedPrecondition(CallError):
 
 
 class ResourceExhausted(CallError):
-    """A limit is reached now; later it may not be. Where it always will be, `retry_after` is None."""
+    """A limit is reached. If a retry cannot succeed, `retry_after` is None."""
 
     status = "RESOURCE_EXHAUSTED"
     reason = "LIMIT_EXCEEDED"
@@ -109,7 +109,7 @@ class ResourceExhausted(CallError):
 
 
 class Unavailable(CallError):
-    """Not now: the server is stopping, or its database does not answer. Try again after `retry_after` seconds."""
+    """The server is stopping, or its database is unavailable. A client can retry after `retry_after` seconds."""
 
     status = "UNAVAILABLE"
     reason = "STORE_UNAVAILABLE"
@@ -120,30 +120,30 @@ class Unavailable(CallError):
 
 
 class Abandoned(CallError):
-    """The caller waits no more, and what was done for it was stopped. It is written to the log; nobody reads it."""
+    """The client cancelled the call, and the server stopped its work. The error is logged and not sent."""
 
     status = "CANCELLED"
     reason = "CANCELLED"
 
 
 class StoreFault(CallError):
-    """The store cannot carry out a change, now or later: a fault of the server. Nothing was changed."""
+    """The store cannot make a change, now or later: a fault of the server. The database is unchanged."""
 
 
 class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
+    """The server cannot start; the message contains the cause and the fix."""
 
 
 class RunError(Exception):
-    """A job or program ended badly. `category` names a value of `FailureCategory` without its prefix.
+    """A job or program failed. `category` names a value of `FailureCategory` without its prefix.
 
     Args:
-        reason: a stable word, for example "SYNTAX_ERROR".
-        message: what happened and what to do.
-        line: 1-based line of the program, 0 when not known.
-        column: 1-based column, 0 when not known.
-        retryable: whether the same job may succeed if it is run again.
-        provider_code: the vendor's own code, where there is one.
+        reason: a stable identifier, for example "SYNTAX_ERROR".
+        message: the cause and the fix.
+        line: 1-based line of the program, 0 if unknown.
+        column: 1-based column, 0 if unknown.
+        retryable: whether a rerun of the same job can succeed.
+        provider_code: the error code of the vendor, if there is one.
     """
 
     category: ClassVar[str] = "INTERNAL"
@@ -168,19 +168,19 @@ class RunError(Exception):
 
 
 class ProgramError(RunError):
-    """The program is at fault: it does not parse, or asks for what its language does not have."""
+    """The program is at fault: it cannot be parsed, or uses an unsupported construct."""
 
     category = "PROGRAM"
 
 
 class DeviceError(RunError):
-    """The device cannot run this program; another one may."""
+    """The device cannot run this program; another device may."""
 
     category = "DEVICE"
 
 
 class LimitError(RunError):
-    """A limit of the server was reached: time, memory, size."""
+    """A limit of the server was exceeded: time, memory, size."""
 
     category = "LIMIT"
 

@@ -47,7 +47,7 @@ def _most_of_memory() -> int:
 
 
 def _check_address(address: str) -> None:
-    """Refuse what gRPC would make another port of: it takes only the lowest 16 bits of a number."""
+    """Reject a port that gRPC would change: gRPC uses only the lowest 16 bits of a number."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise ValueError(f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, got {address!r}")
@@ -55,20 +55,22 @@ def _check_address(address: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an operator may choose. Sizes are bytes, times are seconds."""
+    """The settings of an operator. Sizes are in bytes, times in seconds."""
 
-    listen: str = _setting("127.0.0.1:50051", "HOST:PORT to serve on; port 0 takes a free one.", check=_check_address)
+    listen: str = _setting(
+        "127.0.0.1:50051", "HOST:PORT to listen on; port 0 selects a free port.", check=_check_address
+    )
     database: str = _setting("sqlite:///qonduit.sqlite3", "sqlite:///FILE or postgresql://USER@HOST/NAME.")
 
-    providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all that are registered if empty.")
+    providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all registered providers if empty.")
     provider_python: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Another Python for a provider's processes: NAME=PATH,NAME=PATH."
     )
-    preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded ahead, in this order; all if empty.")
+    preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded at start, in this order; all if empty.")
 
     enable_python_source: tuple[str, ...] = _setting(
         (),
-        "Languages whose Python source is run, in a sandbox: QISKIT,CIRQ,BRAKET,QRISP,PYTHON; none if empty.",
+        "Languages whose Python source runs in a sandbox: QISKIT,CIRQ,BRAKET,QRISP,PYTHON; disabled if empty.",
         formerly="python_source",
     )
     language_python: Mapping[str, str] = _setting(
@@ -76,50 +78,54 @@ class Settings:
     )
 
     translation_cache: str = _setting(
-        _cache_folder, "A folder for programs that were costly to read, shared by all workers."
+        _cache_folder, "The folder of programs that were slow to read, shared by all workers."
     )
     translation_cache_bytes: int = _setting(
-        256 * 1024**2, "How large that folder may grow; 0: nothing is kept.", least=0
+        256 * 1024**2, "Largest size of the translation cache; 0 disables it.", least=0
     )
 
     executor: str = _setting("local", "The executor that runs tasks: local, or one that a package registers.")
-    workers: int = _setting(_cores, "Tasks that run at once; default: one a core.", least=1)
-    max_attempts: int = _setting(3, "How often a job is started when its worker or its server dies.", least=1)
-    max_job_seconds: float = _setting(3600.0, "Time one job may run.", least=0.001)
-    max_read_seconds: float = _setting(20.0, "Time reading one program may take.", least=0.001)
+    workers: int = _setting(_cores, "Number of tasks that run at once; default: one per core.", least=1)
+    max_attempts: int = _setting(3, "Number of times that a job starts if its worker or its server dies.", least=1)
+    max_job_seconds: float = _setting(3600.0, "Time limit of one job.", least=0.001)
+    max_read_seconds: float = _setting(20.0, "Time limit for reading one program.", least=0.001)
     max_task_memory_bytes: int = _setting(
         _half_of_memory,
-        "Memory one task may use, at most max_memory_bytes; default: half of the machine's.",
+        "Memory limit of one task, at most max_memory_bytes; default: half of the machine's.",
         least=1,
     )
     max_memory_bytes: int = _setting(
-        _most_of_memory, "Memory all tasks may use together; default: three quarters of the machine's.", least=1
+        _most_of_memory, "Memory limit of all tasks together; default: three quarters of the machine's.", least=1
     )
-    lease_seconds: float = _setting(30.0, "How long the jobs of a silent server stay its own.", least=0.1)
-    drain_seconds: float = _setting(30.0, "Time running jobs get to end when the server stops.", least=0)
+    lease_seconds: float = _setting(
+        30.0, "Time after which other servers claim the jobs of a silent server.", least=0.1
+    )
+    drain_seconds: float = _setting(30.0, "Time for running jobs to end when the server stops.", least=0)
 
-    max_request_bytes: int = _setting(16 * 1024**2, "The largest request.", least=1)
-    max_program_bytes: int = _setting(1024**2, "The largest program.", least=1)
-    max_programs: int = _setting(500, "The most programs of a deployment.", least=1)
-    max_shots: int = _setting(10_000_000, "The most shots of a job; a device may allow fewer.", least=1)
-    max_queued_jobs: int = _setting(100_000, "The most jobs that may wait.", least=1)
-    max_result_bytes: int = _setting(64 * 1024**2, "The most bytes of one program's result.", least=1)
-    max_streams: int = _setting(20_000, "The most streams that may be open at once.", least=1)
+    max_request_bytes: int = _setting(16 * 1024**2, "Largest request.", least=1)
+    max_program_bytes: int = _setting(1024**2, "Largest program.", least=1)
+    max_programs: int = _setting(500, "Maximum number of programs in a deployment.", least=1)
+    max_shots: int = _setting(10_000_000, "Maximum number of shots of a job; a device may allow fewer.", least=1)
+    max_queued_jobs: int = _setting(100_000, "Maximum number of waiting jobs.", least=1)
+    max_result_bytes: int = _setting(64 * 1024**2, "Largest result of one program.", least=1)
+    max_streams: int = _setting(20_000, "Maximum number of open streams.", least=1)
     stream_send_timeout_seconds: float = _setting(
         10.0,
-        "Time a client may take to read an event; six times as long for a response.",
+        "Time limit for a client to accept an event; six times as long for a response.",
         least=0.1,
         formerly="slow_reader_seconds",
     )
     request_receive_timeout_seconds: float = _setting(
-        120.0, "Time a request may take to arrive.", least=0.1, formerly="slow_request_seconds"
+        120.0, "Time limit for a request to arrive.", least=0.1, formerly="slow_request_seconds"
     )
-    retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0: never.", least=0)
+    retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0 disables this.", least=0)
 
-    rpc_threads: int = _setting(24, "Threads that answer unary calls.", least=2)
-    reflection: Literal["on", "off"] = _setting("on", "Whether clients may ask the server for its contract.")
-    log_format: Literal["auto", "json", "console"] = _setting("auto", "auto is console on a terminal, else json.")
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "What is less important is not logged.")
+    rpc_threads: int = _setting(24, "Number of threads that answer unary calls.", least=2)
+    reflection: Literal["on", "off"] = _setting("on", "Whether clients can read the contract by reflection.")
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "auto", "Format of the log; auto is console on a terminal, else json."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Lowest level that is logged.")
 
     def __post_init__(self) -> None:
         # A task that may use more than all of them together could never run beside others, nor be promised its memory.

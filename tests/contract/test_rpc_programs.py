@@ -286,7 +286,7 @@ def test_too_many_are_refused_and_other_calls_do_not_wait(tmp_path: Path, monkey
         for _ in range(8):
             code, details = refused(ended.get(timeout=WAIT).result)
             assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
-            assert "40 translations" in details["QuotaFailure"].violations[0].description
+            assert "translations reached (40)" in details["QuotaFailure"].violations[0].description
             assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
         assert programs.door.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT)
         assert programs.stub.ListLanguages(ListLanguagesRequest(), timeout=WAIT)

@@ -223,7 +223,7 @@ def test_a_start_with_a_locked_file_fails_soon_and_says_so(tmp_path: Path) -> No
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
-        _assert_no_start(f"sqlite:///{path}", "does not take changes")
+        _assert_no_start(f"sqlite:///{path}", "is not writable")
         assert holder.stdin is not None
         holder.stdin.close()
 

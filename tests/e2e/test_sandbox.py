@@ -176,7 +176,10 @@ class TestOffByDefault:
     def test_source_is_refused_with_what_to_send_instead(self, server: Server) -> None:
         with grpc.insecure_channel(server.target) as channel:
             assert not SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest()).features
-        for language, needle in (("QISKIT", "runs no Python source"), ("PYTHON", "takes no PYTHON")):
+        for language, needle in (
+            ("QISKIT", "Python source in this language is disabled"),
+            ("PYTHON", "does not support PYTHON"),
+        ):
             with pytest.raises(grpc.RpcError, match=needle):
                 run(server, PROGRAMS[language], language)
 

@@ -22,9 +22,7 @@ MOST: Final = 1000
 #: Beyond that number, a reader that took nothing for so many seconds makes room for the next.
 _STUCK_SECONDS: Final = 1.0
 
-SLOW_READER: Final = Unavailable(
-    "the reader did not take a piece for too long; go on reading at the offset", reason="SLOW_READER"
-)
+SLOW_READER: Final = Unavailable("the client accepted no data for too long; resume at the offset", reason="SLOW_READER")
 
 
 class BufferStream:
@@ -77,7 +75,9 @@ class BufferStreams:
         """
         result_id, size = buffers.find(self._db, principal.name, request.name)
         if request.offset > size:
-            raise InvalidArgument.of("offset", "offset.max", f"offset: the buffer has {size} bytes")
+            raise InvalidArgument.of(
+                "offset", "offset.max", f"offset: must be at most {size}, the size of the buffer, got {request.offset}"
+            )
         reading = BufferStream(stream, request.name, request.offset, result_id, size)
         with self._lock:
             if self._draining:
@@ -112,7 +112,9 @@ class BufferStreams:
             ((each.stream.sending_since or float("inf"), each) for each in self._open), key=lambda pair: pair[0]
         )
         if since > time.monotonic() - _STUCK_SECONDS:
-            raise ResourceExhausted(f"{self._most} buffers are being read: wait for some", subject="buffers")
+            raise ResourceExhausted(
+                f"limit of open buffer streams reached ({self._most}); close a stream and retry", subject="buffers"
+            )
         self._open.discard(stuck)
         return stuck
 

@@ -53,4 +53,4 @@ def decompress(data: bytes, size: int) -> bytes:
         return inflated
     if not gzip and len(inflated) <= size:
         return data
-    raise InvalidArgument.of("request", "request.encoding", "the bytes sent are compressed, but damaged or too many")
+    raise InvalidArgument.of("request", "request.encoding", "the compressed request is damaged or too long")

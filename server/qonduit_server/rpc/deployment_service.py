@@ -62,7 +62,7 @@ class DeploymentService:
             raise InvalidArgument.of(
                 "deployment.programs",
                 "deployment.programs.required",
-                "deployment.programs: give at least one program",
+                "deployment.programs: must contain at least one program",
             )
         deployment_id = request.deployment.id
         submission_checks.check_programs(request.deployment, self._limits)

@@ -61,7 +61,7 @@ class StreamLimiter:
         with self._lock:
             if self.taken >= self._most:
                 raise ResourceExhausted(
-                    f"{self._most} streams are open, and no more may be (max_streams); end some, or try again later",
+                    f"stream limit reached (max_streams = {self._most}); close a stream and retry",
                     subject="max_streams",
                 )
             self.taken += 1
@@ -87,8 +87,8 @@ def unary(
         sent = response.SerializeToString()
         if len(sent) > handler_context.limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the response has {len(sent)} bytes; "
-                f"at most {handler_context.limits.max_response_bytes} (max_response_bytes)",
+                f"the response has {len(sent)} bytes, "
+                f"the limit is {handler_context.limits.max_response_bytes} (max_response_bytes)",
                 subject="max_response_bytes",
                 retry_after=None,
             )
@@ -148,7 +148,7 @@ def unimplemented() -> Handler:
 
     def behave(_data: bytes, context: grpc.ServicerContext) -> bytes:
         call = CallContext("unknown", context.invocation_metadata())
-        error = Unimplemented("this server has no such method")
+        error = Unimplemented("this server does not implement the method")
         call.ended(error)
         _abort(context, call, error)
         return b""

@@ -88,7 +88,7 @@ class JobValidator:
         """Take a turn that another thread may end; raises as `turn` does."""
         if not self._turns.acquire(blocking=False):
             raise ResourceExhausted(
-                f"{self._most} jobs are being validated, and no more may be at once; retry", subject=_QUOTA
+                f"limit of concurrent validations reached ({self._most}); retry later", subject=_QUOTA
             )
 
     def end_turn(self) -> None:
@@ -182,7 +182,7 @@ def _refusal(failure: Failure, device: str, field: str) -> CallError:
         case FailureCategory.FAILURE_CATEGORY_LIMIT:
             return ResourceExhausted(f"{field}: {message}", subject=_QUOTA, retry_after=None)
         case FailureCategory.FAILURE_CATEGORY_WORKER if reason == "CANCELLED":
-            return Abandoned("the caller waits no more")
+            return Abandoned("the client cancelled the call")
         case FailureCategory.FAILURE_CATEGORY_WORKER:
             return ResourceExhausted(message, subject="max_task_memory_bytes")
         case FailureCategory.FAILURE_CATEGORY_PROVIDER:

@@ -381,11 +381,11 @@ def framed(payload: bytes) -> bytes:
 
 def draining() -> CallError:
     """The error of a server that is stopping."""
-    return Unavailable("the server is stopping; try again", reason="DRAINING", retry_after=1.0)
+    return Unavailable("the server is stopping; retry", reason="DRAINING", retry_after=1.0)
 
 
 SLOW_READER: Final = Unavailable(
-    "the reader did not take an event for too long; resume with after_sequence", reason="SLOW_READER"
+    "the client accepted no event for too long; resume with after_sequence", reason="SLOW_READER"
 )
 
 

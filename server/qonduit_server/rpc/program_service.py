@@ -77,7 +77,7 @@ def translation_disabled(
     when_over: Callable[[Callable[[], None]], bool],
 ) -> TranslateProgramResponse | Failure:
     """Stand in where nothing translates."""
-    return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="this server does not translate")
+    return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="translation is disabled on this server")
 
 
 class ProgramService:
@@ -102,7 +102,9 @@ class ProgramService:
         if self._stopping.is_set():
             raise draining()
         if not self._turns.acquire(blocking=False):
-            raise ResourceExhausted(f"{_MAX_UNDER_WAY} translations are under way: wait for some", subject=_QUOTA)
+            raise ResourceExhausted(
+                f"limit of concurrent translations reached ({_MAX_UNDER_WAY}); retry later", subject=_QUOTA
+            )
         try:
             given = Struct()
             for values in (request.program.python_file_inputs, request.inputs):
@@ -119,8 +121,8 @@ class ProgramService:
         size = answer.ByteSize()
         if size > self._limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the translation has {size} bytes, and a response at most {self._limits.max_response_bytes}: "
-                "translate a smaller program, or parts of it",
+                f"the translation has {size} bytes, the limit is {self._limits.max_response_bytes} "
+                "(max_response_bytes): translate a smaller program",
                 subject="max_response_bytes",
                 retry_after=None,
             )
@@ -133,7 +135,7 @@ class ProgramService:
         target = request.target_language
         writable = {each.language for each in self._languages.languages if each.writable}
         if target not in writable:
-            what = f"target_language: this server does not write {_name(target)}; it writes {_names(writable)}"
+            what = f"target_language: unsupported language {_name(target)}; supported: {_names(writable)}"
             broken.append(Violation("target_language", "target_language.writable", what))
         if broken:
             raise InvalidArgument(broken)
@@ -155,7 +157,7 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
             return _wrong_program(failure, request)
         case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "MEMORY_LIMIT":
             return ResourceExhausted(
-                "translating the program needs more memory than one translation may use: make it smaller",
+                "the translation exceeds its memory limit: translate a smaller program",
                 subject="max_task_memory_bytes",
             )
         case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "TRANSLATION_TOO_LARGE":
@@ -163,7 +165,7 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
         case FailureCategory.FAILURE_CATEGORY_LIMIT:
             return ResourceExhausted(message, subject=_QUOTA)
         case FailureCategory.FAILURE_CATEGORY_WORKER if reason == "CANCELLED":
-            return Abandoned("the caller waits no more")
+            return Abandoned("the client cancelled the call")
         case FailureCategory.FAILURE_CATEGORY_WORKER:
             return ResourceExhausted(message, subject="max_task_memory_bytes")
         case FailureCategory.FAILURE_CATEGORY_INTERNAL | FailureCategory.FAILURE_CATEGORY_UNSPECIFIED:

@@ -52,7 +52,7 @@ class Reflection:
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             call = CallContext("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
             error: CallError | None = ResourceExhausted(
-                f"{MOST_OPEN} calls of reflection are open, and no more may be: end some, or try again later",
+                f"limit of reflection streams reached ({MOST_OPEN}); close a stream and retry",
                 subject="reflection_calls",
             )
             if self._limiter.acquire(blocking=False):
@@ -79,7 +79,7 @@ class Reflection:
     def answer(self, data: bytes) -> Response:
         """Answer one request."""
         if len(data) > MAX_REQUEST_BYTES:
-            what = f"a question has at most {MAX_REQUEST_BYTES} bytes"
+            what = f"the request must have at most {MAX_REQUEST_BYTES} bytes, got {len(data)}"
             return _error(Request(), grpc.StatusCode.INVALID_ARGUMENT, what)
         try:
             request = Request.FromString(data)
@@ -106,7 +106,7 @@ class Reflection:
                 numbers.base_type_name = extended.full_name
                 numbers.extension_number.extend(sorted(one.number for one in self._pool.FindAllExtensions(extended)))
             else:
-                return _error(request, grpc.StatusCode.INVALID_ARGUMENT, "say what to reflect on")
+                return _error(request, grpc.StatusCode.INVALID_ARGUMENT, "message_request must be set")
         except KeyError:
             return _error(request, grpc.StatusCode.NOT_FOUND, "not known here")
         return response

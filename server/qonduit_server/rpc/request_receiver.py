@@ -120,8 +120,8 @@ class RequestReceiver:
         else:
             arrival.refuse(
                 ResourceExhausted(
-                    f"{mine} calls of this connection wait already, {all_of_them} of all; no more than "
-                    f"{self.waiting.limit} may, shared by all connections (waiting_calls); try again later",
+                    f"limit of waiting calls reached (waiting_calls = {self.waiting.limit}, shared by all "
+                    f"connections): {mine} calls of this connection wait, {all_of_them} in total; retry later",
                     subject="waiting_calls",
                 )
             )
@@ -182,14 +182,14 @@ class RequestReceiver:
         """Have a call wait for a thread, now that its request is whole; None: it ended, or has none."""
         error: CallError | None = None
         if data is None:
-            error = InvalidArgument.of("request", "request.required", "the call ended before its request was whole")
+            error = InvalidArgument.of("request", "request.required", "the call ended before its request was complete")
         else:
             arrival.data = data
             arrival.size = decompressed_size(data, self._max_request_bytes)
             # A little over the limit is refused when it is read, as if it had not been compressed.
             if arrival.size > max(len(data), self._max_request_bytes + 1024**2):
                 error = ResourceExhausted(
-                    f"the request has {arrival.size} bytes when it is not compressed; this server takes "
+                    f"the request has {arrival.size} bytes uncompressed, the limit is "
                     f"{self._max_request_bytes} (max_request_bytes)",
                     subject="max_request_bytes",
                     retry_after=None,
@@ -269,7 +269,7 @@ class RequestReceiver:
             if hurried or waited >= self._slow_request:
                 after, why = (hurry, " while other calls waited") if hurried else (self._slow_request, "")
                 slow.append(
-                    (arrival, f"the request was not whole after {after:g} s{why} (request_receive_timeout_seconds)")
+                    (arrival, f"the request was not complete after {after:g} s{why} (request_receive_timeout_seconds)")
                 )
         return slow
 

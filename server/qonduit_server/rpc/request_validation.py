@@ -28,7 +28,7 @@ def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request
     """
     if len(data) > max_bytes:
         raise ResourceExhausted(
-            f"the request has {len(data)} bytes; this server takes {max_bytes} (max_request_bytes)",
+            f"the request has {len(data)} bytes, the limit is {max_bytes} (max_request_bytes)",
             subject="max_request_bytes",
             retry_after=None,
         )
@@ -36,7 +36,7 @@ def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request
         request = request_type.FromString(data)
     except DecodeError as error:
         raise InvalidArgument.of(
-            "request", "request.encoding", f"the bytes sent are not a {request_type.DESCRIPTOR.full_name}"
+            "request", "request.encoding", f"the request is not a valid {request_type.DESCRIPTOR.full_name}"
         ) from error
     # What a newer client sends is not known here, is not checked, and must not be stored or sent on.
     request.DiscardUnknownFields()

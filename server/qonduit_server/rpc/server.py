@@ -179,7 +179,7 @@ class RpcServer:
         except RuntimeError as error:
             self._release()
             raise StartError(
-                f"cannot listen on {listen}: the address is in use, or not one of this machine's (HOST:PORT)"
+                f"cannot listen on {listen} (HOST:PORT): the address is in use, or does not belong to this machine"
             ) from error
         self._server.start()
 

@@ -21,15 +21,17 @@ MAX_DEPTH: Final = 25
 def broken(inputs: Struct, path: str) -> Iterator[Violation]:
     """What is wrong with the values in a field of this path."""
     if inputs.ByteSize() > MAX_BYTES:
-        yield Violation(path, "inputs.max_bytes", f"{path}: {inputs.ByteSize()} bytes; at most {MAX_BYTES}")
+        yield Violation(
+            path, "inputs.max_bytes", f"{path}: must have at most {MAX_BYTES} bytes, got {inputs.ByteSize()}"
+        )
         return
     for name, value in inputs.fields.items():
         shown = name if len(name) < 64 else name[:64] + "..."
         if _is_deeper(value, MAX_DEPTH):
-            what = f"{path}: {shown!r} holds lists or structs more than {MAX_DEPTH} deep in each other"
+            what = f"{path}: {shown!r} must be nested at most {MAX_DEPTH} levels deep"
             yield Violation(f"{path}.{shown}", "inputs.max_depth", what)
         elif not all(math.isfinite(number) for number in _numbers(value)):
-            what = f"{path}: {shown!r} is given a number that is not finite"
+            what = f"{path}: {shown!r} must contain finite numbers only"
             yield Violation(f"{path}.{shown}", "inputs.finite", what)
 
 

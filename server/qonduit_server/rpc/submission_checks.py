@@ -45,7 +45,7 @@ def new_job(
     job = _chosen(request.job)
     if job.shots > limits.max_shots:
         raise InvalidArgument.of(
-            "job.shots", "job.shots.max", f"job.shots: at most {limits.max_shots} shots (max_shots)"
+            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {job.shots}"
         )
     inline = request.deployment if request.HasField("deployment") else None
     if inline is not None:
@@ -60,20 +60,22 @@ def new_job(
     name = f"{provider.name}/{device.name}"
     if not device.available:
         raise FailedPrecondition(
-            f"device {name} takes no jobs now: {device.status_message or 'not available'}",
+            f"device {name} is not available: {device.status_message or 'no reason is known'}",
             subject=f"device/{name}",
             kind="DEVICE_UNAVAILABLE",
         )
     if device.max_shots and job.shots > device.max_shots:
         raise InvalidArgument.of(
-            "job.shots", "job.shots.device_max", f"job.shots: {name} takes at most {device.max_shots} shots"
+            "job.shots",
+            "job.shots.device_max",
+            f"job.shots: must be at most {device.max_shots} on {name}, got {job.shots}",
         )
     if request.credential:
         # Refused rather than dropped: the job would run without what its caller believes it runs with.
         raise InvalidArgument.of(
             "credential",
             "credential.unexpected",
-            f"credential: jobs on {provider.name} run without a credential in this version; do not send one",
+            f"credential: must be empty: {provider.name} uses no credential in this version",
         )
     requirements = Requirements(job_type=job.type, statevector=job.include_statevector)
     _check_capabilities(db, requirements, device, name)
@@ -140,7 +142,7 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
         raise InvalidArgument.of(
             _FIELD,
             "deployment.programs.max_items",
-            f"{_FIELD}: {count} programs; at most {limits.max_programs} (max_programs)",
+            f"{_FIELD}: must contain at most {limits.max_programs} programs (max_programs), got {count}",
         )
     _clear_output_only(deployment)
     broken: list[Violation] = []
@@ -153,7 +155,7 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
         raise InvalidArgument.of(
             _FIELD,
             "deployment.programs.max_bytes",
-            f"{_FIELD}: {size} bytes; at most {limits.max_response_bytes} in one deployment (max_response_bytes)",
+            f"{_FIELD}: must have at most {limits.max_response_bytes} bytes (max_response_bytes), got {size}",
         )
 
 
@@ -173,7 +175,7 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
 
     language = program.assembler_language
     if language == AssemblerLanguage.ASSEMBLER_LANGUAGE_UNSPECIFIED:
-        yield violation("assembler_language", "language.required", "say which language the program is written in")
+        yield violation("assembler_language", "language.required", "must name the language of the program")
         return
     named = AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
     text, binary = program.quantum_circuit, program.quantum_circuit_binary
@@ -189,14 +191,16 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
         misplaced = bool(binary)
         empty = not text or text.isspace()
     if misplaced:
-        what = f"{named} is {kind}: put the program into {right}"
+        what = f"{named} is {kind}: use {right}"
         if language in BINARY_LANGUAGES and named not in limits.python_source:
-            what += "; this server runs no Python source for it"
+            what += "; Python source in this language is disabled (enable_python_source)"
         yield violation(wrong, "form", what)
     if empty and not misplaced and not program.python_file_path:
-        yield violation(right, "required", "the program is empty")
+        yield violation(right, "required", "must not be empty")
     if size > limits.max_program_bytes:
-        yield violation(right, "max_bytes", f"{size} bytes; at most {limits.max_program_bytes} (max_program_bytes)")
+        yield violation(
+            right, "max_bytes", f"must have at most {limits.max_program_bytes} bytes (max_program_bytes), got {size}"
+        )
     yield from struct_limits.broken(program.python_file_inputs, f"{path}.python_file_inputs")
     yield from struct_limits.broken(program.python_file_options, f"{path}.python_file_options")
 
@@ -208,7 +212,8 @@ def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> 
             given = AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
             takes = ", ".join(AssemblerLanguage.Name(one).removeprefix("ASSEMBLER_LANGUAGE_") for one in sorted(known))
             raise FailedPrecondition(
-                f"{_FIELD}[{index}].assembler_language: {provider.name} takes no {given}; it takes {takes or 'none'}",
+                f"{_FIELD}[{index}].assembler_language: {provider.name} does not support {given}; "
+                f"supported: {takes or 'none'}",
                 subject=f"{_FIELD}[{index}].assembler_language",
                 kind="LANGUAGE",
                 reason="UNSUPPORTED_BY_DEVICE",
@@ -219,7 +224,7 @@ def _check_capabilities(db: Database, requirements: Requirements, device: Device
     """Refuse a job for which the device lacks something, whatever its programs are."""
     if requirements.statevector and requirements.job_type != JobType.JOB_TYPE_RUNNER:
         field = "job.include_statevector"
-        raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs give statevectors")
+        raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs return statevectors")
     for missing in missing_features(device, name, requirements):
         field, kind = _FIELD_AND_KIND[missing.name]
         raise unsupported(db, field, kind, missing.message, requirements)

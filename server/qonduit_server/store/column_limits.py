@@ -28,7 +28,9 @@ def checked_text(field: str, value: str) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise InvalidArgument.of(field, "text.unicode", f"{field}: is not valid Unicode") from error
+        raise InvalidArgument.of(field, "text.unicode", f"{field}: must be valid Unicode") from error
     if size > _MAX_TEXT_BYTES:
-        raise InvalidArgument.of(field, "text.max_bytes", f"{field}: {size} bytes, at most {_MAX_TEXT_BYTES} allowed")
+        raise InvalidArgument.of(
+            field, "text.max_bytes", f"{field}: must have at most {_MAX_TEXT_BYTES} bytes, got {size}"
+        )
     return value

@@ -135,7 +135,9 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
     changes_programs = "programs" in paths if paths else bool(deployment.programs)
     if changes_programs and not deployment.programs:
         raise InvalidArgument.of(
-            "deployment.programs", "deployment.programs.required", "deployment.programs: give at least one program"
+            "deployment.programs",
+            "deployment.programs.required",
+            "deployment.programs: must contain at least one program",
         )
     if not is_id(deployment.id):
         raise NotFound("deployment", deployment.id)
@@ -300,7 +302,9 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
         if fingerprint == one.fingerprint:
             answers.append(deployment_id)
         else:
-            answers.append(AlreadyExists(f"request_id {one.request_id} was used before, for another deployment"))
+            answers.append(
+                AlreadyExists(f"request_id {one.request_id} was used for another deployment; use a new UUID")
+            )
     wanted = [answer for answer in answers if isinstance(answer, int)]
     rows = connection.execute(select(*_COLUMNS).where(deployments.c.id.in_(wanted))).all()
     found = {deployment.id: deployment for deployment in _messages(connection, rows)}

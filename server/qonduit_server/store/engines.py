@@ -32,9 +32,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise StartError(
-            f"the database URL cannot be read: give sqlite:///FILE or postgresql://... ({error})"
-        ) from error
+        raise StartError(f"the database URL must be sqlite:///FILE or postgresql://... ({error})") from error
     except ValueError as error:  # SQLAlchemy reads the port with int()
         given = str(error).rpartition(": ")[2]
         raise StartError(
@@ -46,11 +44,13 @@ def parse_url(url: str) -> URL:
         if parsed.query.get("uri") or str(parsed.database).startswith("file:"):
             raise StartError(f"the database must be named by its path (sqlite:///FILE), got {parsed.database}")
         if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed):
-            raise StartError("the database must be a file (sqlite:///FILE): memory is lost with the process")
+            raise StartError(
+                "the database must be a file (sqlite:///FILE): an in-memory database is lost with the process"
+            )
         return parsed.set(drivername="sqlite")
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise StartError(f"no store for {parsed.drivername!r}: give sqlite:///FILE or postgresql://...")
+    raise StartError(f"the database URL must be sqlite:///FILE or postgresql://..., got {parsed.drivername!r}")
 
 
 def _no_port(given: object) -> StartError:

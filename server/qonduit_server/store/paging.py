@@ -66,7 +66,7 @@ class Cursor:
             raise InvalidArgument.of(
                 "page_token",
                 "page_token.unknown",
-                "page_token: was not made by this list with this filter; begin again without it",
+                "page_token: does not belong to this list and filter; restart without it",
                 reason="INVALID_PAGE_TOKEN",
             )
         return self._form.unpack(raw[_MARK_BYTES:])
@@ -171,16 +171,16 @@ def _condition(comparison: list[re.Match[str]], fields: Mapping[str, FilterField
 def _value(word: str, field: FilterField) -> int | str | bool:
     if field.kind is str:
         if "\0" in word:
-            raise ValueError("NUL is in no text")
+            raise ValueError("must not contain NUL")
         word.encode()
         return word
     if field.kind is bool:
         if word not in ("true", "false"):
-            raise ValueError("give true or false")
+            raise ValueError("must be true or false")
         return word == "true"
     if field.kind is int:
         if not re.fullmatch(r"-?\d{1,19}", word, re.ASCII) or not -MAX_ID - 1 <= int(word) <= MAX_ID:
-            raise ValueError("give a 64-bit integer")
+            raise ValueError("must be a 64-bit integer")
         return int(word)
     if field.kind is datetime:
         return _microseconds(word)
@@ -188,14 +188,14 @@ def _value(word: str, field: FilterField) -> int | str | bool:
     prefix = field.kind.Name(0).removesuffix("UNSPECIFIED")
     values = {name.removeprefix(prefix): number for name, number in field.kind.items() if number}
     if (number := values.get(word.removeprefix(prefix))) is None:
-        raise ValueError(f"give one of {', '.join(values)}")
+        raise ValueError(f"must be one of {', '.join(values)}")
     return int(number)
 
 
 def _microseconds(word: str) -> int:
     moment = datetime.fromisoformat(word)
     if moment.tzinfo is None:
-        raise ValueError("give a time with its zone, such as 2026-01-31T12:00:00Z")
+        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
     # Whole seconds and the rest apart: a float would lose microseconds.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
 

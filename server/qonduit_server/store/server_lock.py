@@ -81,7 +81,7 @@ def _lock(path: Path, database: str) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise StartError(
-            f"another server uses {database}: a SQLite file serves one server, several can share a PostgreSQL"
+            f"another server uses {database}: a SQLite file serves one server; several can share a PostgreSQL database"
         ) from error
     except OSError as error:
         os.close(descriptor)

@@ -115,7 +115,7 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     for place, (job_id, fingerprint) in repeated.items():
         if fingerprint != submissions[place].fingerprint:
             answers[place] = AlreadyExists(
-                f"request_id {submissions[place].request_id} was used before, for another request; make a new one"
+                f"request_id {submissions[place].request_id} was used for another request; use a new UUID"
             )
         elif job_id > 0:
             answers[place] = Created(earlier[job_id], deduplicated=True)
@@ -176,7 +176,7 @@ def _refusal(
         return NotFound("deployment", new.deployment_id)
     if new.max_queued and room <= 0:
         return ResourceExhausted(
-            f"{new.max_queued} jobs wait already (max_queued_jobs); try again later", subject="max_queued_jobs"
+            f"queue limit reached (max_queued_jobs = {new.max_queued}); retry later", subject="max_queued_jobs"
         )
     return None
 
