@@ -40,7 +40,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q server clients/python generated/python
 	@touch $@
 
-demo: setup  ## run Bell on three providers, with live progress
+demo: setup  ## run a Bell circuit on three providers, with live progress
 	@$(BIN)/qonduit demo
 
 demo-picture: setup  ## record docs/demo.svg from today's demo
@@ -90,7 +90,7 @@ check-docs: docs
 
 # The rules' stubs go where no other distribution's can stand (see protos/python).
 RULES := generated/python/qonduit/_vendor
-generate: setup  ## write generated/ anew from protos/, for every language whose tools are on this machine
+generate: setup  ## generate stubs from protos/ into generated/, for every language whose tools are installed
 	@rm -rf generated/python/qonduit generated/python/buf
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos \
 		--python_out=generated/python --pyi_out=generated/python \
@@ -119,7 +119,7 @@ generated/%/.ready: clients/%/buf.gen.yaml build/qonduit.binpb build/plugins/%/.
 		$(foreach path,qonduit/v1 $(PATHS_$*),--path $(path))
 	@touch $@
 
-descriptor: build/qonduit.binpb  ## write the contract as one file, for grpcurl -protoset, buf curl, Postman and their like
+descriptor: build/qonduit.binpb  ## write the contract as one file, for grpcurl -protoset, buf curl, Postman and similar tools
 
 # With what errors carry, or tools could not show the reason of one.
 build/qonduit.binpb: $(CONTRACT) | $(VENV)/.ready
@@ -128,7 +128,7 @@ build/qonduit.binpb: $(CONTRACT) | $(VENV)/.ready
 		--include_imports --include_source_info --descriptor_set_out=$@ \
 		$(CONTRACT) google/rpc/error_details.proto google/rpc/status.proto
 
-clients: setup  ## build the client of every language whose tools are on this machine
+clients: setup  ## build the client of every language whose tools are installed
 	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
 		echo "not built: $(language) (no $(call lacking,$(language)))";, \
 		$(MAKE) --no-print-directory client-$(language) || exit 1;))
@@ -144,46 +144,46 @@ corpus: setup  ## run every program of the corpus on every provider, and print t
 	$(BIN)/python -m tests.corpus
 
 SECONDS_EACH ?= 60
-fuzz: setup  ## feed every reader with random programs, SECONDS_EACH=60 for each
+fuzz: setup  ## run every reader on random programs, SECONDS_EACH=60 for each
 	@$(UV) pip install --quiet --python $(BIN)/python "atheris>=3,<4"
 	@for language in QASM2 QASM3 QISKIT BRAKET CIRQ QUIL IONQ; do \
 		echo "$$language" && $(BIN)/python -m tests.fuzz $$language --seconds $(SECONDS_EACH) 2>&1 | tail -1 || exit 1; done
 
 MINUTES ?= 30
-soak: setup  ## random work, faults and reconnects for MINUTES=30, after which nothing may have leaked
+soak: setup  ## run random jobs, faults and reconnects for MINUTES=30, and check for leaks
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 SECONDS ?= 600
-fuzz-surface: setup  ## send every RPC random calls and any order of them for SECONDS=600; SEED=... does a round again
+fuzz-surface: setup  ## send random calls and sequences of calls to every RPC for SECONDS=600; SEED=... repeats a round
 	$(BIN)/python -m tests.fuzz.long --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 KILLS ?= 500
-crash: setup  ## kill processes at every step of a job's way, KILLS=500 times; SEED=... repeats a run
+crash: setup  ## kill processes at every step of a job, KILLS=500 times; SEED=... repeats a run
 	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 AWAY ?= 30
-away: setup  ## take the database away from a loaded server for AWAY=30 seconds, in every way
+away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in every way
 	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_database_away.py
 
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters
 
 FAULT ?=
-mutants: setup  ## put every known fault into a copy, PROCESSES=2 at a time, and see that its tests fail; FAULT=... tries one
+mutants: setup  ## apply every known fault to a copy, PROCESSES=2 at a time, and check that its tests fail; FAULT=... runs one
 	$(BIN)/python -m tests.mutants --processes $(PROCESSES) $(FAULT)
 
-docs: setup  ## build the documentation site into build/site, warnings are errors
+docs: setup  ## build the documentation site into build/site; warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
-bench: setup  ## measure, as ratios against the bare SDKs in the same run
+bench: setup  ## measure, as ratios to the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write
 
-watchers: setup  ## open 10,000 watchers on a real server, and print what they cost
+watchers: setup  ## open 10,000 watchers on a real server, and print their cost
 	$(BIN)/python -m tests.watchers
 
 # Qrisp pins versions that do not fit beside the other SDKs.
 QRISP := 0.9.10
-qrisp: $(VENV)-qrisp/.ready-$(QRISP)  ## build .venv-qrisp, in which the test of Qrisp's Python source runs it
+qrisp: $(VENV)-qrisp/.ready-$(QRISP)  ## build .venv-qrisp, the environment of the test of Qrisp's Python source
 
 $(VENV)-qrisp/.ready-$(QRISP): | setup
 	@echo "building $(VENV)-qrisp: about a minute, once"
@@ -191,9 +191,9 @@ $(VENV)-qrisp/.ready-$(QRISP): | setup
 	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)-qrisp/bin/python qrisp==$(QRISP)
 	@touch $@
 
-upgrade-sample: setup  ## keep a database of a new schema, for all later versions to take over
+upgrade-sample: setup  ## keep a database of a new schema, for the upgrade tests of later versions
 	$(BIN)/python -m tests.upgrade
 
-clean:  ## remove what the targets built
+clean:  ## remove the output of the targets
 	rm -rf $(VENV) $(VENV)-uv $(VENV)-qrisp .pytest_cache .mypy_cache .ruff_cache .hypothesis build
 	git clean -ffdqX clients generated
