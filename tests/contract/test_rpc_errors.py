@@ -209,6 +209,24 @@ def test_what_breaks_a_rule_is_refused_naming_the_field(door: House, case: str) 
         assert "s3cret" not in str(details)
 
 
+MESSAGES = {
+    "no shots": "job.shots: must be at least 1",
+    "shots over the server's limit": "job.shots: must be at most 1000 (max_shots), got 1001",
+    "shots over the device's limit": "job.shots: must be at most 10 on IBM/few_shots, got 11",
+    "too many programs": "deployment.programs: must contain at most 5 programs (max_programs), got 6",
+    "an empty program": "deployment.programs[1].quantum_circuit: must not be empty",
+    "a program that is too large": "must have at most 2000 bytes (max_program_bytes), got 2002",
+    "an input that is no number": "job.inputs: 'theta' must contain finite numbers only",
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_a_message_has_the_field_the_allowed_values_the_value_and_the_setting(door: House, case: str) -> None:
+    _, details = refused(lambda: door.jobs.CreateJob(INVALID[case][0], timeout=WAIT))
+    descriptions = [violation.description for violation in details["BadRequest"].field_violations]
+    assert any(MESSAGES[case] in description for description in descriptions), descriptions
+
+
 def test_more_qubits_than_the_device_has_are_refused_at_once(door: House) -> None:
     text = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n// qreg q[40];\nqreg q[{}];'
     code, details = refused(
