@@ -71,9 +71,11 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
     """
     capabilities, program, job_type = device.capabilities, requirements.program, requirements.job_type
     if job_type != JobType.JOB_TYPE_UNSPECIFIED and job_type not in capabilities.job_types:
-        yield MissingFeature(JOB_TYPE, "UNSUPPORTED_JOB_TYPE", f"{name} does not do {job_type_name(job_type)} jobs")
+        yield MissingFeature(
+            JOB_TYPE, "UNSUPPORTED_JOB_TYPE", f"{name} does not support {job_type_name(job_type)} jobs"
+        )
     if requirements.statevector and not capabilities.statevector:
-        yield MissingFeature(STATEVECTOR, "NO_STATEVECTOR", f"{name} gives no statevectors")
+        yield MissingFeature(STATEVECTOR, "NO_STATEVECTOR", f"{name} does not support statevectors")
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")
@@ -107,9 +109,9 @@ def compatible_devices(devices: Mapping[str, Device], requirements: Requirements
     )
 
 
-def list_devices(names: Sequence[str], they: str = "can", none: str = "can") -> str:
-    """Return the end of a message: "these THEY: A, B", or "no device of this server NONE"."""
-    return f"these {they}: {', '.join(names[:_MAX_LISTED])}" if names else f"no device of this server {none}"
+def list_devices(names: Sequence[str]) -> str:
+    """Return the end of a message: "compatible devices: A, B", or that the server has none."""
+    return f"compatible devices: {', '.join(names[:_MAX_LISTED])}" if names else "this server has no compatible device"
 
 
 def job_type_name(job_type: int) -> str:

@@ -400,10 +400,10 @@ class TestJobs:
         assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
         (violation,) = details["PreconditionFailure"].violations
         assert violation.subject == "job.include_statevector"
-        assert "no device of this server does" in violation.description
+        assert "this server has no compatible device" in violation.description
         catalogue.sync(door.db, [*descriptions(), exact()])
         _, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
-        assert "these do: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
+        assert "compatible devices: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
 
     def test_a_refusal_for_qubits_lists_only_devices_that_give_them(self, door: House) -> None:
         counting, large = descriptions()[0], exact()

@@ -92,7 +92,7 @@ REFUSED = {
     ),
     "empty program": (request(""), "INVALID_ARGUMENT", "quantum_circuit"),
     "2 MB of text": (request(BELL + "// " + "x" * 2_000_000), "INVALID_ARGUMENT", "quantum_circuit"),
-    "40 qubits": (request(FORTY), "FAILED_PRECONDITION", "no device of this server has more"),
+    "40 qubits": (request(FORTY), "FAILED_PRECONDITION", "this server has no compatible device"),
     "40 qubits on Braket": (request(FORTY, device="AWS/local_simulator"), "FAILED_PRECONDITION", "40 qubits"),
     "a bad request id": (request(BELL, request_id="not a uuid"), "INVALID_ARGUMENT", "request_id"),
     "an empty request": (job_service_pb2.RunJobRequest(), "INVALID_ARGUMENT", "job.shots"),
@@ -166,7 +166,7 @@ FAILING = {
         request(HEADER + "/* a */ qreg /* b */ q[1000000000];\n"), "PROGRAM", "TOO_LARGE", "qubits"),
     "a 40-qubit statevector, its size computed": (
         request("OPENQASM 3.0;\nconst int n = 40;\nqubit[n] q;\nU(1, 2, 3) q[0];\n", QASM3),
-        "LIMIT", "MEMORY_LIMIT", "no device"),
+        "LIMIT", "MEMORY_LIMIT", "no compatible device"),
     "a local file": (request('OPENQASM 2.0;\ninclude "/etc/passwd";\n'), "PROGRAM", "", "include"),
 }  # fmt: skip
 

@@ -161,8 +161,6 @@ class JobValidator:
                 first.failure.message,
                 requirements,
                 exclude_id=device.id,
-                they="can",
-                none="can",
             )
         return _refusal(first.failure, name, field)
 

@@ -85,8 +85,6 @@ def check_qubits(
                 "QUBITS",
                 f"{where}the program declares {qubits} qubits, {name} has {device.num_qubits}{why}",
                 replace(requirements, program=ProgramNeeds(num_qubits=qubits)),
-                they="have enough",
-                none="has more",
             )
 
 
@@ -98,8 +96,6 @@ def unsupported(
     requirements: Requirements,
     *,
     exclude_id: int = 0,
-    they: str = "do",
-    none: str = "does",
 ) -> FailedPrecondition:
     """Return the refusal of a job whose device lacks something, with the devices that meet all that is known of it.
 
@@ -110,12 +106,10 @@ def unsupported(
         message: what the device lacks.
         requirements: of the job.
         exclude_id: as for `compatible_devices`.
-        they: as for `list_devices`.
-        none: as for `list_devices`.
     """
     others = compatible_devices(catalogue.devices_by_name(db), requirements, exclude_id)
     return FailedPrecondition(
-        f"{field}: {message}; {list_devices(others, they, none)}",
+        f"{field}: {message}; {list_devices(others)}",
         subject=field,
         kind=kind,
         reason="UNSUPPORTED_BY_DEVICE",

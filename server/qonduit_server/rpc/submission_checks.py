@@ -224,7 +224,9 @@ def _check_capabilities(db: Database, requirements: Requirements, device: Device
     """Refuse a job for which the device lacks something, whatever its programs are."""
     if requirements.statevector and requirements.job_type != JobType.JOB_TYPE_RUNNER:
         field = "job.include_statevector"
-        raise InvalidArgument.of(field, "job.include_statevector.type", f"{field}: only RUNNER jobs return statevectors")
+        raise InvalidArgument.of(
+            field, "job.include_statevector.type", f"{field}: only RUNNER jobs return statevectors"
+        )
     for missing in missing_features(device, name, requirements):
         field, kind = _FIELD_AND_KIND[missing.name]
         raise unsupported(db, field, kind, missing.message, requirements)

@@ -56,13 +56,13 @@ def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: 
 
 
 def test_those_that_have_everything_are_named(db: Database) -> None:
-    assert told(db, "plain", num_qubits=5, conditionals=True) == "no; these can: P/able"
-    assert told(db, "plain", num_qubits=5, reset=True) == "no; these can: P/able, P/chip"
-    assert told(db, "plain", num_qubits=30, reset=True) == "no; these can: P/chip"
+    assert told(db, "plain", num_qubits=5, conditionals=True) == "no; compatible devices: P/able"
+    assert told(db, "plain", num_qubits=5, reset=True) == "no; compatible devices: P/able, P/chip"
+    assert told(db, "plain", num_qubits=30, reset=True) == "no; compatible devices: P/chip"
 
 
 def test_that_there_is_none_is_told(db: Database) -> None:
-    assert told(db, "plain", num_qubits=30, loops=True) == "no; no device of this server can"
+    assert told(db, "plain", num_qubits=30, loops=True) == "no; this server has no compatible device"
 
 
 def test_a_failure_for_another_reason_names_nothing(db: Database) -> None:
@@ -70,13 +70,13 @@ def test_a_failure_for_another_reason_names_nothing(db: Database) -> None:
 
 
 def test_memory_counts_as_qubits(db: Database) -> None:
-    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=28) == "no; these can: P/able, P/chip"
-    assert told(db, "able", reason="MEMORY_LIMIT", num_qubits=31) == "no; no device of this server can"
+    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=28) == "no; compatible devices: P/able, P/chip"
+    assert told(db, "able", reason="MEMORY_LIMIT", num_qubits=31) == "no; this server has no compatible device"
 
 
 def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) -> None:
     # It has the qubits that the program declares: measurements within the circuit took more.
-    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; these can: P/able, P/chip"
+    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; compatible devices: P/able, P/chip"
 
 
 def test_a_job_that_is_gone_names_nothing(db: Database) -> None:

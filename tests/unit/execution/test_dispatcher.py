@@ -313,7 +313,7 @@ def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(
         failed = ProgramFailed(failure=failure, needs=ProgramNeeds(num_qubits=1, loops=True))
         listener.events([TaskEvent(job_id=job_id, attempt=1, program_failed=failed), finished(job_id)])
         (job,) = store.wait_ended(job_id)
-    assert job.failure.message == "no; no device of this server can"
+    assert job.failure.message == "no; this server has no compatible device"
 
 
 def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:

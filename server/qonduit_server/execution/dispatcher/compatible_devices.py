@@ -16,7 +16,7 @@ def add_compatible_devices(db: Database, event: TaskEvent) -> None:
 
     Args:
         db: the store.
-        event: is changed.
+        event: the event to change.
     """
     failed = event.program_failed
     needs = ProgramNeeds()
