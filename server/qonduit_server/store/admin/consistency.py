@@ -81,7 +81,7 @@ def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
     yield from _told(
         connection,
         select(jobs.c.id).where(IS_LEASED, or_(jobs.c.lease_until.is_(None), jobs.c.owner.is_(None))),
-        "run without a lease: nobody takes them back",
+        "run without a lease: no server requeues them",
         "With servers stopped: UPDATE jobs SET owner = '', lease_until = 0 WHERE state IN (2, 3).",
     )
     idle = connection.execute(

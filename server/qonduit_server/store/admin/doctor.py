@@ -69,7 +69,7 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = 
             found += _look(connection, parsed, deep=deep, calls=calls, patience=patience)
     except SQLAlchemyError as error:
         said = str(error).splitlines()[0]
-        mend = "Mend QONDUIT_DATABASE, or start the database; its log may say more."
+        mend = "Correct QONDUIT_DATABASE, or start the database; its log may contain the cause."
         found = [each for each in found if not each.what.endswith(" answers")]
         found.append(Finding("error", f"the database {where} cannot be used: {said}", mend))
     finally:
@@ -79,7 +79,7 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = 
 
 def _missing(path: Path, where: str) -> Finding:
     if not path.absolute().parent.is_dir():
-        mend = "Make the folder, or mend QONDUIT_DATABASE."
+        mend = "Create the folder, or correct QONDUIT_DATABASE."
         return Finding("error", f"there is no folder {path.absolute().parent} for {where}", mend)
     return Finding("ok", f"{where} does not exist yet: the first start makes it")
 
@@ -156,8 +156,8 @@ class _Limited:
         except DBAPIError as error:
             if not _is_limit(error):
                 raise
-            mend = "`qonduit doctor --deep` takes the time it needs."
-            found.append(Finding("ok", f"{what}: not looked at to the end, which would take long", mend))
+            mend = "`qonduit doctor --deep` has no time limit."
+            found.append(Finding("ok", f"{what}: not looked at to the end, because it takes too long", mend))
         yield from found
 
     @contextmanager

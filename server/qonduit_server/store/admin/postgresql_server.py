@@ -42,7 +42,7 @@ def settings(connection: Connection, calls: int) -> Iterator[Finding]:
         yield Finding("warning", f"it is PostgreSQL {show('server_version')}", "Upgrade it: 13 or newer is supported.")
     if (encoding := show("server_encoding")) != "UTF8":
         yield Finding(
-            "error", f"its encoding is {encoding}, not UTF8", "Make it anew: CREATE DATABASE ... ENCODING 'UTF8'."
+            "error", f"its encoding is {encoding}, not UTF8", "Create it again: CREATE DATABASE ... ENCODING 'UTF8'."
         )
     for name, danger in _UNSAFE.items():
         if show(name) == "off":
