@@ -61,6 +61,8 @@ class Acting:
             raise ProviderError("SDK_MISSING", 'install "qonduit-quantum[broken]"')
         if self.name == "DYING":
             os._exit(3)
+        if self.name == "FRAIL":
+            os.register_at_fork(after_in_child=lambda: os._exit(4))
 
 
 def run_all(tasks: Sequence[Task], emit: loop.Emit) -> None:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.executor import LossKind
+from qonduit_server.execution.local.worker_processes import MAX_AHEAD
 from tests.unit.execution.pool_fixture import PATIENCE, ROOT, Audience, Gate, environment, pool, task, wait_gone
 
 
@@ -60,6 +61,17 @@ def test_a_provider_that_dies_while_loading_fails_its_tasks_instead_of_hanging()
         made.submit([task(1, provider="DYING")])
         audience.wait_ended(1)
         assert "exit code 3" in audience.finished[1].finished.failure.message
+
+
+def test_a_provider_whose_workers_die_at_once_fails_its_tasks_instead_of_forking_for_ever() -> None:
+    with pool("FRAIL") as (made, audience):
+        made.preload()
+        audience.wait(lambda: made.capacity() == {"FRAIL": MAX_AHEAD})  # tasks are wanted, so that they fail
+        made.submit([task(1, provider="FRAIL")])
+        audience.wait_ended(1)
+        failure = audience.finished[1].finished.failure
+        assert failure.reason == "SDK_UNAVAILABLE"
+        assert "die as soon as they are started: the last one ended with exit code 4" in failure.message
 
 
 @pytest.mark.parametrize("word", ["wait", "hold"])
