@@ -43,7 +43,7 @@ def able(device_id: int = 0, qubits: int = 5, available: bool = True, **differen
     [
         (able(loops=False), "loops", "UNSUPPORTED_CONSTRUCT", "P/d has no loops that end by a measurement"),
         (able(reset=False), "reset", "UNSUPPORTED_CONSTRUCT", "P/d has no resets within a circuit"),
-        (able(statevector=False), STATEVECTOR, "NO_STATEVECTOR", "P/d gives no statevectors"),
+        (able(statevector=False), STATEVECTOR, "NO_STATEVECTOR", "P/d does not support statevectors"),
         (able(qubits=4), QUBITS, "TOO_MANY_QUBITS", "the program has 5 qubits, P/d has 4"),
     ],
 )
@@ -56,8 +56,8 @@ def test_each_missing_feature_is_named(device: Device, name: str, reason: str, m
 def test_a_job_type_that_a_device_does_not_list_is_missing() -> None:
     device = able()
     for job_type, message in (
-        (JobType.JOB_TYPE_SAMPLER, "P/d does not do SAMPLER jobs"),
-        (77, "P/d does not do 77 jobs"),
+        (JobType.JOB_TYPE_SAMPLER, "P/d does not support SAMPLER jobs"),
+        (77, "P/d does not support 77 jobs"),
     ):
         requirements = Requirements(job_type=job_type)  # type: ignore[arg-type]
         assert [each.message for each in missing_features(device, "P/d", requirements)] == [message]
@@ -95,8 +95,8 @@ def test_compatible_devices_are_available_meet_all_requirements_and_are_sorted()
 
 def test_a_message_lists_at_most_ten_devices() -> None:
     assert list_devices([f"P/{number}" for number in range(12)]).count("P/") == 10
-    assert list_devices(["A/x"], "have enough") == "these have enough: A/x"
-    assert list_devices([], none="has more") == "no device of this server has more"
+    assert list_devices(["A/x"]) == "compatible devices: A/x"
+    assert list_devices([]) == "this server has no compatible device"
 
 
 def test_the_check_loads_neither_an_sdk_nor_the_store() -> None:
