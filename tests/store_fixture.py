@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import (
     ProgramFailed,
     ProgramStarted,
@@ -84,7 +85,8 @@ def submit(
     """Queue a job with an inline deployment."""
     new = job_rows.NewJob(
         caller=caller,
-        job=Job(name=name, shots=1000, type=JOB_TYPE_RUNNER, seed=7),
+        spec=JobSpec(shots=1000, type=JOB_TYPE_RUNNER, seed=7),
+        name=name,
         device_id=(device or known_device(db)).id,
         deployment=deployment(programs),
         request_id=request_id or str(uuid.uuid4()),

@@ -59,13 +59,15 @@ WORKER_AT_WORK = f"""
 import qonduit_server.worker.forkserver
 from qonduit_server.worker import runner
 from qonduit_server.providers import registry
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.job_pb2 import JobType
 from qonduit_server.languages.registry import Languages
 working = runner.Runner(registry.get("IBM"), Languages())
 working.load()
-task = Task(job_id=1, attempt=1, provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
+spec = JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=10)
+task = Task(job_id=1, attempt=1, provider="IBM", device="aer_simulator", spec=spec)
 task.programs.add(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text={BELL!r})
 events = []
 working.run(task, events.append)

@@ -122,10 +122,11 @@ class House:
     def finish(self, job_id: int) -> None:
         """Bring a claimed job to its good end, in one go, as a quick simulation does."""
         task = self._tasks[job_id]
+        shots = task.spec.shots
         result = Result(
             result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
-            counts_and_probabilities=CountsAndProbabilities(counts={"0x0": task.shots}, probabilities={"0x0": 1.0}),
-            shots=task.shots,
+            counts_and_probabilities=CountsAndProbabilities(counts={"0x0": shots}, probabilities={"0x0": 1.0}),
+            shots=shots,
         )
         events = [
             TaskEvent(

@@ -124,7 +124,7 @@ def test_output_only_fields_of_a_request_are_ignored(door: House) -> None:
     deployment.name = "plain"
     plain = created(door, Job(shots=10), deployment)
     filled = Job(shots=10)
-    assert fill_output_only(filled) == 15
+    assert fill_output_only(filled) == 16
     assert fill_output_only(deployment) == 3
     assert fill_output_only(deployment.programs[0]) == 2
     job = created(door, filled, deployment)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -87,9 +88,7 @@ class Measured:
                 attempt=1,
                 provider=self.provider.name,
                 device=self.device,
-                type=JobType.JOB_TYPE_RUNNER,
-                shots=1000,
-                include_statevector=statevector,
+                spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1000, include_statevector=statevector),
                 memory_limit_bytes=limit_bytes,
                 programs=[TaskProgram(program_id=1, language=QASM2, text=program)],
             )

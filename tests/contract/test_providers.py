@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
@@ -45,17 +46,16 @@ class Run:
             attempt=2,
             provider=provider.name,
             device=device,
-            type=JobType.JOB_TYPE_RUNNER,
-            shots=shots,
+            spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=shots),
             programs=[
                 TaskProgram(program_id=100 + k, language=QASM3 if "OPENQASM 3" in text else QASM2, text=text)
                 for k, text in enumerate(programs)
             ],
         )
         if seed is not None:
-            self.task.seed = seed
+            self.task.spec.seed = seed
         for name, value in task.items():
-            setattr(self.task, name, value)
+            setattr(self.task.spec if name in JobSpec.DESCRIPTOR.fields_by_name else self.task, name, value)
         self.events: list[TaskEvent] = []
         runner.Runner(provider, Languages()).run(self.task, self.events.append)
         self.results: dict[int, Result] = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,18 @@ from qonduit_server.rpc.server import SERVICES
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.jobs import queue
+from qonduit_server.store.jobs.job_spec import INLINE_BYTES
 from tests.contract.rpc_fixture import BELL, OWNER, QASM2, House, descriptions, details_of, house
 from tests.large_result_samples import noise, packed
 
 MOST = 3 * 1024**2
 PROGRAMS = 500
+JOBS = 500
 #: As a runner cuts it: 2,000 characters, and none of them has more bytes.
 MESSAGE = "\U0001f6a7" * 2000
-INPUTS = {"bits": "0" * 65_000}
+LARGE = {"bits": "0" * 65_000}
+#: The largest inputs that stand in lists.
+INLINE = {"bits": "0" * (INLINE_BYTES - 20)}
 TINY = "OPENQASM 2.0;"
 
 
@@ -111,14 +116,17 @@ def fill(door: House) -> None:
             *({"log": {"message": MESSAGE}} for _ in range(600)),
         ],
     )
-    # Jobs whose inputs are large: a page of lists holds few of them.
-    for _ in range(60):
-        door.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=one()))
+    # Jobs that take much room in a list, and some whose inputs take none.
+    with ThreadPoolExecutor(16) as pool:
+        made = [job(INLINE) for _ in range(JOBS - 10)] + [job() for _ in range(10)]
+        requests = [CreateJobRequest(job=each, device="IBM/aer_simulator", deployment=one()) for each in made]
+        for response in pool.map(door.jobs.CreateJob, requests):
+            assert response.job.HasField("inputs") or response.job.inputs_reference.sha256
 
 
-def job() -> Job:
+def job(inputs: dict[str, str] = LARGE) -> Job:
     made = Job(shots=10, name="\U0001f6a7" * 63)
-    made.inputs.update(INPUTS)
+    made.inputs.update(inputs)
     return made
 
 
@@ -192,7 +200,7 @@ class Calls:
 def test_every_rpc_answers_within_3_mib(door: House) -> None:
     call = Calls(door)
     jobs = [job for page in call.pages("JobService/ListJobs") for job in page.jobs]
-    assert len(jobs) == 62
+    assert len(jobs) == JOBS + 2
     succeeding, failing = jobs[-2:] if jobs[-2].id > jobs[-1].id else jobs[:-3:-1]
     for each in (succeeding, failing):
         (got,) = call("JobService/GetJob", id=each.id)

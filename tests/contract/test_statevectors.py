@@ -19,6 +19,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Operator, Statevector
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import FurtherResult, Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1 import job_service_pb2 as job_service
@@ -74,10 +75,7 @@ class Run:
             attempt=1,
             provider=provider.name,
             device=provider.describe().devices[0].name,
-            type=JobType.JOB_TYPE_RUNNER,
-            shots=100,
-            seed=5,
-            include_statevector=statevector,
+            spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=100, seed=5, include_statevector=statevector),
             **task,
         )
         for k, each in enumerate(sources):
@@ -433,7 +431,7 @@ class TestJobs:
         for job in (made, again):
             assert job.include_statevector
             assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id), timeout=WAIT).job.include_statevector
-        assert [each.include_statevector for each in self.claim(door)] == [True, True]
+        assert [each.spec.include_statevector for each in self.claim(door)] == [True, True]
 
     def test_it_makes_another_request_of_it(self, door: House) -> None:
         catalogue.sync(door.db, [*descriptions(), exact()])

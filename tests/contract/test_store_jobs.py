@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import (
@@ -25,6 +26,7 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUC
 from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs.job_spec import spec_of
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.writer import Operation, Transaction
@@ -34,7 +36,7 @@ from tests.store_fixture import CALLER, claim, deployment, description, history,
 def new_job(db: Database, **changes: object) -> job_rows.NewJob:
     new = job_rows.NewJob(
         caller=CALLER,
-        job=Job(shots=100, type=JOB_TYPE_RUNNER),
+        spec=JobSpec(shots=100, type=JOB_TYPE_RUNNER),
         device_id=known_device(db).id,
         deployment=deployment(),
         request_id=str(uuid.uuid4()),
@@ -168,11 +170,11 @@ def test_what_cannot_be_submitted(db: Database) -> None:
     for deployment_id in (4711, 0, -1, 2**63 - 1, 2**70):
         with pytest.raises(NotFound):
             job_rows.create(db, new_job(db, deployment=None, deployment_id=deployment_id))
-    for bad in ({"caller": "a\0b"}, {"request_id": "a\0b"}, {"job": Job(shots=1, name="a\0b")}, {"caller": "\ud800"}):
+    for bad in ({"caller": "a\0b"}, {"request_id": "a\0b"}, {"name": "a\0b"}, {"caller": "\ud800"}):
         with pytest.raises(InvalidArgument):
             job_rows.create(db, new_job(db, **bad))
     with pytest.raises(InvalidArgument):
-        job_rows.create(db, new_job(db, job=Job(shots=1, name="x" * 100_000)))
+        job_rows.create(db, new_job(db, name="x" * 100_000))
     others = deployments.create(db, "bob", deployment())
     with pytest.raises(NotFound):
         job_rows.create(db, new_job(db, deployment=None, deployment_id=others.id))
@@ -182,7 +184,7 @@ def test_what_cannot_be_submitted(db: Database) -> None:
 def test_programs_may_hold_any_text_and_large_numbers_are_kept(db: Database) -> None:
     text = "// \0 nul, \U0001f600 and " + "x" * 1_000_000
     odd = Deployment(programs=[QuantumProgram(quantum_circuit=text, id=5, deployment_id=6)])
-    job = job_rows.create(db, new_job(db, deployment=odd, job=Job(shots=2**62, seed=2**32 - 1))).job
+    job = job_rows.create(db, new_job(db, deployment=odd, spec=spec_of(Job(shots=2**62, seed=2**32 - 1)))).job
     assert (job_rows.get(db, CALLER, job.id).shots, job.seed, job.type) == (2**62, 2**32 - 1, JOB_TYPE_RUNNER)
     (stored,) = deployments.get(db, CALLER, job.deployment_id).programs
     assert stored.quantum_circuit == text

@@ -20,6 +20,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.database import open_database
 from qonduit_server.store.engines import parse_url
+from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import submit
@@ -106,6 +107,47 @@ def test_revisions_can_be_taken_back(empty_url: str) -> None:
     run_revisions(empty_url, "base")
     assert set(inspect(engine_of(empty_url)).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
     assert migrations.upgrade(empty_url) == migrations.HEAD
+
+
+def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) -> None:
+    db = open_database(empty_url)
+    job = submit(db)
+    db.close()
+    run_revisions(empty_url, "0002")
+    engine = engine_of(empty_url)
+    with engine.connect() as connection:
+        # What is of a newer schema is gone: an older version could not read it.
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
+    columns = "id, caller, method, provider_id, device_id, deployment_id, type, shots, created_at, state, progress"
+    with engine.begin() as connection:
+        for number in range(10, 20):
+            connection.execute(
+                text(
+                    f"INSERT INTO jobs ({columns}, attempt, last_sequence, program_runs) VALUES "
+                    f"({number}, 'anonymous', 'CreateJob', 1, 1, {job.deployment_id}, 1, 5, 1, 1, 0, 0, 0, :runs)"
+                ),
+                {"runs": b""},
+            )
+    if engine.dialect.name == "postgresql":
+        versions = "SELECT id, xmin FROM jobs ORDER BY id"
+        with engine.connect() as connection:
+            before = [tuple(row) for row in connection.execute(text(versions))]
+        migrations.upgrade(empty_url)
+        with engine.connect() as connection:
+            assert [tuple(row) for row in connection.execute(text(versions))] == before
+    else:
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            config = migrations.configuration()
+            config.attributes["connection"] = connection
+            before_it = raw.total_changes
+            command.upgrade(config, "0003")
+            assert raw.total_changes - before_it == 1  # of alembic's own table
+            connection.commit()
+    db = open_database(empty_url)
+    assert {job.shots for job in job_rows.list_page(db, "anonymous").items} == {5}
+    db.close()
 
 
 def test_an_empty_database_has_no_revision_until_it_is_upgraded(empty_url: str) -> None:

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, JobEvent, LogLine
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_WORKER
-from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
 from qonduit_server.errors import NotFound
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, event_log
@@ -67,7 +68,7 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
     assert (task.job_id, task.attempt, task.provider, task.device) == (job.id, 1, "IBM", "aer_simulator")
-    assert (task.shots, task.seed) == (1000, 7)
+    assert (task.spec.shots, task.spec.seed) == (1000, 7)
     assert task.programs[0].program_id == job.program_runs[0].program_id
     running = job_rows.get(db, CALLER, job.id)
     assert (running.state, running.attempt, running.server) == (RUNNING, 1, "me")
@@ -100,13 +101,13 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
 def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None:
     programs = deployment(2)
     programs.programs[1].python_file_inputs.update({"theta": 0.1, "phi": [1.0, 2.0]})
-    new = job_rows.NewJob(CALLER, Job(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=programs)
-    new.job.inputs.update({"theta": 0.7, "flag": True})
+    new = job_rows.NewJob(CALLER, JobSpec(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=programs)
+    new.spec.inputs.update({"theta": 0.7, "flag": True})
     job = job_rows.create(db, new).job
     (task,) = claim(db)
-    first, second = (dict(each.inputs) for each in task.programs)
-    assert first == {"theta": 0.7, "flag": True}
-    assert (second["theta"], second["flag"], list(second["phi"])) == (0.7, True, [1.0, 2.0])
+    # The worker puts them together, the job's before the program's own.
+    assert dict(task.spec.inputs) == {"theta": 0.7, "flag": True}
+    assert [set(each.inputs) for each in task.programs] == [set(), {"phi", "theta"}]
     queue.record(db, "me", [started(task), succeeded(task), succeeded(task, 1), finished(task)])
     ended = job_rows.get(db, CALLER, job.id)
     assert (ended.state, dict(ended.inputs)) == (SUCCEEDED, {"theta": 0.7, "flag": True})

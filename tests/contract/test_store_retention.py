@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import func, insert, select
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
@@ -70,7 +71,7 @@ def on(db: Database, deployment_id: int) -> Job:
     """Queue a job on a stored deployment."""
     new = job_rows.NewJob(
         caller=CALLER,
-        job=Job(shots=10, type=JOB_TYPE_RUNNER),
+        spec=JobSpec(shots=10, type=JOB_TYPE_RUNNER),
         device_id=known_device(db).id,
         deployment_id=deployment_id,
     )
@@ -152,7 +153,7 @@ def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> Non
         old,
         job_rows.NewJob(
             caller=CALLER,
-            job=Job(shots=1, type=JOB_TYPE_RUNNER),
+            spec=JobSpec(shots=1, type=JOB_TYPE_RUNNER),
             device_id=known_device(old).id,
             deployment=deployment(name="given a name at once"),
         ),

@@ -30,7 +30,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit_server.store import migrations
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import serving
-from tests.upgrade.sample import FOLDER, GHZ, STATES, creating, deploying, programs, request_id
+from tests.upgrade.sample import FOLDER, GHZ, LARGE, STATES, creating, deploying, programs, request_id
 
 _ATTEMPTS = 20
 
@@ -66,6 +66,7 @@ def fill(database: str) -> None:
             follow(job_id, JobState.JOB_STATE_RUNNING)
         waiting = create("cancelled")
         create("queued")
+        create(LARGE)
         jobs.CancelJob(calls.CancelJobRequest(id=waiting), timeout=100)
         jobs.CancelJob(calls.CancelJobRequest(id=cancelling), timeout=100)
         server.process.kill()

@@ -37,7 +37,23 @@ STATES = {
     "cancelling": JobState.JOB_STATE_CANCELLING,
     "queued": JobState.JOB_STATE_QUEUED,
 }
-_PROGRAMS = {"succeeded": (BELL, GHZ), "failed": (BELL, WRONG), "running": (LONG,), "cancelling": (LONG,)}
+#: The job whose inputs are too large for its row. It waits; samples before revision 0003 have none.
+LARGE = "large inputs"
+ANGLES = {f"theta_{k}": k / 7 for k in range(250)}
+TURNS = "".join(
+    (
+        "OPENQASM 3.0;\n",
+        *(f"input float {name};\n" for name in ANGLES),
+        "qubit q;\nbit c;\nU(theta_22, 0, 0) q;\nc = measure q;\n",
+    )
+)
+_PROGRAMS = {
+    LARGE: (TURNS,),
+    "succeeded": (BELL, GHZ),
+    "failed": (BELL, WRONG),
+    "running": (LONG,),
+    "cancelling": (LONG,),
+}
 
 
 def request_id(name: str) -> str:
@@ -48,7 +64,7 @@ def request_id(name: str) -> str:
 def programs(*texts: str) -> list[QuantumProgram]:
     """Programs of these texts."""
     qasm2, qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
-    return [QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x is LONG else qasm2) for x in texts]
+    return [QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in (LONG, TURNS) else qasm2) for x in texts]
 
 
 def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
@@ -56,6 +72,8 @@ def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
     request = calls.CreateJobRequest(
         job=Job(name=name, shots=100, seed=7), device="IBM/aer_simulator", request_id=request_id(name)
     )
+    if name == LARGE:
+        request.job.inputs.update(ANGLES)
     if deployment_id:
         request.job.deployment_id = deployment_id
     else:

@@ -15,7 +15,7 @@ from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store.database import Database
-from qonduit_server.store.results import buffers
+from qonduit_server.store.stored_buffers import StoredBuffer, find
 
 #: Streams open at once: each may hold a piece in memory, taken or not.
 MOST: Final = 1000
@@ -28,14 +28,13 @@ SLOW_READER: Final = Unavailable("the client accepted no data for too long; resu
 class BufferStream:
     """One stream: what is read, and how far."""
 
-    __slots__ = ("name", "offset", "result_id", "size", "stream")
+    __slots__ = ("buffer", "name", "offset", "stream")
 
-    def __init__(self, stream: Stream, name: str, offset: int, result_id: int, size: int) -> None:
+    def __init__(self, stream: Stream, name: str, offset: int, buffer: StoredBuffer) -> None:
         self.stream = stream
         self.name = name
         self.offset = offset
-        self.result_id = result_id
-        self.size = size
+        self.buffer = buffer
 
 
 class BufferStreams:
@@ -73,12 +72,14 @@ class BufferStreams:
             ResourceExhausted: too many are being read.
             Unavailable: the server is stopping.
         """
-        result_id, size = buffers.find(self._db, principal.name, request.name)
-        if request.offset > size:
+        buffer = find(self._db, principal.name, request.name)
+        if request.offset > buffer.size_bytes:
             raise InvalidArgument.of(
-                "offset", "offset.max", f"offset: must be at most {size}, the size of the buffer, got {request.offset}"
+                "offset",
+                "offset.max",
+                f"offset: must be at most {buffer.size_bytes}, the size of the buffer, got {request.offset}",
             )
-        reading = BufferStream(stream, request.name, request.offset, result_id, size)
+        reading = BufferStream(stream, request.name, request.offset, buffer)
         with self._lock:
             if self._draining:
                 raise draining()
@@ -136,17 +137,17 @@ class BufferStreams:
     def _send_next(self, reading: BufferStream) -> None:
         if self._draining:
             raise draining()
-        start = reading.offset
-        if start == reading.size:
+        start, buffer = reading.offset, reading.buffer
+        if start == buffer.size_bytes:
             reading.stream.finish()
             return
-        piece, skip = divmod(start, buffers.PIECE_BYTES)
-        data = buffers.read(self._db, reading.result_id, piece)
+        piece, skip = divmod(start, buffer.chunk_bytes)
+        data = buffer.read(piece)
         if data is None:
             raise NotFound("buffer", reading.name)
         reading.offset += len(data) - skip
         message = ReadBufferResponse(offset=start, data=data[skip:] if skip else data).SerializeToString()
-        if reading.offset < reading.size:
+        if reading.offset < buffer.size_bytes:
             reading.stream.send(message, lambda: self._go_on(reading))
         else:
             reading.stream.finish(message)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramFailed, Task
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.capabilities import Requirements
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
@@ -112,30 +112,28 @@ class JobValidator:
             if new.deployment is not None
             else deployments.get(self._db, new.caller, new.deployment_id).programs
         )
-        answer = self._run(self._task(new.job, programs, provider, device.name), seconds, when_over)
+        answer = self._run(self._task(new.spec, programs, provider, device.name), seconds, when_over)
         if isinstance(answer, Failure):
             raise _refusal(answer, f"{provider}/{device.name}", _PATH)
         compiled, failed = answer
         if failed:
-            raise self._refused(new.job, failed, programs, device, f"{provider}/{device.name}")
+            raise self._refused(new.spec, failed, programs, device, f"{provider}/{device.name}")
         _bound_warnings(compiled)
         return list(compiled)
 
-    def _task(self, job: Job, programs: Iterable[QuantumProgram], provider: str, device: str) -> Task:
+    def _task(self, spec: JobSpec, programs: Iterable[QuantumProgram], provider: str, device: str) -> Task:
         return Task(
             provider=provider,
             device=device,
-            type=job.type,
-            shots=job.shots,
-            programs=[task_program(program.id, program, job.inputs) for program in programs],
+            spec=spec,
+            programs=[task_program(program.id, program) for program in programs],
             memory_limit_bytes=self._limits.max_task_memory_bytes,
-            include_statevector=job.include_statevector,
             max_result_bytes=self._limits.max_result_bytes,
         )
 
     def _refused(
         self,
-        job: Job,
+        spec: JobSpec,
         failed: Sequence[ProgramFailed],
         programs: Sequence[QuantumProgram],
         device: Device,
@@ -152,7 +150,7 @@ class JobValidator:
         first = failed[0]
         field = f"{_PATH}[{first.index}].{source_field(programs[first.index])}"
         if first.HasField("needs"):
-            requirements = Requirements(first.needs, job.type, job.include_statevector)
+            requirements = Requirements(first.needs, spec.type, spec.include_statevector)
             kind = "MEMORY" if first.failure.reason == "MEMORY_LIMIT" else "PROGRAM"
             return unsupported(
                 self._db,

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from qonduit_server.errors import Violation
 
-#: A job's events carry its inputs, too.
+#: Of all values together.
 MAX_BYTES: Final = 65_536
 #: Lists and structs within each other. Readers of protobuf take messages 100 deep; each of these is two or three of
 #: them, and events wrap what a request brought once more.

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
@@ -24,6 +25,7 @@ from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_rows import Created, NewJob
+from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
 
 _FIELD = "deployment.programs"
 #: The field of a request and the kind of precondition that stand for a missing feature.
@@ -42,10 +44,10 @@ def new_job(
         NotFound: no such device or deployment.
         FailedPrecondition: the device is not available, or does not do what the job needs.
     """
-    job = _chosen(request.job)
-    if job.shots > limits.max_shots:
+    spec = _asked(request.job)
+    if spec.shots > limits.max_shots:
         raise InvalidArgument.of(
-            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {job.shots}"
+            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
         )
     inline = request.deployment if request.HasField("deployment") else None
     if inline is not None:
@@ -64,11 +66,11 @@ def new_job(
             subject=f"device/{name}",
             kind="DEVICE_UNAVAILABLE",
         )
-    if device.max_shots and job.shots > device.max_shots:
+    if device.max_shots and spec.shots > device.max_shots:
         raise InvalidArgument.of(
             "job.shots",
             "job.shots.device_max",
-            f"job.shots: must be at most {device.max_shots} on {name}, got {job.shots}",
+            f"job.shots: must be at most {device.max_shots} on {name}, got {spec.shots}",
         )
     if request.credential:
         # Refused rather than dropped: the job would run without what its caller believes it runs with.
@@ -77,7 +79,7 @@ def new_job(
             "credential.unexpected",
             f"credential: must be empty: {provider.name} uses no credential in this version",
         )
-    requirements = Requirements(job_type=job.type, statevector=job.include_statevector)
+    requirements = Requirements(job_type=spec.type, statevector=spec.include_statevector)
     _check_capabilities(db, requirements, device, name)
     deployment_id = request.job.deployment_id
     programs = inline.programs if inline is not None else deployments.get(db, principal.name, deployment_id).programs
@@ -86,14 +88,15 @@ def new_job(
 
     return NewJob(
         caller=principal.name,
-        job=job,
+        spec=spec,
+        name=request.job.name if request.job.HasField("name") else None,
         device_id=device.id,
         device=name,
         deployment=inline,
         deployment_id=deployment_id,
         request_id=request.request_id,
         method=method,
-        fingerprint=_fingerprint(request, job),
+        fingerprint=_fingerprint(request, spec),
         max_queued=limits.max_queued_jobs,
     )
 
@@ -110,7 +113,7 @@ def repeated(
         return None
     if request.HasField("deployment"):
         _clear_output_only(request.deployment)
-    fingerprint = _fingerprint(request, _chosen(request.job))
+    fingerprint = _fingerprint(request, _asked(request.job))
     return job_rows.repeated(db, principal.name, method, request.request_id, fingerprint)
 
 
@@ -123,8 +126,9 @@ def preview(new: NewJob) -> Job:
         executed_on_id=new.device_id,
         device=new.device,
         deployment_id=new.deployment_id,
+        name=new.name,
     )
-    job.MergeFrom(new.job)
+    job.MergeFrom(job_of(pack(new.spec).spec))
     for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
         job.program_runs.add(index=index, state=lifecycle.QUEUED)
     return job
@@ -232,29 +236,24 @@ def _check_capabilities(db: Database, requirements: Requirements, device: Device
         raise unsupported(db, field, kind, missing.message, requirements)
 
 
-def _chosen(given: Job) -> Job:
-    """What a caller may choose about a job."""
-    job = Job(
-        shots=given.shots,
-        type=given.type or JobType.JOB_TYPE_RUNNER,
-        include_statevector=given.include_statevector,
-    )
-    if given.HasField("name"):
-        job.name = given.name
-    if given.HasField("seed"):
-        job.seed = given.seed
-    if given.HasField("inputs"):
-        if wrong := list(struct_limits.broken(given.inputs, "job.inputs")):
-            raise InvalidArgument(wrong)
-        job.inputs.CopyFrom(given.inputs)
-    return job
+def _asked(given: Job) -> JobSpec:
+    """Return what a request asks of its job's run. Raises InvalidArgument."""
+    spec = spec_of(given)
+    for field in LARGE:
+        spec.ClearField(f"{field}_reference")  # output only
+    if wrong := list(struct_limits.broken(spec.inputs, "job.inputs")):
+        raise InvalidArgument(wrong)
+    return spec
 
 
-def _fingerprint(request: CreateJobRequest | RunJobRequest, job: Job) -> bytes:
+def _fingerprint(request: CreateJobRequest | RunJobRequest, spec: JobSpec) -> bytes:
     """Tell requests apart that come under one request id; where a watcher resumes makes no other request of it."""
     if not request.request_id:
         return b""
-    same = CreateJobRequest(job=job, device=request.device, credential=request.credential)
+    # Kept as long as the job, so the bytes that are hashed never change their form: a Job with its options in full.
+    same = CreateJobRequest(job=job_of(spec), device=request.device, credential=request.credential)
+    if request.job.HasField("name"):
+        same.job.name = request.job.name
     same.job.executed_on_id = request.job.executed_on_id
     same.job.deployment_id = request.job.deployment_id
     if request.HasField("deployment"):

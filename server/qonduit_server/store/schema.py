@@ -137,8 +137,10 @@ jobs = Table(
     Column("device_id", _Id, ForeignKey("devices.id"), nullable=False),
     Column("deployment_id", _Id, ForeignKey("deployments.id"), nullable=False),
     Column("name", Text),
+    # Repeated from the spec, for SQL.
     Column("type", SmallInteger, nullable=False),
     Column("shots", BigInteger, nullable=False),
+    # Of jobs without a spec only.
     Column("seed", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("state", SmallInteger, nullable=False),
@@ -153,9 +155,11 @@ jobs = Table(
     Column("lease_until", BigInteger),
     # A Failure message.
     Column("failure", LargeBinary),
-    # A Job message that holds nothing but program_runs, the programs this job was made with and how each fared, the
-    # values for their inputs, and whether they are to give their statevectors.
+    # A Job message that holds nothing but program_runs: the programs this job was made with and how each fared. Where
+    # the spec is NULL it holds inputs and include_statevector as well.
     Column("program_runs", LargeBinary, nullable=False),
+    # A JobSpec message: what the job asks for; never updated. NULL for jobs that were made before revision 0003.
+    Column("spec", LargeBinary),
     # Lists are read newest first, that is by descending (created_at, id); every filter has an index in that order.
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
     Index("ix_jobs_caller_state", "caller", "state", "created_at", "id"),
@@ -183,6 +187,25 @@ jobs = Table(
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
     Index("ix_jobs_active", "device_id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     sqlite_autoincrement=True,
+)
+
+# Options of jobs that are too large for the spec, in the binary format of their message.
+options = Table(
+    "options",
+    metadata,
+    # In lower-case hexadecimal.
+    Column("sha256", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# Which jobs have which of them.
+job_options = Table(
+    "job_options",
+    metadata,
+    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("sha256", Text, primary_key=True),
+    Index("ix_job_options_sha256", "sha256"),
+    sqlite_with_rowid=False,
 )
 
 events = Table(

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 
 from qonduit.execution.v1.task_pb2 import (
     ProgramFailed,
@@ -220,9 +221,17 @@ class _Run:
         return 0
 
     def _read(self, program: TaskProgram) -> Circuit:
-        inputs = MessageToDict(program.inputs) if program.HasField("inputs") else {}
+        inputs = MessageToDict(self._inputs(program))
         memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
         return self._runner.languages.read(program.language, program.text, program.binary, inputs, memory)
+
+    def _inputs(self, program: TaskProgram) -> Struct:
+        """Return the values for a program's inputs: its own, overridden by those of the job."""
+        inputs = Struct()
+        for given in (program.inputs, self._task.spec.inputs):
+            for name, value in given.fields.items():
+                inputs.fields[name].CopyFrom(value)
+        return inputs
 
     def _write(self, circuit: Circuit) -> WriteResult:
         try:
@@ -244,13 +253,13 @@ class _Run:
     def _check_job(self) -> None:
         """Refuse a job that its device cannot run, whatever its programs are."""
         task = self._task
-        if task.type != JobType.JOB_TYPE_RUNNER:
+        if task.spec.type != JobType.JOB_TYPE_RUNNER:
             raise DeviceError(
                 "UNSUPPORTED_JOB_TYPE",
-                f"{self._device_name} takes jobs of type RUNNER only, not {job_type_name(task.type)}",
+                f"{self._device_name} takes jobs of type RUNNER only, not {job_type_name(task.spec.type)}",
             )
         for missing in missing_features(
-            self._device(), self._device_name, Requirements(statevector=task.include_statevector)
+            self._device(), self._device_name, Requirements(statevector=task.spec.include_statevector)
         ):
             raise DeviceError(missing.reason, f"{missing.message}: submit the job without include_statevector")
 
@@ -291,8 +300,9 @@ class _Run:
                 self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
         if ready:
             self._do("running", ready[0][0])
-        seed = task.seed if task.HasField("seed") else None
-        outcomes = provider.run(task.device, [kept.compiled for _, kept, _ in ready], task.shots, seed)
+        spec = task.spec
+        seed = spec.seed if spec.HasField("seed") else None
+        outcomes = provider.run(task.device, [kept.compiled for _, kept, _ in ready], spec.shots, seed)
         each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
@@ -345,8 +355,8 @@ class _Run:
         self, index: int, program: TaskProgram, provider: SimulatorProvider
     ) -> tuple[CachedProgram, bool]:
         task = self._task
-        inputs = program.inputs.SerializeToString(deterministic=True) if program.HasField("inputs") else b""
-        exact = task.include_statevector
+        inputs = self._inputs(program).SerializeToString(deterministic=True)
+        exact = task.spec.include_statevector
         key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes, exact)
         kept = self._runner.cache.get(key)
         if kept is not None:
@@ -391,7 +401,7 @@ class _Run:
             succeeded.buffer = encode_counts(
                 succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes
             )
-            if self._task.include_statevector:
+            if self._task.spec.include_statevector:
                 self._add_statevector(succeeded, provider, kept, outcome)
         except Exception as error:  # noqa: BLE001 - see run()
             self._fail(index, error, kept.circuit)
@@ -412,7 +422,7 @@ class _Run:
     def _result(self, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> Result:
         """A result as far as it is known without its entries."""
         result = Result(
-            program_id=self._task.programs[index].program_id, shots=self._task.shots, registers=kept.registers
+            program_id=self._task.programs[index].program_id, shots=self._task.spec.shots, registers=kept.registers
         )
         result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(

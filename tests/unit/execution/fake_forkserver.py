@@ -113,12 +113,12 @@ def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one bran
     elif word == "die" and task.attempt <= int(rest):
         os.kill(os.getpid(), signal.SIGKILL)
     if failure is None:
-        counts = CountsAndProbabilities(counts={"0x0": task.shots}, probabilities={"0x0": 1.0})
+        counts = CountsAndProbabilities(counts={"0x0": task.spec.shots}, probabilities={"0x0": 1.0})
         result = Result(
             program_id=task.programs[0].program_id,
             result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
             counts_and_probabilities=counts,
-            shots=task.shots,
+            shots=task.spec.shots,
         )
         result.meta_data["pid"] = os.getpid()
         event(program_succeeded=ProgramSucceeded(index=0, result=result))

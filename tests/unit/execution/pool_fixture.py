@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -30,8 +31,7 @@ def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: in
         attempt=attempt,
         provider=provider,
         device="stage",
-        type=JobType.JOB_TYPE_RUNNER,
-        shots=1,
+        spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1),
         programs=[program],
         time_limit_seconds=seconds,
     )

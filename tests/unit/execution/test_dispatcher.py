@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramNeeds, Task, TaskEvent, TaskFinished, TaskProgress
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
@@ -51,7 +52,7 @@ class Store:
         program = QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
         new = job_rows.NewJob(
             caller="me",
-            job=Job(type=JobType.JOB_TYPE_RUNNER, shots=1),
+            spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1),
             device_id=catalogue.device_by_name(self.db, "TEST/stage").id,
             deployment=Deployment(programs=[program]),
         )

@@ -109,7 +109,7 @@ def test_a_simulator_that_needs_more_than_it_said_fails_clearly_and_its_worker_g
         text = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[1];\n{gates}'
         made = task(job_id, provider=provider)
         made.device = {"IBM": "aer_simulator", "AWS": "local_simulator", "GOOGLE": "cirq_simulator"}[provider]
-        made.type = JobType.JOB_TYPE_RUNNER
+        made.spec.type = JobType.JOB_TYPE_RUNNER
         del made.programs[:]
         made.programs.append(TaskProgram(program_id=1, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=text))
         return made

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.execution.v1.worker_pb2 import ForkServerReply
 from qonduit.v1.job_pb2 import JobType
@@ -84,8 +85,7 @@ def aer(job_id: int, text: str = BELL, shots: int = 100) -> Task:
         attempt=1,
         provider="IBM",
         device="aer_simulator",
-        type=JobType.JOB_TYPE_RUNNER,
-        shots=shots,
+        spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=shots),
         programs=[program],
     )
 

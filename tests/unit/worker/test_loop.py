@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramStarted, Task, TaskBatch, TaskEvent, TaskFinished
 from qonduit.execution.v1.worker_pb2 import WorkerReply, WorkerRequest
 from qonduit_server.process import framing
@@ -44,7 +45,7 @@ class Server:
         self.batches.append([task.job_id for task in tasks])
         for task in tasks:
             emit(TaskEvent(job_id=task.job_id, attempt=1, program_started=ProgramStarted()))
-            if task.shots:  # wait to be let go
+            if task.spec.shots:  # wait to be let go
                 assert self.gate.acquire(timeout=PATIENCE)
             emit(TaskEvent(job_id=task.job_id, attempt=1, finished=TaskFinished()))
         return self.goes_on
@@ -97,7 +98,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def slow(job_id: int) -> Task:
-    return Task(job_id=job_id, attempt=1, shots=1)
+    return Task(job_id=job_id, attempt=1, spec=JobSpec(shots=1))
 
 
 def quick(job_id: int) -> Task:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramNeeds, Task, TaskEvent, TaskProgram
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -75,8 +76,7 @@ def task(*programs: str, shots: int = 10) -> Task:
         attempt=1,
         provider="SCRIPTED",
         device="d",
-        type=JobType.JOB_TYPE_RUNNER,
-        shots=shots,
+        spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=shots),
         programs=[
             TaskProgram(program_id=k, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=text)
             for k, text in enumerate(programs)
@@ -234,6 +234,20 @@ def test_a_program_with_other_inputs_is_another_program() -> None:
         runner.Runner(provider, Languages(), keeping).run(job, events.append)
         assert events[-1].WhichOneof("event") == "finished"
     assert provider.compiled == 2
+
+
+@pytest.mark.parametrize(("own", "of_job"), [({"a": 0.1}, {}), ({}, {"a": 0.1}), ({"a": 9.0}, {"a": 0.1})])
+def test_inputs_of_the_job_override_those_of_a_program(own: dict[str, float], of_job: dict[str, float]) -> None:
+    provider, keeping = Scripted(Outcome({0: 10})), runner.ProgramCache()
+    for each, more in (({"a": 0.1}, {}), (own, of_job)):
+        job = task("OPENQASM 3.0; input float a; qubit q; bit c; U(a, 0, 0) q; c = measure q;")
+        job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+        job.programs[0].inputs.update(each)
+        job.spec.inputs.update(more)
+        events: list[TaskEvent] = []
+        runner.Runner(provider, Languages(), keeping).run(job, events.append)
+        assert any(event.HasField("program_succeeded") for event in events)
+    assert provider.prepared == 1  # it was the same program both times
 
 
 def kinds(events: list[TaskEvent]) -> list[str]:

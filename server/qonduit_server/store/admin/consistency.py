@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, exists, func, or_, select
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import SUCCEEDED, TERMINAL
 from qonduit_server.store.admin.finding import Finding
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.jobs.job_spec import LARGE
 from qonduit_server.store.schema import (
     IS_LEASED,
     IS_QUEUED,
@@ -21,7 +23,9 @@ from qonduit_server.store.schema import (
     deployments,
     devices,
     events,
+    job_options,
     jobs,
+    options,
     programs,
     providers,
     results,
@@ -30,6 +34,9 @@ from qonduit_server.store.schema import (
 #: How many of the latest rows are looked at, unless all are; how many large results, and bytes of them.
 SAMPLE: Final = 10_000
 _SAMPLE_BUFFERS: Final = 20
+_SAMPLE_OPTIONS: Final = 1000
+#: A spec that refers to an option is longer.
+_SHA256_LENGTH: Final = 64
 #: A lease that ran out this long ago was not taken back by any server, although each looks every few seconds.
 _STUCK_MICROSECONDS: Final = 60 * 1_000_000
 #: Nothing is written ahead of its result for longer, but by a server that will notice that it was deleted.
@@ -251,6 +258,57 @@ def _is_whole(connection: Connection, result_id: int, result: Result) -> bool:
     return (size, digest.hexdigest()) == (result.buffer.size_bytes, result.buffer.sha256)
 
 
+def large_options(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Options of jobs that are not what the jobs say they are."""
+    unused = select(func.count()).where(~exists().where(job_options.c.sha256 == options.c.sha256))
+    if count := connection.execute(unused.select_from(options)).scalar_one():
+        mend = "They only take room, and a server that is up deletes them within an hour."
+        yield Finding("warning", f"{count} large options belong to no job", mend)
+    yield from _told(
+        connection,
+        select(job_options.c.job_id)
+        .distinct()
+        .where(
+            job_options.c.job_id > _from(connection, jobs, deep), ~exists().where(jobs.c.id == job_options.c.job_id)
+        ),
+        "are gone, but not their links to large options",
+        "They only take room: DELETE FROM job_options WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "warning",
+    )
+    if lacking := list(_without_option(connection, _from(connection, jobs, deep))):
+        yield _finding(lacking, "have large options that are not there: no job can be handed out", _RESTORE)
+    some = select(options.c.sha256)
+    hashes = connection.execute(some if deep else some.limit(_SAMPLE_OPTIONS)).scalars().all()
+    one = select(options.c.data).where(options.c.sha256 == bindparam("sha256"))
+    damaged = [
+        sha256
+        for sha256 in hashes
+        if hashlib.sha256(connection.execute(one, {"sha256": sha256}).scalar() or b"").hexdigest() != sha256
+    ]
+    if damaged:
+        yield Finding("error", f"{len(damaged)} large options do not have their SHA-256 ({damaged[0]})", _RESTORE)
+
+
+def _without_option(connection: Connection, after: int) -> Iterator[int]:
+    """Yield the jobs that refer to an option which is not there, or which is not linked to them."""
+    page = (
+        select(jobs.c.id, jobs.c.spec).where(func.length(jobs.c.spec) > _SHA256_LENGTH).order_by(jobs.c.id).limit(_PAGE)
+    )
+    existing = (
+        select(job_options.c.job_id, options.c.sha256)
+        .join(options, options.c.sha256 == job_options.c.sha256)
+        .where(among(job_options.c.job_id, "ids"))
+    )
+    while rows := connection.execute(page.where(jobs.c.id > after)).all():
+        after = rows[-1].id
+        spoken = {row.id: JobSpec.FromString(row.spec) for row in rows}
+        known = {tuple(row) for row in connection.execute(existing, {"ids": list(spoken)})}
+        for job_id, spec in spoken.items():
+            hashes = [getattr(spec, f"{field}_reference").sha256 for field in LARGE]
+            if any(sha256 and (job_id, sha256) not in known for sha256 in hashes):
+                yield job_id
+
+
 def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
     """Deployments that came with jobs which are gone."""
     unused: ColumnElement[bool] = ~exists().where(jobs.c.deployment_id == deployments.c.id)
@@ -269,5 +327,6 @@ CHECKS: Final[dict[str, Check]] = {
     "events": histories,
     "results": outcomes,
     "large results": large_results,
+    "large options": large_options,
     "inline deployments": inline_deployments,
 }

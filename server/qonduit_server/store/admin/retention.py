@@ -24,6 +24,7 @@ from qonduit_server.errors import CallError
 from qonduit_server.lifecycle import TERMINAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
+from qonduit_server.store.jobs import large_options
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.results.buffers import ERASE, PIECE_BYTES, of_jobs
 from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
@@ -100,10 +101,12 @@ class Swept:
     programs: int = 0
     #: Large results that were never recorded.
     orphans: int = 0
+    #: Large options that were left without a job.
+    options: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything went."""
-        return bool(self.jobs or self.deployments or self.programs or self.orphans)
+        return bool(self.jobs or self.deployments or self.programs or self.orphans or self.options)
 
 
 class _Old(NamedTuple):
@@ -202,12 +205,15 @@ class Retention:
             self._stop.wait(wait)
 
     def _sweep(self) -> Swept:
-        orphans = _Pace(self._stop).erase_pieces(self._db, self._orphans.without_result())
+        pace = _Pace(self._stop)
+        orphans = pace.erase_pieces(self._db, self._orphans.without_result())
+        options = pace.erase_options(self._db)
         swept = Swept()
         if self._keep_seconds and not self._stop.is_set():
             before = max(0, self._clock().timestamp() - self._keep_seconds)
             swept = sweep(self._db, int(before * 1_000_000), self._stop)
         swept.orphans = orphans
+        swept.options = options
         return swept
 
 
@@ -232,6 +238,16 @@ class _Pace:
             if self._stop.is_set():
                 return place
         return len(result_ids)
+
+    def erase_options(self, db: Database) -> int:
+        """Delete the large options that no job has; return how many went."""
+        total = 0
+        while not self._stop.is_set() and (hashes := large_options.unused(db)):
+            gone = self.do(db, large_options.ERASE_UNUSED, hashes)
+            total += gone
+            if not gone:  # others hold them: another sweep will see
+                break
+        return total
 
 
 def _old_jobs(db: Database, before: int) -> Iterator[_Old]:

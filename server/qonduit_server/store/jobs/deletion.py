@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.jobs import large_options
 from qonduit_server.store.schema import buffers, events, jobs, results
 from qonduit_server.store.writer import Transaction
 
@@ -22,7 +23,7 @@ _DELETES: Final = (
 
 
 def erase(transaction: Transaction, job_ids: Collection[int], *, with_buffers: bool = True) -> None:
-    """Delete jobs with their events, results and buffers; whoever watches one is told that it is gone.
+    """Delete jobs with their events, results, buffers and options; whoever watches one is told that it is gone.
 
     Args:
         job_ids: jobs that have ended, locked by this transaction.
@@ -32,5 +33,6 @@ def erase(transaction: Transaction, job_ids: Collection[int], *, with_buffers: b
         return
     for statement in (_DELETE_BUFFERS, *_DELETES) if with_buffers else _DELETES:
         transaction.connection.execute(statement, {"ids": list(job_ids)})
+    large_options.erase(transaction.connection, job_ids)
     for job_id in job_ids:
         transaction.notify_deleted(job_id)

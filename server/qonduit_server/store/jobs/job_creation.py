@@ -8,17 +8,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import bindparam, func, select
 
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job, JobType, ProgramRun
+from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import deployments
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.jobs import large_options
+from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
@@ -49,12 +50,8 @@ class Submission:
     device: Device
     device_name: str
     name: str | None
-    type: JobType
-    shots: int
-    seed: int | None
-    inputs: Struct | None
+    asked: PackedSpec
     deployment_id: int
-    include_statevector: bool = False
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
 
@@ -77,13 +74,13 @@ _INSERT: Final = BulkInsert(
             "name",
             "type",
             "shots",
-            "seed",
             "created_at",
             "state",
             "progress",
             "attempt",
             "last_sequence",
             "program_runs",
+            "spec",
         ),
     ),
 )
@@ -205,36 +202,39 @@ def _write(
         else:
             deployment_id = new.deployment_id
             sources = new.program_ids or stored[new.caller, deployment_id]
+        spec = new.asked.spec
+        asked = spec.SerializeToString()
         job = Job(
             id=job_id,
             name=new.name,
             executed_by=new.caller,
             progress=0.0,
             state=QUEUED,
-            shots=new.shots,
-            type=new.type or JOB_TYPE_RUNNER,
             executed_on_id=new.device.id,
             device=new.device_name,
             deployment_id=deployment_id,
             created_at=transaction.timestamp,
             last_sequence=1,
-            seed=new.seed,
-            inputs=new.inputs,
-            include_statevector=new.include_statevector,
             program_runs=[
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
         )
+        job.MergeFromString(asked)
+        name_buffers(job)
         unit.note(job, transaction.timestamp, is_terminal=False, created=job)
         made.append(job)
         rows.append(
             (
                 *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
-                *(new.device.provider_id, new.device.id, deployment_id, new.name, job.type, new.shots, new.seed),
-                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job)),
+                *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
+                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), asked),
             )
         )
     _INSERT(transaction.connection, rows)
+    large_options.insert(
+        transaction,
+        {job.id: new.asked.options for job, new in zip(made, accepted, strict=True) if new.asked.options},
+    )
     unit.flush()
     transaction.queue = True
     return made

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, tuple_
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
@@ -20,6 +21,7 @@ from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
+from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
 from qonduit_server.store.results import buffers
@@ -36,8 +38,9 @@ class NewJob:
 
     Attributes:
         caller: who submits it.
-        job: name, type, shots, seed, inputs and include_statevector are taken from it; everything else is ignored.
+        spec: what it asks for.
         device_id: the device to run on.
+        name: a name for people; None for none.
         device: its name as "PROVIDER/device", for a preview; what is stored is looked up by the id.
         deployment: the programs, inline; or None, and then
         deployment_id: the stored deployment to run.
@@ -48,8 +51,9 @@ class NewJob:
     """
 
     caller: str
-    job: Job
+    spec: JobSpec
     device_id: int
+    name: str | None = None
     device: str = ""
     deployment: Deployment | None = None
     deployment_id: int = 0
@@ -107,12 +111,8 @@ def create(db: Database, new: NewJob) -> Created:
                 deployments.prepare(new.caller, new.deployment, is_inline=True) if new.deployment is not None else None
             ),
             deployment_id=new.deployment_id,
-            name=checked_text("job.name", new.job.name) if new.job.HasField("name") else None,
-            type=new.job.type,
-            shots=new.job.shots,
-            seed=new.job.seed if new.job.HasField("seed") else None,
-            inputs=new.job.inputs if new.job.HasField("inputs") else None,
-            include_statevector=new.job.include_statevector,
+            name=checked_text("job.name", new.name) if new.name is not None else None,
+            asked=pack(new.spec),
         ),
     )
 
@@ -122,6 +122,9 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
     fingerprint = str(job_id).encode()
     try:
         source = get(db, caller, job_id)
+        with db.read() as connection:
+            # Whole: the other job may be deleted before the new one is written, and its large options with it.
+            (spec,) = whole_specs(connection, [source])
     except NotFound:
         made = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
         if made is None:
@@ -141,11 +144,7 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             program_ids=[run.program_id for run in source.program_runs],
             deployment_id=source.deployment_id,
             name=source.name if source.HasField("name") else None,
-            type=source.type,
-            shots=source.shots,
-            seed=source.seed if source.HasField("seed") else None,
-            inputs=source.inputs if source.HasField("inputs") else None,
-            include_statevector=source.include_statevector,
+            asked=pack(spec),
         ),
     )
 
@@ -187,7 +186,7 @@ def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "
     kept, token = cursor.cut(
         rows,
         lambda row: (row.created_at, row.id),
-        lambda row: len(row.program_runs) + len(row.failure or b"") + len(row.name or "") + 200,
+        lambda row: len(row.program_runs) + len(row.spec or b"") + len(row.failure or b"") + len(row.name or "") + 200,
     )
     exact, sooner = cursor.cut(
         [job_message(row) for row in kept], lambda job: (microseconds(job.created_at), job.id), sent_bytes

@@ -8,9 +8,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import bindparam, select, text, update
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
@@ -20,6 +20,7 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.results import buffers, large_results
@@ -259,37 +260,36 @@ def _tasks(
         for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
     }
     names = {row.id: row.name for row in transaction.connection.execute(_SELECT_DEVICES)}
-    return [[_task(entry.job, provider, names, sources) for provider, entry in mine] for mine in claimed]
+    jobs = [entry.job for entry in unit.entries.values()]
+    specs = {job.id: spec for job, spec in zip(jobs, whole_specs(transaction.connection, jobs), strict=True)}
+    return [
+        [_task(entry.job, specs[entry.job.id], provider, names, sources) for provider, entry in mine]
+        for mine in claimed
+    ]
 
 
-def _task(job: Job, provider: str, names: Mapping[int, str], sources: Mapping[int, QuantumProgram]) -> Task:
-    task = Task(
+def _task(
+    job: Job, spec: JobSpec, provider: str, names: Mapping[int, str], sources: Mapping[int, QuantumProgram]
+) -> Task:
+    return Task(
         job_id=job.id,
         attempt=job.attempt,
         provider=provider,
         device=names[job.executed_on_id],
-        type=job.type,
-        shots=job.shots,
-        seed=job.seed if job.HasField("seed") else None,
-        include_statevector=job.include_statevector,
+        spec=spec,
+        programs=[task_program(run.program_id, sources[run.program_id]) for run in job.program_runs],
     )
-    task.programs.extend(task_program(run.program_id, sources[run.program_id], job.inputs) for run in job.program_runs)
-    return task
 
 
-def task_program(program_id: int, source: QuantumProgram, job_inputs: Struct) -> TaskProgram:
-    """Return a program as a worker gets it, with its own inputs and those of its job."""
-    program = TaskProgram(
+def task_program(program_id: int, source: QuantumProgram) -> TaskProgram:
+    """Return a program as a worker gets it, with the inputs that it brings itself."""
+    return TaskProgram(
         program_id=program_id,
         language=source.assembler_language,
         text=source.quantum_circuit,
         binary=source.quantum_circuit_binary,
+        inputs=source.python_file_inputs if source.HasField("python_file_inputs") else None,
     )
-    for inputs in (source.python_file_inputs, job_inputs):
-        # Those of the job come second, and win.
-        for name, value in inputs.fields.items():
-            program.inputs.fields[name].CopyFrom(value)
-    return program
 
 
 def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:

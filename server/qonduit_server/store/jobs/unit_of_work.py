@@ -14,6 +14,7 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
+from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.timestamps import microseconds, set_time
@@ -38,6 +39,7 @@ _JOB_COLUMNS: Final = (
     jobs.c.provider_specific_id,
     jobs.c.failure,
     jobs.c.program_runs,
+    jobs.c.spec,
     jobs.c.owner,
     # A subquery and no join, so that a lock on the row locks no device.
     select(providers.c.name.concat("/").concat(devices.c.name))
@@ -73,19 +75,24 @@ def job_message(row: Sequence[Any]) -> Job:
     """Make a Job of a row of SELECT_JOBS."""
     (job_id, caller, device_id, deployment_id, name, kind, shots, seed, created_at) = row[:9]
     (state, progress, started_at, finished_at, attempt, last_sequence, provider_specific_id, failure, runs) = row[9:18]
-    owner, device = row[18:20]
-    job = Job.FromString(runs)
+    spec, owner, device = row[18:21]
+    if spec is not None:
+        # One after the other, the bytes of two messages are those of both merged.
+        job = Job.FromString(spec + runs)
+    else:
+        job = Job.FromString(runs)
+        job.type = kind
+        job.shots = shots
+        if seed is not None:
+            job.seed = seed
     job.id = job_id
+    name_buffers(job)
     job.executed_by = caller
     job.executed_on_id = device_id
     job.device = device
     job.deployment_id = deployment_id
     if name is not None:
         job.name = name
-    job.type = kind
-    job.shots = shots
-    if seed is not None:
-        job.seed = seed
     set_time(job.created_at, created_at)
     job.state = state
     job.progress = progress
@@ -110,21 +117,27 @@ def server_of(owner: str) -> str:
     return owner.partition("/")[0]
 
 
-def program_runs(job: Job) -> bytes:
-    """Return what the column program_runs holds of a job."""
-    kept = Job(program_runs=job.program_runs, include_statevector=job.include_statevector)
-    if job.HasField("inputs"):
-        kept.inputs.CopyFrom(job.inputs)
+def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
+    """Return what the column program_runs holds of a job; without a spec, some of what it asks for as well."""
+    kept = Job(program_runs=job.program_runs)
+    if not has_spec:
+        kept.include_statevector = job.include_statevector
+        if job.HasField("inputs"):
+            kept.inputs.CopyFrom(job.inputs)
     return kept.SerializeToString()
 
 
 class JobChange:
     """A job, the lease on it, and the time of what this transaction does to it."""
 
-    __slots__ = ("changed", "job", "lease_until", "owner", "time")
+    __slots__ = ("changed", "has_spec", "job", "lease_until", "owner", "time")
 
-    def __init__(self, job: Job, owner: str | None, lease_until: int | None, time: Timestamp) -> None:
+    def __init__(
+        self, job: Job, owner: str | None, lease_until: int | None, time: Timestamp, *, has_spec: bool = True
+    ) -> None:
         self.job = job
+        #: False for a job that was made before the column spec was.
+        self.has_spec = has_spec
         self.time = time
         self.owner = owner
         self.lease_until = lease_until
@@ -146,7 +159,10 @@ class UnitOfWork:
 
     def enter(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
         """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
-        found = [JobChange(job_message(row), row[18], row[20], self.transaction.timestamp) for row in rows]
+        found = [
+            JobChange(job_message(row), row[19], row[21], self.transaction.timestamp, has_spec=row[18] is not None)
+            for row in rows
+        ]
         self.entries.update((entry.job.id, entry) for entry in found)
         if found:
             self._keep_order([entry.job.id for entry in found])
@@ -193,9 +209,9 @@ class UnitOfWork:
             job.server = ""
         if state == QUEUED:
             self.transaction.queue = True
-        self.note(
-            job, entry.time, is_terminal=ended, state_change=StateChange(from_state=before, to_state=state, job=job)
-        )
+        change = StateChange(from_state=before, to_state=state, job=job)
+        leave_out_large(change.job)
+        self.note(job, entry.time, is_terminal=ended, state_change=change)
 
     def start(self, entry: JobChange, owner: str, lease_until: int) -> None:
         """Lease a queued job: its next attempt begins."""
@@ -253,6 +269,6 @@ def _changes(entry: JobChange) -> tuple[Any, ...]:
         entry.owner,
         entry.lease_until,
         job.failure.SerializeToString() if job.HasField("failure") else None,
-        program_runs(job),
+        program_runs(job, has_spec=entry.has_spec),
         job.id,
     )

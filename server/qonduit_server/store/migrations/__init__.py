@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The newest revision: what schema.py describes.
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 #: Held while the schema is changed, so that servers starting together do not clash. Any number nobody else uses.
 _ADVISORY_LOCK: Final = 0x716F6E64
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.store import catalogue, migrations
 from qonduit_server.store.admin import postgresql_server
@@ -24,10 +26,11 @@ from qonduit_server.store.admin.doctor import Finding, inspect
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs.job_spec import INLINE_BYTES
 from qonduit_server.store.results import buffers, result_rows
 from qonduit_server.store.server_lock import hold
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import CALLER, claim, description, submit, succeed
+from tests.store_fixture import CALLER, claim, deployment, description, known_device, submit, succeed
 
 
 def look(url: str, **options: object) -> list[Finding]:
@@ -49,7 +52,7 @@ def hand(url: str, *statements: str) -> None:
     """Change a database behind the server's back."""
     with create_engine(parse_url(url)).begin() as connection:
         for statement in statements:
-            connection.execute(text(statement))
+            connection.execute(text(statement.replace(":empty", f"'{hashlib.sha256().hexdigest()}'")))
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +132,8 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"], "server that is gone", "warning"),
         (["UPDATE devices SET available = false"], "1 jobs wait for IBM/aer_simulator, which is not", "warning"),
         (["DELETE FROM programs WHERE deployment_id = 5"], "without their programs", "error"),
+        (["INSERT INTO job_options VALUES (77, 'x')"], "are gone, but not their links to large options", "warning"),
+        (["INSERT INTO options VALUES (:empty, '')"], "1 large options belong to no job", "warning"),
     ],
 )
 def test_a_hand_in_the_database(used: str, statements: list[str], words: str, level: str) -> None:
@@ -156,6 +161,29 @@ def with_buffer(url: str) -> int:
     replace(db, found, data)
     db.close()
     return found.id
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM options", "1 job have large options that are not there"),
+        ("DELETE FROM job_options", "1 job have large options that are not there"),
+        (
+            "UPDATE options SET data = (SELECT program FROM programs LIMIT 1)",
+            "1 large options do not have their SHA-256",
+        ),
+    ],
+)
+def test_large_options_that_are_damaged(database_url: str, statement: str, words: str) -> None:
+    db = open_database(database_url)
+    new = job_rows.NewJob(CALLER, JobSpec(shots=10, type=JOB_TYPE_RUNNER), known_device(db).id, deployment=deployment())
+    new.spec.inputs.update({"bits": "0" * 2 * INLINE_BYTES})
+    job_rows.create(db, new)
+    db.close()
+    assert look(database_url) == []
+    hand(database_url, statement)
+    found = look(database_url)
+    assert [(each.level, each.what) for each in found if words in each.what and each.level == "error"], found
 
 
 def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:

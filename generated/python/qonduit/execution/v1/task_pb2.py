@@ -23,51 +23,51 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from qonduit.execution.v1 import job_spec_pb2 as qonduit_dot_execution_dot_v1_dot_job__spec__pb2
 from qonduit.v1 import event_pb2 as qonduit_dot_v1_dot_event__pb2
 from qonduit.v1 import failure_pb2 as qonduit_dot_v1_dot_failure__pb2
-from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 from qonduit.v1 import job_service_pb2 as qonduit_dot_v1_dot_job__service__pb2
 from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
 from qonduit.v1 import result_pb2 as qonduit_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/execution/v1/task.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x16qonduit/v1/event.proto\x1a\x18qonduit/v1/failure.proto\x1a\x14qonduit/v1/job.proto\x1a\x1cqonduit/v1/job_service.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\"\x99\x01\n\x0bTaskProgram\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12/\n\x08language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x62inary\x18\x04 \x01(\x0c\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbd\x03\n\x04Task\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12!\n\x04type\x18\x05 \x01(\x0e\x32\x13.qonduit.v1.JobType\x12\r\n\x05shots\x18\x06 \x01(\x03\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x33\n\x08programs\x18\x08 \x03(\x0b\x32!.qonduit.execution.v1.TaskProgram\x12\x1a\n\x12memory_limit_bytes\x18\t \x01(\x03\x12\x1a\n\x12time_limit_seconds\x18\n \x01(\x01\x12\x33\n\x0ctranslate_to\x18\x0b \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x1b\n\x13include_statevector\x18\x0c \x01(\x08\x12\x1c\n\x14memory_granted_bytes\x18\r \x01(\x03\x12\x17\n\x0f\x64\x65\x63lined_before\x18\x0e \x01(\x08\x12\x18\n\x10max_result_bytes\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompile_only\x18\x10 \x01(\x08\x42\x07\n\x05_seed\"6\n\tTaskBatch\x12)\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\"\r\n\x0bTaskStarted\"1\n\x0cTaskProgress\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1f\n\x0eProgramStarted\x12\r\n\x05index\x18\x01 \x01(\x05\"C\n\rFurtherResult\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x02 \x01(\x0c\"\x8b\x01\n\x10ProgramSucceeded\x12\r\n\x05index\x18\x01 \x01(\x05\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x03 \x01(\x0c\x12\x34\n\x07\x66urther\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\xa8\x01\n\x11ProgramTranslated\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x62inary\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\'\n\tregisters\x18\x05 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x14\n\x0cread_seconds\x18\x06 \x01(\x01\x12\x15\n\rwrite_seconds\x18\x07 \x01(\x01\"w\n\x0cProgramNeeds\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x1f\n\x17mid_circuit_measurement\x18\x02 \x01(\x08\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x04 \x01(\x08\x12\r\n\x05loops\x18\x05 \x01(\x08\"\x8b\x01\n\rProgramFailed\x12\r\n\x05index\x18\x01 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x31\n\x05needs\x18\x03 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\ndiagnostic\x18\x04 \x01(\t\"$\n\x0cTaskDeclined\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\"H\n\x0cTaskFinished\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\ndiagnostic\x18\x02 \x01(\t\"\x1c\n\tTaskPhase\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xae\x05\n\tTaskEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.qonduit.execution.v1.TaskStartedH\x00\x12\x36\n\x08progress\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.TaskProgressH\x00\x12?\n\x0fprogram_started\x18\x05 \x01(\x0b\x32$.qonduit.execution.v1.ProgramStartedH\x00\x12\x43\n\x11program_succeeded\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.ProgramSucceededH\x00\x12=\n\x0eprogram_failed\x18\x07 \x01(\x0b\x32#.qonduit.execution.v1.ProgramFailedH\x00\x12\"\n\x03log\x18\x08 \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12\x36\n\x08\x66inished\x18\t \x01(\x0b\x32\".qonduit.execution.v1.TaskFinishedH\x00\x12\x45\n\x12program_translated\x18\n \x01(\x0b\x32\'.qonduit.execution.v1.ProgramTranslatedH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x0b \x01(\x0b\x32\".qonduit.execution.v1.TaskDeclinedH\x00\x12\x30\n\x05phase\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskPhaseH\x00\x12\x37\n\x10program_compiled\x18\r \x01(\x0b\x32\x1b.qonduit.v1.CompiledProgramH\x00\x42\x07\n\x05\x65vent\"A\n\x0eTaskEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.qonduit.execution.v1.TaskEventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/execution/v1/task.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a#qonduit/execution/v1/job_spec.proto\x1a\x16qonduit/v1/event.proto\x1a\x18qonduit/v1/failure.proto\x1a\x1cqonduit/v1/job_service.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\"\x99\x01\n\x0bTaskProgram\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12/\n\x08language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x62inary\x18\x04 \x01(\x0c\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbf\x03\n\x04Task\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x33\n\x08programs\x18\x08 \x03(\x0b\x32!.qonduit.execution.v1.TaskProgram\x12\x1a\n\x12memory_limit_bytes\x18\t \x01(\x03\x12\x1a\n\x12time_limit_seconds\x18\n \x01(\x01\x12\x33\n\x0ctranslate_to\x18\x0b \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x1c\n\x14memory_granted_bytes\x18\r \x01(\x03\x12\x17\n\x0f\x64\x65\x63lined_before\x18\x0e \x01(\x08\x12\x18\n\x10max_result_bytes\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompile_only\x18\x10 \x01(\x08\x12+\n\x04spec\x18\x11 \x01(\x0b\x32\x1d.qonduit.execution.v1.JobSpecJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08J\x04\x08\x0c\x10\rR\x04typeR\x05shotsR\x04seedR\x13include_statevector\"6\n\tTaskBatch\x12)\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\"\r\n\x0bTaskStarted\"1\n\x0cTaskProgress\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1f\n\x0eProgramStarted\x12\r\n\x05index\x18\x01 \x01(\x05\"C\n\rFurtherResult\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x02 \x01(\x0c\"\x8b\x01\n\x10ProgramSucceeded\x12\r\n\x05index\x18\x01 \x01(\x05\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x03 \x01(\x0c\x12\x34\n\x07\x66urther\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\xa8\x01\n\x11ProgramTranslated\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x62inary\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\'\n\tregisters\x18\x05 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x14\n\x0cread_seconds\x18\x06 \x01(\x01\x12\x15\n\rwrite_seconds\x18\x07 \x01(\x01\"w\n\x0cProgramNeeds\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x1f\n\x17mid_circuit_measurement\x18\x02 \x01(\x08\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x04 \x01(\x08\x12\r\n\x05loops\x18\x05 \x01(\x08\"\x8b\x01\n\rProgramFailed\x12\r\n\x05index\x18\x01 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x31\n\x05needs\x18\x03 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\ndiagnostic\x18\x04 \x01(\t\"$\n\x0cTaskDeclined\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\"H\n\x0cTaskFinished\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\ndiagnostic\x18\x02 \x01(\t\"\x1c\n\tTaskPhase\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xae\x05\n\tTaskEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.qonduit.execution.v1.TaskStartedH\x00\x12\x36\n\x08progress\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.TaskProgressH\x00\x12?\n\x0fprogram_started\x18\x05 \x01(\x0b\x32$.qonduit.execution.v1.ProgramStartedH\x00\x12\x43\n\x11program_succeeded\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.ProgramSucceededH\x00\x12=\n\x0eprogram_failed\x18\x07 \x01(\x0b\x32#.qonduit.execution.v1.ProgramFailedH\x00\x12\"\n\x03log\x18\x08 \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12\x36\n\x08\x66inished\x18\t \x01(\x0b\x32\".qonduit.execution.v1.TaskFinishedH\x00\x12\x45\n\x12program_translated\x18\n \x01(\x0b\x32\'.qonduit.execution.v1.ProgramTranslatedH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x0b \x01(\x0b\x32\".qonduit.execution.v1.TaskDeclinedH\x00\x12\x30\n\x05phase\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskPhaseH\x00\x12\x37\n\x10program_compiled\x18\r \x01(\x0b\x32\x1b.qonduit.v1.CompiledProgramH\x00\x42\x07\n\x05\x65vent\"A\n\x0eTaskEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.qonduit.execution.v1.TaskEventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.execution.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKPROGRAM']._serialized_start=242
-  _globals['_TASKPROGRAM']._serialized_end=395
-  _globals['_TASK']._serialized_start=398
-  _globals['_TASK']._serialized_end=843
-  _globals['_TASKBATCH']._serialized_start=845
-  _globals['_TASKBATCH']._serialized_end=899
-  _globals['_TASKSTARTED']._serialized_start=901
-  _globals['_TASKSTARTED']._serialized_end=914
-  _globals['_TASKPROGRESS']._serialized_start=916
-  _globals['_TASKPROGRESS']._serialized_end=965
-  _globals['_PROGRAMSTARTED']._serialized_start=967
-  _globals['_PROGRAMSTARTED']._serialized_end=998
-  _globals['_FURTHERRESULT']._serialized_start=1000
-  _globals['_FURTHERRESULT']._serialized_end=1067
-  _globals['_PROGRAMSUCCEEDED']._serialized_start=1070
-  _globals['_PROGRAMSUCCEEDED']._serialized_end=1209
-  _globals['_PROGRAMTRANSLATED']._serialized_start=1212
-  _globals['_PROGRAMTRANSLATED']._serialized_end=1380
-  _globals['_PROGRAMNEEDS']._serialized_start=1382
-  _globals['_PROGRAMNEEDS']._serialized_end=1501
-  _globals['_PROGRAMFAILED']._serialized_start=1504
-  _globals['_PROGRAMFAILED']._serialized_end=1643
-  _globals['_TASKDECLINED']._serialized_start=1645
-  _globals['_TASKDECLINED']._serialized_end=1681
-  _globals['_TASKFINISHED']._serialized_start=1683
-  _globals['_TASKFINISHED']._serialized_end=1755
-  _globals['_TASKPHASE']._serialized_start=1757
-  _globals['_TASKPHASE']._serialized_end=1785
-  _globals['_TASKEVENT']._serialized_start=1788
-  _globals['_TASKEVENT']._serialized_end=2474
-  _globals['_TASKEVENTBATCH']._serialized_start=2476
-  _globals['_TASKEVENTBATCH']._serialized_end=2541
+  _globals['_TASKPROGRAM']._serialized_start=257
+  _globals['_TASKPROGRAM']._serialized_end=410
+  _globals['_TASK']._serialized_start=413
+  _globals['_TASK']._serialized_end=860
+  _globals['_TASKBATCH']._serialized_start=862
+  _globals['_TASKBATCH']._serialized_end=916
+  _globals['_TASKSTARTED']._serialized_start=918
+  _globals['_TASKSTARTED']._serialized_end=931
+  _globals['_TASKPROGRESS']._serialized_start=933
+  _globals['_TASKPROGRESS']._serialized_end=982
+  _globals['_PROGRAMSTARTED']._serialized_start=984
+  _globals['_PROGRAMSTARTED']._serialized_end=1015
+  _globals['_FURTHERRESULT']._serialized_start=1017
+  _globals['_FURTHERRESULT']._serialized_end=1084
+  _globals['_PROGRAMSUCCEEDED']._serialized_start=1087
+  _globals['_PROGRAMSUCCEEDED']._serialized_end=1226
+  _globals['_PROGRAMTRANSLATED']._serialized_start=1229
+  _globals['_PROGRAMTRANSLATED']._serialized_end=1397
+  _globals['_PROGRAMNEEDS']._serialized_start=1399
+  _globals['_PROGRAMNEEDS']._serialized_end=1518
+  _globals['_PROGRAMFAILED']._serialized_start=1521
+  _globals['_PROGRAMFAILED']._serialized_end=1660
+  _globals['_TASKDECLINED']._serialized_start=1662
+  _globals['_TASKDECLINED']._serialized_end=1698
+  _globals['_TASKFINISHED']._serialized_start=1700
+  _globals['_TASKFINISHED']._serialized_end=1772
+  _globals['_TASKPHASE']._serialized_start=1774
+  _globals['_TASKPHASE']._serialized_end=1802
+  _globals['_TASKEVENT']._serialized_start=1805
+  _globals['_TASKEVENT']._serialized_end=2491
+  _globals['_TASKEVENTBATCH']._serialized_start=2493
+  _globals['_TASKEVENTBATCH']._serialized_end=2558
 # @@protoc_insertion_point(module_scope)

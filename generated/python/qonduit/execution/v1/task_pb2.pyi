@@ -1,7 +1,7 @@
 from google.protobuf import struct_pb2 as _struct_pb2
+from qonduit.execution.v1 import job_spec_pb2 as _job_spec_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
-from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import job_service_pb2 as _job_service_pb2
 from qonduit.v1 import provider_pb2 as _provider_pb2
 from qonduit.v1 import result_pb2 as _result_pb2
@@ -28,40 +28,34 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "type", "shots", "seed", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "include_statevector", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only")
+    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    SHOTS_FIELD_NUMBER: _ClassVar[int]
-    SEED_FIELD_NUMBER: _ClassVar[int]
     PROGRAMS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TRANSLATE_TO_FIELD_NUMBER: _ClassVar[int]
-    INCLUDE_STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
     MEMORY_GRANTED_BYTES_FIELD_NUMBER: _ClassVar[int]
     DECLINED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MAX_RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPILE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
     device: str
-    type: _job_pb2.JobType
-    shots: int
-    seed: int
     programs: _containers.RepeatedCompositeFieldContainer[TaskProgram]
     memory_limit_bytes: int
     time_limit_seconds: float
     translate_to: _provider_pb2.AssemblerLanguage
-    include_statevector: bool
     memory_granted_bytes: int
     declined_before: bool
     max_result_bytes: int
     compile_only: bool
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., shots: _Optional[int] = ..., seed: _Optional[int] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., include_statevector: _Optional[bool] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ...) -> None: ...
+    spec: _job_spec_pb2.JobSpec
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)

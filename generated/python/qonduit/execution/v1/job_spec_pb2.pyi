@@ -1,0 +1,24 @@
+from google.protobuf import struct_pb2 as _struct_pb2
+from qonduit.v1 import job_pb2 as _job_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JobSpec(_message.Message):
+    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference")
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    shots: int
+    type: _job_pb2.JobType
+    seed: int
+    inputs: _struct_pb2.Struct
+    include_statevector: bool
+    inputs_reference: _job_pb2.OptionReference
+    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ...) -> None: ...

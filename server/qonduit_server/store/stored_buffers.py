@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that ReadBuffer reads, by its name: large results ("results/ID") and large options ("jobs/ID/inputs")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import large_options
+from qonduit_server.store.results import buffers
+
+
+@dataclass(frozen=True)
+class StoredBuffer:
+    """A buffer that can be read.
+
+    Attributes:
+        size_bytes: its size.
+        chunk_bytes: the size of its chunks; the last one may be shorter.
+        read: returns a chunk, counted from 0; None when the buffer was deleted meanwhile.
+    """
+
+    size_bytes: int
+    chunk_bytes: int
+    read: Callable[[int], bytes | None]
+
+
+def find(db: Database, caller: str, name: str) -> StoredBuffer:
+    """Return a buffer of the caller's. Raises NotFound."""
+    if name.startswith("jobs/"):
+        option = large_options.find(db, caller, name)
+        return StoredBuffer(option.size_bytes, large_options.CHUNK_BYTES, partial(large_options.read, db, option))
+    result_id, size = buffers.find(db, caller, name)
+    return StoredBuffer(size, buffers.PIECE_BYTES, partial(buffers.read, db, result_id))

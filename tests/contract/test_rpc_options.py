@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promise about what a job asks for: whatever its size, no message repeats it, and its caller can read it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.result_service_pb2 import ReadBufferRequest
+from qonduit_server.rpc import submission_checks
+from qonduit_server.store.jobs.job_spec import spec_of
+from tests.contract.rpc_fixture import BELL, WAIT, House, house, programs, refused
+
+#: As large as inputs may be, nearly.
+ANGLES = {f"theta_{k:04}": k / 7 for k in range(2400)}
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[House]:
+    with house(tmp_path, authenticate=lambda metadata: str(dict(metadata).get("x-caller", "anonymous"))) as it:
+        yield it
+
+
+def asking(inputs: dict[str, Any], **job: Any) -> job_service.CreateJobRequest:
+    """A request for a Bell job with inputs."""
+    request = job_service.CreateJobRequest(
+        job=Job(**{"shots": 10, **job}), device="IBM/aer_simulator", deployment=programs(BELL)
+    )
+    request.job.inputs.update(inputs)
+    return request
+
+
+def read(door: House, name: str, offset: int = 0, caller: str = "anonymous") -> bytes:
+    request = ReadBufferRequest(name=name, offset=offset)
+    return b"".join(
+        piece.data for piece in door.results.ReadBuffer(request, timeout=WAIT, metadata=(("x-caller", caller),))
+    )
+
+
+def test_large_inputs_are_read_by_name_from_any_offset_by_their_caller_alone(door: House) -> None:
+    job = door.jobs.CreateJob(asking(ANGLES), timeout=WAIT).job
+    assert not job.HasField("inputs")
+    reference = job.inputs_reference
+    data = read(door, reference.name)
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (reference.size_bytes, reference.sha256)
+    assert MessageToDict(Struct.FromString(data)) == ANGLES
+    assert read(door, reference.name, 1234) == data[1234:]
+    assert read(door, reference.name, len(data)) == b""
+    assert refused(lambda: read(door, reference.name, len(data) + 1))[0] == "INVALID_ARGUMENT"
+    code, details = refused(lambda: read(door, reference.name, caller="somebody else"))
+    assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "buffer")
+    door.run(job.id)
+    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), timeout=WAIT)
+    assert refused(lambda: read(door, reference.name))[0] == "NOT_FOUND"
+
+
+def test_nothing_that_is_answered_or_streamed_repeats_large_inputs(door: House) -> None:
+    run = job_service.RunJobRequest.FromString(asking(ANGLES).SerializeToString())
+    stream = door.jobs.RunJob(run, timeout=WAIT)
+    messages = [next(stream)]
+    job_id = messages[0].event.job_id
+    door.run(job_id)
+    messages += stream
+    messages.append(door.jobs.GetJob(job_service.GetJobRequest(id=job_id), timeout=WAIT))
+    messages.append(door.jobs.ListJobs(job_service.ListJobsRequest(), timeout=WAIT))
+    messages.append(door.jobs.RerunJob(job_service.RerunJobRequest(id=job_id), timeout=WAIT))
+    messages.append(door.jobs.CancelJob(job_service.CancelJobRequest(id=job_id), timeout=WAIT))
+    validated = asking(ANGLES)
+    validated.validate_only = True
+    messages.append(door.jobs.CreateJob(validated, timeout=WAIT))
+    assert messages[-1].job.inputs_reference.sha256
+    assert not messages[-1].job.inputs_reference.name
+    assert max(message.ByteSize() for message in messages) < 2048
+
+
+def test_a_repeated_request_with_large_inputs_is_known(door: House) -> None:
+    request = asking(ANGLES)
+    request.request_id = str(uuid.uuid4())
+    first = door.jobs.CreateJob(request, timeout=WAIT)
+    again = door.jobs.CreateJob(request, timeout=WAIT)
+    assert (again.deduplicated, again.job) == (True, first.job)
+    request.job.inputs["theta_0001"] = 5
+    assert refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))[0] == "ALREADY_EXISTS"
+
+
+@pytest.mark.parametrize(
+    ("job", "inputs", "expected"),
+    [
+        (Job(shots=10), None, "9f91d7d5aa26a048e280c394e023cdd46281db3e45572b71df9af3dd71cdceaa"),
+        (
+            Job(shots=1000, name="bell", seed=7, type="JOB_TYPE_RUNNER", include_statevector=True),
+            {"theta": 0.7, "flags": "01", "list": [1.0, True]},
+            "0c40ce660463c8b11b7d4e90013d7ed019a151ea34dfb3c321e2dea28df1f8de",
+        ),
+        (
+            Job(shots=1, name="", seed=0),
+            {f"p{k}": k / 3 for k in range(1000)},
+            "046791f73f1fb149af78535585b30c69059ea086442e3fced1912687f6d781c6",
+        ),
+        (Job(shots=1), {}, "0368cd19851f5e7c985d1773b7b9c6c2a3b5c73a03abc0f7447c0876d56fbc1b"),
+    ],
+)
+def test_the_hash_of_a_request_is_the_one_that_older_versions_stored(
+    job: Job, inputs: dict[str, Any] | None, expected: str
+) -> None:
+    request = job_service.CreateJobRequest(job=job, device="IBM/aer_simulator", request_id="x")
+    request.deployment.programs.add(quantum_circuit="OPENQASM 2.0;", assembler_language=1)
+    if inputs is not None:
+        request.job.inputs.SetInParent()
+        request.job.inputs.update(inputs)
+    assert submission_checks._fingerprint(request, spec_of(request.job)).hex() == expected
+
+
+def test_a_thousand_jobs_with_forty_parameters_are_sent_and_listed_without_repeating_them(door: House) -> None:
+    requests = [asking({f"theta_{k}": 0.1 * k + number for k in range(40)}) for number in range(1000)]
+    inputs = requests[0].job.inputs.ByteSize()
+    with ThreadPoolExecutor(16) as pool:
+        ids = [response.job.id for response in pool.map(door.jobs.CreateJob, requests)]
+    door.claim()
+    for job_id in ids[:100]:
+        door.finish(job_id)
+    sizes = [
+        sum(response.ByteSize() for response in door.jobs.WatchJob(job_service.WatchJobRequest(job_id=job_id)))
+        for job_id in ids[:100]
+    ]
+    # The first event has them; two changes of state have not.
+    assert inputs < min(sizes) <= max(sizes) < inputs + 900
+    page = door.jobs.ListJobs(job_service.ListJobsRequest(page_size=1000), timeout=WAIT)
+    assert len(page.jobs) == 1000
+    assert 1000 * inputs < page.ByteSize() < 1000 * (inputs + 250)
