@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that are too large for a message: their rows, read from the server when they are asked for."""
+"""Results and inputs that are too large for a message, read from the server when they are asked for."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from qonduit.v1.job_pb2 import OptionReference
 from qonduit.v1.result_pb2 import BufferReference, ColumnKind
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_client.errors import ClientClosed, QonduitError, ServerFault, TimedOut
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from qonduit_client.endpoint import Endpoint
     from qonduit_client.transport import Transport
 
+#: Where the bytes of a result, or of an option of a job, are read.
+Reference: TypeAlias = BufferReference | OptionReference
 #: Yields the bytes of a buffer from an offset on.
 Source: TypeAlias = Callable[[BufferReference, int], Iterator[bytes]]
 
@@ -27,7 +30,7 @@ _FLOAT64: Final = struct.Struct(">d")
 class BufferStream(ResumableStream[bytes]):
     """The bytes of a buffer, from an offset on."""
 
-    def __init__(self, endpoint: Endpoint, reference: BufferReference, offset: int = 0) -> None:
+    def __init__(self, endpoint: Endpoint, reference: Reference, offset: int = 0) -> None:
         super().__init__(endpoint)
         self._reference = reference
         self._offset = self._begun = offset
@@ -63,9 +66,23 @@ class BufferStream(ResumableStream[bytes]):
             super().failed(error)
 
 
-def read(transport: Transport, reference: BufferReference, offset: int = 0) -> Iterator[bytes]:
+def read(transport: Transport, reference: Reference, offset: int = 0) -> Iterator[bytes]:
     """Yields the bytes of a buffer from an offset on, in pieces as they come."""
     return transport.resumed(BufferStream(transport, reference, offset))
+
+
+def checked(reference: Reference, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield all pieces of a buffer.
+
+    Raises:
+        ServerFault: their SHA-256 is not the one of the reference; known only after the last piece.
+    """
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != reference.sha256:
+        raise ServerFault(f"{reference.name} came damaged: its SHA-256 is not {reference.sha256}")
 
 
 class Buffer:
@@ -118,7 +135,7 @@ class Buffer:
             columns.append((width, width + column.width, column.kind == ColumnKind.COLUMN_KIND_FLOAT64))
             width += column.width
         begun = b""
-        for piece in self._checked():
+        for piece in checked(self.reference, self.read()):
             data = begun + piece
             end = len(data) - len(data) % width if width else 0
             for at in range(0, end, width or 1):
@@ -133,7 +150,7 @@ class Buffer:
     def pairs(self) -> Iterator[tuple[float, float]]:
         """Yields rows of two float64 columns, quicker than `rows` does; else as `rows`."""
         begun = b""
-        for piece in self._checked():
+        for piece in checked(self.reference, self.read()):
             data = begun + piece
             end = len(data) - len(data) % 16
             yield from struct.iter_unpack(">dd", memoryview(data)[:end])
@@ -141,12 +158,4 @@ class Buffer:
 
     def checked_bytes(self) -> bytes:
         """Return all bytes, checked against the hash; else as `rows`."""
-        return b"".join(self._checked())
-
-    def _checked(self) -> Iterator[bytes]:
-        digest = hashlib.sha256()
-        for piece in self.read():
-            digest.update(piece)
-            yield piece
-        if digest.hexdigest() != self.reference.sha256:
-            raise ServerFault(f"{self.reference.name} came damaged: its SHA-256 is not the one that the result tells")
+        return b"".join(checked(self.reference, self.read()))

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit_client.buffer import checked
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import JobCancelled, JobFailed
 from qonduit_client.notebook import Bar
@@ -60,7 +64,35 @@ class Handle:
         if event.HasField("created"):
             self._known = self._known or event.created
         elif event.HasField("state_change") and event.state_change.HasField("job"):
-            self._known = event.state_change.job
+            self._known = _with_inputs(event.state_change.job, self._known)
+
+
+def _with_inputs(job: Job, known: Job | None) -> Job:
+    """Return a job of an event with its inputs, which never change, and which such events leave out."""
+    if known is None:
+        return job
+    whole = Job()
+    whole.CopyFrom(job)
+    if known.HasField("inputs"):
+        whole.inputs.CopyFrom(known.inputs)
+    if known.HasField("inputs_reference"):
+        whole.inputs_reference.CopyFrom(known.inputs_reference)
+    return whole
+
+
+def inputs_of(job: Job, pieces: Iterable[bytes] = ()) -> dict[str, Any]:
+    """Return the inputs that a job was given.
+
+    Args:
+        job: the job, as the server returns it.
+        pieces: what ReadBuffer sends for `job.inputs_reference`, where the job has that.
+
+    Raises:
+        ServerFault: the pieces are not what the reference says.
+    """
+    if job.HasField("inputs_reference"):
+        return MessageToDict(Struct.FromString(b"".join(checked(job.inputs_reference, pieces))))
+    return MessageToDict(job.inputs)
 
 
 def ended(job: Job | None) -> bool:

@@ -13,7 +13,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
 from qonduit_client import notebook, requests
 from qonduit_client.buffer import read
-from qonduit_client.handle import Handle, by_program, ended, only, succeeded
+from qonduit_client.handle import Handle, by_program, ended, inputs_of, only, succeeded
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.states import TERMINAL as TERMINAL
@@ -97,8 +97,8 @@ class JobHandle(Handle):
             raise late(self.id, timeout)
         for event in self.events(after_sequence=job.last_sequence, timeout=left):
             if event.state_change.to_state in TERMINAL:
-                return event.state_change.job
-        return self.job()
+                break
+        return self._known if self._known is not None and ended(self._known) else self.job()
 
     def results(self, timeout: float | None = None) -> list[Result]:
         """Waits for the job and returns one result a program, in the order of its programs.
@@ -129,6 +129,15 @@ class JobHandle(Handle):
         """Returns all results there are now, without waiting and however the job fares."""
         source = partial(read, self._transport)
         return [Result(message, source) for message in self._transport.items(requests.results(self.id))]
+
+    def inputs(self) -> dict[str, Any]:
+        """Returns the values that the job was given for the inputs of its programs, however large they are.
+
+        Raises:
+            NotFound: there is no such job, or it was deleted meanwhile.
+        """
+        job = self.job()
+        return inputs_of(job, read(self._transport, job.inputs_reference))
 
     def cancel(self) -> Job:
         """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from google.rpc import error_details_pb2 as details
 
 from qonduit_client.cli.commands import qonduit
+from qonduit_client.input_values import struct_of
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
 Code = grpc.StatusCode
@@ -224,6 +226,23 @@ def test_one_job(peer: Peer) -> None:
     assert "IBM/aer_simulator" in done.stdout
     assert objects(call(peer, "job", "7", "--json"))[0]["last_sequence"] == 6
     assert call(peer, "job", "8").exit_code == 3
+
+
+def test_one_job_with_inputs_small_or_large(peer: Peer) -> None:
+    job = peer.events[-1].state_change.job
+    job.inputs.update({"theta": 0.5, "bits": "01" * 50})
+    assert "inputs      bits=01010101010101010101..., theta=0.5\n" in call(peer, "job", "7").stdout
+    large = {f"a{k}": k / 4 for k in range(500)}
+    data = struct_of(large).SerializeToString()
+    job.ClearField("inputs")
+    job.inputs_reference.name, job.inputs_reference.size_bytes = "jobs/7/inputs", len(data)
+    job.inputs_reference.sha256 = hashlib.sha256(data).hexdigest()
+    peer.pieces = [data[:1000], data[1000:]]
+    assert (
+        "inputs      a0=0, a1=0.25, a10=2.5, a100=25, a101=25.25, a102=25.5 and 494 more\n"
+        in call(peer, "job", "7").stdout
+    )
+    assert objects(call(peer, "job", "7", "--json"))[0]["inputs"] == large
 
 
 def test_cancel_and_delete(peer: Peer) -> None:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 
 import grpc
 import pytest
 
+from qonduit.v1.job_pb2 import OptionReference
 from qonduit_client.client import Client
-from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerUnavailable, TimedOut
+from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerFault, ServerUnavailable, TimedOut
 from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
@@ -24,6 +26,31 @@ def sequences(client: Client, after: int = 0) -> list[int]:
 def test_events_in_order_without_heartbeats(peer: Peer, client: Client) -> None:
     assert sequences(client) == ALL
     assert peer.watched == [0]
+
+
+def test_inputs_are_read_wherever_the_server_keeps_them(peer: Peer, client: Client) -> None:
+    job = peer.events[-1].state_change.job
+    assert client.job(JOB).inputs() == {}
+    job.inputs.update({"theta": 0.5, "bits": "01"})
+    assert client.job(JOB).inputs() == {"theta": 0.5, "bits": "01"}
+    data = job.inputs.SerializeToString()
+    job.ClearField("inputs")
+    job.inputs_reference.CopyFrom(
+        OptionReference(name="jobs/7/inputs", size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    )
+    peer.pieces = [data[:10], data[10:]]
+    assert client.job(JOB).inputs() == {"theta": 0.5, "bits": "01"}
+    peer.pieces = [data[:10], data[10:-1] + b"x"]
+    with pytest.raises(ServerFault, match=r"jobs/7/inputs.*SHA-256"):
+        client.job(JOB).inputs()
+
+
+def test_a_job_that_was_waited_for_has_the_inputs_of_its_first_event(peer: Peer, client: Client) -> None:
+    """Later events leave them out, since they never change."""
+    peer.events[0].created.inputs.update({"theta": 0.5})
+    handle = client.job(JOB)
+    assert [event.sequence for event in handle.events()] == ALL
+    assert dict(handle.wait().inputs) == {"theta": 0.5}
 
 
 def test_events_after_a_sequence(peer: Peer, client: Client) -> None:

@@ -17,7 +17,7 @@ from qonduit_client import notebook, requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.buffer import BufferStream
 from qonduit_client.errors import QonduitError
-from qonduit_client.handle import Handle, by_program, ended, only, succeeded
+from qonduit_client.handle import Handle, by_program, ended, inputs_of, only, succeeded
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.states import TERMINAL, state_name
@@ -89,8 +89,8 @@ class JobHandle(Handle):
         events = self.events(after_sequence=job.last_sequence, timeout=left)
         async for event in events:
             if event.state_change.to_state in TERMINAL:
-                job = event.state_change.job
-        return job if ended(job) else await self.job()
+                break
+        return self._known if self._known is not None and ended(self._known) else await self.job()
 
     async def results(self, timeout: float | None = None) -> list[Result]:
         """Waits for the job and returns one result a program; as `qonduit_client.JobHandle.results`.
@@ -107,6 +107,16 @@ class JobHandle(Handle):
     async def stored_results(self) -> list[Result]:
         """Returns all results there are now, without waiting and however the job fares; large ones are fetched."""
         return [await self._fetched(message) async for message in self._transport.items(requests.results(self.id))]
+
+    async def inputs(self) -> dict[str, Any]:
+        """Returns the values that the job was given for the inputs of its programs; as `qonduit_client.JobHandle`."""
+        job = await self.job()
+        pieces: list[bytes] = []
+        if job.HasField("inputs_reference"):
+            pieces = [
+                piece async for piece in self._transport.resumed(BufferStream(self._transport, job.inputs_reference))
+            ]
+        return inputs_of(job, pieces)
 
     async def cancel(self) -> Job:
         """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""

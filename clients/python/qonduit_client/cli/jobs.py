@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
 
 
+#: How many inputs `qonduit job` shows to people; --json has all.
+_INPUTS = 6
 _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 
 
@@ -77,11 +79,17 @@ def device_of(job: Job) -> str:
 def job(job_id: int) -> int:
     """Show one job."""
     from qonduit_client.formatting import failure_text, local_time
+    from qonduit_client.handle import inputs_of
+    from qonduit_client.input_values import struct_of
     from qonduit_client.job import state_name
 
     here = session()
     with here.client() as client:
-        found = client.job(job_id).job()
+        handle = client.job(job_id)
+        found = handle.job()
+        inputs = handle.inputs() if found.HasField("inputs_reference") else inputs_of(found)
+    if inputs:
+        found.inputs.CopyFrom(struct_of(inputs))
     if here.output != "table":
         write_rows(here, _job_columns(), [found], line=lambda each: each)
         return OK
@@ -93,6 +101,7 @@ def job(job_id: int) -> int:
         ("deployment", str(found.deployment_id)),
         ("shots", str(found.shots)),
         ("seed", str(found.seed) if found.HasField("seed") else ""),
+        ("inputs", _inputs_text(inputs)),
         ("created", local_time(found.created_at)),
         ("started", local_time(found.started_at)),
         ("finished", local_time(found.finished_at)),
@@ -110,6 +119,18 @@ def job(job_id: int) -> int:
         if value and value != "-":
             click.echo(f"{name:<{width}}  {value}")
     return OK
+
+
+def _inputs_text(inputs: Mapping[str, object]) -> str:
+    """The first inputs with their values, each in some twenty characters."""
+    from qonduit_client.cli.result_output import value_text
+
+    shown = [
+        f"{name}={text[:20]}..." if len(text := value_text(inputs[name])) > 23 else f"{name}={text}"
+        for name in sorted(inputs)[:_INPUTS]
+    ]
+    more = len(inputs) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 @click.command()
