@@ -25,6 +25,7 @@ from qonduit_client import (
 from tests.benchmarks.programs import layered
 from tests.both_clients import TWINS
 from tests.server_process import Server
+from tests.upgrade.sample import ANGLES, TURNS
 
 BELL2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 BELL3 = 'OPENQASM 3;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'
@@ -184,6 +185,17 @@ def test_deployment_is_stored_run_and_kept_while_it_is_needed(client: Client, tm
     client.delete_deployment(made.id)
     with pytest.raises(NotFound):
         client.deployment(made.id)
+
+
+def test_inputs_that_are_too_large_for_a_message_reach_the_program_and_can_be_read(client: Client) -> None:
+    job = client.run(TURNS, shots=100, seed=1, inputs=ANGLES)
+    counts = job.result(WAIT).counts
+    assert counts == {"0x1": 100}
+    again = client.rerun(job.id)
+    assert again.result(WAIT).counts == counts
+    for each in (job, again):
+        assert each.job().inputs_reference.count == len(ANGLES)
+        assert each.inputs() == ANGLES
 
 
 def test_rerun(client: Client) -> None:
