@@ -27,7 +27,7 @@ _ROUNDS = 10
 _QUIET_SECONDS = 60.0
 #: What the last rounds may have more than those in the middle: what is kept ahead or at hand varies by so much.
 _SLACK = {"resident MiB": 12.0, "threads": 4.0, "file handles": 8.0, "processes": 1.0, "rows": 0.0}
-_TABLES = ("jobs", "events", "results", "buffers")
+_TABLES = ("jobs", "events", "results", "buffers", "options", "job_options")
 
 
 @dataclass(frozen=True)
