@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -40,8 +38,9 @@ from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.writing.write_result import WriteResult
-from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider, depth_of
+from qonduit_server.providers.provider import SimulatorProvider, depth_of
 from qonduit_server.worker.failures import failure_of, traceback_of
+from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
 from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector
 
 Emit = Callable[[TaskEvent], None]
@@ -56,51 +55,6 @@ _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, Failur
 _MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
 #: What the metadata of counts say of these counts alone; the rest holds for the statevector, too.
 _OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper_qubits", "branches"))
-
-
-@dataclass(frozen=True)
-class CachedProgram:
-    """A program, read and compiled, as the cache keeps it."""
-
-    circuit: Circuit
-    compiled: CompiledCircuit
-    registers: tuple[Register, ...]
-    parse_seconds: float
-    compile_seconds: float
-
-
-class ProgramCache:
-    """Programs that were read and compiled lately, by what they are and where they run; the oldest go first.
-
-    Args:
-        entries: how many are kept at most.
-        source_bytes: how long their sources may be together; what is kept of a program grows with its source.
-    """
-
-    def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
-        self._entries = entries
-        self._source_bytes = source_bytes
-        self._kept: OrderedDict[tuple[object, ...], tuple[int, CachedProgram]] = OrderedDict()
-        self._size = 0
-
-    def get(self, key: tuple[object, ...]) -> CachedProgram | None:
-        """What is kept under a key, which then counts as used."""
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        self._kept.move_to_end(key)
-        return found[1]
-
-    def put(self, key: tuple[object, ...], size: int, kept: CachedProgram) -> None:
-        """Keep a program whose source has `size` bytes."""
-        if size > self._source_bytes // 4:
-            return
-        before = self._kept.pop(key, None)
-        self._size += size - (before[0] if before else 0)
-        self._kept[key] = (size, kept)
-        while len(self._kept) > self._entries or self._size > self._source_bytes:
-            _, (gone, _) = self._kept.popitem(last=False)
-            self._size -= gone
 
 
 class Runner:
