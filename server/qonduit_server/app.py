@@ -69,7 +69,7 @@ class App:
         self._front.drain()
         self._retention.stop()
         self._dispatcher.drain(drain_seconds, hurry)
-        self._translator.stop(1)  # before the front door, whose threads wait for it
+        self._translator.stop(1)  # before the gRPC server, whose threads wait for it
         self._front.stop(0 if hurry.is_set() else 1)
         self._dispatcher.stop()
         self._executor.stop(1)

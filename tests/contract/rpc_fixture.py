@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real front door over a real SQLite store, in this process; the tests of rpc play the dispatcher themselves."""
+"""A real gRPC server over a real SQLite store, in this process; the tests of rpc play the dispatcher themselves."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def descriptions() -> list[ProviderDescription]:
     ]
 
 
-class House:
-    """A front door, its store, a client, and a hand that does a dispatcher's work."""
+class RpcFixture:
+    """A gRPC server, its store, a client, and a hand that does a dispatcher's work."""
 
     def __init__(self, db: Database, server: rpc_server.RpcServer, channel: grpc.Channel) -> None:
         self.db = db
@@ -147,7 +147,7 @@ class House:
 
 
 @contextmanager
-def house(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[House]:
+def rpc_fixture(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[RpcFixture]:
     """Open a store (a folder for SQLite, or a URL) and serve it; `options` are fields of RpcOptions."""
     db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}", clock=clock)
     try:
@@ -163,7 +163,7 @@ def house(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **optio
                     ("grpc.http2.bdp_probe", 0),
                 ],
             ) as channel:
-                yield House(db, server, channel)
+                yield RpcFixture(db, server, channel)
         finally:
             server.stop(2)
     finally:

@@ -13,12 +13,12 @@ import pytest
 from qonduit_server.execution import executor as seam
 from qonduit_server.execution.executor import Executor, ExecutorOptions, LossKind, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
-from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Audience, Gate, environment, task
+from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
 
 #: What all tasks may take together, and what a large one takes of it: two do not fit.
 BUDGET, LARGE = 1024**3, 600 * 1024**2
 #: Makes a started executor that runs two tasks at once, and its listener; stops it in the end.
-Making = Callable[[], AbstractContextManager[tuple[Executor, Audience]]]
+Making = Callable[[], AbstractContextManager[tuple[Executor, RecordingListener]]]
 
 
 @pytest.fixture(params=seam.names())
@@ -26,8 +26,8 @@ def making(request: pytest.FixtureRequest) -> Making:
     """Each registered executor, with workers that do what a task's program says."""
 
     @contextmanager
-    def make() -> Iterator[tuple[Executor, Audience]]:
-        stderr, audience = StderrLog(lambda *record: print(*record)), Audience()
+    def make() -> Iterator[tuple[Executor, RecordingListener]]:
+        stderr, listener = StderrLog(lambda *record: print(*record)), RecordingListener()
         options = ExecutorOptions(
             providers=("TEST", "BROKEN"),
             workers=2,
@@ -41,8 +41,8 @@ def making(request: pytest.FixtureRequest) -> Making:
         stderr.start()
         executor.launch()
         try:
-            executor.start(audience)
-            yield executor, audience
+            executor.start(listener)
+            yield executor, listener
         finally:
             executor.stop(PATIENCE)
             stderr.stop()
@@ -61,167 +61,167 @@ class TestExecutor:
             assert not descriptions["TEST"].unavailable
 
     def test_preloaded_providers_have_workers_before_the_first_task(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.descriptions(PATIENCE)
-            audience.more.clear()
+            listener.more.clear()
             executor.preload(["TEST"])
-            assert audience.more.wait(PATIENCE)
+            assert listener.more.wait(PATIENCE)
             assert {worker.provider for worker in executor.list_workers()} == {"TEST"}
 
     def test_workers_are_listed_with_their_task(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"wait {gate.path}")])
-            audience.wait_begun(1)
+            listener.wait_begun(1)
             (busy,) = [worker for worker in executor.list_workers() if worker.job_id == 1]
             assert (busy.provider, busy.server) == ("TEST", "here")
             gate.open()
-            audience.wait_ended(1)
+            listener.wait_ended(1)
 
     def test_capacity_is_told_by_provider_and_grows_back(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             assert executor.capacity().get("TEST", 0) >= 1
             executor.submit([task(1)])
-            audience.wait_ended(1)
-            audience.wait(lambda: executor.capacity().get("TEST", 0) >= 1)
-            assert audience.more.is_set()
+            listener.wait_ended(1)
+            listener.wait(lambda: executor.capacity().get("TEST", 0) >= 1)
+            assert listener.more.is_set()
 
     def test_each_task_ends_once_and_nothing_is_said_afterwards(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(i, "progress 3") for i in range(1, 301)])
-            audience.wait_ended(*range(1, 301))
-        assert sorted(audience.endings) == list(range(1, 301))
-        assert not audience.losses
-        for told in audience.told.values():
+            listener.wait_ended(*range(1, 301))
+        assert sorted(listener.endings) == list(range(1, 301))
+        assert not listener.losses
+        for told in listener.told.values():
             kinds = [event.WhichOneof("event") for event in told if event.WhichOneof("event") != "started"]
             assert kinds == ["program_started", *["progress"] * 3, "program_succeeded", "progress", "finished"]
             assert {event.attempt for event in told} == {1}
 
     def test_more_may_be_submitted_than_was_wanted(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(i) for i in range(1, 101)])
             assert all(count > 0 for count in executor.capacity().values())
-            audience.wait_ended(*range(1, 101))
+            listener.wait_ended(*range(1, 101))
 
     def test_as_many_run_at_once_as_there_are_workers(self, making: Making, tmp_path: Path) -> None:
         one, two, three = (Gate(tmp_path, name) for name in ("one", "two", "three"))
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}"), task(3, f"wait {three.path}")])
-            audience.wait_begun(1, 2)
-            assert not audience.told[3]
+            listener.wait_begun(1, 2)
+            assert not listener.told[3]
             two.open()
-            audience.wait_ended(2)
-            audience.wait_begun(3)
+            listener.wait_ended(2)
+            listener.wait_begun(3)
             one.open()
             three.open()
-            audience.wait_ended(1, 3)
+            listener.wait_ended(1, 3)
 
     def test_events_of_a_running_task_arrive_while_it_runs(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"wait {gate.path}")])
-            audience.wait(lambda: any(event.HasField("program_started") for event in audience.told[1]))
-            assert 1 not in audience.finished
+            listener.wait(lambda: any(event.HasField("program_started") for event in listener.told[1]))
+            assert 1 not in listener.finished
             gate.open()
-            audience.wait_ended(1)
+            listener.wait_ended(1)
 
     def test_cancel_ends_tasks_running_or_waiting_and_no_others(self, making: Making, tmp_path: Path) -> None:
         one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"hold {one.path}"), task(2, f"wait {two.path}"), *(task(i) for i in range(3, 9))])
-            audience.wait_begun(1, 2)
+            listener.wait_begun(1, 2)
             executor.cancel(5, 1)
             executor.cancel(1, 1)
             executor.cancel(1, 1)
-            audience.wait_ended(1, 5)
-            assert {audience.losses[i].kind for i in (1, 5)} == {LossKind.CANCELLED}
+            listener.wait_ended(1, 5)
+            assert {listener.losses[i].kind for i in (1, 5)} == {LossKind.CANCELLED}
             two.open()
-            audience.wait_ended(*range(1, 9))
-            assert set(audience.finished) == {2, 3, 4, 6, 7, 8}
+            listener.wait_ended(*range(1, 9))
+            assert set(listener.finished) == {2, 3, 4, 6, 7, 8}
 
     def test_cancel_of_what_is_not_there_does_nothing(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1)])
-            audience.wait_ended(1)
+            listener.wait_ended(1)
             executor.cancel(1, 1)
             executor.cancel(2, 1)
             executor.submit([task(1, attempt=2)])
-            audience.wait(lambda: len(audience.endings) == 2)
-            assert not audience.losses
+            listener.wait(lambda: len(listener.endings) == 2)
+            assert not listener.losses
 
     def test_a_death_names_the_signal_and_harms_no_other(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1), task(2, "kill SIGKILL"), *(task(i) for i in range(3, 30))])
-            audience.wait_ended(*range(1, 30))
-            assert set(audience.losses) == {2}
-            assert audience.losses[2].kind is LossKind.DIED
-            assert "SIGKILL" in audience.losses[2].message
+            listener.wait_ended(*range(1, 30))
+            assert set(listener.losses) == {2}
+            assert listener.losses[2].kind is LossKind.DIED
+            assert "SIGKILL" in listener.losses[2].message
 
     def test_the_time_limit_is_kept(self, making: Making, tmp_path: Path) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"hold {Gate(tmp_path).path}", seconds=0.1), task(2, seconds=60)])
-            audience.wait_ended(1, 2)
-            assert audience.losses[1].kind is LossKind.TIME_LIMIT
-            assert set(audience.losses) == {1}
+            listener.wait_ended(1, 2)
+            assert listener.losses[1].kind is LossKind.TIME_LIMIT
+            assert set(listener.losses) == {1}
 
     def test_two_that_do_not_fit_run_one_after_the_other_and_small_ones_flow_past(
         self, making: Making, tmp_path: Path
     ) -> None:
         gate = Gate(tmp_path)
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"need {LARGE} wait {gate.path}")])
-            audience.wait_granted(1)
+            listener.wait_granted(1)
             executor.submit([task(2, f"need {LARGE}")])
-            audience.wait_short(2)
+            listener.wait_short(2)
             assert executor.capacity()["TEST"] >= 1
             executor.submit([task(i) for i in range(3, 50)])
-            audience.wait_ended(*range(3, 50))
-            assert not {1, 2} & set(audience.endings)
+            listener.wait_ended(*range(3, 50))
+            assert not {1, 2} & set(listener.endings)
             gate.open()
-            audience.wait_ended(1, 2)
-            assert audience.endings[-2:] == [1, 2]
-            assert not audience.losses
-            logs = [event.log.message for event in audience.told[2] if event.HasField("log")]
+            listener.wait_ended(1, 2)
+            assert listener.endings[-2:] == [1, 2]
+            assert not listener.losses
+            logs = [event.log.message for event in listener.told[2] if event.HasField("log")]
             assert logs == ["the job needs 600 MiB of memory and waits until they are free"]
-            assert not any(event.HasField("log") for event in audience.told[1])
-            assert not any(event.HasField("declined") for told in audience.told.values() for event in told)
+            assert not any(event.HasField("log") for event in listener.told[1])
+            assert not any(event.HasField("declined") for told in listener.told.values() for event in told)
 
     def test_what_waits_for_memory_is_cancelled_at_once(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"need {LARGE} wait {gate.path}")])
-            audience.wait_granted(1)
+            listener.wait_granted(1)
             executor.submit([task(i, f"need {LARGE}") for i in (2, 3, 4)])
-            audience.wait_short(2, 3, 4)
+            listener.wait_short(2, 3, 4)
             executor.cancel(3, 1)
-            audience.wait_ended(3)
-            assert audience.losses[3].kind is LossKind.CANCELLED
-            assert audience.endings == [3]
+            listener.wait_ended(3)
+            assert listener.losses[3].kind is LossKind.CANCELLED
+            assert listener.endings == [3]
             gate.open()
-            audience.wait_ended(1, 2, 4)
-            assert audience.endings == [3, 1, 2, 4]
-            assert set(audience.losses) == {3}
+            listener.wait_ended(1, 2, 4)
+            assert listener.endings == [3, 1, 2, 4]
+            assert set(listener.losses) == {3}
 
     def test_a_provider_that_cannot_run_fails_its_tasks(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, provider="BROKEN"), task(2, provider="NOT OFFERED"), task(3)])
-            audience.wait_ended(1, 2, 3)
-            assert {audience.finished[i].finished.failure.reason for i in (1, 2)} == {"SDK_UNAVAILABLE"}
-            assert not audience.finished[3].finished.HasField("failure")
+            listener.wait_ended(1, 2, 3)
+            assert {listener.finished[i].finished.failure.reason for i in (1, 2)} == {"SDK_UNAVAILABLE"}
+            assert not listener.finished[3].finished.HasField("failure")
 
     def test_stop_tells_of_every_task(self, making: Making, tmp_path: Path) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
             executor.submit([task(1, f"need {LARGE} wait {Gate(tmp_path).path}")])
-            audience.wait_granted(1)
+            listener.wait_granted(1)
             executor.submit([task(2, f"need {LARGE}")])
-            audience.wait_short(2)
+            listener.wait_short(2)
             executor.submit([task(i, f"wait {Gate(tmp_path, str(i)).path}") for i in range(3, 6)])
-            audience.wait_begun(3)
-        assert {loss.kind for loss in audience.losses.values()} == {LossKind.STOPPED}
-        assert sorted(audience.losses) == [1, 2, 3, 4, 5]
+            listener.wait_begun(3)
+        assert {loss.kind for loss in listener.losses.values()} == {LossKind.STOPPED}
+        assert sorted(listener.losses) == [1, 2, 3, 4, 5]
 
     def test_several_threads_may_submit_and_cancel(self, making: Making) -> None:
-        with making() as (executor, audience):
+        with making() as (executor, listener):
 
             def submit(start: int) -> None:
                 for i in range(start, start + 100):
@@ -234,6 +234,6 @@ class TestExecutor:
                 thread.start()
             for thread in threads:
                 thread.join(PATIENCE)
-            audience.wait_ended(*range(1, 301))
-        assert sorted(audience.endings) == list(range(1, 301))
-        assert all(job_id % 10 == 0 for job_id in audience.losses)
+            listener.wait_ended(*range(1, 301))
+        assert sorted(listener.endings) == list(range(1, 301))
+        assert all(job_id % 10 == 0 for job_id in listener.losses)

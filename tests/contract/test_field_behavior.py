@@ -20,7 +20,7 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.rpc.server import SERVICES
-from tests.contract.rpc_fixture import BELL, WAIT, House, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture
 
 OUTPUT_ONLY = field_behavior_pb2.OUTPUT_ONLY
 REQUIRED = field_behavior_pb2.REQUIRED
@@ -31,8 +31,8 @@ METHODS = sorted(
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc")) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("rpc")) as it:
         yield it
 
 
@@ -83,16 +83,16 @@ def test_comments_and_annotations_of_everything_a_client_may_send_agree(comments
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_request_without_its_required_fields_is_refused_and_names_them(door: House, method) -> None:  # type: ignore[no-untyped-def]
+def test_a_request_without_its_required_fields_is_refused_and_names_them(rpc: RpcFixture, method) -> None:  # type: ignore[no-untyped-def]
     required = {field.name for field in method.input_type.fields if REQUIRED in behaviors(field)}
     name = f"/{method.containing_service.full_name}/{method.name}"
     if not required:
-        door.channel.unary_unary(name)(b"", timeout=WAIT)
+        rpc.channel.unary_unary(name)(b"", timeout=WAIT)
         return
     if method.server_streaming:
-        code, details = refused(lambda: list(door.channel.unary_stream(name)(b"", timeout=WAIT)))
+        code, details = refused(lambda: list(rpc.channel.unary_stream(name)(b"", timeout=WAIT)))
     else:
-        code, details = refused(lambda: door.channel.unary_unary(name)(b"", timeout=WAIT))
+        code, details = refused(lambda: rpc.channel.unary_unary(name)(b"", timeout=WAIT))
     assert code == "INVALID_ARGUMENT"
     assert required <= {each.field.partition(".")[0] for each in details["BadRequest"].field_violations}
 
@@ -114,20 +114,20 @@ def fill_output_only(message: Message) -> int:
     return count
 
 
-def created(door: House, job: Job, deployment: Deployment) -> Job:
+def created(rpc: RpcFixture, job: Job, deployment: Deployment) -> Job:
     request = job_service.CreateJobRequest(job=job, deployment=deployment, device="IBM/aer_simulator")
-    return door.jobs.CreateJob(request, timeout=WAIT).job
+    return rpc.jobs.CreateJob(request, timeout=WAIT).job
 
 
-def test_output_only_fields_of_a_request_are_ignored(door: House) -> None:
+def test_output_only_fields_of_a_request_are_ignored(rpc: RpcFixture) -> None:
     deployment = programs(BELL)
     deployment.name = "plain"
-    plain = created(door, Job(shots=10), deployment)
+    plain = created(rpc, Job(shots=10), deployment)
     filled = Job(shots=10)
     assert fill_output_only(filled) == 16
     assert fill_output_only(deployment) == 3
     assert fill_output_only(deployment.programs[0]) == 2
-    job = created(door, filled, deployment)
+    job = created(rpc, filled, deployment)
     assert job.id == plain.id + 1
     for each in (job, plain):
         for name in ("id", "deployment_id", "created_at"):
@@ -140,14 +140,14 @@ def test_output_only_fields_of_a_request_are_ignored(door: House) -> None:
     repeated = job_service.CreateJobRequest(
         job=Job(shots=10), deployment=programs(BELL), device="IBM/aer_simulator", request_id=str(uuid.uuid4())
     )
-    first = door.jobs.CreateJob(repeated, timeout=WAIT)
+    first = rpc.jobs.CreateJob(repeated, timeout=WAIT)
     for message in (repeated.job, repeated.deployment, repeated.deployment.programs[0]):
         fill_output_only(message)
-    again = door.jobs.CreateJob(repeated, timeout=WAIT)
+    again = rpc.jobs.CreateJob(repeated, timeout=WAIT)
     assert (again.deduplicated, again.job.id) == (True, first.job.id)
 
     request = deployment_service.CreateDeploymentRequest(deployment=deployment)
-    stored = door.deployments.CreateDeployment(request, timeout=WAIT).deployment
+    stored = rpc.deployments.CreateDeployment(request, timeout=WAIT).deployment
     assert stored.id != 1
     assert stored.deployed_by != "made up"
     assert stored.deployed_at.ToMilliseconds() > 0

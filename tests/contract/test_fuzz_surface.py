@@ -26,10 +26,10 @@ from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.rpc import reflection
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.rpc.server_limits import Limits
-from tests.contract.rpc_fixture import WAIT, House, bell, house, programs, refused
+from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, programs, refused, rpc_fixture
 from tests.fuzz.calls import methods, path
 from tests.fuzz.process import SMALL, fuzzed_server
-from tests.fuzz.server_fixture import furnish
+from tests.fuzz.server_fixture import fill_server
 from tests.fuzz.surface import fuzz, sweep
 
 LIMITS = Limits(
@@ -39,21 +39,21 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc")) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("rpc")) as it:
         yield it
 
 
 def test_no_call_brings_a_front_door_out_of_order(database_url: str) -> None:
     examples = 4 if database_url.startswith("postgresql") else 8
-    with capture_logs() as lines, house(database_url, limits=LIMITS) as it:
+    with capture_logs() as lines, rpc_fixture(database_url, limits=LIMITS) as it:
 
         def finish(ids: list[int]) -> None:
             it.claim()
             for job_id in ids:
                 it.finish(job_id)
 
-        known = furnish(it.channel, finish)
+        known = fill_server(it.channel, finish)
         seen = fuzz(it.channel, known, examples=examples, most_request_bytes=LIMITS.max_request_bytes)
         sweep(it.channel)
         every = {path(method) for method in methods(it.channel)}
@@ -89,7 +89,7 @@ def deep(levels: int) -> Struct:
 
 
 @pytest.mark.parametrize("levels", [26, 40, 47])
-def test_values_too_deep_to_be_told_in_events_are_refused(door: House, levels: int) -> None:
+def test_values_too_deep_to_be_told_in_events_are_refused(rpc: RpcFixture, levels: int) -> None:
     """They could be read in the request, but not one message deeper: the caller's lists answered INTERNAL for ever."""
     of_job, of_program, options = bell(), bell(), bell()
     of_job.job.inputs.CopyFrom(deep(levels))
@@ -100,64 +100,64 @@ def test_values_too_deep_to_be_told_in_events_are_refused(door: House, levels: i
         (of_program, "deployment.programs[0].python_file_inputs.deep"),
         (options, "deployment.programs[0].python_file_options.deep"),
     ):
-        code, details = refused(lambda request=request: next(door.jobs.RunJob(request, timeout=WAIT)))
+        code, details = refused(lambda request=request: next(rpc.jobs.RunJob(request, timeout=WAIT)))
         violation = details["BadRequest"].field_violations[0]
         assert (code, violation.field, violation.reason) == ("INVALID_ARGUMENT", field, "inputs.max_depth")
-    sweep(door.channel)
+    sweep(rpc.channel)
 
 
-def test_values_as_deep_as_allowed_are_told_in_events(door: House) -> None:
+def test_values_as_deep_as_allowed_are_told_in_events(rpc: RpcFixture) -> None:
     request = bell()
     request.job.inputs.CopyFrom(deep(25))
-    job_id = next(door.jobs.RunJob(request, timeout=WAIT)).event.job_id
-    door.run(job_id)
-    assert door.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.inputs == deep(25)
-    sweep(door.channel)
+    job_id = next(rpc.jobs.RunJob(request, timeout=WAIT)).event.job_id
+    rpc.run(job_id)
+    assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.inputs == deep(25)
+    sweep(rpc.channel)
 
 
-def test_what_is_not_known_is_not_stored(door: House) -> None:
+def test_what_is_not_known_is_not_stored(rpc: RpcFixture) -> None:
     """Unknown fields within what is stored came back with it, as deep as they were."""
     unknown = b"\xfb\x3f" * 90 + b"\xfc\x3f" * 90
     request = bell()
     request.job.inputs.ParseFromString(unknown)
     request.deployment.programs[0].MergeFromString(unknown)
-    job = next(door.jobs.RunJob(request, timeout=WAIT)).event.created
-    stored = door.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=job.deployment_id)).deployment
+    job = next(rpc.jobs.RunJob(request, timeout=WAIT)).event.created
+    stored = rpc.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=job.deployment_id)).deployment
     assert stored.programs[0].ByteSize() < 150 + len(unknown)
     assert unknown not in stored.SerializeToString()
     assert unknown not in job.SerializeToString()
-    sweep(door.channel)
+    sweep(rpc.channel)
 
 
-def test_an_inline_deployment_too_large_to_be_read_back_is_refused(door: House) -> None:
+def test_an_inline_deployment_too_large_to_be_read_back_is_refused(rpc: RpcFixture) -> None:
     """It was stored, and no list of deployments could be read past it."""
     large = programs(*["x" * 900_000] * 4)
     for kind, call in (
-        (job_service.CreateJobRequest, lambda request: door.jobs.CreateJob(request, timeout=WAIT)),
-        (job_service.RunJobRequest, lambda request: next(door.jobs.RunJob(request, timeout=WAIT))),
+        (job_service.CreateJobRequest, lambda request: rpc.jobs.CreateJob(request, timeout=WAIT)),
+        (job_service.RunJobRequest, lambda request: next(rpc.jobs.RunJob(request, timeout=WAIT))),
     ):
         request = kind(job=Job(shots=1), device="IBM/aer_simulator", deployment=large)
         code, details = refused(lambda call=call, request=request: call(request))
         violation = details["BadRequest"].field_violations[0]
         assert (code, violation.field) == ("INVALID_ARGUMENT", "deployment.programs")
         assert "3145728" in violation.description
-    sweep(door.channel)
+    sweep(rpc.channel)
 
 
-def test_a_job_that_was_just_made_is_told_from_its_first_event(door: House) -> None:
+def test_a_job_that_was_just_made_is_told_from_its_first_event(rpc: RpcFixture) -> None:
     """Its stream ended with OK and not one event, when the request said that it had a thousand."""
-    stream = door.jobs.RunJob(bell(after_sequence=1_000), timeout=WAIT)
+    stream = rpc.jobs.RunJob(bell(after_sequence=1_000), timeout=WAIT)
     created = next(stream).event
     assert created.sequence == 1
-    door.run(created.job_id)
+    rpc.run(created.job_id)
     *_, last = stream
     assert last.event.state_change.job.state == SUCCEEDED
 
 
-def test_reflection_repeats_no_question_that_is_too_large(door: House) -> None:
+def test_reflection_repeats_no_question_that_is_too_large(rpc: RpcFixture) -> None:
     """An answer holds its question twice: 16 MiB became 32."""
     question = ServerReflectionRequest(host="h" * 1_500_000, file_containing_symbol="s" * 1_500_000)
-    call = door.channel.stream_stream(REFLECTION)
+    call = rpc.channel.stream_stream(REFLECTION)
     (data,) = call(iter([question.SerializeToString()]), timeout=WAIT)
     answer = ServerReflectionResponse.FromString(data)
     assert len(data) < 1000
@@ -179,13 +179,13 @@ class Asking:
         return len(ServerReflectionResponse.FromString(next(self.call)).list_services_response.service)
 
 
-def test_open_calls_of_reflection_keep_nobody_out(door: House) -> None:
+def test_open_calls_of_reflection_keep_nobody_out(rpc: RpcFixture) -> None:
     """The fifth waited for one of the four others to end; now the first too many is told so at once."""
-    asking = [Asking(door.channel) for _ in range(reflection.MOST_OPEN)]
+    asking = [Asking(rpc.channel) for _ in range(reflection.MOST_OPEN)]
     try:
         with ThreadPoolExecutor(8) as threads:
             assert set(threads.map(Asking.first, asking)) == {len(SERVICES) + 3}
-        one_more = Asking(door.channel)
+        one_more = Asking(rpc.channel)
         asking.append(one_more)
         code, details = refused(one_more.first)
         assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")

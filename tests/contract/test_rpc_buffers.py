@@ -21,7 +21,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.rpc import buffer_streams
 from qonduit_server.rpc.auth import Principal
 from qonduit_server.store.results import buffers
-from tests.contract.rpc_fixture import WAIT, House, bell, house, refused, until
+from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture, until
 from tests.large_result_samples import noise, packed, unpacked
 
 COUNTS = noise(127, 50_000)
@@ -32,31 +32,31 @@ def by_name(metadata: Any) -> Principal:
 
 
 @pytest.fixture
-def door(database_url: str) -> Iterator[House]:
-    with house(database_url, authenticate=by_name) as it:
+def rpc(database_url: str) -> Iterator[RpcFixture]:
+    with rpc_fixture(database_url, authenticate=by_name) as it:
         yield it
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[House]:
+def impatient(tmp_path: Path) -> Iterator[RpcFixture]:
     """A server that waits less long for its readers: half a second."""
-    with house(tmp_path, stream_send_timeout_seconds=0.5 / 6) as it:
+    with rpc_fixture(tmp_path, stream_send_timeout_seconds=0.5 / 6) as it:
         yield it
 
 
-def large_result(door: House) -> Result:
+def large_result(rpc: RpcFixture) -> Result:
     """The result of a job with 100,000 shots of noise."""
     request = bell(100_000)
-    job = door.jobs.CreateJob(CreateJobRequest(job=request.job, device=request.device, deployment=request.deployment))
-    door.claim()
-    door.tell(job.job.id, program_succeeded=packed(COUNTS, 127))
-    door.tell(job.job.id, finished={})
-    (result,) = door.results.ListResults(ListResultsRequest(job_id=job.job.id)).results
+    job = rpc.jobs.CreateJob(CreateJobRequest(job=request.job, device=request.device, deployment=request.deployment))
+    rpc.claim()
+    rpc.tell(job.job.id, program_succeeded=packed(COUNTS, 127))
+    rpc.tell(job.job.id, finished={})
+    (result,) = rpc.results.ListResults(ListResultsRequest(job_id=job.job.id)).results
     return result
 
 
-def reading(door: House, result: Result, offset: int = 0) -> Any:
-    return door.results.ReadBuffer(ReadBufferRequest(name=result.buffer.name, offset=offset), timeout=WAIT)
+def reading(rpc: RpcFixture, result: Result, offset: int = 0) -> Any:
+    return rpc.results.ReadBuffer(ReadBufferRequest(name=result.buffer.name, offset=offset), timeout=WAIT)
 
 
 def rest(stream: Any) -> bytes:
@@ -64,12 +64,12 @@ def rest(stream: Any) -> bytes:
     return b"".join(piece.data for piece in stream)
 
 
-def test_a_buffer_is_streamed_whole_and_from_any_offset(door: House) -> None:
-    result = large_result(door)
-    assert result == door.results.GetResult(GetResultRequest(id=result.id)).result
+def test_a_buffer_is_streamed_whole_and_from_any_offset(rpc: RpcFixture) -> None:
+    result = large_result(rpc)
+    assert result == rpc.results.GetResult(GetResultRequest(id=result.id)).result
     assert not result.counts_and_probabilities.counts
     data = b""
-    for piece in reading(door, result):
+    for piece in reading(rpc, result):
         assert piece.offset == len(data)
         assert 0 < len(piece.data) <= 1024**2
         data += piece.data
@@ -79,73 +79,73 @@ def test_a_buffer_is_streamed_whole_and_from_any_offset(door: House) -> None:
     draw = random.Random(3)
     offsets = [draw.randrange(len(data)) for _ in range(8)]
     for offset in (*offsets, 1, buffers.PIECE_BYTES - 1, buffers.PIECE_BYTES, buffers.PIECE_BYTES + 1, len(data) - 1):
-        pieces = list(reading(door, result, offset))
+        pieces = list(reading(rpc, result, offset))
         assert pieces[0].offset == offset
         assert b"".join(piece.data for piece in pieces) == data[offset:], offset
-    assert list(reading(door, result, len(data))) == []
+    assert list(reading(rpc, result, len(data))) == []
 
 
-def test_what_cannot_be_read_is_refused(door: House) -> None:
-    result = large_result(door)
-    code, details = refused(lambda: rest(reading(door, result, result.buffer.size_bytes + 1)))
+def test_what_cannot_be_read_is_refused(rpc: RpcFixture) -> None:
+    result = large_result(rpc)
+    code, details = refused(lambda: rest(reading(rpc, result, result.buffer.size_bytes + 1)))
     assert code == "INVALID_ARGUMENT"
     assert details["BadRequest"].field_violations[0].field == "offset"
     assert str(result.buffer.size_bytes) in details["BadRequest"].field_violations[0].description
     for name in ("results/0", "results/999999", "nonsense", "results/" + "9" * 100):
-        code, details = refused(partial(rest, door.results.ReadBuffer(ReadBufferRequest(name=name))))
+        code, details = refused(partial(rest, rpc.results.ReadBuffer(ReadBufferRequest(name=name))))
         assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "buffer")
     for wrong in (
         ReadBufferRequest(),
         ReadBufferRequest(name="results/1", offset=-1),
         ReadBufferRequest(name="x" * 256),
     ):
-        assert refused(partial(rest, door.results.ReadBuffer(wrong)))[0] == "INVALID_ARGUMENT"
-    stranger = door.results.ReadBuffer(
+        assert refused(partial(rest, rpc.results.ReadBuffer(wrong)))[0] == "INVALID_ARGUMENT"
+    stranger = rpc.results.ReadBuffer(
         ReadBufferRequest(name=result.buffer.name), metadata=(("x-caller", "somebody else"),)
     )
     assert refused(lambda: rest(stranger))[0] == "NOT_FOUND"
-    door.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))
-    assert refused(lambda: rest(reading(door, result)))[0] == "NOT_FOUND"
+    rpc.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))
+    assert refused(lambda: rest(reading(rpc, result)))[0] == "NOT_FOUND"
 
 
-def test_a_job_that_is_deleted_ends_the_streams_of_its_buffers(door: House) -> None:
-    result = large_result(door)
-    stream = reading(door, result)
+def test_a_job_that_is_deleted_ends_the_streams_of_its_buffers(rpc: RpcFixture) -> None:
+    result = large_result(rpc)
+    stream = reading(rpc, result)
     next(stream)
-    door.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))
+    rpc.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))
     assert refused(lambda: rest(stream))[0] == "NOT_FOUND"
 
 
-def test_draining_ends_the_streams_and_opens_no_new_ones(door: House) -> None:
-    result = large_result(door)
-    stream = reading(door, result)
+def test_draining_ends_the_streams_and_opens_no_new_ones(rpc: RpcFixture) -> None:
+    result = large_result(rpc)
+    stream = reading(rpc, result)
     next(stream)
-    door.server.drain()
-    for each in (stream, reading(door, result)):
+    rpc.server.drain()
+    for each in (stream, reading(rpc, result)):
         code, details = refused(partial(rest, each))
         assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "DRAINING")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_readers_that_take_nothing_are_cut_off_and_hold_up_nobody(impatient: House) -> None:
-    door = impatient
-    result = large_result(door)
-    stuck = [reading(door, result) for _ in range(50)]
+def test_readers_that_take_nothing_are_cut_off_and_hold_up_nobody(impatient: RpcFixture) -> None:
+    rpc = impatient
+    result = large_result(rpc)
+    stuck = [reading(rpc, result) for _ in range(50)]
     for stream in stuck:
         next(stream)
     # One a stream is this client's own; the server has the few that it had before.
     assert sum("buffer" in thread.name or "rpc" in thread.name for thread in threading.enumerate()) < 50
     for _ in range(3):
-        assert len(rest(reading(door, result))) == result.buffer.size_bytes
-        door.system.GetServerInfo(GetServerInfoRequest())
-    until(lambda: door.server.readings == 0)
+        assert len(rest(reading(rpc, result))) == result.buffer.size_bytes
+        rpc.system.GetServerInfo(GetServerInfoRequest())
+    until(lambda: rpc.server.readings == 0)
     for stream in stuck:
         with pytest.raises(grpc.RpcError) as raised:
             rest(stream)
         assert raised.value.code() is grpc.StatusCode.CANCELLED
 
 
-def test_a_slow_reader_that_takes_pieces_is_not_cut_off(impatient: House) -> None:
+def test_a_slow_reader_that_takes_pieces_is_not_cut_off(impatient: RpcFixture) -> None:
     result = large_result(impatient)
     pause = threading.Event()
     got = b""
@@ -159,18 +159,18 @@ def test_with_too_many_readers_the_one_that_is_stuck_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buffer_streams.BufferStreams.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
-    with house(tmp_path) as door:
-        result = large_result(door)
+    with rpc_fixture(tmp_path) as rpc:
+        result = large_result(rpc)
         monkeypatch.setattr(buffer_streams, "_STUCK_SECONDS", 60.0)
-        stuck = [reading(door, result) for _ in range(3)]
+        stuck = [reading(rpc, result) for _ in range(3)]
         for stream in stuck:
             next(stream)
-        code, details = refused(lambda: rest(reading(door, result)))
+        code, details = refused(lambda: rest(reading(rpc, result)))
         assert (code, details["QuotaFailure"].violations[0].subject) == ("RESOURCE_EXHAUSTED", "buffers")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
         monkeypatch.setattr(buffer_streams, "_STUCK_SECONDS", 0.0)
-        assert hashlib.sha256(rest(reading(door, result))).hexdigest() == result.buffer.sha256
-        until(lambda: door.server.readings == 2)
+        assert hashlib.sha256(rest(reading(rpc, result))).hexdigest() == result.buffer.sha256
+        until(lambda: rpc.server.readings == 2)
         for stream in stuck:
             stream.cancel()
-        until(lambda: door.server.readings == 0)
+        until(lambda: rpc.server.readings == 0)

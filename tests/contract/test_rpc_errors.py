@@ -27,7 +27,7 @@ from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store.jobs import job_rows as jobs_store
-from tests.contract.rpc_fixture import BELL, QASM2, WAIT, House, bell, details_of, house, programs, refused
+from tests.contract.rpc_fixture import BELL, QASM2, WAIT, RpcFixture, bell, details_of, programs, refused, rpc_fixture
 
 LIMITS = Limits(max_request_bytes=300_000, max_program_bytes=2_000, max_programs=5, max_shots=1_000, max_queued_jobs=50)
 METHODS = sorted(
@@ -38,36 +38,36 @@ METHODS = sorted(
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc"), limits=LIMITS) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("rpc"), limits=LIMITS) as it:
         yield it
 
 
-def raw(door: House, service: str, method: str, streaming: bool, data: bytes) -> tuple[str, dict[str, Any]]:
+def raw(rpc: RpcFixture, service: str, method: str, streaming: bool, data: bytes) -> tuple[str, dict[str, Any]]:
     """Send bytes as they are to a method that must refuse them."""
     name = f"/{service}/{method}"
     if streaming:
-        return refused(lambda: list(door.channel.unary_stream(name)(data, timeout=WAIT)))
-    return refused(lambda: door.channel.unary_unary(name)(data, timeout=WAIT))
+        return refused(lambda: list(rpc.channel.unary_stream(name)(data, timeout=WAIT)))
+    return refused(lambda: rpc.channel.unary_unary(name)(data, timeout=WAIT))
 
 
 @pytest.mark.parametrize(("service", "method", "streaming"), METHODS)
-def test_every_rpc_refuses_bytes_it_cannot_read(door: House, service: str, method: str, streaming: bool) -> None:
-    code, details = raw(door, service, method, streaming, b"\xff\xff\xff\xff garbage")
+def test_every_rpc_refuses_bytes_it_cannot_read(rpc: RpcFixture, service: str, method: str, streaming: bool) -> None:
+    code, details = raw(rpc, service, method, streaming, b"\xff\xff\xff\xff garbage")
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert details["BadRequest"].field_violations[0].reason == "request.encoding"
 
 
 @pytest.mark.parametrize(("service", "method", "streaming"), METHODS)
 def test_every_rpc_names_the_broken_rule_of_an_empty_request(
-    door: House, service: str, method: str, streaming: bool
+    rpc: RpcFixture, service: str, method: str, streaming: bool
 ) -> None:
     fields = {field.name for field in SERVICES[service].methods_by_name[method].input_type.fields}
     lists = ("ListProviders", "ListDevices", "ListDeployments", "ListJobs", "ListLanguages", "ListWorkers")
     if method in (*lists, "GetServerInfo"):
-        door.channel.unary_unary(f"/{service}/{method}")(b"", timeout=WAIT)
+        rpc.channel.unary_unary(f"/{service}/{method}")(b"", timeout=WAIT)
         return
-    code, details = raw(door, service, method, streaming, b"")
+    code, details = raw(rpc, service, method, streaming, b"")
     assert code == "INVALID_ARGUMENT"
     violations = details["BadRequest"].field_violations
     assert violations
@@ -79,14 +79,14 @@ def test_every_rpc_names_the_broken_rule_of_an_empty_request(
 
 @pytest.mark.parametrize(("service", "method", "streaming"), METHODS)
 def test_every_rpc_hides_a_fault_and_logs_it(
-    door: House, service: str, method: str, streaming: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    rpc: RpcFixture, service: str, method: str, streaming: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(_metadata: object) -> Principal:
         raise ZeroDivisionError("a secret of the server")
 
     logs.configure("json", "info")
     try:
-        with house(tmp_path, authenticate=broken) as faulty:
+        with rpc_fixture(tmp_path, authenticate=broken) as faulty:
             code, details = raw(faulty, service, method, streaming, b"")
     finally:
         structlog.reset_defaults()
@@ -112,9 +112,9 @@ def test_every_reason_is_one_of_the_contract() -> None:
         assert error.reason in known
 
 
-def test_an_unknown_method_is_unimplemented(door: House) -> None:
+def test_an_unknown_method_is_unimplemented(rpc: RpcFixture) -> None:
     for method in ("/qonduit.v1.JobService/Nope", "/no.such.Service/Nope"):
-        code, details = refused(lambda method=method: door.channel.unary_unary(method)(b"", timeout=WAIT))
+        code, details = refused(lambda method=method: rpc.channel.unary_unary(method)(b"", timeout=WAIT))
         assert (code, details["ErrorInfo"].reason) == ("UNIMPLEMENTED", "UNIMPLEMENTED")
 
 
@@ -193,12 +193,12 @@ INVALID: dict[str, tuple[job_service.CreateJobRequest, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_what_breaks_a_rule_is_refused_naming_the_field(door: House, case: str) -> None:
+def test_what_breaks_a_rule_is_refused_naming_the_field(rpc: RpcFixture, case: str) -> None:
     request, field = INVALID[case]
     run = job_service.RunJobRequest.FromString(request.SerializeToString())
     calls: tuple[Callable[[], Any], ...] = (
-        lambda: door.jobs.CreateJob(request, timeout=WAIT),
-        lambda: list(door.jobs.RunJob(run, timeout=WAIT)),
+        lambda: rpc.jobs.CreateJob(request, timeout=WAIT),
+        lambda: list(rpc.jobs.RunJob(run, timeout=WAIT)),
     )
     for call in calls:
         code, details = refused(call)
@@ -221,28 +221,28 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_a_message_has_the_field_the_allowed_values_the_value_and_the_setting(door: House, case: str) -> None:
-    _, details = refused(lambda: door.jobs.CreateJob(INVALID[case][0], timeout=WAIT))
+def test_a_message_has_the_field_the_allowed_values_the_value_and_the_setting(rpc: RpcFixture, case: str) -> None:
+    _, details = refused(lambda: rpc.jobs.CreateJob(INVALID[case][0], timeout=WAIT))
     descriptions = [violation.description for violation in details["BadRequest"].field_violations]
     assert any(MESSAGES[case] in description for description in descriptions), descriptions
 
 
-def test_more_qubits_than_the_device_has_are_refused_at_once(door: House) -> None:
+def test_more_qubits_than_the_device_has_are_refused_at_once(rpc: RpcFixture) -> None:
     text = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n// qreg q[40];\nqreg q[{}];'
     code, details = refused(
-        lambda: door.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(40))), timeout=WAIT)
+        lambda: rpc.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(40))), timeout=WAIT)
     )
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     violation = details["PreconditionFailure"].violations[0]
     assert violation.subject == "deployment.programs[1].quantum_circuit"
     assert "line 4: the program declares 40 qubits, IBM/aer_simulator has 20" in violation.description
     assert "this server has no compatible device" in violation.description
-    door.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(20))), timeout=WAIT)
+    rpc.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(20))), timeout=WAIT)
 
 
-def test_what_a_device_does_not_do_is_told_with_who_does(door: House) -> None:
+def test_what_a_device_does_not_do_is_told_with_who_does(rpc: RpcFixture) -> None:
     code, details = refused(
-        lambda: door.jobs.CreateJob(create(job=Job(shots=1, type=JobType.JOB_TYPE_SAMPLER)), timeout=WAIT)
+        lambda: rpc.jobs.CreateJob(create(job=Job(shots=1, type=JobType.JOB_TYPE_SAMPLER)), timeout=WAIT)
     )
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     violation = details["PreconditionFailure"].violations[0]
@@ -250,63 +250,63 @@ def test_what_a_device_does_not_do_is_told_with_who_does(door: House) -> None:
     assert "OTHER/sampler" in violation.description
 
     program = one(assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QUIL)
-    code, details = refused(lambda: door.jobs.CreateJob(create(deployment=program), timeout=WAIT))
+    code, details = refused(lambda: rpc.jobs.CreateJob(create(deployment=program), timeout=WAIT))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     assert details["PreconditionFailure"].violations[0].subject == "deployment.programs[1].assembler_language"
 
-    code, details = refused(lambda: door.jobs.CreateJob(create(device="IBM/away"), timeout=WAIT))
+    code, details = refused(lambda: rpc.jobs.CreateJob(create(device="IBM/away"), timeout=WAIT))
     assert code == "FAILED_PRECONDITION"
     assert "on holiday" in details["PreconditionFailure"].violations[0].description
 
 
-def test_what_is_not_there_is_named(door: House) -> None:
-    code, details = refused(lambda: door.jobs.CreateJob(create(device="IBM/nope"), timeout=WAIT))
+def test_what_is_not_there_is_named(rpc: RpcFixture) -> None:
+    code, details = refused(lambda: rpc.jobs.CreateJob(create(device="IBM/nope"), timeout=WAIT))
     assert code == "NOT_FOUND"
     assert details["ResourceInfo"].resource_name == "IBM/nope"
     for request in (create(job=Job(shots=1, executed_on_id=10**9)), create(job=Job(shots=1, deployment_id=10**9))):
-        code, details = refused(lambda request=request: door.jobs.CreateJob(request, timeout=WAIT))
+        code, details = refused(lambda request=request: rpc.jobs.CreateJob(request, timeout=WAIT))
         assert code == "NOT_FOUND"
         assert details["ResourceInfo"].resource_name == str(10**9)
 
 
-def test_lists_refuse_bad_filters_and_tokens(door: House) -> None:
-    code, details = refused(lambda: door.jobs.ListJobs(job_service.ListJobsRequest(filter="colour = 3")))
+def test_lists_refuse_bad_filters_and_tokens(rpc: RpcFixture) -> None:
+    code, details = refused(lambda: rpc.jobs.ListJobs(job_service.ListJobsRequest(filter="colour = 3")))
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_FILTER")
-    code, details = refused(lambda: door.jobs.ListJobs(job_service.ListJobsRequest(page_token="made up")))
+    code, details = refused(lambda: rpc.jobs.ListJobs(job_service.ListJobsRequest(page_token="made up")))
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")
 
 
-def test_an_update_names_what_cannot_be_changed(door: House) -> None:
+def test_an_update_names_what_cannot_be_changed(rpc: RpcFixture) -> None:
     request = deployment_service.UpdateDeploymentRequest(deployment=Deployment(id=1))
     request.update_mask.paths.extend(["name", "deployed_by"])
-    code, details = refused(lambda: door.deployments.UpdateDeployment(request))
+    code, details = refused(lambda: rpc.deployments.UpdateDeployment(request))
     assert code == "INVALID_ARGUMENT"
     assert details["BadRequest"].field_violations[0].field == "update_mask.paths[1]"
 
 
-def test_a_hundred_mistakes_still_fit_into_the_trailers(door: House) -> None:
+def test_a_hundred_mistakes_still_fit_into_the_trailers(rpc: RpcFixture) -> None:
     request = job_service.CreateJobRequest(job=Job(shots=1), device="IBM/aer_simulator")
     for _ in range(100):
         request.deployment.programs.add(assembler_language=77)  # type: ignore[arg-type]
-    code, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))
+    code, details = refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))
     assert code == "INVALID_ARGUMENT"
     violations = details["BadRequest"].field_violations
     assert 3 < len(violations) < 100
     assert "more)" in violations[-1].description
 
 
-def test_a_request_that_is_too_large_is_told_the_limit(door: House) -> None:
-    code, details = refused(lambda: door.jobs.CreateJob(create(deployment=programs(*["x" * 100_000] * 4))))
+def test_a_request_that_is_too_large_is_told_the_limit(rpc: RpcFixture) -> None:
+    code, details = refused(lambda: rpc.jobs.CreateJob(create(deployment=programs(*["x" * 100_000] * 4))))
     assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
     assert details["QuotaFailure"].violations[0].subject == "max_request_bytes"
     # One far over the limit is not even received; gRPC itself says so.
     with pytest.raises(grpc.RpcError) as raised:
-        door.jobs.CreateJob(create(deployment=programs("x" * 2_000_000)), timeout=WAIT)
+        rpc.jobs.CreateJob(create(deployment=programs("x" * 2_000_000)), timeout=WAIT)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_deployment_too_large_to_be_read_back_is_refused(tmp_path: Path) -> None:
-    with house(tmp_path, limits=Limits(max_response_bytes=10_000)) as small:
+    with rpc_fixture(tmp_path, limits=Limits(max_response_bytes=10_000)) as small:
         request = deployment_service.CreateDeploymentRequest(deployment=programs("x" * 6_000, "y" * 6_000))
         code, details = refused(lambda: small.deployments.CreateDeployment(request))
         assert code == "INVALID_ARGUMENT"
@@ -314,7 +314,7 @@ def test_a_deployment_too_large_to_be_read_back_is_refused(tmp_path: Path) -> No
 
 
 def test_a_full_queue_is_told(tmp_path: Path) -> None:
-    with house(tmp_path, limits=Limits(max_queued_jobs=2)) as full:
+    with rpc_fixture(tmp_path, limits=Limits(max_queued_jobs=2)) as full:
         for _ in range(2):
             full.jobs.CreateJob(create(), timeout=WAIT)
         code, details = refused(lambda: full.jobs.CreateJob(create(), timeout=WAIT))
@@ -323,12 +323,12 @@ def test_a_full_queue_is_told(tmp_path: Path) -> None:
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_a_store_that_does_not_answer_is_unavailable(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> Job:
         raise errors.Unavailable("the database does not answer")
 
     monkeypatch.setattr(jobs_store, "get", away)
-    code, details = refused(lambda: door.jobs.GetJob(job_service.GetJobRequest(id=1)))
+    code, details = refused(lambda: rpc.jobs.GetJob(job_service.GetJobRequest(id=1)))
     assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
     assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
@@ -336,14 +336,14 @@ def test_a_store_that_does_not_answer_is_unavailable(door: House, monkeypatch: p
 def test_the_log_names_calls_and_no_secrets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "info")
     try:
-        with house(tmp_path) as door:
-            stream = door.jobs.RunJob(
+        with rpc_fixture(tmp_path) as rpc:
+            stream = rpc.jobs.RunJob(
                 bell(request_id=str(uuid.uuid4()), heartbeat_interval={"seconds": 5}), metadata=[("x-request-id", "r1")]
             )
             job_id = next(stream).event.job_id
-            door.run(job_id)
+            rpc.run(job_id)
             assert list(stream)
-            refused(lambda: door.jobs.CreateJob(create(credential="s3cret"), metadata=[("x-request-id", "r2")]))
+            refused(lambda: rpc.jobs.CreateJob(create(credential="s3cret"), metadata=[("x-request-id", "r2")]))
     finally:
         structlog.reset_defaults()
         logging.getLogger().handlers.clear()
@@ -356,8 +356,8 @@ def test_the_log_names_calls_and_no_secrets(tmp_path: Path, capfd: pytest.Captur
     assert (calls["r2"]["code"], calls["r2"]["reason"]) == ("INVALID_ARGUMENT", "INVALID_FIELD")
 
 
-def test_an_error_on_a_stream_has_the_same_details(door: House) -> None:
-    stream = door.jobs.WatchJob(job_service.WatchJobRequest(job_id=10**9), timeout=WAIT)
+def test_an_error_on_a_stream_has_the_same_details(rpc: RpcFixture) -> None:
+    stream = rpc.jobs.WatchJob(job_service.WatchJobRequest(job_id=10**9), timeout=WAIT)
     with pytest.raises(grpc.RpcError) as raised:
         next(stream)
     code, details = details_of(raised.value)

@@ -31,7 +31,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store.admin.retention import sweep
 from tests.benchmarks.programs import BELL as SMALL
 from tests.benchmarks.programs import layered
-from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, refused, until
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture, until
 from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 from tests.watchers.rude import Rude, message
@@ -47,9 +47,9 @@ def create(shots: int = 10, deployment: Deployment | None = None) -> calls.Creat
     return request
 
 
-def told(door: House) -> ServerLimits:
+def told(rpc: RpcFixture) -> ServerLimits:
     """What the server says that it allows."""
-    return door.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT).limits
+    return rpc.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT).limits
 
 
 def breaks_rule(call: Callable[[], Any], field: str, setting: str, value: int) -> None:
@@ -79,90 +79,90 @@ def exhausts(call: Callable[[], Any], setting: str, value: int, *, for_ever: boo
 def request_bytes(folder: Path) -> None:
     exact = create(deployment=programs(BELL, BELL))
     size = exact.ByteSize()
-    with house(folder, limits=Limits(max_request_bytes=size)) as door:
-        assert told(door).max_request_bytes == size
-        door.jobs.CreateJob(exact, timeout=WAIT)
+    with rpc_fixture(folder, limits=Limits(max_request_bytes=size)) as rpc:
+        assert told(rpc).max_request_bytes == size
+        rpc.jobs.CreateJob(exact, timeout=WAIT)
         over = calls.CreateJobRequest()
         over.CopyFrom(exact)
         over.deployment.programs[1].quantum_circuit += " "
-        exhausts(lambda: door.jobs.CreateJob(over, timeout=WAIT), "max_request_bytes", size, for_ever=True)
+        exhausts(lambda: rpc.jobs.CreateJob(over, timeout=WAIT), "max_request_bytes", size, for_ever=True)
         # One that is far over the limit is not even received: gRPC refuses it by itself, without our details.
         far = create(deployment=programs("x" * 2 * MIB))
         with pytest.raises(grpc.RpcError) as raised:
-            door.jobs.CreateJob(far, timeout=WAIT)
+            rpc.jobs.CreateJob(far, timeout=WAIT)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "larger than max" in str(raised.value.details())
 
 
 def response_bytes(folder: Path) -> None:
     limit = 10_000
-    with house(folder, limits=Limits(max_response_bytes=limit)) as door:
-        assert told(door).max_response_bytes == limit
+    with rpc_fixture(folder, limits=Limits(max_response_bytes=limit)) as rpc:
+        assert told(rpc).max_response_bytes == limit
 
         def deploy(size: int) -> Any:
             request = CreateDeploymentRequest(deployment=programs("x" * size))
-            return door.deployments.CreateDeployment(request, timeout=WAIT)
+            return rpc.deployments.CreateDeployment(request, timeout=WAIT)
 
         room = limit - 1000
         deploy(room)
         breaks_rule(lambda: deploy(limit), "deployment.programs", "max_response_bytes", limit)
         # A page that was full when the limit was larger is refused, and says so.
         for _ in range(2):
-            door.jobs.CreateJob(create(), timeout=WAIT)
-        size = door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).ByteSize()
-    with house(folder, limits=Limits(max_response_bytes=size)) as door:
-        door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT)
-    with house(folder, limits=Limits(max_response_bytes=size - 1)) as door:
+            rpc.jobs.CreateJob(create(), timeout=WAIT)
+        size = rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).ByteSize()
+    with rpc_fixture(folder, limits=Limits(max_response_bytes=size)) as rpc:
+        rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT)
+    with rpc_fixture(folder, limits=Limits(max_response_bytes=size - 1)) as rpc:
         page = calls.ListJobsRequest()
-        exhausts(lambda: door.jobs.ListJobs(page, timeout=WAIT), "max_response_bytes", size - 1, for_ever=True)
+        exhausts(lambda: rpc.jobs.ListJobs(page, timeout=WAIT), "max_response_bytes", size - 1, for_ever=True)
 
 
 def program_bytes(folder: Path) -> None:
     size = len(BELL) + 10
-    with house(folder, limits=Limits(max_program_bytes=size)) as door:
-        assert told(door).max_program_bytes == size
-        door.jobs.CreateJob(create(deployment=programs(BELL + " " * 10)), timeout=WAIT)
+    with rpc_fixture(folder, limits=Limits(max_program_bytes=size)) as rpc:
+        assert told(rpc).max_program_bytes == size
+        rpc.jobs.CreateJob(create(deployment=programs(BELL + " " * 10)), timeout=WAIT)
         over = create(deployment=programs(BELL, BELL + " " * 11))
         field = "deployment.programs[1].quantum_circuit"
-        breaks_rule(lambda: door.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", size)
+        breaks_rule(lambda: rpc.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", size)
 
 
 def programs_of_a_deployment(folder: Path) -> None:
     most = 500
-    with house(folder) as door:
-        assert told(door).max_programs == most
+    with rpc_fixture(folder) as rpc:
+        assert told(rpc).max_programs == most
         full = create(deployment=programs(*[BELL] * most))
-        job = door.jobs.CreateJob(full, timeout=WAIT).job
+        job = rpc.jobs.CreateJob(full, timeout=WAIT).job
         assert len(job.program_runs) == most
-        door.run(job.id)
+        rpc.run(job.id)
         # A stored deployment of so many can be run too: a job has the programs of one deployment, and no more.
-        stored = door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=full.deployment), timeout=WAIT)
+        stored = rpc.deployments.CreateDeployment(CreateDeploymentRequest(deployment=full.deployment), timeout=WAIT)
         again = calls.CreateJobRequest(job=Job(shots=1, deployment_id=stored.deployment.id), device="IBM/aer_simulator")
-        assert len(door.jobs.CreateJob(again, timeout=WAIT).job.program_runs) == most
+        assert len(rpc.jobs.CreateJob(again, timeout=WAIT).job.program_runs) == most
         over = programs(*[BELL] * (most + 1))
         for call in (
-            lambda: door.jobs.CreateJob(create(deployment=over), timeout=WAIT),
-            lambda: door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=over), timeout=WAIT),
+            lambda: rpc.jobs.CreateJob(create(deployment=over), timeout=WAIT),
+            lambda: rpc.deployments.CreateDeployment(CreateDeploymentRequest(deployment=over), timeout=WAIT),
         ):
             breaks_rule(call, "deployment.programs", "max_programs", most)
 
 
 def shots(folder: Path) -> None:
-    with house(folder, limits=Limits(max_shots=1000)) as door:
-        assert told(door).max_shots == 1000
-        door.jobs.CreateJob(create(shots=1000), timeout=WAIT)
-        breaks_rule(lambda: door.jobs.CreateJob(create(shots=1001), timeout=WAIT), "job.shots", "max_shots", 1000)
+    with rpc_fixture(folder, limits=Limits(max_shots=1000)) as rpc:
+        assert told(rpc).max_shots == 1000
+        rpc.jobs.CreateJob(create(shots=1000), timeout=WAIT)
+        breaks_rule(lambda: rpc.jobs.CreateJob(create(shots=1001), timeout=WAIT), "job.shots", "max_shots", 1000)
 
 
 def queued_jobs(folder: Path) -> None:
     """Just so many of many submits at once are taken, whatever transactions they come in."""
     most = 50
-    with house(folder, limits=Limits(max_queued_jobs=most)) as door, ThreadPoolExecutor(16) as pool:
-        assert told(door).max_queued_jobs == most
+    with rpc_fixture(folder, limits=Limits(max_queued_jobs=most)) as rpc, ThreadPoolExecutor(16) as pool:
+        assert told(rpc).max_queued_jobs == most
 
         def submit(_: int) -> str:
             try:
-                door.jobs.CreateJob(create(), timeout=WAIT)
+                rpc.jobs.CreateJob(create(), timeout=WAIT)
             except grpc.RpcError as error:
                 return str(error.code().name)
             return "OK"
@@ -170,55 +170,55 @@ def queued_jobs(folder: Path) -> None:
         outcomes = list(pool.map(submit, range(3 * most)))
         assert outcomes.count("OK") == most
         assert outcomes.count("RESOURCE_EXHAUSTED") == 2 * most
-        exhausts(lambda: door.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
-        exhausts(lambda: list(door.jobs.RunJob(bell(), timeout=WAIT)), "max_queued_jobs", most)
+        exhausts(lambda: rpc.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
+        exhausts(lambda: list(rpc.jobs.RunJob(bell(), timeout=WAIT)), "max_queued_jobs", most)
         # What runs waits no more.
-        job_id = door.claim()[0].job_id
-        door.jobs.CreateJob(create(), timeout=WAIT)
-        door.finish(job_id)
+        job_id = rpc.claim()[0].job_id
+        rpc.jobs.CreateJob(create(), timeout=WAIT)
+        rpc.finish(job_id)
 
 
 def streams(folder: Path) -> None:
     """WatchJob and RunJob share the seats; RunJob makes no job that it cannot watch; health has seats of its own."""
     most = 5
-    with house(folder, limits=Limits(max_streams=most)) as door:
-        assert told(door).max_streams == most
-        job_id = door.jobs.CreateJob(create(), timeout=WAIT).job.id
+    with rpc_fixture(folder, limits=Limits(max_streams=most)) as rpc:
+        assert told(rpc).max_streams == most
+        job_id = rpc.jobs.CreateJob(create(), timeout=WAIT).job.id
         request = calls.WatchJobRequest(job_id=job_id)
-        open_ones = [door.jobs.WatchJob(request, timeout=WAIT) for _ in range(most - 1)]
-        open_ones.append(door.jobs.RunJob(bell(), timeout=WAIT))
+        open_ones = [rpc.jobs.WatchJob(request, timeout=WAIT) for _ in range(most - 1)]
+        open_ones.append(rpc.jobs.RunJob(bell(), timeout=WAIT))
         for stream in open_ones:
             next(stream)
-        known = len(door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs)
-        exhausts(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
-        exhausts(lambda: list(door.jobs.RunJob(bell(), timeout=WAIT)), "max_streams", most)
+        known = len(rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs)
+        exhausts(lambda: list(rpc.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
+        exhausts(lambda: list(rpc.jobs.RunJob(bell(), timeout=WAIT)), "max_streams", most)
         buffer = ReadBufferRequest(name="results/1")
-        exhausts(lambda: list(door.results.ReadBuffer(buffer, timeout=WAIT)), "max_streams", most)
-        assert len(door.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs) == known
-        health = door.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=WAIT)
+        exhausts(lambda: list(rpc.results.ReadBuffer(buffer, timeout=WAIT)), "max_streams", most)
+        assert len(rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs) == known
+        health = rpc.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=WAIT)
         next(health)
         health.cancel()
         # A refused one takes no seat, and one that ends, however it does, gives its own back: none is ever lost.
         for _ in range(3):
             open_ones.pop().cancel()
-            until(lambda: door.server.streams == len(open_ones))
-            open_ones.append(door.jobs.WatchJob(request, timeout=WAIT))
+            until(lambda: rpc.server.streams == len(open_ones))
+            open_ones.append(rpc.jobs.WatchJob(request, timeout=WAIT))
             next(open_ones[-1])
-            exhausts(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
+            exhausts(lambda: list(rpc.jobs.WatchJob(request, timeout=WAIT)), "max_streams", most)
 
 
 def job_retention(folder: Path) -> None:
-    with house(folder, limits=Limits(retention_days=1.5)) as door:
-        assert told(door).job_retention.ToSeconds() == 129_600
-        job = door.jobs.CreateJob(create(), timeout=WAIT).job
-        door.run(job.id)
-        ended = door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT).job.finished_at.ToMicroseconds()
-        assert sweep(door.db, ended, threading.Event()).jobs == 0
-        door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT)
-        assert sweep(door.db, ended + 1, threading.Event()).jobs == 1
-        assert refused(lambda: door.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT))[0] == "NOT_FOUND"
-    with house(folder) as door:
-        assert not told(door).HasField("job_retention")
+    with rpc_fixture(folder, limits=Limits(retention_days=1.5)) as rpc:
+        assert told(rpc).job_retention.ToSeconds() == 129_600
+        job = rpc.jobs.CreateJob(create(), timeout=WAIT).job
+        rpc.run(job.id)
+        ended = rpc.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT).job.finished_at.ToMicroseconds()
+        assert sweep(rpc.db, ended, threading.Event()).jobs == 0
+        rpc.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT)
+        assert sweep(rpc.db, ended + 1, threading.Event()).jobs == 1
+        assert refused(lambda: rpc.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT))[0] == "NOT_FOUND"
+    with rpc_fixture(folder) as rpc:
+        assert not told(rpc).HasField("job_retention")
 
 
 def test_servers_that_share_a_queue_exceed_its_limit_by_little(
@@ -228,7 +228,10 @@ def test_servers_that_share_a_queue_exceed_its_limit_by_little(
     most, clients = 40, 8
     name = postgresql.new_database(postgresql_template)
     limits = Limits(max_queued_jobs=most)
-    with house(postgresql.url(name), limits=limits) as here, house(postgresql.url(name), limits=limits) as there:
+    with (
+        rpc_fixture(postgresql.url(name), limits=limits) as here,
+        rpc_fixture(postgresql.url(name), limits=limits) as there,
+    ):
 
         def submit(number: int) -> str:
             try:
@@ -243,8 +246,8 @@ def test_servers_that_share_a_queue_exceed_its_limit_by_little(
         taken = outcomes.count("OK")
         # One transaction of the other server is what cannot be counted: at most as many jobs as it had clients.
         assert most <= taken <= most + clients
-        for door in (here, there):
-            exhausts(lambda door=door: door.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
+        for rpc in (here, there):
+            exhausts(lambda rpc=rpc: rpc.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
     postgresql.drop_database(name)
 
 
@@ -386,54 +389,54 @@ def test_a_limit_of_the_engine_is_held_where_it_stands(limit: str, engine: Engin
 
 def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
     """More unfinished calls of each kind than there are threads: others are answered, and seats are free."""
-    with house(tmp_path) as door, Rude(door.target) as rude:
+    with rpc_fixture(tmp_path) as rpc, Rude(rpc.target) as rude:
         whole = calls.GetJobRequest(id=1).SerializeToString()
         for _ in range(20):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
             rude.call("/qonduit.v1.JobService/GetJob", message(whole)[:-1], ends=False)
             rude.call(WATCH, message(whole)[:3], ends=False)
-        job_id = door.jobs.CreateJob(create(), timeout=WAIT).job.id
-        stream = door.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=WAIT)
+        job_id = rpc.jobs.CreateJob(create(), timeout=WAIT).job.id
+        stream = rpc.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=WAIT)
         assert next(stream).event.sequence == 1
-        assert door.server.streams == 1
+        assert rpc.server.streams == 1
         stream.cancel()
 
 
 def test_a_request_that_does_not_arrive_is_refused_in_time_and_those_behind_it_are_served(tmp_path: Path) -> None:
     """More half requests than one connection may have received at once: each is refused in its turn."""
-    with house(tmp_path, request_receive_timeout_seconds=0.5) as door, Rude(door.target) as rude:
-        half = door.server._receiver.slots.limit
+    with rpc_fixture(tmp_path, request_receive_timeout_seconds=0.5) as rpc, Rude(rpc.target) as rude:
+        half = rpc.server._receiver.slots.limit
         for _ in range(half):
             rude.call("/qonduit.v1.JobService/GetJob", message(b"\x08\x01")[:-1], ends=False)
-        told(door)
+        told(rpc)
         ended = rude.until_ended(half, WAIT)
         assert all(b"request_receive_timeout_seconds" in trailers for trailers in ended.values())
         # Nobody waits for them any more.
-        until(lambda: not door.server._receiver.receiving)
-        assert door.server._receiver.waiting.total == 0
+        until(lambda: not rpc.server._receiver.receiving)
+        assert rpc.server._receiver.waiting.total == 0
 
 
 def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_behind(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
-        arrivals = door.server._receiver
+    with rpc_fixture(tmp_path) as rpc:
+        arrivals = rpc.server._receiver
         for _ in range(3):
-            with Rude(door.target) as rude:
+            with Rude(rpc.target) as rude:
                 for _ in range(arrivals.slots.limit):
                     rude.call(WATCH, message(b"\x08\x01")[:-1], ends=False)
                 until(lambda: len(arrivals.receiving) == arrivals.slots.limit // 2)
             until(lambda: arrivals.waiting.total == 0)
-        told(door)
+        told(rpc)
 
 
 def test_a_connection_whose_calls_do_not_arrive_delays_no_other(tmp_path: Path) -> None:
     """As many calls that only send their headers as one connection may open: others are received at once."""
-    with house(tmp_path) as door, Rude(door.target) as rude:
-        arrivals = door.server._receiver
+    with rpc_fixture(tmp_path) as rpc, Rude(rpc.target) as rude:
+        arrivals = rpc.server._receiver
         for _ in range(MAX_CONCURRENT_STREAMS):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
         until(lambda: arrivals.waiting.total == MAX_CONCURRENT_STREAMS)
         for _ in range(100):
-            told(door)
+            told(rpc)
         # None of them had to be refused for that.
         assert arrivals.waiting.total == MAX_CONCURRENT_STREAMS
         assert len(arrivals.receiving) == arrivals.slots.limit // 2
@@ -444,14 +447,14 @@ def test_more_calls_than_may_wait_are_refused_at_once_with_details_and_others_ar
 ) -> None:
     """One connection may leave as many calls waiting as there is room for those of others."""
     monkeypatch.setattr("qonduit_server.rpc.server.MOST_WAITING", 100)
-    with house(tmp_path, limits=Limits(max_streams=10)) as door, Rude(door.target) as rude:
+    with rpc_fixture(tmp_path, limits=Limits(max_streams=10)) as rpc, Rude(rpc.target) as rude:
         for _ in range(60):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
         ended = rude.until_ended(10, WAIT)
         # What trailers repeat is sent once.
         assert any(b"waiting_calls" in trailers for trailers in ended.values())
-        assert door.server._receiver.waiting.total == 50
-        told(door)
+        assert rpc.server._receiver.waiting.total == 50
+        told(rpc)
 
 
 def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_path: Path) -> None:
@@ -463,11 +466,11 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         return Principal("somebody")
 
     size = 8 * MIB
-    with house(tmp_path, threads=2, authenticate=slow, limits=Limits(max_program_bytes=size)) as door:
+    with rpc_fixture(tmp_path, threads=2, authenticate=slow, limits=Limits(max_program_bytes=size)) as rpc:
         request = create(deployment=programs("x" * size)).SerializeToString()
-        create_job = door.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
+        create_job = rpc.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
-        pool = door.server._receiver._pools[0]
+        pool = rpc.server._receiver._pools[0]
         # Half of what there is for all, for they come over one connection.
         until(lambda: pool.waiting_bytes.total >= request_receiver._WAITING_BYTES // 2)
         # What was being received when the limit was reached comes on top, and no more.
@@ -476,51 +479,51 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         for future in futures:
             with pytest.raises(grpc.RpcError):
                 future.result()
-        until(lambda: door.server._receiver.waiting.total == 0)
+        until(lambda: rpc.server._receiver.waiting.total == 0)
         assert pool.waiting_bytes.total == 0
 
 
 def test_connections_that_say_nothing_are_closed(tmp_path: Path) -> None:
-    with house(tmp_path, request_receive_timeout_seconds=1.0) as door:
-        silent = [Rude(door.target, polite=False) for _ in range(20)]
+    with rpc_fixture(tmp_path, request_receive_timeout_seconds=1.0) as rpc:
+        silent = [Rude(rpc.target, polite=False) for _ in range(20)]
         for one in silent:
             with one:
                 one.until_closed(WAIT)
-        told(door)
+        told(rpc)
 
 
 def test_metadata_is_bounded(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
-        door.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 4000)], timeout=WAIT)
+    with rpc_fixture(tmp_path) as rpc:
+        rpc.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 4000)], timeout=WAIT)
         with pytest.raises(grpc.RpcError) as raised:
-            door.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 20_000)], timeout=WAIT)
+            rpc.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 20_000)], timeout=WAIT)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        told(door)
+        told(rpc)
 
 
 @pytest.mark.parametrize("form", ["page_token", "filter"])
 def test_tokens_and_filters_are_bounded(tmp_path: Path, form: str) -> None:
-    with house(tmp_path) as door:
+    with rpc_fixture(tmp_path) as rpc:
         request = calls.ListJobsRequest(**{form: "x" * 10_000})
-        code, details = refused(lambda: door.jobs.ListJobs(request, timeout=WAIT))
+        code, details = refused(lambda: rpc.jobs.ListJobs(request, timeout=WAIT))
         assert code == "INVALID_ARGUMENT"
         assert details["BadRequest"].field_violations[0].field == form
 
 
 def test_heartbeats_are_not_asked_for_faster_than_every_fifty_milliseconds(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
+    with rpc_fixture(tmp_path) as rpc:
         request = calls.WatchJobRequest(job_id=1)
         request.heartbeat_interval.FromMilliseconds(49)
-        code, details = refused(lambda: list(door.jobs.WatchJob(request, timeout=WAIT)))
+        code, details = refused(lambda: list(rpc.jobs.WatchJob(request, timeout=WAIT)))
         assert code == "INVALID_ARGUMENT"
         assert details["BadRequest"].field_violations[0].field == "heartbeat_interval"
 
 
 def test_text_that_is_binary_by_mistake_counts_in_bytes(tmp_path: Path) -> None:
     """The limit of a program is one of bytes, also where characters take several."""
-    with house(tmp_path, limits=Limits(max_program_bytes=len(BELL) + 6)) as door:
-        door.jobs.CreateJob(create(deployment=programs(BELL + "//éé")), timeout=WAIT)
+    with rpc_fixture(tmp_path, limits=Limits(max_program_bytes=len(BELL) + 6)) as rpc:
+        rpc.jobs.CreateJob(create(deployment=programs(BELL + "//éé")), timeout=WAIT)
         over = create(deployment=programs(BELL + "//ééé"))
         over.deployment.programs[0].assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
         field = "deployment.programs[0].quantum_circuit"
-        breaks_rule(lambda: door.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", len(BELL) + 6)
+        breaks_rule(lambda: rpc.jobs.CreateJob(over, timeout=WAIT), field, "max_program_bytes", len(BELL) + 6)

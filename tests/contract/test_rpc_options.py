@@ -19,15 +19,15 @@ from qonduit.v1.job_pb2 import Job
 from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit_server.rpc import submission_checks
 from qonduit_server.store.jobs.job_spec import spec_of
-from tests.contract.rpc_fixture import BELL, WAIT, House, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture
 
 #: As large as inputs may be, nearly.
 ANGLES = {f"theta_{k:04}": k / 7 for k in range(2400)}
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[House]:
-    with house(tmp_path, authenticate=lambda metadata: str(dict(metadata).get("x-caller", "anonymous"))) as it:
+def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path, authenticate=lambda metadata: str(dict(metadata).get("x-caller", "anonymous"))) as it:
         yield it
 
 
@@ -40,57 +40,57 @@ def asking(inputs: dict[str, Any], **job: Any) -> job_service.CreateJobRequest:
     return request
 
 
-def read(door: House, name: str, offset: int = 0, caller: str = "anonymous") -> bytes:
+def read(rpc: RpcFixture, name: str, offset: int = 0, caller: str = "anonymous") -> bytes:
     request = ReadBufferRequest(name=name, offset=offset)
     return b"".join(
-        piece.data for piece in door.results.ReadBuffer(request, timeout=WAIT, metadata=(("x-caller", caller),))
+        piece.data for piece in rpc.results.ReadBuffer(request, timeout=WAIT, metadata=(("x-caller", caller),))
     )
 
 
-def test_large_inputs_are_read_by_name_from_any_offset_by_their_caller_alone(door: House) -> None:
-    job = door.jobs.CreateJob(asking(ANGLES), timeout=WAIT).job
+def test_large_inputs_are_read_by_name_from_any_offset_by_their_caller_alone(rpc: RpcFixture) -> None:
+    job = rpc.jobs.CreateJob(asking(ANGLES), timeout=WAIT).job
     assert not job.HasField("inputs")
     reference = job.inputs_reference
-    data = read(door, reference.name)
+    data = read(rpc, reference.name)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (reference.size_bytes, reference.sha256)
     assert MessageToDict(Struct.FromString(data)) == ANGLES
-    assert read(door, reference.name, 1234) == data[1234:]
-    assert read(door, reference.name, len(data)) == b""
-    assert refused(lambda: read(door, reference.name, len(data) + 1))[0] == "INVALID_ARGUMENT"
-    code, details = refused(lambda: read(door, reference.name, caller="somebody else"))
+    assert read(rpc, reference.name, 1234) == data[1234:]
+    assert read(rpc, reference.name, len(data)) == b""
+    assert refused(lambda: read(rpc, reference.name, len(data) + 1))[0] == "INVALID_ARGUMENT"
+    code, details = refused(lambda: read(rpc, reference.name, caller="somebody else"))
     assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "buffer")
-    door.run(job.id)
-    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), timeout=WAIT)
-    assert refused(lambda: read(door, reference.name))[0] == "NOT_FOUND"
+    rpc.run(job.id)
+    rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), timeout=WAIT)
+    assert refused(lambda: read(rpc, reference.name))[0] == "NOT_FOUND"
 
 
-def test_nothing_that_is_answered_or_streamed_repeats_large_inputs(door: House) -> None:
+def test_nothing_that_is_answered_or_streamed_repeats_large_inputs(rpc: RpcFixture) -> None:
     run = job_service.RunJobRequest.FromString(asking(ANGLES).SerializeToString())
-    stream = door.jobs.RunJob(run, timeout=WAIT)
+    stream = rpc.jobs.RunJob(run, timeout=WAIT)
     messages = [next(stream)]
     job_id = messages[0].event.job_id
-    door.run(job_id)
+    rpc.run(job_id)
     messages += stream
-    messages.append(door.jobs.GetJob(job_service.GetJobRequest(id=job_id), timeout=WAIT))
-    messages.append(door.jobs.ListJobs(job_service.ListJobsRequest(), timeout=WAIT))
-    messages.append(door.jobs.RerunJob(job_service.RerunJobRequest(id=job_id), timeout=WAIT))
-    messages.append(door.jobs.CancelJob(job_service.CancelJobRequest(id=job_id), timeout=WAIT))
+    messages.append(rpc.jobs.GetJob(job_service.GetJobRequest(id=job_id), timeout=WAIT))
+    messages.append(rpc.jobs.ListJobs(job_service.ListJobsRequest(), timeout=WAIT))
+    messages.append(rpc.jobs.RerunJob(job_service.RerunJobRequest(id=job_id), timeout=WAIT))
+    messages.append(rpc.jobs.CancelJob(job_service.CancelJobRequest(id=job_id), timeout=WAIT))
     validated = asking(ANGLES)
     validated.validate_only = True
-    messages.append(door.jobs.CreateJob(validated, timeout=WAIT))
+    messages.append(rpc.jobs.CreateJob(validated, timeout=WAIT))
     assert messages[-1].job.inputs_reference.sha256
     assert not messages[-1].job.inputs_reference.name
     assert max(message.ByteSize() for message in messages) < 2048
 
 
-def test_a_repeated_request_with_large_inputs_is_known(door: House) -> None:
+def test_a_repeated_request_with_large_inputs_is_known(rpc: RpcFixture) -> None:
     request = asking(ANGLES)
     request.request_id = str(uuid.uuid4())
-    first = door.jobs.CreateJob(request, timeout=WAIT)
-    again = door.jobs.CreateJob(request, timeout=WAIT)
+    first = rpc.jobs.CreateJob(request, timeout=WAIT)
+    again = rpc.jobs.CreateJob(request, timeout=WAIT)
     assert (again.deduplicated, again.job) == (True, first.job)
     request.job.inputs["theta_0001"] = 5
-    assert refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))[0] == "ALREADY_EXISTS"
+    assert refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))[0] == "ALREADY_EXISTS"
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_the_hash_of_a_request_is_the_one_that_older_versions_stored(
     assert submission_checks._fingerprint(request, spec_of(request.job)).hex() == expected
 
 
-def test_a_thousand_jobs_with_forty_parameters_are_sent_and_listed_without_repeating_them(door: House) -> None:
+def test_a_thousand_jobs_with_forty_parameters_are_sent_and_listed_without_repeating_them(rpc: RpcFixture) -> None:
     requests = [asking({f"theta_{k}": 0.1 * k + number for k in range(40)}) for number in range(1000)]
     inputs = requests[0].job.inputs.ByteSize()
     with ThreadPoolExecutor(16) as pool:
-        ids = [response.job.id for response in pool.map(door.jobs.CreateJob, requests)]
-    door.claim()
+        ids = [response.job.id for response in pool.map(rpc.jobs.CreateJob, requests)]
+    rpc.claim()
     for job_id in ids[:100]:
-        door.finish(job_id)
+        rpc.finish(job_id)
     sizes = [
-        sum(response.ByteSize() for response in door.jobs.WatchJob(job_service.WatchJobRequest(job_id=job_id)))
+        sum(response.ByteSize() for response in rpc.jobs.WatchJob(job_service.WatchJobRequest(job_id=job_id)))
         for job_id in ids[:100]
     ]
     # The first event has them; two changes of state have not.
     assert inputs < min(sizes) <= max(sizes) < inputs + 900
-    page = door.jobs.ListJobs(job_service.ListJobsRequest(page_size=1000), timeout=WAIT)
+    page = rpc.jobs.ListJobs(job_service.ListJobsRequest(page_size=1000), timeout=WAIT)
     assert len(page.jobs) == 1000
     assert 1000 * inputs < page.ByteSize() < 1000 * (inputs + 250)

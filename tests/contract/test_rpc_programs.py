@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProgramService at the front door: whose fault is which status, who waits, and who is not kept waiting."""
+"""ProgramService at the gRPC server: whose fault is which status, who waits, and who is not kept waiting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.execution.local.translator import Translator
 from qonduit_server.rpc import program_service
 from qonduit_server.rpc.server_limits import Limits
-from tests.contract.rpc_fixture import WAIT, House, house, refused
+from tests.contract.rpc_fixture import WAIT, RpcFixture, refused, rpc_fixture
 from tests.unit.execution.pool_fixture import PATIENCE, environment, wait_gone
 from tests.unit.execution.test_translator import PROGRAM
 
@@ -52,12 +52,12 @@ LIMITS = Limits(max_program_bytes=2_000)
 
 
 class Programs:
-    """A front door whose translator does what programs say, and its stub."""
+    """A gRPC server whose translator does what programs say, and its stub."""
 
-    def __init__(self, door: House, translator: Translator) -> None:
-        self.door = door
+    def __init__(self, rpc: RpcFixture, translator: Translator) -> None:
+        self.rpc = rpc
         self.translator = translator
-        self.stub = ProgramServiceStub(door.channel)
+        self.stub = ProgramServiceStub(rpc.channel)
 
     def translate(self, text: str = "say hello", timeout: float = WAIT, **fields: Any) -> TranslateProgramResponse:
         return self.stub.TranslateProgram(request(text, **fields), timeout=timeout)
@@ -78,9 +78,9 @@ def request(text: str = "say hello", **fields: Any) -> TranslateProgramRequest:
 @contextmanager
 def opened(folder: Path, limits: Limits = LIMITS, **options: Any) -> Iterator[Programs]:
     translator = Translator(program=PROGRAM, environment=environment(), show_errors=True, **options)
-    with house(folder, limits=limits, languages=LANGUAGES, translate=translator.translate) as door:
+    with rpc_fixture(folder, limits=limits, languages=LANGUAGES, translate=translator.translate) as rpc:
         try:
-            yield Programs(door, translator)
+            yield Programs(rpc, translator)
         finally:
             translator.stop(PATIENCE)
 
@@ -288,7 +288,7 @@ def test_too_many_are_refused_and_other_calls_do_not_wait(tmp_path: Path, monkey
             assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
             assert "translations reached (40)" in details["QuotaFailure"].violations[0].description
             assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
-        assert programs.door.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT)
+        assert programs.rpc.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT)
         assert programs.stub.ListLanguages(ListLanguagesRequest(), timeout=WAIT)
 
 
@@ -296,7 +296,7 @@ def test_while_draining_nothing_is_taken_and_what_waits_is_told(tmp_path: Path) 
     with opened(tmp_path) as programs:
         waiting = Waiting(programs, tmp_path)
         waiting.worker()
-        programs.door.server.drain()
+        programs.rpc.server.drain()
         code, reason, details = programs.refused()
         assert (code, reason) == ("UNAVAILABLE", "DRAINING")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0

@@ -27,168 +27,168 @@ from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import version
-from tests.contract.rpc_fixture import BELL, WAIT, House, bell, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc"), features=["watching"], limits=Limits(max_shots=50_000)) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("rpc"), features=["watching"], limits=Limits(max_shots=50_000)) as it:
         yield it
 
 
-def create(door: House, **fields: object) -> Job:
+def create(rpc: RpcFixture, **fields: object) -> Job:
     """Queue a Bell job."""
     request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     request.MergeFrom(job_service.CreateJobRequest(**fields))  # type: ignore[arg-type]
-    return door.jobs.CreateJob(request, timeout=WAIT).job
+    return rpc.jobs.CreateJob(request, timeout=WAIT).job
 
 
-def test_providers_and_devices(door: House) -> None:
-    listed = door.providers.ListProviders(provider_service.ListProvidersRequest()).providers
+def test_providers_and_devices(rpc: RpcFixture) -> None:
+    listed = rpc.providers.ListProviders(provider_service.ListProvidersRequest()).providers
     assert {provider.name for provider in listed} == {"IBM", "OTHER"}
-    one = door.providers.GetProvider(provider_service.GetProviderRequest(id=listed[0].id)).provider
+    one = rpc.providers.GetProvider(provider_service.GetProviderRequest(id=listed[0].id)).provider
     assert one == listed[0]
 
-    devices = door.devices.ListDevices(device_service.ListDevicesRequest()).devices
+    devices = rpc.devices.ListDevices(device_service.ListDevicesRequest()).devices
     by_name = {device.name: device for device in devices}
     assert set(by_name) == {"aer_simulator", "few_shots", "away", "sampler"}
     assert all(device.HasField("queue_depth") for device in devices)
-    device = door.devices.GetDevice(device_service.GetDeviceRequest(id=by_name["away"].id)).device
+    device = rpc.devices.GetDevice(device_service.GetDeviceRequest(id=by_name["away"].id)).device
     assert (device.available, device.status_message) == (False, "on holiday")
 
-    before = door.devices.GetDeviceStatus(device_service.GetDeviceStatusRequest(id=by_name["few_shots"].id)).queue_depth
-    job = create(door, device="IBM/few_shots")
-    status = door.devices.GetDeviceStatus(device_service.GetDeviceStatusRequest(id=by_name["few_shots"].id))
+    before = rpc.devices.GetDeviceStatus(device_service.GetDeviceStatusRequest(id=by_name["few_shots"].id)).queue_depth
+    job = create(rpc, device="IBM/few_shots")
+    status = rpc.devices.GetDeviceStatus(device_service.GetDeviceStatusRequest(id=by_name["few_shots"].id))
     assert status.available
     assert status.queue_depth == before + 1
     assert status.checked_at.seconds > 0
-    door.run(job.id)
+    rpc.run(job.id)
 
 
-def test_a_deployment_lives_and_is_run_and_cannot_go_while_a_job_refers_to_it(door: House) -> None:
+def test_a_deployment_lives_and_is_run_and_cannot_go_while_a_job_refers_to_it(rpc: RpcFixture) -> None:
     given = programs(BELL, BELL)
     given.name = "pair"
     given.id = 77
     given.deployed_by = "somebody else"
     request_id = str(uuid.uuid4())
     request = deployment_service.CreateDeploymentRequest(deployment=given, request_id=request_id)
-    made = door.deployments.CreateDeployment(request).deployment
+    made = rpc.deployments.CreateDeployment(request).deployment
     assert made.id != 77
     assert made.deployed_by == "anonymous"
-    assert door.deployments.CreateDeployment(request).deployment.id == made.id
-    got = door.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=made.id)).deployment
+    assert rpc.deployments.CreateDeployment(request).deployment.id == made.id
+    got = rpc.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=made.id)).deployment
     assert got == made
 
-    renamed = door.deployments.UpdateDeployment(
+    renamed = rpc.deployments.UpdateDeployment(
         deployment_service.UpdateDeploymentRequest(
             deployment=Deployment(id=made.id, name="two"), update_mask=FieldMask(paths=["name"])
         )
     ).deployment
     assert (renamed.name, len(renamed.programs)) == ("two", 2)
-    page = door.deployments.ListDeployments(deployment_service.ListDeploymentsRequest(filter='name = "two"'))
+    page = rpc.deployments.ListDeployments(deployment_service.ListDeploymentsRequest(filter='name = "two"'))
     assert [one.id for one in page.deployments] == [made.id]
 
     request_job = job_service.CreateJobRequest(job=Job(shots=5, deployment_id=made.id), device="IBM/aer_simulator")
-    job = door.jobs.CreateJob(request_job).job
+    job = rpc.jobs.CreateJob(request_job).job
     assert len(job.program_runs) == 2
     code, details = refused(
-        lambda: door.deployments.DeleteDeployment(deployment_service.DeleteDeploymentRequest(id=made.id))
+        lambda: rpc.deployments.DeleteDeployment(deployment_service.DeleteDeploymentRequest(id=made.id))
     )
     assert code == "FAILED_PRECONDITION"
     assert details["PreconditionFailure"].violations[0].subject
-    door.run(job.id)
-    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
-    door.deployments.DeleteDeployment(deployment_service.DeleteDeploymentRequest(id=made.id))
-    assert refused(lambda: door.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=made.id)))[0] == (
+    rpc.run(job.id)
+    rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
+    rpc.deployments.DeleteDeployment(deployment_service.DeleteDeploymentRequest(id=made.id))
+    assert refused(lambda: rpc.deployments.GetDeployment(deployment_service.GetDeploymentRequest(id=made.id)))[0] == (
         "NOT_FOUND"
     )
 
 
-def test_a_job_from_submit_to_result(door: House) -> None:
+def test_a_job_from_submit_to_result(rpc: RpcFixture) -> None:
     given = Job(shots=10, name="bell", seed=7, id=999, state=JobState.JOB_STATE_FAILED, progress=0.5)
-    job = create(door, job=given)
+    job = create(rpc, job=given)
     assert (job.state, job.shots, job.name, job.seed) == (JobState.JOB_STATE_QUEUED, 10, "bell", 7)
     assert job.type == JobType.JOB_TYPE_RUNNER
     assert job.id != 999
     assert job.executed_by == "anonymous"
-    assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job == job
-    listed = door.jobs.ListJobs(job_service.ListJobsRequest(filter='state = "QUEUED"')).jobs
+    assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job == job
+    listed = rpc.jobs.ListJobs(job_service.ListJobsRequest(filter='state = "QUEUED"')).jobs
     assert job.id in [one.id for one in listed]
 
-    door.run(job.id)
-    done = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job
+    rpc.run(job.id)
+    done = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job
     assert done.state == JobState.JOB_STATE_SUCCEEDED
-    results = door.results.ListResults(result_service.ListResultsRequest(job_id=job.id)).results
+    results = rpc.results.ListResults(result_service.ListResultsRequest(job_id=job.id)).results
     assert [result.counts_and_probabilities.counts["0x0"] for result in results] == [10]
-    assert door.results.GetResult(result_service.GetResultRequest(id=results[0].id)).result == results[0]
+    assert rpc.results.GetResult(result_service.GetResultRequest(id=results[0].id)).result == results[0]
 
-    events = door.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id)).events
+    events = rpc.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id)).events
     assert [event.sequence for event in events] == list(range(1, done.last_sequence + 1))
-    first = door.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id, page_size=2))
-    rest = door.jobs.ListJobEvents(
+    first = rpc.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id, page_size=2))
+    rest = rpc.jobs.ListJobEvents(
         job_service.ListJobEventsRequest(job_id=job.id, page_size=50, page_token=first.next_page_token)
     )
     assert [event.sequence for event in (*first.events, *rest.events)] == [event.sequence for event in events]
 
-    again = door.jobs.RerunJob(job_service.RerunJobRequest(id=job.id)).job
+    again = rpc.jobs.RerunJob(job_service.RerunJobRequest(id=job.id)).job
     assert again.id != job.id
     assert (again.shots, again.seed, again.deployment_id) == (10, 7, job.deployment_id)
-    cancelled = door.jobs.CancelJob(job_service.CancelJobRequest(id=again.id)).job
+    cancelled = rpc.jobs.CancelJob(job_service.CancelJobRequest(id=again.id)).job
     assert cancelled.state == JobState.JOB_STATE_CANCELLED
-    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=again.id))
-    assert refused(lambda: door.jobs.GetJob(job_service.GetJobRequest(id=again.id)))[0] == "NOT_FOUND"
+    rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=again.id))
+    assert refused(lambda: rpc.jobs.GetJob(job_service.GetJobRequest(id=again.id)))[0] == "NOT_FOUND"
 
 
-def test_the_same_request_id_gives_the_same_job(door: House) -> None:
+def test_the_same_request_id_gives_the_same_job(rpc: RpcFixture) -> None:
     request = job_service.CreateJobRequest(
         job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL), request_id=str(uuid.uuid4())
     )
-    first = door.jobs.CreateJob(request)
+    first = rpc.jobs.CreateJob(request)
     # Output-only fields are ignored, so they make no other request of it.
     request.job.progress = 0.3
     request.deployment.programs[0].id = 12
-    second = door.jobs.CreateJob(request)
+    second = rpc.jobs.CreateJob(request)
     assert (first.deduplicated, second.deduplicated) == (False, True)
     assert first.job.id == second.job.id
     request.job.shots = 11
-    code, details = refused(lambda: door.jobs.CreateJob(request))
+    code, details = refused(lambda: rpc.jobs.CreateJob(request))
     assert (code, details["ErrorInfo"].reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
-    door.run(first.job.id)
+    rpc.run(first.job.id)
 
     rerun = job_service.RerunJobRequest(id=first.job.id, request_id=str(uuid.uuid4()))
-    made = [door.jobs.RerunJob(rerun) for _ in range(2)]
+    made = [rpc.jobs.RerunJob(rerun) for _ in range(2)]
     assert [one.deduplicated for one in made] == [False, True]
     assert made[0].job.id == made[1].job.id
-    door.run(made[0].job.id)
+    rpc.run(made[0].job.id)
 
 
-def test_validate_only_stores_nothing(door: House) -> None:
+def test_validate_only_stores_nothing(rpc: RpcFixture) -> None:
     def newest() -> list[int]:
-        return [job.id for job in door.jobs.ListJobs(job_service.ListJobsRequest(page_size=1)).jobs]
+        return [job.id for job in rpc.jobs.ListJobs(job_service.ListJobsRequest(page_size=1)).jobs]
 
     before = newest()
     request = job_service.CreateJobRequest(
         job=Job(shots=10, name="dry"), device="IBM/aer_simulator", deployment=programs(BELL), validate_only=True
     )
-    job = door.jobs.CreateJob(request).job
+    job = rpc.jobs.CreateJob(request).job
     assert (job.id, job.name, job.shots, job.state) == (0, "dry", 10, JobState.JOB_STATE_QUEUED)
     assert job.device == "IBM/aer_simulator"
     assert len(job.program_runs) == 1
-    events = [response.event for response in door.jobs.RunJob(bell(validate_only=True), timeout=WAIT)]
+    events = [response.event for response in rpc.jobs.RunJob(bell(validate_only=True), timeout=WAIT)]
     assert [event.WhichOneof("event") for event in events] == ["created"]
     assert newest() == before
 
 
-def test_server_info(door: House) -> None:
-    info = door.system.GetServerInfo(GetServerInfoRequest())
+def test_server_info(rpc: RpcFixture) -> None:
+    info = rpc.system.GetServerInfo(GetServerInfoRequest())
     assert info.version == version()
     assert info.limits.max_shots == 50_000
     assert list(info.features) == ["watching"]
     assert info.store == "sqlite"
 
 
-def test_a_request_id_comes_back(door: House) -> None:
-    info = door.system.GetServerInfo
+def test_a_request_id_comes_back(rpc: RpcFixture) -> None:
+    info = rpc.system.GetServerInfo
     _, call = info.with_call(GetServerInfoRequest(), metadata=[("x-request-id", "abc-1")])
     assert dict(call.trailing_metadata())["x-request-id"] == "abc-1"
     _, call = info.with_call(GetServerInfoRequest(), metadata=[("x-request-id", "not sane " * 20)])
@@ -196,8 +196,8 @@ def test_a_request_id_comes_back(door: House) -> None:
 
 
 def test_health_of_each_service(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
-        health = health_pb2_grpc.HealthStub(door.channel)
+    with rpc_fixture(tmp_path) as rpc:
+        health = health_pb2_grpc.HealthStub(rpc.channel)
         for service in ("", *rpc_server.SERVICES):
             status = health.Check(health_pb2.HealthCheckRequest(service=service)).status
             assert status == health_pb2.HealthCheckResponse.SERVING
@@ -207,47 +207,47 @@ def test_health_of_each_service(tmp_path: Path) -> None:
         unknown.cancel()
         watch = health.Watch(health_pb2.HealthCheckRequest(service="qonduit.v1.JobService"), timeout=WAIT)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        door.server.drain()
+        rpc.server.drain()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert list(watch) == []
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         # Those who wait for results still get them; new jobs go elsewhere.
-        door.system.GetServerInfo(GetServerInfoRequest())
-        code, details = refused(lambda: list(door.jobs.RunJob(bell())))
+        rpc.system.GetServerInfo(GetServerInfoRequest())
+        code, details = refused(lambda: list(rpc.jobs.RunJob(bell())))
         assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "DRAINING")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_an_address_in_use_is_told(door: House) -> None:
+def test_an_address_in_use_is_told(rpc: RpcFixture) -> None:
     with pytest.raises(StartError, match="in use"):
-        rpc_server.serve(door.db, rpc_server.RpcOptions(listen=door.target))
+        rpc_server.serve(rpc.db, rpc_server.RpcOptions(listen=rpc.target))
     with pytest.raises(StartError):
-        rpc_server.serve(door.db, rpc_server.RpcOptions(listen="no such address"))
+        rpc_server.serve(rpc.db, rpc_server.RpcOptions(listen="no such address"))
 
 
 def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
     def caller(metadata: object) -> Principal:
         return Principal(str(dict(metadata).get("caller", "anna")))  # type: ignore[call-overload]
 
-    with house(tmp_path, authenticate=caller) as door:
-        job = create(door)
-        door.run(job.id)
-        result = door.results.ListResults(result_service.ListResultsRequest(job_id=job.id)).results[0]
+    with rpc_fixture(tmp_path, authenticate=caller) as rpc:
+        job = create(rpc)
+        rpc.run(job.id)
+        result = rpc.results.ListResults(result_service.ListResultsRequest(job_id=job.id)).results[0]
         other = [("caller", "ben")]
         calls = (
-            lambda: door.jobs.GetJob(job_service.GetJobRequest(id=job.id), metadata=other),
-            lambda: door.jobs.CancelJob(job_service.CancelJobRequest(id=job.id), metadata=other),
-            lambda: door.jobs.RerunJob(job_service.RerunJobRequest(id=job.id), metadata=other),
-            lambda: door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), metadata=other),
-            lambda: list(door.jobs.WatchJob(job_service.WatchJobRequest(job_id=job.id), metadata=other)),
-            lambda: door.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id), metadata=other),
-            lambda: door.results.GetResult(result_service.GetResultRequest(id=result.id), metadata=other),
-            lambda: door.results.ListResults(result_service.ListResultsRequest(job_id=job.id), metadata=other),
-            lambda: door.deployments.GetDeployment(
+            lambda: rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id), metadata=other),
+            lambda: rpc.jobs.CancelJob(job_service.CancelJobRequest(id=job.id), metadata=other),
+            lambda: rpc.jobs.RerunJob(job_service.RerunJobRequest(id=job.id), metadata=other),
+            lambda: rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), metadata=other),
+            lambda: list(rpc.jobs.WatchJob(job_service.WatchJobRequest(job_id=job.id), metadata=other)),
+            lambda: rpc.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=job.id), metadata=other),
+            lambda: rpc.results.GetResult(result_service.GetResultRequest(id=result.id), metadata=other),
+            lambda: rpc.results.ListResults(result_service.ListResultsRequest(job_id=job.id), metadata=other),
+            lambda: rpc.deployments.GetDeployment(
                 deployment_service.GetDeploymentRequest(id=job.deployment_id), metadata=other
             ),
             lambda: list(
-                door.jobs.RunJob(
+                rpc.jobs.RunJob(
                     job_service.RunJobRequest(
                         job=Job(shots=1, deployment_id=job.deployment_id), device="IBM/aer_simulator"
                     ),
@@ -259,18 +259,18 @@ def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
             code, details = refused(call)
             assert code == "NOT_FOUND"
             assert details["ResourceInfo"].resource_type
-        assert not door.jobs.ListJobs(job_service.ListJobsRequest(), metadata=other).jobs
-        assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.executed_by == "anna"
+        assert not rpc.jobs.ListJobs(job_service.ListJobsRequest(), metadata=other).jobs
+        assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.executed_by == "anna"
 
 
-def test_a_burst_of_opens_loses_none(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_burst_of_opens_loses_none(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine may need longer for so many than a request that delays others is given.
     monkeypatch.setattr(request_receiver, "HURRY", WAIT)
-    job = create(door)
-    door.run(job.id)
+    job = create(rpc)
+    rpc.run(job.id)
     request = job_service.WatchJobRequest(job_id=job.id)
-    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
-    streams = [door.jobs.WatchJob(request, timeout=3 * WAIT) for _ in range(MAX_CONCURRENT_STREAMS)]
+    last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    streams = [rpc.jobs.WatchJob(request, timeout=3 * WAIT) for _ in range(MAX_CONCURRENT_STREAMS)]
     for stream in streams:
         assert [response.event.sequence for response in stream] == list(range(1, last + 1))
         assert stream.code() is grpc.StatusCode.OK

@@ -30,7 +30,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.job_spec import INLINE_BYTES
-from tests.contract.rpc_fixture import BELL, OWNER, QASM2, House, descriptions, details_of, house
+from tests.contract.rpc_fixture import BELL, OWNER, QASM2, RpcFixture, descriptions, details_of, rpc_fixture
 from tests.large_result_samples import noise, packed
 
 MOST = 3 * 1024**2
@@ -55,8 +55,8 @@ LANGUAGES.languages.add(language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, rea
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate, workers=workers) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate, workers=workers) as it:
         fill(it)
         yield it
 
@@ -66,7 +66,7 @@ def workers() -> list[Worker]:
     return [Worker(server="s" * 64, provider="IBM", pid=number, phase="p" * 200) for number in range(4096)]
 
 
-def fill(door: House) -> None:
+def fill(rpc: RpcFixture) -> None:
     """Bring in the largest things of each kind, and so many that pages must end by size."""
     many = ProviderDescription(
         provider=Provider(name="MANY", supported_languages=[ProviderAssemblerLanguage(supported_language=QASM2)]),
@@ -84,30 +84,30 @@ def fill(door: House) -> None:
             for number in range(1100)
         ],
     )
-    catalogue.sync(door.db, [*descriptions(), many])
+    catalogue.sync(rpc.db, [*descriptions(), many])
 
     # Deployments: many with small programs, where ids weigh as much as texts, and one as large as they may be.
     small = Deployment(programs=[QuantumProgram(quantum_circuit=TINY, assembler_language=QASM2)] * PROGRAMS)
     for _ in range(175):
-        deployments.create(door.db, "anonymous", small)
-    door.deployments.CreateDeployment(CreateDeploymentRequest(deployment=largest(door)))
+        deployments.create(rpc.db, "anonymous", small)
+    rpc.deployments.CreateDeployment(CreateDeploymentRequest(deployment=largest(rpc)))
 
     # A job of 500 programs that all fail with the longest message, and one whose results are as large as may be.
     failing, succeeding = (
-        door.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=small)).job
+        rpc.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=small)).job
         for _ in range(2)
     )
-    door.claim()
+    rpc.claim()
     failure = Failure(
         category=FAILURE_CATEGORY_PROGRAM, reason="SYNTAX_ERROR", message=MESSAGE, provider_code="c" * 5000
     )
-    record(door, failing, [{"program_failed": ProgramFailed(index=k, failure=failure)} for k in range(PROGRAMS)])
+    record(rpc, failing, [{"program_failed": ProgramFailed(index=k, failure=failure)} for k in range(PROGRAMS)])
     result = Result(shots=10)
     result.counts_and_probabilities.counts.update({f"0x{key:x}": 1 for key in range(8400)})
     result.counts_and_probabilities.probabilities.update({f"0x{key:x}": 0.1 for key in range(8400)})
     large = packed(noise(127, 30_000), 127)
     record(
-        door,
+        rpc,
         succeeding,
         [
             *({"program_succeeded": ProgramSucceeded(index=k, result=result)} for k in range(30)),
@@ -120,7 +120,7 @@ def fill(door: House) -> None:
     with ThreadPoolExecutor(16) as pool:
         made = [job(INLINE) for _ in range(JOBS - 10)] + [job() for _ in range(10)]
         requests = [CreateJobRequest(job=each, device="IBM/aer_simulator", deployment=one()) for each in made]
-        for response in pool.map(door.jobs.CreateJob, requests):
+        for response in pool.map(rpc.jobs.CreateJob, requests):
             assert response.job.HasField("inputs") or response.job.inputs_reference.sha256
 
 
@@ -134,9 +134,9 @@ def one() -> Deployment:
     return Deployment(programs=[QuantumProgram(quantum_circuit=BELL, assembler_language=QASM2)])
 
 
-def record(door: House, of: Job, events: list[dict[str, Any]]) -> None:
+def record(rpc: RpcFixture, of: Job, events: list[dict[str, Any]]) -> None:
     told = [TaskEvent(job_id=of.id, attempt=1, **event) for event in (*events, {"finished": TaskFinished()})]
-    assert not queue.record(door.db, OWNER, told)
+    assert not queue.record(rpc.db, OWNER, told)
 
 
 def deployment_of(size: int) -> Deployment:
@@ -148,7 +148,7 @@ def deployment_of(size: int) -> Deployment:
     )
 
 
-def largest(door: House) -> Deployment:
+def largest(rpc: RpcFixture) -> Deployment:
     """The largest deployment that is taken, to the byte."""
     taken, refused = MOST - 4096, MOST
     device = "IBM/aer_simulator"
@@ -156,7 +156,7 @@ def largest(door: House) -> Deployment:
         size = (taken + refused) // 2
         request = CreateJobRequest(job=Job(shots=10), device=device, deployment=deployment_of(size), validate_only=True)
         try:
-            door.jobs.CreateJob(request)
+            rpc.jobs.CreateJob(request)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                 raise
@@ -169,8 +169,8 @@ def largest(door: House) -> Deployment:
 class Calls:
     """Calls RPCs and measures their responses as they come over the wire."""
 
-    def __init__(self, door: House) -> None:
-        self.channel = grpc.insecure_channel(door.target, options=[("grpc.max_receive_message_length", -1)])
+    def __init__(self, rpc: RpcFixture) -> None:
+        self.channel = grpc.insecure_channel(rpc.target, options=[("grpc.max_receive_message_length", -1)])
         self.sizes: dict[str, int] = {}
         self.methods: dict[str, MethodDescriptor] = {
             f"{service.name}/{method.name}": method for service in SERVICES.values() for method in service.methods
@@ -197,8 +197,8 @@ class Calls:
         return pages
 
 
-def test_every_rpc_answers_within_3_mib(door: House) -> None:
-    call = Calls(door)
+def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
+    call = Calls(rpc)
     jobs = [job for page in call.pages("JobService/ListJobs") for job in page.jobs]
     assert len(jobs) == JOBS + 2
     succeeding, failing = jobs[-2:] if jobs[-2].id > jobs[-1].id else jobs[:-3:-1]
@@ -267,9 +267,9 @@ def test_every_rpc_answers_within_3_mib(door: House) -> None:
 
 
 def test_what_would_be_too_large_to_be_read_is_refused_before_it_is_stored(tmp_path: Path) -> None:
-    with house(tmp_path, limits=Limits(max_program_bytes=4 * 1024**2)) as door:
+    with rpc_fixture(tmp_path, limits=Limits(max_program_bytes=4 * 1024**2)) as rpc:
         too_large = Deployment(programs=[QuantumProgram(quantum_circuit=" " * MOST + "x", assembler_language=QASM2)])
-        call = Calls(door)
+        call = Calls(rpc)
         job_of = {"job": Job(shots=10), "device": "IBM/aer_simulator", "deployment": too_large}
         for name, request in (
             ("DeploymentService/CreateDeployment", CreateDeploymentRequest(deployment=too_large)),

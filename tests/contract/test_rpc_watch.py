@@ -23,29 +23,29 @@ from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server import errors
 from qonduit_server.rpc import job_watches
 from qonduit_server.store import event_log as events_store
-from tests.contract.rpc_fixture import BELL, WAIT, House, bell, details_of, house, programs, sequences, until
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, details_of, programs, rpc_fixture, sequences, until
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("rpc")) as it:
+def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
+    with rpc_fixture(tmp_path_factory.mktemp("rpc")) as it:
         yield it
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[House]:
+def impatient(tmp_path: Path) -> Iterator[RpcFixture]:
     """A server that waits less long for its readers."""
-    with house(tmp_path, stream_send_timeout_seconds=1.0) as it:
+    with rpc_fixture(tmp_path, stream_send_timeout_seconds=1.0) as it:
         yield it
 
 
-def started(door: House, remarks: int = 0) -> Job:
+def started(rpc: RpcFixture, remarks: int = 0) -> Job:
     """A running job with some events."""
     request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
-    job = door.jobs.CreateJob(request).job
-    door.claim()
+    job = rpc.jobs.CreateJob(request).job
+    rpc.claim()
     for number in range(remarks):
-        door.say(job.id, f"remark {number}")
+        rpc.say(job.id, f"remark {number}")
     return job
 
 
@@ -63,73 +63,73 @@ def broken(stream: Any) -> tuple[str, dict[str, Any]]:
     return details_of(raised.value)
 
 
-def test_all_events_in_order_and_the_end_with_ok(door: House) -> None:
-    stream = door.jobs.RunJob(bell(), timeout=WAIT)
+def test_all_events_in_order_and_the_end_with_ok(rpc: RpcFixture) -> None:
+    stream = rpc.jobs.RunJob(bell(), timeout=WAIT)
     first = next(stream).event
     assert (first.sequence, first.WhichOneof("event")) == (1, "created")
     assert stream.is_active()
-    door.run(first.job_id)
+    rpc.run(first.job_id)
     events = [first, *(response.event for response in stream)]
     assert sequences(events) == list(range(1, len(events) + 1))
     assert stream.code() is grpc.StatusCode.OK
     last = events[-1].state_change
     assert (last.to_state, last.job.state) == (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_SUCCEEDED)
     assert [event.WhichOneof("event") for event in events].count("result_ready") == 1
-    replayed = [response.event for response in door.jobs.WatchJob(watching(first.job_id), timeout=WAIT)]
+    replayed = [response.event for response in rpc.jobs.WatchJob(watching(first.job_id), timeout=WAIT)]
     assert replayed == events
-    listed = door.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=first.job_id)).events
+    listed = rpc.jobs.ListJobEvents(job_service.ListJobEventsRequest(job_id=first.job_id)).events
     assert list(listed) == events
 
 
-def test_the_stored_bytes_are_sent_untouched(door: House) -> None:
-    job = started(door, remarks=1)
-    door.finish(job.id)
-    raw = door.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
+def test_the_stored_bytes_are_sent_untouched(rpc: RpcFixture) -> None:
+    job = started(rpc, remarks=1)
+    rpc.finish(job.id)
+    raw = rpc.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
     sent = list(raw(watching(job.id).SerializeToString(), timeout=WAIT))
-    stored = events_store.read_after(door.db, job.id, 0, 100)
+    stored = events_store.read_after(rpc.db, job.id, 0, 100)
     assert sent == [job_watches.framed(event.payload) for event in stored]
     assert [job_service.WatchJobResponse.FromString(one).event.sequence for one in sent] == [
         event.sequence for event in stored
     ]
 
 
-def test_the_reader_of_the_last_event_is_told_nothing_more_and_ok(door: House) -> None:
-    job = started(door)
-    door.finish(job.id)
-    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
-    responses = list(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
+def test_the_reader_of_the_last_event_is_told_nothing_more_and_ok(rpc: RpcFixture) -> None:
+    job = started(rpc)
+    rpc.finish(job.id)
+    last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    responses = list(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
     assert [response.event.WhichOneof("event") for response in responses] == ["heartbeat"]
     assert responses[0].event.heartbeat.last_sequence == last
-    code, details = broken(door.jobs.WatchJob(watching(job.id, after=last + 1), timeout=WAIT))
+    code, details = broken(rpc.jobs.WatchJob(watching(job.id, after=last + 1), timeout=WAIT))
     assert code == "INVALID_ARGUMENT"
     assert details["BadRequest"].field_violations[0].field == "after_sequence"
 
 
 @pytest.mark.parametrize("method", ["WatchJob", "RunJob"])
-def test_whatever_breaks_each_event_comes_once_and_in_order(door: House, method: str) -> None:
+def test_whatever_breaks_each_event_comes_once_and_in_order(rpc: RpcFixture, method: str) -> None:
     """Several watchers of one job break off at random points, hundreds of times, and see 1..n all the same."""
     chance = random.Random(f"breaks of {method}")
     request = bell(request_id=str(uuid.uuid4()))
-    begun = door.jobs.RunJob(request, timeout=WAIT)
+    begun = rpc.jobs.RunJob(request, timeout=WAIT)
     job_id = next(begun).event.job_id
     begun.cancel()
-    door.claim()
+    rpc.claim()
     breaks = 0
 
     def open_stream(after: int) -> Any:
         if method == "WatchJob":
-            return door.jobs.WatchJob(watching(job_id, after), timeout=WAIT)
+            return rpc.jobs.WatchJob(watching(job_id, after), timeout=WAIT)
         again = job_service.RunJobRequest()
         again.CopyFrom(request)
         again.after_sequence = after
-        return door.jobs.RunJob(again, timeout=WAIT)
+        return rpc.jobs.RunJob(again, timeout=WAIT)
 
     seen: list[list[int]] = [[], [], []]
     streams = [open_stream(0) for _ in seen]
     told = 2
     while breaks < 300:
         for _ in range(chance.randrange(4)):
-            door.say(job_id, "a remark")
+            rpc.say(job_id, "a remark")
             told += 1
         for number, mine in enumerate(seen):
             for _ in range(chance.randrange(6)):
@@ -142,29 +142,29 @@ def test_whatever_breaks_each_event_comes_once_and_in_order(door: House, method:
                 streams[number].cancel()
                 streams[number] = open_stream(len(mine))
                 breaks += 1
-    door.finish(job_id)
+    rpc.finish(job_id)
     for number, mine in enumerate(seen):
         mine += sequences([response.event for response in streams[number]])
         assert streams[number].code() is grpc.StatusCode.OK
         assert mine == list(range(1, mine[-1] + 1))
     assert len({mine[-1] for mine in seen}) == 1
-    until(lambda: door.server.streams == 0)
+    until(lambda: rpc.server.streams == 0)
 
 
-def test_watchers_that_race_with_the_writer_miss_nothing(door: House) -> None:
+def test_watchers_that_race_with_the_writer_miss_nothing(rpc: RpcFixture) -> None:
     """Events are written as fast as the store takes them while watchers read, break off and come back."""
-    job_ids = [started(door).id for _ in range(4)]
+    job_ids = [started(rpc).id for _ in range(4)]
 
     def write() -> None:
         for _ in range(60):
             for job_id in job_ids:
-                door.say(job_id, "as fast as it goes")
+                rpc.say(job_id, "as fast as it goes")
         for job_id in job_ids:
-            door.finish(job_id)
+            rpc.finish(job_id)
 
     def read(job_id: int, chance: random.Random, mine: list[int]) -> None:
         while True:
-            stream = door.jobs.WatchJob(watching(job_id, len(mine)), timeout=WAIT)
+            stream = rpc.jobs.WatchJob(watching(job_id, len(mine)), timeout=WAIT)
             stop_at = len(mine) + chance.randrange(1, 40)
             for response in stream:
                 mine += sequences([response.event])
@@ -185,34 +185,34 @@ def test_watchers_that_race_with_the_writer_miss_nothing(door: House) -> None:
     for thread in threads:
         thread.join(WAIT)
     for number, mine in enumerate(seen):
-        job = door.jobs.GetJob(job_service.GetJobRequest(id=job_ids[number % 4])).job
+        job = rpc.jobs.GetJob(job_service.GetJobRequest(id=job_ids[number % 4])).job
         assert mine == list(range(1, job.last_sequence + 1))
-    until(lambda: door.server.streams == 0)
+    until(lambda: rpc.server.streams == 0)
 
 
-def test_many_events_are_read_in_portions(door: House) -> None:
-    job = started(door, remarks=2 * job_watches.EVENTS + 10)
-    early = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
-    late = door.jobs.WatchJob(watching(job.id, after=job_watches.EVENTS + 5), timeout=WAIT)
-    door.finish(job.id)
-    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+def test_many_events_are_read_in_portions(rpc: RpcFixture) -> None:
+    job = started(rpc, remarks=2 * job_watches.EVENTS + 10)
+    early = rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)
+    late = rpc.jobs.WatchJob(watching(job.id, after=job_watches.EVENTS + 5), timeout=WAIT)
+    rpc.finish(job.id)
+    last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
     assert sequences([response.event for response in early]) == list(range(1, last + 1))
     assert sequences([response.event for response in late]) == list(range(job_watches.EVENTS + 6, last + 1))
 
 
-def test_silence_is_filled_with_heartbeats(door: House) -> None:
-    job = started(door)
-    stream = door.jobs.WatchJob(watching(job.id, after=2, heartbeat=0.05), timeout=WAIT)
+def test_silence_is_filled_with_heartbeats(rpc: RpcFixture) -> None:
+    job = started(rpc)
+    stream = rpc.jobs.WatchJob(watching(job.id, after=2, heartbeat=0.05), timeout=WAIT)
     beats = [next(stream).event for _ in range(4)]
     assert [beat.heartbeat.last_sequence for beat in beats] == [2, 2, 2, 2]
     assert all(beat.job_id == job.id and not beat.sequence for beat in beats)
-    door.say(job.id, "not so silent")
+    rpc.say(job.id, "not so silent")
     events: list[JobEvent] = []
     while not sequences(events):
         events.append(next(stream).event)
     assert sequences(events) == [3]
     assert next(stream).event.heartbeat.last_sequence == 3
-    door.finish(job.id)
+    rpc.finish(job.id)
     assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
 
 
@@ -222,25 +222,25 @@ def test_a_lost_wake_delays_and_does_not_hang(
 ) -> None:
     """Nothing but the recheck can find these events: the cache did not get them either."""
     monkeypatch.setattr(job_watches, "RECHECK", 0.1)
-    with house(tmp_path) as door:
-        job, other, ended = started(door), started(door), started(door)
+    with rpc_fixture(tmp_path) as rpc:
+        job, other, ended = started(rpc), started(rpc), started(rpc)
         jobs = job, job, other
-        streams = [door.jobs.WatchJob(watching(each.id, heartbeat=heartbeat), timeout=WAIT) for each in jobs]
+        streams = [rpc.jobs.WatchJob(watching(each.id, heartbeat=heartbeat), timeout=WAIT) for each in jobs]
         for stream in streams:
             assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
-        gone = door.jobs.WatchJob(watching(ended.id, after=2, heartbeat=heartbeat), timeout=WAIT)
+        gone = rpc.jobs.WatchJob(watching(ended.id, after=2, heartbeat=heartbeat), timeout=WAIT)
         assert next(gone).event.WhichOneof("event") == "heartbeat"
-        monkeypatch.setattr(door.db._writer, "_deliver", lambda wake: None)
+        monkeypatch.setattr(rpc.db._writer, "_deliver", lambda wake: None)
         for message in ("no watcher hears this", "nor this"):
-            door.say(job.id, message)
+            rpc.say(job.id, message)
             for stream in streams[:2]:
                 assert next(each for each in stream if each.event.sequence).event.log.message == message
         for each in (job, other):
-            door.finish(each.id)
+            rpc.finish(each.id)
         for stream in streams:
             assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
         # A job that is deleted while no watcher hears of it.
-        with door.db._engine.begin() as connection:
+        with rpc.db._engine.begin() as connection:
             connection.execute(events_store.jobs.delete().where(events_store.jobs.c.id == ended.id))
         assert broken(gone)[0] == "NOT_FOUND"
 
@@ -255,99 +255,99 @@ def test_a_recheck_is_one_query_for_all_watched_jobs(tmp_path: Path, monkeypatch
         return behind(db, cursors)
 
     monkeypatch.setattr(events_store, "behind", note)
-    with house(tmp_path) as door:
-        waiting = [started(door) for _ in range(5)]
-        over = started(door)
-        door.finish(over.id)
-        streams = [door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for job in waiting for _ in range(3)]
-        assert list(door.jobs.WatchJob(watching(over.id), timeout=WAIT))
+    with rpc_fixture(tmp_path) as rpc:
+        waiting = [started(rpc) for _ in range(5)]
+        over = started(rpc)
+        rpc.finish(over.id)
+        streams = [rpc.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for job in waiting for _ in range(3)]
+        assert list(rpc.jobs.WatchJob(watching(over.id), timeout=WAIT))
         for stream in streams:
             next(stream)
         # A busy server needs a moment to notice that the last stream has ended.
         until(lambda: asked[-2:] == 2 * [{job.id for job in waiting}])
 
 
-def test_a_deleted_job_ends_its_streams(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = started(door)
-    door.finish(job.id)
-    last = door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
-    door.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
-    assert broken(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
+def test_a_deleted_job_ends_its_streams(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = started(rpc)
+    rpc.finish(job.id)
+    last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
+    rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
+    assert broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
     # Deleted after the stream was opened, before it was read for.
     monkeypatch.setattr(events_store, "owns", lambda *_: None)
-    code, details = broken(door.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
+    code, details = broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
     assert code == "NOT_FOUND"
     assert details["ResourceInfo"].resource_name == str(job.id)
 
 
-def test_ending_a_stream_cancels_no_job(door: House) -> None:
-    stream = door.jobs.RunJob(bell(), timeout=WAIT)
+def test_ending_a_stream_cancels_no_job(rpc: RpcFixture) -> None:
+    stream = rpc.jobs.RunJob(bell(), timeout=WAIT)
     job_id = next(stream).event.job_id
     stream.cancel()
-    until(lambda: door.server.streams == 0)
-    assert door.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.state == JobState.JOB_STATE_QUEUED
-    door.run(job_id)
+    until(lambda: rpc.server.streams == 0)
+    assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job_id)).job.state == JobState.JOB_STATE_QUEUED
+    rpc.run(job_id)
 
 
-def test_a_store_that_goes_away_ends_streams_with_unavailable(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = started(door)
-    stream = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
+def test_a_store_that_goes_away_ends_streams_with_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = started(rpc)
+    stream = rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)
     assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
 
     def away(*_: object) -> None:
         raise errors.Unavailable("the database does not answer")
 
     monkeypatch.setattr(events_store, "read_after_many", away)
-    door.say(job.id, "news")
+    rpc.say(job.id, "news")
     code, details = broken(stream)
     assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
     assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
     monkeypatch.undo()
-    resumed = door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT)
+    resumed = rpc.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT)
     assert next(resumed).event.sequence == 3
-    door.finish(job.id)
+    rpc.finish(job.id)
     assert list(resumed)
 
 
-def test_a_slow_reader_is_cut_off_and_holds_up_nobody(impatient: House) -> None:
-    door = impatient
-    job = started(door)
-    slow = [door.jobs.WatchJob(watching(job.id), timeout=WAIT) for _ in range(20)]
-    quick = door.jobs.WatchJob(watching(job.id), timeout=WAIT)
+def test_a_slow_reader_is_cut_off_and_holds_up_nobody(impatient: RpcFixture) -> None:
+    rpc = impatient
+    job = started(rpc)
+    slow = [rpc.jobs.WatchJob(watching(job.id), timeout=WAIT) for _ in range(20)]
+    quick = rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)
     for stream in (*slow, quick):
         next(stream)
     for _ in range(150):
-        door.say(job.id, "x" * 100_000)
+        rpc.say(job.id, "x" * 100_000)
     assert [next(quick).event.sequence for _ in range(151)] == list(range(2, 153))
-    until(lambda: door.server.streams == 1)
+    until(lambda: rpc.server.streams == 1)
     with pytest.raises(grpc.RpcError) as raised:
         list(slow[0])
     assert raised.value.code() is grpc.StatusCode.CANCELLED
-    door.say(job.id, "the quick one reads on")
+    rpc.say(job.id, "the quick one reads on")
     assert next(quick).event.sequence == 153
-    resumed = door.jobs.WatchJob(watching(job.id, after=1), timeout=WAIT)
-    door.finish(job.id)
+    resumed = rpc.jobs.WatchJob(watching(job.id, after=1), timeout=WAIT)
+    rpc.finish(job.id)
     assert sequences([response.event for response in resumed])[0] == 2
     assert list(quick)
 
 
-def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(door: House) -> None:
-    jobs = [started(door) for _ in range(10)]
+def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(rpc: RpcFixture) -> None:
+    jobs = [started(rpc) for _ in range(10)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    streams = [door.jobs.WatchJob(watching(jobs[number % 10].id, after=1), timeout=60) for number in range(1000)]
+    streams = [rpc.jobs.WatchJob(watching(jobs[number % 10].id, after=1), timeout=60) for number in range(1000)]
     for stream in streams:
         assert next(stream).event.sequence == 2
-    assert door.server.streams == 1000
+    assert rpc.server.streams == 1000
     assert threading.active_count() < 64
     # Both ends of each stream are in this process.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250 * 1024
 
     took = []
     # One connection may have a thousand calls open, and has.
-    with grpc.insecure_channel(door.target) as other:
+    with grpc.insecure_channel(rpc.target) as other:
         system = SystemServiceStub(other)
         for job in jobs:
-            door.say(job.id, "to a hundred of you")
+            rpc.say(job.id, "to a hundred of you")
             begun = time.perf_counter()
             system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT)
             took.append(time.perf_counter() - begun)
@@ -355,21 +355,21 @@ def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(door: House) -> N
     for stream in streams:
         assert next(stream).event.sequence == 3
     for job in jobs:
-        door.finish(job.id)
+        rpc.finish(job.id)
     for stream in streams:
         assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
-    until(lambda: door.server.streams == 0)
+    until(lambda: rpc.server.streams == 0)
 
 
 def test_draining_ends_streams_and_takes_no_new_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with house(tmp_path_factory.mktemp("rpc")) as door:
-        job = started(door)
-        streams = [door.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for _ in range(3)]
+    with rpc_fixture(tmp_path_factory.mktemp("rpc")) as rpc:
+        job = started(rpc)
+        streams = [rpc.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for _ in range(3)]
         for stream in streams:
             next(stream)
-        door.server.drain()
-        for stream in (*streams, door.jobs.WatchJob(watching(job.id), timeout=WAIT)):
+        rpc.server.drain()
+        for stream in (*streams, rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)):
             code, details = broken(stream)
             assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "DRAINING")
             assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
-        assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.state == JobState.JOB_STATE_RUNNING
+        assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.state == JobState.JOB_STATE_RUNNING

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.contract.rpc_fixture import house
+from tests.contract.rpc_fixture import rpc_fixture
 from tests.fuzz.machine import Machine
 from tests.fuzz.observing import Clock, caller
 
@@ -14,9 +14,9 @@ from tests.fuzz.observing import Clock, caller
 def test_jobs_deployments_and_streams_are_what_the_contract_says(database_url: str) -> None:
     clock = Clock()
     few = database_url.startswith("postgresql")
-    with house(database_url, clock=clock, authenticate=caller) as door:
+    with rpc_fixture(database_url, clock=clock, authenticate=caller) as rpc:
         run_state_machine_as_test(
-            lambda: Machine(door, clock),
+            lambda: Machine(rpc, clock),
             settings=settings(
                 max_examples=10 if few else 30,
                 stateful_step_count=30 if few else 50,

@@ -37,7 +37,7 @@ from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider
 from qonduit_server.store import catalogue
 from qonduit_server.store.jobs import queue
 from qonduit_server.worker import runner
-from tests.contract.rpc_fixture import BELL, WAIT, House, descriptions, house, programs, refused
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, descriptions, programs, refused, rpc_fixture
 
 LANGUAGES = Languages()
 HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
@@ -367,9 +367,9 @@ class TestProvidersOfOthers:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[House]:
-    """A front door to devices that give no statevectors, and to one that does."""
-    with house(tmp_path) as it:
+def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
+    """A gRPC server to devices that give no statevectors, and to one that does."""
+    with rpc_fixture(tmp_path) as it:
         yield it
 
 
@@ -393,54 +393,54 @@ def asking(device: str = "EXACT/aer_simulator", **fields: Any) -> job_service.Cr
 class TestJobs:
     """From the request to the worker's task."""
 
-    def test_devices_that_give_none_are_refused_at_submit(self, door: House) -> None:
-        code, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
+    def test_devices_that_give_none_are_refused_at_submit(self, rpc: RpcFixture) -> None:
+        code, details = refused(lambda: rpc.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
         assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
         (violation,) = details["PreconditionFailure"].violations
         assert violation.subject == "job.include_statevector"
         assert "this server has no compatible device" in violation.description
-        catalogue.sync(door.db, [*descriptions(), exact()])
-        _, details = refused(lambda: door.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
+        catalogue.sync(rpc.db, [*descriptions(), exact()])
+        _, details = refused(lambda: rpc.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
         assert "compatible devices: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
 
-    def test_a_refusal_for_qubits_lists_only_devices_that_give_them(self, door: House) -> None:
+    def test_a_refusal_for_qubits_lists_only_devices_that_give_them(self, rpc: RpcFixture) -> None:
         counting, large = descriptions()[0], exact()
         counting.provider.name = "COUNTING"
         counting.devices[0].num_qubits = 60
         large.provider.name = "LARGE"
         large.devices[0].num_qubits = 60
-        catalogue.sync(door.db, [exact(), counting, large])
+        catalogue.sync(rpc.db, [exact(), counting, large])
         request = asking()
         request.deployment.programs[0].quantum_circuit = "OPENQASM 2.0;\nqreg q[40];"
-        _, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))
+        _, details = refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))
         assert (
             details["PreconditionFailure"].violations[0].description.endswith("these have enough: LARGE/aer_simulator")
         )
 
-    def test_other_types_of_job_give_none(self, door: House) -> None:
+    def test_other_types_of_job_give_none(self, rpc: RpcFixture) -> None:
         request = asking("OTHER/sampler", job={"type": JobType.JOB_TYPE_SAMPLER})
-        code, details = refused(lambda: door.jobs.CreateJob(request, timeout=WAIT))
+        code, details = refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))
         assert code == "INVALID_ARGUMENT"
         assert details["BadRequest"].field_violations[0].field == "job.include_statevector"
 
-    def test_it_is_kept_with_the_job_claimed_and_run_again(self, door: House) -> None:
-        catalogue.sync(door.db, [*descriptions(), exact()])
-        assert door.jobs.CreateJob(asking(validate_only=True), timeout=WAIT).job.include_statevector
-        made = door.jobs.CreateJob(asking(), timeout=WAIT).job
-        again = door.jobs.RerunJob(job_service.RerunJobRequest(id=made.id), timeout=WAIT).job
+    def test_it_is_kept_with_the_job_claimed_and_run_again(self, rpc: RpcFixture) -> None:
+        catalogue.sync(rpc.db, [*descriptions(), exact()])
+        assert rpc.jobs.CreateJob(asking(validate_only=True), timeout=WAIT).job.include_statevector
+        made = rpc.jobs.CreateJob(asking(), timeout=WAIT).job
+        again = rpc.jobs.RerunJob(job_service.RerunJobRequest(id=made.id), timeout=WAIT).job
         for job in (made, again):
             assert job.include_statevector
-            assert door.jobs.GetJob(job_service.GetJobRequest(id=job.id), timeout=WAIT).job.include_statevector
-        assert [each.spec.include_statevector for each in self.claim(door)] == [True, True]
+            assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id), timeout=WAIT).job.include_statevector
+        assert [each.spec.include_statevector for each in self.claim(rpc)] == [True, True]
 
-    def test_it_makes_another_request_of_it(self, door: House) -> None:
-        catalogue.sync(door.db, [*descriptions(), exact()])
+    def test_it_makes_another_request_of_it(self, rpc: RpcFixture) -> None:
+        catalogue.sync(rpc.db, [*descriptions(), exact()])
         request_id = str(uuid.uuid4())
-        door.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT)
-        assert door.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT).deduplicated
+        rpc.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT)
+        assert rpc.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT).deduplicated
         other = asking(request_id=request_id, job={"include_statevector": False})
-        code, _ = refused(lambda: door.jobs.CreateJob(other, timeout=WAIT))
+        code, _ = refused(lambda: rpc.jobs.CreateJob(other, timeout=WAIT))
         assert code == "ALREADY_EXISTS"
 
-    def claim(self, door: House) -> list[Task]:
-        return queue.claim(door.db, "tests", {"EXACT": 10}, timedelta(minutes=5))
+    def claim(self, rpc: RpcFixture) -> list[Task]:
+        return queue.claim(rpc.db, "tests", {"EXACT": 10}, timedelta(minutes=5))

@@ -35,7 +35,7 @@ QASM3_HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c;\n'
 
 
 @dataclass
-class House:
+class SharedServer:
     """A server with one worker, how to reach it, and a folder with a file that is nobody's business."""
 
     server: Server
@@ -78,7 +78,7 @@ def _parents() -> dict[int, int]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "secret.inc").write_text(f"{SECRET};\n")
     settings = {"providers": "IBM", "workers": "1", "max_task_memory_bytes": str(MEMORY), "max_attempts": "1"}
@@ -86,7 +86,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         serving(f"sqlite:///{folder}/q.sqlite3", **settings) as server,
         grpc.insecure_channel(server.target) as channel,
     ):
-        made = House(server, JobServiceStub(channel), folder)
+        made = SharedServer(server, JobServiceStub(channel), folder)
         assert made.run("QASM2", BELL).state == JobState.JOB_STATE_SUCCEEDED
         yield made
 
@@ -235,7 +235,7 @@ PROGRAMS: dict[str, tuple[str, str | bytes]] = {
 
 
 @pytest.mark.parametrize("case", PROGRAMS)
-def test_a_hostile_program_is_refused_and_its_worker_lives_on(case: str, house: House, tmp_path: Path) -> None:
+def test_a_hostile_program_is_refused_and_its_worker_lives_on(case: str, house: SharedServer, tmp_path: Path) -> None:
     language, program = PROGRAMS[case]
     canary = tmp_path / "canary"
     if isinstance(program, str):
@@ -263,7 +263,7 @@ def test_a_hostile_program_is_refused_and_its_worker_lives_on(case: str, house: 
     assert max(house.workers().values()) < MEMORY
 
 
-def test_what_is_only_absurd_runs(house: House) -> None:
+def test_what_is_only_absurd_runs(house: SharedServer) -> None:
     """A condition that can never hold is no mistake."""
     job = house.run("QASM2", QASM2_HEADER + f"if(c=={'9' * 100_000}) x q[0]; measure q -> c;")
     assert job.state == JobState.JOB_STATE_SUCCEEDED

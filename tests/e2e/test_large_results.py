@@ -18,7 +18,7 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.result_pb2 import Result as ResultMessage
 from qonduit_client import Client, JobHandle, NotFound, QonduitError, Result
 from qonduit_client.cli.commands import qonduit
-from tests.contract.rpc_fixture import House, bell, house
+from tests.contract.rpc_fixture import RpcFixture, bell, rpc_fixture
 from tests.e2e.test_client import Proxy
 from tests.large_result_samples import noise, packed
 from tests.server_process import Server
@@ -121,34 +121,34 @@ def test_what_is_read_too_late_says_why(server: Server) -> None:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[House]:
-    """A front door in this process, for results that are made by hand."""
-    with house(tmp_path) as it:
+def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
+    """A gRPC server in this process, for results that are made by hand."""
+    with rpc_fixture(tmp_path) as it:
         yield it
 
 
-def finished(door: House, *succeeded: object) -> int:
+def finished(rpc: RpcFixture, *succeeded: object) -> int:
     request = bell(100_000)
-    created = door.jobs.CreateJob(
+    created = rpc.jobs.CreateJob(
         CreateJobRequest(job=request.job, device=request.device, deployment=request.deployment)
     )
-    door.claim()
+    rpc.claim()
     for each in succeeded:
-        door.tell(created.job.id, program_succeeded=each)
-    door.tell(created.job.id, finished={})
+        rpc.tell(created.job.id, program_succeeded=each)
+    rpc.tell(created.job.id, finished={})
     return created.job.id
 
 
-def test_noise_of_127_bits_and_100_000_shots(door: House) -> None:
+def test_noise_of_127_bits_and_100_000_shots(rpc: RpcFixture) -> None:
     counts = noise(127, 100_000)
-    job_id = finished(door, packed(counts, 127))
-    with Client(door.target) as client:
+    job_id = finished(rpc, packed(counts, 127))
+    with Client(rpc.target) as client:
         result = client.job(job_id).result(WAIT)
         assert result.counts == {hex(outcome): count for outcome, count in counts.items()}
         assert sum(result.probabilities.values()) == pytest.approx(1)
 
 
-def test_a_large_statevector_is_read_as_a_small_one(door: House) -> None:
+def test_a_large_statevector_is_read_as_a_small_one(rpc: RpcFixture) -> None:
     draw = random.Random(2)
     state = [complex(draw.gauss(0, 1), draw.gauss(0, 1)) for _ in range(1 << 15)]
     succeeded = packed({0: 5}, 1)
@@ -159,8 +159,8 @@ def test_a_large_statevector_is_read_as_a_small_one(door: House) -> None:
     large.buffer.sha256 = hashlib.sha256(rows).hexdigest()
     for name in ("real", "imaginary"):
         large.buffer.columns.add(name=name, kind="COLUMN_KIND_FLOAT64", width=8)
-    job_id = finished(door, succeeded)
-    with Client(door.target) as client:
+    job_id = finished(rpc, succeeded)
+    with Client(rpc.target) as client:
         result = client.job(job_id).result(WAIT)
         assert result.counts == {"0x0": 5}
         assert result.statevector is not None
@@ -172,21 +172,21 @@ def test_a_large_statevector_is_read_as_a_small_one(door: House) -> None:
         assert stored.counts == {}
         assert stored.buffer is not None
         assert [complex(*row) for row in stored.buffer.rows()] == state
-    shown = CliRunner().invoke(qonduit, ["result", str(job_id), "--server", door.target, "--top", "3"])
+    shown = CliRunner().invoke(qonduit, ["result", str(job_id), "--server", rpc.target, "--top", "3"])
     assert "statevector of 15 qubits" in shown.output
     assert "32765 others" in shown.output
-    written = CliRunner().invoke(qonduit, ["result", str(job_id), "--server", door.target, "--json"])
-    # The front door of this process logs to the same place.
+    written = CliRunner().invoke(qonduit, ["result", str(job_id), "--server", rpc.target, "--json"])
+    # The gRPC server of this process logs to the same place.
     (line,) = (line for line in written.output.splitlines() if line.startswith('{"job"'))
     found = json.loads(line)["results"][1]["statevector"]
     assert [complex(*pair) for pair in zip(found["real"], found["imaginary"], strict=True)] == state
 
 
-def test_rows_that_came_damaged_are_refused(door: House) -> None:
+def test_rows_that_came_damaged_are_refused(rpc: RpcFixture) -> None:
     succeeded = packed(noise(127, 20_000), 127)
     succeeded.buffer = b"\xff" + succeeded.buffer[1:]
-    job_id = finished(door, succeeded)
-    with Client(door.target) as client, pytest.raises(QonduitError, match="damaged"):
+    job_id = finished(rpc, succeeded)
+    with Client(rpc.target) as client, pytest.raises(QonduitError, match="damaged"):
         _ = client.job(job_id).result(WAIT).counts
 
 
@@ -198,13 +198,13 @@ def test_a_result_without_a_connection_says_so() -> None:
         _ = Result(message).counts
 
 
-def test_many_read_at_once(door: House) -> None:
+def test_many_read_at_once(rpc: RpcFixture) -> None:
     counts = noise(127, 20_000)
-    job_id = finished(door, packed(counts, 127))
+    job_id = finished(rpc, packed(counts, 127))
     right = []
 
     def read() -> None:
-        with Client(door.target) as client:
+        with Client(rpc.target) as client:
             right.append(client.job(job_id).result(WAIT).counts == {hex(key): count for key, count in counts.items()})
 
     threads = [threading.Thread(target=read) for _ in range(8)]

@@ -13,7 +13,7 @@ from qonduit_client.aio.transport import Transport as AioTransport
 from qonduit_client.requests import Request
 from qonduit_client.transport import Transport
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
-from tests.contract.rpc_fixture import bell, house
+from tests.contract.rpc_fixture import bell, rpc_fixture
 
 #: Seconds; only reached when something hangs.
 WAIT = 60.0
@@ -25,9 +25,9 @@ def watch(job_id: int) -> Request[WatchJobResponse]:
 
 
 def test_a_client_with_as_many_streams_as_one_connection_takes_still_makes_calls(tmp_path: Path) -> None:
-    with house(tmp_path) as door, ExitStack() as stack:
-        job_id = next(door.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
-        transport = stack.enter_context(closing(Transport(door.target)))
+    with rpc_fixture(tmp_path) as rpc, ExitStack() as stack:
+        job_id = next(rpc.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+        transport = stack.enter_context(closing(Transport(rpc.target)))
         for _ in range(MAX_CONCURRENT_STREAMS):
             stream = stack.enter_context(closing(transport.stream(watch(job_id), timeout=10 * WAIT)))
             assert next(stream).event.sequence == 1
@@ -47,6 +47,6 @@ def test_so_does_the_asynchronous_client(tmp_path: Path) -> None:
             assert {first.event.sequence for first in firsts} == {1}
             assert (await transport.call(requests.job(job_id), timeout=WAIT)).job.id == job_id
 
-    with house(tmp_path) as door:
-        job_id = next(door.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
-        asyncio.run(use(door.target, job_id))
+    with rpc_fixture(tmp_path) as rpc:
+        job_id = next(rpc.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+        asyncio.run(use(rpc.target, job_id))

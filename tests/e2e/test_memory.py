@@ -28,7 +28,7 @@ LARGE, BUDGET = 20, 30 * MIB
 WAITS = "the job needs 16.0 MiB of memory and waits until they are free"
 
 
-class Customer:
+class LoadClient:
     """Submits jobs and watches them."""
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -65,11 +65,11 @@ class Customer:
 
 
 @pytest.fixture(scope="module")
-def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadClient]:
     url = f"sqlite:///{tmp_path_factory.mktemp('memory') / 'q.sqlite3'}"
     settings = {"providers": "IBM", "workers": "2", "max_memory_bytes": str(BUDGET)}
     with serving(url, **settings) as server, grpc.insecure_channel(server.target) as channel:
-        yield Customer(channel)
+        yield LoadClient(channel)
 
 
 def waits(event: JobEvent) -> bool:
@@ -82,21 +82,21 @@ def outcomes(events: list[JobEvent]) -> list[int]:
     return [e.event_time.ToNanoseconds() for e in events if e.program_run.state == succeeded]
 
 
-def test_the_limits_that_count_are_told(customer: Customer) -> None:
+def test_the_limits_that_count_are_told(customer: LoadClient) -> None:
     limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=100).limits
     assert limits.max_memory_bytes == BUDGET
     # One task was allowed half of the machine's memory, and may have no more than all together.
     assert limits.max_task_memory_bytes == BUDGET
 
 
-def test_a_job_that_never_fits_is_refused_and_says_what_would(customer: Customer) -> None:
+def test_a_job_that_never_fits_is_refused_and_says_what_would(customer: LoadClient) -> None:
     code, details = refused(lambda: customer.submit(1, LARGE + 1))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     (broken,) = details["PreconditionFailure"].violations
     assert "declares 21 qubits, IBM/aer_simulator has 20 (as max_task_memory_bytes allows)" in broken.description
 
 
-def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: Customer) -> None:
+def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: LoadClient) -> None:
     running = customer.submit(300, LARGE)
     customer.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
     waiting, unwanted = customer.submit(2, LARGE), customer.submit(2, LARGE)
@@ -124,7 +124,7 @@ def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(cust
     assert progress == sorted(set(progress))
 
 
-def test_large_jobs_never_run_at_the_same_time(customer: Customer) -> None:
+def test_large_jobs_never_run_at_the_same_time(customer: LoadClient) -> None:
     large = [customer.submit(2, LARGE) for _ in range(4)]
     small = [customer.submit(1) for _ in range(20)]
     for job_id in small:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from qonduit_server.store import migrations
-from tests.contract.rpc_fixture import house
+from tests.contract.rpc_fixture import rpc_fixture
 from tests.fuzz.machine import Machine
 from tests.fuzz.observing import Clock, caller
 from tests.fuzz.process import SMALL, fuzzed_server
@@ -78,9 +78,9 @@ def _rounds(folder: Path, urls: Sequence[str], first: int, seconds: float) -> No
 
 def _machine(url: str, seed: int) -> None:
     clock = Clock()
-    with house(url, clock=clock, authenticate=caller) as door:
+    with rpc_fixture(url, clock=clock, authenticate=caller) as rpc:
         run_state_machine_as_test(
-            hypothesis.seed(seed)(lambda: Machine(door, clock)),
+            hypothesis.seed(seed)(lambda: Machine(rpc, clock)),
             settings=settings(
                 max_examples=40,
                 stateful_step_count=60,

@@ -22,7 +22,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
 from qonduit_server.rpc.auth import Principal
-from tests.contract.rpc_fixture import House, programs, refused
+from tests.contract.rpc_fixture import RpcFixture, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
 
 CALLER_KEY: Final = "x-caller"
@@ -65,7 +65,7 @@ class Observer(RuleBasedStateMachine):
         clock: the server's clock.
     """
 
-    def __init__(self, house: House, clock: Clock) -> None:
+    def __init__(self, house: RpcFixture, clock: Clock) -> None:
         super().__init__()
         self.house = house
         self.clock = clock

@@ -13,7 +13,7 @@ import grpc
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.fuzz.messages import Known
-from tests.fuzz.server_fixture import furnish
+from tests.fuzz.server_fixture import fill_server
 from tests.fuzz.surface import faults
 from tests.server_process import Server, serving
 
@@ -48,7 +48,7 @@ def fuzzed_server(folder: Path, database: str = "") -> Iterator[tuple[Server, gr
                 for job_id in ids:
                     list(JobServiceStub(channel).WatchJob(job_service.WatchJobRequest(job_id=job_id), timeout=_WAIT))
 
-            yield running, channel, furnish(channel, finish)
+            yield running, channel, fill_server(channel, finish)
     with log.open() as lines:
         found = faults(lines)
     assert not found, "\n".join(found[:5])

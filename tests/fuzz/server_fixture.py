@@ -57,7 +57,7 @@ _SYMBOLS: Final = (
 )
 
 
-def furnish(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> Known:
+def fill_server(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> Known:
     """Create things of every kind; return what exists.
 
     Args:

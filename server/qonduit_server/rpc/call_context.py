@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call as the front door knows it: its request id, its principal, and the one line the log gets about it."""
+"""One call as the gRPC server knows it: its request id, its principal, and the one line the log gets about it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def outcome(
 ) -> tuple[_Value, None] | tuple[None, CallError]:
     """Call a function and return what it gave or what went wrong.
 
-    The one place at the front door that catches everything: a fault must become a status and a line in the log, and
+    The one place at the gRPC server that catches everything: a fault must become a status and a line in the log, and
     must not end a thread that serves other calls.
     """
     try:

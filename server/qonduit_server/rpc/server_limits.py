@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server allows: checked at the front door, told by GetServerInfo."""
+"""What the server allows: checked at the gRPC server, told by GetServerInfo."""
 
 from __future__ import annotations
 

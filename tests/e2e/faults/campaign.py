@@ -19,7 +19,7 @@ from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_results, results_of, sound, wait_until_gone, watch
-from tests.e2e.faults.crash_clients import Customer, CustomerProcess, Place
+from tests.e2e.faults.crash_clients import CrashClient, CrashClientProcess, Place
 from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
 from tests.e2e.faults.trap import Trap
@@ -56,9 +56,9 @@ class Campaign:
         self._load = random.Random(f"{seed} {name} load")
         self._url = url
         self._log = folder / "log.jsonl"
-        self._news: SimpleQueue[Customer | tuple[str, int]] = SimpleQueue()
-        self._customers: list[Customer] = []
-        self._waiting: set[Customer] = set()
+        self._news: SimpleQueue[CrashClient | tuple[str, int]] = SimpleQueue()
+        self._customers: list[CrashClient] = []
+        self._waiting: set[CrashClient] = set()
         self._hits: list[tuple[str, int]] = []
         self._place = Place()
         self._trap = Trap(folder / "trap", lambda point, pid: self._news.put((point, pid)))
@@ -100,10 +100,10 @@ class Campaign:
         """Let every customer be served, then check all that was promised to each."""
         try:
             self._wait(lambda: not self._waiting)
-            customers, self._customers = self._customers, []
-            for customer in customers:
+            clients, self._customers = self._customers, []
+            for customer in clients:
                 self._check(customer)
-            self.jobs += len(customers)
+            self.jobs += len(clients)
             self._check_nothing_else_is_there()
             assert not (faults := _faults_in(self._log)), faults
         except (AssertionError, grpc.RpcError, Empty) as error:
@@ -157,7 +157,7 @@ class Campaign:
                 news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 raise AssertionError(f"nothing more happens; {len(self._waiting)} customers wait") from None
-            if isinstance(news, Customer):
+            if isinstance(news, CrashClient):
                 self._waiting.discard(news)
                 if news.fault is not None:
                     raise AssertionError(f"a customer of job {news.job_id}: {news.fault!r}") from news.fault
@@ -175,15 +175,15 @@ class Campaign:
         ]
         if with_process:
             request = self._request(3, 3)
-            batch.append(CustomerProcess(self._place, request, self._news.put, self._trap.environment))
+            batch.append(CrashClientProcess(self._place, request, self._news.put, self._trap.environment))
         self._customers += batch
         self._waiting.update(batch)
         for customer in batch:
             customer.start()
 
-    def _customer(self, programs: int, qubits: int, *, by_run_job: bool, cancel_after: int = 0) -> Customer:
+    def _customer(self, programs: int, qubits: int, *, by_run_job: bool, cancel_after: int = 0) -> CrashClient:
         request = self._request(programs, qubits)
-        return Customer(self._place, request, self._news.put, by_run_job=by_run_job, cancel_after=cancel_after)
+        return CrashClient(self._place, request, self._news.put, by_run_job=by_run_job, cancel_after=cancel_after)
 
     def _request(self, programs: int, qubits: int) -> calls.RunJobRequest:
         return calls.RunJobRequest(
@@ -193,7 +193,7 @@ class Campaign:
             request_id=new_uuid(self._load),
         )
 
-    def _check(self, customer: Customer) -> None:
+    def _check(self, customer: CrashClient) -> None:
         """All of a job's promises: its end, its events once and in order, its results once."""
         job = f"job {customer.job_id}, request {customer.request.request_id}"
         final = sound(customer.events)

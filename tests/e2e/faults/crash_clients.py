@@ -47,7 +47,7 @@ class Place:
             return self._generation, self._target
 
 
-class Customer:
+class CrashClient:
     """Submits in one way or the other and follows the events; each must be the next one.
 
     Args:
@@ -61,7 +61,7 @@ class Customer:
         self,
         place: Place,
         request: calls.RunJobRequest,
-        over: Callable[[Customer], None],
+        over: Callable[[CrashClient], None],
         *,
         by_run_job: bool = True,
         cancel_after: int = 0,
@@ -148,7 +148,7 @@ class Customer:
         self.events.append(event)
 
 
-class CustomerProcess(Customer):
+class CrashClientProcess(CrashClient):
     """A customer in a process of its own, which is started again with what it has when it was killed.
 
     Args:
@@ -159,7 +159,7 @@ class CustomerProcess(Customer):
         self,
         place: Place,
         request: calls.RunJobRequest,
-        over: Callable[[Customer], None],
+        over: Callable[[CrashClient], None],
         environment: Mapping[str, str],
     ) -> None:
         super().__init__(place, request, over)

@@ -23,7 +23,7 @@ from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.rpc.auth import Principal
-from tests.contract.rpc_fixture import bell, descriptions, house, programs, refused
+from tests.contract.rpc_fixture import bell, descriptions, programs, refused, rpc_fixture
 from tests.e2e.faults.checking import assert_ended_well
 from tests.e2e.faults.submitting import SIMULATOR, SUCCEEDED, a_job, long_job, watch
 from tests.postgresql import PostgresqlServer
@@ -174,20 +174,20 @@ def test_equal_submits_at_two_servers_make_one_job(postgresql: PostgresqlServer,
 
 
 def test_a_repeated_run_goes_on_after_what_its_caller_has(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
+    with rpc_fixture(tmp_path) as rpc:
         request = bell(request_id=str(uuid.uuid4()))
-        stream = door.jobs.RunJob(request, timeout=100)
+        stream = rpc.jobs.RunJob(request, timeout=100)
         created = next(stream).event
         stream.cancel()
-        door.run(created.job_id)
-        whole = run(request)(door.channel)
+        rpc.run(created.job_id)
+        whole = run(request)(rpc.channel)
         assert whole[0] == created
         for after in range(len(whole) + 1):
             request.after_sequence = after
-            assert run(request)(door.channel) == whole[after:]
+            assert run(request)(rpc.channel) == whole[after:]
         request.after_sequence = len(whole) + 1
-        assert refused(lambda: run(request)(door.channel))[0] == "INVALID_ARGUMENT"
-        assert list(watch(door.target, created.job_id)) == whole
+        assert refused(lambda: run(request)(rpc.channel))[0] == "INVALID_ARGUMENT"
+        assert list(watch(rpc.target, created.job_id)) == whole
 
 
 def by_name(metadata: object) -> Principal:
@@ -197,18 +197,18 @@ def by_name(metadata: object) -> Principal:
 
 def test_a_request_id_is_its_callers_own(tmp_path: Path) -> None:
     ben = [("caller", "ben")]
-    with house(tmp_path, authenticate=by_name) as door:
+    with rpc_fixture(tmp_path, authenticate=by_name) as rpc:
         request = a_request()
         deployment = deployment_calls.CreateDeploymentRequest(
             deployment=request.deployment, request_id=request.request_id
         )
         made = []
         for who in (None, ben, None, ben):
-            job = door.jobs.CreateJob(request, metadata=who).job
-            events = door.jobs.RunJob(as_run(request), metadata=who)
+            job = rpc.jobs.CreateJob(request, metadata=who).job
+            events = rpc.jobs.RunJob(as_run(request), metadata=who)
             ran = next(events).event.job_id
             events.cancel()
-            kept = door.deployments.CreateDeployment(deployment, metadata=who).deployment.id
+            kept = rpc.deployments.CreateDeployment(deployment, metadata=who).deployment.id
             made.append((job.id, job.executed_by, job.deployment_id, ran, kept))
         assert made[:2] == made[2:]
         assert [one[1] for one in made[:2]] == ["anna", "ben"]
@@ -217,10 +217,10 @@ def test_a_request_id_is_its_callers_own(tmp_path: Path) -> None:
 
 
 def test_another_request_under_the_same_id_is_refused_and_leaves_the_first(tmp_path: Path) -> None:
-    with house(tmp_path) as door:
+    with rpc_fixture(tmp_path) as rpc:
         first = a_request()
-        job = door.jobs.CreateJob(first).job
-        ran = next(door.jobs.RunJob(as_run(first))).event.job_id
+        job = rpc.jobs.CreateJob(first).job
+        ran = next(rpc.jobs.RunJob(as_run(first))).event.job_id
         others = {
             "shots": lambda other: setattr(other.job, "shots", 7),
             "name": lambda other: setattr(other.job, "name", "another"),
@@ -241,34 +241,34 @@ def test_another_request_under_the_same_id_is_refused_and_leaves_the_first(tmp_p
             other.CopyFrom(first)
             change(other)
             for call in (
-                lambda other=other: door.jobs.CreateJob(other),
-                lambda other=other: next(door.jobs.RunJob(as_run(other))),
+                lambda other=other: rpc.jobs.CreateJob(other),
+                lambda other=other: next(rpc.jobs.RunJob(as_run(other))),
             ):
                 code, details = refused(call)
                 assert (code, details["ErrorInfo"].reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED"), what
-        door.run(job.id)
-        door.finish(ran)
+        rpc.run(job.id)
+        rpc.finish(ran)
         # Ended or not, it stays that request's.
         other = calls.CreateJobRequest()
         other.CopyFrom(first)
         other.job.shots = 7
-        assert refused(lambda: door.jobs.CreateJob(other))[0] == "ALREADY_EXISTS"
+        assert refused(lambda: rpc.jobs.CreateJob(other))[0] == "ALREADY_EXISTS"
 
         rerun = calls.RerunJobRequest(id=job.id, request_id=str(uuid.uuid4()))
-        repeated = door.jobs.RerunJob(rerun).job.id
+        repeated = rpc.jobs.RerunJob(rerun).job.id
         assert (
-            refused(lambda: door.jobs.RerunJob(calls.RerunJobRequest(id=ran, request_id=rerun.request_id)))[0]
+            refused(lambda: rpc.jobs.RerunJob(calls.RerunJobRequest(id=ran, request_id=rerun.request_id)))[0]
             == "ALREADY_EXISTS"
         )
         stored = deployment_calls.CreateDeploymentRequest(deployment=first.deployment, request_id=str(uuid.uuid4()))
-        kept = door.deployments.CreateDeployment(stored).deployment.id
+        kept = rpc.deployments.CreateDeployment(stored).deployment.id
         stored.deployment.name = "another"
-        assert refused(lambda: door.deployments.CreateDeployment(stored))[0] == "ALREADY_EXISTS"
-        jobs, deployments = everything(door.target)
+        assert refused(lambda: rpc.deployments.CreateDeployment(stored))[0] == "ALREADY_EXISTS"
+        jobs, deployments = everything(rpc.target)
         assert sorted(jobs) == sorted((job.id, ran, repeated))
         assert len(deployments) == 3
         assert kept in deployments
-        assert door.jobs.GetJob(calls.GetJobRequest(id=job.id)).job.shots == first.job.shots
+        assert rpc.jobs.GetJob(calls.GetJobRequest(id=job.id)).job.shots == first.job.shots
 
 
 @pytest.mark.parametrize("change", ["device away", "deployment changed", "fewer shots", "source deleted", "queue full"])
@@ -277,39 +277,39 @@ def test_a_repetition_is_answered_though_a_new_request_would_be_refused(tmp_path
     from qonduit_server.store import catalogue
 
     stored = deployment_calls.CreateDeploymentRequest(deployment=programs("OPENQASM 2.0; qreg q[1];"))
-    with house(tmp_path) as door:
-        deployment = door.deployments.CreateDeployment(stored).deployment
+    with rpc_fixture(tmp_path) as rpc:
+        deployment = rpc.deployments.CreateDeployment(stored).deployment
         request = calls.CreateJobRequest(
             job=Job(shots=100, deployment_id=deployment.id), device=SIMULATOR, request_id=str(uuid.uuid4())
         )
-        job = door.jobs.CreateJob(request).job
-        door.run(job.id)
+        job = rpc.jobs.CreateJob(request).job
+        rpc.run(job.id)
         rerun = calls.RerunJobRequest(id=job.id, request_id=str(uuid.uuid4()))
-        again = door.jobs.RerunJob(rerun).job
+        again = rpc.jobs.RerunJob(rerun).job
         if change == "deployment changed":
             update = deployment_calls.UpdateDeploymentRequest(deployment=deployment)
             update.deployment.programs[0].assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
-            door.deployments.UpdateDeployment(update)
+            rpc.deployments.UpdateDeployment(update)
     limits = Limits(
         **({"max_shots": 50} if change == "fewer shots" else {}),
         **({"max_queued_jobs": 1} if change == "queue full" else {}),
     )
-    with house(tmp_path, limits=limits) as door:
+    with rpc_fixture(tmp_path, limits=limits) as rpc:
         if change == "device away":
             here = descriptions()
             for device in here[0].devices:
                 device.CopyFrom(Device(name=device.name, num_qubits=20, available=False, status_message="away"))
-            catalogue.sync(door.db, here)
+            catalogue.sync(rpc.db, here)
         if change == "source deleted":
-            door.jobs.DeleteJob(calls.DeleteJobRequest(id=job.id))
+            rpc.jobs.DeleteJob(calls.DeleteJobRequest(id=job.id))
         else:
-            assert door.jobs.CreateJob(request).job.id == job.id
-            assert next(iter(door.jobs.CreateJob(request).job.program_runs)).state == SUCCEEDED
-        answer = door.jobs.RerunJob(rerun)
+            assert rpc.jobs.CreateJob(request).job.id == job.id
+            assert next(iter(rpc.jobs.CreateJob(request).job.program_runs)).state == SUCCEEDED
+        answer = rpc.jobs.RerunJob(rerun)
         assert (answer.job.id, answer.deduplicated) == (again.id, True)
         if change != "source deleted":
             request.request_id = str(uuid.uuid4())
-            assert refused(lambda: door.jobs.CreateJob(request))[0] in (
+            assert refused(lambda: rpc.jobs.CreateJob(request))[0] in (
                 "FAILED_PRECONDITION",
                 "INVALID_ARGUMENT",
                 "RESOURCE_EXHAUSTED",

@@ -33,7 +33,7 @@ from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import forkserver, loop
 
 
-class Acting:
+class FakeProvider:
     """A provider as far as a fork server needs one; its name says how it misbehaves."""
 
     def __init__(self, name: str) -> None:
@@ -132,4 +132,4 @@ def _runner_of(provider: SimulatorProvider) -> tuple[loop.Run, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(forkserver.main(provider_of=Acting, runner_of=_runner_of))  # type: ignore[arg-type]
+    sys.exit(forkserver.main(provider_of=FakeProvider, runner_of=_runner_of))  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ from tests.unit.execution.pool_fixture import pool, task
 
 if __name__ == "__main__":
     logs.configure(log_level="error")  # what is written to standard output is read
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(number, f"hold {sys.argv[1]}") for number in (1, 2)])
-        audience.wait_begun(1)
-        audience.wait_begun(2)
+        listener.wait_begun(1)
+        listener.wait_begun(2)
         print(*made.processes()["TEST"], flush=True)
         threading.Event().wait()

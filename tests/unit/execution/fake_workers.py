@@ -11,7 +11,7 @@ from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 from tests.unit.execution.pool_fixture import task
 
 
-class Stage:
+class FakePool:
     """Two providers whose workers are given tasks and do nothing with them."""
 
     def __init__(self, slots: int, memory_bytes: int = 0) -> None:

@@ -37,7 +37,7 @@ def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: in
     )
 
 
-class Audience:
+class RecordingListener:
     """A listener that remembers everything."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ def pool(
     server: str = "",
     slow_seconds: float = 30.0,
     **variables: str,
-) -> Iterator[tuple[ProcessPool, Audience]]:
+) -> Iterator[tuple[ProcessPool, RecordingListener]]:
     """A started pool of acting workers and who listens to it."""
     made = ProcessPool(
         providers or ("TEST",),
@@ -130,11 +130,11 @@ def pool(
         environment=environment(**variables),
         show_errors=True,
     )
-    audience = Audience()
+    listener = RecordingListener()
     made.launch()
     try:
-        made.start(audience)
-        yield made, audience
+        made.start(listener)
+        yield made, listener
     finally:
         made.stop(PATIENCE)
 

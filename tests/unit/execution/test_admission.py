@@ -10,7 +10,7 @@ import pytest
 
 from qonduit_server.execution.local.admission import Admission
 from qonduit_server.execution.local.worker_processes import PendingTask, Worker
-from tests.unit.execution.fake_workers import Stage
+from tests.unit.execution.fake_workers import FakePool
 from tests.unit.execution.pool_fixture import task
 
 GIB = 1024**3
@@ -18,14 +18,14 @@ MIB = 1024**2
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest) -> Iterator[FakePool]:
     """As many slots and so much memory as the parameter says; by default four slots, which share 10 GiB."""
-    made = Stage(*getattr(request, "param", (4, 10 * GIB)))
+    made = FakePool(*getattr(request, "param", (4, 10 * GIB)))
     yield made
     made.close()
 
 
-def learn(stage: Stage, **needs: int) -> None:
+def learn(stage: FakePool, **needs: int) -> None:
     """Add tasks `j<number>=bytes`, one after another, and have each declined as soon as it is handed out."""
     for name, need in needs.items():
         stage.add(int(name[1:]))
@@ -33,16 +33,16 @@ def learn(stage: Stage, **needs: int) -> None:
         stage.decline(worker_of(stage, int(name[1:])), need)
 
 
-def running(stage: Stage) -> list[int]:
+def running(stage: FakePool) -> list[int]:
     return sorted(key for held in stage.holds() for key in held)
 
 
-def worker_of(stage: Stage, job_id: int) -> Worker:
+def worker_of(stage: FakePool, job_id: int) -> Worker:
     workers = [w for p in (stage.one, stage.two) for w in p.workers.values()]
     return next(worker for worker in workers if (job_id, 1) in worker.held)
 
 
-def told(stage: Stage) -> list[int]:
+def told(stage: FakePool) -> list[int]:
     return [held.key[0] for held in stage.schedule.short_of_memory()]
 
 
@@ -54,7 +54,7 @@ def test_what_all_may_take_unasked_leaves_most_of_the_budget(budget: int, slots:
     assert Admission(budget, slots).unasked_bytes == unasked
 
 
-def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: Stage) -> None:
+def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     (held,) = worker.held.values()
@@ -68,13 +68,13 @@ def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: Stage) ->
 
 
 @pytest.mark.parametrize("stage", [(4, 0)], indirect=True)
-def test_without_a_budget_nobody_has_to_ask(stage: Stage) -> None:
+def test_without_a_budget_nobody_has_to_ask(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     assert [held.task.memory_granted_bytes for held in worker.held.values()] == [0]
 
 
-def test_large_tasks_run_together_as_far_as_they_fit_and_small_ones_flow_past(stage: Stage) -> None:
+def test_large_tasks_run_together_as_far_as_they_fit_and_small_ones_flow_past(stage: FakePool) -> None:
     learn(stage, j1=4 * GIB, j2=4 * GIB, j3=4 * GIB)
     stage.schedule.place(0.0)
     assert running(stage) == [1, 2]
@@ -88,7 +88,7 @@ def test_large_tasks_run_together_as_far_as_they_fit_and_small_ones_flow_past(st
     assert running(stage) == [2, 3, 4, 5, 6]
 
 
-def test_what_all_slots_take_unasked_is_kept_free(stage: Stage) -> None:
+def test_what_all_slots_take_unasked_is_kept_free(stage: FakePool) -> None:
     # 10 GiB are 80 times what a task may take unasked: four slots leave 76 of them, and a large task has one already.
     learn(stage, j1=5 * GIB, j2=4 * GIB + 768 * MIB, j3=5 * GIB - 256 * MIB + 1)
     stage.schedule.place(0.0)
@@ -99,7 +99,7 @@ def test_what_all_slots_take_unasked_is_kept_free(stage: Stage) -> None:
     assert told(stage) == [3]
 
 
-def test_a_smaller_large_task_does_not_pass_a_larger_one(stage: Stage) -> None:
+def test_a_smaller_large_task_does_not_pass_a_larger_one(stage: FakePool) -> None:
     learn(stage, j1=6 * GIB, j2=8 * GIB, j3=GIB)
     stage.schedule.place(0.0)
     assert running(stage) == [1]
@@ -109,7 +109,7 @@ def test_a_smaller_large_task_does_not_pass_a_larger_one(stage: Stage) -> None:
     assert running(stage) == [2, 3]
 
 
-def test_places_are_those_of_submitting_and_not_of_declining(stage: Stage) -> None:
+def test_places_are_those_of_submitting_and_not_of_declining(stage: FakePool) -> None:
     stage.add(1, 2, 3)
     workers = stage.schedule.place(0.0)
     for worker in reversed(workers):
@@ -118,7 +118,7 @@ def test_places_are_those_of_submitting_and_not_of_declining(stage: Stage) -> No
     assert running(stage) == [1]
 
 
-def test_a_task_that_needs_more_than_the_budget_runs_when_no_other_large_one_does(stage: Stage) -> None:
+def test_a_task_that_needs_more_than_the_budget_runs_when_no_other_large_one_does(stage: FakePool) -> None:
     learn(stage, j1=GIB, j2=64 * GIB, j3=GIB)
     stage.schedule.place(0.0)
     assert running(stage) == [1]
@@ -131,7 +131,7 @@ def test_a_task_that_needs_more_than_the_budget_runs_when_no_other_large_one_doe
     assert running(stage) == [3, 4]
 
 
-def test_it_has_its_worker_for_itself_and_prefers_the_one_that_knows_it(stage: Stage) -> None:
+def test_it_has_its_worker_for_itself_and_prefers_the_one_that_knows_it(stage: FakePool) -> None:
     stage.add(1, 2, 3, 4)
     first, *others = stage.schedule.place(0.0)
     for worker in others:
@@ -145,7 +145,7 @@ def test_it_has_its_worker_for_itself_and_prefers_the_one_that_knows_it(stage: S
     assert all(len(worker.held) > 1 for worker in others)
 
 
-def test_an_admitted_task_gets_the_next_slot_before_younger_ones(stage: Stage) -> None:
+def test_an_admitted_task_gets_the_next_slot_before_younger_ones(stage: FakePool) -> None:
     stage.add(1, 2, 3, 4)
     workers = stage.schedule.place(0.0)
     for worker in workers[1:]:
@@ -160,7 +160,7 @@ def test_an_admitted_task_gets_the_next_slot_before_younger_ones(stage: Stage) -
 
 
 @pytest.mark.parametrize("stage", [(1, 10 * GIB)], indirect=True)
-def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to_wait(stage: Stage) -> None:
+def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to_wait(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     stage.begin(worker)
@@ -182,7 +182,7 @@ def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to
     assert running(stage) == [5, 6]
 
 
-def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: Stage) -> None:
+def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB)
     stage.schedule.place(0.0)
     worker = worker_of(stage, 1)
@@ -195,7 +195,7 @@ def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: Stage) ->
     assert running(stage) == [2]
 
 
-def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(stage: Stage) -> None:
+def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(stage: FakePool) -> None:
     learn(stage, j1=6 * GIB, j2=6 * GIB)
     stage.schedule.place(0.0)
     worker = worker_of(stage, 1)
@@ -204,7 +204,7 @@ def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(sta
     assert running(stage) == [1]
 
 
-def test_what_waits_can_be_taken_out_and_is_followed_by_the_next(stage: Stage) -> None:
+def test_what_waits_can_be_taken_out_and_is_followed_by_the_next(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB, j3=GIB)
     stage.schedule.place(0.0)
     held = stage.schedule.remove((2, 1))
@@ -220,7 +220,7 @@ def test_what_waits_can_be_taken_out_and_is_followed_by_the_next(stage: Stage) -
     assert stage.schedule.remove((4, 1)) is None
 
 
-def test_nobody_waits_behind_a_provider_that_has_no_workers(stage: Stage) -> None:
+def test_nobody_waits_behind_a_provider_that_has_no_workers(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB)
     stage.schedule.place(0.0)
     stage.add(3, provider=stage.two)
@@ -231,7 +231,7 @@ def test_nobody_waits_behind_a_provider_that_has_no_workers(stage: Stage) -> Non
     assert stage.schedule.place(0.0) == [worker]
 
 
-def test_more_tasks_are_wanted_while_some_wait_for_memory_but_not_without_bound(stage: Stage) -> None:
+def test_more_tasks_are_wanted_while_some_wait_for_memory_but_not_without_bound(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB)
     stage.schedule.place(0.0)
     number = 2
@@ -257,7 +257,7 @@ def test_large_messages_that_wait_are_bounded_too() -> None:
     assert not admission.full("ANY")
 
 
-def test_the_time_limit_counts_what_was_run_and_not_what_was_waited(stage: Stage) -> None:
+def test_the_time_limit_counts_what_was_run_and_not_what_was_waited(stage: FakePool) -> None:
     stage.schedule.add(stage.one, task(1, provider="ONE", seconds=10.0))
     (worker,) = stage.schedule.place(100.0)
     (held,) = worker.held.values()
@@ -273,7 +273,7 @@ def test_the_time_limit_counts_what_was_run_and_not_what_was_waited(stage: Stage
 def test_whatever_comes_the_budget_is_kept_and_everything_ends(seed: int) -> None:
     chance = random.Random(seed)
     slots, budget = chance.randint(1, 5), chance.randint(1, 20) * GIB
-    stage = Stage(slots, budget)
+    stage = FakePool(slots, budget)
     unasked = Admission(budget, slots).unasked_bytes
     needs = {job_id: chance.choice((0, 0, chance.randint(unasked + 1, budget * 9 // 8))) for job_id in range(1, 80)}
     first_asked: list[int] = []

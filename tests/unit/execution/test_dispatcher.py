@@ -31,16 +31,16 @@ from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.notification_bus import Notification
-from tests.unit.execution.fake_forkserver import Acting
+from tests.unit.execution.fake_forkserver import FakeProvider
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
 
-class Store:
-    """A real store, and what a front door does with it."""
+class StoreFixture:
+    """A real store, and what a gRPC server does with it."""
 
     def __init__(self, folder: Path) -> None:
         self.db: Database = open_database(f"sqlite:///{folder / 'store.sqlite3'}")
-        catalogue.sync(self.db, [Acting("TEST").describe()])
+        catalogue.sync(self.db, [FakeProvider("TEST").describe()])
         self._changed = threading.Condition()
         self.db.notifications.subscribe(self._woken)
 
@@ -81,15 +81,15 @@ class Store:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[StoreFixture]:
+    made = StoreFixture(tmp_path)
     yield made
     made.db.close()
 
 
 @contextmanager
 def dispatching(
-    store: Store, *, workers: int = 2, max_attempts: int = 3, seconds: float = 0.0, drain: float = 0.0
+    store: StoreFixture, *, workers: int = 2, max_attempts: int = 3, seconds: float = 0.0, drain: float = 0.0
 ) -> Iterator[tuple[Dispatcher, ProcessPool]]:
     pool = ProcessPool(("TEST",), workers, program=PROGRAM, environment=environment(), show_errors=True)
     dispatcher = Dispatcher(
@@ -110,7 +110,7 @@ def kinds(history: Sequence[JobEvent]) -> list[str | None]:
     return [event.WhichOneof("event") for event in history]
 
 
-def test_a_job_runs_and_its_history_is_complete(store: Store) -> None:
+def test_a_job_runs_and_its_history_is_complete(store: StoreFixture) -> None:
     with dispatching(store):
         (job,) = store.wait_ended(store.create())
     assert job.state == SUCCEEDED
@@ -120,7 +120,7 @@ def test_a_job_runs_and_its_history_is_complete(store: Store) -> None:
     assert [kind for kind in told[2:] if kind != "program_run"] == ["result_ready", "progress", "state_change"]
 
 
-def test_jobs_created_before_the_start_and_after_it_all_run(store: Store) -> None:
+def test_jobs_created_before_the_start_and_after_it_all_run(store: StoreFixture) -> None:
     before = [store.create() for _ in range(20)]
     with dispatching(store) as (dispatcher, _):
         after = [store.create() for _ in range(100)]
@@ -131,7 +131,7 @@ def test_jobs_created_before_the_start_and_after_it_all_run(store: Store) -> Non
     assert {job.attempt for job in ended} == {1}
 
 
-def test_a_job_whose_worker_dies_is_run_again(store: Store) -> None:
+def test_a_job_whose_worker_dies_is_run_again(store: StoreFixture) -> None:
     with dispatching(store):
         (job,) = store.wait_ended(store.create("die 2"))
     assert job.state == SUCCEEDED
@@ -141,7 +141,7 @@ def test_a_job_whose_worker_dies_is_run_again(store: Store) -> None:
     assert "SIGKILL" in logs[0]
 
 
-def test_a_job_that_kills_every_worker_fails_and_says_so(store: Store) -> None:
+def test_a_job_that_kills_every_worker_fails_and_says_so(store: StoreFixture) -> None:
     with dispatching(store, max_attempts=2):
         bad = store.create("kill SIGSEGV")
         good = [store.create() for _ in range(20)]
@@ -153,7 +153,7 @@ def test_a_job_that_kills_every_worker_fails_and_says_so(store: Store) -> None:
     assert {job.state for job in others} == {SUCCEEDED}
 
 
-def test_cancel_ends_a_running_job_and_harms_no_other(store: Store, tmp_path: Path) -> None:
+def test_cancel_ends_a_running_job_and_harms_no_other(store: StoreFixture, tmp_path: Path) -> None:
     gate, other = Gate(tmp_path), Gate(tmp_path, "other")
     with dispatching(store):
         job_id, neighbour = store.create(f"hold {gate.path}"), store.create(f"wait {other.path}")
@@ -165,7 +165,7 @@ def test_cancel_ends_a_running_job_and_harms_no_other(store: Store, tmp_path: Pa
         assert store.wait_ended(neighbour)[0].state == SUCCEEDED
 
 
-def test_the_time_limit_is_named(store: Store, tmp_path: Path) -> None:
+def test_the_time_limit_is_named(store: StoreFixture, tmp_path: Path) -> None:
     with dispatching(store, seconds=0.3):
         (job,) = store.wait_ended(store.create(f"hold {Gate(tmp_path).path}"))
     assert job.state == FAILED
@@ -173,7 +173,7 @@ def test_the_time_limit_is_named(store: Store, tmp_path: Path) -> None:
     assert "0.3 s" in job.failure.message
 
 
-def test_drain_lets_running_jobs_end_and_claims_no_more(store: Store, tmp_path: Path) -> None:
+def test_drain_lets_running_jobs_end_and_claims_no_more(store: StoreFixture, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with dispatching(store, workers=1) as (dispatcher, _):
         job_id = store.create(f"wait {gate.path}")
@@ -188,7 +188,9 @@ def test_drain_lets_running_jobs_end_and_claims_no_more(store: Store, tmp_path: 
     assert store.get(late).state == QUEUED
 
 
-def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(store: Store, tmp_path: Path) -> None:
+def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(
+    store: StoreFixture, tmp_path: Path
+) -> None:
     gate = Gate(tmp_path)
     job_id = store.create(f"hold {gate.path}")
     for _ in range(5):
@@ -204,7 +206,7 @@ def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(st
     assert [event.log.message for event in store.history(job_id) if event.HasField("log")][4:]
 
 
-def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: Store, tmp_path: Path) -> None:
+def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: StoreFixture, tmp_path: Path) -> None:
     gate, hurry = Gate(tmp_path), threading.Event()
     with dispatching(store, workers=1) as (dispatcher, _):
         job_id = store.create(f"hold {gate.path}")
@@ -217,7 +219,7 @@ def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: Store, tmp_path
         assert store.get(job_id).state == QUEUED
 
 
-def test_many_jobs_while_workers_and_nurseries_are_killed(store: Store) -> None:
+def test_many_jobs_while_workers_and_nurseries_are_killed(store: StoreFixture) -> None:
     with dispatching(store, workers=2, max_attempts=50) as (_, pool):
         ids = []
         for number in range(200):
@@ -273,7 +275,7 @@ class Puppet:
 
 @contextmanager
 def puppeteering(
-    store: Store, *, owner: str = "puppeteer", lease: float = 30.0, max_attempts: int = 3
+    store: StoreFixture, *, owner: str = "puppeteer", lease: float = 30.0, max_attempts: int = 3
 ) -> Iterator[tuple[Dispatcher, Puppet, Listener]]:
     puppet = Puppet()
     dispatcher = Dispatcher(
@@ -297,14 +299,14 @@ def finished(job_id: int, attempt: int = 1) -> TaskEvent:
     return TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished())
 
 
-def test_limits_are_filled_in(store: Store) -> None:
+def test_limits_are_filled_in(store: StoreFixture) -> None:
     with puppeteering(store) as (_, puppet, _listener):
         store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
     assert puppet.submitted[0].memory_limit_bytes == 77
 
 
-def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(store: Store) -> None:
+def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(store: StoreFixture) -> None:
     with puppeteering(store) as (_, puppet, listener):
         job_id = store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
@@ -317,7 +319,7 @@ def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(
     assert job.failure.message == "no; this server has no compatible device"
 
 
-def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:
+def test_a_job_that_is_somebody_elses_now_is_ended_here(store: StoreFixture) -> None:
     with puppeteering(store) as (dispatcher, puppet, listener):
         job_id = store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
@@ -333,7 +335,7 @@ def test_a_job_that_is_somebody_elses_now_is_ended_here(store: Store) -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_a_job_whose_worker_always_dies_is_started_max_attempts_times_and_not_once_more(
-    store: Store, most: int
+    store: StoreFixture, most: int
 ) -> None:
     with puppeteering(store, max_attempts=most) as (_, puppet, listener):
         job_id = store.create()
@@ -347,7 +349,7 @@ def test_a_job_whose_worker_always_dies_is_started_max_attempts_times_and_not_on
     assert f"started {most} times" in job.failure.message
 
 
-def test_a_job_that_was_lost_with_its_servers_max_attempts_times_fails(store: Store) -> None:
+def test_a_job_that_was_lost_with_its_servers_max_attempts_times_fails(store: StoreFixture) -> None:
     job_id, other = store.create(), store.create()
     for attempt in (1, 2):
         (task,) = queue.claim(store.db, f"lost {attempt}", {"TEST": 1}, timedelta(0))
@@ -363,7 +365,7 @@ def test_a_job_that_was_lost_with_its_servers_max_attempts_times_fails(store: St
     assert {task.job_id for task in puppet.submitted} == {other}
 
 
-def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(store: Store) -> None:
+def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(store: StoreFixture) -> None:
     with puppeteering(store) as (_, puppet, listener):
         job_id = store.create()
         for attempt in range(1, 6):
@@ -372,7 +374,9 @@ def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(stor
         puppet.wait(lambda: len(puppet.submitted) == 6)
 
 
-def test_while_the_database_is_away_nothing_that_ended_is_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_database_is_away_nothing_that_ended_is_lost(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record, away, failures = queue.record, threading.Event(), threading.Semaphore(0)
 
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -393,7 +397,7 @@ def test_while_the_database_is_away_nothing_that_ended_is_lost(store: Store, mon
 
 
 def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed, expired, renew, expire = threading.Semaphore(0), threading.Semaphore(0), queue.renew, queue.expire
 
@@ -421,7 +425,7 @@ def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
 
 
 def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, claimed = queue.claim, threading.Event()
 
@@ -442,7 +446,9 @@ def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
         raise AssertionError("a fault of the store")
 
@@ -460,7 +466,7 @@ def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(store: Store, monkey
             assert other.submitted[0].attempt == 2
 
 
-def test_a_job_that_cannot_be_recorded_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_cannot_be_recorded_fails_alone(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     really_record = queue.record
 
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -479,7 +485,7 @@ def test_a_job_that_cannot_be_recorded_fails_alone(store: Store, monkeypatch: py
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_is_told_so_that_the_server_can_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_told_so_that_the_server_can_end(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def claiming(*_: object) -> list[Task]:
         raise AssertionError("a fault of the store")
 

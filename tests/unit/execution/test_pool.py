@@ -18,7 +18,16 @@ from structlog.testing import capture_logs
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.executor import LossKind
 from qonduit_server.execution.local.worker_processes import MAX_AHEAD
-from tests.unit.execution.pool_fixture import PATIENCE, ROOT, Audience, Gate, environment, pool, task, wait_gone
+from tests.unit.execution.pool_fixture import (
+    PATIENCE,
+    ROOT,
+    Gate,
+    RecordingListener,
+    environment,
+    pool,
+    task,
+    wait_gone,
+)
 
 
 def test_says_what_there_is_before_any_sdk_is_loaded_and_who_is_silent() -> None:
@@ -34,42 +43,42 @@ def test_says_what_there_is_before_any_sdk_is_loaded_and_who_is_silent() -> None
 
 
 def test_runs_tasks_in_order_in_warm_workers() -> None:
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(i) for i in range(1, 51)])
-        audience.wait_ended(*range(1, 51))
-        assert audience.endings == list(range(1, 51))
-        assert len({audience.pid(i) for i in range(1, 51)}) == 1
-        kinds = [event.WhichOneof("event") for event in audience.told[7]]
+        listener.wait_ended(*range(1, 51))
+        assert listener.endings == list(range(1, 51))
+        assert len({listener.pid(i) for i in range(1, 51)}) == 1
+        kinds = [event.WhichOneof("event") for event in listener.told[7]]
         assert kinds == ["started", "program_started", "program_succeeded", "progress", "finished"]
 
 
 def test_a_provider_whose_sdk_is_missing_fails_its_tasks_with_the_reason() -> None:
-    with pool("BROKEN", "TEST") as (made, audience):
+    with pool("BROKEN", "TEST") as (made, listener):
         made.submit([task(1, provider="BROKEN"), task(2)])
-        audience.wait_ended(1, 2)
-        failure = audience.finished[1].finished.failure
+        listener.wait_ended(1, 2)
+        failure = listener.finished[1].finished.failure
         assert failure.reason == "SDK_UNAVAILABLE"
         assert "qonduit-quantum[broken]" in failure.message
-        assert not audience.finished[2].finished.HasField("failure")
+        assert not listener.finished[2].finished.HasField("failure")
         made.submit([task(3, provider="BROKEN"), task(4, provider="NOBODY")])
-        audience.wait_ended(3, 4)
-        assert "NOBODY" in audience.finished[4].finished.failure.message
+        listener.wait_ended(3, 4)
+        assert "NOBODY" in listener.finished[4].finished.failure.message
 
 
 def test_a_provider_that_dies_while_loading_fails_its_tasks_instead_of_hanging() -> None:
-    with pool("DYING") as (made, audience):
+    with pool("DYING") as (made, listener):
         made.submit([task(1, provider="DYING")])
-        audience.wait_ended(1)
-        assert "exit code 3" in audience.finished[1].finished.failure.message
+        listener.wait_ended(1)
+        assert "exit code 3" in listener.finished[1].finished.failure.message
 
 
 def test_a_provider_whose_workers_die_at_once_fails_its_tasks_instead_of_forking_for_ever() -> None:
-    with pool("FRAIL") as (made, audience):
+    with pool("FRAIL") as (made, listener):
         made.preload()
-        audience.wait(lambda: made.capacity() == {"FRAIL": MAX_AHEAD})  # tasks are wanted, so that they fail
+        listener.wait(lambda: made.capacity() == {"FRAIL": MAX_AHEAD})  # tasks are wanted, so that they fail
         made.submit([task(1, provider="FRAIL")])
-        audience.wait_ended(1)
-        failure = audience.finished[1].finished.failure
+        listener.wait_ended(1)
+        failure = listener.finished[1].finished.failure
         assert failure.reason == "SDK_UNAVAILABLE"
         assert "die as soon as they are started: the last one ended with exit code 4" in failure.message
 
@@ -77,146 +86,146 @@ def test_a_provider_whose_workers_die_at_once_fails_its_tasks_instead_of_forking
 @pytest.mark.parametrize("word", ["wait", "hold"])
 def test_cancel_kills_a_running_task_and_harms_no_other(tmp_path: Path, word: str) -> None:
     gate, other = Gate(tmp_path), Gate(tmp_path, "other")
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(1, f"{word} {gate.path}"), task(2, f"wait {other.path}")])
-        audience.wait_begun(1, 2)
+        listener.wait_begun(1, 2)
         began = time.monotonic()
         made.cancel(1, 1)
-        audience.wait_ended(1)
+        listener.wait_ended(1)
         assert time.monotonic() - began < 2.0
-        assert audience.losses[1].kind is LossKind.CANCELLED
+        assert listener.losses[1].kind is LossKind.CANCELLED
         made.submit([task(3)])
-        audience.wait_ended(3)
+        listener.wait_ended(3)
         other.open()
-        audience.wait_ended(2)
-        assert 2 in audience.finished
+        listener.wait_ended(2)
+        assert 2 in listener.finished
 
 
 def test_cancel_of_what_has_not_begun_leaves_the_running_task_alone(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(i) for i in range(1, 30)])
-        audience.wait_ended(*range(1, 30))  # the worker counts as quick now, and is handed several ahead
+        listener.wait_ended(*range(1, 30))  # the worker counts as quick now, and is handed several ahead
         made.submit([task(101, f"hold {gate.path}"), *(task(i) for i in range(102, 106))])
         made.cancel(103, 1)
-        audience.wait_ended(103)
-        assert audience.losses[103].kind is LossKind.CANCELLED
+        listener.wait_ended(103)
+        assert listener.losses[103].kind is LossKind.CANCELLED
         made.cancel(999, 1)
         gate.open()
-        audience.wait_ended(101, 102, 104, 105)
-        assert set(audience.losses) == {103}
-        assert audience.endings[-4:] == [101, 102, 104, 105]
+        listener.wait_ended(101, 102, 104, 105)
+        assert set(listener.losses) == {103}
+        assert listener.endings[-4:] == [101, 102, 104, 105]
 
 
 def test_tasks_stuck_behind_a_slow_one_are_given_to_an_idle_worker(tmp_path: Path) -> None:
     slow, brief = Gate(tmp_path), Gate(tmp_path, "brief")
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(i) for i in range(1, 100)])
-        audience.wait_ended(*range(1, 100))
+        listener.wait_ended(*range(1, 100))
         made.submit([task(200, f"wait {brief.path}")])
         made.submit([task(201, f"hold {slow.path}"), *(task(i) for i in range(202, 210))])
         brief.open()
-        audience.wait_ended(200, *range(202, 210))
-        assert 201 not in audience.finished
-        assert not audience.losses
+        listener.wait_ended(200, *range(202, 210))
+        assert 201 not in listener.finished
+        assert not listener.losses
         slow.open()
-        audience.wait_ended(201)
+        listener.wait_ended(201)
 
 
 def test_a_worker_that_dies_loses_its_task_only_and_is_replaced() -> None:
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(1), task(2, "kill SIGSEGV"), task(3), task(4, "exit 7"), task(5)])
-        audience.wait_ended(1, 2, 3, 4, 5)
-        assert {job_id: loss.kind for job_id, loss in audience.losses.items()} == {
+        listener.wait_ended(1, 2, 3, 4, 5)
+        assert {job_id: loss.kind for job_id, loss in listener.losses.items()} == {
             2: LossKind.DIED,
             4: LossKind.DIED,
         }
-        assert "SIGSEGV" in audience.losses[2].message
-        assert "exit code 7" in audience.losses[4].message
-        assert set(audience.finished) == {1, 3, 5}
+        assert "SIGSEGV" in listener.losses[2].message
+        assert "exit code 7" in listener.losses[4].message
+        assert set(listener.finished) == {1, 3, 5}
 
 
 def test_a_task_that_was_with_a_dead_worker_has_its_worker_for_itself() -> None:
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(i) for i in range(1, 30)])
-        audience.wait_ended(*range(1, 30))
+        listener.wait_ended(*range(1, 30))
         made.submit([task(100), task(101, "die 2", attempt=2), task(102), task(103)])
-        audience.wait_ended(100, 101, 102, 103)
-        assert set(audience.losses) == {101}
+        listener.wait_ended(100, 101, 102, 103)
+        assert set(listener.losses) == {101}
 
 
 def test_a_fork_server_that_is_killed_takes_its_workers_along_and_comes_back(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(1, f"hold {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         before = made.processes()["TEST"]
         os.kill(before[0], signal.SIGKILL)
-        audience.wait_ended(1)
-        assert audience.losses[1].kind is LossKind.DIED
-        assert "SIGKILL" in audience.losses[1].message
+        listener.wait_ended(1)
+        assert listener.losses[1].kind is LossKind.DIED
+        assert "SIGKILL" in listener.losses[1].message
         wait_gone(before[1:])
         made.submit([task(2)])
-        audience.wait_ended(2)
-        assert audience.pid(2) not in before
+        listener.wait_ended(2)
+        assert listener.pid(2) not in before
 
 
 def test_time_limit_ends_a_task_and_names_itself(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(1, f"hold {gate.path}", seconds=0.2), task(2)])
-        audience.wait_ended(1, 2)
-        assert audience.losses[1].kind is LossKind.TIME_LIMIT
-        assert 2 in audience.finished
+        listener.wait_ended(1, 2)
+        assert listener.losses[1].kind is LossKind.TIME_LIMIT
+        assert 2 in listener.finished
 
 
 def test_a_task_that_wants_too_much_memory_fails_and_its_worker_lives() -> None:
-    with pool(workers=1, memory_limit_bytes=256 * 1024**2) as (made, audience):
+    with pool(workers=1, memory_limit_bytes=256 * 1024**2) as (made, listener):
         made.submit([task(1), task(2, f"allocate {2 * 1024**3}"), task(3, f"allocate {64 * 1024**2}")])
-        audience.wait_ended(1, 2, 3)
-        assert audience.finished[2].finished.failure.reason == "MEMORY_LIMIT"
-        assert not audience.finished[3].finished.HasField("failure")
-        assert audience.pid(1) == audience.pid(3)
+        listener.wait_ended(1, 2, 3)
+        assert listener.finished[2].finished.failure.reason == "MEMORY_LIMIT"
+        assert not listener.finished[3].finished.HasField("failure")
+        assert listener.pid(1) == listener.pid(3)
 
 
 def test_a_runner_that_forgets_to_finish_a_task_does_not_leave_it_running() -> None:
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(1, "forget")])
-        audience.wait_ended(1)
-        assert audience.finished[1].finished.failure.reason == "INTERNAL"
+        listener.wait_ended(1)
+        assert listener.finished[1].finished.failure.reason == "INTERNAL"
 
 
 def test_tasks_larger_than_any_socket_buffer_do_not_block_anybody() -> None:
     large = "noop " + "x" * 3_000_000
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(i, large) for i in range(1, 9)])
-        audience.wait_ended(*range(1, 9))
-        assert len(audience.finished) == 8
+        listener.wait_ended(*range(1, 9))
+        assert len(listener.finished) == 8
 
 
 def test_providers_share_the_slots_the_oldest_task_first(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool("TEST", "OTHER", workers=1) as (made, audience):
+    with pool("TEST", "OTHER", workers=1) as (made, listener):
         made.preload()
         made.submit([task(1, f"wait {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         made.submit([task(2, provider="OTHER"), task(3), task(4, provider="OTHER")])
         gate.open()
-        audience.wait_ended(1, 2, 3, 4)
-        assert sorted(audience.endings) == [1, 2, 3, 4]
-        assert audience.endings[0] == 1
+        listener.wait_ended(1, 2, 3, 4)
+        assert sorted(listener.endings) == [1, 2, 3, 4]
+        assert listener.endings[0] == 1
 
 
 @pytest.mark.parametrize("fold", ["1", "8"])
 def test_each_of_thousands_ends_once_while_workers_are_killed(fold: str) -> None:
     count, dice = 3000, random.Random(1)
-    with pool(workers=3, ACTING_FOLD=fold) as (made, audience):
+    with pool(workers=3, ACTING_FOLD=fold) as (made, listener):
         next_id, kills = 1, 0
-        while len(audience.endings) < count:
+        while len(listener.endings) < count:
             wanted = min(made.capacity().get("TEST", 0), count + 1 - next_id)
             made.submit([task(i) for i in range(next_id, next_id + wanted)])
             next_id += wanted
-            if len(audience.endings) > 150 * (kills + 1):
+            if len(listener.endings) > 150 * (kills + 1):
                 kills += 1
                 workers = made.processes()["TEST"][1:]
                 if workers:
@@ -224,13 +233,13 @@ def test_each_of_thousands_ends_once_while_workers_are_killed(fold: str) -> None
                         os.kill(dice.choice(workers), signal.SIGKILL)
                     except ProcessLookupError:
                         kills -= 1
-            audience.more.clear()
+            listener.more.clear()
             if not made.capacity():
-                audience.more.wait(1.0)
+                listener.more.wait(1.0)
         assert kills >= 5
-        assert sorted(audience.endings) == list(range(1, count + 1))
-        assert all(loss.kind is LossKind.DIED for loss in audience.losses.values())
-        assert len(audience.losses) <= kills
+        assert sorted(listener.endings) == list(range(1, count + 1))
+        assert all(loss.kind is LossKind.DIED for loss in listener.losses.values())
+        assert len(listener.losses) <= kills
 
 
 def test_nothing_survives_a_killed_server(tmp_path: Path) -> None:
@@ -253,13 +262,13 @@ def test_nothing_survives_a_killed_server(tmp_path: Path) -> None:
 
 def test_stop_loses_what_runs_and_leaves_no_process(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    audience: Audience
-    with pool(workers=1) as (made, audience):
+    listener: RecordingListener
+    with pool(workers=1) as (made, listener):
         made.submit([task(1, f"hold {gate.path}"), task(2)])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         pids = made.processes()["TEST"]
     wait_gone(pids)
-    assert {job_id: loss.kind for job_id, loss in audience.losses.items()} == {
+    assert {job_id: loss.kind for job_id, loss in listener.losses.items()} == {
         1: LossKind.STOPPED,
         2: LossKind.STOPPED,
     }
@@ -270,9 +279,9 @@ def test_after_a_fault_every_task_has_an_ending_and_no_process_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(tmp_path)
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(1, f"hold {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         pids = made.processes()["TEST"]
 
         def fault(now: float) -> None:
@@ -280,47 +289,47 @@ def test_after_a_fault_every_task_has_an_ending_and_no_process_lives(
 
         monkeypatch.setattr(made, "_check_deadlines", fault)
         made.preload()  # wakes its thread
-        audience.wait_ended(1)
+        listener.wait_ended(1)
         wait_gone(pids[1:])
         assert made.capacity() == {}
         made.submit([task(2)])
-        audience.wait_ended(2)
-        assert {loss.kind for loss in audience.losses.values()} == {LossKind.STOPPED}
+        listener.wait_ended(2)
+        assert {loss.kind for loss in listener.losses.values()} == {LossKind.STOPPED}
     wait_gone(pids)
 
 
 def test_capacity_asks_for_one_a_worker_first_and_for_more_when_tasks_are_short() -> None:
-    with pool(workers=2) as (made, audience):
+    with pool(workers=2) as (made, listener):
         made.submit([task(1)])
-        audience.wait_ended(1)
+        listener.wait_ended(1)
         made.submit([task(i) for i in range(2, 200)])
-        audience.wait_ended(*range(2, 200))
+        listener.wait_ended(*range(2, 200))
         assert made.capacity()["TEST"] > 2
 
 
 def test_capacity_asks_for_no_more_than_can_run_when_tasks_are_long(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool(workers=1) as (made, audience):
+    with pool(workers=1) as (made, listener):
         made.submit([task(1, f"wait {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         assert made.capacity() == {}
         gate.open()
-        audience.wait_ended(1)
+        listener.wait_ended(1)
         assert made.capacity()["TEST"] >= 1
 
 
 def test_a_task_that_runs_for_long_is_logged_again_and_again_with_what_it_does(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with capture_logs() as lines, pool(slow_seconds=0.05, server="the server") as (made, audience):
+    with capture_logs() as lines, pool(slow_seconds=0.05, server="the server") as (made, listener):
         made.submit([task(1, f"wait {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         deadline = time.monotonic() + PATIENCE
         while sum(line["event"] == "slow" for line in lines) < 3:
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)
         (worker,) = [worker for worker in made.list_workers() if worker.job_id == 1]
         gate.open()
-        audience.wait_ended(1)
+        listener.wait_ended(1)
     slow = [line for line in lines if line["event"] == "slow"]
     assert [line["seconds"] for line in slow[:3]] == [0.05, 0.1, 0.2]
     assert {line["pid"] for line in slow} == {worker.pid}
@@ -330,9 +339,9 @@ def test_a_task_that_runs_for_long_is_logged_again_and_again_with_what_it_does(t
 
 def test_workers_are_listed_with_what_they_do(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    with pool(server="the server") as (made, audience):
+    with pool(server="the server") as (made, listener):
         made.submit([task(1, f"phase compiling program 2 of 3 {gate.path}")])
-        audience.wait_begun(1)
+        listener.wait_begun(1)
         deadline = time.monotonic() + PATIENCE
         while not (found := [worker for worker in made.list_workers() if worker.phase]):
             assert time.monotonic() < deadline
@@ -343,8 +352,8 @@ def test_workers_are_listed_with_what_they_do(tmp_path: Path) -> None:
         assert busy.state == WorkerState.WORKER_STATE_BUSY
         assert busy.memory_bytes > 0
         gate.open()
-        audience.wait_ended(1)
+        listener.wait_ended(1)
         (idle,) = [worker for worker in made.list_workers() if worker.pid == busy.pid]
         assert (idle.state, idle.job_id, idle.phase) == (WorkerState.WORKER_STATE_IDLE, 0, "")
         assert idle.since.ToNanoseconds() >= busy.since.ToNanoseconds()
-        assert not any(event.HasField("phase") for event in audience.told[1])
+        assert not any(event.HasField("phase") for event in listener.told[1])

@@ -18,7 +18,7 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from tests.unit.execution.pool_fixture import PATIENCE
-from tests.unit.execution.test_dispatcher import Store, puppeteering
+from tests.unit.execution.test_dispatcher import StoreFixture, puppeteering
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_claim_under_way_is_drained_too(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(queue, "claim", claim_late)
     monkeypatch.setattr(RunningJobs, "close", close_loudly)
-    store = Store(tmp_path)
+    store = StoreFixture(tmp_path)
     job_id = store.create()
     with puppeteering(store) as (dispatcher, puppet, _):
         assert claiming.wait(PATIENCE)
@@ -104,7 +104,7 @@ def test_a_claim_under_way_is_drained_too(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_inbox_is_not_exhausted_while_the_writer_hands_over_its_last_item(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(tmp_path)
+    store = StoreFixture(tmp_path)
     inbox = Inbox(store.db)
     end = TaskEvent(job_id=1, attempt=1, finished=TaskFinished())
 
@@ -121,7 +121,7 @@ def test_an_inbox_is_not_exhausted_while_the_writer_hands_over_its_last_item(
 
 
 def test_a_closed_inbox_still_takes_what_arrives(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = StoreFixture(tmp_path)
     inbox = Inbox(store.db)
     inbox.close()
     requeue = HandBack((1, 1), "the server is stopping", counts=False)

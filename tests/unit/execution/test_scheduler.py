@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 from qonduit_server.execution.local.worker_processes import MAX_AHEAD
-from tests.unit.execution.fake_workers import Stage
+from tests.unit.execution.fake_workers import FakePool
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    made = Stage(getattr(request, "param", 2))
+def stage(request: pytest.FixtureRequest) -> Iterator[FakePool]:
+    made = FakePool(getattr(request, "param", 2))
     yield made
     made.close()
 
 
-def test_tasks_are_spread_before_they_are_queued(stage: Stage) -> None:
+def test_tasks_are_spread_before_they_are_queued(stage: FakePool) -> None:
     stage.add(1, 2, 3)
     stage.schedule.place(0.0)
     assert stage.holds() == [[1], [2]]
@@ -26,7 +26,7 @@ def test_tasks_are_spread_before_they_are_queued(stage: Stage) -> None:
     assert [held.key[0] for held in stage.one.backlog] == [3]
 
 
-def test_a_quick_worker_is_handed_several_ahead_and_a_slow_one_none(stage: Stage) -> None:
+def test_a_quick_worker_is_handed_several_ahead_and_a_slow_one_none(stage: FakePool) -> None:
     stage.add(*range(1, 101))
     quick, slow = stage.schedule.place(0.0)
     stage.begin(quick)
@@ -38,7 +38,7 @@ def test_a_quick_worker_is_handed_several_ahead_and_a_slow_one_none(stage: Stage
 
 
 @pytest.mark.parametrize("stage", [1], indirect=True)
-def test_the_oldest_task_comes_first_over_all_providers(stage: Stage) -> None:
+def test_the_oldest_task_comes_first_over_all_providers(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     stage.add(2, provider=stage.two)
@@ -50,7 +50,7 @@ def test_the_oldest_task_comes_first_over_all_providers(stage: Stage) -> None:
     assert [held.key[0] for held in stage.one.backlog] == [3, 4]
 
 
-def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(stage: Stage) -> None:
+def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(stage: FakePool) -> None:
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)
     for worker in (first, second):
@@ -73,7 +73,7 @@ def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(st
     assert stage.holds() == [[3], [4]]
 
 
-def test_tasks_that_come_back_keep_their_order(stage: Stage) -> None:
+def test_tasks_that_come_back_keep_their_order(stage: FakePool) -> None:
     stage.add(1, 2, 3)
     taken = [held for number in (1, 2, 3) if (held := stage.schedule.remove((number, 1))) is not None]
     stage.add(4)
@@ -81,7 +81,7 @@ def test_tasks_that_come_back_keep_their_order(stage: Stage) -> None:
     assert [held.key[0] for held in stage.one.backlog] == [1, 2, 3, 4]
 
 
-def test_a_task_that_was_with_a_dead_worker_is_alone(stage: Stage) -> None:
+def test_a_task_that_was_with_a_dead_worker_is_alone(stage: FakePool) -> None:
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)
     for worker in (first, second):
@@ -98,7 +98,7 @@ def test_a_task_that_was_with_a_dead_worker_is_alone(stage: Stage) -> None:
     assert not any(7 in held and len(held) > 1 for held in stage.holds())
 
 
-def test_capacity_grows_with_short_tasks_and_never_starves_another_provider(stage: Stage) -> None:
+def test_capacity_grows_with_short_tasks_and_never_starves_another_provider(stage: FakePool) -> None:
     assert stage.schedule.wanted(0.0) == {"ONE": 2, "TWO": 2}
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)
@@ -113,7 +113,7 @@ def test_capacity_grows_with_short_tasks_and_never_starves_another_provider(stag
     assert wanted["TWO"] == 1
 
 
-def test_what_waits_can_be_taken_out(stage: Stage) -> None:
+def test_what_waits_can_be_taken_out(stage: FakePool) -> None:
     stage.add(1, 2, 3, 4)
     stage.schedule.place(0.0)
     held = stage.schedule.remove((3, 1))

@@ -18,7 +18,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.process.framing import FrameBuffer
-from tests.unit.execution.pool_fixture import PATIENCE, Audience
+from tests.unit.execution.pool_fixture import PATIENCE, RecordingListener
 
 BELL = """OPENQASM 2.0;
 include "qelib1.inc";
@@ -70,11 +70,11 @@ def test_an_unknown_provider_is_described_as_unavailable() -> None:
 
 
 @pytest.fixture(scope="module")
-def ibm() -> Iterator[tuple[ProcessPool, Audience]]:
-    pool, audience = ProcessPool(["IBM"], 2, memory_limit_bytes=4 * 1024**3, show_errors=True), Audience()
+def ibm() -> Iterator[tuple[ProcessPool, RecordingListener]]:
+    pool, listener = ProcessPool(["IBM"], 2, memory_limit_bytes=4 * 1024**3, show_errors=True), RecordingListener()
     pool.launch()
-    pool.start(audience)
-    yield pool, audience
+    pool.start(listener)
+    yield pool, listener
     pool.stop(PATIENCE)
 
 
@@ -90,13 +90,13 @@ def aer(job_id: int, text: str = BELL, shots: int = 100) -> Task:
     )
 
 
-def test_bell_on_aer(ibm: tuple[ProcessPool, Audience]) -> None:
-    pool, audience = ibm
+def test_bell_on_aer(ibm: tuple[ProcessPool, RecordingListener]) -> None:
+    pool, listener = ibm
     pool.submit([aer(i) for i in range(1, 101)])
-    audience.wait_ended(*range(1, 101))
-    assert not audience.losses
+    listener.wait_ended(*range(1, 101))
+    assert not listener.losses
     draws = set()
-    for told in audience.told.values():
+    for told in listener.told.values():
         (result,) = [event.program_succeeded.result for event in told if event.HasField("program_succeeded")]
         counts = dict(result.counts_and_probabilities.counts)
         assert set(counts) <= {"0x0", "0x3"}
@@ -105,27 +105,27 @@ def test_bell_on_aer(ibm: tuple[ProcessPool, Audience]) -> None:
     assert len(draws) > 5  # workers do not share their randomness
 
 
-def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, Audience]) -> None:
-    pool, audience = ibm
+def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, RecordingListener]) -> None:
+    pool, listener = ibm
     entangle = "h q[0];\n" + "".join(f"cx q[{i}],q[{i + 1}];\n" for i in range(17))
     pool.submit([aer(500, BELL.replace("[2]", "[18]").replace("h q[0];\ncx q[0],q[1];\n", entangle))])
-    audience.wait_ended(500)
-    (result,) = [e.program_succeeded.result for e in audience.told[500] if e.HasField("program_succeeded")]
+    listener.wait_ended(500)
+    (result,) = [e.program_succeeded.result for e in listener.told[500] if e.HasField("program_succeeded")]
     assert set(result.counts_and_probabilities.counts) <= {"0x0", "0x3ffff"}
 
 
-def test_a_simulation_is_cancelled_while_it_holds_pythons_lock(ibm: tuple[ProcessPool, Audience]) -> None:
-    pool, audience = ibm
+def test_a_simulation_is_cancelled_while_it_holds_pythons_lock(ibm: tuple[ProcessPool, RecordingListener]) -> None:
+    pool, listener = ibm
     n = 24
     layer = "".join(f"u3(0.1,0.2,{i}) q[{i}];\n" for i in range(n)) + "".join(
         f"cx q[{i}],q[{i + 1}];\n" for i in range(n - 1)
     )
     text = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{n}];\ncreg c[{n}];\n{layer * 40}measure q -> c;\n'
     pool.submit([aer(1001, text)])
-    audience.wait_begun(1001)
+    listener.wait_begun(1001)
     pool.cancel(1001, 1)
-    audience.wait_ended(1001)
-    assert 1001 in audience.losses
+    listener.wait_ended(1001)
+    assert 1001 in listener.losses
     pool.submit([aer(1002)])
-    audience.wait_ended(1002)
-    assert 1002 in audience.finished
+    listener.wait_ended(1002)
+    assert 1002 in listener.finished
