@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A state machine that does to a gRPC server whatever callers and workers may do, and compares each answer with a model.
+"""A state machine that calls a gRPC server as callers and workers may, and compares each response with a model.
 
     Machine   the rules that change something, here
     Observer  the rules that only read, and all comparing (observing.py)
