@@ -101,7 +101,7 @@ def _executor(
 
 
 def _forkserver(settings: Settings) -> tuple[str, ...]:
-    """The arguments that make a Python a fork server, with what its readers and writers may do."""
+    """Return the arguments that make a Python a fork server, with what its readers and writers may do."""
     languages = {
         "python_source": _sources(settings),
         "cache": settings.translation_cache,
@@ -113,7 +113,7 @@ def _forkserver(settings: Settings) -> tuple[str, ...]:
 
 
 def _sources(settings: Settings) -> dict[str, str]:
-    """The Python for each language whose source is run."""
+    """Return the Python for each language whose source is run."""
     named = {*settings.enable_python_source, *settings.language_python}
     if not named:
         return {}

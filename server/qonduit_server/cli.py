@@ -28,7 +28,7 @@ EXIT_USAGE = 2
 
 
 class _Names(click.ParamType[tuple[str, ...]]):
-    """NAME,NAME"""
+    """A list of names: NAME,NAME."""
 
     name = "NAME,..."
 
@@ -38,7 +38,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
 
 
 class _Pairs(click.ParamType[Mapping[str, str]]):
-    """NAME=VALUE,NAME=VALUE"""
+    """A table: NAME=VALUE,NAME=VALUE."""
 
     name = "NAME=VALUE,..."
 
@@ -70,7 +70,7 @@ class _Checked(click.ParamType[str]):
 
 
 def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
-    """The option's type of a setting's annotation."""
+    """Return the option's type of a setting's annotation."""
     annotation = get_type_hints(Settings)[setting.name]
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))

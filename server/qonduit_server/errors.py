@@ -62,6 +62,7 @@ class InvalidArgument(CallError):
 
     @classmethod
     def of(cls, field: str, rule_id: str, description: str, *, reason: str | None = None) -> InvalidArgument:
+        """Return the error of a single violation."""
         return cls([Violation(field, rule_id, description)], reason=reason)
 
 

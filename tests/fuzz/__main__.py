@@ -72,7 +72,6 @@ def _name(language: AssemblerLanguage) -> str:
 
 def _words(source: str | bytes) -> list[str]:
     """What the example is made of, for libFuzzer's dictionary."""
-
     return sorted(set(re.findall(r"[A-Za-z_.]{2,30}", source))) if isinstance(source, str) else ["QISKIT"]
 
 

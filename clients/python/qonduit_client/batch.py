@@ -49,7 +49,7 @@ class Batch:
         return self.state()
 
     def results(self, timeout: float | None = None) -> list[Result]:
-        """Waits for all jobs and returns one result a program, in the order of the programs.
+        """Wait for all jobs and return one result a program, in the order of the programs.
 
         Args:
             timeout: seconds for all of them together.
@@ -66,7 +66,7 @@ class Batch:
         return list(self._results)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until all jobs have ended, however they ended.
+        """Wait until all jobs have ended, however they ended.
 
         Raises:
             TimedOut: they had not ended by then. They go on.
@@ -97,7 +97,7 @@ def submit(
     seed: int | None = None,
     **options: Any,
 ) -> Batch:
-    """Runs programs as few jobs as the server's limits allow. Each has randomness of its own, also with a seed.
+    """Run programs as few jobs as the server's limits allow. Each has randomness of its own, also with a seed.
 
     Args:
         client: the connection.
@@ -122,7 +122,7 @@ def submit(
 
 
 def chunks_of(programs: Sequence[QuantumProgram], limits: ServerLimits) -> Iterator[list[QuantumProgram]]:
-    """Yields the programs in order, as many at a time as one job may have."""
+    """Yield the programs in order, as many at a time as one job may have."""
     chunk: list[QuantumProgram] = []
     room = limits.max_request_bytes - _ROOM
     for program in programs:
@@ -137,7 +137,7 @@ def chunks_of(programs: Sequence[QuantumProgram], limits: ServerLimits) -> Itera
 
 
 def derived_seed(seed: int, place: int) -> int:
-    """The seed of one of several jobs that have one seed together: itself for the first, unrelated ones after it."""
+    """Return the seed of one of several jobs that share one: itself for the first, unrelated ones after it."""
     if seed < 0:
         raise ValueError(f"a seed is a whole number that is not negative, not {seed}")
     if place == 0 and seed < _SEEDS:

@@ -37,7 +37,7 @@ class BufferStream(ResumableStream[bytes]):
         self._ended = offset >= reference.size_bytes
 
     def next_request(self) -> Request[ReadBufferResponse]:
-        """The bytes that are missing."""
+        """Return the call for the bytes that are missing."""
         self._begun = self._offset
         request = ReadBufferRequest(name=self._reference.name, offset=self._offset)
         return Request("ResultService/ReadBuffer", request, ReadBufferResponse)
@@ -47,7 +47,7 @@ class BufferStream(ResumableStream[bytes]):
         return self._endpoint.timeout
 
     def receive(self, response: ReadBufferResponse) -> bytes:
-        """The next piece."""
+        """Return the next piece."""
         self._attempts.went_well()
         if response.offset != self._offset:
             raise ServerFault(f"{self._reference.name} came out of order: {response.offset} after {self._offset}")
@@ -67,7 +67,7 @@ class BufferStream(ResumableStream[bytes]):
 
 
 def read(transport: Transport, reference: Reference, offset: int = 0) -> Iterator[bytes]:
-    """Yields the bytes of a buffer from an offset on, in pieces as they come."""
+    """Yield the bytes of a buffer from an offset on, in pieces as they come."""
     return transport.resumed(BufferStream(transport, reference, offset))
 
 
@@ -107,7 +107,7 @@ class Buffer:
         return f"<Buffer {self.reference.name}: {self.reference.rows} rows, {self.reference.size_bytes} bytes>"
 
     def read(self, offset: int = 0) -> Iterator[bytes]:
-        """Yields the bytes from an offset on, in pieces as they come. The hash is not checked here.
+        """Yield the bytes from an offset on, in pieces as they come. The hash is not checked here.
 
         Raises:
             NotFound: the job was deleted.
@@ -119,7 +119,7 @@ class Buffer:
         return self._source(self.reference, offset)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yields the rows, each with a number a column: int or float, as the column's kind says.
+        """Yield the rows, each with a number a column: int or float, as the column's kind says.
 
         Raises:
             ServerFault: what came is not what the result's hash tells; known only after the last row.
@@ -148,7 +148,7 @@ class Buffer:
             begun = data[end:]
 
     def pairs(self) -> Iterator[tuple[float, float]]:
-        """Yields rows of two float64 columns, quicker than `rows` does; else as `rows`."""
+        """Yield rows of two float64 columns, quicker than `rows` does; else as `rows`."""
         begun = b""
         for piece in checked(self.reference, self.read()):
             data = begun + piece

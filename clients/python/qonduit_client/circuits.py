@@ -23,7 +23,7 @@ def is_circuit(value: object) -> bool:
 
 
 def program_of(circuit: Any) -> QuantumProgram:
-    """Returns a circuit object as a program, in the form that its own SDK writes.
+    """Return a circuit object as a program, in the form that its own SDK writes.
 
     Args:
         circuit: a `qiskit.QuantumCircuit` (as QPY), a `cirq.Circuit` (as Cirq's JSON), a `braket.circuits.Circuit` or
@@ -82,7 +82,7 @@ def _qiskit(circuit: Any) -> QuantumProgram:
 
 
 def _without_metadata(circuit: Any) -> Any:
-    """The circuit without what is not run and may be of any type; its branches and bodies have some, too."""
+    """Return the circuit without parts that do not run and may be of any type, in branches and bodies too."""
     if not circuit.has_control_flow_op():
         bare = circuit.copy()
         bare.metadata = {}

@@ -85,7 +85,7 @@ class Client:
         raise TypeError("a Client holds a connection and cannot be pickled: make one in each process")
 
     def close(self) -> None:
-        """Ends the connection; what another thread waits for ends with `ClientClosed`. Jobs go on."""
+        """End the connection; what another thread waits for ends with `ClientClosed`. Jobs go on."""
         self._transport.close()
 
     # Jobs
@@ -182,7 +182,7 @@ class Client:
         return self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
-        """Returns a handle on a job, without asking the server."""
+        """Return a handle on a job, without asking the server."""
         return JobHandle(self._transport, job_id)
 
     def jobs(self, filter: str = "", *, limit: int | None = None) -> Listing[Job]:
@@ -207,7 +207,7 @@ class Client:
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     def delete_job(self, job_id: int) -> None:
-        """Deletes a job that has ended, with its events and results."""
+        """Delete a job that has ended, with its events and results."""
         self._transport.call(requests.delete_job(job_id))
 
     # What to run on
@@ -230,7 +230,7 @@ class Client:
     def translate(
         self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
     ) -> Translation:
-        """Returns a program in another language.
+        """Translate a program into another language.
 
         Args:
             program: text, bytes, a `Path`, or a circuit object of an SDK.
@@ -247,7 +247,7 @@ class Client:
         return Translation(self._transport.call(requests.translate(program, to, language, inputs)))
 
     def languages(self) -> ListLanguagesResponse:
-        """Returns the languages that programs can be written in, and what translating from and to each costs."""
+        """Return the languages that programs can be written in, and what translating from and to each costs."""
         return self._transport.call(requests.languages())
 
     # Deployments
@@ -259,11 +259,11 @@ class Client:
         language: str | None = None,
         request_id: str | None = None,
     ) -> Deployment:
-        """Stores programs to be run later, with `run(deployment_id=...)`."""
+        """Store programs to be run later, with `run(deployment_id=...)`."""
         return self._transport.call(requests.deploy(program, name, language, request_id)).deployment
 
     def deployment(self, deployment_id: int) -> Deployment:
-        """Returns one deployment, with its programs."""
+        """Return one deployment, with its programs."""
         return self._transport.call(requests.deployment(deployment_id)).deployment
 
     def deployments(self, filter: str = "", *, limit: int | None = None) -> Listing[Deployment]:
@@ -275,7 +275,7 @@ class Client:
         return Listing(read, "Deployment", limit)
 
     def delete_deployment(self, deployment_id: int) -> None:
-        """Deletes a deployment that no job refers to."""
+        """Delete a deployment that no job refers to."""
         self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
@@ -293,7 +293,7 @@ class Client:
         return self.server_limits()
 
     def info(self) -> GetServerInfoResponse:
-        """Returns the server's version, limits and features."""
+        """Return the server's version, limits and features."""
         return self._transport.call(requests.info())
 
     def workers(self) -> Table[Worker]:
@@ -305,5 +305,5 @@ class Client:
 
 
 def connect(client: Client | str | None = None) -> Client:
-    """Returns a client as it is, or a new one of a server that is named as "HOST:PORT" (None: as `Client` has it)."""
+    """Return a client as it is, or a new one of a server that is named as "HOST:PORT" (None: as `Client` has it)."""
     return client if isinstance(client, Client) else Client(client)

@@ -99,26 +99,26 @@ class Endpoint:
         return self.timeout if self._answered else min(self.timeout, self._connect_timeout)
 
     def answered(self) -> None:
-        """Notes that the server is there."""
+        """Note that the server has answered."""
         self._answered = True
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What every call carries."""
+        """Return the metadata of every call."""
         if self._token is None:
             return ()
         return (("authorization", _bearer(self._token if isinstance(self._token, str) else self._token())),)
 
     def check_process(self) -> None:
-        """Raises an error in a process that was forked after this client was made: gRPC would never answer there."""
+        """Raise an error in a process that was forked after this client was made: gRPC would never answer there."""
         if os.getpid() != self._process:
             raise QonduitError("this client was made before the process was forked: make one in each process")
 
     def closed(self) -> ClientClosed:
-        """The error of all calls on a connection that its user has closed."""
+        """Return the error of all calls on a connection that its user has closed."""
         return ClientClosed(f"the client of {self.target} was closed; jobs go on")
 
     def error(self, refused: grpc.RpcError) -> QonduitError:
-        """What a status means, in words that fit this connection."""
+        """Return the error of a status, in words that fit this connection."""
         error = error_of(refused)
         if error.reason or not isinstance(error, ServerUnavailable | TimedOut):
             self._answered = True
@@ -137,7 +137,7 @@ class Endpoint:
 
 
 def tls_of(text: str) -> bool | Path | None:
-    """What QONDUIT_TLS says: nothing, 0 or 1 (or no, yes ...), or a file of roots."""
+    """Return the value of QONDUIT_TLS: nothing, 0 or 1 (or no, yes ...), or a file of roots."""
     word = text.strip().lower()
     if word in _OFF or word in _ON:
         return word in _ON
@@ -145,7 +145,7 @@ def tls_of(text: str) -> bool | Path | None:
 
 
 def with_port(target: str) -> str:
-    """Adds the usual port to a host that comes without one.
+    """Add the usual port to a host that comes without one.
 
     Raises:
         ValueError: it is an address of the web.
@@ -175,7 +175,7 @@ def is_local(target: str) -> bool:
 
 
 def _bearer(token: object) -> str:
-    """The value of the header; whitespace around a token (a file's last line break) is no part of it."""
+    """Return the value of the header, without whitespace around the token (a file's last line break)."""
     text = token.strip() if isinstance(token, str) else ""
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a token is a text of visible ASCII characters")  # which one it was is nobody's business

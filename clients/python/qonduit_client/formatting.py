@@ -14,7 +14,7 @@ from qonduit_client.states import state_name
 
 
 def event_text(event: JobEvent) -> tuple[str, str]:
-    """What happened, as a short word and a sentence (which may be empty)."""
+    """Return an event as a short word and a sentence (which may be empty)."""
     kind = event.WhichOneof("event")
     if kind == "created":
         return "created", f"job {event.job_id}, {plural(event.created.shots, 'shot')}"
@@ -50,12 +50,12 @@ def failure_text(failure: Failure) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "1 shot", "2 shots"."""
+    """Return a number with its noun: "1 shot", "2 shots"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def local_time(stamp: Timestamp) -> str:
-    """The time of day here, with the date; "-" when it is not set."""
+    """Return the time of day here, with the date; "-" when it is not set."""
     if not stamp.seconds:
         return "-"
     return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -75,7 +75,7 @@ def _category(category: int) -> str:
 
 
 def language_name(language: int) -> str:
-    """The short name of a language; "LANGUAGE_<n>" for one that this client does not know yet."""
+    """Return the short name of a language; "LANGUAGE_<n>" for one that this client does not know yet."""
     if language not in AssemblerLanguage.values():
         return f"LANGUAGE_{language}"
     return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")

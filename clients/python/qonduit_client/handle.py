@@ -101,7 +101,7 @@ def ended(job: Job | None) -> bool:
 
 
 def succeeded(job: Job) -> None:
-    """Raises `JobFailed` or `JobCancelled` for a job that ended so."""
+    """Raise `JobFailed` or `JobCancelled` for a job that ended so."""
     if job.state == JobState.JOB_STATE_FAILED:
         raise JobFailed(job.failure, job)
     if job.state == JobState.JOB_STATE_CANCELLED:
@@ -122,7 +122,7 @@ def by_program(stored: Iterable[Result]) -> list[Result]:
 
 
 def only(results: list[Result], job_id: int) -> Result:
-    """The result of a job of one program."""
+    """Return the result of a job of one program."""
     if len(results) != 1:
         raise ValueError(f"job {job_id} has {len(results)} results; use results()")
     return results[0]

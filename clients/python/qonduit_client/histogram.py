@@ -21,7 +21,7 @@ class Line:
 
 
 def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key", top: int = 16) -> list[Line]:
-    """Returns the lines of a histogram.
+    """Return the lines of a histogram.
 
     Args:
         counts: how often each outcome was seen.
@@ -42,7 +42,7 @@ def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key"
 
 
 def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
-    """A bar that fills this share (0..1) of the width, exact to an eighth of a character."""
+    """Return a bar that fills this share (0..1) of the width, exact to an eighth of a character."""
     share = min(1.0, max(0.0, share))
     if ascii_only:
         return "#" * round(share * width)
@@ -70,7 +70,7 @@ def text_of(
     color: bool = False,
     ascii_only: bool = False,
 ) -> str:
-    """The whole histogram, a line an outcome: key, count, per cent, bar; the longest bar fills the width."""
+    """Return the histogram, a line an outcome: key, count, per cent, bar; the longest bar fills the width."""
     if not counts:
         return "  (no counts: the program has no classical bits)"
     lines = lines_of(counts, sort=sort, top=top)
@@ -87,7 +87,7 @@ def text_of(
 
 
 def amplitudes_text(state: Sequence[complex], *, top: int = 16) -> str:
-    """The likeliest basis states of a statevector, a line each: bits (highest qubit first), amplitude, probability.
+    """Return the likeliest basis states, a line each: bits (highest qubit first), amplitude, probability.
 
     Args:
         state: 2^n amplitudes.

@@ -17,7 +17,7 @@ _EXACT: Final = 2**53
 
 
 def struct_of(inputs: Inputs) -> Struct:
-    """Returns the message of these values.
+    """Return the message of these values.
 
     Raises:
         ValueError: a value is none that an input can have.

@@ -51,7 +51,7 @@ class JobHandle(Handle):
     def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
     ) -> Iterator[JobEvent]:
-        """Yields what has happened and what happens, each event once and in order, until the job has ended.
+        """Yield past and future events, each once and in order, until the job has ended.
 
         A stream that breaks is resumed after the last event, as often as it takes, as long as the server comes back
         within the client's timeout. Leaving the loop early leaves the job alone.
@@ -77,7 +77,7 @@ class JobHandle(Handle):
                 yield event
 
     def wait(self, timeout: float | None = None) -> Job:
-        """Waits until the job has ended and returns it, however it ended.
+        """Wait until the job has ended and return it, however it ended.
 
         Args:
             timeout: seconds; 0 only looks. By default there is no end.
@@ -101,7 +101,7 @@ class JobHandle(Handle):
         return self._known if self._known is not None and ended(self._known) else self.job()
 
     def results(self, timeout: float | None = None) -> list[Result]:
-        """Waits for the job and returns one result a program, in the order of its programs.
+        """Wait for the job and return one result a program, in the order of its programs.
 
         What else a program gave (its statevector, where the job asks for it) is told by the same result.
 
@@ -117,7 +117,7 @@ class JobHandle(Handle):
         return by_program(self.stored_results())
 
     def result(self, timeout: float | None = None) -> Result:
-        """Waits for a job of one program and returns its result.
+        """Wait for a job of one program and return its result.
 
         Raises:
             ValueError: the job has several results: use `results`.
@@ -126,12 +126,12 @@ class JobHandle(Handle):
         return only(self.results(timeout), self.id)
 
     def stored_results(self) -> list[Result]:
-        """Returns all results there are now, without waiting and however the job fares."""
+        """Return all results that exist now, without waiting and whatever the job's state."""
         source = partial(read, self._transport)
         return [Result(message, source) for message in self._transport.items(requests.results(self.id))]
 
     def inputs(self) -> dict[str, Any]:
-        """Returns the values that the job was given for the inputs of its programs, however large they are.
+        """Return the values that the job was given for the inputs of its programs, however large they are.
 
         Raises:
             NotFound: there is no such job, or it was deleted meanwhile.

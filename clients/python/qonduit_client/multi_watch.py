@@ -77,7 +77,7 @@ def watch_all(
 
 
 def _wait_for_starts(several: Sequence[WatchedJob]) -> None:
-    """Waits a little for jobs that are being made, so that those that go on are known."""
+    """Wait a little for jobs that are being made, so that those that go on are known."""
     latest = monotonic() + _START_SECONDS
     for each in several:
         if each.starting is not None:

@@ -41,7 +41,7 @@ class Watchable(Protocol):
     def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
     ) -> Iterator[JobEvent]:
-        """What happens to the job, until its end."""
+        """Yield the events of the job, until its end."""
         ...
 
 
@@ -63,7 +63,7 @@ class Bar:
                 self._seconds = seconds_between(job.created_at, job.finished_at)
 
     def update(self, event: JobEvent) -> None:
-        """Takes note of what happened."""
+        """Take note of an event."""
         kind = event.WhichOneof("event")
         if kind == "created":
             self._take_job(event.created)
@@ -78,7 +78,7 @@ class Bar:
             self._seconds = max(self._seconds, seconds_between(self._began, event.event_time))
 
     def say(self, message: str) -> None:
-        """Shows this instead of what is being done."""
+        """Show this text in place of the present activity."""
         self._message = message
 
     def summary(self) -> str:
@@ -145,7 +145,7 @@ def show_messages_as_tables() -> None:
 
 
 def display(bar: Bar) -> Callable[[Bar], None]:
-    """Shows a bar; returns what shows it anew, in the same place.
+    """Show a bar; return the function that shows it again, in the same place.
 
     Raises:
         NotImplementedError: this is no notebook; to IPython that means: show the object in another way.
@@ -160,7 +160,7 @@ def display(bar: Bar) -> Callable[[Bar], None]:
 
 
 def show(job: Watchable, known: Job | None) -> threading.Thread | None:
-    """Shows a job as a bar that moves, fed by a thread of its own until the job ends or the client is closed.
+    """Show a job as a bar that moves, fed by a thread of its own until the job ends or the client is closed.
 
     Raises:
         NotImplementedError: this is no notebook.

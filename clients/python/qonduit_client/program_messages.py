@@ -38,7 +38,7 @@ _FILE_NAME: Final = re.compile(r"\A[\w.\-/\\~ ]+\.(?:qasm[23]?|inc|qpy|quil|json
 
 
 def programs_of(program: Program | Iterable[Program], language: str | None = None) -> list[QuantumProgram]:
-    """Returns the messages of one or several programs.
+    """Return the messages of one or several programs.
 
     Args:
         program: one program or several. A `str` is always text, never the name of a file: pass a `Path` for that.
@@ -61,7 +61,7 @@ def programs_of(program: Program | Iterable[Program], language: str | None = Non
 
 
 def enum_name(language: str) -> str:
-    """Returns the name of a language's enum value; it may be given with or without the prefix, in any case.
+    """Return the name of a language's enum value; it may be given with or without the prefix, in any case.
 
     Raises:
         ProgramUnreadable: there is no such language.

@@ -71,7 +71,7 @@ Entry = OldDeployment | OldJob | Refusal
 
 
 def entries_of(text: bytes) -> Iterator[Entry]:
-    """Yields what a file holds, in its order: an object or a list of them, and a refusal for each that is wrong."""
+    """Yield what a file holds, in its order: an object or a list of them, and a refusal for each that is wrong."""
     try:
         found = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
     except UnicodeDecodeError:
@@ -213,7 +213,7 @@ def _whole(data: Mapping[str, Any], name: str, path: str, *, least: int) -> int 
 
 
 def _get(data: Mapping[str, Any], name: str, path: str = "$") -> tuple[str, Any]:
-    """A value by its name in camelCase or snake_case, and where it stands."""
+    """Return a value by its name in camelCase or snake_case, and where it stands."""
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
     found = name if name in data or snake not in data else snake
     return f"{path}.{found}", data.get(found)
@@ -231,7 +231,7 @@ def _numbered(several: list[object], path: str) -> Iterator[tuple[object, str]]:
 
 
 def _shown(value: object) -> str:
-    """A value on a line, cut short; of containers only the kind."""
+    """Return a value on a line, cut short; of containers only the kind."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _NUMBER:

@@ -66,14 +66,14 @@ class Pages(Generic[Item]):
         self._more = True
 
     def next_request(self) -> Request[Any] | None:
-        """The request for the next page; None when there is nothing more to ask for."""
+        """Return the request for the next page; None when there is nothing more to ask for."""
         if not self._more or (self._left is not None and self._left <= 0):
             return None
         self._request.message.page_size = self._size if self._left is None else min(self._size, self._left)
         return self._request
 
     def receive(self, page: Any) -> list[Item]:
-        """The items of a page that came."""
+        """Return the items of a page that came."""
         items: list[Item] = list(getattr(page, self._entries))
         if self._left is not None:
             self._left -= len(items)
@@ -100,7 +100,7 @@ def submit(
     request_id: str | None = None,
     validate_only: bool = False,
 ) -> Request[jobs_rpc.CreateJobResponse]:
-    """Makes a job of programs or a deployment; with a new request id when none is given.
+    """Create a job of programs or a deployment; with a new request id when none is given.
 
     Raises:
         ProgramUnreadable: a program is none, or its language cannot be told.
@@ -133,7 +133,7 @@ def submit(
 
 
 def rerun(job_id: int, request_id: str | None) -> Request[jobs_rpc.RerunJobResponse]:
-    """Makes a job that is as another one."""
+    """Create a job with the same request as another one."""
     request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id())
     return Request("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
 
@@ -150,17 +150,17 @@ def jobs(filter: str, limit: int | None) -> Pages[Job]:
 
 
 def cancel(job_id: int) -> Request[jobs_rpc.CancelJobResponse]:
-    """Cancels a job; a second cancel changes nothing."""
+    """Cancel a job; a second cancel changes nothing."""
     return Request("JobService/CancelJob", jobs_rpc.CancelJobRequest(id=job_id), jobs_rpc.CancelJobResponse)
 
 
 def delete_job(job_id: int) -> Request[jobs_rpc.DeleteJobResponse]:
-    """Deletes a job; not safe, since the second answer would be that there is none."""
+    """Delete a job; not safe to repeat, since the second call would report that there is none."""
     return Request("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
 
 
 def results(job_id: int) -> Pages[Result]:
-    """The results of a job."""
+    """List the results of a job."""
     request = results_rpc.ListResultsRequest(job_id=job_id)
     return Pages(Request("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
 
@@ -175,7 +175,7 @@ def providers() -> Pages[Provider]:
 
 
 def devices(filter: str) -> Pages[Device]:
-    """What programs can run on."""
+    """List the devices."""
     request = devices_rpc.ListDevicesRequest(filter=filter)
     return Pages(Request("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
 
@@ -208,7 +208,7 @@ def translate(
 
 
 def languages() -> Request[programs_rpc.ListLanguagesResponse]:
-    """The languages there are."""
+    """List the languages."""
     request = programs_rpc.ListLanguagesRequest()
     return Request("ProgramService/ListLanguages", request, programs_rpc.ListLanguagesResponse)
 
@@ -219,7 +219,7 @@ def languages() -> Request[programs_rpc.ListLanguagesResponse]:
 def deploy(
     program: Program | Iterable[Program], name: str | None, language: str | None, request_id: str | None
 ) -> Request[deployments_rpc.CreateDeploymentResponse]:
-    """Stores programs; with a new request id when none is given."""
+    """Store programs; with a new request id when none is given."""
     request = deployments_rpc.CreateDeploymentRequest(
         deployment=Deployment(name=name, programs=programs_of(program, language)),
         request_id=request_id or new_request_id(),
@@ -241,7 +241,7 @@ def deployments(filter: str, limit: int | None) -> Pages[Deployment]:
 
 
 def delete_deployment(deployment_id: int) -> Request[deployments_rpc.DeleteDeploymentResponse]:
-    """Deletes a deployment; not safe, as for jobs."""
+    """Delete a deployment; not safe to repeat, as for jobs."""
     request = deployments_rpc.DeleteDeploymentRequest(id=deployment_id)
     response = deployments_rpc.DeleteDeploymentResponse
     return Request("DeploymentService/DeleteDeployment", request, response, safe=False)
@@ -251,23 +251,23 @@ def delete_deployment(deployment_id: int) -> Request[deployments_rpc.DeleteDeplo
 
 
 def info() -> Request[system_rpc.GetServerInfoResponse]:
-    """The server's version, limits and features."""
+    """Return the server's version, limits and features."""
     request = system_rpc.GetServerInfoRequest()
     return Request("SystemService/GetServerInfo", request, system_rpc.GetServerInfoResponse)
 
 
 def workers() -> Request[system_rpc.ListWorkersResponse]:
-    """The server's worker processes."""
+    """Return the server's worker processes."""
     return Request("SystemService/ListWorkers", system_rpc.ListWorkersRequest(), system_rpc.ListWorkersResponse)
 
 
 def new_request_id() -> str:
-    """A request id that was never used."""
+    """Return a request id that was never used."""
     return str(uuid.uuid4())
 
 
 def _whole(name: str, value: Any) -> int:
-    """A whole number of any kind (numpy's too), or a float that is one (1e6)."""
+    """Return a whole number of any kind (numpy's too), or a float that is one (1e6)."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     try:

@@ -92,7 +92,7 @@ class Result:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """counts / shots."""
+        """The probability of each outcome: its count divided by `shots`."""
         if self.message.HasField("buffer"):
             return {key: count / self.shots for key, count in self._known_counts().items()}
         found = self.message.counts_and_probabilities.probabilities
@@ -122,7 +122,7 @@ class Result:
         return None
 
     def load(self) -> Result:
-        """Reads now what is too large for its message, rather than when it is asked for; returns this result."""
+        """Read now what is too large for its message, rather than when it is asked for; return this result."""
         for each in (self, *self.further):
             if each.message.HasField("buffer"):
                 each._known_statevector() if each.message.HasField("statevector") else each._known_counts()
@@ -241,7 +241,7 @@ def _plain(value: Value) -> Any:
 
 
 def most_frequent(counts: Mapping[str, int], number: int) -> list[str]:
-    """The keys of the outcomes seen most often, the most frequent first."""
+    """Return the keys of the outcomes seen most often, the most frequent first."""
     return heapq.nsmallest(number, counts, key=lambda key: (-counts[key], key_order(key)))
 
 
@@ -251,6 +251,6 @@ def key_order(key: str) -> tuple[int, ...]:
 
 
 def as_bits(key: str, registers: list[Register]) -> str:
-    """Writes a key as bits, each register as wide as it is, highest bit first; "" when there is no register."""
+    """Write a key as bits, each register as wide as it is, highest bit first; "" when there is no register."""
     numbers = key_order(key)
     return " ".join(f"{number:0{register.size}b}" for number, register in zip(numbers, registers, strict=False))

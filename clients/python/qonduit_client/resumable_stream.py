@@ -34,7 +34,7 @@ class ResumableStream(Generic[Item]):
         return self._ended
 
     def next_request(self) -> Request[Any]:
-        """The call that goes on where the stream is."""
+        """Return the call that resumes the stream."""
         raise NotImplementedError
 
     def seconds(self) -> float | None:
@@ -42,11 +42,11 @@ class ResumableStream(Generic[Item]):
         return None if self._deadline is None else max(0.0, self._deadline - self._endpoint.retry.clock())
 
     def receive(self, response: Any) -> Item | None:
-        """What a response brings; None: nothing new."""
+        """Return the item of a response; None: nothing new."""
         raise NotImplementedError
 
     def failed(self, error: QonduitError) -> None:
-        """Takes note of how the stream broke; raises the error when that is no reason to go on."""
+        """Take note of how the stream broke; raise the error when that is no reason to resume."""
         if not may_resume(error):
             raise error
         self._broken = error
@@ -56,7 +56,7 @@ class ResumableStream(Generic[Item]):
         return None
 
     def confirm_end(self, answer: Any) -> None:
-        """Takes the answer to `end_check`."""
+        """Take the answer to `doubt`."""
 
     def pause(self) -> float:
         """Seconds to wait before asking again; raises what broke the stream when patience or time is over."""
@@ -92,7 +92,7 @@ class EventStream(ResumableStream[JobEvent]):
         self._heartbeat = heartbeat
 
     def next_request(self) -> Request[WatchJobResponse]:
-        """The events after the last one that came."""
+        """Return the events after the last one that came."""
         request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
         if self._heartbeat is not None:
             interval = Duration()
@@ -101,7 +101,7 @@ class EventStream(ResumableStream[JobEvent]):
         return Request("JobService/WatchJob", request, WatchJobResponse)
 
     def receive(self, response: WatchJobResponse) -> JobEvent | None:
-        """An event that was not seen before, or a heartbeat that was asked for."""
+        """Return an event that was not seen before, or a heartbeat that was asked for."""
         self._attempts.went_well()
         event = response.event
         if event.HasField("heartbeat"):
@@ -119,15 +119,15 @@ class EventStream(ResumableStream[JobEvent]):
         super().failed(error)
 
     def end_check(self) -> Request[GetJobResponse]:
-        """Ended with OK, yet the end was not seen: either the caller has it already, or this was no real end."""
+        """Return the call that settles whether a stream that ended with OK and without the end was a real end."""
         return requests.job(self._job_id)
 
     def confirm_end(self, answer: GetJobResponse) -> None:
-        """Looks whether the job has ended with what was seen."""
+        """Check whether the job has ended with the last event that was seen."""
         self._ended = answer.job.state in TERMINAL and answer.job.last_sequence <= self._last
 
 
 def late(job_id: int, timeout: float | None, status: str = "") -> TimedOut:
-    """The error of a job that was not waited for any longer."""
+    """Return the error of a job that was not waited for any longer."""
     after = "in time" if timeout is None else f"after {timeout:g} s"
     return TimedOut(f"job {job_id} has not ended {after}; it goes on", status=status)

@@ -69,7 +69,7 @@ class Attempts:
         self._failures = 0
 
     def pause(self, error: QonduitError, limit: float, deadline: float | None = None) -> float:
-        """Returns the seconds to wait before the next attempt.
+        """Return the seconds to wait before the next attempt.
 
         Args:
             error: why the last attempt failed; raised when waiting would go beyond the limit or the deadline.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.uint8]]:
-    """Returns what each shot gave, by classical register, in order of declaration.
+    """Return what each shot gave, by classical register, in order of declaration.
 
     Counts do not tell in which order the shots came; they are put in a random one, so that any part of them is a fair
     sample.
@@ -37,7 +37,7 @@ def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.ui
 
 
 def bits_of(numbers: list[int], size: int) -> NDArray[np.uint8]:
-    """Returns numbers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
+    """Return numbers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
     width = (size + 7) // 8
     joined = b"".join(number.to_bytes(width, "little") for number in numbers)
     packed: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)

@@ -11,7 +11,7 @@ TERMINAL: Final = frozenset((JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FA
 
 
 def state_name(state: int) -> str:
-    """The short name of a job state; "STATE_<n>" for one that this client does not know yet."""
+    """Return the short name of a job state; "STATE_<n>" for one that this client does not know yet."""
     if state not in JobState.values():
         return f"STATE_{state}"
     return JobState.Name(state).removeprefix("JOB_STATE_")

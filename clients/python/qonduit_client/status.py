@@ -14,7 +14,7 @@ from qonduit_client.errors import BY_STATUS, QonduitError, ServerFault, Violatio
 
 
 def error_of(error: grpc.RpcError) -> QonduitError:
-    """Returns the exception that tells what this status means.
+    """Return the exception of this status.
 
     Details that are missing, unknown or damaged leave their attributes empty: the status and message always remain.
     """

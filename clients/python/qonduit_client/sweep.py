@@ -19,7 +19,7 @@ _PI: Final = re.compile(r"(?P<sign>[+-]?)(?:(?P<times>[0-9.]+(?:e[+-]?[0-9]+)?)\
 
 
 def values_of(text: str) -> list[object]:
-    """The values of one input, from START:STOP:COUNT (both ends included, evenly spaced) or a JSON list.
+    """Return the values of one input, from START:STOP:COUNT (both ends included, evenly spaced) or a JSON list.
 
     START and STOP are numbers, or multiples of pi: "2*pi", "-pi/2".
 
@@ -54,13 +54,13 @@ def values_of(text: str) -> list[object]:
 
 
 def points_of(axes: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
-    """Yields every combination of the inputs' values; the last input changes fastest."""
+    """Yield every combination of the inputs' values; the last input changes fastest."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
 
 def at_point(program: QuantumProgram, point: Mapping[str, object]) -> QuantumProgram:
-    """A copy of the program that has these values for its inputs; others it brings stay.
+    """Return a copy of the program with these values for its inputs; others it brings stay.
 
     Raises:
         ValueError: a value is none that an input can have.

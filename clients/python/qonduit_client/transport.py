@@ -29,7 +29,7 @@ class Transport(Endpoint):
         self._channels: Channels[grpc.Channel] = Channels(self._connect)
 
     def call(self, request: Request[Response], *, timeout: float | None = None) -> Response:
-        """Makes a unary call.
+        """Make a unary call.
 
         Args:
             request: what to ask.
@@ -60,7 +60,7 @@ class Transport(Endpoint):
                 return answer
 
     def stream(self, request: Request[Response], *, timeout: float | None) -> Generator[Response, None, None]:
-        """Makes one call that answers with a stream. Ends as the server ends it; closing the iterator ends the call.
+        """Make one call that answers with a stream. It ends as the server ends it; closing the iterator ends the call.
 
         Raises:
             QonduitError: when the stream does not end with OK.
@@ -83,12 +83,12 @@ class Transport(Endpoint):
             raise self._error(refused) from None
 
     def items(self, pages: Pages[Item], *, timeout: float | None = None) -> Iterator[Item]:
-        """Yields the items of a list, a page at a time as they are taken; each page within the timeout."""
+        """Yield the items of a list, a page at a time as they are taken; each page within the timeout."""
         while (request := pages.next_request()) is not None:
             yield from pages.receive(self.call(request, timeout=timeout))
 
     def resumed(self, stream: ResumableStream[Item]) -> Generator[Item, None, None]:
-        """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""
+        """Yield the items of a stream; resume where it breaks, as long as the server comes back in time."""
         while not stream.ended():
             answers = self.stream(stream.next_request(), timeout=stream.seconds())
             try:
@@ -109,7 +109,7 @@ class Transport(Endpoint):
                 self.pause(stream.pause())
 
     def pause(self, seconds: float) -> None:
-        """Waits before another attempt.
+        """Wait before another attempt.
 
         Raises:
             ClientClosed: nobody wants to wait any longer.
@@ -118,7 +118,7 @@ class Transport(Endpoint):
             raise self.closed()
 
     def close(self) -> None:
-        """Ends the connections, and every call and stream on them."""
+        """End the connections, and every call and stream on them."""
         self._closed.set()
         for channel in self._channels.close():
             channel.close()

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Execution: the dispatcher, and the executor that runs tasks in worker processes."""

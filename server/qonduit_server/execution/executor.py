@@ -58,7 +58,7 @@ class Listener(Protocol):
         """Something happened to tasks, in order. After `finished`, nothing more is said about a task."""
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
-        """A task ended without a `finished` event. Nothing more is said about it."""
+        """Handle a task that ended without a `finished` event. No more events of it follow."""
 
     def capacity_changed(self) -> None:
         """More tasks may be wanted than before."""

@@ -75,12 +75,14 @@ class Builder:
         self._count = 0
 
     def add_qubits(self, number: int) -> tuple[int, ...]:
+        """Add qubits and return their numbers."""
         if self.qubits + number > MAX_QUBITS:
             raise too_large(f"the program has more than {MAX_QUBITS} qubits")
         self.qubits += number
         return tuple(range(self.qubits - number, self.qubits))
 
     def add_clbits(self, number: int) -> tuple[int, ...]:
+        """Add classical bits and return their numbers."""
         if self.clbits + number > MAX_CLBITS:
             raise too_large(f"the program has more than {MAX_CLBITS} classical bits")
         self.clbits += number
@@ -99,6 +101,7 @@ class Builder:
         qubits: Sequence[int] = (),
         clbits: Sequence[int] = (),
     ) -> None:
+        """Append an operation under a condition."""
         self.spend(1)
         if self.line:
             self._note(guard, operation, qubits)
@@ -122,7 +125,7 @@ class Builder:
         _renumber(self.block, order)
 
     def finish(self) -> QuantumCircuit:
-        """The circuit, with as many loose qubits and classical bits as were added."""
+        """Return the circuit, with as many loose qubits and classical bits as were added."""
         circuit = QuantumCircuit([Qubit() for _ in range(self.qubits)], [Clbit() for _ in range(self.clbits)])
         _Writer(circuit).write(self.block, circuit)
         return circuit
@@ -194,7 +197,7 @@ def _collect(steps: Iterable[Step], qubits: set[int], clbits: set[int]) -> None:
 
 
 def expression(formula: Formula, clbits: Sequence[Clbit]) -> expr.Expr:
-    """A formula as Qiskit writes it. Long ones are balanced: evaluators recurse."""
+    """Return a formula as Qiskit writes it. Long ones are balanced: evaluators recurse."""
     match formula.kind:
         case "constant":
             return expr.lift(bool(formula.number))

@@ -52,7 +52,7 @@ class Circuit:
         return " ".join([hex(read(outcome)) for read in self._readers])
 
     def values(self, outcome: int) -> list[int]:
-        """What `key` names: the number of each register, last declared register first."""
+        """Return the number of each register in `key`, last declared register first."""
         return [read(outcome) for read in self._readers]
 
     @cached_property

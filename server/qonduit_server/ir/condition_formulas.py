@@ -17,7 +17,7 @@ Read = Callable[[Clbit], Formula]
 
 
 def condition_formula(condition: Any, read: Read) -> Formula:
-    """The condition of an if_else or while_loop: a pair of a bit or register and a value, or an expression."""
+    """Return the condition of an if_else or while_loop: a pair of a bit or register and a value, or an expression."""
     if isinstance(condition, expr.Expr):
         return disjunction(bits_of_expression(condition, read))
     target, value = condition
@@ -34,7 +34,7 @@ def equals(bits: Sequence[Formula], value: int) -> Formula:
 
 
 def bits_of_expression(node: expr.Expr, read: Read) -> list[Formula]:
-    """The bits of an expression, lowest first; a Boolean is one bit.
+    """Return the bits of an expression, lowest first; a Boolean is one bit.
 
     Raises:
         DeviceError: it is more than logic and comparison.

@@ -69,11 +69,11 @@ class Deferred:
             yield (place,)
 
     def outcome(self, sample: int) -> int:
-        """The IR's outcome for a sample in which bit j is what `measured[j]` gave."""
+        """Return the IR's outcome for a sample in which bit j is what `measured[j]` gave."""
         return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
 
     def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
-        """The IR's outcomes for samples, which are counted or have probabilities."""
+        """Return the IR's outcomes for samples, which are counted or have probabilities."""
         found: dict[int, _Number] = {}
         for sample, number in samples.items():
             outcome = self.outcome(sample)
@@ -289,7 +289,7 @@ class _Deferral:
             self._controlled(gate, wires, cube)
 
     def _controlled(self, gate: Instruction, wires: tuple[int, ...], controls: tuple[tuple[int, bool], ...]) -> None:
-        """A gate where each control has its value."""
+        """Add a gate that acts where each control has its value."""
         # Qiskit reads the first control from the right end.
         state = sum(value << place for place, (_, value) in enumerate(controls))
         targets = (*(wire for wire, _ in controls), *wires)
@@ -304,7 +304,7 @@ class _Deferral:
     # ---- conditions
 
     def _cubes(self, formula: Formula) -> list[tuple[tuple[int, bool], ...]]:
-        """A condition as products of qubits' values that exclude one another."""
+        """Return a condition as products of qubits' values that exclude one another."""
 
         def source(k: int) -> Formula:
             place = self._sources[k]

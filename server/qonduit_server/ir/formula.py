@@ -97,12 +97,12 @@ TRUE = Formula("constant", 1)
 
 
 def constant(value: object) -> Formula:
-    """TRUE or FALSE."""
+    """Return TRUE or FALSE."""
     return TRUE if value else FALSE
 
 
 def bit(number: int) -> Formula:
-    """The value of one bit."""
+    """Return the value of one bit."""
     return Formula("bit", number)
 
 

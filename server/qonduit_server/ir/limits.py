@@ -23,5 +23,5 @@ MAX_REGISTERS: Final = 4096
 
 
 def too_large(message: str) -> ProgramError:
-    """A program that would cost too much."""
+    """Return the error of a program that would cost too much."""
     return ProgramError("TOO_LARGE", message)

@@ -38,7 +38,7 @@ class Lowering:
         self.phase = 0.0
 
     def expand(self, operation: Instruction) -> list[tuple[Instruction, tuple[int, ...]]]:
-        """The native operations an operation stands for, each with its places among the operation's qubits.
+        """Return the native operations an operation stands for, each with its places among the operation's qubits.
 
         Raises:
             DeviceError: UNSUPPORTED_CONSTRUCT, it has no definition.
@@ -67,7 +67,7 @@ class Lowering:
         return known
 
     def _key(self, operation: Instruction) -> object:
-        """What two operations that expand to the same have in common; None for those of which this is not known."""
+        """Return what two operations that expand to the same have in common; None where this is not known."""
         if operation.mutable or getattr(operation, "_standard_gate", None) is None:
             return None
         return (operation.base_class, tuple(operation.params))
@@ -102,7 +102,7 @@ def standard_gate_classes() -> frozenset[type]:
 
 
 def bits_of(circuit: QuantumCircuit, instruction: CircuitInstruction) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The numbers of an instruction's qubits and classical bits."""
+    """Return the numbers of an instruction's qubits and classical bits."""
     find = circuit.find_bit
     return tuple(find(qubit).index for qubit in instruction.qubits), tuple(
         find(clbit).index for clbit in instruction.clbits

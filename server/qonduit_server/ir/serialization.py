@@ -56,7 +56,7 @@ def load(data: bytes) -> Circuit:
 
 
 def _all_of(quantum: QuantumCircuit) -> Iterator[CircuitInstruction]:
-    """The instructions of a circuit and of the blocks in it."""
+    """Yield the instructions of a circuit and of the blocks in it."""
     for instruction in quantum.data:
         yield instruction
         for block in getattr(instruction.operation, "blocks", ()):
@@ -64,7 +64,7 @@ def _all_of(quantum: QuantumCircuit) -> Iterator[CircuitInstruction]:
 
 
 def _entry(bit: int | Formula) -> int | list[Any]:
-    """A bit of a register: a number, or the formula as [kind, number, *parts]."""
+    """Return a bit of a register: a number, or the formula as [kind, number, *parts]."""
     return bit if isinstance(bit, int) else [bit.kind, bit.number, *(_entry(part) for part in bit.parts)]
 
 

@@ -97,7 +97,7 @@ Plain: TypeAlias = GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep 
 
 
 def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None) -> tuple[Plain, ...]:
-    """The steps of an IR circuit.
+    """Return the steps of an IR circuit.
 
     Args:
         quantum: the IR circuit.
@@ -245,7 +245,7 @@ def _branched(condition: Formula, then: tuple[Plain, ...], otherwise: tuple[Plai
 
 
 def every(steps: Sequence[Plain]) -> Iterator[Plain]:
-    """The steps and those inside of them, each before what it holds."""
+    """Yield the steps and those inside of them, each before what it holds."""
     for step in steps:
         yield step
         if isinstance(step, BranchStep):
@@ -256,7 +256,7 @@ def every(steps: Sequence[Plain]) -> Iterator[Plain]:
 
 
 def bits_read(steps: Sequence[Plain]) -> frozenset[int]:
-    """The classical bits that conditions and assignments depend on."""
+    """Return the classical bits that conditions and assignments depend on."""
     found: set[int] = set()
     for step in every(steps):
         if isinstance(step, BranchStep | LoopStep):
@@ -267,12 +267,12 @@ def bits_read(steps: Sequence[Plain]) -> frozenset[int]:
 
 
 def bits_written(steps: Sequence[Plain]) -> frozenset[int]:
-    """The classical bits that are measured into or assigned to."""
+    """Return the classical bits that are measured into or assigned to."""
     return frozenset(step.clbit for step in every(steps) if isinstance(step, MeasureStep | Write))
 
 
 def qubits_used(steps: Sequence[Plain]) -> frozenset[int]:
-    """The qubits that anything is done to."""
+    """Return the qubits that anything is done to."""
     found: set[int] = set()
     for step in every(steps):
         if isinstance(step, GateStep | BarrierStep):

@@ -21,22 +21,22 @@ MAX_CONTROLS: Final = 20
 
 
 def phase(angle: float) -> list[Step]:
-    """A global phase."""
+    """Return a global phase."""
     return [(qk.GlobalPhaseGate(angle), ())]
 
 
 def inverse(steps: Sequence[Step]) -> list[Step]:
-    """What undoes these."""
+    """Return the steps that undo these."""
     return [(gate.inverse(), places) for gate, places in reversed(steps)]
 
 
 def conjugated(change: Sequence[Step], steps: Sequence[Step]) -> list[Step]:
-    """These in another basis: between a change and what undoes it."""
+    """Return these in another basis: between a change and what undoes it."""
     return [*change, *steps, *inverse(change)]
 
 
 def control(steps: Sequence[Step], controls: int, state: int | None = None) -> list[Step]:
-    """These under controls, which take the first places.
+    """Return these under controls, which take the first places.
 
     Gates that only conjugate could go without controls; that is left to compilers.
 
@@ -61,7 +61,7 @@ def control(steps: Sequence[Step], controls: int, state: int | None = None) -> l
 
 
 def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
-    """A matrix under controls, which are its lowest bits."""
+    """Return a matrix under controls, which are the first of the qubits, with the value that each must have."""
     if gate.num_qubits + controls > _MAX_MATRIX_QUBITS:
         raise _too_wide("controls of a matrix")
     matrix: np.ndarray[Any, Any] = np.eye(1 << (gate.num_qubits + controls), dtype=complex)
@@ -71,7 +71,7 @@ def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
 
 
 def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
-    """These to a power. A whole exponent repeats; a fraction is computed as a matrix, where the gate is small enough.
+    """Return these to a power. A whole exponent repeats; a fraction is a matrix, where the gate is small enough.
 
     Args:
         qubits: how many places the steps have together.

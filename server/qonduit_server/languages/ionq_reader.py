@@ -91,7 +91,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 
 def _unwrapped(root: object, warnings: dict[str, None]) -> Node:
-    """The circuit within what is sent to IonQ around it."""
+    """Return the circuit within what is sent to IonQ around it."""
     for _ in range(len(_WRAPPERS) + 1):
         if not isinstance(root, dict):
             raise wrong(f"the program is {shown(root)}, not an object with a circuit")
@@ -122,7 +122,7 @@ def _check_format(root: Node) -> None:
 
 
 def _only(root: Node) -> Node:
-    """The one circuit of a list, with what is told for all of them."""
+    """Return the one circuit of a list, with the fields that hold for all of them."""
     circuits = sequence(root["circuits"], "circuits")
     if len(circuits) != 1:
         raise unsupported(f"the program holds {len(circuits)} circuits: send each as a program of its own")

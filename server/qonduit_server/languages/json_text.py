@@ -27,7 +27,7 @@ _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord('"'):
 
 
 def parse(text: str, hook: Callable[[Node], object] | None = None) -> object:
-    """The tree of a program.
+    """Return the tree of a program.
 
     Args:
         hook: is given each object, the inner ones first, and returns what is put in its place.
@@ -66,17 +66,17 @@ def _check_nesting(text: str) -> None:
 
 
 def wrong(message: str) -> ProgramError:
-    """A program that its language does not allow."""
+    """Return the error of a program that its language does not allow."""
     return ProgramError("SYNTAX_ERROR", message)
 
 
 def unsupported(message: str) -> ProgramError:
-    """What a language has and no device here can do, or this reader does not know."""
+    """Return the error of what a language has and no device here can do, or this reader does not know."""
     return ProgramError("UNSUPPORTED_CONSTRUCT", message)
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: short, whatever it is."""
+    """Return a value as messages show it: short, whatever it is."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -88,14 +88,14 @@ def shown(value: object) -> str:
 
 
 def mapping(value: object, what: str) -> Node:
-    """An object."""
+    """Return an object."""
     if not isinstance(value, dict):
         raise wrong(f"{what} is {shown(value)}, not an object")
     return value
 
 
 def sequence(value: object, what: str) -> list[object]:
-    """A list."""
+    """Return a list."""
     if not isinstance(value, list):
         raise wrong(f"{what} is {shown(value)}, not a list")
     return value
@@ -107,7 +107,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def number(value: object, what: str) -> float:
-    """A finite number."""
+    """Return a finite number."""
     if is_number(value):
         try:
             real = float(value)
@@ -119,7 +119,7 @@ def number(value: object, what: str) -> float:
 
 
 def integer(value: object, what: str) -> int:
-    """A whole number; 2.0 is one, too."""
+    """Return a whole number; 2.0 is one, too."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -128,7 +128,7 @@ def integer(value: object, what: str) -> int:
 
 
 def text(value: object, what: str, most_bytes: int = MAX_NAME_BYTES) -> str:
-    """A text, by default of a length that names have."""
+    """Return a text, by default of a length that names have."""
     if not isinstance(value, str):
         raise wrong(f"{what} is {shown(value)}, not a text")
     if (size := len(value.encode("utf-8", "replace"))) > most_bytes:

@@ -205,7 +205,7 @@ def _definition(gate: Instruction) -> list[QuantumCircuit]:
 
 
 def _miscounted(code: str) -> ProgramError:
-    """Finds the gate that is given no parameters, though it takes some."""
+    """Find the gate that is given no parameters, though it takes some."""
     takes = {each.name: each.num_params for each in _CUSTOM}
     for match in _STATEMENT.finditer(code):
         name = _NAME.match(match.group())

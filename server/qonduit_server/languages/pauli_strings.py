@@ -18,18 +18,18 @@ _GATES: Final[dict[str, Callable[[], Any]]] = {"X": qk.XGate, "Y": qk.YGate, "Z"
 
 
 def product(letters: str) -> list[Step]:
-    """The product itself."""
+    """Return the product itself."""
     return [(_GATES[letter](), (place,)) for place, letter in enumerate(letters) if letter != "I"]
 
 
 def z_basis(letter: str, place: int) -> list[Step]:
-    """What turns a Pauli into Z."""
+    """Return the steps that turn a Pauli into Z."""
     change: list[Step] = [(qk.SdgGate(), (place,))] if letter == "Y" else []
     return change if letter in "IZ" else [*change, (qk.HGate(), (place,))]
 
 
 def to_parity(letters: str) -> tuple[list[Step], int]:
-    """What brings the value of a product to one place, and which; a product of identities has none."""
+    """Return the steps that bring a product's value to one place, and the place; None for identities only."""
     places = [place for place, letter in enumerate(letters) if letter != "I"]
     steps = [step for place in places for step in z_basis(letters[place], place)]
     steps.extend((qk.CXGate(), (place, places[-1])) for place in places[:-1])
@@ -37,7 +37,7 @@ def to_parity(letters: str) -> tuple[list[Step], int]:
 
 
 def phases(letters: str, plus: float, minus: float) -> list[Step]:
-    """A phase where the product is 1, and another where it is -1."""
+    """Return the steps of a phase where the product is 1, and another where it is -1."""
     if not letters.strip("I"):
         return phase(plus)
     change, place = to_parity(letters)

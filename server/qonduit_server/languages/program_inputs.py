@@ -11,7 +11,7 @@ from qonduit_server.languages.signatures import Inputs
 
 
 def missing(name: str) -> ProgramError:
-    """An input that the program needs and the job does not give."""
+    """Return the error of an input that the program needs and the job does not give."""
     return ProgramError("MISSING_INPUT", f"the program needs a value for {name!r}: give it in job.inputs")
 
 
@@ -21,14 +21,14 @@ def unused(inputs: Inputs, known: Container[str]) -> tuple[str, ...]:
 
 
 def number(name: str, given: object) -> float:
-    """What is given for an input that is a number."""
+    """Return what is given for an input that is a number."""
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
         raise mismatch(name, "a finite number", given)
     return given
 
 
 def mismatch(name: str, expected: str, given: object) -> ProgramError:
-    """An input that is given something of another kind."""
+    """Return the error of an input that is given a value of another kind."""
     shown = repr(given)
     shown = shown if len(shown) < 60 else shown[:60] + "..."
     return ProgramError("INVALID_INPUT", f"the input {name!r} is {expected}; the job gives {shown}")

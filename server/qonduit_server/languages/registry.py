@@ -111,7 +111,7 @@ _NAMED: Final = {name(each): each for each in LANGUAGES}
 
 
 def readable(sources: Collection[str] = ()) -> list[AssemblerLanguage]:
-    """The languages that are read, if Python source is run for those of these short names."""
+    """Return the languages that are read, if Python source is run for those of these short names."""
     return [each for each, edges in LANGUAGES.items() if edges.reader or name(each) in sources]
 
 

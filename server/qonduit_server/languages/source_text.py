@@ -41,7 +41,7 @@ def place(text: str, offset: int) -> Position:
 
 
 def refusal(reason: str, message: str, where: Position) -> ProgramError:
-    """An error that says where in the program it is."""
+    """Return an error that says where in the program it is."""
     return ProgramError(
         reason, f"line {where.line}, column {where.column}: {message}", line=where.line, column=where.column
     )

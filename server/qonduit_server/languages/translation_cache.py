@@ -46,12 +46,12 @@ class TranslationCache:
         self._writes = 0
 
     def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "") -> str:
-        """The name of what a program is read into; `more` is what else its reading depends on."""
+        """Return the cache's name of a program; `more` is what else its reading depends on."""
         about = json.dumps([self._readers, language, isinstance(source, str), inputs, more], sort_keys=True)
         return _HASH(about.encode() + b"\0" + (source.encode() if isinstance(source, str) else source)).hexdigest()
 
     def get(self, key: str) -> Circuit | None:
-        """What is kept under a name, which then counts as used."""
+        """Return the entry of a name, which then counts as used."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -116,7 +116,7 @@ class TranslationCache:
 
 
 def readers_version() -> str:
-    """What reading depends on beside the program: libraries, and the files of this room and of the IR."""
+    """Return a hash of what reading depends on beside the program: libraries, and the files of readers and hub."""
     about = [f"format {serialization.FORMAT}"]
     for library in _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):

@@ -19,7 +19,7 @@ _THREAD_BYTES: Final = (8 + 64) * 1024**2
 
 
 def usable_memory(root: Path = _ROOT) -> int:
-    """The machine's memory in bytes; in a container what its control group may use, where that is less.
+    """Return the machine's memory in bytes; in a container what its control group may use, where that is less.
 
     Args:
         root: where `proc` and `sys` are found.
@@ -29,12 +29,12 @@ def usable_memory(root: Path = _ROOT) -> int:
 
 
 def address_space(task_bytes: int) -> int:
-    """What a process must be able to add to its address space, to run a task that takes so much memory; in bytes."""
+    """Return the bytes that a process must be able to add to its address space, to run a task of so much memory."""
     return task_bytes + _PROCESS_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
 
 
 def format_bytes(size: int) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes for people."""
     if size >= 1 << 70:
         return f"10^{len(str(size)) - 1} B"
     amount, unit = float(size), "B"
@@ -67,7 +67,7 @@ def _c_function(name: str) -> Callable[..., int]:
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """The limits of this process's control groups, of version 1 and 2."""
+    """Yield the limits of this process's control groups, of version 1 and 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

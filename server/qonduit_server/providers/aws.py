@@ -38,6 +38,7 @@ class AWS(StatevectorSimulator):
     run_bytes = probabilities_bytes = statevector_bytes = _BYTES_PER_AMPLITUDE
 
     def import_sdk(self) -> Mapping[str, object]:
+        """Import the SDK; return the metadata that all results carry."""
         from braket.default_simulator.simulation_strategies import single_operation_strategy
         from braket.default_simulator.state_vector_simulator import StateVectorSimulator
         from braket.ir.openqasm import Program
@@ -54,10 +55,12 @@ class AWS(StatevectorSimulator):
         }
 
     def is_native(self, operation: Instruction) -> bool:
+        """Return whether the SDK has a gate as it is."""
         # By name and by class: a program may define a gate of its own under the name of one that Braket has.
         return operation.name in BRAKET_NAMES and operation.base_class in self._classes
 
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Return the runs of gates as the SDK takes them."""
         # One parse of all runs.
         lines = [_line(*gate) for run in runs for gate in run]
         if not lines:
@@ -70,10 +73,12 @@ class AWS(StatevectorSimulator):
         return [operations[end - len(run) : end] for run, end in zip(runs, ends, strict=True)]
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Return a state after one run of gates."""
         evolved: State = self._apply(state, state.ndim, run)
         return evolved
 
     def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
+        """Return the probabilities of the measured qubits."""
         from qonduit_server.providers.sampling import marginal
 
         qubits = circuit.deferred.qubits

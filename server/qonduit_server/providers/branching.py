@@ -197,7 +197,7 @@ class _Walk:
         return parts[-1]
 
     def _resume(self, group: _Group) -> State:
-        """The state of a group that waited."""
+        """Return the state of a group that waited."""
         if group.path is None:
             return self._zero()
         if group.part is not None:
@@ -268,13 +268,13 @@ class _Walk:
         return state
 
     def _front(self, state: State, collapse: Collapse) -> State:
-        """The state with a row for each outcome, whose highest bit is the first qubit's."""
+        """Return the state with a row for each outcome, whose highest bit is the first qubit's."""
         measured = collapse.qubits
         order = [*measured, *(qubit for qubit in range(state.ndim) if qubit not in measured)]
         return state.transpose(order).reshape(1 << len(measured), -1)
 
     def _whole(self, part: NDArray[np.complex128], collapse: Collapse, path: _Path) -> State:
-        """The state of all qubits where those that were measured have the last outcome of `path`, or were reset."""
+        """Return the state of all qubits where the measured ones have the last outcome of `path`, or were reset."""
         assert path is not None
         qubits = self._program.qubits
         state: State = np.zeros((2,) * qubits, dtype=np.complex128)

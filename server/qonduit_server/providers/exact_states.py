@@ -94,7 +94,7 @@ def with_evolution(
 
 
 def evolve(engine: Engine, evolution: Evolution) -> NDArray[np.complex128]:
-    """The state that all of a circuit's gates make of zeros; bit i of an amplitude's place is qubit i."""
+    """Return the state that all of a circuit's gates make of zeros; bit i of an amplitude's place is qubit i."""
     qubits = evolution.qubits
     state: State = np.zeros((2,) * qubits, dtype=np.complex128)
     state[(0,) * qubits] = cmath.exp(1j * evolution.phase)

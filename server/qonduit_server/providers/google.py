@@ -47,6 +47,7 @@ class Google(StatevectorSimulator):
     statevector_bytes = _EVOLUTION_BYTES_PER_AMPLITUDE
 
     def import_sdk(self) -> Mapping[str, object]:
+        """Import the SDK; return the metadata that all results carry."""
         import cirq
         from qiskit.circuit.library import UnitaryGate
 
@@ -57,11 +58,13 @@ class Google(StatevectorSimulator):
         return {"sdk": "cirq-core", "sdk_version": cirq.__version__, "method": "statevector"}
 
     def is_native(self, operation: Instruction) -> bool:
+        """Return whether the SDK has a gate as it is."""
         # Qiskit's multi-controlled phase has no matrix of its own.
         known = operation.base_class in self._classes and hasattr(operation, "__array__")
         return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
 
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Return the runs of gates as the SDK takes them."""
         line = self._line
         return [[self._operation(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
 
@@ -73,6 +76,7 @@ class Google(StatevectorSimulator):
         return self._cirq.MatrixGate(gate.to_matrix()).on(*reversed(qubits))
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Return a state after one run of gates."""
         import numpy as np
 
         cirq = self._cirq
@@ -82,6 +86,7 @@ class Google(StatevectorSimulator):
         return evolved
 
     def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
+        """Return the probabilities of the measured qubits."""
         import numpy as np
 
         from qonduit_server.providers.sampling import born_probabilities, marginal

@@ -85,6 +85,7 @@ class IBM:
         self._versions: dict[str, object] = {}
 
     def describe(self) -> ProviderDescription:
+        """Describe the provider and its devices; see `Provider`."""
         aer = installed_version("qiskit-aer")
         missing = "" if aer else f"install {with_extras('ibm')}"
         return describe_simulator(
@@ -97,6 +98,7 @@ class IBM:
         )
 
     def load(self) -> None:
+        """Import the SDK; see `Provider`."""
         if self._backend is not None:
             return
         # Threads that wait for work by spinning take the cores from other workers. Read when the library is loaded.
@@ -124,6 +126,7 @@ class IBM:
     def compile(
         self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
     ) -> CompiledCircuit:
+        """Compile a circuit for Aer."""
         compiled = self._compile(circuit, device, memory_limit_bytes)
         if not statevector:
             return compiled
@@ -134,7 +137,7 @@ class IBM:
         return with_statevector(compiled, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, memory_limit_bytes)
 
     def _evolution(self, circuit: Circuit) -> QuantumCircuit:
-        """The circuit's gates alone, then its state."""
+        """Return the circuit's gates alone, then its state."""
         from qiskit.circuit import CircuitInstruction, QuantumCircuit
         from qiskit_aer.library import SaveStatevector
 
@@ -150,6 +153,7 @@ class IBM:
         return native
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        """Return the exact state of a circuit; see `Provider`."""
         self.load()
         import numpy as np
 
@@ -189,7 +193,7 @@ class IBM:
         )
 
     def _defer(self, quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
-        """The circuit with its measurements at the end, where that is faster; None where it is not."""
+        """Return the circuit with its measurements at the end, where that is faster; None where it is not."""
         from qiskit.circuit import ControlFlowOp
 
         measurements, flow = 0, False
@@ -222,6 +226,7 @@ class IBM:
         return _Native(native, deferred, exact)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
+        """Return the exact distribution of a circuit's outcomes; see `Provider`."""
         self.load()
         from qonduit_server.providers.sampling import as_mapping
 
@@ -294,6 +299,7 @@ class IBM:
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
+        """Run compiled circuits; see `Provider`."""
         self.load()
         start, size, sampled = 0, 16, 0
         while start < len(compiled):
@@ -403,7 +409,7 @@ def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
 
 
 def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
-    """The circuit with its measurements at the end; None where that takes too many helper qubits, or cannot be done."""
+    """Return the circuit with its measurements at the end; None where that takes too many helper qubits or fails."""
     from qonduit_server.ir.deferral import defer
 
     def check(qubits: int, helpers: int) -> None:

@@ -102,14 +102,14 @@ class SimulatorProvider(Protocol):
         """
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
-        """The exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling tells it.
+        """Return the exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling gives it.
 
         Bit k of an outcome is classical bit k of the IR circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
         """
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
-        """The exact state before the final measurements of a circuit that was compiled for it.
+        """Return the exact state before the final measurements of a circuit that was compiled for it.
 
         Asked only of devices whose capabilities have `statevector`.
 
@@ -161,7 +161,7 @@ def describe_simulator(
 
 
 def installed_version(distribution: str) -> str:
-    """The version of an installed distribution, "" if it is not installed. Imports nothing."""
+    """Return the version of an installed distribution, "" if it is not installed. Import nothing."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -216,7 +216,7 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
 
 
 def program_seed(seed: int | None, place: int) -> int | None:
-    """The seed of one circuit of a call: each has randomness of its own, and the same one every time."""
+    """Return the seed of one circuit of a call: each has randomness of its own, and the same one every time."""
     return None if seed is None else seed + SEED_STRIDE * place
 
 

@@ -16,12 +16,12 @@ _MANY_OUTCOMES: Final = 4096
 
 
 def born_probabilities(amplitudes: NDArray[Any]) -> NDArray[np.float64]:
-    """The probabilities of amplitudes."""
+    """Return the probabilities of amplitudes."""
     return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float64)
 
 
 def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence[int]) -> NDArray[np.float64]:
-    """The distribution of what some qubits give.
+    """Return the distribution of what some qubits give.
 
     Args:
         probabilities: of all 2^qubits states; qubit 0 is the highest bit of a state's number.
@@ -40,7 +40,7 @@ def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence
 
 
 def as_mapping(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict[int, float]:
-    """The outcomes of a distribution that are more than noise."""
+    """Return the outcomes of a distribution that are more than noise."""
     (seen,) = (probabilities > noise).nonzero()
     return dict(zip(seen.tolist(), probabilities[seen].tolist(), strict=True))
 

@@ -71,7 +71,7 @@ class StatevectorSimulator(ABC):
 
     @abstractmethod
     def is_native(self, operation: Instruction) -> bool:
-        """Whether `lower` takes an operation as it is."""
+        """Return whether `lower` takes an operation as it is."""
 
     @abstractmethod
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:

@@ -35,7 +35,7 @@ class Collapse:
     resets: set[int] = field(default_factory=set)
 
     def write(self, bits: int, outcome: int) -> int:
-        """The classical bits after an outcome, whose highest bit is the first qubit's."""
+        """Return the classical bits after an outcome, whose highest bit is the first qubit's."""
         last = len(self.qubits) - 1
         for clbit, qubit in self.writes:
             value = 0 if qubit is None else outcome >> (last - self.qubits.index(qubit)) & 1
@@ -100,7 +100,7 @@ _NO_GATES: Final = frozenset(("measure", "reset", "barrier", "delay", "store", "
 
 
 def _find_touched(block: QuantumCircuit, qubits: Sequence[int], wires: dict[int, int]) -> None:
-    """Number the qubits that gates act on; all others stay 0."""
+    """Give each qubit that gates act on a number; all others stay 0."""
     for instruction in block.data:
         operation = instruction.operation
         if operation.name in _NO_GATES:
@@ -198,7 +198,7 @@ class _Compiler:
         self.runs[-1].append((gate, wires))
 
     def _collapse(self, wire: int) -> Collapse:
-        """The measurement of a qubit, together with those of others just before."""
+        """Return the measurement of a qubit, together with those of others just before."""
         last = self.steps[-1] if self._open and self.steps else None
         if not isinstance(last, Collapse):
             last = Collapse()

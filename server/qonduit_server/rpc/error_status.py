@@ -69,7 +69,7 @@ def outcome(
 
 
 def status_of(error: CallError, request_id: str) -> tuple[grpc.StatusCode, str, bytes]:
-    """The status of an error.
+    """Return the status of an error.
 
     Returns:
         The code, the message, and a serialized google.rpc.Status for the trailer "grpc-status-details-bin".

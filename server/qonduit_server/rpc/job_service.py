@@ -149,7 +149,7 @@ class JobService:
     def _checked(
         self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str
     ) -> job_rows.NewJob | job_rows.Created:
-        """A job to be made; or the one that this request made before, where it would be refused by now."""
+        """Return a job to be created; or the one of the same request before, where it would be refused by now."""
         try:
             return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
         except CallError:

@@ -139,7 +139,7 @@ class JobValidator:
         device: Device,
         name: str,
     ) -> CallError:
-        """The error of a job some of whose programs cannot be run: all that are at fault, else the first."""
+        """Return the error of a job some of whose programs cannot run: all that are at fault, else the first."""
         wrong = [
             violation(each.failure, programs[each.index], f"{_PATH}[{each.index}]", "job.inputs")
             for each in failed
@@ -164,7 +164,7 @@ class JobValidator:
 
 
 def _refusal(failure: Failure, device: str, field: str) -> CallError:
-    """The error of a job that cannot be compiled, where no program is at fault."""
+    """Return the error of a job that cannot be compiled, where no program is at fault."""
     reason, message = failure.reason, failure.message
     match failure.category:
         case FailureCategory.FAILURE_CATEGORY_DEVICE:

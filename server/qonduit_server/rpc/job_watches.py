@@ -367,7 +367,7 @@ class JobWatches:
 
 
 def framed(payload: bytes) -> bytes:
-    """A RunJobResponse or WatchJobResponse around a serialized JobEvent: field 1, length-delimited."""
+    """Return a RunJobResponse or WatchJobResponse around a serialized JobEvent: field 1, length-delimited."""
     size = len(payload)
     if size < 0x80:
         return b"\x0a" + bytes((size,)) + payload
@@ -380,7 +380,7 @@ def framed(payload: bytes) -> bytes:
 
 
 def draining() -> CallError:
-    """The error of a server that is stopping."""
+    """Return the error of a server that is stopping."""
     return Unavailable("the server is stopping; retry", reason="DRAINING", retry_after=1.0)
 
 

@@ -117,7 +117,7 @@ def unsupported(
 
 
 def too_many(text: str, most: int) -> tuple[int, int] | None:
-    """The line (from 1) at which a program declares more qubits than `most`, and how many it declares in all."""
+    """Return the line (from 1) at which a program declares more qubits than `most`, and how many in all."""
     total, place = 0, -1
     for word in _WORDS:
         start = text.find(word)
@@ -138,7 +138,7 @@ def too_many(text: str, most: int) -> tuple[int, int] | None:
 
 
 def qpy_qubits(data: bytes) -> int:
-    """The qubits of the circuit in a QPY file, by its header; 0 where the file is none, or not of one circuit."""
+    """Return the qubits of the circuit in a QPY file, by its header; 0 where it is none, or not of one circuit."""
     try:
         magic, version, programs, kind = _QPY_FILE.unpack_from(data)
         start = _QPY_FILE.size + (_QPY_OFFSET_BYTES if version >= _QPY_OFFSET_SINCE else 0)

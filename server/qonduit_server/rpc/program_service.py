@@ -142,7 +142,7 @@ class ProgramService:
 
 
 def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
-    """The status of a program that was not translated: whose fault it is decides."""
+    """Return the error of a program that was not translated: whose fault it is decides."""
     reason, message = failure.reason, failure.message
     match failure.category:
         case FailureCategory.FAILURE_CATEGORY_PROGRAM if reason == "UNSUPPORTED_BY_LANGUAGE":

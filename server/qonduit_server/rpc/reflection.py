@@ -148,7 +148,7 @@ def _add_file(response: Response, file: FileDescriptor) -> None:
 
 @cache
 def _described(file: FileDescriptor) -> bytes:
-    """A file with the JSON names of its fields.
+    """Return a file with the JSON names of its fields.
 
     protoc leaves them out of what it generates for Python; without them, clients that learn everything by reflection
     write `job_id` where the JSON form of protobuf says `jobId`.

@@ -207,7 +207,7 @@ class RequestReceiver:
         self._go_on()
 
     def _ended(self, arrival: _PendingRequest) -> None:
-        """A handler has ended."""
+        """Release what a handler that has ended held."""
         with self._lock:
             arrival.pool.running -= 1
             self._under_way -= 1
@@ -217,7 +217,7 @@ class RequestReceiver:
         self._go_on()
 
     def _lost(self, arrival: _PendingRequest) -> None:
-        """A call will not be received."""
+        """Release what a call that will not be received held."""
         with self._lock:
             if self._received_or_lost(arrival):
                 self.waiting.remove(arrival.connection)
@@ -256,7 +256,7 @@ class RequestReceiver:
         return bool(self._under_way or len(self._unread) or passed >= _RELEASE_BYTES)
 
     def _slow(self) -> list[tuple[_PendingRequest, str]]:
-        """The calls whose request took too long, and what they are told. Under the lock."""
+        """Return the calls whose request took too long, and their errors. Under the lock."""
         now = time.monotonic()
         hurry = min(HURRY, self._slow_request)
         none_free = self.slots.total >= self.slots.limit and any(pool.held for pool in self._pools)

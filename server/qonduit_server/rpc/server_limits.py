@@ -32,7 +32,7 @@ class Limits:
     max_response_bytes: int = 3 * 1024**2
 
     def message(self) -> ServerLimits:
-        """The same for clients."""
+        """Return the limits as the message for clients."""
         duration = Duration()
         duration.FromNanoseconds(int(self.max_job_seconds * 1e9))
         retention = Duration(seconds=int(self.retention_days * 86_400)) if self.retention_days else None

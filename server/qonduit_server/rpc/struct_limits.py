@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 25
 
 
 def broken(inputs: Struct, path: str) -> Iterator[Violation]:
-    """What is wrong with the values in a field of this path."""
+    """Yield what is wrong with the values in a field of this path."""
     if inputs.ByteSize() > MAX_BYTES:
         yield Violation(
             path, "inputs.max_bytes", f"{path}: must have at most {MAX_BYTES} bytes, got {inputs.ByteSize()}"

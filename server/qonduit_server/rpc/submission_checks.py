@@ -104,7 +104,7 @@ def new_job(
 def repeated(
     db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str
 ) -> Created | None:
-    """What an equal request made before, if it did.
+    """Return what an equal request created before, if it did.
 
     To be asked where a request is refused: a repetition has its answer, whatever has become of the device, of the
     deployment or of the limits since.
@@ -118,7 +118,7 @@ def repeated(
 
 
 def preview(new: NewJob) -> Job:
-    """The job as it would be made, for `validate_only`: without ids and times, which only the store gives."""
+    """Return the job as it would be created, for `validate_only`: without ids and times, which only the store gives."""
     job = Job(
         executed_by=new.caller,
         state=lifecycle.QUEUED,
@@ -172,7 +172,7 @@ def _clear_output_only(deployment: Deployment) -> None:
 
 
 def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
-    """What is wrong with a program in a field of this path, as far as it can be told without reading it."""
+    """Return what is wrong with a program in a field of this path, as far as that is known without reading it."""
 
     def violation(field: str, rule: str, what: str) -> Violation:
         return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {what}")

@@ -43,7 +43,7 @@ class SystemService:
 
 
 def version() -> str:
-    """The version of the installed package; "0" in a source tree that was never installed."""
+    """Return the version of the installed package; "0" in a source tree that was never installed."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:

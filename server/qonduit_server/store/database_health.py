@@ -105,5 +105,5 @@ def unavailable(error: BaseException) -> Unavailable:
 
 
 def _words(cause: BaseException) -> str:
-    """The first line of what the driver said: the others may hold statements and their values."""
+    """Return the first line of what the driver said: the others may hold statements and their values."""
     return str(getattr(cause, "orig", None) or cause).partition("\n")[0][:200]

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The worker program: fork server, loop, runner, result encoding."""

@@ -37,7 +37,7 @@ class ProgramCache:
         self._size = 0
 
     def get(self, key: tuple[object, ...]) -> CachedProgram | None:
-        """What is kept under a key, which then counts as used."""
+        """Return the entry of a key, which then counts as used."""
         found = self._kept.get(key)
         if found is None:
             return None

@@ -125,7 +125,7 @@ def check_statevector(qubits: int, max_bytes: int) -> None:
 
 
 def _named(circuit: Circuit, counts: Mapping[int, int], most_rows: int | None) -> dict[str, int] | None:
-    """Counts under their keys; None once they are certain to be too large for a message."""
+    """Return counts under their keys; None once they are certain to be too large for a message."""
     named: dict[str, int] = {}
     size = 0
     for outcome, number in counts.items():
@@ -178,7 +178,7 @@ def _buffered(result: Result, columns: list[BufferColumn], rows: bytes, row_byte
 
 
 def _check_message(result: Result) -> None:
-    """What is left in the message is mostly the registers' names."""
+    """Check the rest of the message: mostly the registers' names."""
     size = result.ByteSize()
     if size > _MOST_BYTES:
         raise LimitError(

@@ -292,7 +292,7 @@ class _Run:
         return ready, failed, max((need, *(kept.compiled.memory_bytes for _, kept, _ in ready)))
 
     def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
-        """What a provider gives, one each; where it breaks down, the rest fail with its error."""
+        """Yield a provider's outcomes, one each; where it breaks down, the rest fail with its error."""
         given = 0
         try:
             for outcome in islice(outcomes, number):
@@ -341,7 +341,7 @@ class _Run:
         self._send(program_failed=failed)
 
     def _diagnostic(self, error: BaseException, failure: Failure) -> str:
-        """The traceback of an error, for the server's log; empty where the program is at fault."""
+        """Return the traceback of an error, for the server's log; empty where the program is at fault."""
         if failure.category not in _DIAGNOSED or self._diagnostics >= _DIAGNOSTICS:
             return ""
         self._diagnostics += 1
@@ -374,7 +374,7 @@ class _Run:
         further.buffer = encode_statevector(further.result, amplitudes, self._task.max_result_bytes)
 
     def _result(self, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> Result:
-        """A result as far as it is known without its entries."""
+        """Return a result as far as it is known without its entries."""
         result = Result(
             program_id=self._task.programs[index].program_id, shots=self._task.spec.shots, registers=kept.registers
         )
@@ -407,5 +407,5 @@ class _Run:
 
 
 def _registers(circuit: Circuit) -> tuple[Register, ...]:
-    """A program's registers, in the order in which keys list them."""
+    """Return a program's registers, in the order in which keys list them."""
     return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))

@@ -177,8 +177,11 @@ def counted(counts: dict[str, int], *, job_id: int = JOB, result_id: int = 11) -
 class Peer(
     JobServiceServicer, ResultServiceServicer, DeviceServiceServicer, ProviderServiceServicer, ProgramServiceServicer
 ):
-    """The scripted server. What it was asked stands in `created`, `watched`, `cancelled`, `translated`; every call and
-    its authorization in `called`."""
+    """The scripted server.
+
+    What it was asked stands in `created`, `watched`, `cancelled`, `translated`; every call and its authorization in
+    `called`.
+    """
 
     events: list[JobEvent] = field(default_factory=history)
     results: list[Result] = field(default_factory=lambda: [counted({"0x0": 507, "0x3": 493})])

@@ -70,7 +70,7 @@ class Client:
         raise TypeError("a Client holds a connection and cannot be pickled: make one in each process")
 
     async def close(self) -> None:
-        """Ends the connection; what other tasks wait for ends with `ClientClosed`. Jobs go on."""
+        """End the connection; what other tasks wait for ends with `ClientClosed`. Jobs go on."""
         await self._transport.close()
 
     # Jobs
@@ -145,7 +145,7 @@ class Client:
         return await self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
-        """Returns a handle on a job, without asking the server."""
+        """Return a handle on a job, without asking the server."""
         return JobHandle(self._transport, job_id)
 
     def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Job]:
@@ -159,7 +159,7 @@ class Client:
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 
     async def delete_job(self, job_id: int) -> None:
-        """Deletes a job that has ended, with its events and results."""
+        """Delete a job that has ended, with its events and results."""
         await self._transport.call(requests.delete_job(job_id))
 
     # What to run on
@@ -183,11 +183,11 @@ class Client:
     async def translate(
         self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
     ) -> Translation:
-        """Returns a program in another language; as `qonduit_client.Client.translate`."""
+        """Translate a program into another language; as `qonduit_client.Client.translate`."""
         return Translation(await self._transport.call(requests.translate(program, to, language, inputs)))
 
     async def languages(self) -> ListLanguagesResponse:
-        """Returns the languages that programs can be written in, and what translating from and to each costs."""
+        """Return the languages that programs can be written in, and what translating from and to each costs."""
         return await self._transport.call(requests.languages())
 
     # Deployments
@@ -199,11 +199,11 @@ class Client:
         language: str | None = None,
         request_id: str | None = None,
     ) -> Deployment:
-        """Stores programs to be run later, with `run(deployment_id=...)`."""
+        """Store programs to be run later, with `run(deployment_id=...)`."""
         return (await self._transport.call(requests.deploy(program, name, language, request_id))).deployment
 
     async def deployment(self, deployment_id: int) -> Deployment:
-        """Returns one deployment, with its programs."""
+        """Return one deployment, with its programs."""
         return (await self._transport.call(requests.deployment(deployment_id))).deployment
 
     def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Deployment]:
@@ -211,7 +211,7 @@ class Client:
         return AsyncListing(lambda: self._transport.items(requests.deployments(filter, limit)), "Deployment")
 
     async def delete_deployment(self, deployment_id: int) -> None:
-        """Deletes a deployment that no job refers to."""
+        """Delete a deployment that no job refers to."""
         await self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
@@ -223,12 +223,12 @@ class Client:
         return self._limits
 
     async def limits(self) -> ServerLimits:
-        """Deprecated: call `server_limits()`."""
+        """Return `server_limits()` (deprecated)."""
         warnings.warn("Client.limits is deprecated: call server_limits()", DeprecationWarning, stacklevel=2)
         return await self.server_limits()
 
     async def info(self) -> GetServerInfoResponse:
-        """Returns the server's version, limits and features."""
+        """Return the server's version, limits and features."""
         return await self._transport.call(requests.info())
 
     async def workers(self) -> Table[Worker]:

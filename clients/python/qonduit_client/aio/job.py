@@ -54,14 +54,14 @@ class JobHandle(Handle):
         return state_name((await self.job()).state)
 
     async def status(self) -> str:
-        """Deprecated: call `state()`."""
+        """Return `state()` (deprecated)."""
         warnings.warn("JobHandle.status is deprecated: call state()", DeprecationWarning, stacklevel=2)
         return await self.state()
 
     async def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
     ) -> AsyncIterator[JobEvent]:
-        """Yields what has happened and what happens, each event once and in order, until the job has ended.
+        """Yield past and future events, each once and in order, until the job has ended.
 
         As `qonduit_client.JobHandle.events`. A task that is cancelled in here ends its stream; a loop that is left
         early does so when its iterator is closed (`contextlib.aclosing`) or nobody holds it any more.
@@ -75,7 +75,7 @@ class JobHandle(Handle):
                 yield event
 
     async def wait(self, timeout: float | None = None) -> Job:
-        """Waits until the job has ended and returns it, however it ended; as `qonduit_client.JobHandle.wait`."""
+        """Wait until the job has ended and return it, however it ended; as `qonduit_client.JobHandle.wait`."""
         clock = self.clock
         begun = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
@@ -93,7 +93,7 @@ class JobHandle(Handle):
         return self._known if self._known is not None and ended(self._known) else await self.job()
 
     async def results(self, timeout: float | None = None) -> list[Result]:
-        """Waits for the job and returns one result a program; as `qonduit_client.JobHandle.results`.
+        """Wait for the job and return one result a program; as `qonduit_client.JobHandle.results`.
 
         Large results are fetched as a whole, so that nothing that is asked of a result blocks the event loop.
         """
@@ -101,15 +101,15 @@ class JobHandle(Handle):
         return by_program(await self.stored_results())
 
     async def result(self, timeout: float | None = None) -> Result:
-        """Waits for a job of one program and returns its result; as `qonduit_client.JobHandle.result`."""
+        """Wait for a job of one program and return its result; as `qonduit_client.JobHandle.result`."""
         return only(await self.results(timeout), self.id)
 
     async def stored_results(self) -> list[Result]:
-        """Returns all results there are now, without waiting and however the job fares; large ones are fetched."""
+        """Return all results that exist now, without waiting and whatever the job's state; large ones are fetched."""
         return [await self._fetched(message) async for message in self._transport.items(requests.results(self.id))]
 
     async def inputs(self) -> dict[str, Any]:
-        """Returns the values that the job was given for the inputs of its programs; as `qonduit_client.JobHandle`."""
+        """Return the values that the job was given for the inputs of its programs; as `qonduit_client.JobHandle`."""
         job = await self.job()
         pieces: list[bytes] = []
         if job.HasField("inputs_reference"):

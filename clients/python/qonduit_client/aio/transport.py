@@ -32,7 +32,7 @@ class Transport(Endpoint):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def call(self, request: Request[Response], *, timeout: float | None = None) -> Response:
-        """Makes a unary call; see `qonduit_client.transport.Transport.call`."""
+        """Make a unary call; see `qonduit_client.transport.Transport.call`."""
         channels = self._open()
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
         deadline = self.retry.clock() + limit
@@ -55,7 +55,7 @@ class Transport(Endpoint):
                 return answer
 
     async def stream(self, request: Request[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
-        """Makes one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
+        """Make one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
         channels = self._open()
         try:
             with channels.one() as channel:
@@ -74,13 +74,13 @@ class Transport(Endpoint):
             raise self._error(refused) from None
 
     async def items(self, pages: Pages[Item]) -> AsyncGenerator[Item, None]:
-        """Yields the items of a list, a page at a time as they are taken."""
+        """Yield the items of a list, a page at a time as they are taken."""
         while (request := pages.next_request()) is not None:
             for item in pages.receive(await self.call(request)):
                 yield item
 
     async def resumed(self, stream: ResumableStream[Item]) -> AsyncGenerator[Item, None]:
-        """Yields what a stream brings, and goes on where it breaks, as long as the server comes back in time."""
+        """Yield the items of a stream; resume where it breaks, as long as the server comes back in time."""
         while not stream.ended():
             try:
                 async with aclosing(self.stream(stream.next_request(), timeout=stream.seconds())) as answers:
@@ -99,7 +99,7 @@ class Transport(Endpoint):
                 await self.pause(stream.pause())
 
     async def pause(self, seconds: float) -> None:
-        """Waits before another attempt.
+        """Wait before another attempt.
 
         Raises:
             ClientClosed: nobody wants to wait any longer.
@@ -111,7 +111,7 @@ class Transport(Endpoint):
         raise self.closed()
 
     async def close(self) -> None:
-        """Ends the connections, and every call and stream on them."""
+        """End the connections, and every call and stream on them."""
         self._closed.set()
         for channel in self._channels.close():
             await channel.close()
@@ -133,7 +133,7 @@ class Transport(Endpoint):
         return self._channels
 
     def _error(self, refused: BaseException) -> QonduitError:
-        """What went wrong; a task that was cancelled stays one, but gRPC cancels calls of a closed channel, too."""
+        """Return the error of a call; a cancelled task stays one, but gRPC cancels calls of a closed channel, too."""
         task = asyncio.current_task()
         if isinstance(refused, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise refused

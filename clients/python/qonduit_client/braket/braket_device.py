@@ -83,7 +83,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         poll_timeout_seconds: float | None = None,
         **options: Any,
     ) -> QonduitTask:
-        """Submits a task, which then runs in the background.
+        """Submit a task, which then runs in the background.
 
         Args:
             task_specification: a circuit, an OpenQASM program (its text, too), or a set of programs.
@@ -114,7 +114,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         poll_timeout_seconds: float | None = None,
         **options: Any,
     ) -> QonduitTaskBatch:
-        """Submits tasks together, as few jobs as the server's limits allow.
+        """Submit tasks together, as few jobs as the server's limits allow.
 
         Args:
             task_specifications: several, or one for several inputs.
@@ -187,7 +187,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
 
 def _shots(shots: int | None) -> int:
-    """A number of shots.
+    """Return a number of shots.
 
     Raises:
         TypeError: it is no whole number.

@@ -23,7 +23,7 @@ class TaskTimedOut(TimeoutError, RuntimeError):
 
 @contextmanager
 def as_braket_has_it() -> Iterator[None]:
-    """Raises what Braket's local simulator raises where it can, with the server's reason.
+    """Raise what Braket's local simulator raises where it can, with the server's reason.
 
     Raises:
         TaskTimedOut: it took longer than it was given.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def told(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
-    """Returns a program's result.
+    """Return a program's result.
 
     Args:
         given: by the server.
@@ -60,7 +60,7 @@ def told(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
 
 
 def measurements_of(given: Given) -> list[list[int]]:
-    """Returns what each shot gave, a list of 0 and 1 in the order of the measured qubits."""
+    """Return what each shot gave, a list of 0 and 1 in the order of the measured qubits."""
     register, bits = given.plan.bits
     shots: NDArray[np.uint8] = shots_of(given.result, given.seed)[register][:, bits]
     listed: list[list[int]] = shots.tolist()
@@ -68,13 +68,13 @@ def measurements_of(given: Given) -> list[list[int]]:
 
 
 def timestamp(time: Timestamp) -> str:
-    """Returns a time as Braket writes it."""
+    """Return a time as Braket writes it."""
     moment: datetime = time.ToDatetime()
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def _state(result: Result) -> NDArray[np.complex128]:
-    """The state with the first qubit as the highest bit, as Braket has it; the server has it as the lowest."""
+    """Return the state with the first qubit as the highest bit, as Braket has it; the server has it as the lowest."""
     amplitudes = np.array(result.statevector, dtype=np.complex128)
     qubits = amplitudes.size.bit_length() - 1
     return amplitudes.reshape((2,) * qubits).transpose().reshape(-1)

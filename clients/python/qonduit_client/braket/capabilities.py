@@ -18,7 +18,7 @@ _EXACT_ONLY: Final = frozenset(("StateVector", "DensityMatrix", "Amplitude"))
 
 
 def find(client: Client, name: str) -> Device:
-    """Returns the device that is named as "PROVIDER/device".
+    """Return the device that is named as "PROVIDER/device".
 
     Raises:
         ValueError: there is none of that name; the message lists those that there are.
@@ -31,7 +31,7 @@ def find(client: Client, name: str) -> Device:
 
 
 def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDeviceCapabilities:
-    """Returns a device's properties, in the form of those of Braket's local simulator.
+    """Return a device's properties, in the form of those of Braket's local simulator.
 
     Programs are what Braket's simulator of statevectors takes (its gates, modifiers and pragmas), since the server
     compiles them for whatever device; how many qubits and shots, and whether shots=0 is possible, is the device's own.

@@ -81,11 +81,11 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         return self._properties
 
     def create_program_context(self) -> ProgramContext:
-        """Returns what the interpreter tells what it reads."""
+        """Return the object that the interpreter reports to."""
         return _Recording()
 
     def plan(self, program: Program, shots: int) -> Plan:
-        """Reads a program.
+        """Read a program.
 
         Raises:
             ValueError, TypeError, NameError, IndexError ...: what Braket's local simulator raises for it.
@@ -137,7 +137,7 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         )
 
     def _as_it_is(self, program: Program, shots: int, circuit: Any) -> Plan:
-        """A program whose measurements are followed by more, or decide what follows: that is the server's to run."""
+        """Return a plan that leaves the program to the server: its measurements are followed by more operations."""
         if not shots:
             raise ValueError(
                 "Results with shots=0 come from the state before the final measurements; this program goes on with "
@@ -213,7 +213,7 @@ class _Coin:
         self._random = np.random.default_rng(0)  # the same ways each time a program is read
 
     def initialize_simulation(self, qubit_count: int, shots: int, batch_size: int) -> _Tossed:
-        """Returns a simulation without a state."""
+        """Return a simulation without a state."""
         return _Tossed(qubit_count, shots, self._random)
 
 
@@ -225,9 +225,9 @@ class _Tossed(Simulation):  # type: ignore[misc]
         self._random = random
 
     def evolve(self, operations: Sequence[Any]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def retrieve_samples(self) -> list[int]:
-        """Returns for each shot all ones or all zeros."""
+        """Return for each shot all ones or all zeros."""
         ones = (1 << self.qubit_count) - 1
         return [ones if toss < 0.5 else 0 for toss in self._random.random((self.shots,))]

@@ -68,7 +68,7 @@ class Reset:
 
 
 def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: tuple[int, ...]) -> Matrix:
-    """A matrix under controls, which are the first of the qubits, with the value that each must have."""
+    """Return a matrix under controls, which are the first of the qubits, with the value that each must have."""
     size = len(matrix)
     whole: NDArray[np.complex128] = np.eye(size << len(controls), dtype=complex)
     begin = size * sum(value << place for place, value in enumerate(reversed(controls)))
@@ -77,7 +77,7 @@ def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: 
 
 
 def write(steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:
-    """Returns the text of a program.
+    """Return the text of a program.
 
     Args:
         steps: what it does.

@@ -67,7 +67,7 @@ def programs_of(
 def told_set(
     given: Sequence[Given], specification: Any, whole: OpenQASMProgramSet, shots: int, task: str, device: str
 ) -> ProgramSetQuantumTaskResult:
-    """Returns a set's result.
+    """Return a set's result.
 
     Args:
         given: by the server, for each executable.
@@ -110,7 +110,7 @@ def told_set(
 
 
 def _inputs(program: Program) -> list[dict[str, Any]]:
-    """The inputs of each executable of a program."""
+    """Return the inputs of each executable of a program."""
     if not program.inputs:
         return [{}]
     rows: Iterator[tuple[Any, ...]] = zip(*program.inputs.values(), strict=True)

@@ -23,7 +23,7 @@ def is_one(specification: object) -> bool:
 
 
 def program_of(specification: Any, inputs: Mapping[str, Any] | None, shots: int) -> Program:
-    """Returns a circuit or a program as OpenQASM with Braket's pragmas, and with the values of its inputs.
+    """Return a circuit or a program as OpenQASM with Braket's pragmas, and with the values of its inputs.
 
     Args:
         specification: a `braket.circuits.Circuit`, a `braket.ir.openqasm.Program`, a `SerializableProgram`, or the

@@ -59,7 +59,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         return list({id(each.run): each.run.handle for each in self._running}.values())
 
     def state(self, use_cached_value: bool = False) -> str:
-        """The state of the task now: QUEUED, RUNNING, COMPLETED, FAILED, CANCELLING or CANCELLED.
+        """Return the state of the task now: QUEUED, RUNNING, COMPLETED, FAILED, CANCELLING or CANCELLED.
 
         Args:
             use_cached_value: returns what was found out the last time.
@@ -71,7 +71,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         return status
 
     def metadata(self, use_cached_value: bool = False) -> dict[str, Any]:
-        """What the server knows of the task.
+        """Return the server's view of the task.
 
         Args:
             use_cached_value: returns what was found out the last time.
@@ -120,7 +120,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
                 handle.cancel()
 
     def result(self, timeout: float | None = None) -> Any:
-        """Waits for the task and returns its result.
+        """Wait for the task and return its result.
 
         Args:
             timeout: seconds to wait.
@@ -138,7 +138,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         return self._result
 
     def async_result(self) -> asyncio.Task[Any]:
-        """Returns an `asyncio.Task` that gives the result: to be awaited, or to be run by `get_loop()`."""
+        """Return an `asyncio.Task` that gives the result: to be awaited, or to be run by `get_loop()`."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -189,7 +189,7 @@ class QonduitTaskBatch(QuantumTaskBatch):  # type: ignore[misc]
         return {task.id for task in self.tasks if task.state() in ("FAILED", "CANCELLED")}
 
     def results(self) -> list[Any]:
-        """Waits for all tasks and returns their results, in order.
+        """Wait for all tasks and return their results, in order.
 
         Raises:
             RuntimeError: a task failed or was cancelled. Those that did not have their results.

@@ -55,7 +55,7 @@ class Run:
         self._lock = Lock()
 
     def results(self) -> dict[int, Result]:
-        """Returns all results of the job, which has ended, by their ids."""
+        """Return all results of the job, which has ended, by their ids."""
         with self._lock:
             if self._results is None:
                 self._results = {result.id: result for result in self.handle.stored_results()}
@@ -80,11 +80,11 @@ class Running:
 
     @property
     def name(self) -> str:
-        """ "HOST:PORT/jobs/7/programs/0"."""
+        """The name: "HOST:PORT/jobs/7/programs/0"."""
         return f"{self.run.name}/programs/{self.place}"
 
     def state(self, job: Job) -> str:
-        """The program's state in Braket's words: its own where the job knows it, else the job's."""
+        """Return the program's state in Braket's words: its own where the job knows it, else the job's."""
         own = job.program_runs[self.place].state if len(job.program_runs) > self.place else job.state
         if own not in (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED):
             own = job.state
@@ -96,7 +96,7 @@ class Running:
         return own.failure if own is not None and own.HasField("failure") else job.failure
 
     def given(self, timeout: float | None) -> Given:
-        """Waits for the job and returns what this program gave.
+        """Wait for the job and return what this program gave.
 
         Raises:
             JobFailed, JobCancelled: the program failed, or the job was cancelled before it ran.
@@ -119,7 +119,7 @@ class Running:
 def submit(
     client: Client, device: str, plans: Sequence[Plan], seed: int | None, options: dict[str, Any]
 ) -> list[Running]:
-    """Submits programs, those with the same shots and inputs together.
+    """Submit programs, those with the same shots and inputs together.
 
     Args:
         client: the connection.

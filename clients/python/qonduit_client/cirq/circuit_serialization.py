@@ -62,7 +62,7 @@ class Prepared:
 
 
 def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]) -> Iterator[Prepared]:
-    """Yields what is to be sent for each point of a sweep.
+    """Yield what is to be sent for each point of a sweep.
 
     A circuit is written once where its parameters are numbers at all points, and the numbers go along as inputs.
     Otherwise Cirq puts the values in, point by point.
@@ -94,7 +94,7 @@ def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]
 
 
 def _numbers(names: Sequence[str], point: cirq.ParamResolver) -> dict[str, float] | None:
-    """The values of all parameters; None if one is no real number."""
+    """Return the values of all parameters; None if one is no real number."""
     values = {name: point.value_of(name) for name in names}
     if all(isinstance(value, Real) and math.isfinite(value) for value in values.values()):
         return {name: float(value) for name, value in values.items()}
@@ -147,7 +147,7 @@ class _Naming:
         self._confused: set[str] = set()
 
     def named(self, operation: cirq.Operation) -> cirq.Operation:
-        """The operation with the names that its measurement and its conditions have in the program."""
+        """Return the operation with the names that its measurement and its conditions have in the program."""
         if isinstance(operation.gate, cirq.MeasurementGate):
             self._seen.update(operation.qubits)
             return self._measurement(operation, operation.gate)

@@ -36,7 +36,7 @@ class NeedsValues(Exception):
 
 
 def readable(operations: Iterable[cirq.Operation]) -> Iterator[cirq.Operation]:
-    """Yields operations that a server reads, in the order in which Cirq's simulators run them.
+    """Yield operations that a server reads, in the order in which Cirq's simulators run them.
 
     Operations that are sent as they are stay the same objects.
 
@@ -94,7 +94,7 @@ def _conditional(operation: cirq.Operation) -> Iterator[cirq.Operation]:
 
 
 def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
-    """A circuit within a circuit; a small thing to send, as long as nothing in it must be told apart or replaced.
+    """Yield a circuit within a circuit; small to send, as long as nothing in it must be distinguished or replaced.
 
     Raises:
         ValueError: it is repeated until something is measured. Cirq tells what each round measured; results of a
@@ -116,7 +116,7 @@ def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
 
 
 def _decomposed(operation: cirq.Operation) -> Iterator[cirq.Operation]:
-    """An operation as matrix or as what it is made of."""
+    """Yield an operation as a matrix or as its parts."""
     if cirq.is_parameterized(operation):
         raise NeedsValues
     unitary = cirq.has_unitary(operation)

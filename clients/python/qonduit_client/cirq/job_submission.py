@@ -68,7 +68,7 @@ class Run:
         self._lock = threading.Lock()
 
     def records(self, wanted: Sequence[Shots]) -> list[dict[str, NDArray[Any]]]:
-        """Runs all programs and returns what they measured, in their order.
+        """Run all programs and return what they measured, in their order.
 
         Raises:
             ValueError: a program, the device's name or another argument is at fault.

@@ -72,7 +72,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
     def run_sweep(
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
     ) -> Sequence[cirq.Result]:
-        """Samples a circuit at all points of a sweep; see `cirq.Sampler.run_sweep`.
+        """Sample a circuit at all points of a sweep; see `cirq.Sampler.run_sweep`.
 
         Raises:
             ValueError: the circuit measures nothing, has symbols that a point has no value for, or cannot be run on
@@ -87,7 +87,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
     async def run_sweep_async(
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
     ) -> Sequence[cirq.Result]:
-        """The same, without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        """Do the same without blocking the loop. A coroutine that is cancelled cancels its jobs."""
         return (await self._sampled_async([_wanted(program, params, repetitions)]))[0]
 
     def run_batch(
@@ -96,7 +96,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         params_list: Sequence[cirq.Sweepable] | None = None,
         repetitions: int | Sequence[int] = 1,
     ) -> Sequence[Sequence[cirq.Result]]:
-        """Samples circuits, each with its own sweep and repetitions; see `cirq.Sampler.run_batch`.
+        """Sample circuits, each with its own sweep and repetitions; see `cirq.Sampler.run_batch`.
 
         Raises:
             ValueError: the lists have different lengths; others as of `run_sweep`.
@@ -109,13 +109,13 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         params_list: Sequence[cirq.Sweepable] | None = None,
         repetitions: int | Sequence[int] = 1,
     ) -> Sequence[Sequence[cirq.Result]]:
-        """The same, without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        """Do the same without blocking the loop. A coroutine that is cancelled cancels its jobs."""
         return await self._sampled_async(self._batch(programs, params_list, repetitions))
 
     def sample(
         self, program: cirq.AbstractCircuit, *, repetitions: int = 1, params: cirq.Sweepable = None
     ) -> pd.DataFrame:
-        """Samples a circuit at all points of its sweeps, as a table; see `cirq.Sampler.sample`."""
+        """Sample a circuit at all points of its sweeps, as a table; see `cirq.Sampler.sample`."""
         sweeps = cirq.to_sweeps(params)
         ready = self.run_sweep(program, sweeps, repetitions)
         return _Ready(ready).sample(program, repetitions=repetitions, params=sweeps)
@@ -174,13 +174,13 @@ def _wanted(program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: 
 
 
 def _nothing(circuit: cirq.AbstractCircuit) -> dict[str, np.ndarray[Any, Any]]:
-    """Records without a shot, of the shape and type that Cirq 1.7's simulators give them."""
+    """Return records without a shot, of the shape and type that Cirq 1.7's simulators give them."""
     found = circuit.findall_operations_with_gate_type(cirq.MeasurementGate)
     return {cirq.measurement_key_name(operation): np.empty([0, 1, 1]) for _, operation, _ in found}
 
 
 async def _awaited(future: Future[_T]) -> _T:
-    """Waits for what a thread does, in the way of whoever runs the coroutine."""
+    """Wait for a thread's work under asyncio or duet, whichever runs the coroutine."""
     try:
         duet.impl.current_task()
     except RuntimeError:

@@ -21,7 +21,7 @@ _LONG = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """The message as plain values, with fields that are zero."""
+    """Return the message as plain values, with fields that are zero."""
     found: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -29,7 +29,7 @@ def as_dict(message: Message) -> dict[str, Any]:
 
 
 def result_as_dict(result: Result) -> dict[str, Any]:
-    """A result as plain values. What was too large for its message stands where it would else stand."""
+    """Return a result as plain values. What was too large for its message stands where it would otherwise stand."""
     found = as_dict(result.message)
     if result.buffer is not None:
         if result.message.HasField("statevector"):

@@ -59,9 +59,11 @@ class Commands(click.Group):
     """A group that loads a command when it is called, and turns every error into words and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, the client's first."""
         return [*_CLIENT, *_SERVER]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command by its name."""
         if cmd_name in _CLIENT:
             module, _, attribute = _CLIENT[cmd_name][0].partition(":")
             command = getattr(import_module(module), attribute)
@@ -71,7 +73,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds the command that was called.
+        """Find the command that was called.
 
         Raises:
             click.UsageError: there is none of that name; says which may have been meant.
@@ -83,6 +85,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands to the help text, in two sections."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _CLIENT.items()])
         with formatter.section("Server"):
@@ -96,7 +99,7 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs the command line; ends the process with a code that means something."""
+        """Run the command line; end the process with a code that means something."""
         if "_QONDUIT_COMPLETE" in os.environ:
             import_module("qonduit_client.cli.completion")  # brings the way in which lines are read
         here = Session()
@@ -182,7 +185,7 @@ def qonduit() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot write a name still shows the rest

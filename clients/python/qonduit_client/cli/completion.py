@@ -56,11 +56,11 @@ class WholeLine(BashComplete):
     source_template = _BASH
 
     def source(self) -> str:
-        """The script. `%` of the shell's own expansions is doubled in the template."""
+        """Return the script. `%` of the shell's own expansions is doubled in the template."""
         return self.source_template % self.source_vars()
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the one that is being typed, and that one."""
+        """Return the words before the one that is being typed, and that one."""
         line = os.environ["COMP_WORDS"]
         words = split_arg_string(line)[1:]
         typing = bool(words) and not line[-1:].isspace()

@@ -35,7 +35,7 @@ def show_demo(
     timeout: float = 120.0,
     stream: TextIO | None = None,
 ) -> bool:
-    """Runs Bell on several devices of a running server and shows it.
+    """Run Bell on several devices of a running server and show it.
 
     Args:
         target: the server, as "HOST:PORT".

@@ -84,7 +84,7 @@ _AFTER_CATEGORY: Final = {
 
 
 def exit_code(error: QonduitError) -> int:
-    """The exit code that tells what happened."""
+    """Return the exit code of an error."""
     for kind, code in (
         (JobFailed, JOB_FAILED),
         (JobCancelled, CANCELLED),
@@ -98,12 +98,12 @@ def exit_code(error: QonduitError) -> int:
 
 
 def worst(codes: Iterable[int]) -> int:
-    """The one exit code of several things that were done: the one that needs attention most; 0 for none."""
+    """Return the exit code that needs attention most; 0 for none."""
     return max(codes, key=_BY_WEIGHT.index, default=OK)
 
 
 def explain(error: QonduitError, server: str) -> str:
-    """What went wrong and what to do next, a line each."""
+    """Return what went wrong and what to do next, a line each."""
     lines = [error.message]
     for violation in error.violations:
         if violation.description and violation.description not in error.message:
@@ -133,7 +133,7 @@ def _notes(error: QonduitError) -> list[str]:
 
 
 def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table, one line a case
-    """What to do, where the command that failed knew no better."""
+    """Return what to do, where the command that failed knew no better."""
     match error:
         case ServerUnavailable(reason="DRAINING"):
             return f"the server at {server} is stopping: try again when it is back"
@@ -180,7 +180,7 @@ def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table
 
 
 def after_failure(failure: Failure, job_id: int) -> str:
-    """What to do about a job that failed."""
+    """Return what to do about a job that failed."""
     step = _AFTER_REASON.get(failure.reason) or _AFTER_CATEGORY.get(failure.category, _AFTER_CATEGORY[6])
     return step.replace("JOB", str(job_id))
 

@@ -13,7 +13,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def input_option(command: _Command) -> _Command:
-    """Adds the option; the command gets `inputs`, a dictionary or None."""
+    """Add the option; the command gets `inputs`, a dictionary or None."""
     return click.option(
         "--input",
         "inputs",

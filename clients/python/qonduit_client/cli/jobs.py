@@ -69,7 +69,7 @@ def _job_columns() -> list[Column]:
 
 
 def device_of(job: Job) -> str:
-    """A job's device as "PROVIDER/device"; its id where the server is older than that field."""
+    """Return a job's device as "PROVIDER/device"; its id where the server is older than that field."""
     return job.device or str(job.executed_on_id)
 
 
@@ -122,7 +122,7 @@ def job(job_id: int) -> int:
 
 
 def _inputs_text(inputs: Mapping[str, object]) -> str:
-    """The first inputs with their values, each in some twenty characters."""
+    """Return the first inputs with their values, each in some twenty characters."""
     from qonduit_client.cli.result_output import value_text
 
     shown = [

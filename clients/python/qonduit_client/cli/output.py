@@ -46,7 +46,7 @@ def write_rows(
     line: Callable[[Any], Message | Mapping[str, Any]] | None = None,
     empty: str = "",
 ) -> int:
-    """Writes things to standard output, JSON and CSV as they come; returns how many there were.
+    """Write things to standard output, JSON and CSV as they come; return how many there were.
 
     Args:
         here: says which form.
@@ -81,7 +81,7 @@ def write_rows(
 
 
 def csv_writer(head: Sequence[str]) -> Callable[[Sequence[object]], None]:
-    """Writes the head of a CSV table to standard output; returns what writes a row.
+    """Write the head of a CSV table to standard output; return the function that writes a row.
 
     Booleans are true and false, nothing is an empty cell; lines end with a line feed.
     """
@@ -95,7 +95,7 @@ def csv_writer(head: Sequence[str]) -> Callable[[Sequence[object]], None]:
 
 
 def moment(stamp: Timestamp) -> str:
-    """A time as RFC 3339 in UTC; empty when it is not set."""
+    """Return a time as RFC 3339 in UTC; empty when it is not set."""
     return stamp.ToJsonString() if stamp.seconds else ""
 
 
@@ -125,7 +125,7 @@ def act_on(
     line: Callable[[Any], Message | Mapping[str, Any]],
     said: Callable[[Any], str],
 ) -> int:
-    """Does something to each of several things and writes what came of it; one that is refused does not stop the rest.
+    """Act on each of several things and write the outcome; one that is refused does not stop the rest.
 
     Args:
         here: says which form.

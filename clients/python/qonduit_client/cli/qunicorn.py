@@ -152,7 +152,7 @@ class _Taking:
         self.tokens_kept = 0
 
     def all(self, entries: Sequence[tuple[str, OldDeployment | OldJob | Refusal]], run_all: bool) -> Iterator[Line]:
-        """Does everything, deployments first; stops when the server goes away."""
+        """Import everything, deployments first; stop when the server becomes unreachable."""
         from qonduit_client.qunicorn import OldDeployment, OldJob
 
         deployments = [(name, each) for name, each in entries if isinstance(each, OldDeployment)]
@@ -247,7 +247,7 @@ class _Taking:
         return replace(line, outcome="refused", why=told.replace("\n", "; "), code=exit_code(error))
 
     def _request_id(self, kind: str, told: str) -> str:
-        """An id that the same entry has each time; entries that are alike differ by their number."""
+        """Return an id that the same entry has each time; entries that are alike differ by their number."""
         content = hashlib.sha256(f"{kind}\n{told}".encode()).hexdigest()
         self._seen[content] += 1
         return str(uuid.uuid5(_NAMESPACE, f"{content} {self._seen[content]}"))

@@ -41,12 +41,12 @@ class ResultOptions:
     bits: bool = False
 
     def outcomes(self, result: Result) -> dict[str, int]:
-        """The counts by what is to be shown as their keys."""
+        """Return the counts by the keys that are shown."""
         return result.bitstrings if self.bits and result.registers else result.counts
 
 
 def add_result_options(command: _Command) -> _Command:
-    """Adds the options that make a `ResultOptions`: sort, top, bits."""
+    """Add the options that make a `ResultOptions`: sort, top, bits."""
     for option in (
         click.option("--bits", is_flag=True, help="Write outcomes as bits instead of hexadecimal numbers."),
         click.option(
@@ -88,7 +88,7 @@ class Ended:
             yield run, self._of_run.get(run.program_id, [])
 
     def name(self, index: int) -> str:
-        """What to call a program."""
+        """Return the name that is shown for a program."""
         return self.names[index] if index < len(self.names) else f"program {index + 1}"
 
 
@@ -101,7 +101,7 @@ def ended(
 
 
 def _program_names(client: Client, job: Job) -> list[str]:
-    """The inputs of several programs tell those of a sweep apart. They are a help only: without an answer, no names."""
+    """Return the inputs that tell the programs of a sweep apart; without an answer, no names."""
     from qonduit_client.errors import QonduitError
 
     if len(job.program_runs) < 2:
@@ -123,12 +123,12 @@ def _inputs(program: QuantumProgram) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value of an input, for people: numbers with six digits."""
+    """Format a value of an input for people: numbers with six digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def show_one(here: Session, one: Ended, result_options: ResultOptions) -> int:
-    """Writes what one job measured, with histograms; says why it failed. Returns the exit code."""
+    """Write what one job measured, with histograms, or why it failed; return the exit code."""
     if here.output != "table":
         return show_several(here, [one], result_options)
     for run, results in one.runs():
@@ -138,7 +138,7 @@ def show_one(here: Session, one: Ended, result_options: ResultOptions) -> int:
 
 
 def show_several(here: Session, several: Iterable[Ended], result_options: ResultOptions) -> int:
-    """Writes what jobs measured, a line a program; says of each that failed why. Returns the worst exit code."""
+    """Write what jobs measured, a line a program, or why they failed; return the worst exit code."""
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
 
@@ -218,7 +218,7 @@ def _csv_rows(run: ProgramRun, results: Sequence[Result]) -> Iterator[tuple[obje
 
 
 def _point_column(name: str) -> Column:
-    """A column of a sweep's input."""
+    """Return a column of a sweep's input."""
 
     def value(row: tuple[Ended, ProgramRun]) -> object:
         one, run = row
@@ -234,7 +234,7 @@ def _state(state: int) -> str:
 
 
 def _shares(run: ProgramRun, results: Sequence[Result], result_options: ResultOptions) -> str:
-    """The most frequent outcomes of a program on one line, or why there are none."""
+    """Return the most frequent outcomes of a program on one line, or why there are none."""
     from qonduit_client.result import most_frequent
 
     if run.HasField("failure"):

@@ -176,7 +176,6 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
 
 def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
     """Says which devices there are, and which may have been meant."""
-
     if error.metadata.get("resource_type") != "device":
         return
     try:
@@ -215,7 +214,7 @@ def rerun(
 
 
 def say_jobs(here: Session, made: Sequence[Job | int]) -> int:
-    """Writes the jobs that were made: their ids, for scripts to go on with."""
+    """Write the jobs that were created: their ids, for scripts to use."""
     if here.output == "table":
         for each in made:
             click.echo(str(each))

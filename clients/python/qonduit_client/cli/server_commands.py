@@ -99,7 +99,7 @@ def deployments(context: click.Context, limit: int) -> int:
 
 
 def list_deployments(limit: int) -> int:
-    """Writes the newest deployments."""
+    """Write the newest deployments."""
     from qonduit_client.formatting import language_name, local_time
 
     here = session()

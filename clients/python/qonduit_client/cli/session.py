@@ -76,7 +76,7 @@ class Session:
         return self.output == "json"
 
     def client(self, *, connect_timeout: float = 1.0, timeout: float = 60.0) -> Client:
-        """Connects; a server that is not there is noticed within a second or so."""
+        """Connect; a server that is not there is noticed within a second or so."""
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are told in our own words
         from qonduit_client.client import Client
 
@@ -87,7 +87,7 @@ class Session:
             raise click.UsageError(f"{error}\non the command line: {ways}") from None
 
     def server_hint(self) -> str:
-        """What to add to a command so that it reaches the same server. A token is never repeated."""
+        """Return what to add to a command so that it reaches the same server. A token is never repeated."""
         hint = "" if self.server == Session.server else f" --server {self.server}"
         if isinstance(self.tls, str):
             return f"{hint} --tls-ca {self.tls}"
@@ -95,7 +95,7 @@ class Session:
 
 
 def session() -> Session:
-    """The session of the command that runs."""
+    """Return the session of the command that runs."""
     return click.get_current_context().ensure_object(Session)
 
 
@@ -141,7 +141,7 @@ def _set_tls_ca(context: click.Context, _: click.Parameter, value: str | None) -
 
 
 def shared_options(*, environment: bool = False, output: bool = True) -> Callable[[_Command], _Command]:
-    """Adds what stands before and after a command's name: --server, --token, --tls and, with `output`, --output."""
+    """Add the options of every command: --server, --token, --tls and, with `output`, --output."""
 
     def option(*names: str, callback: Callable[..., None], **how: Any) -> Callable[[_Command], _Command]:
         return click.option(*names, expose_value=False, callback=callback, **how)
@@ -201,7 +201,7 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
 
 
 def print_error(word: str, text: str) -> None:
-    """Writes to standard error, the word in bold red where colours are wanted; further lines are indented."""
+    """Write to standard error, the word in bold red where colours are wanted; further lines are indented."""
     color = wants_color(sys.stderr)
     first, *others = text.splitlines() or [""]
     click.echo(f"{click.style(word, fg='red', bold=True) if color else word}: {first}", err=True, color=color)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def or_pipe(sources: Sequence[str]) -> tuple[str, ...]:
-    """The sources as named; standard input when none is and it is no terminal."""
+    """Return the sources as named; standard input when none is and it is no terminal."""
     return tuple(sources) or (() if sys.stdin is None or sys.stdin.isatty() else ("-",))
 
 
 def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
-    """Reads the programs of these files; "-" is standard input.
+    """Read the programs of these files; "-" is standard input.
 
     Args:
         sources: their names.
@@ -49,7 +49,7 @@ def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
 
 
 def _next_step(path: Path) -> str:
-    """What to do about a file that cannot be read: names of such files that are beside it, if there are any."""
+    """Return what to do about a file that cannot be read: names of such files beside it, if there are any."""
     from qonduit_client.cli.error_messages import did_you_mean
 
     if path.is_dir():

@@ -35,7 +35,7 @@ Axes = Mapping[str, Sequence[object]]
 
 
 def sweep_option(command: _Command) -> _Command:
-    """Adds the option; the command gets `sweep`, the values of each input by its name; empty without the option."""
+    """Add the option; the command gets `sweep`, the values of each input by its name; empty without the option."""
     return click.option(
         "--sweep",
         multiple=True,
@@ -86,7 +86,7 @@ def run_sweep(
     detach: bool,
     validate_only: bool,
 ) -> int:
-    """Runs the programs at every point, follows all jobs at once, and shows a table; returns the exit code."""
+    """Run the programs at every point, follow all jobs at once, and show a table; return the exit code."""
     both = sorted(set(axes) & set(options["inputs"] or {}))
     if both:
         raise click.UsageError(f"{', '.join(both)}: given by --sweep and by --input; give it once")
@@ -118,7 +118,7 @@ def _chunks(
     axes: Axes,
     language: str | None,
 ) -> Iterator[_Chunk]:
-    """The programs of each job, each with its point and its name; points go first, programs within a point."""
+    """Yield the programs of each job, each with its point and its name; points go first, programs within a point."""
     from qonduit_client.batch import chunks_of
     from qonduit_client.program_messages import programs_of
     from qonduit_client.sweep import MOST, at_point, points_of
@@ -194,7 +194,7 @@ def _of_the_whole(row: Row) -> Row:
 
 
 def _uuid(text: str | None) -> uuid.UUID:
-    """The id that the jobs' own ids come from: the one that was given, else a new one."""
+    """Return the id that the jobs' own ids come from: the one that was given, or a new one."""
     try:
         return uuid.uuid4() if text is None else uuid.UUID(text)
     except ValueError:

@@ -39,11 +39,11 @@ class View(Protocol):
     ) -> None: ...
 
     def row(self, label: str) -> Row:
-        """Makes a row; it is called with each event of its job."""
+        """Make a row; it is called with each event of its job."""
         ...
 
     def say(self, text: str) -> None:
-        """Shows a remark above or between the rows."""
+        """Show a remark above or between the rows."""
         ...
 
 
@@ -75,10 +75,11 @@ class QuietBoard:
         pass
 
     def row(self, label: str) -> Row:
+        """Return a row that shows nothing."""
         return lambda event: None
 
     def say(self, text: str) -> None:
-        pass
+        """Drop a remark."""
 
 
 class LineBoard:
@@ -96,6 +97,7 @@ class LineBoard:
         pass
 
     def row(self, label: str) -> Row:
+        """Return a row that prints a line for each event."""
         start: list[Timestamp] = []
         self._rows += 1
 
@@ -112,6 +114,7 @@ class LineBoard:
         return show
 
     def say(self, text: str) -> None:
+        """Print a remark on a line of its own."""
         with self._lock:
             print(text, file=self._stream, flush=True)
 
@@ -130,6 +133,8 @@ class JsonBoard:
         pass
 
     def row(self, label: str) -> Row:
+        """Return a row that prints each event as JSON."""
+
         def show(event: JobEvent) -> None:
             with self._lock:
                 print(as_line({"event": as_dict(event)}), file=self._stream, flush=True)
@@ -137,7 +142,7 @@ class JsonBoard:
         return show
 
     def say(self, text: str) -> None:
-        pass
+        """Drop a remark: only events are printed."""
 
 
 class LiveBoard:
@@ -163,6 +168,7 @@ class LiveBoard:
         self._progress.stop()
 
     def row(self, label: str) -> Row:
+        """Return a row that shows a job as a bar."""
         bars = self._progress
         task = bars.add_task(label or "job", total=1.0, visible=not self._crowded, state="SUBMITTED", said="")
 
@@ -192,6 +198,7 @@ class LiveBoard:
         return show
 
     def say(self, text: str) -> None:
+        """Print a remark above the bars."""
         self._progress.console.print(text, markup=False, highlight=False)
 
     def _count(self, said: str, ended: bool) -> None:

@@ -105,7 +105,7 @@ def follow(
     *,
     label: str = "",
 ) -> int:
-    """Shows a job's events until it has ended, then its results; returns the exit code."""
+    """Show a job's events until it has ended, then its results; return the exit code."""
     from qonduit_client.cli.views import view_for
 
     with interruptible(here, lambda: [handle.id]) as interrupted:
@@ -121,7 +121,7 @@ def follow(
 
 @contextmanager
 def interruptible(here: Session, going_on: Callable[[], Sequence[int]], further: str = "") -> Iterator[list[bool]]:
-    """Turns Ctrl-C into a word on how to go on; the server is asked nothing, so this works without one too.
+    """Turn Ctrl-C into a hint at how to resume; nothing is asked of the server, so this works without one too.
 
     Args:
         here: tells how to reach the server.
@@ -152,12 +152,12 @@ def _go_on(here: Session, ids: Sequence[int]) -> str:
 
 
 def unfinished(several: Sequence[WatchedJob]) -> list[int]:
-    """The ids of the jobs that had been made and had not ended."""
+    """Return the ids of the jobs that had been made and had not ended."""
     return [each.handle.id for each in several if each.handle is not None and each.job is None]
 
 
 def tell_errors(here: Session, several: Sequence[WatchedJob]) -> int:
-    """Reports each job that could not be followed to its end; returns the worst exit code."""
+    """Report each job that could not be followed to its end; return the worst exit code."""
     codes = []
     for each in several:
         if each.error is not None:

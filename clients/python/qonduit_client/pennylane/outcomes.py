@@ -22,7 +22,7 @@ _PADDING: Final = np.iinfo(np.int32).min
 
 
 def from_state(tape: QuantumScript, program: Program, amplitudes: Any) -> Any:
-    """Returns what an analytic tape measures.
+    """Return what an analytic tape measures.
 
     Args:
         tape: on wires 0, 1, 2 ...
@@ -39,7 +39,7 @@ def from_state(tape: QuantumScript, program: Program, amplitudes: Any) -> Any:
 
 
 def from_shots(tape: QuantumScript, program: Program, bits: Mapping[str, NDArray[np.uint8]], mode: str | None) -> Any:
-    """Returns what a tape with shots measures.
+    """Return what a tape with shots measures.
 
     Args:
         tape: on wires 0, 1, 2 ..., in measurements that the program's shots tell.

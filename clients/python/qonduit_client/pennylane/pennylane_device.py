@@ -125,7 +125,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         )
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> CompilePipeline:
-        """What makes any circuit one that this device executes, or says why there is none."""
+        """Return the transforms that make a circuit one that this device executes, or raise why there is none."""
         config = execution_config or self.setup_execution_config()
         deferred = config.mcm_config.mcm_method in (None, "deferred")
         pipeline = CompilePipeline()
@@ -143,7 +143,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return pipeline
 
     def execute(self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None) -> Any:
-        """Runs circuits as few jobs and returns what each measures, in PennyLane's shapes.
+        """Run circuits as few jobs and return what each measures, in PennyLane's shapes.
 
         Raises:
             DeviceError: the server refused, a job failed, or it took too long.
@@ -162,7 +162,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return joined(tuple(found))
 
     def _prepared(self, tape: QuantumScript) -> tuple[QuantumScript, Program]:
-        """A tape on wires 0, 1, 2 ..., and its program with what it measures."""
+        """Return a tape on wires 0, 1, 2 ..., and its program with what it measures."""
         if tape.shots:
             tape = tape.copy(operations=[*tape.operations, *rotations(tape)], trainable_params=[])
         ((tape,), _) = convert_to_numpy_parameters(tape)
@@ -177,7 +177,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return tape, program
 
     def _run(self, prepared: Sequence[tuple[QuantumScript, Program]]) -> list[tuple[Result | None, int | None]]:
-        """The result of each program, None where there is nothing to run, and the seed for the order of its shots."""
+        """Return each program's result, None where nothing is to be run, and the seed for the order of its shots."""
         found: list[tuple[Result | None, int | None]] = [(None, None)] * len(prepared)
         groups: dict[int | None, list[int]] = {}
         for place, (tape, program) in enumerate(prepared):

@@ -77,7 +77,7 @@ class Statement(NamedTuple):
 
 @transform  # type: ignore[untyped-decorator]
 def decomposed(tape: Any, device_wires: Any = None, name: str = "qonduit") -> Any:
-    """A tape in operations that travel; already so, the tape itself.
+    """Return a tape in operations that can be sent; already so, the tape itself.
 
     Args:
         tape: any tape; a device's mid-circuit measurements are kept.
@@ -136,7 +136,7 @@ def _is_matrix(op: Any) -> bool:
 
 
 def projected(op: Any) -> list[int] | None:
-    """The values that a projector onto a state of the computational basis selects; None for all else."""
+    """Return the values that a projector onto a basis state selects; None for all else."""
     if op.name != "Projector" or len(op.wires) == 0:
         return None
     state = qml_math.toarray(op.parameters[0])
@@ -144,7 +144,7 @@ def projected(op: Any) -> list[int] | None:
 
 
 def statement(op: Any, qubits: Sequence[int]) -> Statement | None:
-    """The statement of a gate; None for what does nothing to a state but for its phase.
+    """Return the statement of a gate; None for a gate that changes only the phase of a state.
 
     Args:
         op: an operation that `travels`, and is neither measurement nor condition nor projector.

@@ -22,7 +22,7 @@ _PAULIS: Final = {0: X, 1: Y, 2: Z}
 
 @transform  # type: ignore[untyped-decorator]
 def _apart(tape: QuantumScript) -> Any:
-    """Puts what takes circuits of its own into tapes of their own: shadows, and what is no mean of a sum."""
+    """Put what takes circuits of its own into tapes of their own: shadows, and whatever is no mean of a sum."""
     measurements = [_simplified(each) for each in tape.measurements] if tape.shots else []
     alone = [place for place, each in enumerate(measurements) if _needs_own(each)]
     if not alone or len(measurements) == 1:
@@ -114,7 +114,7 @@ class _Shadow:
         self._begin = begin
 
     def bits(self, results: Sequence[Any]) -> NDArray[np.int64]:
-        """What each shot gave, an array (shots, wires), from the samples of all tapes."""
+        """Return the bits of each shot, an array (shots, wires), from the samples of all tapes."""
         bits = np.empty_like(self.recipes)
         for number in range(len(self.chosen)):
             own = np.flatnonzero(self._which == number)
@@ -125,14 +125,14 @@ class _Shadow:
 
 @transform  # type: ignore[untyped-decorator]
 def _commuting(tape: QuantumScript) -> Any:
-    """Splits sums into their terms, and measurements that do not commute qubit by qubit."""
+    """Split sums into their terms, and measurements that do not commute qubit by qubit."""
     if not tape.shots or _bases(tape) is not None:
         return (tape,), null_postprocessing
     return split_non_commuting(tape)
 
 
 def rotations(tape: QuantumScript) -> list[Any]:
-    """The gates after which a measurement of all wires tells all that a tape measures."""
+    """Return the gates after which measuring all wires gives everything that a tape measures."""
     gates: list[Any] = []
     turned: set[Any] = set()
     for measurement in tape.measurements:
@@ -144,7 +144,7 @@ def rotations(tape: QuantumScript) -> list[Any]:
 
 
 def _bases(tape: QuantumScript) -> dict[Any, str | int] | None:
-    """What each wire is measured in; None where two measurements disagree, or a sum must be split."""
+    """Return the basis of each wire; None where two measurements disagree, or a sum must be split."""
     bases: dict[Any, str | int] = {}
     for measurement in tape.measurements:
         if isinstance(measurement, ExpectationMP) and isinstance(measurement.obs, Sum):
@@ -156,7 +156,7 @@ def _bases(tape: QuantumScript) -> dict[Any, str | int] | None:
 
 
 def _basis(measurement: Any, tape: QuantumScript) -> dict[Any, str | int]:
-    """What a measurement measures each of its wires in: a Pauli letter, or an observable, by its hash."""
+    """Return the basis of each wire of a measurement: a Pauli letter, or an observable, by its hash."""
     obs = measurement.obs
     if measurement.mv is not None:  # bits, which are there anyway
         return {}

@@ -72,7 +72,7 @@ class Program:
         )
 
     def add(self, op: Any) -> None:
-        """Adds an operation that `travels`, on wires 0 to `wires` - 1.
+        """Add an operation that `travels`, on wires 0 to `wires` - 1.
 
         Raises:
             DeviceError: a parameter is no finite number.
@@ -105,7 +105,7 @@ class Program:
             self._statements.append(Statement(f"reset q[{wire}];"))
 
     def _condition(self, value: Any) -> str:
-        """A measured value as a formula that holds where PennyLane takes the value for true."""
+        """Return a formula that holds where PennyLane takes a measured value for true."""
         bits = [f"{MID_CIRCUIT}[{self.mid_circuit[each]}]" for each in value.measurements]
         branches = [branch for branch, outcome in value.branches.items() if outcome]
         if len(branches) == 2 ** len(bits):
@@ -120,7 +120,7 @@ class Program:
 
 
 def program_of(tape: Any) -> Program:
-    """Returns a tape's operations as a program that measures nothing at its end yet.
+    """Return a tape's operations as a program that measures nothing at its end yet.
 
     Args:
         tape: in operations that travel, on wires 0, 1, 2 ...

@@ -42,7 +42,7 @@ _WRITERS: Final[dict[str, Callable[[Any], QuantumProgram]]] = {
 
 
 def specs() -> list[ProgramSpec]:
-    """Returns the forms that can be sent as they are: those of SDKs that are installed, and texts."""
+    """Return the forms that can be sent as they are: those of SDKs that are installed, and texts."""
     return [
         ProgramSpec(
             QPROGRAM_REGISTRY[alias], alias=alias, serialize=serialize, experiment_type=ExperimentType.GATE_MODEL
@@ -53,5 +53,5 @@ def specs() -> list[ProgramSpec]:
 
 
 def message(program: Any) -> QuantumProgram:
-    """Returns a program as it is sent, whether it went through `QuantumDevice.prepare` or not."""
+    """Return a program as it is sent, whether it went through `QuantumDevice.prepare` or not."""
     return _ionq(program) if isinstance(program, dict) else _object(program)

@@ -47,7 +47,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         self._handle = self._client.job(self.id)
 
     def status(self) -> JobStatus:
-        """The job's state as it is now.
+        """Return the job's state as it is now.
 
         Raises:
             ResourceNotFoundError: there is no such job.
@@ -56,7 +56,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
             return _STATUS.get(self._handle.state(), JobStatus.UNKNOWN)
 
     def metadata(self) -> dict[str, Any]:
-        """What is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own answer."""
+        """Return what is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own message."""
         with told():
             job = self._handle.job()
         self._cache_metadata.update(
@@ -69,7 +69,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         return known
 
     def wait_for_final_state(self, timeout: float | None = None, poll_interval: float = 5) -> None:
-        """Waits until the job has ended, however it ended; the server tells, so nothing is polled.
+        """Wait until the job has ended, however it ended; the server reports the end, so nothing is polled.
 
         Raises:
             TimeoutError: it had not ended by then. It goes on.
@@ -81,7 +81,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         await asyncio.to_thread(self.wait_for_final_state, timeout)
 
     def result(self, timeout: float | None = None) -> Result[GateModelResultData]:
-        """Waits for the job and returns what it gave.
+        """Wait for the job and return what it gave.
 
         Keys are bits, classical bit 0 last, and the last declared register first, as everywhere in qBraid.
 
@@ -104,7 +104,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         )
 
     def _device_id(self) -> str:
-        """The name of the device of a job that was looked up."""
+        """Return the name of the device of a job that was looked up."""
         with told():
             return self._handle.job().device
 

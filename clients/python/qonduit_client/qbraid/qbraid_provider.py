@@ -27,7 +27,7 @@ class QonduitProvider(QuantumProvider):  # type: ignore[misc]
         self.client = connect(client)
 
     def get_devices(self, *, filter: str = "", **wanted: Any) -> list[QonduitDevice]:
-        """Returns the devices of the server.
+        """Return the devices of the server.
 
         Args:
             filter: of the server: 'is_simulator = true', for example.
@@ -41,7 +41,7 @@ class QonduitProvider(QuantumProvider):  # type: ignore[misc]
         ]
 
     def get_device(self, device_id: str) -> QonduitDevice:
-        """Returns one device by its name, "PROVIDER/device".
+        """Return one device by its name, "PROVIDER/device".
 
         Raises:
             ResourceNotFoundError: there is none of that name; the message says which there are.

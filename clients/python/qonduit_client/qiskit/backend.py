@@ -96,7 +96,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         parameter_binds: Sequence[Mapping[Parameter, Any]] | Mapping[Parameter, Any] | None = None,
         **options: Any,
     ) -> QonduitJob:
-        """Submits circuits and returns at once; once this returned, the job survives any crash of the server.
+        """Submit circuits and return at once; once this returned, the job survives any crash of the server.
 
         Args:
             run_input: one circuit or any number of them.
@@ -124,7 +124,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         return job
 
     def run_options(self, **options: Any) -> RunOptions:
-        """Returns what `run` does with these options; those not given are the backend's.
+        """Return what `run` does with these options; those not given are the backend's.
 
         Raises:
             QiskitError: an option has a value that cannot be had.
@@ -149,7 +149,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number of any type (numpy's, 1e4), or None for anything else."""
+    """Return a whole number of any type (numpy's, 1e4), or None for anything else."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     try:

@@ -42,7 +42,7 @@ class QonduitJob(JobGroup[Result], JobV1):  # type: ignore[misc]
         self._memory = memory
 
     def circuits(self) -> list[QuantumCircuit]:
-        """Returns the circuits, one for each entry of the result."""
+        """Return the circuits, one for each entry of the result."""
         return list(self._circuits)
 
     def _result(self, results: list[client_result.Result]) -> Result:

@@ -47,7 +47,7 @@ _AERS_OWN: Final = ("save_", "set_")
 
 
 def listed(run_input: QuantumCircuit | Iterable[QuantumCircuit]) -> list[QuantumCircuit]:
-    """Returns one circuit, or several of them, as a list.
+    """Return one circuit, or several of them, as a list.
 
     Raises:
         TypeError: something else is among them.
@@ -63,7 +63,7 @@ def listed(run_input: QuantumCircuit | Iterable[QuantumCircuit]) -> list[Quantum
 
 
 def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]], widest: int) -> list[QuantumProgram]:
-    """Returns a circuit as programs, one for each set of values of its parameters.
+    """Return a circuit as programs, one for each set of values of its parameters.
 
     Args:
         circuit: with or without parameters.
@@ -99,7 +99,7 @@ def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]]
 def bindings_of(
     circuits: Sequence[QuantumCircuit], parameter_binds: Sequence[Mapping[Parameter, Any]] | None
 ) -> list[list[dict[str, float]]]:
-    """Returns for each circuit the sets of values it is to be run with, from what Aer takes as `parameter_binds`.
+    """Return for each circuit the sets of values it is to be run with, from what Aer takes as `parameter_binds`.
 
     Args:
         circuits: with or without parameters.
@@ -130,14 +130,14 @@ def _rows(circuit: QuantumCircuit, bind: Mapping[Parameter, Any]) -> list[dict[s
 
 
 def rows_of(circuit: QuantumCircuit, values: BindingsArray) -> list[dict[str, float]]:
-    """Returns a pub's values by parameter name, one set for each place of its shape."""
+    """Return a pub's values by parameter name, one set for each place of its shape."""
     names = [each.name for each in circuit.parameters]
     rows = np.asarray(values.as_array(circuit.parameters), dtype=float).reshape(values.size, len(names)).tolist()
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit made of what travels; one that Qiskit cannot write out is left for the server to judge."""
+    """Return the circuit in what can be sent; one that Qiskit cannot write out is left for the server to judge."""
     if _KEPT.issuperset(circuit.count_ops()):
         return circuit
     try:
@@ -147,7 +147,7 @@ def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def _narrowed(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit without the qubits that nothing acts on, as transpilation for a large device leaves them."""
+    """Return the circuit without the qubits that nothing acts on, as transpilation for a large device leaves them."""
     dag = circuit_to_dag(circuit)
     for name in ("barrier", "delay"):
         dag.remove_all_ops_named(name)

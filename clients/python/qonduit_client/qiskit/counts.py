@@ -14,7 +14,7 @@ from qonduit_client.result import Result
 
 
 def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed: int | None) -> ExperimentResult:
-    """Returns what one circuit gave, as Aer 0.18 has it.
+    """Return what one circuit gave, as Aer 0.18 has it.
 
     Args:
         circuit: as the caller gave it: its name, registers and metadata are told.
@@ -52,7 +52,7 @@ def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed
 
 
 def outcomes_of(circuit: QuantumCircuit, result: Result) -> dict[int, int]:
-    """Returns counts by the number of all classical bits, from counts by registers (see `Result`)."""
+    """Return counts by the number of all classical bits, from counts by registers (see `Result`)."""
     places = _places(circuit, [register.name for register in result.registers])
     if places == [list(range(circuit.num_clbits))]:
         return {int(key, 16): count for key, count in result.counts.items()}

@@ -35,7 +35,7 @@ def devices_of(client: Client) -> list[NamedDevice]:
 
 
 def find_device(client: Client, name: str) -> NamedDevice:
-    """Returns the one device of this name, in full or without the provider.
+    """Return the one device of this name, in full or without the provider.
 
     Raises:
         QiskitBackendNotFoundError: there is none, or several; the message names those there are.

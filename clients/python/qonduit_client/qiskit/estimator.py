@@ -56,7 +56,7 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         self._exact = exact or chosen.default_precision == 0
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> QonduitPrimitiveJob:
-        """Submits pubs and returns at once.
+        """Submit pubs and return at once.
 
         Args:
             pubs: tuples of a circuit, observables, values for its parameters, and a precision.
@@ -131,7 +131,7 @@ class _Exact:
 
 
 def _last_register(result: Result) -> dict[str, int]:
-    """Counts of the register that was declared last, which is the one that the observables are measured into."""
+    """Return the counts of the register that was declared last: the one that the observables are measured into."""
     counts: Counter[str] = Counter()
     for key, count in result.counts.items():
         counts[f"{int(key.partition(' ')[0], 16):b}"] += count

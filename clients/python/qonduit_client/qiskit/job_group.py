@@ -44,7 +44,7 @@ class JobGroup(Generic[Made]):
         self._lock = Lock()
 
     def submit(self) -> None:
-        """Submits the programs; the job's id is known from then on.
+        """Submit the programs; the job's id is known from then on.
 
         Raises:
             JobError: they have been submitted.
@@ -62,7 +62,7 @@ class JobGroup(Generic[Made]):
         return [handle.id for handle in self._submitted().handles]
 
     def result(self, timeout: float | None = None) -> Made:
-        """Waits for the job and returns what it gave.
+        """Wait for the job and return what it gave.
 
         Args:
             timeout: seconds.
@@ -93,7 +93,7 @@ class JobGroup(Generic[Made]):
         return any(state_name(job.state) in ("CANCELLING", "CANCELLED") for job in jobs)
 
     def error_message(self) -> str | None:
-        """Returns why the job failed; None for one that did not (yet)."""
+        """Return why the job failed; None for one that did not (yet)."""
         with as_qiskit_has_it():
             jobs = [handle.job() for handle in self._submitted().handles]
         return next((job.failure.message for job in jobs if state_name(job.state) == "FAILED"), None)
@@ -117,7 +117,7 @@ class JobGroup(Generic[Made]):
     def wait_for_final_state(
         self, timeout: float | None = None, wait: float = 5, callback: Callable[..., object] | None = None
     ) -> None:
-        """Waits until the job has ended, however it ended.
+        """Wait until the job has ended, however it ended.
 
         Args:
             timeout: seconds.
@@ -142,11 +142,11 @@ class JobGroup(Generic[Made]):
                     raise
 
     def job_id(self) -> str:
-        """The server's id of the job; several, with commas between them, where the programs needed several jobs."""
+        """Return the server's id of the job; several, with commas between them, where it took several jobs."""
         return ",".join(map(str, self.ids))
 
     def ended(self) -> str | None:
-        """Waits for the job and returns when it had ended, in UTC and ISO 8601; None where nothing was to be run."""
+        """Wait for the job and return when it had ended, in UTC and ISO 8601; None where nothing was to be run."""
         times = [handle.wait().finished_at.ToDatetime() for handle in self._submitted().handles]
         return max(times).isoformat() if times else None
 

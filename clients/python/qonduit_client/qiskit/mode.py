@@ -15,7 +15,7 @@ Chosen = TypeVar("Chosen")
 
 
 def backend_of(mode: QonduitBackend | str | None, backend: QonduitBackend | str | None) -> QonduitBackend:
-    """Returns the backend that was given under either name; without one, the default device.
+    """Return the backend that was given under either name; without one, the default device.
 
     Raises:
         TypeError: two were given, or something else.
@@ -35,7 +35,7 @@ def backend_of(mode: QonduitBackend | str | None, backend: QonduitBackend | str 
 
 
 def options_of(kind: Callable[..., Chosen], options: Any, **named: Any) -> Chosen:
-    """Returns options: those of a dictionary or an options object, and what was given by a name of its own.
+    """Return options: those of a dictionary or an options object, and what was given by a name of its own.
 
     Args:
         kind: the dataclass of the options.
@@ -53,5 +53,5 @@ def options_of(kind: Callable[..., Chosen], options: Any, **named: Any) -> Chose
 
 
 def seed_of(seed: int | np.random.Generator | None) -> int | None:
-    """Returns a seed as a number; a generator gives its next one, as Qiskit's statevector primitives take it."""
+    """Return a seed as a number; a generator gives its next one, as Qiskit's statevector primitives take it."""
     return int(seed.integers(2**32)) if isinstance(seed, np.random.Generator) else seed

@@ -18,7 +18,7 @@ class JobTimedOut(JobTimeoutError, TimeoutError):  # type: ignore[misc]
 
 @contextmanager
 def as_qiskit_has_it() -> Iterator[None]:
-    """Raises Qiskit's errors for the client's.
+    """Raise Qiskit's errors for the client's.
 
     Raises:
         JobTimedOut: it took longer than it was given.

@@ -35,7 +35,7 @@ class QonduitProvider:
         return f"<{type(self).__name__} of {self.client.target}>"
 
     def close(self) -> None:
-        """Ends the connection, unless it was handed in. Jobs go on."""
+        """End the connection, unless it was handed in. Jobs go on."""
         if self._own:
             self.client.close()
 
@@ -78,7 +78,7 @@ class QonduitProvider:
         return [backend for backend in found if filters is None or filters(backend)]
 
     def get_backend(self, name: str = DEFAULT_DEVICE) -> QonduitBackend:
-        """Returns one backend.
+        """Return one backend.
 
         Args:
             name: in full ("IBM/aer_simulator"), or without the provider where only one has a device of that name.

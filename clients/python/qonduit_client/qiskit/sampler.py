@@ -67,7 +67,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         return None if self._options.seed_simulator is None else int(self._options.seed_simulator)
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> QonduitPrimitiveJob:
-        """Submits pubs and returns at once.
+        """Submit pubs and return at once.
 
         Args:
             pubs: circuits, or tuples of a circuit, values for its parameters, and shots.
@@ -107,7 +107,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
 
 
 def _sampled(pub: SamplerPub, results: list[Result], seeds: list[int | None]) -> SamplerPubResult:
-    """What a pub gives: for each register an array of its shots, in the shape of the pub's parameters."""
+    """Return the result of a pub: an array of shots for each register, in the shape of the pub's parameters."""
     arrays = {
         register.name: np.zeros((*pub.shape, pub.shots, (register.size + 7) // 8), dtype=np.uint8)
         for register in pub.circuit.cregs

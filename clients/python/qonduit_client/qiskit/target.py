@@ -47,7 +47,7 @@ _LOOPS: Final[dict[str, type[Instruction]]] = {
 
 
 def target_of(device: Device) -> Target:
-    """Returns the target of a device: all gates on all qubits, without errors or durations.
+    """Return the target of a device: all gates on all qubits, without errors or durations.
 
     Gates that Qiskit does not know by name are left out: the server compiles for the device anyway.
     """

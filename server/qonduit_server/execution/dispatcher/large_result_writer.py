@@ -32,7 +32,7 @@ Item = TaskEvent | HandBack
 
 
 def key_of(item: Item) -> Key:
-    """The job and attempt that an item speaks of."""
+    """Return the job and attempt that an item speaks of."""
     return (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item.key
 
 

@@ -75,7 +75,7 @@ class Admission:
         return self._bytes >= _MOST_WAITING_BYTES or len(self.waiting_for(provider)) >= _MOST_WAITING
 
     def first(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> PendingTask | None:
-        """The task that is admitted next, as soon as it has a worker; None: nobody waits, or the first has no memory.
+        """Return the task to admit next, as soon as it has a worker; None: none waits, or the first has no memory.
 
         Args:
             can_run: whether a provider has workers at all: others do not wait behind one that has not.

@@ -30,22 +30,22 @@ class PendingNotifications:
         return taken
 
     def event(self, event: TaskEvent) -> None:
-        """A worker told this."""
+        """Keep an event that a worker reported."""
         self._items.append(event)
 
     def lose(self, held: PendingTask, kind: LossKind, message: str, pid: int = 0) -> None:
-        """A task is lost, and was at this process."""
+        """Keep the loss of a task that was at this process."""
         self._items.append((held.key, Loss(kind, message, pid)))
         self.more_wanted = True
 
     def waits(self, held: PendingTask) -> None:
-        """A task has to wait for memory."""
+        """Keep that a task has to wait for memory."""
         message = f"the job needs {format_bytes(held.need)} of memory and waits until they are free"
         log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
         self._items.append(TaskEvent(job_id=held.task.job_id, attempt=held.task.attempt, log=log))
 
     def fail(self, task: Task, reason: str) -> None:
-        """A task cannot be run, because its provider cannot run anything."""
+        """Keep the loss of a task whose provider cannot run anything."""
         what = f"The provider {task.provider} cannot run anything" if task.provider else "Nothing can be translated"
         failure = Failure(
             category=FailureCategory.FAILURE_CATEGORY_PROVIDER,

@@ -71,7 +71,7 @@ class Scheduler:
                 self._waiting[held.key] = held
 
     def declined(self, worker: Worker, held: PendingTask, need: int, now: float) -> None:
-        """A worker found that its task takes more memory than it was granted: let it wait for so much."""
+        """Requeue a task that takes more memory than it was granted, until that much is free."""
         del worker.held[held.key]
         held.declined(need, worker.id, now)
         self._admission.wait(held)
@@ -143,7 +143,7 @@ class Scheduler:
         return self._providers[provider].state == "loaded"
 
     def _large(self) -> list[PendingTask]:
-        """The large tasks that workers have, those included that are being killed."""
+        """Return the large tasks that workers have, those included that are being killed."""
         return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
 
     def _place_large(self, held: PendingTask, now: float) -> Worker | None:
@@ -155,7 +155,7 @@ class Scheduler:
         return worker
 
     def _idle(self, provider: ForkServer, preferred: int = -1) -> Worker | None:
-        """A worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
+        """Return a worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
         idle = [worker for worker in provider.ready if not worker.held]
         if not idle:
             return self._fork(provider)

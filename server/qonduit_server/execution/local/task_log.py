@@ -55,7 +55,7 @@ class TaskLog:
         self._logger().debug(step, **_ids(key, worker), **more)
 
     def slow(self, worker: Worker) -> None:
-        """The running task of a worker has run for long; it is logged again when that has doubled."""
+        """Log the task of a worker that has run for long; it is logged again when that has doubled."""
         held = next(iter(worker.held.values()))
         self._logger().info("slow", **_ids(held.key, worker), phase=worker.phase, seconds=round(held.slow_after, 3))
         held.slow_after *= 2

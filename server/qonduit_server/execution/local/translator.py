@@ -251,7 +251,7 @@ class Translator:
                     waiting.ended.set()
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
-        """A task ended without saying so."""
+        """Handle a task that ended without an event."""
         waiting = self._waiting.get(job_id)
         if waiting is not None:
             waiting.loss = loss
@@ -272,7 +272,7 @@ class Translator:
             return pool
 
     def _give_up(self, number: int) -> None:
-        """A caller waits no more: its program is taken back, or its process killed if it has begun."""
+        """Drop the program of a caller that waits no more, or kill its process if it has begun."""
         waiting = self._waiting.get(number)
         if waiting is not None:
             waiting.over = True

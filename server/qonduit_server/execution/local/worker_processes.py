@@ -348,7 +348,7 @@ class ForkServer:
             return self.process.wait()
 
     def described(self, waited: float) -> ProviderDescription:
-        """What it offers, or why that is not known after so many seconds."""
+        """Return its description, or why that is not known after so many seconds."""
         return self.description or ProviderDescription(
             provider=ProviderMessage(name=self.name),
             unavailable=self.reason or f"its process did not answer within {waited:g} s",

@@ -133,7 +133,7 @@ class Flow:
         self.builder.append(self.conditions.guard, operation, qubits, clbits)
 
     def over(self, values: Sequence[object], body: Callable[[int], None]) -> None:
-        """A loop whose rounds are counted: does `body(k)` for the place of each value."""
+        """Run a loop whose rounds are counted: do `body(k)` for the place of each value."""
         try:
             count = len(values)
         except OverflowError:
@@ -163,7 +163,7 @@ class Flow:
 
 
 def flag() -> Variable:
-    """A bit of the reader's own, which is 0."""
+    """Return a bit of the reader's own, which is 0."""
     return Variable("", Type("bit"), _NO)
 
 

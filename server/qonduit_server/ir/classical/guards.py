@@ -41,6 +41,7 @@ class GuardedVariables:
         self._measured.add(clbit)
 
     def write(self, variable: Variable, value: Held) -> None:
+        """Write a variable under the present guard."""
         _check_variable(variable)
         while isinstance(variable, Slice):
             value = variable.placed(value)
@@ -57,6 +58,7 @@ class GuardedVariables:
         return replace(value, formulas=tuple(self._store(each) if _long(each) else each for each in value.formulas))
 
     def write_bits(self, view: View, formulas: Sequence[Formula]) -> None:
+        """Write some bits of a register under the present guard."""
         old = view.variable.value
         assert isinstance(old, Bits)
         changed = list(old.formulas)
@@ -75,7 +77,7 @@ class GuardedVariables:
 
     @contextmanager
     def recorded(self) -> Iterator[Journal]:
-        """Notes what is written meanwhile, with the values before; the journal outside learns of it too."""
+        """Record what is written meanwhile, with the values before, also in the journal outside."""
         journal: Journal = {}
         self._journals.append(journal)
         try:

@@ -66,17 +66,17 @@ class Type:
 
 
 def unsupported(message: str) -> ProgramError:
-    """A construct of the language that this reader does not do."""
+    """Return the error of a construct that this reader does not support."""
     return ProgramError("UNSUPPORTED_CONSTRUCT", message)
 
 
 def wrong(message: str) -> ProgramError:
-    """A program that its language does not allow."""
+    """Return the error of a program that its language does not allow."""
     return ProgramError("SYNTAX_ERROR", message)
 
 
 def checked(formula: Formula) -> Formula:
-    """The same formula, refused where it is too long: parts that are shared are computed each time they occur."""
+    """Return the formula; refuse one that is too long: parts that are shared are computed each time they occur."""
     if formula.exceeds(MAX_FORMULA_PARTS, MAX_FORMULA_DEPTH):
         raise too_large(
             f"what is computed from measured bits has more than {MAX_FORMULA_PARTS} parts, "
@@ -192,7 +192,7 @@ def _spread(bits: Sequence[int]) -> Callable[[int], int]:
 
 
 def truth(value: Value) -> Formula:
-    """A condition."""
+    """Return a condition."""
     if isinstance(value, Bits | Word):
         return negation(conjunction(negation(formula) for formula in value.formulas))
     if isinstance(value, Table):
@@ -201,7 +201,7 @@ def truth(value: Value) -> Formula:
 
 
 def _formula(bits: tuple[int, ...], truths: tuple[bool, ...]) -> Formula:
-    """A truth table as a formula, by splitting on its last bit."""
+    """Return a truth table as a formula, by splitting on its last bit."""
     if all(truths):
         return TRUE
     if not any(truths):
@@ -211,12 +211,12 @@ def _formula(bits: tuple[int, ...], truths: tuple[bool, ...]) -> Formula:
 
 
 def of_formula(formula: Formula) -> Value:
-    """A condition as a value: known if it is constant."""
+    """Return a condition as a value: known if it is constant."""
     return bool(formula.number) if formula.kind == "constant" else Bits((formula,), scalar=True)
 
 
 def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
-    """A value as `width` bits; what does not fit is cut off."""
+    """Return a value as `width` bits; what does not fit is cut off."""
     if isinstance(value, Bits):
         if len(value.formulas) != width:
             raise wrong(f"{width} bits are needed, but there are {len(value.formulas)}")
@@ -233,7 +233,7 @@ def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
 
 
 def angle_bits(value: Value, width: int) -> Bits:
-    """An angle of so many bits as those bits: the highest is half a turn."""
+    """Return an angle of so many bits as those bits: the highest is half a turn."""
     return as_bits(apply(lambda v: round(_real(v) / math.tau * (1 << width)) % (1 << width), value), width)
 
 
@@ -270,12 +270,12 @@ def equal(left: Value, right: Value) -> Value:
 
 
 def padded(value: Bits, width: int) -> tuple[Formula, ...]:
-    """The bits of a value with zeros above."""
+    """Return the bits of a value with zeros above."""
     return value.formulas + (FALSE,) * (width - len(value.formulas))
 
 
 def coerce(kind: Type, value: Value) -> Value:
-    """A value as a variable of that type holds it."""
+    """Return a value as a variable of that type holds it."""
     width = kind.width
     match kind.kind:
         case "bit":
@@ -308,7 +308,7 @@ def _cut(value: Word, width: int, signed: bool) -> Value:
 
 
 def truth_bit(value: Value) -> Value:
-    """A value as a single bit."""
+    """Return a value as a single bit."""
     if isinstance(value, Bits) and len(value.formulas) == 1:
         return value
     return Bits((truth(value),), scalar=True)

@@ -130,7 +130,7 @@ class Scopes:
         return self._stack[0]
 
     def lookup(self, name: str) -> Entry | None:
-        """What a name stands for here; None for one that nobody declared."""
+        """Return what a name stands for here; None for an undeclared one."""
         for scope in reversed(self._stack):
             entry = scope.get(name)
             if entry is not None:
@@ -147,7 +147,7 @@ class Scopes:
 
     @contextmanager
     def inner(self, names: dict[str, Entry]) -> Iterator[None]:
-        """A further scope, in which those names are known from the start."""
+        """Yield a further scope, in which those names are known from the start."""
         self._stack.append(names)
         try:
             yield

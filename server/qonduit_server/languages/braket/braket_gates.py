@@ -13,13 +13,13 @@ from qonduit_server.languages.openqasm3.standard_gates import Library
 
 
 def _phase_where(first: int, second: int, angle: float) -> list[Step]:
-    """A phase where the first and the second qubit have these values."""
+    """Return a phase where the first and the second qubit have these values."""
     flips: list[Step] = [(qk.XGate(), (place,)) for place, value in enumerate((first, second)) if not value]
     return [*flips, (qk.CPhaseGate(angle), (0, 1)), *flips]
 
 
 def _molmer_sorensen(first: float, second: float, angle: float) -> list[Step]:
-    """A rotation about the product of two axes between X and Y."""
+    """Return a rotation about the product of two axes between X and Y."""
     turned: list[Step] = [(qk.RZGate(-first), (0,)), (qk.RZGate(-second), (1,))]
     back: list[Step] = [(qk.RZGate(first), (0,)), (qk.RZGate(second), (1,))]
     return [*turned, (qk.RXXGate(angle), (0, 1)), *back]

@@ -53,7 +53,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 
 def _registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
-    """The program's registers; where nothing is measured into them, Braket tells what its qubits are."""
+    """Return the program's registers; where nothing is measured into them, the register that Braket reports."""
     if context.measurements > len(context.unnamed):
         if context.unnamed:
             context.warn("what is measured into no bit is not shown")
@@ -97,7 +97,7 @@ def _pragma(context: EvaluationContext, node: ast.Pragma) -> None:
 
 
 def _unitary(context: EvaluationContext, command: str) -> None:
-    """A matrix on qubits, of which the first is the highest bit of rows and columns."""
+    """Apply a matrix to qubits, of which the first is the highest bit of rows and columns."""
     match = _UNITARY.fullmatch(command)
     if match is None:
         raise wrong("a pragma 'braket unitary' is written unitary([[1, 0], [0, 1im]]) q[0]")
@@ -137,7 +137,7 @@ def _entry(text: str) -> complex:
 
 
 def _qubits(context: EvaluationContext, text: str) -> tuple[int, ...]:
-    """The qubits that an operand of a pragma names."""
+    """Return the qubits that an operand of a pragma names."""
     if _OPERAND.fullmatch(text) is None:
         raise ProgramError("SYNTAX_ERROR", f"{_shortened(text.strip())!r} is not a qubit")
     name, bracket, index = text.strip().partition("[")

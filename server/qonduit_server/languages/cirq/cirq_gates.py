@@ -42,7 +42,7 @@ _PI: Final = math.pi
 
 
 def build(node: object, context: Context) -> Parts:
-    """A unitary gate.
+    """Return a unitary gate.
 
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, it is none, or not known; others, it is not well formed.
@@ -61,7 +61,7 @@ def build(node: object, context: Context) -> Parts:
 
 
 def _power(node: Node, context: Context, family: Power) -> Parts:
-    """A gate to a power; global_shift adds to all its eigenvalues."""
+    """Return a gate to a power; global_shift adds to all its eigenvalues."""
     exponent = context.symbols.number(node.get("exponent", 1.0), "exponent")
     shift = context.symbols.number(node.get("global_shift", 0.0), "global_shift")
     half_turns = exponent % family.period
@@ -70,7 +70,7 @@ def _power(node: Node, context: Context, family: Power) -> Parts:
 
 
 def _turn(gate: Callable[[float], Any], qubits: int = 1, factor: float = 1.0) -> _Maker:
-    """A rotation by radians."""
+    """Return a rotation by radians."""
     return lambda node, context: Parts(
         [(gate(factor * context.symbols.number(node.get("rads"), "rads")), tuple(range(qubits)))], qubits
     )
@@ -133,7 +133,7 @@ def _phase(node: Node, context: Context) -> Parts:
 
 
 def unit_phase(node: object, what: str) -> list[Step]:
-    """A number of length 1 as a global phase."""
+    """Return a number of length 1 as a global phase."""
     coefficient = complex_number(node, what)
     if abs(abs(coefficient) - 1) > TOLERANCE:
         raise wrong(f"{what} is not of length 1")
@@ -236,7 +236,7 @@ def _bits(rows: object, height: int, width: int) -> np.ndarray[Any, Any]:
 
 
 def pauli_letters(node: object) -> tuple[str, list[Step]]:
-    """A DensePauliString: its letters, and its coefficient as a phase."""
+    """Return a DensePauliString: its letters, and its coefficient as a phase."""
     if kind_of(node, "a Pauli string") not in ("DensePauliString", "MutableDensePauliString"):
         raise wrong("a DensePauliString is needed here")
     fields = mapping(node, "a Pauli string")
@@ -256,7 +256,7 @@ def pauli_letter(node: object) -> str:
 
 
 def pauli_product(letters: str, coefficient: list[Step]) -> Parts:
-    """The product of Paulis itself."""
+    """Return the product of Paulis itself."""
     return Parts([*pauli_strings.product(letters), *coefficient], len(letters))
 
 

@@ -106,7 +106,7 @@ class _CircuitReader:
         self._warnings: dict[str, None] = {}
 
     def result(self) -> Circuit:
-        """The circuit, with its qubits in Cirq's order."""
+        """Return the circuit, with its qubits in Cirq's order."""
         order = {self._places[each]: place for place, each in enumerate(sorted(self._places))}
         if any(old != new for old, new in order.items()):
             self._builder.renumber(order)
@@ -189,7 +189,7 @@ class _CircuitReader:
                 self._emit(self._parts(gate, frame), qubits, frame)
 
     def _parts(self, gate: object, frame: _Frame) -> Parts:
-        """What a gate is made of; found once, however often a circuit is repeated."""
+        """Return the parts of a gate; found once, however often a circuit is repeated."""
         key = (id(gate), id(frame.symbols))
         if key not in self._kept:
             parts = cirq_gates.build(gate, Context(frame.symbols, self._builder.spend, cirq_gates.build))
@@ -197,7 +197,7 @@ class _CircuitReader:
         return self._kept[key][0]
 
     def _at(self, qubits: list[object], size: int, frame: _Frame) -> tuple[int, ...]:
-        """The IR qubits of an operation that acts on so many."""
+        """Return the IR qubits of an operation that acts on so many."""
         if len(qubits) != size:
             raise wrong(f"a gate on {size} qubits is given {len(qubits)}")
         places = tuple([self._place(qubit(each), frame) for each in qubits])
@@ -231,7 +231,7 @@ class _CircuitReader:
         self._emit(cirq_gates.pauli_phasor(letters + "I" * idle, phase, fields, context), qubits, frame)
 
     def _controlled(self, fields: Node, frame: _Frame) -> None:
-        """An operation under controls: it is read apart, and each of its gates is controlled."""
+        """Read an operation under controls apart, and control each of its gates."""
         builder = self._builder
         outer, gates_only, exact = builder.block, self._gates_only, self._exact
         builder.block, self._gates_only, self._exact = Block(), True, True
@@ -367,7 +367,7 @@ class _CircuitReader:
         return round(value)
 
     def _until(self, circuit: Node, until: object, frame: _Frame, path: tuple[str, ...], names: dict[str, str]) -> None:
-        """A circuit that is run, and then again until a condition holds: a loop of the IR."""
+        """Add a circuit that runs, and then again until a condition holds: a loop of the hub."""
         self._no_inverse("a loop", frame)
         if frame.conditional:
             raise wrong("Cirq has no loop under a classical condition")
@@ -406,7 +406,7 @@ class _CircuitReader:
 
 
 def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[Step]]:
-    """The letters and the phase of a PauliString."""
+    """Return the letters and the phase of a PauliString."""
     if any(len(pair) != 2 for pair in pairs):
         raise wrong("a Pauli string holds something that is not a qubit and a Pauli")
     letters = "".join(cirq_gates.pauli_letter(pair[1]) for pair in pairs)
@@ -414,7 +414,7 @@ def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[St
 
 
 def _placed(error: ProgramError, moment: int, operation: int) -> ProgramError:
-    """The error with where it is, if that is not told yet."""
+    """Return the error with its place, if it has none yet."""
     if error.line or error.reason == "MISSING_INPUT" or error.message.startswith("moment "):
         return error
     return ProgramError(error.reason, f"moment {moment}, operation {operation}: {error.message}")

@@ -46,7 +46,7 @@ class Keys:
     measured: dict[str, int] = field(default_factory=dict)
 
     def name(self, name: str) -> str:
-        """A key's name after all renaming."""
+        """Return a key's name after all renaming."""
         for names in self.renamed:
             name = names.get(name, name)
         return name
@@ -57,7 +57,7 @@ class Keys:
         return Keys((*self.path, *path), (names, *self.renamed) if names else self.renamed, visible)
 
     def close_moment(self) -> None:
-        """What a moment measures can be meant from the next one on."""
+        """Let conditions from the next moment on refer to what this one measures."""
         self.visible.update(self.pending)
         self.measured.update(self.pending)
         self.pending = {}
@@ -83,7 +83,7 @@ class Records:
         keys.pending[full] = len(keys.path) + len(path)
 
     def copy(self) -> Records:
-        """What is noted up to now."""
+        """Return a copy of what is noted up to now."""
         copied = Records()
         copied.of = {key: list(records) for key, records in self.of.items()}
         copied.sizes, copied.uncounted = dict(self.sizes), set(self.uncounted)
@@ -98,7 +98,7 @@ class Records:
 
 
 def joined(path: Sequence[str], name: str) -> str:
-    """A key as Cirq writes it."""
+    """Return a key as Cirq writes it."""
     full = ":".join((*path, name))
     if len(full.encode()) > MAX_NAME_BYTES:
         raise too_large(f"the name of a measurement key is longer than {MAX_NAME_BYTES} bytes")
@@ -106,7 +106,7 @@ def joined(path: Sequence[str], name: str) -> str:
 
 
 def texts(node: object, what: str) -> tuple[str, ...]:
-    """A path."""
+    """Return a path."""
     return tuple(text(each, what) for each in sequence(node, what))
 
 
@@ -153,7 +153,7 @@ class Conditions:
         return same if match_equal else negation(same)
 
     def _measured(self, fields: Node, plain: bool) -> Record:
-        """The measurement a condition is about."""
+        """Return the measurement a condition is about."""
         key = mapping(fields.get("key"), "the key of a condition")
         if kind_of(key, "the key of a condition") != "MeasurementKey":
             raise wrong("the key of a condition is no MeasurementKey")
@@ -170,7 +170,7 @@ class Conditions:
         return records[index]
 
     def _find(self, path: tuple[str, ...], name: str) -> tuple[str, bool]:
-        """The key that is meant, and whether it is one of the circuits within which the condition stands."""
+        """Return the key that is meant, and whether it is one of the circuits within which the condition stands."""
         name = self.keys.name(name)
         for length in range(len(self.keys.path), -1, -1):
             full = joined((*self.keys.path[:length], *path), name)

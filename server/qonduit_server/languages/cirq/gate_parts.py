@@ -46,14 +46,14 @@ class Context:
     depth: int = 0
 
     def gate(self, node: object) -> Parts:
-        """A gate within a gate."""
+        """Return a gate within a gate."""
         if self.depth > MAX_DEPTH:
             raise too_large(f"gates are nested more than {MAX_DEPTH} deep")
         return self.build(node, replace(self, depth=self.depth + 1))
 
 
 def kind_of(node: object, what: str) -> str:
-    """The type of an object of Cirq."""
+    """Return the type of an object of Cirq."""
     kind = mapping(node, what).get("cirq_type")
     if not isinstance(kind, str):
         raise wrong(f"{what} has no cirq_type")
@@ -82,7 +82,7 @@ def check_dimension(node: Node) -> None:
 
 
 def count(node: Node, key: str) -> int:
-    """A number of qubits."""
+    """Return a number of qubits."""
     size = integer(node.get(key), key)
     if not 0 <= size <= MAX_QUBITS:
         raise too_large(f"{key} is {size if abs(size) < 10**9 else 'far'}, not between 0 and {MAX_QUBITS}")
@@ -90,7 +90,7 @@ def count(node: Node, key: str) -> int:
 
 
 def complex_number(node: object, what: str) -> complex:
-    """A number, complex ones as Cirq writes them."""
+    """Return a number, complex ones as Cirq writes them."""
     if is_number(node):
         return complex(number(node, what))
     if not isinstance(node, dict) or node.get("cirq_type") != "complex":
@@ -99,7 +99,7 @@ def complex_number(node: object, what: str) -> complex:
 
 
 def controlled(parts: Parts, values: object, number_of: int, context: Context) -> Parts:
-    """A gate under controls, which take the first places.
+    """Return a gate under controls, which take the first places.
 
     Args:
         values: Cirq's ProductOfSums or SumOfProducts; None: all 1.
@@ -120,7 +120,7 @@ def controlled(parts: Parts, values: object, number_of: int, context: Context) -
 
 
 def _products(values: object, number_of: int) -> list[tuple[int | None, ...]]:
-    """The values that controls must have; they exclude one another. None: any."""
+    """Return the values that controls must have; they exclude one another. None: any."""
     if values is None:
         return [(1,) * number_of]
     kind = kind_of(values, "control_values")
@@ -146,5 +146,5 @@ def _levels(row: object) -> list[int]:
 
 
 def moved(steps: Sequence[Step], by: int) -> list[Step]:
-    """Steps on places further up."""
+    """Return steps on places further up."""
     return [(gate, tuple(place + by for place in places)) for gate, places in steps]

@@ -14,7 +14,7 @@ Qubit: TypeAlias = tuple[int | str, ...]
 
 
 def qubit(node: object) -> Qubit:
-    """A qubit, or a system of other levels that has two.
+    """Return a qubit, or a system of other levels that has two.
 
     Raises:
         ProgramError: it has more levels, or is of a kind that is not known.
@@ -41,6 +41,6 @@ def _whole(value: object) -> int:
 
 
 def _padded(name: str) -> str:
-    """The name as it is compared: q2 comes before q10, and q2 before q02."""
+    """Return the name as it is compared: q2 comes before q10, and q2 before q02."""
     runs = ((digits, "".join(run)) for digits, run in groupby(name, str.isdigit))
     return "".join(f"{run:0>8}:{len(run)}" if digits else run for digits, run in runs)

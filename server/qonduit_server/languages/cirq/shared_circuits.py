@@ -18,7 +18,7 @@ class Shared:
         self._kept: dict[int, object] = {}
 
     def __call__(self, node: Node) -> object:
-        """What stands in the place of an object that was just read."""
+        """Return what stands in the place of an object that was just read."""
         kind = node.get("cirq_type")
         if kind in ("VAL", "_SerializedContext"):
             kept = node.get("val" if kind == "VAL" else "obj")

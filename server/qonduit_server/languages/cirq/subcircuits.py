@@ -22,7 +22,7 @@ def qubit_map(fields: Node) -> dict[Qubit, Qubit]:
 
 
 def key_map(fields: Node) -> dict[str, str]:
-    """What the circuit's keys are called in the circuit around."""
+    """Return the names of the circuit's keys in the circuit around."""
     names = mapping(fields.get("measurement_key_map") or {}, "measurement_key_map")
     renamed = {key: text(name, "a measurement key") for key, name in names.items()}
     if any(":" in name for name in renamed.values()):
@@ -31,7 +31,7 @@ def key_map(fields: Node) -> dict[str, str]:
 
 
 def parameters(fields: Node) -> dict[str, object]:
-    """What the circuit's symbols stand for."""
+    """Return the values of the circuit's symbols."""
     resolver = fields.get("param_resolver")
     if resolver is None:
         return {}
@@ -47,7 +47,7 @@ def parameters(fields: Node) -> dict[str, object]:
 
 
 def repetition_ids(fields: Node, repetitions: int) -> list[tuple[str, ...]]:
-    """What each repetition adds to the path of its keys."""
+    """Return what each repetition adds to the path of its keys."""
     given = fields.get("repetition_ids")
     ids = None if not given else texts(given, "repetition_ids")
     if ids is not None and len(ids) != repetitions:

@@ -42,14 +42,14 @@ _LOGIC: Final = frozenset(("sympy.And", "sympy.Or", "sympy.Xor"))
 
 
 def name_of(node: object) -> str:
-    """The name of a symbol."""
+    """Return the name of a symbol."""
     if not isinstance(node, dict) or node.get("cirq_type") != "sympy.Symbol":
         raise wrong(f"a symbol is needed here, not {shown(node)}")
     return text(node.get("name"), "the name of a symbol")
 
 
 def evaluate(node: object, lookup: Lookup, tick: Callable[[], None], depth: int = 0) -> Value:
-    """The value of an expression.
+    """Return the value of an expression.
 
     Args:
         lookup: values of symbols.
@@ -150,11 +150,11 @@ class Symbols:
         self._known: dict[str, Value] = {}
 
     def inner(self, given: Mapping[str, object]) -> Symbols:
-        """The symbols of a circuit within this one."""
+        """Return the symbols of a circuit within this one."""
         return Symbols(self._inputs, self._used, self._tick, self, given) if given else self
 
     def number(self, node: object, what: str) -> float:
-        """The value of a parameter: a finite real number."""
+        """Return the value of a parameter: a finite real number."""
         if is_number(node):
             return finite(node, what)
         value = number(evaluate(node, self._value, self._tick))

@@ -88,7 +88,7 @@ def _fitting(value: Value, width: int) -> Bits:
 
 
 def _combined(context: EvaluationContext, entry: Variable, operator: str, old: Value, value: Value) -> Value:
-    """What a variable, or an element of its array, holds after `old operator= value`."""
+    """Return the value of a variable, or of an element of its array, after `old operator= value`."""
     if operator in _BITWISE and entry.type.kind == "angle" and entry.type.width:
         value = binary(operator, _bits_of(entry, old), value)
     elif operator:
@@ -118,7 +118,7 @@ def _store_bits(
 
 
 def _bits_of(entry: Variable, value: Value) -> Bits:
-    """The bits of an integer, or of an angle that is declared with a size."""
+    """Return the bits of an integer, or of an angle that is declared with a size."""
     kind, width = entry.type.kind, entry.type.width
     if kind == "angle" and 0 < width < MAX_ANGLE_BITS:
         return angle_bits(value, width)

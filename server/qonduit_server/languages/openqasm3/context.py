@@ -79,6 +79,7 @@ class EvaluationContext(Flow):
         self.outputs: list[Variable] = []
 
     def warn(self, text: str) -> None:
+        """Add a warning, once."""
         self.warnings[text] = None
 
     def block(self, nodes: Sequence[ast.Statement], names: dict[str, Entry] | None = None) -> None:

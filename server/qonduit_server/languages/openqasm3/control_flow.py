@@ -64,7 +64,7 @@ def for_loop(context: EvaluationContext, node: ast.ForInLoop) -> None:
 
 
 def _values(context: EvaluationContext, node: object) -> Sequence[Value]:
-    """What a for loop goes over."""
+    """Return the values that a for loop takes."""
     if isinstance(node, ast.RangeDefinition):
         return selected(context, node)
     if isinstance(node, ast.DiscreteSet):

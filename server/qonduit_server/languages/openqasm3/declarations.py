@@ -21,6 +21,7 @@ from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 
 
 def declare_qubits(context: EvaluationContext, node: ast.QubitDeclaration) -> None:
+    """Declare a qubit or a register of qubits."""
     size = 1 if node.size is None else integer(context, node.size, "a size")
     if size < 1:
         raise wrong("a register needs at least one qubit")
@@ -28,13 +29,13 @@ def declare_qubits(context: EvaluationContext, node: ast.QubitDeclaration) -> No
 
 
 def declare(context: EvaluationContext, node: ast.ClassicalDeclaration | ast.ConstantDeclaration) -> None:
-    """A classical variable or constant, or an array of such."""
+    """Declare a classical variable or constant, or an array of such."""
     constant = isinstance(node, ast.ConstantDeclaration)
     _declare(context, node.identifier.name, node.type, node.init_expression, constant)
 
 
 def declare_io(context: EvaluationContext, node: ast.IODeclaration) -> None:
-    """An input, whose value the job gives, or an output."""
+    """Declare an input, whose value the job gives, or an output."""
     name = node.identifier.name
     if node.io_identifier.name == "input":
         input_declarations.declare(context, node)

@@ -94,7 +94,7 @@ def integer(context: EvaluationContext, node: ast.Expression, what: str) -> int:
 
 
 def declared_type(context: EvaluationContext, node: ast.ClassicalType) -> Type:
-    """A type as the program writes it."""
+    """Return a type as the program writes it."""
     kind = type(node).__name__.removesuffix("Type").lower()
     size = getattr(node, "size", None)
     width = 0
@@ -108,7 +108,7 @@ def declared_type(context: EvaluationContext, node: ast.ClassicalType) -> Type:
 
 
 def array_type(context: EvaluationContext, node: ast.ArrayType) -> tuple[Type, list[int]]:
-    """The type of an array's elements, and its sizes."""
+    """Return the type of an array's elements, and its sizes."""
     base = declared_type(context, node.base_type)
     sizes = [integer(context, each, "a size") for each in node.dimensions]
     if min(sizes) < 1 or math.prod(sizes) > MAX_ELEMENTS:
@@ -132,7 +132,7 @@ def _named(context: EvaluationContext, name: str) -> Value:
 
 
 def viewed(view: View) -> Bits:
-    """The bits a view shows at present."""
+    """Return the bits a view shows at present."""
     value = view.variable.value
     assert isinstance(value, Bits)
     return Bits(tuple(value.formulas[place] for place in view.places), scalar=False)
@@ -162,7 +162,7 @@ def _cast(context: EvaluationContext, node: ast.Cast) -> Value:
 
 
 def _bits_of_angle(context: EvaluationContext, node: ast.Expression) -> Bits | None:
-    """The bits of a variable that is an angle declared with a size; None for anything else."""
+    """Return the bits of a variable that is an angle declared with a size; None for anything else."""
     entry = context.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
     if not isinstance(entry, Variable) or entry.type.kind != "angle" or isinstance(entry.value, tuple):
         return None
@@ -217,7 +217,7 @@ def _size(context: EvaluationContext, node: ast.SizeOf) -> int:
 
 
 def indices(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
-    """The places an index names, and whether it names a single one."""
+    """Return the places an index names, and whether it names a single one."""
     if isinstance(index, ast.DiscreteSet):
         return tuple(_place(context, each, size) for each in index.values), False
     if len(index) != 1:
@@ -229,7 +229,7 @@ def indices(context: EvaluationContext, index: ast.IndexElement, size: int) -> t
 
 
 def bit_places(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
-    """The places of bits an index names, the lowest of them first, and whether it names a single one."""
+    """Return the places of bits an index names, the lowest of them first, and whether it names a single one."""
     places, single = indices(context, index, size)
     if context.first_bit_is_highest:
         places = tuple(size - 1 - place for place in reversed(places))
@@ -252,7 +252,7 @@ def _place(context: EvaluationContext, node: ast.Expression, size: int) -> int:
 
 
 def selected(context: EvaluationContext, node: ast.RangeDefinition, size: int | None = None) -> range:
-    """A range, whose end belongs to it. With a size it selects from a register: ends may be missing or negative."""
+    """Return a range, its end included. With a size it selects from a register: ends may be missing or negative."""
     step = 1 if node.step is None else integer(context, node.step, "a step")
     if step == 0:
         raise wrong("a range has step 0")
@@ -288,7 +288,7 @@ def _index(context: EvaluationContext, node: ast.IndexExpression) -> Value:
 
 
 def whole_array(context: EvaluationContext, node: ast.Expression) -> tuple[object, ...] | None:
-    """The array, or the part of one, that an expression names; None for any other expression."""
+    """Return the array, or the part of one, that an expression names; None for any other expression."""
     if isinstance(node, ast.Identifier):
         entry = context.scopes.lookup(node.name)
         return entry.value if isinstance(entry, Variable) and isinstance(entry.value, tuple) else None
@@ -305,7 +305,7 @@ def _pick(context: EvaluationContext, array: tuple[object, ...], index: ast.Inde
 
 
 def _path(context: EvaluationContext, array: tuple[object, ...], index: ast.IndexElement) -> Path:
-    """The places that an index selects in an array."""
+    """Return the places that an index selects in an array."""
     if isinstance(index, ast.DiscreteSet):
         raise unsupported("a set as the index of an array")
     path: list[int | range] = []
@@ -322,7 +322,7 @@ def _path(context: EvaluationContext, array: tuple[object, ...], index: ast.Inde
 
 
 def array_slice(context: EvaluationContext, node: ast.Expression, name: str, constant: bool) -> Slice | None:
-    """The array, or the part of one, that an expression names, under another name; None for any other expression."""
+    """Return the array, or part of one, that an expression names, under another name; None for other expressions."""
     if isinstance(node, ast.Identifier):
         entry = context.scopes.lookup(node.name)
         if isinstance(entry, Variable) and isinstance(entry.value, tuple):

@@ -20,7 +20,7 @@ from qonduit_server.languages.openqasm3.expression_evaluation import evaluate, i
 
 
 def define(context: EvaluationContext, node: ast.QuantumGateDefinition) -> None:
-    """A gate definition, which is read when the gate is used."""
+    """Define a gate; the definition is read when the gate is used."""
     name = node.name.name
     if name in context.library:
         context.warn(f"the gate {name!r} is the program's own, not the one of the library")
@@ -28,7 +28,7 @@ def define(context: EvaluationContext, node: ast.QuantumGateDefinition) -> None:
 
 
 def gate(context: EvaluationContext, node: ast.QuantumGate) -> None:
-    """A gate on its operands."""
+    """Apply a gate to its operands."""
     operation = context.operations.get(node.name.name)
     if operation is not None and not isinstance(context.scopes.lookup(node.name.name), GateDefinition):
         operation(context, node)
@@ -106,7 +106,7 @@ def _broadcast(context: EvaluationContext, steps: Sequence[Step], size: int, qub
 
 
 def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ...]) -> tuple[list[Step], int]:
-    """What a gate is made of, on places 0, 1, ...; and how many."""
+    """Return the steps of a gate, on places 0, 1, ...; and how many places."""
     entry = context.scopes.lookup(name)
     if isinstance(entry, GateDefinition):
         return _defined(context, entry.node, parameters), len(entry.node.qubits)
@@ -174,7 +174,7 @@ def _modified(
 
 
 def _parameter(context: EvaluationContext, value: Value) -> float:
-    """A gate's parameter, which stays a whole number where that makes a difference."""
+    """Return a gate's parameter, which stays a whole number where that makes a difference."""
     return value if context.division_rounds_down and isinstance(value, int) else _real(value)
 
 

@@ -19,7 +19,7 @@ _EXACT: Final = 1 << 53
 
 
 def declare(context: EvaluationContext, node: ast.IODeclaration) -> None:
-    """A variable that holds what the job gives. A register of bits stays as given: it is no result.
+    """Declare a variable that holds what the job gives. A register of bits stays as given: it is no result.
 
     Raises:
         ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, none of that type.
@@ -47,7 +47,7 @@ def _array(name: str, base: Type, sizes: list[int], given: object) -> Held:
 
 
 def value(name: str, declared: Type, given: object) -> Value:
-    """What is given for an input of a scalar type, or for a register of bits."""
+    """Return what is given for an input of a scalar type, or for a register of bits."""
     width = declared.width
     match declared.kind:
         case "bit":
@@ -70,7 +70,7 @@ def value(name: str, declared: Type, given: object) -> Value:
 
 
 def _bits(name: str, width: int, given: object) -> Value:
-    """A register from a text with its highest bit first, or from the number that its bits are."""
+    """Return a register from a text with its highest bit first, or from the number that its bits are."""
     size = width or 1
     if size > MAX_CLBITS:
         raise too_large(f"the input {name!r} has more than {MAX_CLBITS} bits")

@@ -71,7 +71,7 @@ def walk(context: EvaluationContext, text: str) -> None:
 
 
 def _program(text: str, code: str) -> ast.Program:
-    """The program's tree; `code` is its text without comments."""
+    """Return the program's tree; `code` is its text without comments."""
     rest, runs = plain_gates.take_out(code) if "/*" not in text else (code, {})
     _check_tokens(rest)
     if runs:

@@ -18,7 +18,7 @@ _MAX_PHYSICAL_DIGITS: Final = 9
 
 
 def qubits(context: EvaluationContext, node: object) -> Qubits:
-    """The qubits an operand names."""
+    """Return the qubits an operand names."""
     if isinstance(node, ast.Identifier):
         entry = _named(context, node.name)
         if not isinstance(entry, Qubits):
@@ -39,13 +39,13 @@ def qubits(context: EvaluationContext, node: object) -> Qubits:
 
 
 def measured(context: EvaluationContext, node: object) -> tuple[int, ...]:
-    """The qubits that are measured into bits, that of the lowest bit first."""
+    """Return the qubits that are measured into bits, that of the lowest bit first."""
     places = qubits(context, node).places
     return places[::-1] if context.first_bit_is_highest else places
 
 
 def bits(context: EvaluationContext, node: ast.Identifier | ast.IndexedIdentifier) -> View:
-    """The bits an assignment is about."""
+    """Return the bits an assignment is about."""
     name = target_name(node)
     entry = context.scopes.lookup(name)
     if not isinstance(entry, Variable | View):
@@ -58,13 +58,13 @@ def bits(context: EvaluationContext, node: ast.Identifier | ast.IndexedIdentifie
 
 
 def target_name(node: ast.Identifier | ast.IndexedIdentifier) -> str:
-    """The name of what an assignment is about."""
+    """Return the name of what an assignment is about."""
     name: str = node.name if isinstance(node, ast.Identifier) else node.name.name
     return name
 
 
 def aliased(context: EvaluationContext, node: ast.Expression) -> Qubits | Variable | View:
-    """What `let` gives a further name to."""
+    """Return the operand that `let` gives a further name to."""
     if isinstance(node, ast.Concatenation):
         left, right = aliased(context, node.lhs), aliased(context, node.rhs)
         if isinstance(left, Qubits) and isinstance(right, Qubits):

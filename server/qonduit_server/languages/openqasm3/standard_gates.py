@@ -25,6 +25,7 @@ class Library:
     phase: Callable[..., float] | None = None
 
     def steps(self, parameters: Sequence[float]) -> list[Step]:
+        """Return the steps of the gate with these parameters."""
         made = self.make(*parameters)
         steps = [*made] if isinstance(made, list) else [(made, tuple(range(self.qubits)))]
         if self.phase is not None and (phase := self.phase(*parameters)):

@@ -39,7 +39,7 @@ _DECIDABLE: Final = (
 
 
 def start(inputs: Inputs) -> EvaluationContext:
-    """A program of which nothing is read yet."""
+    """Return a program of which nothing is read yet."""
     return EvaluationContext(_execute, subroutines.call, inputs)
 
 
@@ -57,7 +57,7 @@ def read(context: EvaluationContext, statements: Sequence[Statement]) -> None:
 
 
 def registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
-    """The registers of a program that was read."""
+    """Return the registers of a program that was read."""
     shown = context.outputs or [
         entry
         for entry in context.scopes.outermost.values()
@@ -74,7 +74,7 @@ def registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
 
 
 def finish(context: EvaluationContext, shown: tuple[ClassicalRegister, ...]) -> Circuit:
-    """What a program came down to, with the registers that are shown; physical qubits in the order of their numbers."""
+    """Return the circuit of a program, with the registers that are shown; physical qubits in order of their numbers."""
     places = sorted(context.physical.values())
     numbered = [context.physical[name] for name in sorted(context.physical, key=lambda name: int(name[1:]))]
     if numbered != places:
@@ -85,7 +85,7 @@ def finish(context: EvaluationContext, shown: tuple[ClassicalRegister, ...]) -> 
 
 
 def _shown(variable: Variable) -> Iterator[int | Formula]:
-    """What a register's bits are in a result."""
+    """Return the bits of a register in a result."""
     value = variable.value
     assert isinstance(value, Bits)
     for place, formula in enumerate(value.formulas):

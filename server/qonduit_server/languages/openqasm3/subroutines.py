@@ -48,7 +48,7 @@ def call(context: EvaluationContext, node: ast.FunctionCall, subroutine: Subrout
 def _bound(
     context: EvaluationContext, name: str, argument: ast.QuantumArgument | ast.ClassicalArgument, given: ast.Expression
 ) -> Entry:
-    """What an argument of the subroutine `name` stands for in its body."""
+    """Return the entry of an argument of the subroutine `name` in its body."""
     own = argument.name.name
     if isinstance(argument, ast.QuantumArgument):
         qubits = operands.qubits(context, given)
@@ -66,7 +66,7 @@ def _bound(
 
 
 def call_alone(context: EvaluationContext, node: ast.ExpressionStatement) -> None:
-    """A call whose value nobody uses; any other expression is checked, and leaves nothing."""
+    """Run a call whose value is not used; any other expression is checked, and leaves nothing."""
     if isinstance(node.expression, ast.FunctionCall):
         name = node.expression.name.name
         entry = context.scopes.lookup(name)

@@ -132,7 +132,7 @@ def is_source(language: str, text: str) -> bool:
 
 
 def disabled(language: str) -> ProgramError:
-    """The refusal of a server that runs no source in this language."""
+    """Return the refusal of a server that runs no source in this language."""
     return ProgramError(
         "PYTHON_SOURCE_DISABLED",
         f"this server runs no Python source for {language}: send {INSTEAD[language]}, "
@@ -242,7 +242,7 @@ class _Process:
         return self.answers.startswith(_READY)
 
     def answer(self) -> tuple[dict[str, Any], bytes] | None:
-        """What it has said last: the answer and the bytes that belong to it. None as long as that is not complete."""
+        """Return its last answer and the bytes that belong to it; None as long as that is not complete."""
         if self._answer is None:
             begin = len(_READY) if self.ready else 0
             self._body = self.answers.find(b"\n", begin, begin + _LINE_BYTES) + 1
@@ -308,7 +308,7 @@ class _Process:
 
 
 def _header(line: bytes) -> dict[str, Any]:
-    """The line that an answer begins with; {} if it is none."""
+    """Return the line that an answer begins with; {} if it is none."""
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):
@@ -322,7 +322,7 @@ def _header(line: bytes) -> dict[str, Any]:
 
 
 def unavailable(why: str) -> ProgramError:
-    """The refusal of a machine that cannot run source safely, or not at all."""
+    """Return the refusal of a machine that cannot run source safely, or not at all."""
     return ProgramError(
         "PYTHON_SOURCE_UNAVAILABLE",
         f"this server cannot run Python source now ({why}): send the circuit in a language that is not Python",
@@ -366,7 +366,7 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
 
 
 def _text(message: object) -> str:
-    """A message as it can be stored: short, and of characters that are some."""
+    """Return a message as it can be stored: short, and without characters that are none."""
     return message[:_MESSAGE_LIMIT].encode(errors="replace").decode() if isinstance(message, str) else ""
 
 
@@ -397,7 +397,7 @@ def _circuit() -> ProgramError:
 
 
 def _cache() -> Path:
-    """The folder in which the SDKs keep what they make at import; sources can read and not write it."""
+    """Return the folder in which the SDKs keep what they make at import; sources can read and not write it."""
     folder = Path(tempfile.gettempdir()) / f"qonduit-python-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

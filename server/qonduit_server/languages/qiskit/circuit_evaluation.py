@@ -124,7 +124,7 @@ class _Walk(Flow):
         self.warnings[text] = None
 
     def shown(self, clbits: Sequence[Clbit]) -> tuple[int | Formula, ...]:
-        """What a register's bits are in a result."""
+        """Return the bits of a register in a result."""
         return tuple(_shown(self.outermost.clbits[clbit]) for clbit in clbits)
 
     def block(self, frame: _Frame) -> None:
@@ -179,7 +179,7 @@ class _Walk(Flow):
             self.emit(gate, tuple(places))
 
     def _other(self, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
-        """What is no gate of the standard library: a larger gate, or an instruction by its definition."""
+        """Read a larger gate, or an instruction by its definition."""
         if isinstance(operation, AnnotatedOperation):
             for gate, own in qiskit_gates.annotated(operation, self.builder.spend):
                 self._gate(gate, [places[place] for place in own])
@@ -237,7 +237,7 @@ class _Walk(Flow):
         self.over(values, once)
 
     def _switch(self, value: Value, cases: Sequence[Any], do: Callable[[QuantumCircuit], Callable[[], None]]) -> None:
-        """The first case that has the value, or the default."""
+        """Read the first case that has the value, or the default."""
         if cases:
             labels, body = cases[0]
             met: Value = any(each is CASE_DEFAULT for each in labels)
@@ -246,7 +246,7 @@ class _Walk(Flow):
             self.branch(truth(met), do(body), lambda: self._switch(value, cases[1:], do))
 
     def _reader(self, frame: _Frame) -> classical_expressions.Read:
-        """What bits, registers and variables hold at present, by their names in a body."""
+        """Return the values of bits, registers and variables at present, by their names in a body."""
 
         def read(target: Clbit | ClassicalRegister | expr.Var) -> Value:
             try:

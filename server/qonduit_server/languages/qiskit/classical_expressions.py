@@ -50,7 +50,7 @@ _SIGNS = {
 
 
 def condition(given: Any, read: Read) -> Formula:
-    """The condition of a branch or loop: an expression, or a bit or register and the value it must have."""
+    """Return the condition of a branch or loop: an expression, or a bit or register and the value it must have."""
     if isinstance(given, expr.Expr):
         return truth(evaluate(given, read))
     target, value = given
@@ -58,7 +58,7 @@ def condition(given: Any, read: Read) -> Formula:
 
 
 def evaluate(node: expr.Expr, read: Read) -> Value:
-    """The value of an expression, in the form of its type: bits for Booleans and integers.
+    """Return the value of an expression, in the form of its type: bits for Booleans and integers.
 
     Raises:
         ProgramError: it is none that can be read.
@@ -69,7 +69,7 @@ def evaluate(node: expr.Expr, read: Read) -> Value:
 
 
 def typed(kind: types.Type, value: Value) -> Value:
-    """A value in the form of a type of Qiskit's; what does not fit is cut off."""
+    """Return a value in the form of a type of Qiskit's; what does not fit is cut off."""
     if isinstance(kind, types.Bool):
         return Bits((truth(value),), scalar=True)
     if isinstance(kind, types.Uint):
@@ -85,7 +85,7 @@ def typed(kind: types.Type, value: Value) -> Value:
 
 
 def declared(kind: types.Type) -> Type:
-    """The type of a variable, as inputs are checked against it."""
+    """Return the type of a variable, as inputs are checked against it."""
     if isinstance(kind, types.Uint):
         return Type("uint", kind.width)
     return Type("bool" if isinstance(kind, types.Bool) else "float" if isinstance(kind, types.Float) else "duration")
@@ -105,7 +105,7 @@ def indexed(bits: Bits, place: Value) -> Formula:
 
 
 def replaced(bits: Bits, place: Value, formula: Formula) -> Bits:
-    """The bits with one of them replaced, where the index itself may be measured."""
+    """Return the bits with one of them replaced, where the index itself may be measured."""
     if not isinstance(number(place), Table):
         indexed(bits, place)
     return Bits(

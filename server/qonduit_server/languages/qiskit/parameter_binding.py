@@ -14,7 +14,7 @@ from qonduit_server.languages.signatures import Inputs
 
 
 def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[str]]:
-    """A circuit without parameters, and the names of the inputs that they were given under.
+    """Return a circuit without parameters, and the names of the inputs that they were given under.
 
     An element of a vector takes its value from its own name, as in "a[0]", or from the list under the vector's name.
 
@@ -27,7 +27,7 @@ def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[
 
 
 def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
-    """A circuit with numbers in the place of some of its parameters."""
+    """Return a circuit with numbers in the place of some of its parameters."""
     try:
         return circuit.assign_parameters(values)
     except (CircuitError, ArithmeticError, ValueError, TypeError) as error:

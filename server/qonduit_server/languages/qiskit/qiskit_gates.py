@@ -77,7 +77,7 @@ def _has_open_controls(gate: Operation) -> bool:
 
 
 def checked(gate: Gate) -> Gate:
-    """The same gate, refused where a parameter is no number."""
+    """Return the same gate; refuse one whose parameter is no number."""
     for place, each in enumerate(gate.params):
         if isinstance(each, ParameterExpression):
             if each.parameters:
@@ -98,7 +98,7 @@ def checked(gate: Gate) -> Gate:
 
 
 def definition(operation: Operation) -> QuantumCircuit:
-    """What an operation is made of.
+    """Return the definition of an operation.
 
     Raises:
         ProgramError: it does not say.
@@ -124,7 +124,7 @@ def definition(operation: Operation) -> QuantumCircuit:
 
 
 def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[Step]:
-    """An operation with modifiers, as gates on its places: controls come first.
+    """Return an operation with modifiers, as gates on its places: controls come first.
 
     Args:
         spend: is told how many steps are made.

@@ -83,7 +83,7 @@ def check(data: bytes) -> None:
 
 
 def _circuit(cursor: Cursor, depth: int) -> None:
-    """A circuit, to the cursor's end."""
+    """Check a circuit, to the cursor's end."""
     if depth > _MAX_NESTING:
         raise too_large(f"bodies and definitions are nested more than {_MAX_NESTING} deep")
     name, phase, phase_size, qubits, clbits, metadata, registers, instructions, variables = cursor.take(_CIRCUIT)
@@ -137,7 +137,7 @@ def _register(cursor: Cursor, sizes: dict[bytes, int]) -> None:
 
 
 def _custom(cursor: Cursor, depth: int) -> str:
-    """The definition of a gate that is no class of Qiskit's; returns its name."""
+    """Check the definition of a gate that is no class of Qiskit's; return its name."""
     size, kind, qubits, clbits, defined, length, controls, _, base = cursor.take(_CUSTOM)
     if qubits > MAX_QUBITS or clbits > MAX_CLBITS or controls > qubits:
         raise too_large("a gate has more qubits or classical bits than a program may")
@@ -155,7 +155,7 @@ def _custom(cursor: Cursor, depth: int) -> str:
 
 
 def _evolution(cursor: Cursor, depth: int) -> None:
-    """What a PauliEvolutionGate is made of."""
+    """Check the parts of a PauliEvolutionGate."""
     number, _, time, time_size, synthesis = cursor.take(_EVOLUTION)
     terms = 0
     for _ in range(number):
@@ -212,7 +212,7 @@ def _generic(cursor: Cursor, depth: int, duration: bool = False) -> None:
 
 
 def _value(cursor: Cursor, kind: bytes, part: Cursor, depth: int) -> None:
-    """A value of an instruction or of a circuit."""
+    """Check a value of an instruction or of a circuit."""
     match kind:
         case b"q":
             _circuit(part, depth + 1)

@@ -45,7 +45,7 @@ _MAX_VECTOR: Final = 65_536
 
 
 def broken(why: str) -> ProgramError:
-    """A file that contradicts itself."""
+    """Return the error of a file that contradicts itself."""
     return ProgramError("SYNTAX_ERROR", f"the QPY file is damaged: {why}")
 
 
@@ -58,6 +58,7 @@ class Budget:
     vectors: set[tuple[str, int]] = field(default_factory=set)
 
     def spend(self, bits: int = 0, operations: int = 0) -> None:
+        """Count bits and operations, and refuse too many."""
         self.bits += bits
         self.operations += operations
         if self.bits > _MAX_BITS:
@@ -83,16 +84,19 @@ class Cursor:
             self.end = len(self.data)
 
     def take(self, record: struct.Struct) -> tuple[Any, ...]:
+        """Read a record."""
         start = self.at
         self.skip(record.size)
         return record.unpack_from(self.data, start)
 
     def skip(self, size: int) -> None:
+        """Skip bytes."""
         self.at += size
         if self.at > self.end:
             raise broken("it ends too early, or something in it is said to be longer than it is")
 
     def text(self, size: int) -> str:
+        """Read a text of so many bytes."""
         start = self.at
         self.skip(size)
         try:
@@ -101,12 +105,13 @@ class Cursor:
             raise broken("a name in it is not UTF-8") from None
 
     def part(self, size: int) -> Cursor:
-        """The next bytes as a part of their own."""
+        """Return the next bytes as a part of their own."""
         start = self.at
         self.skip(size)
         return Cursor(self.data, start, self.at, self.version, self.budget)
 
     def numbers(self, code: str, number: int) -> tuple[int, ...]:
+        """Read numbers of one type."""
         start = self.at
         self.skip(struct.calcsize(code) * number)
         return struct.unpack_from(f"!{number}{code}", self.data, start)
@@ -117,15 +122,17 @@ class Cursor:
         self.finish()
 
     def finish(self) -> None:
+        """Refuse bytes that are left over."""
         if self.at != self.end:
             raise broken(f"{self.end - self.at} bytes are left over after the end of a part")
 
     def rest(self) -> bytes:
+        """Return the bytes that are left."""
         return self.data[self.at : self.end]
 
 
 def check(kind: bytes, part: Cursor) -> None:
-    """A value that holds no circuit."""
+    """Check a value that holds no circuit."""
     match kind:
         case b"n":
             check_array(part)
@@ -153,7 +160,7 @@ def check(kind: bytes, part: Cursor) -> None:
 
 
 def check_array(part: Cursor) -> int:
-    """An array as NumPy saves it: its header must tell how long it is, and no object in it; returns its length."""
+    """Check an array as NumPy saves it: its header gives its length, and no object is in it; return its length."""
     data = part.rest()
     if data[:6] != b"\x93NUMPY" or len(data) < 12 or data[6] not in (1, 2, 3):
         raise broken("an array is not written as NumPy writes it")
@@ -175,7 +182,7 @@ def check_array(part: Cursor) -> int:
 
 
 def json_object(part: Cursor) -> dict[str, Any]:
-    """A small JSON object."""
+    """Return a small JSON object."""
     text = part.rest()
     try:
         found = json.loads(text) if len(text) < 10_000 else None
@@ -187,7 +194,7 @@ def json_object(part: Cursor) -> dict[str, Any]:
 
 
 def check_type(cursor: Cursor, kind: bytes) -> None:
-    """The type of a variable or of an expression, whose first letter is `kind`."""
+    """Check the type of a variable or of an expression, whose first letter is `kind`."""
     if kind == b"u":
         (width,) = cursor.take(COUNT)
         if not 0 < width <= MAX_INTEGER_BITS:
@@ -197,7 +204,7 @@ def check_type(cursor: Cursor, kind: bytes) -> None:
 
 
 def check_vector(cursor: Cursor) -> None:
-    """A vector of parameters; each of its elements is made."""
+    """Check a vector of parameters; each of its elements is made."""
     size, length, _ = cursor.take(_VECTOR)
     cursor.text(size)
     if length > _MAX_VECTOR:
@@ -219,7 +226,7 @@ def _vector_element(part: Cursor) -> None:
 
 
 def _expression_of_parameters(part: Cursor, spent: list[int], depth: int) -> None:
-    """An expression with parameters; `spent` counts its steps and substitutions, those of its parts included."""
+    """Check an expression with parameters; `spent` counts its steps and substitutions, with those of its parts."""
     if depth > 8:
         raise too_large("expressions with parameters are nested too deep")
     symbols, size = part.take(_TABLE)
@@ -263,7 +270,7 @@ def _inner(kind: bytes, part: Cursor, spent: list[int], depth: int) -> None:
 
 
 def _expression(part: Cursor, depth: int) -> None:
-    """A classical expression: its nodes one after the other, each before what it is made of."""
+    """Check a classical expression: its nodes one after the other, each before what it is made of."""
     if depth > MAX_DEPTH:
         raise too_large(f"an expression is nested more than {MAX_DEPTH} deep")
     node = part.data[part.at : part.at + 1]

@@ -60,7 +60,7 @@ def _one(make: Callable[..., Gate], parameters: int, qubits: int) -> _Given:
 
 
 def _phase_of(first: int, second: int) -> _Given:
-    """A phase of one state of two qubits."""
+    """Return a phase of one state of two qubits."""
     flips: list[Step] = [(qk.XGate(), (place,)) for place, state in ((0, first), (1, second)) if not state]
     return _Given(1, 2, lambda angle: [*flips, (qk.CPhaseGate(angle), (0, 1)), *flips])
 
@@ -70,7 +70,7 @@ def _by_matrix(matrix: Callable[..., Sequence[Sequence[complex]]], parameters: i
 
 
 def _unitary(matrix: _Matrix) -> list[Step]:
-    """A gate by its matrix; Quil's first qubit is the highest bit, the IR's the lowest."""
+    """Return a gate by its matrix; Quil's first qubit is the highest bit, the IR's the lowest."""
     qubits = len(matrix).bit_length() - 1
     return [(qk.UnitaryGate(matrix), tuple(reversed(range(qubits))))]
 
@@ -172,7 +172,7 @@ class Gates:
     def steps(
         self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...], qubits: int
     ) -> list[Step]:
-        """A gate as the IR has it, on places 0 to `qubits` - 1.
+        """Return a gate as the IR has it, on places 0 to `qubits` - 1.
 
         Raises:
             ProgramError: there is no such gate, or it takes other numbers or qubits.

@@ -227,7 +227,7 @@ class Operations:
             self._instruction(instruction, inner)
 
     def _argument(self, argument: Qubit, scope: _Scope) -> int | MemoryReference:
-        """What a circuit is given: a qubit or an element of memory."""
+        """Return an argument of a circuit: a qubit or an element of memory."""
         if isinstance(argument, Qubit.Variable) and argument._0 not in scope.names:
             reference = MemoryReference(*self._aliases.get(argument._0, (argument._0, 0)))
             outer = scope.names.get(reference.name)
@@ -284,7 +284,7 @@ def _target(target: Target, scope: _Scope) -> str:
 
 
 def _labels(body: Sequence[Instruction], suffix: str) -> dict[str, str]:
-    """The labels of the program or of one use of a circuit, with the names they have among all."""
+    """Return the labels of the program or of one use of a circuit, with the names they have among all."""
     found: dict[str, str] = {}
     for instruction in body:
         if isinstance(instruction, Instruction.Label):

@@ -65,7 +65,7 @@ _COMPUTE: Final[dict[str, Callable[..., complex]]] = {
 
 
 def tree(expression: Expression, variables: Mapping[str, Tree], element: Callable[[MemoryReference], Tree]) -> Tree:
-    """An expression with values put in the place of its parameters.
+    """Return an expression with values in the place of its parameters.
 
     Args:
         element: what an element of memory is.
@@ -96,7 +96,7 @@ def tree(expression: Expression, variables: Mapping[str, Tree], element: Callabl
 
 
 def elements(node: Tree) -> set[int]:
-    """The elements of memory that are read."""
+    """Return the elements of memory that are read."""
     if isinstance(node, Operation):
         return set().union(*(elements(part) for part in node.parts))
     return {node.cell} if isinstance(node, Element) else set()
@@ -110,7 +110,7 @@ def value(node: Tree, memory: Mapping[int, complex]) -> complex:
 
 
 def real(number: complex, what: str) -> float:
-    """A number that must be real."""
+    """Return a number that must be real."""
     if abs(number.imag) > _REAL * max(1.0, abs(number)):
         raise ProgramError("SYNTAX_ERROR", f"{what} is not a real number")
     return number.real

@@ -173,7 +173,7 @@ class _Preparing:
 
 
 def _number(word: str) -> int:
-    """An integer as Quil writes it; 0 where the word is none."""
+    """Return an integer as Quil writes it; 0 where the word is none."""
     try:
         return int(word.replace("_", ""), 0 if word[:2].lower() in ("0x", "0o", "0b") else 10)
     except ValueError:
@@ -181,7 +181,7 @@ def _number(word: str) -> int:
 
 
 def _split(statement: str) -> list[str]:
-    """The statements between semicolons."""
+    """Return the statements between semicolons."""
     if ";" not in statement:
         return [statement]
     if '"' not in statement:

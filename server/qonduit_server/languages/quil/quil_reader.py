@@ -62,7 +62,7 @@ def _parsed(prepared: Prepared) -> Program:
 
 
 def _refusal(message: str, prepared: Prepared) -> ProgramError:
-    """The parser's message, with the place it has in the program."""
+    """Return the parser's message, with the place it has in the program."""
     match = _PLACED.search(message)
     if match is None or not 0 < int(match[1]) <= len(prepared.lines):
         return ProgramError("SYNTAX_ERROR", _shortened(message))
@@ -76,7 +76,7 @@ def _shortened(message: str) -> str:
 
 
 def _calibrated(program: Program, operations: Operations) -> list[str]:
-    """What is said of pulses: gates are run as they are defined, so none may be given another meaning.
+    """Return the warnings about pulses: gates run as they are defined, so none may be given another meaning.
 
     Raises:
         ProgramError: a gate or measurement that the program uses is made of pulses.

@@ -139,7 +139,7 @@ class _Program:
                 self.homes[entry] = (number, place)
 
     def operations(self) -> Iterator[Any]:
-        """Steps, and tuples of a register's number and the qubits that are measured for it."""
+        """Yield steps, and tuples of a register's number and the qubits that are measured for it."""
         sources = self._sources()
         stops = self._stops(sources)
         position = 0
@@ -162,7 +162,7 @@ class _Program:
             yield from due.get(place, ())
 
     def _sources(self) -> dict[int, tuple[int, int]]:
-        """The qubit and the step that each IR bit is measured by."""
+        """Return the qubit and the step that each IR bit is measured by."""
         sources: dict[int, tuple[int, int]] = {}
         for place, step in enumerate(self._steps):
             if isinstance(step, MeasureStep):
@@ -176,7 +176,7 @@ class _Program:
         return sources
 
     def _stops(self, sources: dict[int, tuple[int, int]]) -> dict[int, int]:
-        """The last step after which each IR bit may still be measured."""
+        """Return the last step after which each IR bit may still be measured."""
         stops = dict.fromkeys(sources, len(self._steps))
         since: dict[int, list[int]] = {}
         for place, step in enumerate(self._steps):
@@ -193,7 +193,7 @@ class _Program:
         return stops
 
     def _flat(self, step: Plain, guard: Formula) -> Iterator[Any]:
-        """Steps with the values of registers that each needs."""
+        """Yield steps with the values of registers that each needs."""
         if isinstance(step, BranchStep):
             for body, condition in ((step.then, step.condition), (step.otherwise, negation(step.condition))):
                 for inner in body:
@@ -211,7 +211,7 @@ class _Program:
 
 
 def _cases(guard: Formula) -> list[_Case]:
-    """The cases in which a condition holds, which exclude one another."""
+    """Return the cases in which a condition holds, which exclude one another."""
     cases: list[_Case] = []
 
     def split(rest: Formula, taken: _Case) -> None:
@@ -246,7 +246,7 @@ class _Moments:
         return {"cirq_type": "Circuit", "moments": moments}
 
     def add(self, operation: _Json, qubits: Sequence[int], earliest: int = 0) -> int:
-        """Returns the moment that the operation got into."""
+        """Return the moment that the operation got into."""
         place = max([earliest, *(self._free.get(qubit, 0) for qubit in qubits)])
         while len(self._moments) <= place:
             self._moments.append([])

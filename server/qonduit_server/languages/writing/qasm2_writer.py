@@ -101,7 +101,7 @@ class _Lines:
         self._qubits = qubits
 
     def block(self, steps: Sequence[Plain], guard: Formula) -> Iterator[str]:
-        """The lines of steps under a condition, none of which changes what the condition depends on."""
+        """Yield the lines of steps under a condition, none of which changes what the condition depends on."""
         prefixes = self._prefixes(guard)
         for step in steps:
             if isinstance(step, BranchStep):
@@ -126,7 +126,7 @@ class _Lines:
         yield from self.block(body, guard)
 
     def _register(self, guard: Formula) -> int | None:
-        """The one register a condition is about; None where it is about nothing."""
+        """Return the one register a condition is about; None where it is about nothing."""
         registers = {self._layout.homes[clbit][0] for clbit in guard.bits}
         if len(registers) > 1:
             raise _CannotSay
@@ -172,7 +172,7 @@ class _Lines:
 
 
 def _value(guard: Formula, places: dict[int, int], size: int) -> int | None:
-    """The one value of a register of `size` bits that a condition asks for, where that is plain to see."""
+    """Return the one value of a register of `size` bits that a condition asks for, where that is plain to see."""
     literals = guard.parts if guard.kind == "and" else (guard,)
     if len(literals) != size or len(places) != size:
         return None

@@ -123,7 +123,7 @@ def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> W
 
 
 def number(value: float) -> str:
-    """A number that is read as the same one."""
+    """Return a number that is read as the same one."""
     return repr(float(value))
 
 
@@ -218,7 +218,7 @@ class _Writer:
         return ", ".join(f"{self._qubits}[{qubit}]" for qubit in qubits)
 
     def _home(self, clbit: int) -> str:
-        """A IR bit; "" for one that nobody looks at."""
+        """Return a IR bit; "" for one that nobody looks at."""
         if clbit in self._layout.homes:
             return self.bit(*self._layout.homes[clbit])
         return f"{self._scratch}[{self._layout.scratch[clbit]}]" if clbit in self._layout.scratch else ""
@@ -227,13 +227,13 @@ class _Writer:
         return f"{self._names[register]}[{place}]"
 
     def value(self, formula: Formula) -> str:
-        """A formula as what a bit is set to."""
+        """Return a formula as what a bit is set to."""
         if formula.kind == "constant":
             return str(formula.number)
         return self._plain(formula) or self.condition(formula)
 
     def _plain(self, formula: Formula) -> str:
-        """A bit, or bits joined by ^; "" for anything else."""
+        """Return a bit, or bits joined by ^; "" for anything else."""
         if formula.kind == "bit":
             return self._home(formula.number)
         if formula.kind == "xor" and all(part.kind == "bit" for part in formula.parts):
@@ -241,7 +241,7 @@ class _Writer:
         return ""
 
     def condition(self, formula: Formula) -> str:
-        """A formula as a condition."""
+        """Return a formula as a condition."""
         inner, wanted = (formula.parts[0], 0) if formula.kind == "not" else (formula, 1)
         if inner.kind == "constant":
             return "true" if inner.number == wanted else "false"

@@ -136,7 +136,7 @@ class _Filling:
         _put(circuit, Store(expr.lift(clbit), expression(value, self._clbits)))
 
     def _body(self, around: Sequence[Plain], steps: Sequence[Plain]) -> QuantumCircuit:
-        """A circuit of steps, over all that the operation around them needs."""
+        """Return a circuit of steps, over all that the operation around them needs."""
         needed = sorted(bits_read(around) | bits_written(around))
         body = QuantumCircuit([self._qubits[k] for k in sorted(qubits_used(around))], [self._clbits[k] for k in needed])
         self.fill(body, steps)

@@ -118,7 +118,7 @@ class _Lines:
             yield f"LABEL {other}"
 
     def assignment(self, target: str, value: Formula) -> Iterator[str]:
-        """Sets a bit."""
+        """Yield the lines that set a bit."""
         if value.kind == "constant":
             yield f"MOVE {target} {value.number}"
         elif value.kind == "bit":
@@ -211,7 +211,7 @@ class _Lines:
         return f"@{name}-{self._labels}"
 
     def _home(self, clbit: int) -> str:
-        """A IR bit; "" for one that nobody looks at."""
+        """Return a IR bit; "" for one that nobody looks at."""
         return self.bit(*self._layout.homes[clbit]) if clbit in self._layout.homes else ""
 
     def bit(self, register: int, place: int) -> str:

@@ -127,7 +127,7 @@ def identifiers(
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """A name that is not taken."""
+    """Return a name that is not taken."""
     while name in taken:
         name += "_"
     return name
@@ -141,7 +141,7 @@ def check_sizes(circuit: Circuit, language: str) -> None:
 
 
 def refuse(language: str, what: str, able: str) -> ProgramError:
-    """What a language cannot say, and one that can."""
+    """Return the error of what a language cannot say; it names one that can."""
     return ProgramError("UNSUPPORTED_CONSTRUCT", f"{language} has no {what}; {able} has: translate to that")
 
 

@@ -85,7 +85,7 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
 
 
 def _in_order(quantum: QuantumCircuit) -> QuantumCircuit:
-    """The circuit behind a gate on each qubit: qubits are numbered as they come up, and are to keep their order."""
+    """Return the circuit after a gate on each qubit: qubits are numbered as they come up, and keep their order so."""
     numbered = quantum.copy_empty_like()
     for qubit in quantum.qubits:
         numbered._append(CircuitInstruction(IGate(), [qubit]))

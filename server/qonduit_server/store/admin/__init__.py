@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Administration of a database: retention, consistency checks, doctor, backup."""

@@ -174,7 +174,7 @@ def _shorten(failure: Failure, size: int) -> None:
 
 
 def _cut(text: str, size: int) -> str:
-    """A text of at most so many bytes; three dots tell that there was more."""
+    """Return a text of at most so many bytes; three dots mark a cut."""
     if len(text) * 4 <= size or len(data := text.encode()) <= size:
         return text
     return data[: size - 3].decode(errors="ignore") + "..."

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Results: rows, chunks of large results, buffers."""

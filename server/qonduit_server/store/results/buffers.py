@@ -56,7 +56,7 @@ class _Pieces(NamedTuple):
 
 
 def name_of(result_id: int) -> str:
-    """The name under which a result's buffer is asked for."""
+    """Return the name under which a result's buffer is asked for."""
     return f"{_PREFIX}{result_id}"
 
 
@@ -95,7 +95,7 @@ def whole(transaction: Transaction, counts: Mapping[int, int]) -> bool:
 
 
 def of_jobs(connection: Connection, job_ids: Collection[int]) -> list[int]:
-    """The results of jobs that have buffers."""
+    """Return the results of jobs that have buffers."""
     return list(connection.execute(_OF_JOBS, {"ids": list(job_ids)}).scalars())
 
 

@@ -20,12 +20,12 @@ from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
 def given_with(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
-    """The results of an outcome, each with its buffer."""
+    """Return the results of an outcome, each with its buffer."""
     return (succeeded, *succeeded.further)
 
 
 def given_by(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult]:
-    """The results that an event brings, each with its buffer."""
+    """Return the results that an event brings, each with its buffer."""
     return given_with(event.program_succeeded) if event.HasField("program_succeeded") else ()
 
 

@@ -54,7 +54,7 @@ class OrphanedChunks:
                 self._highest = connection.execute(_HIGHEST).scalar() or 0
 
     def without_result(self) -> list[int]:
-        """The ids of results that are not there and whose pieces can be deleted. Raises Unavailable."""
+        """Return the ids of results that are not there and whose pieces can be deleted. Raise Unavailable."""
         now = self._clock()
         self._seen = {result_id: self._seen.get(result_id, now) for result_id in self._find()}
         return [

@@ -88,7 +88,7 @@ class Confinement:
 
 
 def readable() -> list[str]:
-    """The Python installation with its packages, and the system's libraries."""
+    """Return the Python installation with its packages, and the system's libraries."""
     paths = sysconfig.get_paths()
     own = [paths[each] for each in ("stdlib", "platstdlib", "purelib", "platlib")]
     # Programs that were installed as a whole keep their libraries beside Python's.

@@ -116,7 +116,7 @@ def _write(circuit: Any, sdk: sdk_circuits.Sdk, latest: int) -> sdk_circuits.Dat
 
 
 def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
-    """What went wrong and where in the source."""
+    """Return what went wrong and where in the source."""
     line = column = 0
     reason = "PYTHON_ERROR"
     if isinstance(error, SyntaxError) and error.filename in (None, _FILE):

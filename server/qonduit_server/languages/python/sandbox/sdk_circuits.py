@@ -77,7 +77,7 @@ def _braket_openqasm(circuit: Any, _latest: int) -> Data:
 
 
 def _qrisp_openqasm(circuit: Any, _latest: int) -> Data:
-    """What Qrisp exports; a variable's qubits are measured into a register of its name, as Qrisp reads them out."""
+    """Return what Qrisp exports; a variable's qubits are measured into a register of its name."""
     if isinstance(circuit, _the("qrisp:QuantumVariable")):
         compiled = circuit.qs.compile(intended_measurements=list(circuit.reg))
         # A bit of its own for each qubit, behind those that the program measured.
@@ -123,7 +123,7 @@ SDKS: Final[Mapping[str, Sdk]] = {
 
 
 def wanted(language: str, source: str) -> list[Sdk]:
-    """The SDKs that a source needs, imported: its language's own; for PYTHON those that it imports and that are there.
+    """Import the SDKs that a source needs: its language's own; for PYTHON those that it imports and that are there.
 
     Raises:
         ImportError: the language's SDK is not installed.
@@ -146,7 +146,7 @@ def wanted(language: str, source: str) -> list[Sdk]:
 
 
 def find(left: Mapping[str, object], sdks: list[Sdk]) -> tuple[Any, Sdk]:
-    """The circuit among what a source left: the variable `circuit`, else the only circuit there is.
+    """Return the circuit that a source left: the variable `circuit`, else the only circuit there is.
 
     Raises:
         NoCircuit: there is none, or more than one.

@@ -105,7 +105,7 @@ def _rules(place: int, own_pid: int) -> Iterator[list[_Instruction]]:
 
 
 def program(machine: str, own_pid: int) -> bytes:
-    """The filter as the kernel takes it.
+    """Return the filter as the kernel takes it.
 
     Args:
         machine: "x86_64" or "aarch64".
