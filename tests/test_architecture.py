@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,14 @@ def test_no_file_has_grown_into_two() -> None:
 def test_each_provider_extra_is_offered() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {"server", "ibm", "aws", "google", "all"} <= set(project["optional-dependencies"])
+
+
+def test_no_file_name_occurs_more_than_twice() -> None:
+    """A name that occurs often says nothing; `__init__`, `__main__` and `conftest` mean the same everywhere."""
+    names = Counter(
+        path.name
+        for root in ("server", "clients/python", "tests")
+        for path in (ROOT / root).rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py", "conftest.py")
+    )
+    assert not [name for name, number in names.items() if number > 2]
