@@ -18,6 +18,7 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit_server.rpc import submission_checks
+from qonduit_server.rpc.auth import Principal
 from qonduit_server.store.jobs.job_spec import spec_of
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture
 
@@ -25,9 +26,13 @@ from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused
 ANGLES = {f"theta_{k:04}": k / 7 for k in range(2400)}
 
 
+def by_name(metadata: Any) -> Principal:
+    return Principal(str(dict(metadata).get("x-caller", "anonymous")))
+
+
 @pytest.fixture
 def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
-    with rpc_fixture(tmp_path, authenticate=lambda metadata: str(dict(metadata).get("x-caller", "anonymous"))) as it:
+    with rpc_fixture(tmp_path, authenticate=by_name) as it:
         yield it
 
 

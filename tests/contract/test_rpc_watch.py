@@ -23,6 +23,7 @@ from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server import errors
 from qonduit_server.rpc import job_watches
 from qonduit_server.store import event_log as events_store
+from qonduit_server.store.notification_bus import Notification
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, details_of, programs, rpc_fixture, sequences, until
 
 
@@ -243,6 +244,35 @@ def test_a_lost_wake_delays_and_does_not_hang(
         with rpc.db._engine.begin() as connection:
             connection.execute(events_store.jobs.delete().where(events_store.jobs.c.id == ended.id))
         assert broken(gone)[0] == "NOT_FOUND"
+
+
+def test_a_watch_may_begin_with_an_event_whose_notification_is_still_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GetJob reads what is committed, and the cache learns of it a moment later."""
+    with rpc_fixture(tmp_path) as rpc:
+        request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
+        job = rpc.jobs.CreateJob(request).job
+        deliver = rpc.db._writer._deliver
+        committed, watched = threading.Event(), threading.Event()
+
+        def deliver_late(notification: Notification) -> None:
+            committed.set()
+            watched.wait(WAIT)
+            deliver(notification)
+
+        monkeypatch.setattr(rpc.db._writer, "_deliver", deliver_late)
+        claiming = threading.Thread(target=rpc.claim)
+        claiming.start()
+        assert committed.wait(WAIT)
+        assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence == 2
+        stream = rpc.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT)
+        assert next(stream).event.WhichOneof("event") == "heartbeat"
+        watched.set()
+        claiming.join(WAIT)
+        monkeypatch.undo()
+        rpc.finish(job.id)
+        assert sequences(response.event for response in stream)[0] == 3
 
 
 def test_a_recheck_is_one_query_for_all_watched_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -414,7 +414,7 @@ class TestJobs:
         request.deployment.programs[0].quantum_circuit = "OPENQASM 2.0;\nqreg q[40];"
         _, details = refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))
         assert (
-            details["PreconditionFailure"].violations[0].description.endswith("these have enough: LARGE/aer_simulator")
+            details["PreconditionFailure"].violations[0].description.endswith("compatible devices: LARGE/aer_simulator")
         )
 
     def test_other_types_of_job_give_none(self, rpc: RpcFixture) -> None:

@@ -68,7 +68,7 @@ POINTS: Final = (
     KillPoint("worker-not-forked", 6, "forkserver", "os", "fork", "before", often=1),
     KillPoint("worker-forked", 6, "forkserver", "os", "fork", "after", often=1),
     _worker(7, "task-not-begun", "worker.runner", "Runner.run", "before"),
-    _worker(7, "program-prepared", "worker.runner", "_Run._prepare", "after", often=8),
+    _worker(7, "program-prepared", "worker.runner", "_Run._read_and_compile", "after", often=8),
     _worker(8, "circuits-not-run", "providers.ibm", "IBM._simulate", "before", often=6),
     _worker(8, "circuits-run", "providers.ibm", "IBM._simulate", "after", often=6),
     _worker(9, "result-not-made", "worker.runner", "_Run._result", "before", often=8),

@@ -68,4 +68,4 @@ def test_a_server_runs_its_jobs_on_the_chosen_executor(tmp_path: Path) -> None:
         job = client.run(BELL, device="IBM/aer_simulator", shots=100)
         assert set(job.result(timeout=PATIENCE).counts) <= {"0x0", "0x3"}
         # No worker process was started for it.
-        assert len(server._family()) == 1
+        assert len(server.family()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -12,6 +13,9 @@ from qonduit_server.providers import registry
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+
+
+SPEC = JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=10)
 
 
 def task(**fields: object) -> Task:
@@ -22,7 +26,7 @@ def task(**fields: object) -> Task:
 def test_a_runner_runs_tasks_of_its_provider() -> None:
     run = make_runner(registry.get("IBM"))
     events: list[TaskEvent] = []
-    ibm = task(provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
+    ibm = task(provider="IBM", device="aer_simulator", spec=SPEC)
     assert run([ibm, ibm], events.append) is True
     assert [event.WhichOneof("event") for event in events].count("finished") == 2
     for event in events:
@@ -41,7 +45,7 @@ def test_options_reach_readers(tmp_path: Path) -> None:
     options = RunnerOptions(cache=str(tmp_path / "cache"), cache_bytes=1024**2, read_seconds=1e-9)
     events: list[TaskEvent] = []
     run = make_runner(registry.get("IBM"), options)
-    ibm = task(provider="IBM", device="aer_simulator", type=JobType.JOB_TYPE_RUNNER, shots=10)
+    ibm = task(provider="IBM", device="aer_simulator", spec=SPEC)
     assert run([ibm], events.append) is False  # reading was interrupted: replace the process
     (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
     assert failed.failure.reason == "READ_TIME"

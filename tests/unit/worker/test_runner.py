@@ -247,7 +247,7 @@ def test_inputs_of_the_job_override_those_of_a_program(own: dict[str, float], of
         events: list[TaskEvent] = []
         runner.Runner(provider, Languages(), keeping).run(job, events.append)
         assert any(event.HasField("program_succeeded") for event in events)
-    assert provider.prepared == 1  # it was the same program both times
+    assert provider.compiled == 1  # it was the same program both times
 
 
 def kinds(events: list[TaskEvent]) -> list[str]:
