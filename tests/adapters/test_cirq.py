@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import sympy
 
-from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_client import Client, JobFailed, NotFound, TimedOut
 from qonduit_client.cirq import QonduitSampler
 from tests.adapters.agreement import agree
@@ -380,18 +380,22 @@ def _long(qubits: int) -> cirq.Circuit:
 
 def test_a_coroutine_that_is_cancelled_cancels_its_job(client: Client) -> None:
     sampler = QonduitSampler(client)
-    before = next(client.jobs(limit=1)).id
+    shots = 7919  # no other test's job on this server has so many
+
+    def own() -> list[Job]:
+        return [job for job in client.jobs(limit=50) if job.shots == shots]
 
     async def cancelled() -> None:
-        task = asyncio.create_task(sampler.run_async(_long(22)))
-        while not next(client.jobs(limit=1)).id > before:
+        task = asyncio.create_task(sampler.run_async(_long(22), repetitions=shots))
+        while not own():
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancelled())
-    assert client.job(before + 1).wait(60).state == JobState.JOB_STATE_CANCELLED
+    (job,) = own()
+    assert client.job(job.id).wait(60).state == JobState.JOB_STATE_CANCELLED
 
 
 def test_what_takes_too_long_is_cancelled(client: Client) -> None:
