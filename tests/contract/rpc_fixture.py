@@ -34,6 +34,7 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
+from qonduit_server.rpc import auth
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database, utc_now
@@ -43,6 +44,8 @@ BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\nc
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 OWNER = "tests"
 WAIT = 100.0
+#: The metadata that `by_name` reads.
+CALLER_KEY = "x-caller"
 
 
 def descriptions() -> list[ProviderDescription]:
@@ -144,6 +147,15 @@ class RpcFixture:
         """Claim what waits, and finish this job."""
         self.claim()
         self.finish(job_id)
+
+
+def by_name(default: str = "anonymous") -> auth.Authenticate:
+    """Return an `authenticate` that takes the principal's name from the metadata, without any proof."""
+
+    def principal(metadata: auth.Metadata) -> auth.Principal:
+        return auth.Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), default))
+
+    return principal
 
 
 @contextmanager

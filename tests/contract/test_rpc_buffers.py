@@ -19,21 +19,16 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import GetResultRequest, ListResultsRequest, ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.rpc import buffer_streams
-from qonduit_server.rpc.auth import Principal
 from qonduit_server.store.results import buffers
-from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture, until
+from tests.contract.rpc_fixture import CALLER_KEY, WAIT, RpcFixture, bell, by_name, refused, rpc_fixture, until
 from tests.large_result_samples import noise, packed, unpacked
 
 COUNTS = noise(127, 50_000)
 
 
-def by_name(metadata: Any) -> Principal:
-    return Principal(str(dict(metadata).get("x-caller", "anonymous")))
-
-
 @pytest.fixture
 def rpc(database_url: str) -> Iterator[RpcFixture]:
-    with rpc_fixture(database_url, authenticate=by_name) as it:
+    with rpc_fixture(database_url, authenticate=by_name()) as it:
         yield it
 
 
@@ -101,7 +96,7 @@ def test_what_cannot_be_read_is_refused(rpc: RpcFixture) -> None:
     ):
         assert refused(partial(rest, rpc.results.ReadBuffer(wrong)))[0] == "INVALID_ARGUMENT"
     stranger = rpc.results.ReadBuffer(
-        ReadBufferRequest(name=result.buffer.name), metadata=(("x-caller", "somebody else"),)
+        ReadBufferRequest(name=result.buffer.name), metadata=((CALLER_KEY, "somebody else"),)
     )
     assert refused(lambda: rest(stranger))[0] == "NOT_FOUND"
     rpc.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))

@@ -18,21 +18,16 @@ from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit_server.rpc import submission_checks
-from qonduit_server.rpc.auth import Principal
 from qonduit_server.store.jobs.job_spec import spec_of
-from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture
+from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, by_name, programs, refused, rpc_fixture
 
 #: As large as inputs may be, nearly.
 ANGLES = {f"theta_{k:04}": k / 7 for k in range(2400)}
 
 
-def by_name(metadata: Any) -> Principal:
-    return Principal(str(dict(metadata).get("x-caller", "anonymous")))
-
-
 @pytest.fixture
 def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
-    with rpc_fixture(tmp_path, authenticate=by_name) as it:
+    with rpc_fixture(tmp_path, authenticate=by_name()) as it:
         yield it
 
 
@@ -48,7 +43,7 @@ def asking(inputs: dict[str, Any], **job: Any) -> job_service.CreateJobRequest:
 def read(rpc: RpcFixture, name: str, offset: int = 0, caller: str = "anonymous") -> bytes:
     request = ReadBufferRequest(name=name, offset=offset)
     return b"".join(
-        piece.data for piece in rpc.results.ReadBuffer(request, timeout=WAIT, metadata=(("x-caller", caller),))
+        piece.data for piece in rpc.results.ReadBuffer(request, timeout=WAIT, metadata=((CALLER_KEY, caller),))
     )
 
 

@@ -23,11 +23,10 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.errors import StartError
 from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc import server as rpc_server
-from qonduit_server.rpc.auth import Principal
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import version
-from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture
+from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, bell, by_name, programs, refused, rpc_fixture
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +225,11 @@ def test_an_address_in_use_is_told(rpc: RpcFixture) -> None:
 
 
 def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
-    def caller(metadata: object) -> Principal:
-        return Principal(str(dict(metadata).get("caller", "anna")))  # type: ignore[call-overload]
-
-    with rpc_fixture(tmp_path, authenticate=caller) as rpc:
+    with rpc_fixture(tmp_path, authenticate=by_name("anna")) as rpc:
         job = create(rpc)
         rpc.run(job.id)
         result = rpc.results.ListResults(result_service.ListResultsRequest(job_id=job.id)).results[0]
-        other = [("caller", "ben")]
+        other = [(CALLER_KEY, "ben")]
         calls = (
             lambda: rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id), metadata=other),
             lambda: rpc.jobs.CancelJob(job_service.CancelJobRequest(id=job.id), metadata=other),

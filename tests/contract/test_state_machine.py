@@ -6,15 +6,15 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.contract.rpc_fixture import rpc_fixture
+from tests.contract.rpc_fixture import by_name, rpc_fixture
 from tests.fuzz.machine import Machine
-from tests.fuzz.observing import Clock, caller
+from tests.fuzz.observing import Clock
 
 
 def test_jobs_deployments_and_streams_are_what_the_contract_says(database_url: str) -> None:
     clock = Clock()
     few = database_url.startswith("postgresql")
-    with rpc_fixture(database_url, clock=clock, authenticate=caller) as rpc:
+    with rpc_fixture(database_url, clock=clock, authenticate=by_name("nobody")) as rpc:
         run_state_machine_as_test(
             lambda: Machine(rpc, clock),
             settings=settings(

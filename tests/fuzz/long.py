@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from qonduit_server.store import migrations
-from tests.contract.rpc_fixture import rpc_fixture
+from tests.contract.rpc_fixture import by_name, rpc_fixture
 from tests.fuzz.machine import Machine
-from tests.fuzz.observing import Clock, caller
+from tests.fuzz.observing import Clock
 from tests.fuzz.process import SMALL, fuzzed_server
 from tests.fuzz.surface import fuzz, sweep
 from tests.postgresql import start_or_skip
@@ -78,7 +78,7 @@ def _rounds(folder: Path, urls: Sequence[str], first: int, seconds: float) -> No
 
 def _machine(url: str, seed: int) -> None:
     clock = Clock()
-    with rpc_fixture(url, clock=clock, authenticate=caller) as rpc:
+    with rpc_fixture(url, clock=clock, authenticate=by_name("nobody")) as rpc:
         run_state_machine_as_test(
             hypothesis.seed(seed)(lambda: Machine(rpc, clock)),
             settings=settings(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,21 +20,14 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
-from qonduit_server.rpc.auth import Principal
-from tests.contract.rpc_fixture import RpcFixture, programs, refused
+from tests.contract.rpc_fixture import CALLER_KEY, RpcFixture, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
 
-CALLER_KEY: Final = "x-caller"
 _WAIT: Final = 100.0
 _numbers: Final = itertools.count(1)
 #: Which of the things that there are; the model's list decides which that is.
 WHICH: Final = st.integers(0, 20)
 NAMES: Final = st.sampled_from([None, "", "one", 'a "b" \\ é'])
-
-
-def caller(metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-    """Return the principal whose name the call gives."""
-    return Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), "nobody"))
 
 
 class Clock:

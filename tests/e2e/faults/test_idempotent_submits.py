@@ -22,8 +22,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.rpc.auth import Principal
-from tests.contract.rpc_fixture import bell, descriptions, programs, refused, rpc_fixture
+from tests.contract.rpc_fixture import CALLER_KEY, bell, by_name, descriptions, programs, refused, rpc_fixture
 from tests.e2e.faults.checking import assert_ended_well
 from tests.e2e.faults.submitting import SIMULATOR, SUCCEEDED, a_job, long_job, watch
 from tests.postgresql import PostgresqlServer
@@ -190,14 +189,9 @@ def test_a_repeated_run_goes_on_after_what_its_caller_has(tmp_path: Path) -> Non
         assert list(watch(rpc.target, created.job_id)) == whole
 
 
-def by_name(metadata: object) -> Principal:
-    """Return the principal whose name the metadata give."""
-    return Principal(str(dict(metadata).get("caller", "anna")))  # type: ignore[call-overload]
-
-
 def test_a_request_id_is_its_callers_own(tmp_path: Path) -> None:
-    ben = [("caller", "ben")]
-    with rpc_fixture(tmp_path, authenticate=by_name) as rpc:
+    ben = [(CALLER_KEY, "ben")]
+    with rpc_fixture(tmp_path, authenticate=by_name("anna")) as rpc:
         request = a_request()
         deployment = deployment_calls.CreateDeploymentRequest(
             deployment=request.deployment, request_id=request.request_id
