@@ -128,7 +128,7 @@ class _Run:
         for index, program in enumerate(self._task.programs):
             try:
                 began = time.perf_counter()
-                circuit = self._read(program)
+                circuit = self._read(program, self._inputs(program))
                 read = time.perf_counter()
                 written = self._write(circuit)
             except MemoryNotGranted as short:
@@ -174,10 +174,11 @@ class _Run:
             self._send(program_compiled=report)
         return 0
 
-    def _read(self, program: TaskProgram) -> Circuit:
-        inputs = MessageToDict(self._inputs(program))
+    def _read(self, program: TaskProgram, inputs: Struct) -> Circuit:
         memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
-        return self._runner.languages.read(program.language, program.text, program.binary, inputs, memory)
+        return self._runner.languages.read(
+            program.language, program.text, program.binary, MessageToDict(inputs), memory
+        )
 
     def _inputs(self, program: TaskProgram) -> Struct:
         """Return the values for a program's inputs: its own, overridden by those of the job."""
@@ -309,16 +310,17 @@ class _Run:
         self, index: int, program: TaskProgram, provider: SimulatorProvider
     ) -> tuple[CachedProgram, bool]:
         task = self._task
-        inputs = self._inputs(program).SerializeToString(deterministic=True)
+        inputs = self._inputs(program)
         exact = task.spec.include_statevector
-        key = (program.language, program.text or program.binary, inputs, task.device, task.memory_limit_bytes, exact)
+        named = inputs.SerializeToString(deterministic=True)
+        key = (program.language, program.text or program.binary, named, task.device, task.memory_limit_bytes, exact)
         kept = self._runner.cache.get(key)
         if kept is not None:
             return kept, True
         self._do("reading", index)
         began = time.perf_counter()
         self._circuit = None
-        self._circuit = circuit = self._read(program)
+        self._circuit = circuit = self._read(program, inputs)
         parsed = time.perf_counter()
         if task.device in self._runner.devices:
             self._check_program(circuit)
