@@ -141,7 +141,7 @@ class Operations:
         self.done.append(operation)
         self.lines.append(self._line)
 
-    def _instruction(self, instruction: Instruction, scope: _Scope) -> None:
+    def _instruction(self, instruction: Instruction, scope: _Scope) -> None:  # noqa: C901 - one case an instruction
         match instruction:
             case Instruction.Gate(gate):
                 self._gate(gate, scope)
