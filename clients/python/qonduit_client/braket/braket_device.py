@@ -12,7 +12,7 @@ from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.devices import Device
 
 from qonduit_client.braket.braket_errors import as_braket_has_it
-from qonduit_client.braket.braket_results import told
+from qonduit_client.braket.braket_results import task_result
 from qonduit_client.braket.capabilities import find, properties_of
 from qonduit_client.braket.openqasm_parsing import Plan, Reader
 from qonduit_client.braket.program_sets import is_set, programs_of, told_set
@@ -159,7 +159,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             )
         number = _shots(shots)
         plan = self._plan(program_of(specification, inputs, number), number)
-        return _Order([plan], number, lambda given, task, device: told(given[0], task, device))
+        return _Order([plan], number, lambda given, task, device: task_result(given[0], task, device))
 
     def _plan(self, program: Any, shots: int) -> Plan:
         fewest, most = self._properties.service.shotsRange

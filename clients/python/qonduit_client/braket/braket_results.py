@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def told(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
+def task_result(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
     """Return a program's result.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from qonduit.v1.device_pb2 import Device
 from qonduit_client.client import Client
-from qonduit_client.qbraid.qbraid_errors import told
+from qonduit_client.qbraid.qbraid_errors import as_qbraid_has_it
 
 
 def devices(client: Client, filter: str = "") -> dict[str, Device]:
@@ -15,5 +15,5 @@ def devices(client: Client, filter: str = "") -> dict[str, Device]:
         ProgramValidationError: the filter is none.
         QbraidRuntimeError: the server is not there, or at fault.
     """
-    with told():
+    with as_qbraid_has_it():
         return client.named_devices(filter)

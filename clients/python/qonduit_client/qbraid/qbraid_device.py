@@ -13,7 +13,7 @@ from qonduit_client.batch import derived_seed
 from qonduit_client.client import Client
 from qonduit_client.qbraid.device_names import devices
 from qonduit_client.qbraid.program_specs import message
-from qonduit_client.qbraid.qbraid_errors import told
+from qonduit_client.qbraid.qbraid_errors import as_qbraid_has_it
 from qonduit_client.qbraid.qbraid_job import QonduitJob
 
 
@@ -78,7 +78,7 @@ class QonduitDevice(QuantumDevice):  # type: ignore[misc]
         """
         several = run_input if isinstance(run_input, list) else [run_input]
         jobs: list[QonduitJob] = []
-        with told():
+        with as_qbraid_has_it():
             for place, program in enumerate([message(each) for each in several]):
                 own = None if seed is None else derived_seed(seed, place)
                 handle = self.client.run(program, self.id, shots, own, name, **options)

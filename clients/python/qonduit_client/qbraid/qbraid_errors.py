@@ -25,8 +25,8 @@ class QonduitJobError(QbraidRuntimeError):  # type: ignore[misc]
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Errors of the client as errors of qBraid's runtime; one that tells of time stays a TimeoutError."""
+def as_qbraid_has_it() -> Iterator[None]:
+    """Raise the errors of qBraid's runtime for the client's; a timeout stays a TimeoutError."""
     try:
         yield
     except TimedOut:

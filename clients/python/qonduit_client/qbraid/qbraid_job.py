@@ -12,7 +12,7 @@ from qbraid.runtime.result_data import GateModelResultData
 
 from qonduit_client.client import Client, connect
 from qonduit_client.job import state_name
-from qonduit_client.qbraid.qbraid_errors import told
+from qonduit_client.qbraid.qbraid_errors import as_qbraid_has_it
 
 _STATUS: Final = {
     "QUEUED": JobStatus.QUEUED,
@@ -52,12 +52,12 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         Raises:
             ResourceNotFoundError: there is no such job.
         """
-        with told():
+        with as_qbraid_has_it():
             return _STATUS.get(self._handle.state(), JobStatus.UNKNOWN)
 
     def metadata(self) -> dict[str, Any]:
         """Return what is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own message."""
-        with told():
+        with as_qbraid_has_it():
             job = self._handle.job()
         self._cache_metadata.update(
             status=_STATUS.get(state_name(job.state), JobStatus.UNKNOWN),
@@ -74,7 +74,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         Raises:
             TimeoutError: it had not ended by then. It goes on.
         """
-        with told():
+        with as_qbraid_has_it():
             self._handle.wait(timeout)
 
     async def _wait_for_final_state(self, timeout: float | None = None, poll_interval: float = 5) -> None:
@@ -90,7 +90,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
             JobStateError: the job was cancelled.
             TimeoutError: it had not ended by then. It goes on.
         """
-        with told():
+        with as_qbraid_has_it():
             result = self._handle.result(timeout)
             counts = {bits.replace(" ", ""): count for bits, count in result.bitstrings.items()}
         return Result(
@@ -105,7 +105,7 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
 
     def _device_id(self) -> str:
         """Return the name of the device of a job that was looked up."""
-        with told():
+        with as_qbraid_has_it():
             return self._handle.job().device
 
     def cancel(self) -> None:
@@ -116,5 +116,5 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         """
         if self.is_terminal_state():
             raise JobStateError(f"job {self.id} cannot be cancelled: it has ended")
-        with told():
+        with as_qbraid_has_it():
             self._handle.cancel()
