@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import prose
+from tests.prose import ROOT
+
 #: The changelog quotes earlier versions.
-DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").glob("*.md")]
-    if path.name != "CHANGELOG.md"
-)
+DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in prose.DOCUMENTS if path.name != "CHANGELOG.md"]
 PROTOS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "protos" / "qonduit").rglob("*.proto"))
 #: The most words of a sentence, on average over a document.
 MOST_WORDS = 16
@@ -28,7 +25,6 @@ IDIOMS = {
     r"\b(somebody|nobody|everybody|whoever)\b": "name the component that acts",
     r"\b(mend\w*|anew)\b": "repair; again",
 }
-_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _CODE_OR_TARGET = re.compile(r"`[^`]*`|\]\([^)]*\)")
 _NOT_PROSE = re.compile(r"\s*(\||#|!|:::|<|---|$)")
 _ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
@@ -36,7 +32,7 @@ _ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
 
 def _words(document: str) -> str:
     """Return the text of a document without code and the targets of links."""
-    return _CODE_OR_TARGET.sub("X", _FENCE.sub("", (ROOT / document).read_text()))
+    return _CODE_OR_TARGET.sub("X", prose.FENCE.sub("", (ROOT / document).read_text()))
 
 
 def sentences(document: str) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server put together: the only file that knows every room. Settings -> store, executor, dispatcher, front door."""
+"""Connect the packages of the server; no other file knows them all. Settings -> store, executor, dispatcher, rpc."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def ended(
 
 
 def _program_names(client: Client, job: Job) -> list[str]:
-    """Return the inputs that tell the programs of a sweep apart; without an answer, no names."""
+    """Return the inputs that differ between the programs of a sweep; no names if the server does not respond."""
     from qonduit_client.errors import QonduitError
 
     if len(job.program_runs) < 2:
@@ -234,7 +234,7 @@ def _state(state: int) -> str:
 
 
 def _shares(run: ProgramRun, results: Sequence[Result], result_options: ResultOptions) -> str:
-    """Return the most frequent outcomes of a program on one line, or why there are none."""
+    """Return the most frequent outcomes of a program on one line, or the reason for their absence."""
     from qonduit_client.result import most_frequent
 
     if run.HasField("failure"):

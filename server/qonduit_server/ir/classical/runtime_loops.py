@@ -23,7 +23,7 @@ _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
 
 
 def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
-    """Run a loop while a condition holds: unrolled as long as that is known, then as a loop of the hub."""
+    """Run a loop while a condition holds: unrolled as long as that is known, then as a loop of the IR."""
     broken = flag()
 
     def holds() -> Formula:

@@ -367,7 +367,7 @@ class _CircuitReader:
         return round(value)
 
     def _until(self, circuit: Node, until: object, frame: _Frame, path: tuple[str, ...], names: dict[str, str]) -> None:
-        """Add a circuit that runs, and then again until a condition holds: a loop of the hub."""
+        """Add a circuit that runs, and then again until a condition holds: a loop of the IR."""
         self._no_inverse("a loop", frame)
         if frame.conditional:
             raise wrong("Cirq has no loop under a classical condition")
