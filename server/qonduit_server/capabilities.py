@@ -10,21 +10,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.simulation_pb2 import SimulationOptions
 
+NOISE: Final = "noise"
 #: The features of programs in words; the keys are fields of `ProgramNeeds` and of a device's capabilities.
 FEATURES: Final[Mapping[str, str]] = {
     "loops": "loops that end by a measurement",
     "conditionals": "operations conditioned on measured bits",
     "reset": "resets within a circuit",
     "mid_circuit_measurement": "measurements within a circuit",
+    NOISE: "noise channels",
 }
 #: `MissingFeature.name` of what is not a feature of programs.
 JOB_TYPE: Final = "job_type"
 STATEVECTOR: Final = "statevector"
+METHOD: Final = "method"
+FLOATING_POINT: Final = "floating_point"
 QUBITS: Final = "num_qubits"
+#: The method of a job that leaves the choice to the device; an empty one means the same.
+AUTOMATIC: Final = "automatic"
 #: Messages list at most this many compatible devices.
 _MAX_LISTED: Final = 10
 
@@ -37,11 +45,13 @@ class Requirements:
         program: the qubits and features of a program; none before it is read.
         job_type: the job's type; unspecified where any will do.
         statevector: whether the job asks for statevectors.
+        simulation: how the job asks to be simulated.
     """
 
     program: ProgramNeeds = field(default_factory=ProgramNeeds)
     job_type: JobType = JobType.JOB_TYPE_UNSPECIFIED
     statevector: bool = False
+    simulation: SimulationOptions = field(default_factory=SimulationOptions)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class MissingFeature:
     """A feature that a job needs and its device lacks.
 
     Args:
-        name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR` or `QUBITS`.
+        name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR`, `METHOD`, `FLOATING_POINT` or `QUBITS`.
         reason: the reason of a `DeviceError` about it.
         message: names the device and the feature.
     """
@@ -57,6 +67,20 @@ class MissingFeature:
     name: str
     reason: str
     message: str
+
+
+def requirements_of_job(spec: JobSpec, program: ProgramNeeds | None = None) -> Requirements:
+    """Return what a job needs of its device; a job with a noise model needs a device with noise.
+
+    Args:
+        spec: of the job.
+        program: the needs of one of its programs, if it was read.
+    """
+    needs = ProgramNeeds()
+    if program is not None:
+        needs.CopyFrom(program)
+    needs.noise = needs.noise or spec.HasField("noise_model") or spec.HasField("noise_model_reference")
+    return Requirements(needs, spec.type, spec.include_statevector, spec.simulation)
 
 
 def missing_features(device: Device, name: str, requirements: Requirements) -> Iterator[MissingFeature]:
@@ -76,12 +100,49 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
         )
     if requirements.statevector and not capabilities.statevector:
         yield MissingFeature(STATEVECTOR, "NO_STATEVECTOR", f"{name} does not support statevectors")
+    yield from _missing_simulation(device, name, requirements.simulation)
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")
-    if 0 < device.num_qubits < program.num_qubits:
-        message = f"the program has {program.num_qubits} qubits, {name} has {device.num_qubits}"
+    most = max_qubits(device, requirements.simulation)
+    if 0 < most < program.num_qubits:
+        message = f"the program has {program.num_qubits} qubits, {name} has {most}"
         yield MissingFeature(QUBITS, "TOO_MANY_QUBITS", message)
+
+
+def chooses_method(simulation: SimulationOptions) -> bool:
+    """Return whether the device chooses the method."""
+    return simulation.method in ("", AUTOMATIC)
+
+
+def max_qubits(device: Device, simulation: SimulationOptions) -> int:
+    """Return the qubits of the widest circuit that a device may run as a job asks; 0 if that has no known bound.
+
+    Of the methods that come into question this is the widest one's: whether it runs a program is known when the program
+    is read.
+    """
+    methods = [
+        method.max_qubits
+        for method in device.capabilities.methods
+        if method.name == simulation.method
+        or (chooses_method(simulation) and (method.exact or simulation.allow_approximate))
+    ]
+    return max(methods, default=device.num_qubits)
+
+
+def _missing_simulation(device: Device, name: str, simulation: SimulationOptions) -> Iterator[MissingFeature]:
+    capabilities = device.capabilities
+    methods = [method.name for method in capabilities.methods]
+    if not chooses_method(simulation) and simulation.method not in methods:
+        known = f"its methods: {', '.join(methods)}" if methods else "it has no methods to choose from"
+        yield MissingFeature(
+            METHOD, "UNSUPPORTED_METHOD", f"{name} has no simulation method {simulation.method!r}; {known}"
+        )
+    precision = simulation.floating_point
+    if precision and precision not in (capabilities.floating_point or ("double",)):
+        yield MissingFeature(
+            FLOATING_POINT, "UNSUPPORTED_METHOD", f"{name} does not simulate with {precision} precision"
+        )
 
 
 def meets(device: Device, requirements: Requirements) -> bool:

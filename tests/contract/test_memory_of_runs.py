@@ -19,6 +19,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE
+from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.worker import loop, runner
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
@@ -54,8 +55,8 @@ class Measured:
         """Return what a run of a program is said to take, in bytes."""
         circuit = self.languages.read(QASM2, text, b"", {})
         if statevector:
-            return self.provider.compile(circuit, self.device, limit_bytes, statevector=True).memory_bytes
-        return self.provider.compile(circuit, self.device, limit_bytes).memory_bytes
+            return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes, True)).memory_bytes
+        return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes)).memory_bytes
 
     def taken(self, text: str, warm: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
         """Return what a run takes at most, from the simulation to the last byte sent to the server, in bytes.

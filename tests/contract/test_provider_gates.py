@@ -105,7 +105,7 @@ def test_a_gate_is_the_textbooks(name: str, provider: SimulatorProvider) -> None
     gate, matrix = gate_of(name)
     qubits = gate.num_qubits
     device = provider.describe().devices[0].name
-    found = provider.probabilities(device, provider.compile(around(gate, qubits), device, 0))
+    found = provider.probabilities(device, provider.compile(around(gate, qubits), device))
     assert found is not None
     assert apart(dict(found), distribution(qubits, list(steps_around(matrix, matrix, qubits)))) < 1e-9
 
@@ -154,7 +154,7 @@ def test_a_program_with_every_gate_of_openqasm_2(provider: SimulatorProvider) ->
     text = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; {" ".join(lines)} measure q -> c;'
     circuit = Languages().read(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text, b"", {})
     device = provider.describe().devices[0].name
-    compiled = provider.compile(circuit, device, 0)
+    compiled = provider.compile(circuit, device)
     expected = distribution(qubits, steps)
     assert apart(dict(provider.probabilities(device, compiled) or {}), expected) < 1e-9
     (outcome,) = provider.run(device, [compiled], shots, 5)

@@ -408,7 +408,7 @@ class TestProbabilities:
     def probabilities(self, provider: SimulatorProvider, text: str) -> Mapping[int, float] | None:
         device = provider.describe().devices[0].name
         circuit = Languages().read(QASM2, HEADER2 + text, b"", {})
-        return provider.probabilities(device, provider.compile(circuit, device, 0))
+        return provider.probabilities(device, provider.compile(circuit, device))
 
 
 class TestLimits:
@@ -465,6 +465,6 @@ class TestDescription:
             quantum = QuantumCircuit(gate.num_qubits, 1)
             quantum.append(gate, range(gate.num_qubits))
             quantum.append(Measure(), [0], [0])
-            compiled = provider.compile(Circuit(quantum, ()), device.name, 0)
+            compiled = provider.compile(Circuit(quantum, ()), device.name)
             (outcome,) = provider.run(device.name, [compiled], 10, 1)
             assert isinstance(outcome, Outcome), name

@@ -33,7 +33,7 @@ from qonduit_server.errors import ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import CompiledCircuit, SimulatorProvider
+from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider
 from qonduit_server.store import catalogue
 from qonduit_server.store.jobs import queue
 from qonduit_server.worker import runner
@@ -304,8 +304,8 @@ class TestRefusals:
         text = HEADER2 + "qreg q[18]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         device = provider.describe().devices[0].name
         circuit = LANGUAGES.read(language("QASM2"), text, b"", {})
-        bare = provider.compile(circuit, device, 0).memory_bytes
-        need = provider.compile(circuit, device, 0, statevector=True).memory_bytes
+        bare = provider.compile(circuit, device).memory_bytes
+        need = provider.compile(circuit, device, CompileOptions(statevector=True)).memory_bytes
         # Simulated, given as an array, and packed into rows at the least.
         assert need >= max(bare, 3 * 16 << 18)
         assert Run(provider, text, memory_limit_bytes=need).state[0]
@@ -332,8 +332,8 @@ class Older:
     def load(self) -> None:
         pass
 
-    def compile(self, circuit: Circuit, device: str, memory_limit_bytes: int, **words: bool) -> CompiledCircuit:
-        assert bool(words) == self._exact
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions) -> CompiledCircuit:
+        assert options.statevector == self._exact
         return CompiledCircuit(circuit, 1)
 
     def run(

@@ -127,7 +127,7 @@ def judge(entry: Entry, languages: Languages, provider: SimulatorProvider, devic
     try:
         circuit = entry.read(languages)
         seconds = time.perf_counter() - began
-        compiled = provider.compile(circuit, device, 0)
+        compiled = provider.compile(circuit, device)
         (outcome,) = provider.run(device, [compiled], SHOTS, SEED)
         exact = provider.probabilities(device, compiled)
     except RunError as error:

@@ -67,7 +67,7 @@ def test_a_job_type_that_a_device_does_not_list_is_missing() -> None:
 def test_features_come_before_qubits_and_the_most_specific_first() -> None:
     names = [missing.name for missing in missing_features(Device(num_qubits=1), "P/d", EVERYTHING)]
     assert names == [
-        JOB_TYPE, STATEVECTOR, "loops", "conditionals", "reset", "mid_circuit_measurement", QUBITS,
+        JOB_TYPE, STATEVECTOR, "loops", "conditionals", "reset", "mid_circuit_measurement", "noise", QUBITS,
     ]  # fmt: skip
 
 

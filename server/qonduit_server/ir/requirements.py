@@ -11,7 +11,8 @@ from qonduit.execution.v1.task_pb2 import ProgramNeeds
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-_PASSIVE: Final = frozenset(("barrier", "delay"))
+_NOISE: Final = ("channel", "readout_error")
+_PASSIVE: Final = frozenset(("barrier", "delay", "readout_error"))
 _CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", "store")
 
 
@@ -20,12 +21,13 @@ def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
 
     `num_qubits` counts all of its qubits, used or not. `mid_circuit_measurement`: a qubit is used again after being
     measured, or something depends on its outcome. `reset`: a qubit is reset that may be other than 0. `conditionals`:
-    operations depend on measured bits. `loops`: operations are repeated as long as measured bits say so. For gates
+    operations depend on measured bits. `loops`: operations are repeated as long as measured bits say so. `noise`: the
+    circuit has channels or readout errors. For gates
     followed by measurement only the measurements are looked at.
     """
     kinds = quantum.count_ops()
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
-        return ProgramNeeds(num_qubits=quantum.num_qubits)
+        return ProgramNeeds(num_qubits=quantum.num_qubits, noise=any(kind in kinds for kind in _NOISE))
     walk = _Walk(quantum.num_qubits)
     walk.block(quantum, range(quantum.num_qubits))
     return ProgramNeeds(
@@ -34,6 +36,7 @@ def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
         reset=walk.reset,
         conditionals=walk.conditionals,
         loops=walk.loops,
+        noise=walk.noise,
     )
 
 
@@ -58,7 +61,7 @@ def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:
 
 class _Walk:
     def __init__(self, qubits: int) -> None:
-        self.mid_circuit = self.reset = self.conditionals = self.loops = False
+        self.mid_circuit = self.reset = self.conditionals = self.loops = self.noise = False
         self._touched = [False] * qubits
         self._measured = [False] * qubits
 
@@ -67,6 +70,7 @@ class _Walk:
         for instruction in block.data:
             operation = instruction.operation
             name = operation.name
+            self.noise = self.noise or name in _NOISE
             if name in _PASSIVE:
                 continue
             places = [qubits[find(qubit).index] for qubit in instruction.qubits]

@@ -17,8 +17,10 @@ from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunErr
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering, standard_gate_classes
 from qonduit_server.providers.provider import (
+    DEFAULTS,
     MOST_EXACT_BITS,
     CompiledCircuit,
+    CompileOptions,
     check_memory,
     describe_simulator,
     installed_version,
@@ -123,18 +125,16 @@ class IBM:
         # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
         self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
-    def compile(
-        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
-    ) -> CompiledCircuit:
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit for Aer."""
-        compiled = self._compile(circuit, device, memory_limit_bytes)
-        if not statevector:
+        compiled = self._compile(circuit, device, options.memory_limit_bytes)
+        if not options.statevector:
             return compiled
         from qonduit_server.providers.exact_states import with_statevector
 
         qubits = circuit.quantum.num_qubits
         evolution = self._evolution(circuit)
-        return with_statevector(compiled, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, memory_limit_bytes)
+        return with_statevector(compiled, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, options.memory_limit_bytes)
 
     def _evolution(self, circuit: Circuit) -> QuantumCircuit:
         """Return the circuit's gates alone, then its state."""
@@ -201,7 +201,7 @@ class IBM:
             operation = instruction.operation
             if operation.name == "measure":
                 measurements += 1
-            elif operation.name == "reset" or isinstance(operation, ControlFlowOp):
+            elif operation.name in ("reset", "store") or isinstance(operation, ControlFlowOp):
                 flow = True
         if not flow and not 1 <= measurements <= _EXACT_BITS:
             return None
@@ -371,6 +371,9 @@ class IBM:
         options: dict[str, object] = {"shots": shots}
         if seed is not None:
             options["seed_simulator"] = seed
+        if any(_has_blocks(circuit) for circuit in circuits if circuit is not None):
+            # Aer (0.18) removes the end of a loop behind the last measurement, and then cannot jump to it.
+            options["enable_truncation"] = False
         if large:
             options["max_parallel_threads"] = 0
         elif shots > 1 and len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
@@ -383,6 +386,11 @@ class IBM:
             return iter((SimpleNamespace(success=False, status=done.status),))
         # Aer takes none where it cannot load one of them.
         return (result for circuit in circuits for result in self._simulate([circuit], shots, seed, large))
+
+
+def _has_blocks(circuit: QuantumCircuit) -> bool:
+    kinds = circuit.count_ops()
+    return "while_loop" in kinds or "if_else" in kinds
 
 
 def _native(compiled: CompiledCircuit) -> _Native:

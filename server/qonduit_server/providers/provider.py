@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -13,6 +13,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
+from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.errors import LimitError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.process.memory import format_bytes, usable_memory
@@ -53,6 +54,34 @@ class CompiledCircuit:
     operations: Callable[[], Operations] | None = None
 
 
+@dataclass(frozen=True)
+class CompileOptions:
+    """What a job asks of the compilation of its programs.
+
+    Args:
+        memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+        statevector: `statevector` will be called as well. Not set for devices whose capabilities do not have it.
+        shots: the order of magnitude of the shots: a power of 2 that is larger than their number, and the same for
+            equal powers, so that a choice that depends on it may be kept.
+        simulation: how the job asks to be simulated; the device has the method and the precision that it names.
+    """
+
+    memory_limit_bytes: int = 0
+    statevector: bool = False
+    shots: int = 1024
+    simulation: SimulationOptions = field(default_factory=SimulationOptions)
+
+
+DEFAULTS: Final = CompileOptions()
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """The completed share, 0..1, of the circuit that a run works on: from work done, never from a clock."""
+
+    share: float
+
+
 class SimulatorProvider(Protocol):
     """The simulators of one SDK. Lives in a worker process, one object a process.
 
@@ -75,16 +104,13 @@ class SimulatorProvider(Protocol):
             ProviderError: the SDK is not installed; the message says which extra installs it.
         """
 
-    def compile(
-        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
-    ) -> CompiledCircuit:
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
             circuit: the IR circuit.
             device: one of the described devices' names.
-            memory_limit_bytes: what a run may need; 0 means as much as the machine has.
-            statevector: `statevector` will be called as well. Not given for devices that do not say that they have it.
+            options: what the job asks for.
 
         Raises:
             DeviceError: the device cannot run it; the message names the construct.
@@ -94,9 +120,10 @@ class SimulatorProvider(Protocol):
 
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
-    ) -> Iterator[Outcome | RunError]:
+    ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run circuits, giving one outcome each, in order and as early as it is known.
 
+        Before an outcome there may be any number of `RunProgress`, with growing shares.
         The same circuits with the same seed give the same outcomes; each circuit has randomness of its own. A circuit
         that fails gives a RunError and does not keep the others from running.
         """

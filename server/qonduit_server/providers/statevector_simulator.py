@@ -19,8 +19,10 @@ from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.provider import (
+    DEFAULTS,
     MOST_EXACT_BITS,
     CompiledCircuit,
+    CompileOptions,
     check_memory,
     describe_simulator,
     installed_version,
@@ -115,21 +117,19 @@ class StatevectorSimulator(ABC):
         except ImportError as error:
             raise ProviderError("SDK_MISSING", f"{error}: install {with_extras(self.extra)}") from error
 
-    def compile(
-        self, circuit: Circuit, device: str, memory_limit_bytes: int, statevector: bool = False
-    ) -> CompiledCircuit:
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit, with its measurements deferred or as a program that branches."""
         if device != self.device:
             raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}; it has {self.device}")
-        check_memory(circuit.quantum.num_qubits, self.run_bytes, memory_limit_bytes)
+        check_memory(circuit.quantum.num_qubits, self.run_bytes, options.memory_limit_bytes)
         self.load()
-        compiled = self._compile(circuit, memory_limit_bytes)
-        if not statevector:
+        compiled = self._compile(circuit, options.memory_limit_bytes)
+        if not options.statevector:
             return compiled
         from qonduit_server.providers.exact_states import with_evolution
 
         lowering = Lowering(self._device_name, self.is_native)
-        return with_evolution(compiled, circuit, lowering, self, self.statevector_bytes, memory_limit_bytes)
+        return with_evolution(compiled, circuit, lowering, self, self.statevector_bytes, options.memory_limit_bytes)
 
     @property
     def _device_name(self) -> str:

@@ -14,7 +14,7 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_service_pb2 import CompiledProgram
-from qonduit_server.capabilities import Requirements
+from qonduit_server.capabilities import requirements_of_job
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
 from qonduit_server.rpc.program_errors import is_fault_of_program, source_field, violation
 from qonduit_server.rpc.program_requirements import unsupported
@@ -150,7 +150,7 @@ class JobValidator:
         first = failed[0]
         field = f"{_PATH}[{first.index}].{source_field(programs[first.index])}"
         if first.HasField("needs"):
-            requirements = Requirements(first.needs, spec.type, spec.include_statevector)
+            requirements = requirements_of_job(spec, first.needs)
             kind = "MEMORY" if first.failure.reason == "MEMORY_LIMIT" else "PROGRAM"
             return unsupported(
                 self._db,

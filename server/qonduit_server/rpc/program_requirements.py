@@ -13,7 +13,7 @@ from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_server.capabilities import Requirements, compatible_devices, list_devices
+from qonduit_server.capabilities import Requirements, compatible_devices, list_devices, max_qubits
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
@@ -64,11 +64,12 @@ def check_qubits(
     Raises:
         FailedPrecondition: reason UNSUPPORTED_BY_DEVICE; names line, number, and devices that have enough.
     """
-    if not device.num_qubits:
+    most = max_qubits(device, requirements.simulation)
+    if not most:
         return
     for index, program in enumerate(programs):
         if program.assembler_language in _LANGUAGES:
-            found = too_many(program.quantum_circuit, device.num_qubits)
+            found = too_many(program.quantum_circuit, most)
             if found is None:
                 continue
             field, (line, qubits) = f"{path}[{index}].quantum_circuit", found
@@ -77,14 +78,14 @@ def check_qubits(
             field, qubits = f"{path}[{index}].quantum_circuit_binary", qpy_qubits(program.quantum_circuit_binary)
             where = ""
         # The reader refuses a number that no device could ever have.
-        if device.num_qubits < qubits <= _ABSURD:
+        if most < qubits <= _ABSURD:
             why = " (as max_task_memory_bytes allows)" if device.is_simulator and device.is_local else ""
             raise unsupported(
                 db,
                 field,
                 "QUBITS",
-                f"{where}the program declares {qubits} qubits, {name} has {device.num_qubits}{why}",
-                replace(requirements, program=ProgramNeeds(num_qubits=qubits)),
+                f"{where}the program declares {qubits} qubits, {name} has {most}{why}",
+                replace(requirements, program=ProgramNeeds(num_qubits=qubits, noise=requirements.program.noise)),
             )
 
 

@@ -13,8 +13,17 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
-from qonduit_server import lifecycle
-from qonduit_server.capabilities import JOB_TYPE, STATEVECTOR, Requirements, missing_features
+from qonduit_server import lifecycle, noise_rules
+from qonduit_server.capabilities import (
+    FLOATING_POINT,
+    JOB_TYPE,
+    METHOD,
+    NOISE,
+    STATEVECTOR,
+    Requirements,
+    missing_features,
+    requirements_of_job,
+)
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.auth import Principal
@@ -29,7 +38,13 @@ from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
 
 _FIELD = "deployment.programs"
 #: The field of a request and the kind of precondition that stand for a missing feature.
-_FIELD_AND_KIND: Final = {JOB_TYPE: ("job.type", "JOB_TYPE"), STATEVECTOR: ("job.include_statevector", "STATEVECTOR")}
+_FIELD_AND_KIND: Final = {
+    JOB_TYPE: ("job.type", "JOB_TYPE"),
+    STATEVECTOR: ("job.include_statevector", "STATEVECTOR"),
+    METHOD: ("job.simulation.method", "METHOD"),
+    FLOATING_POINT: ("job.simulation.floating_point", "METHOD"),
+    NOISE: ("job.noise_model", "NOISE"),
+}
 #: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
 _ADDED_BYTES = 64
 
@@ -79,7 +94,7 @@ def new_job(
             "credential.unexpected",
             f"credential: must be empty: {provider.name} uses no credential in this version",
         )
-    requirements = Requirements(job_type=spec.type, statevector=spec.include_statevector)
+    requirements = requirements_of_job(spec)
     _check_capabilities(db, requirements, device, name)
     deployment_id = request.job.deployment_id
     programs = inline.programs if inline is not None else deployments.get(db, principal.name, deployment_id).programs
@@ -241,7 +256,11 @@ def _asked(given: Job) -> JobSpec:
     spec = spec_of(given)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
-    if wrong := list(struct_limits.broken(spec.inputs, "job.inputs")):
+    wrong = [
+        *struct_limits.broken(spec.inputs, "job.inputs"),
+        *noise_rules.broken(spec.noise_model, "job.noise_model"),
+    ]
+    if wrong:
         raise InvalidArgument(wrong)
     return spec
 

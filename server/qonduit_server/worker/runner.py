@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Final
 
 from google.protobuf.json_format import MessageToDict
@@ -28,17 +27,16 @@ from qonduit.execution.v1.task_pb2 import (
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
-from qonduit_server.capabilities import QUBITS, Requirements, has_every_feature, job_type_name, missing_features
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.writing.write_result import WriteResult
-from qonduit_server.providers.provider import SimulatorProvider, depth_of
+from qonduit_server.providers.provider import CompileOptions, RunProgress, SimulatorProvider, depth_of
+from qonduit_server.worker.device_checks import check_job, check_program
 from qonduit_server.worker.failures import failure_of, traceback_of
 from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
 from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector
@@ -96,6 +94,9 @@ class _Run:
         self._runner = runner
         self._progress = -1.0
         self._diagnostics = 0
+        #: The options that a compiled program depends on, as bytes: part of its key in the cache.
+        self._simulation = task.spec.simulation.SerializeToString(deterministic=True)
+        self._noise = task.spec.noise_model.SerializeToString(deterministic=True)
         #: The program that is being compiled, once it is read.
         self._circuit: Circuit | None = None
 
@@ -151,7 +152,7 @@ class _Run:
 
     def _compile(self, provider: SimulatorProvider) -> int:
         """Read and compile the programs, and report what that found; returns as `_run` does."""
-        self._check_job()
+        check_job(self._device(), self._device_name, self._task.spec)
         for index, program in enumerate(self._task.programs):
             try:
                 kept, _ = self._read_and_compile(index, program, provider)
@@ -205,35 +206,6 @@ class _Run:
             )
         return written
 
-    def _check_job(self) -> None:
-        """Refuse a job that its device cannot run, whatever its programs are."""
-        task = self._task
-        if task.spec.type != JobType.JOB_TYPE_RUNNER:
-            raise DeviceError(
-                "UNSUPPORTED_JOB_TYPE",
-                f"{self._device_name} takes jobs of type RUNNER only, not {job_type_name(task.spec.type)}",
-            )
-        for missing in missing_features(
-            self._device(), self._device_name, Requirements(statevector=task.spec.include_statevector)
-        ):
-            raise DeviceError(missing.reason, f"{missing.message}: submit the job without include_statevector")
-
-    def _check_program(self, circuit: Circuit) -> None:
-        """Refuse a program that the job's device cannot run; the provider judges how many qubits a simulator can hold.
-
-        Raises:
-            DeviceError: names the feature, and its line where the reader knows it.
-        """
-        device = self._device()
-        if device.is_simulator and has_every_feature(device):
-            return
-        for missing in missing_features(device, self._device_name, Requirements(requirements_of(circuit.quantum))):
-            if missing.name == QUBITS and device.is_simulator:
-                continue
-            line = circuit.lines.get(missing.name, 0)
-            where = f" (line {line})" if line else ""
-            raise DeviceError(missing.reason, missing.message + where, line=line)
-
     @property
     def _device_name(self) -> str:
         return f"{self._task.provider}/{self._task.device}"
@@ -245,7 +217,7 @@ class _Run:
     def _run(self, provider: SimulatorProvider) -> int:
         """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
         task = self._task
-        self._check_job()
+        check_job(self._device(), self._device_name, self._task.spec)
         number = len(task.programs)
         ready, failed, need = self._compile_all(provider)
         if 0 < task.memory_granted_bytes < need:
@@ -258,7 +230,13 @@ class _Run:
         spec = task.spec
         seed = spec.seed if spec.HasField("seed") else None
         outcomes = provider.run(task.device, [kept.compiled for _, kept, _ in ready], spec.shots, seed)
-        each = zip(ready, self._each(outcomes, len(ready), provider.name), strict=True)
+
+        def progressed(done: int, share: float) -> None:
+            self._tell(
+                (failed + done + share * (1 - _PREPARING) + (len(ready) - done) * _PREPARING) / number, "running"
+            )
+
+        each = zip(ready, self._each(outcomes, len(ready), progressed), strict=True)
         for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
                 self._succeed(provider, index, kept, hit, outcome)
@@ -292,19 +270,26 @@ class _Run:
         # They run one after another: the largest decides.
         return ready, failed, max((need, *(kept.compiled.memory_bytes for _, kept, _ in ready)))
 
-    def _each(self, outcomes: Iterator[Outcome | RunError], number: int, name: str) -> Iterator[Outcome | Exception]:
+    def _each(
+        self, outcomes: Iterator[Outcome | RunError | RunProgress], number: int, done: Callable[[int, float], None]
+    ) -> Iterator[Outcome | Exception]:
         """Yield a provider's outcomes, one each; where it breaks down, the rest fail with its error."""
         given = 0
         try:
-            for outcome in islice(outcomes, number):
+            for outcome in outcomes:
+                if isinstance(outcome, RunProgress):
+                    done(given, outcome.share)
+                    continue
                 given += 1
                 yield outcome
+                if given == number:
+                    break
         except Exception as error:  # noqa: BLE001 - see run()
             for _ in range(number - given):
                 yield error
         else:
             for _ in range(number - given):
-                yield ProviderError("RESULT_MISSING", f"{name} gave no result for this program")
+                yield ProviderError("RESULT_MISSING", f"{self._task.provider} gave no result for this program")
 
     def _read_and_compile(
         self, index: int, program: TaskProgram, provider: SimulatorProvider
@@ -313,24 +298,41 @@ class _Run:
         inputs = self._inputs(program)
         exact = task.spec.include_statevector
         named = inputs.SerializeToString(deterministic=True)
-        key = (program.language, program.text or program.binary, named, task.device, task.memory_limit_bytes, exact)
-        kept = self._runner.cache.get(key)
+        shots = 1 << task.spec.shots.bit_length()
+        key = (
+            program.language,
+            program.text or program.binary,
+            named,
+            task.device,
+            task.memory_limit_bytes,
+            exact,
+            self._simulation,
+            self._noise,
+        )
+        # How a noisy circuit is simulated depends on the number of shots.
+        kept = self._runner.cache.get(key) or self._runner.cache.get((*key, shots))
         if kept is not None:
             return kept, True
         self._do("reading", index)
         began = time.perf_counter()
         self._circuit = None
-        self._circuit = circuit = self._read(program, inputs)
+        circuit = self._read(program, inputs)
+        if self._noise:
+            from qonduit_server.ir.noise_pass import with_noise
+
+            circuit = with_noise(circuit, task.spec.noise_model)
+        self._circuit = circuit
         parsed = time.perf_counter()
         if task.device in self._runner.devices:
-            self._check_program(circuit)
+            check_program(self._device(), self._device_name, task.spec, circuit)
         self._do("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
-            compiled = provider.compile(circuit, task.device, task.memory_limit_bytes, statevector=True)
-        else:  # providers that give no statevectors need not know the word
-            compiled = provider.compile(circuit, task.device, task.memory_limit_bytes)
+        options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
+        compiled = provider.compile(circuit, task.device, options)
         kept = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+        if requirements_of(circuit.quantum).noise:
+            key = (*key, shots)  # type: ignore[assignment]
         self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
         return kept, False
 

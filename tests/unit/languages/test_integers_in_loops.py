@@ -121,7 +121,7 @@ def test_every_provider_computes_it(body: str) -> None:
     circuit = braket.read(certain(body))
     for provider, device in DEVICES:
         ours = providers.get(provider)
-        (outcome,) = ours.run(device, [ours.compile(circuit, device, 0)], SHOTS, 7)
+        (outcome,) = ours.run(device, [ours.compile(circuit, device)], SHOTS, 7)
         assert isinstance(outcome, Outcome)
         assert {circuit.key(value) for value in outcome.counts} == {"0xe"}
 

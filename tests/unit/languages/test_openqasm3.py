@@ -380,7 +380,7 @@ def outcomes(text: str) -> dict[str, float]:
     """How often each key comes, of a program in which each measurement is of a qubit that one can be sure of."""
     circuit = read(HEADER + text)
     provider = providers.get("IBM")
-    compiled = provider.compile(circuit, "aer_simulator", 0)
+    compiled = provider.compile(circuit, "aer_simulator")
     (outcome,) = provider.run("aer_simulator", [compiled], 400, 7)
     assert isinstance(outcome, Outcome)
     told: dict[str, float] = {}

@@ -48,7 +48,7 @@ def outcome(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> str:
     """The one outcome of a circuit that has but one."""
     hub = read(dumped(circuit), inputs)
     provider = providers.get("IBM")
-    (result,) = provider.run("aer_simulator", [provider.compile(hub, "aer_simulator", 0)], 60, 7)
+    (result,) = provider.run("aer_simulator", [provider.compile(hub, "aer_simulator")], 60, 7)
     assert isinstance(result, Outcome)
     (key,) = {hub.key(each) for each in result.counts}
     return key

@@ -59,7 +59,7 @@ def outcomes(text: str, inputs: Inputs = NO_INPUTS, shots: int = 200) -> dict[st
     circuit = quil.read(text, inputs)
     provider = providers.get("IBM")
     provider.load()
-    (outcome,) = provider.run("aer_simulator", [provider.compile(circuit, "aer_simulator", 0)], shots, 11)
+    (outcome,) = provider.run("aer_simulator", [provider.compile(circuit, "aer_simulator")], shots, 11)
     found: dict[str, float] = {}
     for value, number in outcome.counts.items():  # type: ignore[union-attr]
         key = circuit.key(value)

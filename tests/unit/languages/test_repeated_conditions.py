@@ -105,7 +105,7 @@ def test_every_provider_runs_many_rounds(form: str) -> None:
 
 def counts(circuit: Circuit, provider: str, device: str) -> dict[str, int]:
     ours = providers.get(provider)
-    (outcome,) = ours.run(device, [ours.compile(circuit, device, 0)], SHOTS, 7)
+    (outcome,) = ours.run(device, [ours.compile(circuit, device)], SHOTS, 7)
     found: dict[str, int] = {}
     for value, number in outcome.counts.items():  # type: ignore[union-attr]
         found[circuit.key(value)] = found.get(circuit.key(value), 0) + number

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qiskit.circuit import Gate, Measure, QuantumCircuit, Reset
+from qiskit.circuit import Clbit, Gate, Measure, QuantumCircuit, Qubit, Reset
+from qiskit.circuit.classical import expr
 from qiskit.circuit.library import (
     CCXGate,
     CXGate,
@@ -32,6 +33,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, disjunction, negation, parity
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers import branching, registry, run_planning
+from qonduit_server.providers.provider import CompileOptions
 from tests.unit.providers.exact import distribution
 
 SHOTS = 4000
@@ -143,13 +145,34 @@ def circuits(draw: st.DrawFn) -> QuantumCircuit:
 @given(circuits())
 def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
-    compiled = provider.compile(Circuit(quantum, ()), device(provider), 0)
+    compiled = provider.compile(Circuit(quantum, ()), device(provider))
     (outcome,) = provider.run(device(provider), [compiled], SHOTS, 3)
     assert_close(counts(outcome), expected)
     exact = provider.probabilities(device(provider), compiled)
     if exact is not None:
         for outcome in exact.keys() | expected.keys():
             assert exact.get(outcome, 0.0) == pytest.approx(expected.get(outcome, 0.0), abs=1e-9)
+
+
+def test_a_loop_with_the_only_measurement_runs(provider: Any) -> None:
+    quantum = QuantumCircuit([Qubit()], [Clbit()])
+    quantum.reset(0)
+    with quantum.while_loop(expr.lift(quantum.clbits[0])):
+        quantum.reset(0)
+        quantum.ry(1.3, 0)
+        quantum.measure(0, 0)
+    compiled = provider.compile(Circuit(quantum, ()), device(provider))
+    (outcome,) = provider.run(device(provider), [compiled], 10, 3)
+    assert counts(outcome) == {0: 10}
+
+
+def test_a_bit_that_is_only_assigned_has_its_value(provider: Any) -> None:
+    quantum = QuantumCircuit([Qubit()], [Clbit()])
+    quantum.h(0)
+    quantum.store(expr.lift(quantum.clbits[0]), expr.lift(True))
+    compiled = provider.compile(Circuit(quantum, ()), device(provider))
+    (outcome,) = provider.run(device(provider), [compiled], 10, 3)
+    assert counts(outcome) == {1: 10}
 
 
 @settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
@@ -179,7 +202,7 @@ def rounds(number: int, qubits: int = 1) -> QuantumCircuit:
 @pytest.mark.parametrize("qubits", [1, 3, 7])
 def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
     quantum = rounds(40, qubits)
-    compiled = engine.compile(Circuit(quantum, ()), device(engine), 1024**2)
+    compiled = engine.compile(Circuit(quantum, ()), device(engine), CompileOptions(1024**2))
     assert compiled.qubits == qubits
     (outcome,) = engine.run(device(engine), [compiled], 300, 5)
     assert outcome.meta_data["method"] == "statevector, branching on measurements"
@@ -192,7 +215,7 @@ def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
 
 
 def test_the_seed_decides(engine: Any) -> None:
-    compiled = engine.compile(Circuit(rounds(20), ()), device(engine), 0)
+    compiled = engine.compile(Circuit(rounds(20), ()), device(engine))
     first, second, other, free, freer = (
         next(engine.run(device(engine), [compiled], 200, seed)).counts for seed in (1, 1, 2, None, None)
     )
@@ -263,7 +286,7 @@ def test_a_loop_without_end_is_stopped(engine: Any) -> None:
     outer, builder.block = builder.block, loop.body
     builder.append(TRUE, Measure(), [0], [0])
     builder.block = outer
-    compiled = engine.compile(Circuit(builder.finish(), ()), device(engine), 0)
+    compiled = engine.compile(Circuit(builder.finish(), ()), device(engine))
     (outcome,) = engine.run(device(engine), [compiled], 10, 1)
     assert isinstance(outcome, LimitError)
     assert outcome.reason == "LOOP_LIMIT"
@@ -272,12 +295,12 @@ def test_a_loop_without_end_is_stopped(engine: Any) -> None:
 
 def test_what_does_not_fit_is_refused(engine: Any) -> None:
     with pytest.raises(LimitError) as caught:
-        engine.compile(Circuit(rounds(40, 15), ()), device(engine), 1024**2)
+        engine.compile(Circuit(rounds(40, 15), ()), device(engine), CompileOptions(1024**2))
     assert caught.value.reason == "MEMORY_LIMIT"
 
 
 def test_cheap_circuits_are_deferred(engine: Any) -> None:
     quantum = rounds(run_planning._DEFERRED_QUBITS - 2)
-    compiled = engine.compile(Circuit(quantum, ()), device(engine), 0)
+    compiled = engine.compile(Circuit(quantum, ()), device(engine))
     (outcome,) = engine.run(device(engine), [compiled], 100, 1)
     assert "branching" not in outcome.meta_data["method"]

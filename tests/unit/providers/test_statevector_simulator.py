@@ -17,7 +17,7 @@ from qonduit_server.errors import DeviceError, ProviderError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.branching import State
-from qonduit_server.providers.provider import SimulatorProvider
+from qonduit_server.providers.provider import CompileOptions, SimulatorProvider
 from qonduit_server.providers.sampling import born_probabilities, marginal
 from qonduit_server.providers.statevector_simulator import DeferredCircuit, StatevectorSimulator
 from qonduit_server.providers.steps import Gate
@@ -72,7 +72,7 @@ def read(text: str) -> Circuit:
 
 
 def run(simulator: SimulatorProvider, text: str) -> Outcome:
-    (outcome,) = simulator.run("array", [simulator.compile(read(text), "array", 0)], 400, 3)
+    (outcome,) = simulator.run("array", [simulator.compile(read(text), "array")], 400, 3)
     assert isinstance(outcome, Outcome)
     return outcome
 
@@ -91,13 +91,13 @@ def test_measurements_at_the_end_are_sampled_from_the_exact_distribution(simulat
     assert sum(outcome.counts.values()) == 400
     assert outcome.meta_data["method"] == "matrices"
     assert outcome.meta_data["seed"] == 3
-    exact = simulator.probabilities("array", simulator.compile(read("x q[1]; h q[0]; c = measure q;"), "array", 0))
+    exact = simulator.probabilities("array", simulator.compile(read("x q[1]; h q[0]; c = measure q;"), "array"))
     assert exact == pytest.approx({2: 0.5, 3: 0.5})
 
 
 def test_loops_that_depend_on_measurements_branch(simulator: SimulatorProvider) -> None:
     circuit = read("h q[0]; c[0] = measure q[0]; while (c[0]) { h q[0]; c[0] = measure q[0]; }")
-    compiled = simulator.compile(circuit, "array", 0)
+    compiled = simulator.compile(circuit, "array")
     (outcome,) = simulator.run("array", [compiled], 200, 3)
     assert isinstance(outcome, Outcome)
     (register,) = circuit.registers
@@ -109,13 +109,13 @@ def test_loops_that_depend_on_measurements_branch(simulator: SimulatorProvider) 
 
 
 def test_statevectors_count_the_first_qubit_as_the_lowest_bit(simulator: SimulatorProvider) -> None:
-    compiled = simulator.compile(read("x q[0];"), "array", 0, statevector=True)
+    compiled = simulator.compile(read("x q[0];"), "array", CompileOptions(statevector=True))
     assert simulator.statevector("array", compiled) == pytest.approx(np.array([0, 1, 0, 0]))
 
 
 def test_another_device_is_refused_by_name(simulator: SimulatorProvider) -> None:
     with pytest.raises(DeviceError, match="ARRAYS has no device other; it has array"):
-        simulator.compile(read("c = measure q;"), "other", 0)
+        simulator.compile(read("c = measure q;"), "other")
 
 
 def test_an_sdk_that_cannot_be_imported_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

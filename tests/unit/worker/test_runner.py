@@ -21,7 +21,7 @@ from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.provider import CompiledCircuit
+from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 from qonduit_server.worker import runner
 
 PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
@@ -51,7 +51,7 @@ class Scripted:
     def load(self) -> None:
         pass
 
-    def compile(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions) -> CompiledCircuit:
         self.compiled += 1
         if self._compile is not None:
             raise self._compile

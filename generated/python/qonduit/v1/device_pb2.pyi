@@ -1,4 +1,5 @@
 from qonduit.v1 import job_pb2 as _job_pb2
+from qonduit.v1 import simulation_pb2 as _simulation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -8,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DeviceCapabilities(_message.Message):
-    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types", "statevector")
+    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types", "statevector", "methods", "coupling_map", "floating_point")
     MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +18,9 @@ class DeviceCapabilities(_message.Message):
     LOOPS_FIELD_NUMBER: _ClassVar[int]
     JOB_TYPES_FIELD_NUMBER: _ClassVar[int]
     STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    COUPLING_MAP_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_POINT_FIELD_NUMBER: _ClassVar[int]
     mid_circuit_measurement: bool
     reset: bool
     conditionals: bool
@@ -25,7 +29,10 @@ class DeviceCapabilities(_message.Message):
     loops: bool
     job_types: _containers.RepeatedScalarFieldContainer[_job_pb2.JobType]
     statevector: bool
-    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ...) -> None: ...
+    methods: _containers.RepeatedCompositeFieldContainer[_simulation_pb2.SimulationMethod]
+    coupling_map: bool
+    floating_point: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ..., methods: _Optional[_Iterable[_Union[_simulation_pb2.SimulationMethod, _Mapping]]] = ..., coupling_map: _Optional[bool] = ..., floating_point: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates")

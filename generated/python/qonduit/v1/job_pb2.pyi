@@ -5,6 +5,8 @@ from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
+from qonduit.v1 import noise_pb2 as _noise_pb2
+from qonduit.v1 import simulation_pb2 as _simulation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -74,8 +76,24 @@ class OptionReference(_message.Message):
     count: int
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., count: _Optional[int] = ...) -> None: ...
 
+class DeviceChoice(_message.Message):
+    __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_P50_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_P90_FIELD_NUMBER: _ClassVar[int]
+    requested: str
+    reason: str
+    method: str
+    memory_bytes: int
+    estimated_seconds_p50: float
+    estimated_seconds_p90: float
+    def __init__(self, requested: _Optional[str] = ..., reason: _Optional[str] = ..., method: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., estimated_seconds_p50: _Optional[float] = ..., estimated_seconds_p90: _Optional[float] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXECUTED_BY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +118,10 @@ class Job(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
     INPUTS_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    SIMULATION_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MODEL_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CHOICE_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     executed_by: str
@@ -124,4 +146,8 @@ class Job(_message.Message):
     device: str
     server: str
     inputs_reference: OptionReference
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ...) -> None: ...
+    simulation: _simulation_pb2.SimulationOptions
+    noise_model: _noise_pb2.NoiseModel
+    noise_model_reference: OptionReference
+    device_choice: DeviceChoice
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ...) -> None: ...

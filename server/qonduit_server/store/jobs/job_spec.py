@@ -16,13 +16,14 @@ from sqlalchemy import Connection
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job, JobType, OptionReference
+from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit_server.errors import NotFound
 from qonduit_server.store.jobs import large_options
 
 #: A larger option is stored by its SHA-256. Inputs take about 25 bytes a number: this is room for some 150 of them.
 INLINE_BYTES: Final = 4096
 #: The options that may be large. Each has a field "NAME_reference" beside it, in JobSpec and in Job.
-LARGE: Final = ("inputs",)
+LARGE: Final = ("inputs", "noise_model")
 _NAMES_BYTES: Final = 1024
 
 
@@ -101,8 +102,12 @@ def leave_out_large(job: Job) -> None:
         job.ClearField(f"{field}_reference")
 
 
-def _reference(data: bytes, value: Struct) -> OptionReference:
-    reference = OptionReference(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), count=len(value.fields))
+def _reference(data: bytes, value: Struct | NoiseModel) -> OptionReference:
+    reference = OptionReference(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    if isinstance(value, NoiseModel):
+        reference.count = len(value.gate_errors) + len(value.readout_errors)
+        return reference
+    reference.count = len(value.fields)
     left = _NAMES_BYTES
     for name in sorted(value.fields):
         left -= len(name.encode())

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A provider made of parts, each of which is a provider with some of the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_server.errors import DeviceError, RunError
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.providers.provider import (
+    DEFAULTS,
+    CompiledCircuit,
+    CompileOptions,
+    RunProgress,
+    SimulatorProvider,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class CompositeProvider:
+    """A `SimulatorProvider` that hands each call to the part that has the device.
+
+    `load` loads the first part. The others load their SDK when a program is compiled for one of their devices, so that
+    workers that never see such a program do not pay for it.
+
+    Args:
+        name: the provider's name; the parts have it too.
+        parts: in the order in which their devices are listed.
+    """
+
+    def __init__(self, name: str, *parts: SimulatorProvider) -> None:
+        self.name = name
+        self._parts = parts
+        self._by_device = {device.name: part for part in parts for device in part.describe().devices}
+
+    def describe(self) -> ProviderDescription:
+        """Describe the devices of all parts; the provider is unavailable if all of its parts are."""
+        first, *others = (part.describe() for part in self._parts)
+        for other in others:
+            first.devices.extend(other.devices)
+            if not other.unavailable:
+                first.unavailable = ""
+        return first
+
+    def load(self) -> None:
+        """Load the first part."""
+        self._parts[0].load()
+
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
+        """Compile a circuit for a device; see `SimulatorProvider`."""
+        return self._part(device).compile(circuit, device, options)
+
+    def run(
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run compiled circuits; see `SimulatorProvider`."""
+        return self._part(device).run(device, compiled, shots, seed)
+
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
+        """Return an exact distribution; see `SimulatorProvider`."""
+        return self._part(device).probabilities(device, compiled)
+
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        """Return an exact state; see `SimulatorProvider`."""
+        return self._part(device).statevector(device, compiled)
+
+    def _part(self, device: str) -> SimulatorProvider:
+        part = self._by_device.get(device)
+        if part is None:
+            known = ", ".join(self._by_device)
+            raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}; it has {known}")
+        return part
