@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Everything a developer runs. Each target builds the environment first when it is missing or out of date.
+# The targets for developers. Each target first builds the environment if it is missing or out of date.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
@@ -11,14 +11,14 @@ PROTOS := $(sort $(shell find protos/qonduit -name "*.proto"))
 SERVICES := $(sort $(shell find protos/qonduit -name "*_service.proto"))
 CONTRACT := $(filter protos/qonduit/v1/%,$(PROTOS))
 
-# Clients in other languages: clients/<language>/buf.gen.yaml says how its stubs are made, and client.mk beside it which
-# tools the language needs (TOOLS_<language>), which stubs beside the contract's (PATHS_<language>), how its plugins get
-# into build/plugins/<language>, and how its program is built.
+# Clients in other languages: clients/<language>/buf.gen.yaml configures the stubs. client.mk beside it defines the tools
+# of the language (TOOLS_<language>), stubs beside the contract's (PATHS_<language>), the targets that put its plugins into
+# build/plugins/<language>, and the target that builds its program.
 LANGUAGES := $(patsubst clients/%/buf.gen.yaml,%,$(sort $(wildcard clients/*/buf.gen.yaml)))
-lacking = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
+missing_tool = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v $(tool) 2>/dev/null),,$(tool))))
 include $(LANGUAGES:%=clients/%/client.mk)
 .DEFAULT_GOAL := help
-# The parts of `make check`; .pre-commit-config.yaml runs each for the files that concern it.
+# The parts of `make check`; .pre-commit-config.yaml runs each for the files that it checks.
 CHECKS := check-style check-types check-imports check-words check-github check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
@@ -34,7 +34,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	@echo "building $(VENV) from requirements.lock: a minute or two, once"
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirements requirements.lock
-	@# An environment built before the distribution was renamed would keep both.
+	@# Remove the distribution's old name from an environment built before the rename.
 	@rm -rf $(VENV)/lib/python3*/site-packages/qonduit-*.dist-info $(VENV)/lib/python3*/site-packages/_editable_impl_qonduit.pth
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@$(BIN)/python -m compileall -q server clients/python generated/python
@@ -43,7 +43,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## run a Bell circuit on three providers, with live progress
 	@$(BIN)/qonduit demo
 
-demo-picture: setup  ## record docs/demo.svg from today's demo
+demo-picture: setup  ## record docs/demo.svg from the demo
 	@$(BIN)/python docs/site/demo_picture.py
 
 PROCESSES ?= 2
@@ -82,13 +82,13 @@ check-protos: setup
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 
-# Files that are staged for a commit are as good as those of a commit.
+# Staged files count as committed.
 check-generated: setup
 	$(MAKE) generate && git diff --exit-code -- generated && test -z "$$(git ls-files --others --exclude-standard -- generated)"
 
 check-docs: docs
 
-# The rules' stubs go where no other distribution's can stand (see protos/python).
+# The stubs of the validation rules go where no other distribution installs files (see protos/python).
 RULES := generated/python/qonduit/_vendor
 generate: setup  ## generate stubs from protos/ into generated/, for every language whose tools are installed
 	@rm -rf generated/python/qonduit generated/python/buf
@@ -105,14 +105,14 @@ generate: setup  ## generate stubs from protos/ into generated/, for every langu
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos --grpc_python_out=generated/python $(SERVICES)
 	@$(BIN)/python protos/python/stub_types.py generated/python $(SERVICES:protos/%=%)
 	@$(BIN)/python -m compileall -q generated/python
-	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
-		echo "not generated: $(language) (no $(call lacking,$(language)))";, \
+	@$(foreach language,$(LANGUAGES),$(if $(call missing_tool,$(language)), \
+		echo "not generated: $(language) (no $(call missing_tool,$(language)))";, \
 		$(MAKE) --no-print-directory stubs-$(language) || echo "not generated: $(language) (see above)";))
 
 $(LANGUAGES:%=stubs-%): stubs-%: tools-% generated/%/.ready
 	@:
 
-# Without annotations (rules and field behaviour): they would make every client depend on their code.
+# Without annotations (rules and field behaviour), so that clients do not depend on their packages.
 generated/%/.ready: clients/%/buf.gen.yaml build/qonduit.binpb build/plugins/%/.ready
 	@rm -rf $(@D)
 	$(BIN)/buf generate build/qonduit.binpb --template $< --exclude-type buf.validate --exclude-type google.api \
@@ -121,7 +121,7 @@ generated/%/.ready: clients/%/buf.gen.yaml build/qonduit.binpb build/plugins/%/.
 
 descriptor: build/qonduit.binpb  ## write the contract as one file, for grpcurl -protoset, buf curl, Postman and similar tools
 
-# With what errors carry, or tools could not show the reason of one.
+# Includes the types of error details, so that tools can decode them.
 build/qonduit.binpb: $(CONTRACT) | $(VENV)/.ready
 	@mkdir -p $(@D)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos/third_party -Iprotos -I$$(echo $(VENV)/lib/python3*/site-packages) \
@@ -129,12 +129,12 @@ build/qonduit.binpb: $(CONTRACT) | $(VENV)/.ready
 		$(CONTRACT) google/rpc/error_details.proto google/rpc/status.proto
 
 clients: setup  ## build the client of every language whose tools are installed
-	@$(foreach language,$(LANGUAGES),$(if $(call lacking,$(language)), \
-		echo "not built: $(language) (no $(call lacking,$(language)))";, \
+	@$(foreach language,$(LANGUAGES),$(if $(call missing_tool,$(language)), \
+		echo "not built: $(language) (no $(call missing_tool,$(language)))";, \
 		$(MAKE) --no-print-directory client-$(language) || exit 1;))
 
 $(LANGUAGES:%=tools-%): tools-%:
-	@$(if $(call lacking,$*),echo "$* needs $(call lacking,$*) on this machine" >&2; exit 1,:)
+	@$(if $(call missing_tool,$*),echo "$* needs $(call missing_tool,$*) on this machine" >&2; exit 1,:)
 
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
@@ -162,7 +162,7 @@ crash: setup  ## kill processes at every step of a job, KILLS=500 times; SEED=..
 	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 AWAY ?= 30
-away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in every way
+away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in several ways
 	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_database_away.py
 
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
@@ -175,13 +175,13 @@ mutants: setup  ## apply every known fault to a copy, PROCESSES=2 at a time, and
 docs: setup  ## build the documentation site into build/site; warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
-bench: setup  ## measure, as ratios to the bare SDKs in the same run
+bench: setup  ## run the benchmarks, relative to the bare SDKs in the same run
 	$(BIN)/python -m tests.benchmarks --write
 
 watchers: setup  ## open 10,000 watchers on a real server, and print their cost
 	$(BIN)/python -m tests.watchers
 
-# Qrisp pins versions that do not fit beside the other SDKs.
+# Qrisp pins versions that conflict with the other SDKs.
 QRISP := 0.9.10
 qrisp: $(VENV)-qrisp/.ready-$(QRISP)  ## build .venv-qrisp, the environment of the test of Qrisp's Python source
 
@@ -191,7 +191,7 @@ $(VENV)-qrisp/.ready-$(QRISP): | setup
 	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)-qrisp/bin/python qrisp==$(QRISP)
 	@touch $@
 
-upgrade-sample: setup  ## keep a database of a new schema, for the upgrade tests of later versions
+upgrade-sample: setup  ## store a database of a new schema, for the upgrade tests of later versions
 	$(BIN)/python -m tests.upgrade
 
 clean:  ## remove the output of the targets

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connect the packages of the server; no other file knows them all. Settings -> store, executor, dispatcher, rpc."""
+"""Connect the packages of the server: settings -> store, executor, dispatcher, rpc. Only this file imports all."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from qonduit_server.store.database import Database
     from qonduit_server.store.server_lock import ServerLock
 
-#: How long a provider may take to say what it offers; one that is slower can be used after the next start.
+#: How long a provider may take to describe itself; a slower one is unavailable until the next start.
 _DESCRIBE_SECONDS = 20.0
-#: What one process that translates may use; the largest programs take a few hundred megabytes.
+#: Memory limit of one translation process; the largest programs take a few hundred megabytes.
 _MAX_TRANSLATION_MEMORY_BYTES = 2 * 1024**3
 
 
@@ -55,12 +55,12 @@ class App:
     _lock: ServerLock | None
     _stderr: StderrLog
 
-    def stop(self, drain_seconds: float, hurry: threading.Event) -> None:
-        """End: refuse new jobs and end streams, let running jobs end, hand the rest back to the queue.
+    def stop(self, drain_seconds: float, force: threading.Event) -> None:
+        """Stop: reject new jobs, end streams, wait for running jobs, and requeue the rest.
 
         Args:
             drain_seconds: how long running jobs may take to end.
-            hurry: once set, nothing is waited for any more.
+            force: when set, the server stops without waiting.
         """
         import structlog
 
@@ -68,9 +68,9 @@ class App:
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._front.drain()
         self._retention.stop()
-        self._dispatcher.drain(drain_seconds, hurry)
+        self._dispatcher.drain(drain_seconds, force)
         self._translator.stop(1)  # before the gRPC server, whose threads wait for it
-        self._front.stop(0 if hurry.is_set() else 1)
+        self._front.stop(0 if force.is_set() else 1)
         self._dispatcher.stop()
         self._executor.stop(1)
         self._stderr.stop()
@@ -101,7 +101,7 @@ def _executor(
 
 
 def _forkserver(settings: Settings) -> tuple[str, ...]:
-    """Return the arguments that make a Python a fork server, with what its readers and writers may do."""
+    """Return the Python arguments that start a fork server, with the options of its language readers and writers."""
     languages = {
         "python_source": _sources(settings),
         "cache": settings.translation_cache,
@@ -113,7 +113,7 @@ def _forkserver(settings: Settings) -> tuple[str, ...]:
 
 
 def _sources(settings: Settings) -> dict[str, str]:
-    """Return the Python for each language whose source is run."""
+    """Return the Python interpreter of each language with enabled Python source."""
     named = {*settings.enable_python_source, *settings.language_python}
     if not named:
         return {}
@@ -127,12 +127,12 @@ def _sources(settings: Settings) -> dict[str, str]:
 def start(
     settings: Settings, on_fault: Callable[[], None] = lambda: None, streams: StandardStreams | None = None
 ) -> App:
-    """Start a server; it answers calls when this returns.
+    """Start a server; it serves calls when this returns.
 
     Args:
-        settings: what the operator chose.
-        on_fault: called when a fault keeps jobs from being run. The server should be stopped and started anew then.
-        streams: where this process's standard streams are taken over.
+        settings: the operator's settings.
+        on_fault: called when a fault stops the dispatcher; the caller should then restart the server.
+        streams: the redirected standard streams of this process, if any.
 
     Raises:
         StartError: a setting, the database or the address cannot be used.
@@ -153,7 +153,7 @@ def start(
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
         translator = _translator(settings, stderr)
         front = _serve(settings, database, executor, translator)
-        # Made before the dispatcher starts: chunks without a result that exist by now are orphaned.
+        # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database)
         dispatcher.start()
         retention.start()
@@ -168,7 +168,7 @@ def start(
 
 
 def _import_the_rest() -> None:
-    """Import the rest of the server while the providers' processes start on the other cores."""
+    """Import the rest of the server while the provider processes start on other cores."""
     import qonduit_server.execution.dispatcher.dispatcher
     import qonduit_server.job_log
     import qonduit_server.languages.registry
@@ -177,7 +177,7 @@ def _import_the_rest() -> None:
 
 
 def _configure_logs(settings: Settings, streams: StandardStreams | None, stderr: StderrLog) -> None:
-    """Configure logging, then begin to log what the providers' processes write."""
+    """Configure logging, then start to log the output of the provider processes."""
     from qonduit_server import logs
 
     logs.configure(settings.log_format, settings.log_level, streams)
@@ -185,20 +185,20 @@ def _configure_logs(settings: Settings, streams: StandardStreams | None, stderr:
 
 
 def _open_store(settings: Settings, undo: ExitStack) -> tuple[Database, ServerLock | None]:
-    """Open the database, for this server alone where it is SQLite; requeue what the last server left running."""
+    """Open the database and lock it if it is SQLite; requeue the jobs that the previous server left running."""
     from qonduit_server.store import server_lock
     from qonduit_server.store.database import open_database
     from qonduit_server.store.jobs import queue
 
-    lock = server_lock.hold(settings.database)
+    lock = server_lock.acquire(settings.database)
     if lock is not None:
         undo.callback(lock.close)
-    # Closed before the lock, as `server_lock` wants it.
+    # Closed before the lock, as `server_lock` requires.
     database = open_database(settings.database)
     undo.callback(database.close)
     if lock is not None:
-        # No other server can be alive: what was running when the last one ended is run again at once.
-        queue.expire(database, max_attempts=settings.max_attempts, everyones=True)
+        # No other server can be alive: requeue the running jobs of the previous one at once.
+        queue.expire(database, max_attempts=settings.max_attempts, all_owners=True)
     return database, lock
 
 
@@ -211,7 +211,7 @@ def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
 
 
 def _sync_catalogue(database: Database, executor: Executor) -> list[ProviderDescription]:
-    """Store what the providers offer, once their processes have described it."""
+    """Store the descriptions of the providers, once their processes have returned them."""
     from qonduit_server.store import catalogue
 
     descriptions = executor.descriptions(_DESCRIBE_SECONDS)
@@ -238,7 +238,7 @@ def _dispatcher(
 
 
 def _serve(settings: Settings, database: Database, executor: Executor, translator: Translator) -> RpcServer:
-    """Answer calls from now on."""
+    """Start the gRPC server."""
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.rpc import server as rpc
@@ -268,7 +268,7 @@ def _retention(settings: Settings, database: Database) -> Retention:
 
 
 def _log_start(app: App, owner: str, store: str, descriptions: Sequence[ProviderDescription], workers: int) -> None:
-    """Log what is served, and which providers cannot run."""
+    """Log the server's address and providers, and a warning for each unavailable provider."""
     import structlog
 
     log = structlog.get_logger("qonduit.app")
@@ -281,7 +281,7 @@ def _log_start(app: App, owner: str, store: str, descriptions: Sequence[Provider
 
 @contextmanager
 def _started() -> Iterator[None]:
-    """Say for a start that met a database which takes no changes that there is none."""
+    """Convert `Unavailable` at start, raised when the database is not writable, to `StartError`."""
     try:
         yield
     except Unavailable as error:
@@ -294,7 +294,7 @@ def _started() -> Iterator[None]:
 def _translator(settings: Settings, stderr: StderrLog) -> Translator:
     from qonduit_server.execution.local.translator import Translator
 
-    # A server whose providers all live in environments of their own translates in the first of them.
+    # If all providers have separate environments, the translator uses the first of them.
     elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
     return Translator(
         python=elsewhere,
@@ -325,11 +325,11 @@ def _limits(settings: Settings) -> Limits:
 
 
 def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
-    """Look for what is wrong with the database, this machine and settings, and each provider's environment.
+    """Check the database, the machine, the settings, and the environment of each provider.
 
     Args:
-        settings: what it is to be served with.
-        deep: look at every row of the database, however long it takes.
+        settings: the settings of the server.
+        deep: check every row of the database, without a time limit.
     """
     from qonduit_server import diagnostics
     from qonduit_server.store.admin.doctor import Finding, inspect

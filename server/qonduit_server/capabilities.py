@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a device can run a job: the one check that submission, the dispatcher and the runner share.
+"""Check whether a device can run a job; submission, the dispatcher and the runner share this check.
 
 It reads descriptors only, so the server process needs no SDK for it.
 """
@@ -25,7 +25,7 @@ FEATURES: Final[Mapping[str, str]] = {
     "mid_circuit_measurement": "measurements within a circuit",
     NOISE: "noise channels",
 }
-#: `MissingFeature.name` of what is not a feature of programs.
+#: Values of `MissingFeature.name` that are not in `FEATURES`.
 JOB_TYPE: Final = "job_type"
 STATEVECTOR: Final = "statevector"
 METHOD: Final = "method"
@@ -39,12 +39,12 @@ _MAX_LISTED: Final = 10
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a job needs of its device, as far as it is known.
+    """What a job requires of its device, as far as known.
 
     Args:
-        program: the qubits and features of a program; none before it is read.
-        job_type: the job's type; unspecified where any will do.
-        statevector: whether the job asks for statevectors.
+        program: the qubits and features of the program; empty before it is read.
+        job_type: the job's type; unspecified if any type is accepted.
+        statevector: whether the job requests statevectors.
         simulation: how the job asks to be simulated.
     """
 
@@ -84,14 +84,14 @@ def requirements_of_job(spec: JobSpec, program: ProgramNeeds | None = None) -> R
 
 
 def missing_features(device: Device, name: str, requirements: Requirements) -> Iterator[MissingFeature]:
-    """Yield what a device lacks, the most specific feature first.
+    """Yield the features that a device lacks, the most specific first.
 
-    A device whose number of qubits is 0 has no known bound.
+    `num_qubits` 0 means that the number of qubits is not limited.
 
     Args:
         device: the device's description.
         name: "PROVIDER/device", for messages.
-        requirements: of the job.
+        requirements: the job's requirements.
     """
     capabilities, program, job_type = device.capabilities, requirements.program, requirements.job_type
     if job_type != JobType.JOB_TYPE_UNSPECIFIED and job_type not in capabilities.job_types:
@@ -151,7 +151,7 @@ def meets(device: Device, requirements: Requirements) -> bool:
 
 
 def has_every_feature(device: Device) -> bool:
-    """Return whether a device has all `FEATURES`, so that no program has to be checked for them."""
+    """Return whether a device has all `FEATURES`, so that programs need no check for them."""
     return all(getattr(device.capabilities, feature) for feature in FEATURES)
 
 
@@ -160,8 +160,8 @@ def compatible_devices(devices: Mapping[str, Device], requirements: Requirements
 
     Args:
         devices: all devices, by "PROVIDER/device".
-        requirements: of the job.
-        exclude_id: a device that is known to fail although its description meets them.
+        requirements: the job's requirements.
+        exclude_id: a device to leave out although its description meets the requirements.
     """
     return sorted(
         name
@@ -171,10 +171,10 @@ def compatible_devices(devices: Mapping[str, Device], requirements: Requirements
 
 
 def list_devices(names: Sequence[str]) -> str:
-    """Return the end of a message: "compatible devices: A, B", or that the server has none."""
+    """Return the end of a message: "compatible devices: A, B", or "this server has no compatible device"."""
     return f"compatible devices: {', '.join(names[:_MAX_LISTED])}" if names else "this server has no compatible device"
 
 
 def job_type_name(job_type: int) -> str:
-    """Return a job type's name without its prefix; the number where this version does not know it."""
+    """Return a job type's name without its prefix, or its number if this version does not know it."""
     return JobType.Name(job_type).removeprefix("JOB_TYPE_") if job_type in JobType.values() else str(job_type)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's commands: serve, migrate, backup, doctor, demo. What runs the server is imported inside functions."""
+"""The operator's commands: serve, migrate, backup, doctor, demo. Functions import the server modules that they use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
     name = "NAME,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split at commas."""
+        """Split the text at commas."""
         return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
@@ -43,7 +43,7 @@ class _Pairs(click.ParamType[Mapping[str, str]]):
     name = "NAME=VALUE,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mapping[str, str]:
-        """Split at commas and equals signs."""
+        """Split the text at commas and equals signs."""
         if isinstance(value, Mapping):
             return value
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
@@ -53,7 +53,7 @@ class _Pairs(click.ParamType[Mapping[str, str]]):
 
 
 class _Checked(click.ParamType[str]):
-    """Text that a setting's own check accepts."""
+    """Text that the setting's check accepts."""
 
     name = "text"
 
@@ -61,7 +61,7 @@ class _Checked(click.ParamType[str]):
         self._check = check
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it is."""
+        """Return the text unchanged if the check accepts it."""
         try:
             self._check(value)
         except ValueError as error:
@@ -70,7 +70,7 @@ class _Checked(click.ParamType[str]):
 
 
 def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
-    """Return the option's type of a setting's annotation."""
+    """Return the option type for a setting's annotation."""
     annotation = get_type_hints(Settings)[setting.name]
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
@@ -87,8 +87,8 @@ def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
     return types[annotation]
 
 
-def _taking(*names: str) -> Callable[[_Command], _Command]:
-    """Give a command the settings of these names (none: all) as options, each also read from QONDUIT_<NAME>."""
+def _settings_options(*names: str) -> Callable[[_Command], _Command]:
+    """Add the named settings (all if no name is given) to a command as options, each also read from QONDUIT_<NAME>."""
 
     def decorate(command: _Command) -> _Command:
         for setting in reversed(fields(Settings)):
@@ -112,17 +112,17 @@ def _shown(default: object) -> str:
     return f"  [{default}]" if default not in ((), MISSING) else ""
 
 
-#: Deprecated names of settings, with those that replace them.
+#: Deprecated names of settings, mapped to their replacements.
 _RENAMED: Final = {
     setting.metadata["formerly"]: setting.name for setting in fields(Settings) if "formerly" in setting.metadata
 }
 
 
 def _settings(options: dict[str, Any]) -> Settings:
-    """Return the settings that were given; the rest have their defaults. A new name wins over a deprecated one."""
-    given = {name: value for name, value in options.items() if value is not None}
-    renamed = {_RENAMED[name]: given.pop(name) for name in _deprecated(options)}
-    return Settings(**renamed | given)
+    """Return the settings; options that were not set have defaults. A new name overrides a deprecated one."""
+    used = {name: value for name, value in options.items() if value is not None}
+    renamed = {_RENAMED[name]: used.pop(name) for name in _deprecated(options)}
+    return Settings(**renamed | used)
 
 
 def _deprecated(options: dict[str, Any]) -> list[str]:
@@ -132,11 +132,11 @@ def _deprecated(options: dict[str, Any]) -> list[str]:
 
 @click.group(help="Run and maintain a Qonduit server. Each setting is an option or the variable QONDUIT_<NAME>.")
 def main() -> None:
-    """Group of the operator's commands; `qonduit` shows them beside the client's."""
+    """Group the operator's commands; `qonduit` lists them beside the client's."""
 
 
 @main.command()
-@_taking()
+@_settings_options()
 def serve(**options: Any) -> None:
     """Run the server until SIGTERM, SIGINT or SIGHUP. The first signal drains, the second one ends at once.
 
@@ -146,15 +146,15 @@ def serve(**options: Any) -> None:
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.shutdown import Shutdown
 
-    # Before anything is started: from here on no signal ends this process in the middle of something.
+    # Created first: from here on, no signal interrupts the process in the middle of an action.
     streams = StandardStreams()
-    ending = Shutdown(streams)
+    shutdown = Shutdown(streams)
     settings = _settings(options)
     with streams:
-        _serve(settings, ending, streams, _deprecated(options))
+        _serve(settings, shutdown, streams, _deprecated(options))
 
 
-def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams, deprecated: Sequence[str]) -> None:
+def _serve(settings: Settings, shutdown: Shutdown, streams: StandardStreams, deprecated: Sequence[str]) -> None:
     import structlog
 
     from qonduit_server import app
@@ -164,8 +164,8 @@ def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams, depre
 
     def on_fault() -> None:
         faults.append("dispatcher")
-        ending.code = EXIT_FAILED
-        ending.stop.set()
+        shutdown.code = EXIT_FAILED
+        shutdown.stop.set()
 
     try:
         running = app.start(settings, on_fault, streams)
@@ -174,17 +174,17 @@ def _serve(settings: Settings, ending: Shutdown, streams: StandardStreams, depre
         sys.exit(EXIT_FAILED)
     for name in deprecated:
         structlog.get_logger("qonduit.settings").warning("deprecated setting", setting=name, use=_RENAMED[name])
-    ending.started(settings.drain_seconds)
+    shutdown.started(settings.drain_seconds)
     streams.say(f"serving on {running.target}")
-    ending.stop.wait()
-    running.stop(settings.drain_seconds, ending.hurry)
+    shutdown.stop.wait()
+    running.stop(settings.drain_seconds, shutdown.force)
     if faults:
         streams.fail("qonduit: the server stopped because of an internal fault; see the log")
         sys.exit(EXIT_FAILED)
 
 
 @main.command()
-@_taking("database")
+@_settings_options("database")
 def migrate(**options: Any) -> None:
     """Upgrade a database to the schema of this version, and print it. `serve` does the same when it starts."""
     from qonduit_server.errors import StartError
@@ -197,12 +197,12 @@ def migrate(**options: Any) -> None:
     except StartError as error:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)
-    click.echo(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
+    click.echo(f"schema {after}, up to date" if before == after else f"schema {before or 'none'} -> {after}")
 
 
 @main.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@_taking("database")
+@_settings_options("database")
 def backup(file: Path, **options: Any) -> None:
     """Copy a SQLite database to FILE while a server uses it. FILE must not exist. The copy is checked.
 
@@ -222,7 +222,7 @@ def backup(file: Path, **options: Any) -> None:
 @main.command()
 @click.option("--deep", is_flag=True, help="Check every row of the database, without a time limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding: level, what, how_to_mend.")
-@_taking()
+@_settings_options()
 def doctor(deep: bool, as_json: bool, **options: Any) -> None:
     """Check the installation and the database, and print how to repair them. Exit with 1 if there is an error.
 

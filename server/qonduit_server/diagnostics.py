@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine, and the settings it is to serve with: what does not go together, and what there is too little of."""
+"""Checks of the machine and the settings: contradictory settings, and insufficient memory, files or disk space."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from qonduit_server.process.memory import format_bytes, usable_memory
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
 
-#: Files a server has open besides one for each connection of a client.
+#: File descriptors of a server beside one per client connection.
 _OWN_FILES: Final = 256
-#: The sandbox's answer to this tells whether it could be entered at all.
+#: Source that does nothing: it fails only if the sandbox cannot start.
 _NOTHING: Final = "pass\n"
 _UNAVAILABLE: Final = "PYTHON_SOURCE_UNAVAILABLE"
 
 
 def examine(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
-    """Look at a machine and the settings it is to serve with.
+    """Check the machine and the settings.
 
     Args:
-        settings: what the operator chose.
+        settings: the operator's settings.
         known: the names of all providers.
     """
     yield from _contradictions(settings, known)
@@ -46,20 +46,20 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
     ):
         one, other = getattr(settings, smaller), getattr(settings, larger)
         if one > other:
-            what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)}), its limit"
+            what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)})"
             yield Finding("warning", what, f"Lower {smaller}, or raise {larger}.")
     offered = settings.providers or known
     for name in ("preload", "provider_python"):
-        lost = sorted(set(getattr(settings, name)).difference(offered))
-        if lost:
-            mend = f"Take them out of {name}, or offer them: QONDUIT_PROVIDERS."
-            yield Finding("warning", f"{name} names providers that are not offered: {', '.join(lost)}", mend)
+        unknown = sorted(set(getattr(settings, name)).difference(offered))
+        if unknown:
+            fix = f"Remove them from {name}, or add them to QONDUIT_PROVIDERS."
+            yield Finding("warning", f"{name} names providers that are not offered: {', '.join(unknown)}", fix)
     unused = sorted(set(settings.language_python).difference(settings.enable_python_source))
     if unused:
-        mend = f"Name them in enable_python_source too: QONDUIT_ENABLE_PYTHON_SOURCE={','.join(unused)}."
-        yield Finding("warning", f"language_python names languages whose source is not run: {', '.join(unused)}", mend)
+        fix = f"Enable them: QONDUIT_ENABLE_PYTHON_SOURCE={','.join(unused)}."
+        yield Finding("warning", f"language_python names languages that are not enabled: {', '.join(unused)}", fix)
     if settings.lease_seconds < 5:
-        what = f"lease_seconds is {settings.lease_seconds:g}: a server that stutters loses its jobs to another"
+        what = f"lease_seconds is {settings.lease_seconds:g}: a server that pauses briefly loses its jobs to another"
         yield Finding("warning", what, "Raise lease_seconds to 30.")
 
 
@@ -67,18 +67,18 @@ def _memory(settings: Settings) -> Iterator[Finding]:
     usable = usable_memory()
     if settings.max_memory_bytes > usable:
         most = format_bytes(settings.max_memory_bytes)
-        what = f"max_memory_bytes is {most}, and this machine has {format_bytes(usable)}"
-        yield Finding("warning", what, "Lower max_memory_bytes, or the kernel ends workers when memory runs out.")
+        what = f"max_memory_bytes is {most}, but this machine has {format_bytes(usable)}"
+        yield Finding("warning", what, "Lower max_memory_bytes, or the kernel kills workers when memory runs out.")
     free = _available()
     if free is not None and free < min(settings.max_task_memory_bytes, settings.max_memory_bytes):
-        what = f"{format_bytes(free)} of memory are free, less than one task may use"
-        yield Finding("warning", what, "End what else uses memory here, or lower max_task_memory_bytes.")
+        what = f"{format_bytes(free)} of memory are free, less than the limit of one task"
+        yield Finding("warning", what, "Stop other programs that use memory, or lower max_task_memory_bytes.")
     elif free is not None:
         yield Finding("ok", f"{format_bytes(free)} of {format_bytes(usable)} of memory are free")
 
 
 def _available() -> int | None:
-    """Return what the kernel says could be had at once, in bytes; None where it does not say."""
+    """Return the available memory in bytes as the kernel reports it; None if it does not."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -90,41 +90,41 @@ def _files(settings: Settings) -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_streams + _OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        what = f"{soft} files may be open, so about {max(0, soft - _OWN_FILES)} clients connected; max_streams is "
-        mend = f"`ulimit -n {wanted}` before serving, or LimitNOFILE={wanted} for systemd."
+        what = f"{soft} files may be open, enough for about {max(0, soft - _OWN_FILES)} clients; max_streams is "
+        fix = f"`ulimit -n {wanted}` before serving, or LimitNOFILE={wanted} for systemd."
         if hard != resource.RLIM_INFINITY and hard < wanted:
-            mend = (
-                f"The hard limit is {hard}: `ulimit -n {hard}` is what this user can have. An operator raises it with "
-                f"`* hard nofile {wanted}` in /etc/security/limits.conf (from the next login on), "
+            fix = (
+                f"The hard limit is {hard}: this user can set `ulimit -n {hard}`. To raise it, set "
+                f"`* hard nofile {wanted}` in /etc/security/limits.conf (effective at the next login), "
                 f"LimitNOFILE={wanted} for systemd, or --ulimit nofile={wanted}:{wanted} for a container. "
                 f"Or lower QONDUIT_MAX_STREAMS to {max(1, hard - _OWN_FILES)}."
             )
-        yield Finding("warning", f"{what}{settings.max_streams}", mend)
+        yield Finding("warning", f"{what}{settings.max_streams}", fix)
 
 
 def _cache(settings: Settings) -> Iterator[Finding]:
     if not settings.translation_cache_bytes:
         return
     folder = Path(settings.translation_cache)
-    # It is made when it is first needed: the nearest folder above it tells whether it can be.
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        mend = "Mend QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
-        yield Finding("warning", f"translation_cache: nothing can be written to {there}", mend)
-    elif (free := shutil.disk_usage(there).free) < settings.translation_cache_bytes and not folder.exists():
+    # The server creates the folder on first use, so check the nearest existing parent.
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        fix = "Correct QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
+        yield Finding("warning", f"translation_cache: {existing} is not writable", fix)
+    elif (free := shutil.disk_usage(existing).free) < settings.translation_cache_bytes and not folder.exists():
         most = format_bytes(settings.translation_cache_bytes)
-        what = f"translation_cache may grow to {most}, and {format_bytes(free)} are free"
-        yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or have the folder elsewhere.")
+        what = f"translation_cache may grow to {most}, but only {format_bytes(free)} are free"
+        yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or move QONDUIT_TRANSLATION_CACHE.")
 
 
 def _pythons(settings: Settings) -> Iterator[Finding]:
-    """Look at the Pythons that are named, and enter the sandbox of each language whose source is run."""
+    """Check the configured Python interpreters, and start the sandbox of each enabled language."""
     broken = set()
     for name, named in (("provider_python", settings.provider_python), ("language_python", settings.language_python)):
         for key, path in named.items():
             if not os.access(path, os.X_OK) or not Path(path).is_file():
                 broken.add(path)
-                yield Finding("error", f"{name}: {path}, for {key}, cannot be started", f"Mend {name}.")
+                yield Finding("error", f"{name}: {path}, for {key}, cannot be executed", f"Correct {name}.")
     for language in settings.enable_python_source:
         python = settings.language_python.get(language, sys.executable)
         if python in broken:
@@ -133,13 +133,11 @@ def _pythons(settings: Settings) -> Iterator[Finding]:
             PythonSource({language: python}).build(language, _NOTHING, {})
         except RunError as error:
             if error.reason == _UNAVAILABLE:
-                mend = (
-                    "Linux 5.13 or newer with Landlock and seccomp is needed; else take it out of enable_python_source."
-                )
-                yield Finding("error", f"Python source of {language} cannot be run: {error}", mend)
+                fix = "Use Linux 5.13 or newer with Landlock and seccomp, or remove it from enable_python_source."
+                yield Finding("error", f"Python source of {language} cannot be run: {error}", fix)
                 continue
         except (ImportError, OSError) as error:
             what = f"Python source of {language} cannot be run: {error}"
-            yield Finding("error", what, f"Install what is missing beside the server, or in {tempfile.gettempdir()}.")
+            yield Finding("error", what, f"Install the missing package, or make {tempfile.gettempdir()} usable.")
             continue
-        yield Finding("ok", f"Python source of {language} can be run, in its sandbox")
+        yield Finding("ok", f"Python source of {language} runs in its sandbox")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error classes, in two families; imports nothing of the project.
+"""The error classes, in two families; this module imports nothing of the project.
 
 - `CallError`: a call cannot be served. `rpc` converts it, and no other exception, to a gRPC status with details.
 - `RunError`: a job or one of its programs failed. The runner converts it to a `Failure`; the call that returns the

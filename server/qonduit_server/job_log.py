@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line in the log for every step of a job: a listener at the store, in a thread of its own that delays nobody."""
+"""Log one line per job transition, in a separate thread that does not delay commits."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _PREFIX = len("JOB_STATE_")
 
 
 class JobLog:
-    """Logs the steps that this process has stored, from after `start` until `close`."""
+    """Logs the job transitions that this process commits, until `close`."""
 
     def __init__(self, notifications: NotificationBus) -> None:
         self._notifications: SimpleQueue[Notification | None] = SimpleQueue()
-        self._unsubscribe = notifications.subscribe(self._take)
+        self._unsubscribe = notifications.subscribe(self._enqueue)
         self._thread = threading.Thread(target=self._write, name="job-log", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Write what was stored so far, then end."""
+        """Log the transitions committed so far, then stop the thread."""
         self._unsubscribe()
         self._notifications.put(None)
         self._thread.join(timeout=5.0)
 
-    def _take(self, notification: Notification) -> None:
+    def _enqueue(self, notification: Notification) -> None:
         if notification.events:
             self._notifications.put(notification)
 
@@ -43,12 +43,12 @@ class JobLog:
                     event = JobEvent.FromString(stored.payload)
                     kind = event.WhichOneof("event")
                     if kind == "created":
-                        _tell(event.created, "")
+                        _log_transition(event.created, "")
                     elif kind == "state_change":
-                        _tell(event.state_change.job, _name(event.state_change.from_state))
+                        _log_transition(event.state_change.job, _name(event.state_change.from_state))
 
 
-def _tell(job: Job, before: str) -> None:
+def _log_transition(job: Job, before: str) -> None:
     more: dict[str, object] = {}
     if job.attempt:
         more["attempt"] = job.attempt

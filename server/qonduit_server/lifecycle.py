@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states of a job and the steps between them, as one table."""
+"""The states of a job and the transitions between them, as one table."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SUCCEEDED: Final = JobState.JOB_STATE_SUCCEEDED
 FAILED: Final = JobState.JOB_STATE_FAILED
 CANCELLED: Final = JobState.JOB_STATE_CANCELLED
 
-#: From each state, the states a job may go to. RUNNING -> QUEUED is a lost worker or a handed-back lease. CANCELLING ->
-#: SUCCEEDED or FAILED is a job that ended before its cancel took effect.
+#: The allowed next states of each state. RUNNING -> QUEUED: the worker was lost, or the lease was released.
+#: CANCELLING -> SUCCEEDED or FAILED: the job ended before the cancel took effect.
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     QUEUED: frozenset({RUNNING, CANCELLED, FAILED}),
     RUNNING: frozenset({QUEUED, CANCELLING, SUCCEEDED, FAILED}),
@@ -31,10 +31,10 @@ LEASED: Final[frozenset[JobState]] = frozenset({RUNNING, CANCELLING})
 
 
 def may(before: JobState, after: JobState) -> bool:
-    """Whether a job may go from `before` to `after`."""
+    """Return whether a job may change from `before` to `after`."""
     return after in TRANSITIONS[before]
 
 
 def is_terminal(state: JobState) -> bool:
-    """Whether a job in this state has ended."""
+    """Return whether a job in this state has ended."""
     return state in TERMINAL

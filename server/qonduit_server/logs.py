@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the server logs: structlog to standard error, one line a call and one a job transition, as JSON or for people.
+"""Logging: structlog writes to standard error one line per call and per job transition, as JSON or for a console.
 
-Lines carry names, numbers and ids. A program or a credential never gets here; should one slip in under its usual name,
-its value is left out. A server process hands its lines to a `LineWriter`; elsewhere they are written at once.
+Lines contain names, numbers and ids. The server logs no program and no credential; as a second barrier, values under
+their usual names are replaced. A server process passes its lines to a `LineWriter`; others write them at once.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def configure(
     log_level: Literal["debug", "info", "warning", "error"] = "info",
     streams: StandardStreams | None = None,
 ) -> None:
-    """Set up logging for this process; also what libraries log by the standard library.
+    """Configure logging for this process, including records of the standard library's logging.
 
     Args:
         log_format: "auto" is "console" on a terminal, else "json".
-        log_level: what is less important is dropped.
-        streams: this process's, where they are taken over: lines go to its log, and what is written to standard error
-            becomes lines. None: lines are written to standard error at once.
+        log_level: the lowest level that is logged.
+        streams: the redirected standard streams of this process: lines go to its log, and output to standard error is
+            logged line by line. None: lines are written to standard error at once.
     """
     terminal = sys.stderr.isatty() if streams is None else streams.terminal
     console = log_format == "console" or (log_format == "auto" and terminal)
@@ -63,7 +63,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_secrets,
     ]
-    # Without the values of variables, which may be whole results.
+    # Tracebacks omit the values of variables, which may be whole results.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     ending: list[Processor] = [pretty] if console else [structlog.processors.format_exc_info, as_json]
     structlog.configure(
@@ -95,9 +95,9 @@ def _to_standard_error(line: str) -> None:
 
 
 class Lines:
-    """Takes rendered lines. One that cannot be written is lost, and fails nothing else."""
+    """Writes rendered lines. A line that cannot be written is dropped without an error."""
 
-    #: Where lines go.
+    #: The function that writes a line.
     sink: ClassVar[Callable[[str], None]] = staticmethod(_to_standard_error)
 
     def __init__(self, *_names: object) -> None:
@@ -111,14 +111,14 @@ class Lines:
 
 
 class _Handler(logging.Handler):
-    """Has the standard library's records go where all other lines go."""
+    """Writes records of the standard library's logging like all other lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         Lines.sink(self.format(record))
 
 
 def _dropped(processors: list[Processor], count: int) -> str:
-    """Render the line that says how many lines were dropped, because standard error was not read fast enough."""
+    """Render the line that reports dropped lines: standard error was not read fast enough."""
     line: Any = {"event": "log lines dropped", "count": count}
     for processor in processors:
         line = processor(None, "warning", line)
@@ -126,7 +126,7 @@ def _dropped(processors: list[Processor], count: int) -> str:
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Leave out values under names that hold programs or credentials."""
+    """Replace values under names that hold programs or credentials."""
     if not _SECRET.isdisjoint(line):
         for name in _SECRET.intersection(line):
             line[name] = "(left out)"

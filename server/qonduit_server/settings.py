@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frozen settings object, made once by the command line from options and QONDUIT_* variables, and passed down."""
+"""The settings: a frozen object that the command line creates from options and QONDUIT_* variables."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
     """Declare a setting.
 
     Args:
-        default: its value, or a function that finds it.
-        help: what it is for.
-        rules: `least` (the smallest value), `check` (raises ValueError for a value that cannot be used, and says why),
+        default: its value, or a function that returns it.
+        help: its help text.
+        rules: `least` (the smallest value), `check` (raises ValueError for an invalid value),
             `formerly` (a deprecated name that still works in this release).
     """
     metadata = {"help": help, **rules}
@@ -47,7 +47,7 @@ def _most_of_memory() -> int:
 
 
 def _check_address(address: str) -> None:
-    """Reject a port that gRPC would change: gRPC uses only the lowest 16 bits of a number."""
+    """Reject a port above 65535, of which gRPC would use only the lowest 16 bits."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise ValueError(f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, got {address!r}")
@@ -86,7 +86,7 @@ class Settings:
 
     executor: str = _setting("local", "The executor that runs tasks: local, or one that a package registers.")
     workers: int = _setting(_cores, "Number of tasks that run at once; default: one per core.", least=1)
-    max_attempts: int = _setting(3, "Number of times that a job starts if its worker or its server dies.", least=1)
+    max_attempts: int = _setting(3, "Maximum number of starts of a job whose worker or server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time limit of one job.", least=0.001)
     max_read_seconds: float = _setting(20.0, "Time limit for reading one program.", least=0.001)
     max_task_memory_bytes: int = _setting(
@@ -98,7 +98,7 @@ class Settings:
         _most_of_memory, "Memory limit of all tasks together; default: three quarters of the machine's.", least=1
     )
     lease_seconds: float = _setting(
-        30.0, "Time after which other servers claim the jobs of a silent server.", least=0.1
+        30.0, "Time without a lease renewal after which other servers claim a server's jobs.", least=0.1
     )
     drain_seconds: float = _setting(30.0, "Time for running jobs to end when the server stops.", least=0)
 
@@ -128,5 +128,5 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Lowest level that is logged.")
 
     def __post_init__(self) -> None:
-        # A task that may use more than all of them together could never run beside others, nor be promised its memory.
+        # Admission cannot reserve more memory for one task than for all tasks together.
         object.__setattr__(self, "max_task_memory_bytes", min(self.max_task_memory_bytes, self.max_memory_bytes))

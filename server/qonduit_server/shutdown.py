@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a server is to end: its signals, and the last resort when it does not end in time."""
+"""Shutdown of a server: its signals, and a watchdog that kills it when the shutdown times out."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from typing import Final, NoReturn
 
 from qonduit_server.process.standard_streams import StandardStreams
 
-#: What ends a server, SIGHUP too: the terminal that it was started in is gone.
+#: The signals that stop a server; SIGHUP means that its terminal was closed.
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-#: What a start that was told to stop may take to get to where it can stop.
+#: How long a start may take to reach a point where it can stop.
 _START_SECONDS: Final = 1.5
-#: What is left to hand back, to answer and to close takes so long at most, after the time for running jobs.
+#: Time limit for requeueing jobs, answering calls and closing, after the drain time.
 LEEWAY_SECONDS: Final = 15.0
 #: The same after a second signal.
-_HURRY_SECONDS: Final = 1.5
-#: A process that was killed is gone within this time, unless the kernel itself hangs.
+_FORCE_SECONDS: Final = 1.5
+#: Time within which a killed process exits, unless the kernel hangs.
 _KILLED_SECONDS: Final = 0.3
-#: What is left of the log gets so long to be written then: perhaps nobody reads it.
+#: Time limit for writing the rest of the log, which may be unread.
 _FLUSH_SECONDS: Final = 0.3
 
 
 class Shutdown:
-    """What a server's signals ask for: `stop` at the first, `hurry` at the second.
+    """Signals of a server as events: the first signal sets `stop`, the second sets `force`.
 
-    The signals are taken by a thread of its own, so that they interrupt nothing. A server that has not ended when its
-    time is up is ended, with all its processes: nothing that was acknowledged is lost by that, its jobs are run again.
-    SIGHUP is left alone where whoever started the server ignores it, as nohup does. It is never the second signal: a
-    terminal that closes may send it more than once.
+    A separate thread receives the signals, so that they interrupt no other thread. A server that does not stop in time
+    is killed with all its processes; no acknowledged job is lost, because the next start runs it again. SIGHUP is
+    ignored if the parent ignores it, as nohup does. It never counts as the second signal: a terminal that closes may
+    send it several times.
 
     Args:
-        streams: what this process writes to.
+        streams: the standard streams of this process.
     """
 
     def __init__(self, streams: StandardStreams) -> None:
         self._streams = streams
         self.stop: Final = threading.Event()
-        self.hurry: Final = threading.Event()
-        #: What this process ends with, should it have to be ended.
+        self.force: Final = threading.Event()
+        #: The exit code if the watchdog kills this process.
         self.code = 0
         self._started = threading.Event()
         self._drain_seconds = 0.0
-        # A signal that is blocked waits for `sigwait` even where it is ignored.
+        # A blocked signal is delivered to `sigwait` even if it is ignored, so leave out an ignored SIGHUP.
         self._signals = _SIGNALS - ({signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set())
-        # In all threads, and in the processes that they start: those end when this one says so.
+        # Blocked in all threads and in their child processes, which end when this process ends them.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for name, work in (("shutdown-signals", self._listen), ("shutdown-watchdog", self._watch)):
             threading.Thread(target=work, name=name, daemon=True).start()
 
     def started(self, drain_seconds: float) -> None:
-        """Note that the server runs, and how long running jobs may take once it is to stop."""
+        """Record that the server runs, and its drain time."""
         self._drain_seconds = drain_seconds
         self._started.set()
 
@@ -64,22 +64,22 @@ class Shutdown:
         self.stop.set()
         while signal.sigwait(self._signals) == signal.SIGHUP:
             pass
-        self.hurry.set()
+        self.force.set()
 
     def _watch(self) -> None:
         self.stop.wait()
         if self._started.wait(_START_SECONDS):
-            if self.hurry.wait(self._drain_seconds + LEEWAY_SECONDS):
-                threading.Event().wait(_HURRY_SECONDS)
+            if self.force.wait(self._drain_seconds + LEEWAY_SECONDS):
+                threading.Event().wait(_FORCE_SECONDS)
             else:
                 self._streams.fail("qonduit: shutdown timed out; remaining processes were killed")
         end_now(self.code, self._streams)
 
 
 def end_now(code: int, streams: StandardStreams) -> NoReturn:
-    """End this process and all that it started, whatever they are doing."""
+    """Kill this process and all its children at once."""
     children: list[int] = []
-    with contextlib.suppress(OSError):  # elsewhere than on Linux they end when their sockets are closed
+    with contextlib.suppress(OSError):  # not Linux: children exit when their sockets are closed
         for thread in Path("/proc/self/task").iterdir():
             children += map(int, (thread / "children").read_text().split())
     for child in children:

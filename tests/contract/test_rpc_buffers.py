@@ -73,7 +73,7 @@ def test_a_buffer_is_streamed_whole_and_from_any_offset(rpc: RpcFixture) -> None
     assert unpacked(data, 127) == COUNTS
     draw = random.Random(3)
     offsets = [draw.randrange(len(data)) for _ in range(8)]
-    for offset in (*offsets, 1, buffers.PIECE_BYTES - 1, buffers.PIECE_BYTES, buffers.PIECE_BYTES + 1, len(data) - 1):
+    for offset in (*offsets, 1, buffers.CHUNK_BYTES - 1, buffers.CHUNK_BYTES, buffers.CHUNK_BYTES + 1, len(data) - 1):
         pieces = list(reading(rpc, result, offset))
         assert pieces[0].offset == offset
         assert b"".join(piece.data for piece in pieces) == data[offset:], offset

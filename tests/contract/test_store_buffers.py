@@ -35,10 +35,10 @@ def read(db: Database, name: str) -> bytes:
     result_id, size = buffers.find(db, CALLER, name)
     data = b""
     while len(data) < size:
-        piece = buffers.read(db, result_id, len(data) // buffers.PIECE_BYTES)
+        piece = buffers.read(db, result_id, len(data) // buffers.CHUNK_BYTES)
         assert piece
         data += piece
-    assert buffers.read(db, result_id, -(-size // buffers.PIECE_BYTES)) is None
+    assert buffers.read(db, result_id, -(-size // buffers.CHUNK_BYTES)) is None
     return data
 
 

@@ -27,7 +27,7 @@ from tests.store_fixture import CALLER, claim, finished, kinds, submit, succeede
 
 #: Pieces of the buffers here; the last one is short.
 PIECES = 19
-DATA = b"".join(bytes([number % 251]) * buffers.PIECE_BYTES for number in range(PIECES - 1)) + b"the end"
+DATA = b"".join(bytes([number % 251]) * buffers.CHUNK_BYTES for number in range(PIECES - 1)) + b"the end"
 HOUR = 3600.0
 
 
@@ -100,7 +100,7 @@ def test_pieces_are_written_in_small_steps_and_none_with_the_event(db: Database,
     (task,) = claim(db)
     steps.made.clear()
     assert not queue.record(db, "me", [large(task), finished(task)])
-    assert max(steps.changes()) * buffers.PIECE_BYTES <= 2 * 1024**2
+    assert max(steps.changes()) * buffers.CHUNK_BYTES <= 2 * 1024**2
     assert steps.made[-1][0] is queue._RECORD_ENDS
     assert steps.changes()[-1] == 0
     assert sum(steps.changes()) == PIECES
@@ -122,7 +122,7 @@ def test_others_write_between_two_pieces(db: Database, steps: Steps, monkeypatch
 
     monkeypatch.setattr(steps, "_write", submitting)
     assert not queue.record(db, "me", [large(task), finished(task)])
-    assert len(made) >= PIECES * buffers.PIECE_BYTES / (2 * 1024**2)
+    assert len(made) >= PIECES * buffers.CHUNK_BYTES / (2 * 1024**2)
     assert read(db, first.id) == DATA
 
 
@@ -199,7 +199,7 @@ def test_pieces_of_an_outcome_that_does_not_stand_are_deleted_in_small_steps(db:
     assert sum(pieces(db).values()) == 2 * PIECES
     steps.made.clear()
     assert not queue.record(db, "me", [second])
-    assert min(steps.changes()[1:]) * buffers.PIECE_BYTES >= -4 * 1024**2
+    assert min(steps.changes()[1:]) * buffers.CHUNK_BYTES >= -4 * 1024**2
     assert pieces(db) == dict.fromkeys(rows(db), PIECES)
     # So are those of an attempt that is over, and those that are given up.
     late, given_up = large(task), large(task)
@@ -267,7 +267,7 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     orphans = OrphanedChunks(db, clock=seconds)
     assert orphans.without_result() == ([left] if db.kind == "sqlite" else [])
     assert result_rows.list_page(db, CALLER, lost.id).items == []
-    queue.expire(db, everyones=True)
+    queue.expire(db, all_owners=True)
     (again,) = claim(db)
     fresh = large(again)
     queue.write_ahead(db, fresh)
@@ -340,7 +340,7 @@ def test_who_is_about_to_insert_the_result_is_not_robbed_of_its_pieces(database_
     holds, may_go = threading.Event(), threading.Event()
 
     def hold(transaction: Any, arguments: Any) -> list[bool]:
-        whole = buffers.whole(transaction, {reserved: PIECES})
+        whole = buffers.is_complete(transaction, {reserved: PIECES})
         holds.set()
         assert may_go.wait(100)
         return [whole]
@@ -373,7 +373,7 @@ def test_a_deleted_job_is_gone_at_once_and_its_pieces_follow_in_small_steps(db: 
         buffers.find(db, CALLER, stored.buffer.name)
     assert pieces(db) == dict.fromkeys([stored.id, *rows(db)], PIECES)
     job_rows.delete(db, CALLER, other.id)
-    assert all(-4 * 1024**2 <= change * buffers.PIECE_BYTES <= 0 for change in steps.changes()[1:])
+    assert all(-4 * 1024**2 <= change * buffers.CHUNK_BYTES <= 0 for change in steps.changes()[1:])
     assert pieces(db) == {stored.id: PIECES}
     seconds = Seconds()
     orphans = OrphanedChunks(db, clock=seconds)

@@ -178,7 +178,7 @@ def test_an_option_goes_with_its_last_job(db: Database, how: str) -> None:
 def test_a_server_that_starts_deletes_options_without_a_job(db: Database) -> None:
     job = asking(db, ANGLES)
     with db._engine.begin() as connection:
-        left = [{"sha256": f"{k:064x}", "data": b"x"} for k in range(2 * large_options.MOST_ERASED + 1)]
+        left = [{"sha256": f"{k:064x}", "data": b"x"} for k in range(2 * large_options.MAX_ERASED + 1)]
         connection.execute(insert(schema.options), left)
     swept = threading.Event()
     retention = Retention(db, 0, lambda line, **fields: fields["options"] == len(left) and swept.set())

@@ -62,7 +62,7 @@ def go_through(server: Server, log: Path, take_away: object, give_back: object, 
     assert health(server.target, "qonduit.v1.JobService") == SERVING
     assert server.process.poll() is None
     lines = log.read_text().splitlines()
-    away = sum('"the database is away"' in line for line in lines)
+    away = sum('"database unavailable"' in line for line in lines)
     told = sum("STORE_UNAVAILABLE" in line for line in lines)
     # One line a second for each of the methods that the load calls, and a word when it goes and comes.
     assert away <= 2 + AWAY, away

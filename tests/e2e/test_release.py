@@ -106,18 +106,18 @@ def test_what_is_no_release_is_refused_before_anything_is_built(tree: Path) -> N
     refusals = {
         "v1.2.3": "no section '## 1.2.3', or it is empty",
         "v2.0.0": "no section '## 2.0.0'",
-        "1.2.2": "a tag is v1.2.3",
-        "v1.2": "a tag is v1.2.3",
+        "1.2.2": "the tag must be v1.2.3",
+        "v1.2": "the tag must be v1.2.3",
     }
     for tag, message in refusals.items():
         done = release(tree, tag)
         assert done.returncode != 0
         assert message in done.stderr
     git(tree, "tag", "v1.2.2", "HEAD~1")
-    assert "not the commit that is checked out" in release(tree, "v1.2.2").stderr
+    assert "not the checked-out commit" in release(tree, "v1.2.2").stderr
     git(tree, "tag", "--force", "v1.2.2")
     (tree / "README.md").write_text("changed")
-    assert "the work tree has changes" in release(tree, "v1.2.2").stderr
+    assert "the work tree has uncommitted changes" in release(tree, "v1.2.2").stderr
     git(tree, "checkout", "README.md")
     (tree / "build" / "qonduit.binpb").unlink()
     assert (

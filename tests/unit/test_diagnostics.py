@@ -33,15 +33,15 @@ def test_nothing_is_wrong() -> None:
     [
         ({"max_program_bytes": 2**30}, "max_program_bytes (1.0 GiB) is more than max_request_bytes (16.0 MiB)"),
         ({"max_result_bytes": 2**28}, "max_result_bytes (256 MiB) is more than max_task_memory_bytes"),
-        ({"max_memory_bytes": 2**50}, "max_memory_bytes is 1.0 PiB, and this machine has"),
-        ({"max_task_memory_bytes": 2**50, "max_memory_bytes": 2**50}, "less than one task may use"),
+        ({"max_memory_bytes": 2**50}, "max_memory_bytes is 1.0 PiB, but this machine has"),
+        ({"max_task_memory_bytes": 2**50, "max_memory_bytes": 2**50}, "less than the limit of one task"),
         ({"max_streams": 2**40}, "max_streams is 1099511627776"),
         ({"preload": ("IBM", "GOOGLE")}, "preload names providers that are not offered: GOOGLE"),
         ({"providers": ("IBM",), "preload": ("AWS",)}, "preload names providers that are not offered: AWS"),
         ({"provider_python": {"NOBODY": sys.executable}}, "provider_python names providers that are not offered"),
-        ({"language_python": {"CIRQ": sys.executable}}, "language_python names languages whose source is not run"),
+        ({"language_python": {"CIRQ": sys.executable}}, "language_python names languages that are not enabled"),
         ({"lease_seconds": 0.5}, "lease_seconds is 0.5"),
-        ({"provider_python": {"IBM": "/no/such/python"}}, "/no/such/python, for IBM, cannot be started"),
+        ({"provider_python": {"IBM": "/no/such/python"}}, "/no/such/python, for IBM, cannot be executed"),
         ({"translation_cache_bytes": 1, "translation_cache": "/dev/null/cache"}, "translation_cache"),
     ],
 )
@@ -58,7 +58,7 @@ def test_too_few_open_files() -> None:
         (finding,) = examine(max_streams=1000)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "512 files may be open, so about 256 clients" in finding.what
+    assert "512 files may be open, enough for about 256 clients" in finding.what
     assert "ulimit -n 1256" in finding.how_to_mend
 
 
@@ -70,7 +70,7 @@ def test_no_limit_above_the_hard_one_is_recommended_as_something_that_can_be_set
     )
     # Only the superuser could raise a hard limit again: a process of its own.
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
-    assert "The hard limit is 1024: `ulimit -n 1024`" in done.stdout
+    assert "The hard limit is 1024: this user can set `ulimit -n 1024`" in done.stdout
     assert "`ulimit -n 20256`" not in done.stdout
     assert "LimitNOFILE=20256" in done.stdout
     assert "QONDUIT_MAX_STREAMS to 768" in done.stdout
@@ -78,7 +78,7 @@ def test_no_limit_above_the_hard_one_is_recommended_as_something_that_can_be_set
 
 def test_the_sandbox_is_entered() -> None:
     settings = Settings(**SMALL, translation_cache_bytes=0, enable_python_source=("QISKIT",))
-    assert "Python source of QISKIT can be run, in its sandbox" in [
+    assert "Python source of QISKIT runs in its sandbox" in [
         each.what for each in diagnostics.examine(settings, ("IBM",))
     ]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = "the rooms and who may know whom"
+LAYERS = "the layers of the server"
 PROVIDERS = "a provider uses the writers of languages, and no reader"
-WRITERS = "writers stand below readers and know none of them"
+WRITERS = "writers are below readers and do not import them"
 Lint = Callable[[dict[str, str]], dict[str, str]]
 
 
@@ -54,7 +54,7 @@ def lint(tree: Path) -> Lint:
             for path, text in originals.items():
                 path.write_text(text)
         found = dict(re.findall(r"^(.+) (KEPT|BROKEN)\b", done.stdout, re.MULTILINE))
-        assert {ROOMS, PROVIDERS, WRITERS} <= found.keys(), done.stdout + done.stderr
+        assert {LAYERS, PROVIDERS, WRITERS} <= found.keys(), done.stdout + done.stderr
         return found
 
     return run
@@ -73,10 +73,10 @@ def test_a_provider_may_use_a_writer(lint: Lint) -> None:
     [
         ("providers/aws.py", "languages.quil.reading", {PROVIDERS}),
         ("providers/aws.py", "languages.registry", {PROVIDERS}),
-        ("languages/json_text.py", "providers.steps", {ROOMS}),
-        ("languages/writing/qasm3_writer.py", "providers.steps", {ROOMS}),
+        ("languages/json_text.py", "providers.steps", {LAYERS}),
+        ("languages/writing/qasm3_writer.py", "providers.steps", {LAYERS}),
         ("languages/writing/qasm3_writer.py", "languages.source_text", {WRITERS}),
-        ("ir/formula.py", "languages.writing.write_result", {ROOMS}),
+        ("ir/formula.py", "languages.writing.write_result", {LAYERS}),
     ],
 )
 def test_imports_against_the_rules_are_reported(lint: Lint, module: str, imported: str, rules: set[str]) -> None:

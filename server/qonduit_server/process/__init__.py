@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes of the server and of its workers share: framing, memory, standard streams."""
+"""Shared by the processes of the server and its workers: framing, memory, standard streams."""

@@ -11,11 +11,11 @@ from google.protobuf.message import Message
 
 _LENGTH: Final = struct.Struct(">I")
 
-#: The body of a frame of so many bytes is put together on its own, and not copied any more.
+#: The body of a frame of at least this size is collected in a separate buffer and not copied again.
 _LARGE_BYTES: Final = 1024**2
 
-#: What is put into a worker's pipe for the n-th task sent to it, from 0. Who takes it out decides about the task: the
-#: worker by running it, the server by giving it to another worker.
+#: Written to a worker's pipe for the n-th task sent to it, from 0. The process that reads it owns the task: the worker
+#: runs it, the server assigns it to another worker.
 TOKEN: Final = struct.Struct(">q")
 
 
@@ -26,16 +26,16 @@ def pack(message: Message) -> bytes:
 
 
 class FrameBuffer:
-    """Puts frames together from the pieces in which a stream socket delivers them. A large one is held once."""
+    """Assembles frames from the parts that a stream socket delivers. It holds a large frame once."""
 
     def __init__(self) -> None:
         self._data = bytearray()
-        #: The body of a large frame, of which so many bytes are still to come.
+        #: The body of a large frame, and how many of its bytes are missing.
         self._large = bytearray()
         self._missing = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Take what was received and give the bodies of the frames that are complete now, in order."""
+        """Add received bytes; yield the bodies of the frames that are now complete, in order."""
         data = self._data
         if self._missing:
             rest = memoryview(piece)[: self._missing]
@@ -44,7 +44,7 @@ class FrameBuffer:
             if self._missing:
                 return
             body, self._large = self._large, bytearray()
-            # Protobuf reads it as it is.
+            # Protobuf parses a bytearray as well.
             yield cast("bytes", body)
             del body
             piece = piece[len(rest) :]

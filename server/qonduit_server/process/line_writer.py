@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes lines to a descriptor from one thread of its own, so that a reader that stalls blocks nobody."""
+"""Write lines to a file descriptor from a separate thread, so that a stalled reader blocks no other thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-#: Bytes that wait for the reader at most; lines beyond are dropped.
+#: Maximum number of queued bytes; further lines are dropped.
 MAX_BYTES: Final = 4 * 1024**2
-#: Bytes of one write at most: a pipe's usual capacity.
+#: Maximum number of bytes per write: the usual capacity of a pipe.
 _WRITE_BYTES: Final = 64 * 1024
 
 
@@ -20,10 +20,10 @@ class LineWriter:
     """A bounded queue of lines and the thread that writes them. Safe to use from any thread; `write` never blocks.
 
     Args:
-        descriptor: where the lines go; it stays open.
-        name: of the thread.
-        report: makes the line that says how many lines were dropped; None: nothing says so.
-        max_bytes: how much waits at most.
+        descriptor: the file descriptor; it stays open.
+        name: the name of the thread.
+        report: returns the line that reports a number of dropped lines; None: drops are not reported.
+        max_bytes: the maximum number of queued bytes.
     """
 
     def __init__(
@@ -40,33 +40,33 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
-        #: Lines that the thread has taken out of the queue and not yet written.
+        #: Lines that the thread has removed from the queue and not yet written.
         self._writing = 0
         self._waiting = False
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped since the last one that said so."""
+        """Return how many lines were dropped since the last report."""
         return self._dropped
 
     def write(self, line: str) -> None:
-        """Queue a line, or drop it if too much waits."""
+        """Queue a line, or drop it if the queue is full."""
         data = line.encode(errors="backslashreplace") + b"\n"
         with self._changed:
             if self._bytes + len(data) > self._max_bytes:
                 self._dropped += 1
                 return
             if self._dropped:
-                # In its place: after the last line that was kept, before the first one that is kept again.
-                self._queue(self._drops())
+                # The report goes where the dropped lines would be: after the last kept line, before this one.
+                self._queue(self._drop_report())
             self._queue(data)
             if self._waiting:
                 self._waiting = False
                 self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all lines are written, for so many seconds at most; returns whether they are."""
+        """Wait until all lines are written, or until the timeout; return whether they are written."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
 
@@ -75,8 +75,8 @@ class LineWriter:
             self._lines.append(data)
             self._bytes += len(data)
 
-    def _drops(self) -> bytes:
-        """Say how many lines were dropped, and begin to count anew."""
+    def _drop_report(self) -> bytes:
+        """Return the report of dropped lines, and reset the count."""
         count, self._dropped = self._dropped, 0
         return b"" if self.report is None else self.report(count).encode(errors="backslashreplace") + b"\n"
 
@@ -86,7 +86,7 @@ class LineWriter:
             with self._changed:
                 self._writing = 0
                 if not self._lines and self._dropped and written:
-                    self._queue(self._drops())
+                    self._queue(self._drop_report())
                 if not self._lines:
                     self._changed.notify_all()
                 while not self._lines:
@@ -105,12 +105,12 @@ class LineWriter:
                     self._dropped += len(batch)
 
     def _write(self, data: bytes) -> bool:
-        """Write it all; what cannot be written (the disk is full, the terminal is gone) is lost and fails nothing."""
+        """Write the data; return False if that fails (disk full, terminal closed), without an error."""
         left = memoryview(data)
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # a descriptor that whoever started this process made non-blocking
+            except BlockingIOError:  # the parent process made the descriptor non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
                 return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory there is for this process, what running a task takes, and how sizes are written for people."""
+"""Memory of this process: the usable amount, the address space of a task, and sizes as text."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 _ROOT: Final = Path("/")
-#: A parameter of mallopt, and the value that it gets here.
+#: A parameter of mallopt, and the value set here.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK: Final = 1024**2
-#: What a process that runs a task adds to its address space beside what the task is said to take: what the SDK needs,
-#: results on their way, and for each thread of a simulation its stack and heap.
+#: Address space of a task's process beside the task's memory: the SDK, results in transit, and the stack and heap of
+#: each simulation thread.
 _PROCESS_BYTES: Final = 512 * 1024**2
 _THREAD_BYTES: Final = (8 + 64) * 1024**2
 
 
 def usable_memory(root: Path = _ROOT) -> int:
-    """Return the machine's memory in bytes; in a container what its control group may use, where that is less.
+    """Return the machine's memory in bytes, or the limit of the control group (container) if that is lower.
 
     Args:
-        root: where `proc` and `sys` are found.
+        root: the folder that contains `proc` and `sys`.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min((machine, *_limits(root)))
 
 
 def address_space(task_bytes: int) -> int:
-    """Return the bytes that a process must be able to add to its address space, to run a task of so much memory."""
+    """Return the address space, in bytes, that a process needs to run a task of `task_bytes` memory."""
     return task_bytes + _PROCESS_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes as readable text, such as "1.5 GiB"."""
     if size >= 1 << 70:
         return f"10^{len(str(size)) - 1} B"
     amount, unit = float(size), "B"
@@ -46,28 +46,28 @@ def format_bytes(size: int) -> str:
 
 
 def return_large_blocks() -> None:
-    """Have every large block returned to the system when it is freed.
+    """Configure malloc to return every large block to the system when it is freed.
 
-    By default, the GNU C library keeps what was freed for the next block of that size, in an arena for each thread: up
-    to 32 MiB each. With another library, nothing happens.
+    By default, the GNU C library keeps freed memory for later blocks, up to 32 MiB in the arena of each thread. With
+    another C library, this does nothing.
     """
     _c_function("mallopt")(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def release_unused() -> None:
-    """Return the memory that this process has freed to the system. With another library than GNU's, nothing happens."""
+    """Return freed memory to the system. With another C library than GNU's, this does nothing."""
     _c_function("malloc_trim")(0)
 
 
 def _c_function(name: str) -> Callable[..., int]:
-    import ctypes  # a worker never needs it
+    import ctypes  # workers do not need it
 
     found: Callable[..., int] = getattr(ctypes.CDLL(None), name, lambda *_: 0)
     return found
 
 
 def _limits(root: Path) -> Iterator[int]:
-    """Yield the limits of this process's control groups, of version 1 and 2."""
+    """Yield the memory limits of this process's control groups, of version 1 and 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -82,13 +82,13 @@ def _limits(root: Path) -> Iterator[int]:
             mounted, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue
-        # A group is bounded by those around it as well. In a container the path may be the one that the host knows: it
-        # is not there then, and the group of the container is what is mounted.
+        # The limits of parent groups apply as well. In a container the path may be the host's, which does not exist
+        # there; the mount is then the group of the container.
         group = PurePosixPath("/", path)
         for each in (group, *group.parents):
             try:
                 limit = int((mounted / each.relative_to("/") / name).read_text(encoding="ascii"))
-            except (OSError, ValueError):  # not there; or "max"
+            except (OSError, ValueError):  # no such file, or "max"
                 continue
             if limit > 0:
                 yield limit

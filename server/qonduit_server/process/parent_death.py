@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ties a process to its parent: the kernel kills it when its parent is gone, however that ended.
+"""Kill a process when its parent dies, by the parent-death signal of Linux.
 
-Run as a program (`python -I -S parent_death.py PARENT COMMAND...`), it ties itself and becomes the command, so that a
-command is tied before its first instruction, whatever it is. It imports nothing but a little of the standard library.
+Run as a program (`python -I -S parent_death.py PARENT COMMAND...`), this module requests the signal and then executes
+the command, so the signal is set before the first instruction of any command. It imports only the standard library.
 
-The kernel means the thread that started the process, not only its process: a thread that starts processes has to live
-as long as they.
+The kernel sends the signal when the thread that started the process ends, so that thread must outlive its processes.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def tie(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; elsewhere than on Linux its closed socket ends it.
+    """Request that the kernel kills this process when its parent dies. Elsewhere than on Linux, this does nothing.
 
     Args:
-        parent: the process that started this one. If it is gone already, this process ends at once.
+        parent: the process id of the parent. If the parent is dead already, this process exits at once.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -33,14 +32,14 @@ def tie(parent: int) -> None:
 
 
 def tied(command: Sequence[str]) -> list[str]:
-    """Return the command that runs a command which is killed when this process dies, or the calling thread ends.
+    """Wrap a command so that the kernel kills it when this process dies or the calling thread ends.
 
     Raises:
-        OSError: there is no such program, or it cannot be executed.
+        OSError: the program does not exist or is not executable.
     """
     if sys.platform != "linux":
         return list(command)
-    import shutil  # the tie itself has no use for it
+    import shutil  # not needed when run as a program
 
     if (program := shutil.which(command[0])) is None:
         raise FileNotFoundError(f"{command[0]} is not a program that can be executed")

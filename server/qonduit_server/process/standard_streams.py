@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server process's standard output and standard error: nothing that is written there blocks the process.
+"""The standard output and standard error of the server process; writes to them never block the process.
 
-Standard output and the log are written by a thread each. Descriptor 2 itself becomes a pipe: what libraries write there
-(gRPC's core does, in C++) is read line by line and goes into the log like everything else.
+One thread writes standard output, another the log. File descriptor 2 becomes a pipe: a reader thread logs each line
+that libraries write there (the C++ core of gRPC does).
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Final
 from qonduit_server.process.line_writer import LineWriter
 
 _STDOUT, _STDERR = 1, 2
-#: What is left to write when the process ends may take so long.
+#: Time limit for writing the rest when the process ends.
 _FLUSH_SECONDS: Final = 1.0
-#: What libraries may write before it is read, in bytes; more is lost. The kernel's usual bound without privileges.
+#: Bytes that libraries may write before they are read; more is lost. The kernel's usual limit without privileges.
 _PIPE_BYTES: Final = 1024**2
-#: A longer line of a library is broken.
+#: Longer lines of libraries are split.
 _LINE_BYTES: Final = 8 * 1024
 
 
 class StandardStreams:
-    """Takes over descriptor 2 while it is entered: `with StandardStreams() as streams`."""
+    """Redirects descriptor 2 within a `with` block: `with StandardStreams() as streams`."""
 
     def __init__(self) -> None:
-        #: Whether people read the log on a terminal.
+        #: Whether standard error is a terminal.
         self.terminal: Final = sys.stderr.isatty()
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> StandardStreams:
         self._stderr = os.dup(_STDERR)
         self._end, writing = os.pipe()
-        # A library that writes faster than this process reads loses lines and never waits: it may hold Python's lock.
+        # Non-blocking: a library that writes too fast loses lines instead of waiting, as it may hold the GIL.
         os.set_blocking(writing, False)
         with contextlib.suppress(AttributeError, OSError):  # not Linux, or this user has too many pipes
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -52,11 +52,11 @@ class StandardStreams:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give descriptor 2 back, after what was written to it is in the log.
+        """Restore descriptor 2, after everything written to it is in the log.
 
         Raises:
-            SystemExit: in place of an exception, which Python itself would print without a bound. A missing library is
-                left to the command line, which says in one line what installs it.
+            SystemExit: replaces an exception, which Python would print without a time limit. ModuleNotFoundError is
+                left to the command line, which prints how to install the missing package.
         """
         fault = error is not None and not isinstance(error, SystemExit | ModuleNotFoundError)
         if fault:
@@ -64,7 +64,7 @@ class StandardStreams:
         os.dup2(self._stderr, _STDERR)
         self.read_errors(self.log.write)
         assert self._reader is not None
-        self._reader.join(_FLUSH_SECONDS)  # a process that was started with it may have it still
+        self._reader.join(_FLUSH_SECONDS)  # a child process may still have the pipe open
         self.flush(_FLUSH_SECONDS)
         if fault:
             raise SystemExit(1) from error
@@ -74,21 +74,21 @@ class StandardStreams:
         self._out.write(line)
 
     def fail(self, line: str) -> None:
-        """Write a line to standard error as it is, for who started the process."""
+        """Write a line to standard error unchanged, for the user who started the process."""
         self.log.write(line)
 
     def read_errors(self, on_line: Callable[[str], None]) -> None:
-        """Begin to read what is written to descriptor 2. Until then it waits; further calls change nothing.
+        """Start to read the output to descriptor 2, which is buffered until then. Further calls do nothing.
 
         Args:
-            on_line: takes each line, without its end.
+            on_line: called with each line, without its line end.
         """
         if self._reader is None:
             self._reader = threading.Thread(target=self._read, args=(on_line,), name="standard-error", daemon=True)
             self._reader.start()
 
     def flush(self, seconds: float) -> None:
-        """Wait until all is written, for so many seconds at most."""
+        """Wait until everything is written, or until the timeout."""
         self._out.flush(seconds)
         self.log.flush(seconds)
 

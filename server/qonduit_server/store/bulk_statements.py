@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements about many rows at once, in the form that is fastest on each database.
+"""Bulk statements for many rows, in the fastest form for each database.
 
-SQLAlchemy's own executemany builds a dictionary and runs every value through its type for each row, which costs several
-times what the database itself needs; a store that handles thousands of rows a second cannot pay that. So rows go as
-plain tuples to SQLite's executemany, and as one array a column to PostgreSQL, in one statement.
+SQLAlchemy's executemany builds a dictionary for each row and converts every value by its type, which takes several
+times as long as the database itself: too slow for thousands of rows a second. These statements pass rows as plain
+tuples to SQLite's executemany, and as one array per column to PostgreSQL, in one statement.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class BulkInsert:
     """Inserts rows.
 
     Args:
-        table: where.
+        table: the table.
         columns: the names of the columns, in the order of the values of a row.
-        unless_there: leave out rows whose key is there already.
+        unless_there: skip rows whose key exists already.
     """
 
     def __init__(self, table: Table, columns: Sequence[str], *, unless_there: bool = False) -> None:
@@ -37,12 +37,12 @@ class BulkInsert:
         self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)}{rest}"
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert."""
+        """Insert rows."""
         _execute(connection, self._sqlite, self._postgresql, rows)
 
 
 class BulkUpdate:
-    """Updates rows by their id, which is the last value of a row; the others are those of `columns`."""
+    """Updates rows by id; a row holds the values of `columns`, then the id."""
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         names = ", ".join(columns)
@@ -55,12 +55,12 @@ class BulkUpdate:
         )
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Update."""
+        """Update rows."""
         _execute(connection, self._sqlite, self._postgresql, rows)
 
 
 def _arrays(table: Table, columns: Sequence[str]) -> str:
-    # %b: in the binary format, or bytes would be written as hexadecimal text.
+    # %b selects the binary format; otherwise bytes are sent as hexadecimal text.
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     return f"unnest({', '.join(f'%b::{table.c[name].type.compile(dialect)}[]' for name in columns)})"
 
@@ -73,7 +73,7 @@ def _execute(connection: Connection, sqlite: str, postgresql: str, rows: Sequenc
 
 
 class _List(TypeDecorator[Collection[Any]]):
-    """A list of numbers or of texts as one parameter: an array, or on SQLite, which has none, JSON."""
+    """A list of numbers or texts as one parameter: an array on PostgreSQL, JSON on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -91,7 +91,7 @@ class _List(TypeDecorator[Collection[Any]]):
 
 class _Among(FunctionElement[Any]):
     name = "among"
-    # Not Boolean: on SQLite that would be written as "... = 1", which no index serves.
+    # Not Boolean: SQLite would get "... = 1", which cannot use an index.
     type = NullType()
     inherit_cache = True
 
@@ -109,9 +109,9 @@ def _in(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def among(column: Column[Any], name: str) -> ColumnElement[bool]:
-    """Return the condition that a column holds one of the values of the list given as the parameter `name`.
+    """Return the condition that a column equals one of the values in the list parameter `name`.
 
-    Unlike IN it is the same statement for any number of values, so that it is parsed and planned once.
+    Unlike IN, the statement is the same for any number of values, so it is parsed and planned once.
     """
     of = Text if isinstance(column.type, Text) else BigInteger
     return _Among(column, bindparam(name, type_=_List(of)))

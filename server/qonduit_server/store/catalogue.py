@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Providers and their devices, as the workers described them; kept in memory because every submit asks for them."""
+"""Providers and their devices, as the workers describe them; cached in memory because every submit reads them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOT_OFFERED: Final = "the server does not offer it now"
 
 
 @dataclass
-class _Memory:
+class _Snapshot:
     """All providers and devices, in the order of their ids."""
 
     providers: dict[int, Provider] = field(default_factory=dict)
@@ -34,37 +34,37 @@ class _Memory:
 
 
 class _Cache:
-    """Holds a database's providers and devices until a sync, here or on another server, changed them."""
+    """Caches a database's providers and devices until a sync, on this or another server, changes them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._memory: _Memory | None = None
+        self._snapshot: _Snapshot | None = None
         self._changes = 0
 
     def note(self, notification: Notification) -> None:
         if notification.catalogue:
             with self._lock:
                 self._changes += 1
-                self._memory = None
+                self._snapshot = None
 
-    def get(self, db: Database) -> _Memory:
-        memory = self._memory
-        if memory is None:
+    def get(self, db: Database) -> _Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
             changes = self._changes
             with db.read() as connection:
-                memory = _read(connection)
+                snapshot = _read(connection)
             with self._lock:
-                # What was read while a change came in may be old already: used once, not kept.
+                # A snapshot read during a change may be outdated: return it, but do not cache it.
                 if changes == self._changes:
-                    self._memory = memory
-        return memory
+                    self._snapshot = snapshot
+        return snapshot
 
 
 _caches: WeakKeyDictionary[Database, _Cache] = WeakKeyDictionary()
 _caches_lock = threading.Lock()
 
 
-def _known(db: Database) -> _Memory:
+def _cached(db: Database) -> _Snapshot:
     cache = _caches.get(db)
     if cache is None:
         with _caches_lock:
@@ -77,14 +77,14 @@ def _known(db: Database) -> _Memory:
 
 
 def sync(db: Database, descriptions: Sequence[ProviderDescription]) -> None:
-    """Store what the workers described, by name. Devices described no longer become unavailable, never deleted."""
-    _known(db)
+    """Store the workers' descriptions, by name. Devices without a description become unavailable."""
+    _cached(db)
     db.write(_SYNC, descriptions)
 
 
 def provider(db: Database, provider_id: int) -> Provider:
     """Return one provider. Raises NotFound."""
-    found = _known(db).providers.get(provider_id)
+    found = _cached(db).providers.get(provider_id)
     if found is None:
         raise NotFound("provider", provider_id)
     return _copy_provider(found)
@@ -97,16 +97,16 @@ def list_providers(db: Database, page_size: int = 0, page_token: str = "", filte
     query = select(providers.c.id).where(*wanted).order_by(providers.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
         query = query.where(providers.c.id < cursor.after[0])
-    memory = _known(db)
+    snapshot = _cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
     kept, token = cursor.cut(ids, lambda found: (found,), lambda found: 200)
-    return Page([_copy_provider(memory.providers[found]) for found in kept if found in memory.providers], token)
+    return Page([_copy_provider(snapshot.providers[found]) for found in kept if found in snapshot.providers], token)
 
 
 def device(db: Database, device_id: int) -> Device:
-    """Return one device, from memory; `queue_depth` is left unset (see `queue_depth`). Raises NotFound."""
-    found = _known(db).devices.get(device_id)
+    """Return one device, from memory; without `queue_depth` (see `queue_depth`). Raises NotFound."""
+    found = _cached(db).devices.get(device_id)
     if found is None:
         raise NotFound("device", device_id)
     return _copy_device(found)
@@ -114,7 +114,7 @@ def device(db: Database, device_id: int) -> Device:
 
 def device_by_name(db: Database, name: str) -> Device:
     """Return the device called "PROVIDER/device", from memory. Raises NotFound."""
-    found = _known(db).by_name.get(name)
+    found = _cached(db).by_name.get(name)
     if found is None:
         raise NotFound("device", name[:200])
     return _copy_device(found)
@@ -122,23 +122,23 @@ def device_by_name(db: Database, name: str) -> Device:
 
 def name_of(db: Database, device: Device) -> str:
     """Return a device's name as "PROVIDER/device", from memory."""
-    return f"{_known(db).providers[device.provider_id].name}/{device.name}"
+    return f"{_cached(db).providers[device.provider_id].name}/{device.name}"
 
 
 def devices_by_name(db: Database) -> Mapping[str, Device]:
-    """Return all devices by "PROVIDER/device", from memory; not to be changed."""
-    return _known(db).by_name
+    """Return all devices by "PROVIDER/device", from memory; callers must not change them."""
+    return _cached(db).by_name
 
 
 def device_of_job(db: Database, job_id: int) -> Device | None:
-    """Return the device a job runs on; None when there is no such job."""
+    """Return the device of a job; None if the job does not exist."""
     with db.read() as connection:
         device_id = connection.execute(_DEVICE_OF_JOB, {"job": job_id}).scalar_one_or_none()
-    return None if device_id is None else _known(db).devices.get(device_id)
+    return None if device_id is None else _cached(db).devices.get(device_id)
 
 
 def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Device]:
-    """Return a page of devices, newest first, `queue_depth` unset (see `queue_depths`).
+    """Return a page of devices, newest first, without `queue_depth` (see `queue_depths`).
 
     Filter fields: name, provider_id, available, is_simulator, is_local, num_qubits.
     """
@@ -147,22 +147,22 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
     query = select(devices.c.id).where(*wanted).order_by(devices.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
         query = query.where(devices.c.id < cursor.after[0])
-    memory = _known(db)
+    snapshot = _cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
-    found = [memory.devices[device_id] for device_id in ids if device_id in memory.devices]
+    found = [snapshot.devices[device_id] for device_id in ids if device_id in snapshot.devices]
     kept, token = cursor.cut(found, lambda item: (item.id,), sent_bytes)
     return Page([_copy_device(item) for item in kept], token)
 
 
 def queue_depth(db: Database, device_id: int) -> int:
-    """Return how many jobs wait for a device or run on it."""
+    """Return the number of queued and running jobs of a device."""
     with db.read() as connection:
         return int(connection.execute(_DEPTH, {"device": device_id}).scalar_one())
 
 
 def queue_depths(db: Database) -> dict[int, int]:
-    """Return how many jobs wait for each device or run on it, by device id; devices without any are left out."""
+    """Return the number of queued and running jobs by device id; devices without jobs are left out."""
     with db.read() as connection:
         return {row[0]: row[1] for row in connection.execute(_DEPTHS)}
 
@@ -196,26 +196,26 @@ def _copy_device(found: Device) -> Device:
     return copy
 
 
-def _read(connection: Connection) -> _Memory:
-    memory = _Memory()
+def _read(connection: Connection) -> _Snapshot:
+    snapshot = _Snapshot()
     for row in connection.execute(select(providers).order_by(providers.c.id)):
-        memory.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
+        snapshot.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
     for row in connection.execute(select(provider_languages).order_by(provider_languages.c.id)):
-        memory.providers[row.provider_id].supported_languages.append(
+        snapshot.providers[row.provider_id].supported_languages.append(
             ProviderAssemblerLanguage(id=row.id, provider_id=row.provider_id, supported_language=row.language)
         )
     for row in connection.execute(select(devices).order_by(devices.c.id)):
         found = _device(row)
-        memory.devices[found.id] = found
-        memory.by_name[f"{memory.providers[found.provider_id].name}/{found.name}"] = found
-    return memory
+        snapshot.devices[found.id] = found
+        snapshot.by_name[f"{snapshot.providers[found.provider_id].name}/{found.name}"] = found
+    return snapshot
 
 
 def _device(row: Any) -> Device:
     found = Device.FromString(row.description)
     found.id = row.id
     found.provider_id = row.provider_id
-    # Told also where they are false: a JSON reader sees no field that was never set.
+    # Set even if false: JSON output omits fields that were never set.
     found.available = row.available
     found.is_simulator = row.is_simulator
     found.is_local = row.is_local
@@ -224,20 +224,20 @@ def _device(row: Any) -> Device:
 
 
 def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription]]) -> list[None]:
-    # Calls that wait together: the last one is the newest.
+    # Of calls in the same transaction, the last one is the newest.
     descriptions = calls[-1]
     connection = transaction.connection
     if transaction.kind == "postgresql":
-        # Servers that start together would insert the same names.
+        # Servers that start at the same time would insert the same names.
         connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
     before = _read(connection)
     known = {found.name: found for found in before.providers.values()}
     described: set[int] = set()
     for description in descriptions:
-        said = description.provider
-        provider_id = _sync_provider(transaction, said, known.get(said.name))
+        new = description.provider
+        provider_id = _sync_provider(transaction, new, known.get(new.name))
         for wanted in description.devices:
-            old = before.by_name.get(f"{said.name}/{wanted.name}")
+            old = before.by_name.get(f"{new.name}/{wanted.name}")
             described.add(_sync_device(transaction, provider_id, wanted, description.unavailable, old))
     for old in before.devices.values():
         if old.id not in described and (old.available or old.status_message != _NOT_OFFERED):
@@ -245,17 +245,17 @@ def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription
     return [None] * len(calls)
 
 
-def _sync_provider(transaction: Transaction, said: Provider, old: Provider | None) -> int:
+def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None) -> int:
     connection = transaction.connection
-    values = {"name": said.name, "with_token": said.with_token}
+    values = {"name": new.name, "with_token": new.with_token}
     if old is None:
         transaction.catalogue = True
         provider_id = int(connection.execute(insert(providers).values(values).returning(providers.c.id)).scalar_one())
     else:
         provider_id = old.id
-        if old.with_token != said.with_token:
+        if old.with_token != new.with_token:
             _change(transaction, providers, provider_id, values)
-    wanted = [line.supported_language for line in said.supported_languages]
+    wanted = [line.supported_language for line in new.supported_languages]
     stored = {line.supported_language: line.id for line in old.supported_languages} if old else {}
     for language in dict.fromkeys(wanted):
         if language not in stored:
@@ -271,26 +271,26 @@ def _sync_provider(transaction: Transaction, said: Provider, old: Provider | Non
 def _sync_device(
     transaction: Transaction, provider_id: int, wanted: Device, unavailable: str, old: Device | None
 ) -> int:
-    said = _copy_device(wanted)
-    said.provider_id = provider_id
-    said.ClearField("queue_depth")
+    new = _copy_device(wanted)
+    new.provider_id = provider_id
+    new.ClearField("queue_depth")
     if unavailable:
-        said.available = False
-        said.status_message = unavailable
+        new.available = False
+        new.status_message = unavailable
     if old is not None:
-        said.id = old.id
-        if said == old:
+        new.id = old.id
+        if new == old:
             return old.id
-    said.ClearField("id")
+    new.ClearField("id")
     values = {
         "provider_id": provider_id,
-        "name": said.name,
-        "available": said.available,
-        "status_message": said.status_message.replace("\0", " "),
-        "is_simulator": said.is_simulator,
-        "is_local": said.is_local,
-        "num_qubits": said.num_qubits,
-        "description": said.SerializeToString(),
+        "name": new.name,
+        "available": new.available,
+        "status_message": new.status_message.replace("\0", " "),
+        "is_simulator": new.is_simulator,
+        "is_local": new.is_local,
+        "num_qubits": new.num_qubits,
+        "description": new.SerializeToString(),
     }
     if old is not None:
         _change(transaction, devices, old.id, values)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a column can hold: said to the caller before the database would say it in its own words."""
+"""Limits of columns, checked before a write so that the caller gets a clear error instead of the database's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from qonduit_server.errors import InvalidArgument
 
 MAX_ID: Final = 2**63 - 1
-#: An indexed text must stay well below a third of a database page.
+#: Indexed text must be well below a third of a database page.
 _MAX_TEXT_BYTES: Final = 1024
 
 
 def is_id(number: int) -> bool:
-    """Whether a number can be an id at all."""
+    """Return whether a number is in the range of ids."""
     return 0 < number <= MAX_ID
 
 
@@ -21,7 +21,7 @@ def checked_text(field: str, value: str) -> str:
     """Return `value` if a text column can hold it.
 
     Raises:
-        InvalidArgument: it holds NUL or lone surrogates, or has more than 1024 bytes.
+        InvalidArgument: it contains NUL or lone surrogates, or has more than 1024 bytes.
     """
     if "\0" in value:
         raise InvalidArgument.of(field, "text.nul", f"{field}: must not contain the character NUL")

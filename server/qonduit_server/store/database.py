@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The database: opened once a process, read by any thread, written by one."""
+"""The database: opened once per process, read by any thread, written by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.notification_bus import Notification, NotificationBus
-from qonduit_server.store.writer import AWAY, Operation, Transaction, Writer, is_away
+from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transaction, Writer, is_unavailable
 
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_listener import PostgresqlListener
@@ -28,12 +28,12 @@ R = TypeVar("R")
 
 
 def utc_now() -> datetime:
-    """Return the time now, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class ReadConnection:
-    """A connection lent for reading: `with db.read() as connection`."""
+    """A connection for reading, borrowed from the pool: `with db.read() as connection`."""
 
     __slots__ = ("_connection", "_engine", "_health")
 
@@ -42,11 +42,11 @@ class ReadConnection:
         self._health = health
 
     def __enter__(self) -> Connection:
-        # Each connection that is tried in vain may cost a thread two seconds, and other calls wait for the thread.
+        # A failed attempt may block the thread for two seconds while other calls wait for it.
         with self._health.attempt():
             try:
                 self._connection = self._engine.connect()
-            except AWAY as error:
+            except UNAVAILABLE_ERRORS as error:
                 raise unavailable(error) from error
         return self._connection
 
@@ -54,12 +54,12 @@ class ReadConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        if isinstance(error, AWAY):
+        if isinstance(error, UNAVAILABLE_ERRORS):
             raise unavailable(error) from error
 
 
 class SqliteTransactions:
-    """Transactions of the only process that writes to a file."""
+    """Transactions of the only process that writes to a SQLite file."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
@@ -68,7 +68,7 @@ class SqliteTransactions:
         self._synchronous = ""
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        """Run `work` in a transaction, commit it, and return what is to be told."""
+        """Run `work` in a transaction, commit it, and return its notification."""
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
             self._synchronous = ""
@@ -76,7 +76,7 @@ class SqliteTransactions:
         try:
             synchronous = "FULL" if durable else "NORMAL"
             if synchronous != self._synchronous:
-                # Ignored inside a transaction, so it comes first.
+                # SQLite ignores the pragma inside a transaction, so set it first.
                 connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -84,8 +84,8 @@ class SqliteTransactions:
             work(transaction)
             connection.commit()
         except BaseException as error:
-            if is_away(error):
-                # A file that was replaced, or a disk that was full: begin anew on a fresh connection.
+            if is_unavailable(error):
+                # The file was replaced, or the disk was full: use a new connection next time.
                 self.close()
             else:
                 connection.rollback()
@@ -93,10 +93,10 @@ class SqliteTransactions:
         return transaction.notification()
 
     def attempt(self) -> None:
-        """Change nothing, but find out whether changes are taken."""
+        """Check whether the database is writable, without a change."""
 
         def write(transaction: Transaction) -> None:
-            # A page of its own in the log, so that a full disk is noticed; nobody uses the number.
+            # Writes a page to the log, so that a full disk is detected; the value is unused.
             transaction.connection.exec_driver_sql("PRAGMA user_version=0")
 
         self.run(write, durable=True)
@@ -108,7 +108,7 @@ class SqliteTransactions:
 
 
 class PostgresqlTransactions:
-    """Transactions of one of the servers that share a database."""
+    """Transactions of one of the servers that share a PostgreSQL database."""
 
     def __init__(
         self,
@@ -116,32 +116,32 @@ class PostgresqlTransactions:
         clock: Callable[[], datetime],
         listener: PostgresqlListener,
         health: DatabaseHealth,
-        recent: EventCache,
+        event_cache: EventCache,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._listener = listener
         self._health = health
-        self._event_cache = recent
+        self._event_cache = event_cache
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        """Run `work` in a transaction, commit it, and return what is to be told."""
-        # Whatever another server changes from now on may be heard before the wake of this transaction is delivered.
+        """Run `work` in a transaction, commit it, and return its notification."""
+        # Notifications of other servers may arrive before the notification of this transaction is delivered.
         self._event_cache.begin()
         fresh = self._connection is None
         try:
             notification = self._prepare(work, durable=durable)
         except DBAPIError as error:
-            if fresh or not error.connection_invalidated or self._health.silent:
+            if fresh or not error.connection_invalidated or self._health.unresponsive:
                 raise
-            # The server was restarted since. Nothing was committed: once more, on a new connection.
+            # The database server restarted. Nothing was committed, so retry on a new connection.
             notification = self._prepare(work, durable=durable)
         assert self._connection is not None
         try:
             self._connection.commit()
         except BaseException:
-            self._listener.disown()
+            self._listener.change_sender()
             self.close()
             raise
         return notification
@@ -157,10 +157,10 @@ class PostgresqlTransactions:
             work(transaction)
             notification = transaction.notification()
             if notification:
-                self._listener.tell(connection, notification)
+                self._listener.notify(connection, notification)
         except BaseException as error:
-            if is_away(error):
-                # Another server may have taken over, so that a new connection leads elsewhere.
+            if is_unavailable(error):
+                # After a failover, a new connection leads to another database server.
                 self.close()
             else:
                 self._roll_back(connection)
@@ -174,10 +174,10 @@ class PostgresqlTransactions:
             self.close()
 
     def attempt(self) -> None:
-        """Change nothing, but find out whether changes are taken."""
+        """Check whether the database is writable, without a change."""
 
         def write(transaction: Transaction) -> None:
-            # Refused by a server that only reads, though no row is looked at.
+            # A read-only server rejects it, although it reads no row.
             transaction.connection.execute(_NO_CHANGE)
 
         self.run(write, durable=True)
@@ -192,46 +192,46 @@ _NO_CHANGE: Final = text("UPDATE jobs SET id = id WHERE false")
 
 
 def _drop(connection: Connection | None) -> None:
-    """Close a connection without another word to the database, which may not be there."""
+    """Close a connection without contacting the database, which may be unreachable."""
     if connection is not None:
         connection.invalidate()
         connection.close()
 
 
 class Database:
-    """An open database. Reads go on in the calling thread; writes go to one thread that commits them in groups."""
+    """An open database. The calling thread reads; a writer thread commits changes in groups."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
             "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
         )
         self.notifications: Final = NotificationBus()
-        self.recent: Final = EventCache()
-        #: Whether the database answers.
+        self.event_cache: Final = EventCache()
+        #: Whether the database is available.
         self.health: Final = DatabaseHealth()
-        self.notifications.subscribe(self.recent.take)
+        self.notifications.subscribe(self.event_cache.update)
         self._engine = engine
         self._listener = None
         if self.kind == "sqlite":
             self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health)
         else:
-            # Brings psycopg, which a server on SQLite has no use for.
+            # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
 
             self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health)
-            transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.recent)
+            transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.event_cache)
             self._writer = Writer(transactions, self.notifications.deliver, self.health)
 
     def read(self) -> ReadConnection:
-        """Lend a connection to read with. Raises Unavailable when the database does not answer."""
+        """Return a connection for reading. Raises Unavailable if the database does not answer."""
         return ReadConnection(self._engine, self.health)
 
     def write(self, operation: Operation[A, R], argument: A) -> R:
         """Run an operation and return its result once it is committed.
 
         Raises:
-            Unavailable: the database does not answer. Whether the change was made is then not known.
-            CallError: what the operation says about this argument.
+            Unavailable: the database does not answer; it is unknown whether the change was committed.
+            CallError: the operation rejects this argument.
         """
         return self._writer.submit(operation, argument).result()
 
@@ -240,7 +240,7 @@ class Database:
         return self._writer.submit(operation, argument)
 
     def close(self) -> None:
-        """Finish what was queued and close every connection."""
+        """Finish queued writes and close every connection."""
         self._writer.close()
         if self._listener is not None:
             self._listener.close()
@@ -248,14 +248,14 @@ class Database:
 
 
 def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Database:
-    """Open a database, bringing its schema up to date.
+    """Open a database and upgrade its schema.
 
     Args:
         url: sqlite:///FILE or postgresql://...
-        clock: tells the time, in UTC.
+        clock: returns the current time in UTC.
 
     Raises:
-        StartError: it cannot be reached, or was written by a newer version.
+        StartError: the database cannot be reached, or has a newer schema.
     """
     engine = make_engine(parse_url(url))
     try:

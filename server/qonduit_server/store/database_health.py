@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the database answers, as far as is known: nobody waits for one that is away, everybody is told."""
+"""Health of the database: calls fail at once while it is unavailable, and subscribers are notified of changes."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _log = structlog.get_logger("qonduit.store")
 
 
 class Part(Enum):
-    """What may be away: the database as a whole, or its taking of changes alone (a full disk, a lock)."""
+    """What may be unavailable: the whole database, or only writes (a full disk, a lock)."""
 
     DATABASE = "database"
     CHANGES = "changes"
 
 
 class DatabaseHealth:
-    """What the store's threads found out. They try again by themselves, so what is known here is never old."""
+    """The state that the store's threads report. They retry by themselves, so the state is current."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._away: dict[Part, BaseException] = {}
+        self._causes: dict[Part, BaseException] = {}
         self._since = 0.0
-        #: Held by the one caller who may try while the database as a whole is away.
+        #: Held by the caller that retries while the whole database is unavailable.
         self._trying = threading.Lock()
         self._callbacks: tuple[Callable[[bool], None], ...] = ()
-        #: Whether what was tried last was taken, and never answered.
-        self.silent = False
+        #: Whether the database server accepts connections but does not answer.
+        self.unresponsive = False
 
     @property
     def complete(self) -> bool:
-        """Whether all of it answers."""
-        return not self._away
+        """Whether all parts are available."""
+        return not self._causes
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Around each attempt to reach the database: while it is away, one caller at a time may try.
+        """Wrap an attempt to reach the database: while it is unavailable, one caller at a time may try.
 
         Raises:
-            Unavailable: it is away, and somebody tries already.
+            Unavailable: it is unavailable, and another caller is trying.
         """
-        cause = self._away.get(Part.DATABASE)
+        cause = self._causes.get(Part.DATABASE)
         if cause is None:
             yield
         elif self._trying.acquire(blocking=False):
@@ -59,51 +59,51 @@ class DatabaseHealth:
         else:
             raise unavailable(cause)
 
-    def lost(self, part: Part, cause: BaseException, *, silent: bool = False) -> None:
-        """Note that a part was tried and does not answer. Logged when that is news.
+    def mark_unavailable(self, part: Part, cause: BaseException, *, unresponsive: bool = False) -> None:
+        """Mark a part as unavailable, and log the change.
 
         Args:
-            silent: it takes connections and says nothing, so that each further attempt would only wait.
+            unresponsive: it accepts connections but does not answer, so that each further attempt would only wait.
         """
         with self._lock:
-            self.silent = silent
-            news = not self._away
-            self._away = {**self._away, part: cause}
-            if news:
+            self.unresponsive = unresponsive
+            changed = not self._causes
+            self._causes = {**self._causes, part: cause}
+            if changed:
                 self._since = time.monotonic()
-        if news:
-            _log.error("the database is away", what=part.value, why=_words(cause))
-            self._tell(False)
+        if changed:
+            _log.error("database unavailable", what=part.value, why=_first_line(cause))
+            self._notify(False)
 
-    def found(self, part: Part) -> None:
-        """Note that a part was tried and answers."""
+    def mark_available(self, part: Part) -> None:
+        """Mark a part as available, and log the change."""
         with self._lock:
-            self.silent = False
-            if part not in self._away:
+            self.unresponsive = False
+            if part not in self._causes:
                 return
-            self._away = {other: cause for other, cause in self._away.items() if other is not part}
-            news = not self._away
-        if news:
-            _log.warning("the database is back", seconds=round(time.monotonic() - self._since, 3))
-            self._tell(True)
+            self._causes = {other: cause for other, cause in self._causes.items() if other is not part}
+            changed = not self._causes
+        if changed:
+            _log.warning("database available", seconds=round(time.monotonic() - self._since, 3))
+            self._notify(True)
 
     def subscribe(self, callback: Callable[[bool], None]) -> None:
-        """Have a callback told whenever the database went away (False) or came back (True). It must be quick."""
+        """Call back when the database becomes unavailable (False) or available (True). The callback must be quick."""
         with self._lock:
             self._callbacks = (*self._callbacks, callback)
 
-    def _tell(self, complete: bool) -> None:
+    def _notify(self, complete: bool) -> None:
         for callback in self._callbacks:
             callback(complete)
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Say for callers that the database does not answer; the driver's own words stay the cause."""
-    away = Unavailable("the database does not answer")
-    away.__cause__ = error
-    return away
+    """Return the error for callers; the driver's error is its cause."""
+    result = Unavailable("the database does not answer")
+    result.__cause__ = error
+    return result
 
 
-def _words(cause: BaseException) -> str:
-    """Return the first line of what the driver said: the others may hold statements and their values."""
+def _first_line(cause: BaseException) -> str:
+    """Return the first line of the driver's message; further lines may contain statements and their values."""
     return str(getattr(cause, "orig", None) or cause).partition("\n")[0][:200]

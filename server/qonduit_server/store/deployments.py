@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deployments: named sets of programs. A program is never changed: an update makes new ones, and jobs keep theirs."""
+"""Deployments: named sets of programs. Programs are immutable: an update creates new ones, and jobs keep theirs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qonduit_server.store.writer import Operation, Transaction
 
 
 class NewDeployment(NamedTuple):
-    """A deployment, ready to be written: programs are serialized in the caller's thread, not in the one that writes."""
+    """A deployment ready to be written: the caller's thread serializes its programs, not the writer thread."""
 
     caller: str
     name: str | None
@@ -77,7 +77,7 @@ def create(db: Database, caller: str, deployment: Deployment, request_id: str = 
     """Store a deployment and its programs; output-only fields are ignored.
 
     Args:
-        request_id: if not empty, repeating it with the same deployment returns the first one, as it is now.
+        request_id: if not empty, a repeated request with the same deployment returns the existing one, as it is now.
 
     Raises:
         AlreadyExists: the request id was used for another deployment.
@@ -111,19 +111,19 @@ def list_page(
     with db.read() as connection:
         rows = connection.execute(query.order_by(deployments.c.id.desc()).limit(cursor.size + 1)).all()
         kept, token = cursor.cut(list(rows), lambda row: (row.id,), lambda row: int(row.size) + 400)
-        exact, sooner = cursor.cut(_messages(connection, kept), lambda made: (made.id,), sent_bytes)
-        return Page(exact, sooner or token)
+        exact, earlier_token = cursor.cut(_messages(connection, kept), lambda made: (made.id,), sent_bytes)
+        return Page(exact, earlier_token or token)
 
 
 def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
-    """Change the name, or replace the programs by new ones.
+    """Change the name of a deployment, or replace its programs.
 
     Args:
-        paths: "name", "programs", or both; empty means those that are set in `deployment`.
+        paths: "name", "programs", or both; empty means the fields that are set in `deployment`.
 
     Raises:
-        NotFound: no such deployment.
-        InvalidArgument: a path that cannot be changed, or no program left.
+        NotFound: the deployment does not exist.
+        InvalidArgument: a path cannot be changed, or no program is given.
     """
     unknown = [path for path in paths if path not in ("name", "programs")]
     if unknown:
@@ -155,22 +155,22 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
 
 
 def delete(db: Database, caller: str, deployment_id: int) -> None:
-    """Delete a deployment. Raises NotFound, and FailedPrecondition when jobs refer to it."""
+    """Delete a deployment. Raises NotFound, and FailedPrecondition if jobs refer to it."""
     if not is_id(deployment_id):
         raise NotFound("deployment", deployment_id)
     db.write(_DELETE, _Named(checked_text("caller", caller), deployment_id))
 
 
 def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> NewDeployment:
-    """Make a deployment ready to be written.
+    """Prepare a deployment for writing.
 
     Args:
-        caller: whose it is.
-        deployment: name and programs are taken from it.
-        is_inline: whether it comes with a job. Unless it has a name it then goes with its last job.
+        caller: the owner.
+        deployment: the source of the name and the programs.
+        is_inline: whether it is part of a job. Without a name, it is then deleted with its last job.
 
     Raises:
-        InvalidArgument: a text cannot be stored.
+        InvalidArgument: a text column cannot hold a value.
     """
     named = deployment.HasField("name")
     return NewDeployment(
@@ -194,7 +194,7 @@ def _bytes(program: QuantumProgram) -> bytes:
 def insert_many(
     transaction: Transaction, new: Sequence[NewDeployment], ids: Sequence[int], program_ids: Iterable[int]
 ) -> list[Sequence[int]]:
-    """Write deployments under reserved ids; return the ids of the programs of each, in their order."""
+    """Insert deployments under reserved ids; return the program ids of each, in order."""
     if not new:
         return []
     _INSERT(
@@ -208,18 +208,18 @@ def insert_many(
         ],
     )
     unused = iter(program_ids)
-    theirs = [list(islice(unused, len(one.programs))) for one in new]
-    _insert_programs(transaction, [(key, mine, one.programs) for key, mine, one in zip(ids, theirs, new, strict=True)])
-    return list(theirs)
+    owned = [list(islice(unused, len(one.programs))) for one in new]
+    _insert_programs(transaction, [(key, keys, one.programs) for key, keys, one in zip(ids, owned, new, strict=True)])
+    return list(owned)
 
 
 def count_programs(new: Sequence[NewDeployment]) -> int:
-    """Return how many programs deployments have together."""
+    """Return the total number of programs of deployments."""
     return sum(len(one.programs) for one in new)
 
 
 def program_ids(connection: Connection, caller: str, ids: Iterable[int]) -> dict[int, list[int]]:
-    """Return the ids of the current programs of those of the deployments that exist and are the caller's."""
+    """Return the current program ids of each of the caller's deployments; others are left out."""
     found: dict[int, list[int]] = {}
     for program_id, deployment_id in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids), "caller": caller}):
         found.setdefault(deployment_id, []).append(program_id)
@@ -239,7 +239,7 @@ _SELECT_PROGRAM_IDS: Final = (
 
 
 def programs_exist(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Return those of the programs that exist, and keep them, and their deployments, until the transaction ends."""
+    """Return the programs that exist, and lock them and their deployments until the transaction ends."""
     return set(connection.execute(_SELECT_EXISTING, {"ids": list(ids)}).scalars())
 
 
@@ -252,7 +252,7 @@ _SELECT_EXISTING: Final = (
 
 
 def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
-    """Write programs: (deployment id, program ids, programs) each."""
+    """Insert programs, given as (deployment id, program ids, programs)."""
     rows = [
         (key, deployment_id, position, True, source)
         for deployment_id, ids, sources in new
@@ -286,7 +286,7 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
             _SELECT_REQUESTS, {"requests": requests}
         ):
             known[caller, request_id] = (deployment_id, fingerprint)
-    # Of equal requests that wait together the first one makes the deployment.
+    # Of equal requests in the same transaction, the first one creates the deployment.
     first: dict[object, NewDeployment] = {}
     for one in new:
         if (one.caller, one.request_id) not in known:
@@ -323,7 +323,7 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
         if connection.execute(_SELECT_LOCKED, parameters).first() is None:
             answers.append(NotFound("deployment", wanted.deployment_id))
             continue
-        # Whoever changes what came with a job means to keep it.
+        # A caller that updates an inline deployment intends to keep it.
         values: dict[str, Any] = {"deployed_at": transaction.now, "is_inline": False}
         if wanted.changes_name:
             values["name"] = wanted.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections: how SQLite and PostgreSQL are spoken to."""
+"""Connections to SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from qonduit_server.errors import StartError
 
-#: How long to wait for SQLite's lock, or for PostgreSQL to take a connection, before saying that it is away.
-_PATIENCE_SECONDS: Final = 2
-#: How long to wait between two attempts to switch a file to its write-ahead log.
-_WAL_AGAIN_SECONDS: Final = 0.01
-#: A pooled connection that lay idle for longer is tried before it is lent: its server may have been restarted.
+#: Time limit for SQLite's lock, and for PostgreSQL to accept a connection.
+_TIMEOUT_SECONDS: Final = 2
+#: Delay between two attempts to switch a file to its write-ahead log.
+_WAL_RETRY_SECONDS: Final = 0.01
+#: A pooled connection that was idle for longer is tested before use: its server may have restarted.
 _IDLE_SECONDS: Final = 5.0
 
 
@@ -28,12 +28,12 @@ _LAST_PORT: Final = 65535
 
 
 def parse_url(url: str) -> URL:
-    """Return a URL with its driver named. Raises StartError when it is not one of a database we know."""
+    """Return a URL with its driver name. Raises StartError if the URL is invalid or the database is unsupported."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise StartError(f"the database URL must be sqlite:///FILE or postgresql://... ({error})") from error
-    except ValueError as error:  # SQLAlchemy reads the port with int()
+    except ValueError as error:  # SQLAlchemy parses the port with int()
         given = str(error).rpartition(": ")[2]
         raise StartError(
             f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {given}"
@@ -58,7 +58,7 @@ def _no_port(given: object) -> StartError:
 
 
 def make_engine(url: URL) -> Engine:
-    """Make the engine. Its connections begin no transactions by themselves: each statement sees what was committed."""
+    """Create the engine. Its connections are in autocommit mode: each statement sees all commits before it."""
     if url.drivername == "sqlite":
         return _sqlite(url)
     engine = create_engine(
@@ -74,12 +74,12 @@ def make_engine(url: URL) -> Engine:
 
 
 def sever(engine: Engine) -> None:
-    """Break every connection of an engine to PostgreSQL, and with it each wait for an answer."""
+    """Shut down every connection of an engine to PostgreSQL, which ends each wait for an answer."""
     _SOCKETS[engine].sever()
 
 
 def connect_to_write(engine: Engine) -> Connection:
-    """Open a connection for transactions. On SQLite whoever writes has to begin them, with BEGIN IMMEDIATE."""
+    """Open a connection for transactions. On SQLite, the caller begins each one with BEGIN IMMEDIATE."""
     connection = engine.connect()
     if engine.dialect.name == "sqlite":
         return connection
@@ -89,21 +89,21 @@ def connect_to_write(engine: Engine) -> Connection:
 _LIMITS: Final[dict[str, Any]] = {
     "pool_size": 8,
     "max_overflow": 64,
-    "pool_timeout": _PATIENCE_SECONDS,
+    "pool_timeout": _TIMEOUT_SECONDS,
     "pool_use_lifo": True,
 }
 
 
 def _postgresql_arguments(url: URL) -> dict[str, Any]:
-    """Return libpq parameters; those in the URL win."""
+    """Return libpq parameters, except those in the URL, which take precedence."""
     arguments = {
-        "connect_timeout": _PATIENCE_SECONDS,
+        "connect_timeout": _TIMEOUT_SECONDS,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
         "application_name": "qonduit",
-        # A server that is frozen inside a transaction must not keep its locks, or nobody could take over its jobs.
+        # A server that is frozen inside a transaction must lose its locks, or no other server could claim its jobs.
         "options": "-c lock_timeout=4s -c statement_timeout=60s -c idle_in_transaction_session_timeout=5s"
         " -c timezone=UTC",
     }
@@ -111,9 +111,9 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
 
 
 def _create_private(path: str) -> None:
-    """Create a database file, for its owner alone: SQLite gives its log and its shared memory the same mode."""
-    # A file that exists is not opened: closing it would end the locks that SQLite has on it in this process. Where it
-    # cannot be created, SQLite says so when it connects.
+    """Create a database file that only its owner can read; SQLite uses its mode for the log and the shared memory."""
+    # An existing file is not opened: closing it would release SQLite's locks in this process. If the file cannot be
+    # created, SQLite reports the error when it connects.
     with suppress(OSError):
         os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
@@ -121,11 +121,11 @@ def _create_private(path: str) -> None:
 def _sqlite(url: URL) -> Engine:
     assert url.database is not None
     _create_private(url.database)
-    engine = create_engine(url, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _PATIENCE_SECONDS})
+    engine = create_engine(url, **_LIMITS, connect_args={"check_same_thread": False, "timeout": _TIMEOUT_SECONDS})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: object) -> None:
-        # The driver must not begin transactions by itself: reads need none, whoever writes begins with BEGIN IMMEDIATE.
+        # The driver must not begin transactions: reads need none, and writes begin with BEGIN IMMEDIATE.
         connection.isolation_level = None
         _use_wal(connection)
         for pragma in (
@@ -140,8 +140,8 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a file to its write-ahead log. SQLite does not wait for its lock in this one statement, so we do."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    """Switch a file to its write-ahead log, with retries: SQLite does not wait for the lock in this statement."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()
@@ -149,7 +149,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(_WAL_AGAIN_SECONDS)
+            time.sleep(_WAL_RETRY_SECONDS)
 
 
 def _try_idle_connections(engine: Engine) -> None:
@@ -169,12 +169,11 @@ def _try_idle_connections(engine: Engine) -> None:
 
 
 class _Sockets:
-    """The sockets of an engine's connections to PostgreSQL, so that they can be broken from outside."""
+    """The sockets of an engine's connections to PostgreSQL, so that another thread can shut them down."""
 
     def __init__(self, engine: Engine) -> None:
-        # From the engine's first connection on: it stays in the pool.
         self._errors = (OSError, engine.dialect.loaded_dbapi.Error)
-        #: Each with the number of its socket: that of its descriptor may be another's by the time it is used.
+        #: Each with the inode of its socket, because its descriptor may be reused.
         self._open: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         event.listen(engine, "connect", self._note)
 
@@ -182,9 +181,9 @@ class _Sockets:
         self._open[connection] = os.fstat(connection.fileno()).st_ino
 
     def sever(self) -> None:
-        """Break every connection, and with it each wait for an answer: the server is there, but silent.
+        """Shut down every connection, which ends each wait for an answer of an unresponsive server.
 
-        Nothing else ends such a wait: the kernel of a server that hangs goes on to acknowledge what it is sent.
+        Nothing else ends such a wait: the kernel of a hanging server still acknowledges packets.
         """
         for connection, number in list(self._open.items()):
             with suppress(*self._errors), socket.socket(fileno=os.dup(connection.fileno())) as own:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbered facts about jobs, as watchers read them: stored bytes, sent untouched."""
+"""The numbered events of jobs, stored as the bytes that watchers receive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_AFTER: Final = (
     .order_by(events.c.sequence)
     .limit(bindparam("limit"))
 )
-# Sequences have no gaps, so "at most n events of each job" is a plain range.
+# Sequences have no gaps, so "at most n events per job" is a range.
 _READ_AFTER_MANY: Final = {
     "sqlite": text(
         "SELECT e.job_id, e.sequence, e.payload, e.is_terminal "
@@ -45,7 +45,7 @@ _READ_AFTER_MANY: Final = {
 
 
 def owns(db: Database, caller: str, job_id: int) -> None:
-    """Raise NotFound unless the job exists and is the caller's."""
+    """Raise NotFound unless the job exists and belongs to the caller."""
     if is_id(job_id):
         with db.read() as connection:
             if connection.execute(_OWNS, {"id": job_id, "caller": checked_text("caller", caller)}).first() is not None:
@@ -54,7 +54,7 @@ def owns(db: Database, caller: str, job_id: int) -> None:
 
 
 def read_after(db: Database, job_id: int, after: int, limit: int) -> list[StoredEvent]:
-    """Return a job's events after a sequence, oldest first, at most `limit`. Raises NotFound when the job is gone."""
+    """Return a job's events after a sequence, oldest first, at most `limit`. Raises NotFound if the job is deleted."""
     if not is_id(job_id):
         raise NotFound("job", job_id)
     with db.read() as connection:
@@ -67,19 +67,19 @@ def read_after(db: Database, job_id: int, after: int, limit: int) -> list[Stored
 def read_after_many(
     db: Database, cursors: Sequence[tuple[int, int]], limit: int
 ) -> dict[int, list[StoredEvent] | None]:
-    """Read for many watched jobs at once.
+    """Read the events of many jobs at once.
 
     Args:
-        cursors: (job id, sequence to read after), one a job.
-        limit: events a job at most.
+        cursors: (job id, sequence to read after), one per job.
+        limit: the maximum number of events per job.
 
     Returns:
-        For every job of `cursors`: its events, oldest first, or None when it is gone.
+        The events of each job, oldest first; None for a deleted job.
     """
     found: dict[int, list[StoredEvent] | None] = {}
     unknown: list[tuple[int, int]] = []
     for job_id, after in cursors:
-        recent = db.recent.after(job_id, after, limit)
+        recent = db.event_cache.after(job_id, after, limit)
         if recent is None:
             unknown.append((job_id, after))
         else:
@@ -88,7 +88,7 @@ def read_after_many(
     if not cursors:
         return found
     ids = [job_id for job_id, _ in cursors]
-    # Kept away from the end of the numbers, where adding the limit would overflow.
+    # Limited so that adding the limit does not overflow.
     afters = [min(after, MAX_ID // 2) for _, after in cursors]
     lists: dict[str, object] = {"jobs": ids, "afters": afters}
     if db.kind == "sqlite":
@@ -109,20 +109,20 @@ def read_after_many(
 
 
 def behind(db: Database, cursors: Mapping[int, int]) -> list[int]:
-    """Return the jobs whose history goes on after a sequence, or that are deleted.
+    """Return the jobs that have events after a sequence, or that are deleted.
 
-    This is one query, past the cache. What the cache keeps of these jobs is dropped, so that the next reader gets their
-    events from the database.
+    It is one query that bypasses the cache. The cached events of these jobs are dropped, so that the next reader gets
+    them from the database.
 
     Args:
-        cursors: the last sequence that is known, by job id.
+        cursors: the last known sequence by job id.
     """
     if not cursors:
         return []
     with db.read() as connection:
         last = {row.id: row.last_sequence for row in connection.execute(_LAST, {"ids": list(cursors)})}
     found = [job_id for job_id, after in cursors.items() if last.get(job_id, MAX_ID) > after]
-    db.recent.forget(found)
+    db.event_cache.invalidate(found)
     return found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids, made by the database and handed out before the rows are written, so that rows can be written in bulk."""
+"""Allocation of ids before the rows are written, so that rows can be inserted in bulk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qonduit_server.store.writer import Transaction
 def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequence[int]]:
     """Reserve ids for new rows of some tables, ascending, in one statement.
 
-    Ids are never used twice; some may never be used. Ask once a table and transaction, before its rows are written.
+    Ids are never reused; some may stay unused. Call it once per table and transaction, before the rows are inserted.
     """
     if not any(count for _, count in wanted):
         return [() for _ in wanted]
@@ -25,17 +25,17 @@ def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequen
         for place, number in transaction.connection.execute(_from_sequences(names), counts):
             ids[place].append(number)
         return list(ids)
-    # Nobody else writes while this transaction lasts; SQLite itself notes the highest id that is inserted.
+    # No other connection writes during this transaction; SQLite records the highest inserted id.
     rows = transaction.connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
     last = {row[0]: row[1] for row in rows}
     return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
 
 
 def reserve_ids(transaction: Transaction, table: Table, count: int) -> Sequence[int]:
-    """Reserve ids, ascending, for rows of a table that later transactions may write."""
+    """Reserve ids, ascending, for rows that later transactions may insert."""
     (ids,) = new_ids(transaction, (table, count))
     if ids and transaction.kind != "postgresql":
-        # What SQLite notes by itself only when a row is inserted.
+        # SQLite records it only when a row is inserted.
         last = (ids[-1], table.name)
         noted = transaction.connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last)
         if not noted.rowcount:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wakes: what changed in the store, told to this process (and, on PostgreSQL, to every server) after the commit."""
+"""Notifications of changes, delivered after the commit to this process and, on PostgreSQL, to every server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event: its place in the job's history, a serialized JobEvent, and whether it is the job's last one."""
+    """An event: its sequence, a serialized JobEvent, and whether it is the job's last event."""
 
     sequence: int
     payload: bytes
@@ -19,15 +19,15 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class Notification:
-    """What changed.
+    """The changes of a transaction.
 
     Attributes:
-        queue: jobs wait that did not wait before.
-        cancels: a cancel of a running job was asked for.
-        jobs: jobs with new events, or deleted.
-        all_jobs: any job may have new events (wakes may have been missed).
+        queue: jobs were queued.
+        cancels: the cancel of a running job was requested.
+        jobs: jobs that have new events or are deleted.
+        all_jobs: any job may have new events (notifications may have been missed).
         catalogue: providers or devices changed.
-        events: the new events of `jobs`, as far as this process wrote them; never sent to others.
+        events: the new events of `jobs` that this process wrote; not sent to other servers.
     """
 
     queue: bool = False
@@ -42,21 +42,21 @@ class Notification:
         return bool(self.queue or self.cancels or self.jobs or self.all_jobs or self.catalogue)
 
 
-#: Told to everyone when wakes may have been missed.
+#: Delivered when notifications may have been missed.
 EVERYTHING = Notification(queue=True, cancels=True, all_jobs=True, catalogue=True)
 
 
 class NotificationBus:
-    """Who wants to be woken in this process."""
+    """The subscribers of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callbacks: tuple[Callable[[Notification], None], ...] = ()
 
     def subscribe(self, callback: Callable[[Notification], None]) -> Callable[[], None]:
-        """Have `callback` called after every commit that changed something; returns what ends that.
+        """Call `callback` after every commit that changes something; return the function that unsubscribes it.
 
-        It is called in the thread that writes or listens: it must be quick, and must not write to the store.
+        The writer or listener thread calls it: it must be quick, and must not write to the store.
         """
         with self._lock:
             self._callbacks = (*self._callbacks, callback)
@@ -68,6 +68,6 @@ class NotificationBus:
         return unsubscribe
 
     def deliver(self, notification: Notification) -> None:
-        """Tell every subscriber."""
+        """Call every subscriber."""
         for callback in self._callbacks:
             callback(notification)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages of lists: opaque tokens that say where the next page begins, and the filters that lists take."""
+"""Pages of lists: opaque tokens for the start of the next page, and the filters of lists."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from qonduit_server.store.column_limits import MAX_ID
 
 T = TypeVar("T")
 
-#: A page is also ended by its size, so that every client with gRPC's default limit of 4 MiB can read it: 3 MiB with
-#: the token of the next page.
+#: Maximum size of a page, so that clients with gRPC's default limit of 4 MiB can read it: 3 MiB with the token of the
+#: next page.
 MAX_PAGE_BYTES: Final = 3 * 1024**2 - 1024
 _DEFAULT_SIZE: Final = 50
-_MOST: Final = 1000
-_MARK_BYTES: Final = 8
+_MAX_SIZE: Final = 1000
+_HASH_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,23 @@ class Page(Generic[T]):
 
 
 class Cursor:
-    """Where a page of one list begins, how long it may be, and the token of the page after it.
+    """The start and maximum size of a page of a list, and the token of the next page.
 
     Args:
-        scope: everything a token is bound to: the list's name, the caller, the filter.
+        scope: the values that a token is bound to: the list's name, the caller, the filter.
         page_size: 0 means 50; more than 1000 means 1000.
-        page_token: of the page before, or empty.
-        keys: how many numbers order the list.
+        page_token: the token from the previous page, or empty.
+        keys: the number of integers in the sort key of the list.
     """
 
     def __init__(self, scope: Iterable[object], page_size: int, page_token: str, keys: int = 1) -> None:
         if page_size < 0:
             raise InvalidArgument.of("page_size", "page_size.gte", "page_size: must not be negative")
-        self.size = min(page_size or _DEFAULT_SIZE, _MOST)
+        self.size = min(page_size or _DEFAULT_SIZE, _MAX_SIZE)
         text = "\0".join(map(str, scope)).encode("utf-8", "surrogatepass")
-        self._mark = hashlib.sha256(text).digest()[:_MARK_BYTES]
+        self._scope_hash = hashlib.sha256(text).digest()[:_HASH_BYTES]
         self._form = struct.Struct(f">{keys}q")
-        #: The keys of the last item of the page before; None on the first page.
+        #: The keys of the last item of the previous page; None on the first page.
         self.after: tuple[int, ...] | None = self._read(page_token) if page_token else None
 
     def _read(self, token: str) -> tuple[int, ...]:
@@ -62,29 +62,29 @@ class Cursor:
             raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             raw = b""
-        if len(raw) != _MARK_BYTES + self._form.size or raw[:_MARK_BYTES] != self._mark:
+        if len(raw) != _HASH_BYTES + self._form.size or raw[:_HASH_BYTES] != self._scope_hash:
             raise InvalidArgument.of(
                 "page_token",
                 "page_token.unknown",
                 "page_token: does not belong to this list and filter; restart without it",
                 reason="INVALID_PAGE_TOKEN",
             )
-        return self._form.unpack(raw[_MARK_BYTES:])
+        return self._form.unpack(raw[_HASH_BYTES:])
 
     def token(self, *keys: int) -> str:
         """Return the token of the page that begins after these keys."""
-        return base64.b64encode(self._mark + self._form.pack(*keys), altchars=b"-_").decode()
+        return base64.b64encode(self._scope_hash + self._form.pack(*keys), altchars=b"-_").decode()
 
     def cut(self, rows: list[T], keys: Callable[[T], tuple[int, ...]], size: Callable[[T], int]) -> tuple[list[T], str]:
-        """End a page.
+        """Cut rows to a page.
 
         Args:
-            rows: one more than the page holds, if there are that many.
-            keys: the numbers that order the list, of a row.
-            size: how many bytes a row becomes: about, where the items that were made of the rows are cut once more.
+            rows: up to one row more than the page can hold.
+            keys: returns the sort key of a row.
+            size: returns the size of a row in bytes; an estimate if the resulting items are cut again.
 
         Returns:
-            The rows of the page (at least one, if there is any), and the token of the next one.
+            The rows of the page (at least one, if there is any), and the token of the next page.
         """
         total = 0
         kept = rows[: self.size]
@@ -97,7 +97,7 @@ class Cursor:
 
 
 def sent_bytes(item: Message) -> int:
-    """How many bytes an item takes in a response, and a little for what is still to be set in it."""
+    """Return the size of an item in a response, with a margin for fields that are set later."""
     return item.ByteSize() + 24
 
 
@@ -106,9 +106,9 @@ class FilterField:
     """A field that a list can be filtered by.
 
     Attributes:
-        column: what it is compared with.
-        kind: of its values: int, str, bool, datetime, or a protobuf enum.
-        ordered: whether <, <=, > and >= are offered beside =, which needs an index in the order of the list.
+        column: the column.
+        kind: the type of its values: int, str, bool, datetime, or a protobuf enum.
+        ordered: whether <, <=, > and >= are allowed as well as =; this requires an index in the order of the list.
     """
 
     column: Column[Any]
@@ -124,10 +124,10 @@ _TOKEN: Final = re.compile(
 
 
 def conditions(text: str, fields: Mapping[str, FilterField]) -> list[ColumnElement[bool]]:
-    """Read a filter: comparisons joined by AND, such as `state = "RUNNING" AND deployment_id = 7`.
+    """Parse a filter: comparisons joined by AND, such as `state = "RUNNING" AND deployment_id = 7`.
 
     Raises:
-        InvalidArgument: reason INVALID_FILTER, with a message that says what would be understood.
+        InvalidArgument: reason INVALID_FILTER, with a message that lists the allowed fields.
     """
     tokens = [match for match in _TOKEN.finditer(text) if match.lastgroup]
     found: list[ColumnElement[bool]] = []
@@ -135,11 +135,11 @@ def conditions(text: str, fields: Mapping[str, FilterField]) -> list[ColumnEleme
     while place < len(tokens):
         if found:
             if tokens[place].group("word") != "AND":
-                raise _bad(fields, f"expected AND at {_shown(tokens[place])}")
+                raise _invalid_filter(fields, f"expected AND at {_quoted(tokens[place])}")
             place += 1
         comparison = tokens[place : place + 3]
         if len(comparison) < 3:
-            raise _bad(fields, "it ends in the middle of a comparison")
+            raise _invalid_filter(fields, "it ends in the middle of a comparison")
         found.append(_condition(comparison, fields))
         place += 3
     return found
@@ -149,21 +149,21 @@ def _condition(comparison: list[re.Match[str]], fields: Mapping[str, FilterField
     name, operator, value = comparison
     field = fields.get(name.group("word") or "")
     if field is None:
-        raise _bad(fields, f"no field {_shown(name)}")
+        raise _invalid_filter(fields, f"no field {_quoted(name)}")
     sign = operator.group("operator")
     offered = ("=", "<", "<=", ">", ">=") if field.ordered else ("=",)
     if sign not in offered:
-        raise _bad(
-            fields, f"{name.group('word')} can be compared with {' '.join(offered)} only, not {_shown(operator)}"
+        raise _invalid_filter(
+            fields, f"{name.group('word')} can be compared with {' '.join(offered)} only, not {_quoted(operator)}"
         )
     string = value.group("string")
     word = re.sub(r"\\(.)", r"\1", string[1:-1], flags=re.DOTALL) if string else value.group("word")
     if word is None or (string is None and field.kind is str):
-        raise _bad(fields, f'expected a value at {_shown(value)} (text goes in quotes: name = "bell")')
+        raise _invalid_filter(fields, f'expected a value at {_quoted(value)} (text goes in quotes: name = "bell")')
     try:
         number = _value(word, field)
     except ValueError as error:
-        raise _bad(fields, f"{_shown(value)} is not a value of {name.group('word')}: {error}") from error
+        raise _invalid_filter(fields, f"{_quoted(value)} is not a value of {name.group('word')}: {error}") from error
     compared: ColumnElement[bool] = field.column.op(sign, is_comparison=True)(number)
     return compared
 
@@ -184,7 +184,7 @@ def _value(word: str, field: FilterField) -> int | str | bool:
         return int(word)
     if field.kind is datetime:
         return _microseconds(word)
-    # Values of an enum are written with or without its prefix, which its zero tells.
+    # Values of an enum may have its prefix, which is that of its zero value.
     prefix = field.kind.Name(0).removesuffix("UNSPECIFIED")
     values = {name.removeprefix(prefix): number for name, number in field.kind.items() if number}
     if (number := values.get(word.removeprefix(prefix))) is None:
@@ -196,16 +196,16 @@ def _microseconds(word: str) -> int:
     moment = datetime.fromisoformat(word)
     if moment.tzinfo is None:
         raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
-    # Whole seconds and the rest apart: a float would lose microseconds.
+    # Seconds and microseconds separately: a float would lose microseconds.
     return int(moment.replace(microsecond=0).timestamp()) * 1_000_000 + moment.microsecond
 
 
-def _shown(match: re.Match[str]) -> str:
+def _quoted(match: re.Match[str]) -> str:
     text = match.group(match.lastgroup or 0)
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-def _bad(fields: Mapping[str, FilterField], what: str) -> InvalidArgument:
+def _invalid_filter(fields: Mapping[str, FilterField], what: str) -> InvalidArgument:
     known = ", ".join(f"{name}{' (also < <= > >=)' if field.ordered else ''}" for name, field in fields.items())
     return InvalidArgument.of(
         "filter",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wakes between servers that share a PostgreSQL: NOTIFY inside the transaction, LISTEN on a connection of its own.
+"""Notifications between servers that share a PostgreSQL database: NOTIFY in the transaction, LISTEN on a connection.
 
-It hears also when the database falls silent: a server that hangs is asked for a sign of life, and when it gives none,
-all connections to it are broken, so that nobody waits for it any longer.
+The listener also detects a database server that hangs: it sends a query after each idle interval, and if no answer
+comes in time, it shuts down all connections, so that no thread waits any longer.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from qonduit_server.store.engines import sever
 from qonduit_server.store.notification_bus import EVERYTHING, Notification
 
 _CHANNEL: Final = "qonduit"
-#: A payload has at most 8000 bytes.
+#: PostgreSQL limits a payload to 8000 bytes.
 _IDS_A_PAYLOAD: Final = 350
-#: More changed jobs than this in one transaction are told as "any job".
-_MOST_IDS: Final = 3500
+#: More changed jobs than this in one transaction are sent as "any job".
+_MAX_IDS: Final = 3500
 _RECONNECT_SECONDS: Final = 0.5
-#: The first attempt after a lost connection.
-_AT_ONCE_SECONDS: Final = 0.02
-#: After so long without a notification the server is asked for a sign of life, and must give it within so long.
-_QUIET_SECONDS: Final = 1.0
-_SILENCE_SECONDS: Final = 2.5
+#: Delay of the first attempt after a lost connection.
+_FIRST_RECONNECT_SECONDS: Final = 0.02
+#: Time without a notification after which the listener sends a query, and the time limit for its answer.
+_IDLE_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 2.5
 
 _NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
 
 
-def payloads(server: str, notice: Notification) -> Iterator[str]:
-    """Write a wake as notifications."""
-    ids = sorted(notice.jobs)
+def payloads(server: str, notification: Notification) -> Iterator[str]:
+    """Encode a notification as payloads for NOTIFY."""
+    ids = sorted(notification.jobs)
     message: dict[str, Any] = {"s": server}
     for flag, name in (
-        (notice.queue, "q"),
-        (notice.cancels, "c"),
-        (notice.catalogue, "d"),
-        (len(ids) > _MOST_IDS, "a"),
+        (notification.queue, "q"),
+        (notification.cancels, "c"),
+        (notification.catalogue, "d"),
+        (len(ids) > _MAX_IDS, "a"),
     ):
         if flag:
             message[name] = 1
@@ -60,10 +60,10 @@ def payloads(server: str, notice: Notification) -> Iterator[str]:
 
 
 def read_payload(payload: str) -> tuple[str, Notification]:
-    """Return the server that sent a notification, and the wake. Raises ValueError when it is not one of ours."""
+    """Decode a payload to its sender and notification. Raises ValueError for a payload of another program."""
     message = json.loads(payload)
     if not isinstance(message, dict):
-        raise ValueError("not a wake")
+        raise ValueError("not a notification payload")
     return str(message.get("s")), Notification(
         queue="q" in message,
         cancels="c" in message,
@@ -73,64 +73,64 @@ def read_payload(payload: str) -> tuple[str, Notification]:
     )
 
 
-class Silent(psycopg.OperationalError):
-    """The server is there, and says nothing."""
+class Unresponsive(psycopg.OperationalError):
+    """The database server accepts connections but does not answer."""
 
 
 class PostgresqlListener:
-    """The thread that hears other servers.
+    """The thread that receives notifications of other servers.
 
     Args:
-        engine: where to listen.
-        deliver: is told what other servers changed; after a lost connection, that anything may have changed.
-        presence: is told whether the database is there.
+        engine: the engine of the database.
+        deliver: called with each notification; after a lost connection, with `EVERYTHING`.
+        health: records whether the database is available.
     """
 
     def __init__(self, engine: Engine, deliver: Callable[[Notification], None], health: DatabaseHealth) -> None:
-        self.server = uuid.uuid4().hex
+        self.sender = uuid.uuid4().hex
         self._engine = engine
         self._deliver = deliver
         self._health = health
         self._closing = threading.Event()
-        self._wake_read, self._wake_write = os.pipe()
+        self._close_read, self._close_write = os.pipe()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._work, name="store-listener", daemon=True)
         self._thread.start()
-        # Wakes sent from now on must not be missed; with the database away they are made up for later.
+        # Notifications sent from now on must not be missed; if the database is unavailable, `EVERYTHING` follows later.
         self._listening.wait(5.0)
 
-    def tell(self, connection: Connection, notice: Notification) -> None:
-        """Send a wake to the other servers when the transaction commits."""
-        for payload in payloads(self.server, notice):
+    def notify(self, connection: Connection, notification: Notification) -> None:
+        """Notify the other servers when the transaction commits."""
+        for payload in payloads(self.sender, notification):
             connection.execute(_NOTIFY, {"payload": payload})
 
-    def disown(self) -> None:
-        """Hear of what was told until now as of another server's.
+    def change_sender(self) -> None:
+        """Treat the notifications sent so far as those of another server.
 
-        For a commit whose answer was lost: a server that hung may carry it out once nobody here reckons with it.
+        Call it when the answer of a commit was lost: a hanging server may complete that commit later.
         """
-        self.server = uuid.uuid4().hex
+        self.sender = uuid.uuid4().hex
 
     def close(self) -> None:
         """Stop listening."""
         if self._closing.is_set():
             return
         self._closing.set()
-        os.write(self._wake_write, b"x")
+        os.write(self._close_write, b"x")
         self._thread.join()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        os.close(self._close_read)
+        os.close(self._close_write)
 
     def _work(self) -> None:
         missed = False
         while not self._closing.is_set():
-            heard = False
+            connected = False
             try:
                 connection = self._connect()
                 try:
-                    self._ask(connection.pgconn, b"LISTEN " + _CHANNEL.encode())
-                    heard = True
-                    self._health.found(Part.DATABASE)
+                    self._execute(connection.pgconn, b"LISTEN " + _CHANNEL.encode())
+                    connected = True
+                    self._health.mark_available(Part.DATABASE)
                     if missed:
                         self._deliver(EVERYTHING)
                     self._listening.set()
@@ -139,12 +139,12 @@ class PostgresqlListener:
                     connection.close()
             except (psycopg.Error, OSError) as error:
                 missed = True
-                if isinstance(error, Silent) or not heard:
-                    self._health.lost(Part.DATABASE, error, silent=isinstance(error, Silent))
+                if isinstance(error, Unresponsive) or not connected:
+                    self._health.mark_unavailable(Part.DATABASE, error, unresponsive=isinstance(error, Unresponsive))
                     sever(self._engine)
-                # Idle connections broke with this one; readers shall not find that out one by one.
+                # Idle connections are broken as well; discard them all at once.
                 self._engine.dispose()
-                self._closing.wait(_RECONNECT_SECONDS if not heard else _AT_ONCE_SECONDS)
+                self._closing.wait(_RECONNECT_SECONDS if not connected else _FIRST_RECONNECT_SECONDS)
 
     def _connect(self) -> psycopg.Connection[Any]:
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
@@ -152,32 +152,32 @@ class PostgresqlListener:
 
     def _listen(self, server: pq.abc.PGconn) -> None:
         while not self._closing.is_set():
-            ready, _, _ = select.select([server.socket, self._wake_read], [], [], _QUIET_SECONDS)
+            ready, _, _ = select.select([server.socket, self._close_read], [], [], _IDLE_SECONDS)
             if not ready:
-                self._ask(server, b"SELECT 1")
+                self._execute(server, b"SELECT 1")
             elif server.socket in ready:
                 server.consume_input()
-            self._hear(server)
+            self._deliver_received(server)
 
-    def _hear(self, server: pq.abc.PGconn) -> None:
-        while (notification := server.notifies()) is not None:
+    def _deliver_received(self, server: pq.abc.PGconn) -> None:
+        while (received := server.notifies()) is not None:
             try:
-                sender, notice = read_payload(notification.extra.decode())
+                sender, notification = read_payload(received.extra.decode())
             except ValueError:
                 continue
-            if sender != self.server and notice:
-                self._deliver(notice)
+            if sender != self.sender and notification:
+                self._deliver(notification)
 
-    def _ask(self, server: pq.abc.PGconn, statement: bytes) -> None:
-        """Run a statement. Raises Silent when there is no answer within the time."""
+    def _execute(self, server: pq.abc.PGconn, statement: bytes) -> None:
+        """Run a statement. Raises Unresponsive if no answer comes in time."""
         server.send_query(statement)
-        until = time.monotonic() + _SILENCE_SECONDS
+        until = time.monotonic() + _ANSWER_SECONDS
         while True:
             while server.is_busy():
                 left = max(0.0, until - time.monotonic())
-                # The last look is without a wait: this process may have been what was held up.
+                # The last check does not wait: this process itself may have been suspended.
                 if not select.select([server.socket], [], [], left)[0] and not left:
-                    raise Silent(f"it has not answered for {_SILENCE_SECONDS:g} s")
+                    raise Unresponsive(f"no answer for {_ANSWER_SECONDS:g} s")
                 server.consume_input()
             result = server.get_result()
             if result is None:

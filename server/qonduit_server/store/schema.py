@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables, for SQLite and PostgreSQL alike. Whoever changes them adds a revision under migrations/versions.
+"""The tables, for SQLite and PostgreSQL. Each change needs a revision under migrations/versions.
 
-- Times are microseconds since 1970 (UTC): the same order and the same arithmetic on both databases.
-- What is asked for by SQL is a column. What is only ever read whole (a program, a result, an event, how the programs of
-  a job fared) is a serialized message: one row, no joins, and any text can be stored (PostgreSQL's own refuses NUL).
-- Events and results carry no foreign key to their job: they are only written under the job's row lock, and the check
+- Times are microseconds since 1970 (UTC): they sort and compute alike on both databases.
+- Values that SQL queries use are columns. Values that are only read whole (a program, a result, an event, the program
+  runs of a job) are serialized messages: one row, no joins, and any text (PostgreSQL's text type rejects NUL).
+- Events and results have no foreign key to their job: they are only written under the job's row lock, and the check
   would cost more than the insert.
 """
 
@@ -41,10 +41,10 @@ metadata = MetaData(
     }
 )
 
-#: SQLite makes ids only for columns of type INTEGER, which hold 64 bits there anyway.
+#: SQLite generates ids only for columns of type INTEGER, which has 64 bits there.
 _Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 
-# Written out, never bound as parameters: a database uses a partial index only where it sees the very same condition.
+# Literals, not parameters: a database uses a partial index only for exactly the same condition.
 IS_QUEUED: Final = text(f"state = {int(QUEUED)}")
 IS_LEASED: Final = text(f"state IN ({int(RUNNING)}, {int(CANCELLING)})")
 IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)})")
@@ -79,7 +79,7 @@ devices = Table(
     Column("is_simulator", Boolean, nullable=False),
     Column("is_local", Boolean, nullable=False),
     Column("num_qubits", Integer, nullable=False),
-    # A Device message: what the device is. The columns id to status_message win over it.
+    # A Device message; the columns id to status_message take precedence over its fields.
     Column("description", LargeBinary, nullable=False),
     UniqueConstraint("provider_id", "name"),
     sqlite_autoincrement=True,
@@ -94,9 +94,9 @@ deployments = Table(
     Column("deployed_at", BigInteger, nullable=False),
     Column("request_id", Text),
     Column("fingerprint", LargeBinary),
-    # Of the current programs, in bytes: ends a page before it grows too large.
+    # Size of the current programs in bytes; limits the size of a page.
     Column("size", BigInteger, nullable=False),
-    # True where it came inline with a job: retention deletes it with its last job.
+    # True if it was part of a job: retention deletes it with its last job.
     Column("is_inline", Boolean, nullable=False, server_default=false()),
     Index("ix_deployments_caller_id", "caller", "id"),
     Index("ix_deployments_caller_name", "caller", "name", "id"),
@@ -117,7 +117,7 @@ programs = Table(
     Column("id", _Id, primary_key=True),
     Column("deployment_id", _Id, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
-    # False once an update of the deployment replaced it: kept for the jobs that ran it.
+    # False after an update of the deployment replaced it: kept for the jobs that ran it.
     Column("is_current", Boolean, nullable=False),
     # A QuantumProgram message without its ids.
     Column("program", LargeBinary, nullable=False),
@@ -137,10 +137,10 @@ jobs = Table(
     Column("device_id", _Id, ForeignKey("devices.id"), nullable=False),
     Column("deployment_id", _Id, ForeignKey("deployments.id"), nullable=False),
     Column("name", Text),
-    # Repeated from the spec, for SQL.
+    # Copied from the spec for SQL queries.
     Column("type", SmallInteger, nullable=False),
     Column("shots", BigInteger, nullable=False),
-    # Of jobs without a spec only.
+    # Only set for jobs without a spec.
     Column("seed", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("state", SmallInteger, nullable=False),
@@ -150,17 +150,17 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("last_sequence", BigInteger, nullable=False),
     Column("provider_specific_id", Text),
-    # The lease: who runs the job, and until when others must leave it alone.
+    # The lease: the dispatcher that runs the job, and when its lease ends.
     Column("owner", Text),
     Column("lease_until", BigInteger),
     # A Failure message.
     Column("failure", LargeBinary),
-    # A Job message that holds nothing but program_runs: the programs this job was made with and how each fared. Where
-    # the spec is NULL it holds inputs and include_statevector as well.
+    # A Job message with only program_runs: the programs of the job and their outcomes. If the spec is NULL, also inputs
+    # and include_statevector.
     Column("program_runs", LargeBinary, nullable=False),
-    # A JobSpec message: what the job asks for; never updated. NULL for jobs that were made before revision 0003.
+    # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),
-    # Lists are read newest first, that is by descending (created_at, id); every filter has an index in that order.
+    # Lists are ordered by descending (created_at, id), newest first; every filter has an index in that order.
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
     Index("ix_jobs_caller_state", "caller", "state", "created_at", "id"),
     Index("ix_jobs_caller_device_id", "caller", "device_id", "created_at", "id"),
@@ -189,7 +189,7 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-# Options of jobs that are too large for the spec, in the binary format of their message.
+# Options of jobs that are too large for the spec, as serialized messages.
 options = Table(
     "options",
     metadata,
@@ -198,7 +198,7 @@ options = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# Which jobs have which of them.
+# The large options of each job.
 job_options = Table(
     "job_options",
     metadata,
@@ -214,7 +214,7 @@ events = Table(
     Column("job_id", _Id, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("is_terminal", Boolean, nullable=False),
-    # A JobEvent message, sent to watchers as it is.
+    # A JobEvent message, sent to watchers unchanged.
     Column("payload", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -232,7 +232,7 @@ results = Table(
     sqlite_autoincrement=True,
 )
 
-# What is too large for a result's message, in pieces of equal size; the last one may be shorter.
+# Data that is too large for a result's message, in chunks of equal size; the last one may be shorter.
 buffers = Table(
     "buffers",
     metadata,

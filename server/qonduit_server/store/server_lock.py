@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A SQLite file serves one server at a time: advisory locks that end with the process that holds them.
+"""Advisory locks that limit a SQLite file to one server; they end with the process that holds them.
 
-Two locks, since a file has several names and a name may lead to several files over time:
+There are two locks, because a file can have several names, and a name can refer to several files over time:
 
-- one of the database file itself, whatever name leads to it (a symbolic link, a hard link, another mount), and
-- one of a lock file beside it, which holds if the database is replaced, and which servers of earlier versions respect.
+- one on the database file itself, under any name (a symbolic link, a hard link, another mount), and
+- one on a lock file beside it, which holds if the database is replaced, and which servers of earlier versions respect.
 
-The first is taken with flock, which does not meet SQLite's own locks (fcntl). But closing any descriptor of a file ends
-all fcntl locks that its process has on it. So the descriptor is opened once, is given to no child, and is closed after
-SQLite's last connection.
+The first uses flock, which is independent of SQLite's fcntl locks. But closing any descriptor of a file releases all
+fcntl locks of the process on it. So the descriptor is opened once, is not inherited, and is closed after SQLite's last
+connection.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from qonduit_server.errors import StartError
 from qonduit_server.store.admin.database_file import is_remote
 from qonduit_server.store.engines import parse_url
 
-#: For its owner alone. SQLite gives its log and its shared memory the mode of the database.
+#: Access for the owner only. SQLite uses the mode of the database for its log and its shared memory.
 _MODE: Final = 0o600
-#: Opened files are not followed, emptied or waited for: in a folder that others may write to, a name may be a trap.
+#: Open no symbolic link, do not truncate, do not block: other users may have write access to the folder.
 _FLAGS: Final = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -43,22 +43,22 @@ class ServerLock:
             os.close(self._descriptors.pop())
 
 
-def hold(url: str) -> ServerLock | None:
-    """Make this process the only server of a SQLite file, which is created if it does not exist.
+def acquire(url: str) -> ServerLock | None:
+    """Lock a SQLite file for this process, and create it if it does not exist.
 
-    Call it before the first connection to the file. Returns None for PostgreSQL, which serves several.
+    Call it before the first connection to the file. Returns None for PostgreSQL, which several servers can share.
 
     Raises:
-        StartError: another server holds it, or it cannot be locked.
+        StartError: another server holds the lock, or the file cannot be locked.
     """
     parsed = parse_url(url)
     if parsed.drivername != "sqlite":
         return None
     assert parsed.database is not None
     database = Path(os.path.realpath(parsed.database))
-    # The lock file comes first: a server that is refused here has not opened the database file.
+    # The lock file comes first: a server that fails here has not opened the database file.
     descriptors = [_lock(Path(f"{database}-server.lock"), parsed.database)]
-    if _locks_are_apart(database):
+    if _locks_are_independent(database):
         try:
             descriptors.append(_lock(database, parsed.database))
         except StartError:
@@ -72,11 +72,11 @@ def _lock(path: Path, database: str) -> int:
         descriptor = os.open(path, _FLAGS, _MODE)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise StartError(f"{path} is a symbolic link, which may lead anywhere: remove it") from error
-        raise StartError(f"cannot open {path}, with which the server locks its database: {error.strerror}") from error
+            raise StartError(f"the lock file {path} must not be a symbolic link: remove it") from error
+        raise StartError(f"cannot open the lock file {path}: {error.strerror}") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StartError(f"{path} is not a regular file")
+            raise StartError(f"the lock file {path} is not a regular file")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
@@ -92,9 +92,9 @@ def _lock(path: Path, database: str) -> int:
     return descriptor
 
 
-def _locks_are_apart(database: Path) -> bool:
-    """Whether flock and SQLite's fcntl locks do not meet on this file: on local file systems of Linux.
+def _locks_are_independent(database: Path) -> bool:
+    """Return whether flock is independent of SQLite's fcntl locks: on local file systems of Linux.
 
-    Elsewhere flock would lock SQLite itself out, so there the lock file has to do.
+    Elsewhere flock would block SQLite itself, so only the lock file is used.
     """
     return sys.platform.startswith("linux") and not is_remote(database.parent)

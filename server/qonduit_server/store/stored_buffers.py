@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that ReadBuffer reads, by its name: large results ("results/ID") and large options ("jobs/ID/inputs")."""
+"""The buffers of ReadBuffer by name: large results ("results/ID") and large options ("jobs/ID/inputs")."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qonduit_server.store.results import buffers
 
 @dataclass(frozen=True)
 class StoredBuffer:
-    """A buffer that can be read.
+    """A readable buffer.
 
     Attributes:
-        size_bytes: its size.
-        chunk_bytes: the size of its chunks; the last one may be shorter.
-        read: returns a chunk, counted from 0; None when the buffer was deleted meanwhile.
+        size_bytes: its size in bytes.
+        chunk_bytes: the size of its chunks in bytes; the last one may be shorter.
+        read: returns the chunk of an index, from 0; None if the buffer was deleted.
     """
 
     size_bytes: int
@@ -33,4 +33,4 @@ def find(db: Database, caller: str, name: str) -> StoredBuffer:
         option = large_options.find(db, caller, name)
         return StoredBuffer(option.size_bytes, large_options.CHUNK_BYTES, partial(large_options.read, db, option))
     result_id, size = buffers.find(db, caller, name)
-    return StoredBuffer(size, buffers.PIECE_BYTES, partial(buffers.read, db, result_id))
+    return StoredBuffer(size, buffers.CHUNK_BYTES, partial(buffers.read, db, result_id))

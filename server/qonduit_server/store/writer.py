@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Group commit: one thread folds the changes that many threads ask for into few transactions.
+"""Group commit: one thread commits the changes of many threads in few transactions.
 
-An operation is written for many arguments at once and gives one result each. Calls that wait at the same moment become
-one transaction: calls of the same operation one call, in the order in which they came. Should such a transaction fail,
-each call is tried again alone, so that a bad call harms nobody else.
+An operation takes many arguments and returns one result for each. All queued calls become one transaction; calls of the
+same operation become one call, in order of arrival. If the transaction fails, each call is retried in its own
+transaction, so that a failing call does not affect others.
 
-While the database is away nobody waits for it but this thread, which tries again by itself: calls are refused at once.
+While the database is unavailable, only this thread waits and retries; calls fail at once.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from qonduit_server.store.notification_bus import EVERYTHING, Notification, Stor
 A = TypeVar("A")
 R = TypeVar("R")
 
-#: Calls folded into one transaction at most: bounds how long the first of them waits for the last.
-_MOST_CALLS: Final = 1000
-#: How often a call that lost a race with another server (a unique key, a row deleted meanwhile) is tried again.
-_RACES: Final = 3
+#: Maximum number of calls in a transaction: limits how long the first call waits for the last.
+_MAX_CALLS: Final = 1000
+#: Number of attempts for a call that loses a race with another server (a unique key, a deleted row).
+_RACE_ATTEMPTS: Final = 3
 #: PostgreSQL's codes for a deadlock and for a serialization failure.
 _RACE_CODES: Final = ("40P01", "40001")
-#: PostgreSQL's code for a change that is refused because the server, or the session, only reads: a standby, say.
+#: PostgreSQL's code for a write that fails because the server (a standby, for example) or the session is read-only.
 _READ_ONLY_CODE: Final = "25006"
-#: With the database away, it is tried again after so long.
-_AGAIN_SECONDS: Final = 0.5
-#: What a database that does not answer is told by: locked, gone, full, or no connection free in time.
-AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
-#: What a change that cannot be made ends with. Named one by one: anything else ends the thread.
+#: Retry interval while the database is unavailable.
+_RETRY_SECONDS: Final = 0.5
+#: Errors of an unavailable database: locked, unreachable, full, or no free connection in time.
+UNAVAILABLE_ERRORS: Final = (OperationalError, InterfaceError, PoolTimeout)
+#: Errors of an operation that cannot succeed. Listed one by one: any other error ends the thread.
 FAULTS: Final = (
     SQLAlchemyError,
     MessageError,
@@ -56,11 +56,11 @@ FAULTS: Final = (
     TypeError,
     ValueError,
 )
-_ENDINGS: Final = (CallError, *FAULTS)
+_EXPECTED_ERRORS: Final = (CallError, *FAULTS)
 
 
 class Transaction:
-    """What an operation works in: a connection, the time, and what is to be told after the commit."""
+    """The context of an operation: a connection, the time, and the notification to deliver after the commit."""
 
     def __init__(self, connection: Connection, kind: str, clock: Callable[[], datetime]) -> None:
         self.connection = connection
@@ -74,18 +74,18 @@ class Transaction:
         self._jobs: set[int] = set()
         self._events: dict[int, list[StoredEvent]] = {}
 
-    def tell(self, job_id: int, event: StoredEvent) -> None:
-        """Have an event that was written told to whoever watches its job. A job's events come in order."""
+    def add_event(self, job_id: int, event: StoredEvent) -> None:
+        """Add a written event to the notification. Add a job's events in order."""
         self._jobs.add(job_id)
         self._events.setdefault(job_id, []).append(event)
 
     def notify_deleted(self, job_id: int) -> None:
-        """Have whoever watches a job look again: it was deleted."""
+        """Add a deleted job to the notification, so that its watchers check it."""
         self._jobs.add(job_id)
         self._events.pop(job_id, None)
 
     def notification(self) -> Notification:
-        """Return what is to be told."""
+        """Return the notification to deliver after the commit."""
         return Notification(
             queue=self.queue,
             cancels=self.cancels,
@@ -100,9 +100,9 @@ class Operation(Generic[A, R]):
     """A change to the store.
 
     Attributes:
-        run: takes all arguments at once and returns one result each, in order. A result that is an exception is raised
-            to its caller alone; the transaction goes on.
-        durable: whether it must survive the loss of power once its caller has the answer.
+        run: takes all arguments and returns one result for each, in order. A result that is an exception is raised in
+            its caller only; the transaction continues.
+        durable: whether the change must survive a power failure after the caller has the result.
     """
 
     run: Callable[[Transaction, Sequence[A]], Sequence[R | CallError]]
@@ -110,14 +110,14 @@ class Operation(Generic[A, R]):
 
 
 class Transactions(Protocol):
-    """How one kind of database begins and ends transactions."""
+    """The transactions of one kind of database."""
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        """Run `work` in a transaction, commit it, and return what is to be told."""
+        """Run `work` in a transaction, commit it, and return its notification."""
         ...
 
     def attempt(self) -> None:
-        """Change nothing, but find out whether changes are taken, as `run` would."""
+        """Check whether the database is writable, without a change."""
         ...
 
     def close(self) -> None:
@@ -137,9 +137,9 @@ class Writer:
     """The thread that writes.
 
     Args:
-        transactions: runs a transaction.
-        deliver: is told, after each commit, what changed.
-        presence: is told whether changes are taken.
+        transactions: runs transactions.
+        deliver: called with the notification after each commit.
+        health: records whether the database is writable.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class Writer:
         self._transactions = transactions
         self._deliver = deliver
         self._health = health
-        #: Why changes are not taken now. Under the lock, as is `_closed`.
-        self._away: Exception | None = None
+        #: Why the database is not writable now; None if it is. Guarded by the lock, like `_closed`.
+        self._unavailable: Exception | None = None
         self._closing = threading.Event()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -158,18 +158,18 @@ class Writer:
         self._thread.start()
 
     def submit(self, operation: Operation[A, R], argument: A) -> Future[R]:
-        """Queue a call. Raises Unavailable after `close`, and while the database is away."""
+        """Queue a call. Raises Unavailable after `close`, and while the database is unavailable."""
         call = _Call(operation, argument)
         with self._lock:
             if self._closed:
                 raise Unavailable("the store is closed")
-            if self._away is not None:
-                raise unavailable(self._away)
+            if self._unavailable is not None:
+                raise unavailable(self._unavailable)
             self._calls.put(call)
         return call.future
 
     def close(self) -> None:
-        """Finish what was queued, then end."""
+        """Finish queued calls, then stop the thread."""
         with self._lock:
             if self._closed:
                 return
@@ -182,11 +182,11 @@ class Writer:
     def _work(self) -> None:
         calls: list[_Call] = []
         try:
-            while self._take(calls):
+            while self._next_batch(calls):
                 self._serve(calls)
                 calls = []
         finally:
-            # Reached with calls left only when this thread is ended by a fault: nobody may wait for ever.
+            # Calls remain only if a fault ends this thread: fail them, so that no caller waits forever.
             with self._lock:
                 self._closed = True
             cause = sys.exc_info()[1]
@@ -195,14 +195,14 @@ class Writer:
                     calls.append(call)
             for call in calls:
                 if not call.future.done():
-                    call.future.set_exception(Unavailable(f"the store's writer ended: {cause!r}"))
+                    call.future.set_exception(Unavailable(f"the store's writer stopped: {cause!r}"))
 
-    def _take(self, calls: list[_Call]) -> bool:
-        """Wait for a call, then take all that wait. Returns False when there is nothing more to come."""
+    def _next_batch(self, calls: list[_Call]) -> bool:
+        """Wait for a call, then add all queued calls to `calls`. Return False after `close`, with an empty queue."""
         call = self._calls.get()
         while call is not None:
             calls.append(call)
-            if len(calls) == _MOST_CALLS or self._calls.empty():
+            if len(calls) == _MAX_CALLS or self._calls.empty():
                 return True
             call = self._calls.get()
         if calls:
@@ -212,8 +212,8 @@ class Writer:
     def _serve(self, calls: list[_Call]) -> None:
         try:
             notification = self._commit(calls)
-        except _ENDINGS as error:
-            if is_away(error):
+        except _EXPECTED_ERRORS as error:
+            if is_unavailable(error):
                 self._wait_for_database(calls, error)
             elif len(calls) == 1 and not _is_race(error):
                 _fail(calls, error)
@@ -224,14 +224,14 @@ class Writer:
 
     def _serve_one_by_one(self, calls: list[_Call]) -> None:
         for place, call in enumerate(calls):
-            for attempt in range(_RACES):
+            for attempt in range(_RACE_ATTEMPTS):
                 try:
                     notification = self._commit([call])
-                except _ENDINGS as error:
-                    if is_away(error):
+                except _EXPECTED_ERRORS as error:
+                    if is_unavailable(error):
                         self._wait_for_database(calls[place:], error)
                         return
-                    if attempt + 1 == _RACES or not _is_race(error):
+                    if attempt + 1 == _RACE_ATTEMPTS or not _is_race(error):
                         _fail([call], error)
                         break
                 else:
@@ -239,30 +239,30 @@ class Writer:
                     break
 
     def _wait_for_database(self, calls: list[_Call], error: Exception) -> None:
-        """Refuse these calls and all that come, until the database takes changes again or the store is closed."""
+        """Fail these and all new calls until the database is writable again or the store is closed."""
         with self._lock:
-            self._away = error
-        # Who is refused looks at it; only a second failure tells everybody: one call may have been unlucky.
-        _fail([*calls, *self._waiting()], error)
+            self._unavailable = error
+        # Only a second failure marks the database as unavailable: the first may concern a single call.
+        _fail([*calls, *self._drain()], error)
         while True:
             try:
                 self._transactions.attempt()
-            except _ENDINGS as still:
+            except _EXPECTED_ERRORS as retry_error:
                 with self._lock:
-                    self._away = still
-                self._health.lost(Part.CHANGES, still)
-                if self._closing.wait(_AGAIN_SECONDS):
+                    self._unavailable = retry_error
+                self._health.mark_unavailable(Part.CHANGES, retry_error)
+                if self._closing.wait(_RETRY_SECONDS):
                     return
             else:
                 break
-        # What failed may have been committed all the same, and the answer lost: then nobody was told of it.
+        # A failed transaction may have been committed without a notification, if only its answer was lost.
         self._deliver(EVERYTHING)
         with self._lock:
-            self._away = None
-        self._health.found(Part.CHANGES)
+            self._unavailable = None
+        self._health.mark_available(Part.CHANGES)
 
-    def _waiting(self) -> list[_Call]:
-        """Take all calls that wait, but leave the word to end where it was."""
+    def _drain(self) -> list[_Call]:
+        """Remove and return all queued calls, but leave the stop marker in the queue."""
         calls: list[_Call] = []
         while not self._calls.empty():
             if (call := self._calls.get()) is None:
@@ -272,17 +272,17 @@ class Writer:
         return calls
 
     def _commit(self, calls: list[_Call]) -> Notification:
-        folded: dict[Operation[Any, Any], list[_Call]] = {}
+        groups: dict[Operation[Any, Any], list[_Call]] = {}
         for call in calls:
-            folded.setdefault(call.operation, []).append(call)
+            groups.setdefault(call.operation, []).append(call)
 
         def work(transaction: Transaction) -> None:
-            for operation, group in folded.items():
+            for operation, group in groups.items():
                 results = operation.run(transaction, [call.argument for call in group])
                 for call, result in zip(group, results, strict=True):
                     call.result = result
 
-        return self._transactions.run(work, durable=any(operation.durable for operation in folded))
+        return self._transactions.run(work, durable=any(operation.durable for operation in groups))
 
     def _finish(self, calls: list[_Call], notification: Notification) -> None:
         if notification:
@@ -295,20 +295,20 @@ class Writer:
 
 
 def _is_race(error: BaseException) -> bool:
-    """Whether another server came first (or the two waited for each other), so that trying again is likely to do."""
+    """Return whether an error is a race or a deadlock with another server, so that a retry is likely to succeed."""
     if isinstance(error, IntegrityError):
         return True
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RACE_CODES
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether a change failed because the database is away, or takes none: it is to be tried again later."""
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether a change failed because the database is unavailable or read-only, so that a retry may succeed."""
     if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY_CODE:
         return True
-    return isinstance(error, Unavailable) or (isinstance(error, AWAY) and not _is_race(error))
+    return isinstance(error, Unavailable) or (isinstance(error, UNAVAILABLE_ERRORS) and not _is_race(error))
 
 
 def _fail(calls: list[_Call], error: Exception) -> None:
     for call in calls:
-        known = isinstance(error, CallError) or not is_away(error)
+        known = isinstance(error, CallError) or not is_unavailable(error)
         call.future.set_exception(error if known else unavailable(error))

@@ -197,7 +197,7 @@ def test_pieces_of_a_task_that_is_over_are_deleted(running: Running, gate: Gate)
     assert gate.reached.acquire(timeout=PATIENCE)
     # It ends in another way before its large result is written: as if another server had taken it.
     job_rows.cancel(running.db, CALLER, job_id)
-    queue.expire(running.db, everyones=True)
+    queue.expire(running.db, all_owners=True)
     gate.open.set()
     running.dispatcher.events([finished(other)])
     assert running.wait_ended(job_id) == CANCELLED

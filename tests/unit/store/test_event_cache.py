@@ -26,8 +26,8 @@ def _sequences(recent: EventCache, job_id: int, after: int, limit: int = 100) ->
 
 def test_events_are_told_from_any_place_that_is_known() -> None:
     recent = EventCache()
-    recent.take(_wake(7, 1))
-    recent.take(_wake(7, 2, 3))
+    recent.update(_wake(7, 1))
+    recent.update(_wake(7, 2, 3))
     assert _sequences(recent, 7, 0) == [1, 2, 3]
     assert _sequences(recent, 7, 1, limit=1) == [2]
     assert _sequences(recent, 7, 3) == []
@@ -37,26 +37,26 @@ def test_events_are_told_from_any_place_that_is_known() -> None:
 
 def test_what_came_before_is_left_to_the_database() -> None:
     recent = EventCache()
-    recent.take(_wake(7, 5, 6))
+    recent.update(_wake(7, 5, 6))
     assert _sequences(recent, 7, 4) == [5, 6]
     assert _sequences(recent, 7, 3) is None
 
 
 def test_a_gap_begins_anew() -> None:
     recent = EventCache()
-    recent.take(_wake(7, 1, 2))
-    recent.take(_wake(7, 4))
+    recent.update(_wake(7, 1, 2))
+    recent.update(_wake(7, 4))
     assert _sequences(recent, 7, 0) is None
     assert _sequences(recent, 7, 3) == [4]
 
 
 def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
     recent = EventCache()
-    recent.take(_wake(7, 1))
-    recent.take(_wake(8, 1))
-    recent.take(Notification(jobs=frozenset({7})))
+    recent.update(_wake(7, 1))
+    recent.update(_wake(8, 1))
+    recent.update(Notification(jobs=frozenset({7})))
     assert _sequences(recent, 7, 0) is None
-    recent.take(EVERYTHING)
+    recent.update(EVERYTHING)
     assert _sequences(recent, 8, 0) is None
 
 
@@ -64,34 +64,34 @@ def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
 def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Notification) -> None:
     recent = EventCache()
     recent.begin()
-    recent.take(others)
-    recent.take(_wake(7, 1))
+    recent.update(others)
+    recent.update(_wake(7, 1))
     assert _sequences(recent, 7, 0) is None
     # The next transaction locks the job before it writes: what other servers committed before comes before.
     recent.begin()
-    recent.take(_wake(7, 4))
+    recent.update(_wake(7, 4))
     assert _sequences(recent, 7, 3) == [4]
 
 
 def test_a_notification_about_another_job_overtakes_nothing() -> None:
     recent = EventCache()
     recent.begin()
-    recent.take(Notification(jobs=frozenset({8})))
-    recent.take(_wake(7, 1))
+    recent.update(Notification(jobs=frozenset({8})))
+    recent.update(_wake(7, 1))
     assert _sequences(recent, 7, 0) == [1]
 
 
 def test_a_job_that_is_forgotten_is_read_from_the_database_until_it_changes_again() -> None:
     recent = EventCache()
-    recent.take(_wake(7, 1))
-    recent.take(_wake(8, 1))
+    recent.update(_wake(7, 1))
+    recent.update(_wake(8, 1))
     recent.begin()
-    recent.forget([7])
+    recent.invalidate([7])
     assert (_sequences(recent, 7, 0), _sequences(recent, 8, 0)) == (None, [1])
-    recent.take(_wake(7, 2))
+    recent.update(_wake(7, 2))
     assert _sequences(recent, 7, 1) is None
     recent.begin()
-    recent.take(_wake(7, 3))
+    recent.update(_wake(7, 3))
     assert _sequences(recent, 7, 2) == [3]
 
 
@@ -99,20 +99,20 @@ def test_notifications_to_a_server_that_writes_nothing_take_bounded_memory() -> 
     recent = EventCache()
     recent.begin()
     for job_id in range(10_000):
-        recent.take(Notification(jobs=frozenset({job_id})))
+        recent.update(Notification(jobs=frozenset({job_id})))
     assert len(recent._changed) <= 2048
-    recent.take(_wake(3, 1))
+    recent.update(_wake(3, 1))
     assert _sequences(recent, 3, 0) is None
 
 
 def test_memory_is_bounded() -> None:
     recent = EventCache()
-    recent.take(_wake(1, 1, size=1_000_000))
+    recent.update(_wake(1, 1, size=1_000_000))
     assert _sequences(recent, 1, 0) is None
     for job_id in range(10_000):
-        recent.take(_wake(job_id, 1))
+        recent.update(_wake(job_id, 1))
     for sequence in range(1, 1000):
-        recent.take(_wake(9_999, sequence))
+        recent.update(_wake(9_999, sequence))
     assert len(recent._jobs) <= 2048
     assert len(recent._jobs[9_999]) <= 64
 
@@ -130,7 +130,7 @@ def test_a_lookup_and_a_write_may_meet() -> None:
     thread = threading.Thread(target=look)
     thread.start()
     for sequence in range(1, 32):
-        recent.take(_wake(7, sequence))
+        recent.update(_wake(7, sequence))
     done.set()
     thread.join()
     assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in found)
@@ -138,8 +138,8 @@ def test_a_lookup_and_a_write_may_meet() -> None:
 
 def test_it_agrees_with_the_database(db: Database) -> None:
     job = store_fixture.submit(db)
-    remembered = db.recent.after(job.id, 0, 10)
+    remembered = db.event_cache.after(job.id, 0, 10)
     assert remembered == event_log.read_after(db, job.id, 0, 10)
     assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
-    db.recent.take(EVERYTHING)
+    db.event_cache.update(EVERYTHING)
     assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}

@@ -18,50 +18,50 @@ from tests.store_fixture import submit
 
 def test_a_second_server_on_the_file_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    lock = server_lock.hold(url)
+    lock = server_lock.acquire(url)
     assert lock is not None
     with pytest.raises(StartError, match="another server uses"):
-        server_lock.hold(url)
+        server_lock.acquire(url)
     lock.close()
-    second = server_lock.hold(url)
+    second = server_lock.acquire(url)
     assert second is not None
     second.close()
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"cannot open .*-server\.lock"):
-        server_lock.hold(f"sqlite:///{tmp_path / 'no' / 'q.sqlite3'}")
+        server_lock.acquire(f"sqlite:///{tmp_path / 'no' / 'q.sqlite3'}")
 
 
 def test_postgresql_serves_several() -> None:
-    assert server_lock.hold("postgresql://qonduit@127.0.0.1/qonduit") is None
+    assert server_lock.acquire("postgresql://qonduit@127.0.0.1/qonduit") is None
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_another_name_of_the_file_does_not_get_past_the_lock(tmp_path: Path, link: object) -> None:
     (tmp_path / "elsewhere").mkdir()
     file, name = tmp_path / "q.sqlite3", tmp_path / "elsewhere" / "other.sqlite3"
-    lock = server_lock.hold(f"sqlite:///{file}")
+    lock = server_lock.acquire(f"sqlite:///{file}")
     assert lock is not None
     link(name, file)  # type: ignore[operator]
     with pytest.raises(StartError, match="another server uses"):
-        server_lock.hold(f"sqlite:///{name}")
+        server_lock.acquire(f"sqlite:///{name}")
     lock.close()
 
 
 def test_neither_a_deleted_lock_file_nor_a_replaced_database_lets_a_second_server_in(tmp_path: Path) -> None:
     file = tmp_path / "q.sqlite3"
-    lock = server_lock.hold(f"sqlite:///{file}")
+    lock = server_lock.acquire(f"sqlite:///{file}")
     assert lock is not None
     Path(f"{file}-server.lock").unlink()
     with pytest.raises(StartError, match="another server uses"):
-        server_lock.hold(f"sqlite:///{file}")
+        server_lock.acquire(f"sqlite:///{file}")
     lock.close()
-    lock = server_lock.hold(f"sqlite:///{file}")
+    lock = server_lock.acquire(f"sqlite:///{file}")
     assert lock is not None
     file.unlink()
     with pytest.raises(StartError, match="another server uses"):
-        server_lock.hold(f"sqlite:///{file}")
+        server_lock.acquire(f"sqlite:///{file}")
     lock.close()
 
 
@@ -70,11 +70,11 @@ def test_a_lock_file_that_is_a_link_empties_no_file(tmp_path: Path) -> None:
     victim.write_text("precious")
     trap = tmp_path / "q.sqlite3-server.lock"
     trap.symlink_to(victim)
-    with pytest.raises(StartError, match="is a symbolic link"):
-        server_lock.hold(f"sqlite:///{tmp_path / 'q.sqlite3'}")
+    with pytest.raises(StartError, match="must not be a symbolic link"):
+        server_lock.acquire(f"sqlite:///{tmp_path / 'q.sqlite3'}")
     trap.unlink()
     trap.hardlink_to(victim)
-    lock = server_lock.hold(f"sqlite:///{tmp_path / 'q.sqlite3'}")
+    lock = server_lock.acquire(f"sqlite:///{tmp_path / 'q.sqlite3'}")
     assert lock is not None
     lock.close()
     assert victim.read_text() == "precious"
@@ -84,23 +84,23 @@ def test_a_lock_file_that_is_a_link_empties_no_file(tmp_path: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(StartError, match="is not a regular file"):
-        server_lock.hold(f"sqlite:///{tmp_path / 'q.sqlite3'}")
+        server_lock.acquire(f"sqlite:///{tmp_path / 'q.sqlite3'}")
 
 
 def test_a_uri_as_a_second_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="must be named by its path"):
-        server_lock.hold(f"sqlite:///file:{tmp_path / 'q.sqlite3'}?uri=true")
+        server_lock.acquire(f"sqlite:///file:{tmp_path / 'q.sqlite3'}?uri=true")
 
 
 def test_the_lock_leaves_sqlites_own_locks_alone(tmp_path: Path) -> None:
     """While this process has a connection, another one cannot take the file for itself, as one that is last could."""
     file = tmp_path / "q.sqlite3"
-    lock = server_lock.hold(f"sqlite:///{file}")
+    lock = server_lock.acquire(f"sqlite:///{file}")
     assert lock is not None
     db = open_database(f"sqlite:///{file}")
     submit(db)
     with pytest.raises(StartError, match="another server uses"):
-        server_lock.hold(f"sqlite:///{file}")
+        server_lock.acquire(f"sqlite:///{file}")
     take = (
         "import sqlite3, sys; file = sqlite3.connect(sys.argv[1], timeout=0)\n"
         "try: file.execute('PRAGMA journal_mode=DELETE'); print('taken')\n"
@@ -114,7 +114,7 @@ def test_the_lock_leaves_sqlites_own_locks_alone(tmp_path: Path) -> None:
 
 
 def test_the_file_and_all_that_lies_beside_it_are_for_their_owner_alone(tmp_path: Path) -> None:
-    lock = server_lock.hold(f"sqlite:///{tmp_path / 'q.sqlite3'}")
+    lock = server_lock.acquire(f"sqlite:///{tmp_path / 'q.sqlite3'}")
     assert lock is not None
     db = open_database(f"sqlite:///{tmp_path / 'q.sqlite3'}")
     submit(db)

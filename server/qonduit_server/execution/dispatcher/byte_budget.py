@@ -64,4 +64,4 @@ def first_of(events: Sequence[TaskEvent], number: int, size: int) -> tuple[int, 
 def weight(event: TaskEvent) -> int:
     """How many bytes an event's results have; whatever else events hold is small."""
     # Not the length of the rows: to ask for it would copy them.
-    return sum(given.result.ByteSize() + given.result.buffer.size_bytes for given in large_results.given_by(event))
+    return sum(given.result.ByteSize() + given.result.buffer.size_bytes for given in large_results.event_results(event))

@@ -60,7 +60,7 @@ class LargeResultWriter:
             for item in items:
                 if isinstance(item, TaskEvent) and large_results.is_large(item):
                     # Ids are the store's to give.
-                    large_results.forget_ids(item)
+                    large_results.reset_ids(item)
                 elif not self._held or key_of(item) not in self._held:
                     passing.append(item)
                     continue

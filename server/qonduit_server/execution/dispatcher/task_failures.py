@@ -10,7 +10,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item
 from qonduit_server.execution.dispatcher.running_jobs import Key
 from qonduit_server.execution.executor import Loss, LossKind
-from qonduit_server.store.jobs.queue import given_up
+from qonduit_server.store.jobs.queue import attempts_exhausted
 
 NOT_STORED: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
@@ -50,4 +50,4 @@ def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:
             message=f"The job ran longer than the {time_limit_seconds:g} s that this server allows "
             "(max_job_seconds). Use fewer shots, smaller circuits or fewer programs a job.",
         )
-    return given_up("WORKER_DIED", attempt, loss.message)
+    return attempts_exhausted("WORKER_DIED", attempt, loss.message)

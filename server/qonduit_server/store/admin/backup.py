@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies a SQLite database while a server uses it: what was acknowledged when the copy began is in the copy."""
+"""Copy a SQLite database while a server uses it; the copy contains everything acknowledged before it began."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from typing import Final
 from qonduit_server.errors import StartError
 from qonduit_server.store.engines import parse_url
 
-#: Pages (of 4 KiB) between two looks at whether somebody wants to know, or wants to stop.
+#: Pages (of 4 KiB) per step; progress is reported, and an interrupt handled, between steps.
 _STEP_PAGES: Final = 1024
 
 
 def copy(url: str, target: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
-    """Copy a database into a new file, which is whole and checked when it appears under its name.
+    """Copy a database to a new file, which gets its name when it is complete and checked.
 
-    The copy is of one moment: a read transaction holds it still, which keeps no writer waiting, since what is written
-    meanwhile goes to the write-ahead log. That grows until the copy is made.
+    The copy is a snapshot, taken in a read transaction. Writers do not wait: they append to the write-ahead log, which
+    grows until the copy is complete.
 
     Args:
         url: sqlite:///FILE.
-        target: where to; must not exist.
-        progress: told how many pages of how many are copied.
+        target: the new file; must not exist.
+        progress: called with the number of copied pages and the total.
 
     Returns:
         The size of the copy in bytes.
 
     Raises:
-        StartError: not a SQLite database, or it cannot be read, or the target exists or cannot be written.
+        StartError: the database is not SQLite or cannot be read, or the target exists or cannot be written.
     """
     parsed = parse_url(url)
     if parsed.drivername != "sqlite":
         raise StartError(
-            "PostgreSQL brings its own: pg_dump --format=custom --file=FILE --dbname=URL; "
+            "use pg_dump for PostgreSQL: pg_dump --format=custom --file=FILE --dbname=URL; "
             "pg_restore --dbname=URL FILE restores it into an empty database"
         )
     source = Path(parsed.database or "").absolute()
     if not source.is_file():
         raise StartError(f"there is no database {source}")
     if os.path.lexists(target):
-        raise StartError(f"{target} exists already: it is not overwritten. Give another name, or remove it.")
+        raise StartError(f"{target} exists already and is not overwritten: use another name, or remove it")
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.absolute().parent)
     except OSError as error:
@@ -55,11 +55,11 @@ def copy(url: str, target: Path, progress: Callable[[int, int], None] = lambda d
     try:
         _copy(source, partial, progress)
         _sync(partial)
-        _appear(partial, target)
+        _publish(partial, target)
         _sync(target.absolute().parent)
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
-        raise StartError(f"the backup failed: {error}; {target} was not made") from error
+        raise StartError(f"the backup failed: {error}; {target} was not created") from error
     finally:
         for leftover in (partial, Path(f"{name}-journal"), Path(f"{name}-wal"), Path(f"{name}-shm")):
             with suppress(FileNotFoundError):
@@ -71,7 +71,7 @@ def _copy(source: Path, partial: Path, progress: Callable[[int, int], None]) -> 
         closing(sqlite3.connect(source.as_uri() + "?mode=ro", uri=True, timeout=30, isolation_level=None)) as reading,
         closing(sqlite3.connect(partial, isolation_level=None)) as writing,
     ):
-        # Held for all steps: without it the copy would begin anew whenever the server commits.
+        # Held for all steps: without it, the copy would restart at each commit of the server.
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
         reading.backup(
@@ -81,10 +81,10 @@ def _copy(source: Path, partial: Path, progress: Callable[[int, int], None]) -> 
             sleep=0.001,
         )
         reading.execute("ROLLBACK")
-        # One file, without a log beside it; whoever opens it switches back.
+        # A single file without a log; the server switches back to the log when it opens the file.
         writing.execute("PRAGMA journal_mode=DELETE")
         if (damage := writing.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(f"the copy is damaged, and so is the database, very likely: {damage}")
+            raise sqlite3.DatabaseError(f"the copy is damaged, and probably the database as well: {damage}")
 
 
 def _sync(path: Path) -> None:
@@ -95,14 +95,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _appear(partial: Path, target: Path) -> None:
-    """Give a file its name, at once, unless somebody else took the name meanwhile."""
+def _publish(partial: Path, target: Path) -> None:
+    """Rename a file atomically, unless the target exists by now."""
     try:
         os.link(partial, target)
     except FileExistsError:
         raise
     except OSError:
-        # A file system without links.
+        # The file system does not support hard links.
         if os.path.lexists(target):
             raise FileExistsError(f"{target} exists") from None
         partial.rename(target)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that contradict each other: what no call can bring about, but a damaged file or a hand in the database can."""
+"""Consistency checks: find contradictory rows, which only a damaged file or a manual change can cause."""
 
 from __future__ import annotations
 
@@ -31,65 +31,65 @@ from qonduit_server.store.schema import (
     results,
 )
 
-#: How many of the latest rows are looked at, unless all are; how many large results, and bytes of them.
+#: How many of the latest rows, large results and large options are checked, unless all are.
 SAMPLE: Final = 10_000
 _SAMPLE_BUFFERS: Final = 20
 _SAMPLE_OPTIONS: Final = 1000
-#: A spec that refers to an option is longer.
+#: A spec with a reference to an option is longer than this.
 _SHA256_LENGTH: Final = 64
-#: A lease that ran out this long ago was not taken back by any server, although each looks every few seconds.
+#: Servers requeue expired leases every few seconds; a lease that expired this long ago is stuck.
 _STUCK_MICROSECONDS: Final = 60 * 1_000_000
-#: Nothing is written ahead of its result for longer, but by a server that will notice that it was deleted.
-_UNDER_WAY_MICROSECONDS: Final = 2 * 3600 * 1_000_000
+#: Chunks are written at most this long before their result; a slower server detects that they were deleted.
+_WRITE_AHEAD_MICROSECONDS: Final = 2 * 3600 * 1_000_000
 _PAGE: Final = 1000
 _NAMED: Final = 5
 
-_RESTORE: Final = "Something else than a server changed the database: restore a backup, or delete these jobs."
+_RESTORE: Final = "Another program than a server changed the database: restore a backup, or delete these jobs."
 _ENDED: Final = jobs.c.state.in_([int(state) for state in TERMINAL])
 
-#: Looks at one thing.
+#: A check: (connection, deep, now) -> findings.
 Check = Callable[[Connection, bool, int], Iterator[Finding]]
 
 
 def _from(connection: Connection, table: Table, deep: bool) -> int:
-    """Return the id from which rows are looked at."""
+    """Return the id after which rows are checked."""
     last = connection.execute(select(func.max(table.c.id))).scalar()
     return 0 if deep or last is None else max(0, int(last) - SAMPLE)
 
 
-def _told(
-    connection: Connection, query: Select[Any], what: str, mend: str, level: str = "error", thing: str = "job"
+def _check_query(
+    connection: Connection, query: Select[Any], what: str, fix: str, level: str = "error", thing: str = "job"
 ) -> Iterator[Finding]:
-    """Yield a finding if the query has rows: how many, and the first ones."""
+    """Yield a finding with the number and the first ids of the rows, if the query has any."""
     ids = [row[0] for row in connection.execute(query.limit(SAMPLE))]
     if ids:
-        yield _finding(ids, what, mend, level, thing)
+        yield _finding(ids, what, fix, level, thing)
 
 
-def _finding(ids: Sequence[int], what: str, mend: str, level: str = "error", thing: str = "job") -> Finding:
+def _finding(ids: Sequence[int], what: str, fix: str, level: str = "error", thing: str = "job") -> Finding:
     named = ", ".join(map(str, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
     count = f"{len(ids)} or more" if len(ids) == SAMPLE else str(len(ids))
     plural = thing if len(ids) == 1 else f"{thing}s"
-    return Finding("warning" if level == "warning" else "error", f"{count} {plural} {what} ({named})", mend)
+    return Finding("warning" if level == "warning" else "error", f"{count} {plural} {what} ({named})", fix)
 
 
 def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Jobs that wait or run, and will for ever."""
+    """Check for jobs that wait or run forever."""
     waiting = connection.execute(select(func.count()).select_from(jobs).where(IS_QUEUED)).scalar_one()
     running = connection.execute(select(func.count()).select_from(jobs).where(IS_LEASED)).scalar_one()
-    yield Finding("ok", f"{waiting} jobs wait, {running} run")
-    yield from _told(
+    yield Finding("ok", f"{waiting} jobs are queued, {running} are running")
+    yield from _check_query(
         connection,
         select(jobs.c.id).where(IS_LEASED, jobs.c.lease_until < now - _STUCK_MICROSECONDS).order_by(jobs.c.owner),
-        "belong to a server that is gone",
-        "A server that is up takes them back by itself: start one.",
+        "belong to a lost server",
+        "Start a server: it requeues them.",
         "warning",
     )
-    yield from _told(
+    yield from _check_query(
         connection,
         select(jobs.c.id).where(IS_LEASED, or_(jobs.c.lease_until.is_(None), jobs.c.owner.is_(None))),
-        "run without a lease: no server requeues them",
-        "With servers stopped: UPDATE jobs SET owner = '', lease_until = 0 WHERE state IN (2, 3).",
+        "are running without a lease: no server requeues them",
+        "Stop all servers, then: UPDATE jobs SET owner = '', lease_until = 0 WHERE state IN (2, 3).",
     )
     idle = connection.execute(
         select(providers.c.name, devices.c.name, func.count())
@@ -100,13 +100,13 @@ def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
         .group_by(providers.c.name, devices.c.name)
     ).all()
     for provider, device, count in idle:
-        mend = "Offer that provider again (QONDUIT_PROVIDERS), or cancel the jobs."
-        yield Finding("warning", f"{count} jobs wait for {provider}/{device}, which is not available", mend)
+        fix = "Offer that provider again (QONDUIT_PROVIDERS), or cancel the jobs."
+        yield Finding("warning", f"{count} jobs wait for the unavailable device {provider}/{device}", fix)
     yield from _programs(connection, deep)
 
 
 def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:
-    """Jobs that wait or run and whose programs are gone: they cannot be handed to a worker."""
+    """Check for queued and running jobs whose programs are missing: the dispatcher cannot assign them to a worker."""
     query = select(jobs.c.id, jobs.c.program_runs).where(or_(IS_QUEUED, IS_LEASED))
     rows = connection.execute(query if deep else query.limit(SAMPLE)).all()
     needed = {row.id: [run.program_id for run in Job.FromString(row.program_runs).program_runs] for row in rows}
@@ -117,11 +117,11 @@ def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:
         known |= set(connection.execute(existing, {"ids": ids[start : start + _PAGE]}).scalars())
     broken = [job_id for job_id, mine in needed.items() if not known.issuperset(mine)]
     if broken:
-        yield _finding(broken, "wait or run without their programs: no job can be handed out", _RESTORE)
+        yield _finding(broken, "are queued or running without their programs: no job can be dispatched", _RESTORE)
 
 
 def histories(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Events that are not 1, 2, 3 ... up to the job's last, or do not tell its end."""
+    """Check that a job's events are numbered 1, 2, 3 ... to its last sequence, and that the last one ends the job."""
     first = _from(connection, jobs, deep)
     counted = (
         select(events.c.job_id, func.count().label("number"), func.max(events.c.sequence).label("last"))
@@ -129,7 +129,7 @@ def histories(connection: Connection, deep: bool, now: int) -> Iterator[Finding]
         .group_by(events.c.job_id)
         .subquery()
     )
-    yield from _told(
+    yield from _check_query(
         connection,
         select(jobs.c.id)
         .outerjoin(counted, counted.c.job_id == jobs.c.id)
@@ -141,84 +141,84 @@ def histories(connection: Connection, deep: bool, now: int) -> Iterator[Finding]
                 counted.c.last != jobs.c.last_sequence,
             ),
         ),
-        "have events with gaps, or another last event than they say",
+        "have gaps in their events, or a wrong last sequence",
         _RESTORE,
     )
     last = and_(events.c.job_id == jobs.c.id, events.c.sequence == jobs.c.last_sequence)
-    yield from _told(
+    yield from _check_query(
         connection,
         select(jobs.c.id)
         .outerjoin(events, last)
         .where(jobs.c.id > first, _ENDED, or_(events.c.job_id.is_(None), events.c.is_terminal.is_(False))),
-        "have ended, and their last event does not say so: whoever watches them waits for ever",
+        "have ended without a terminal event: their watchers wait forever",
         _RESTORE,
     )
-    yield from _told(
+    yield from _check_query(
         connection,
         select(events.c.job_id)
         .distinct()
         .where(events.c.job_id > first, ~exists().where(jobs.c.id == events.c.job_id)),
-        "are gone, but not their events",
-        "They only take room: DELETE FROM events WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "are deleted, but their events exist",
+        "They only use disk space: DELETE FROM events WHERE job_id NOT IN (SELECT id FROM jobs).",
         "warning",
     )
 
 
 def outcomes(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Jobs without the results they speak of, and results without a job."""
+    """Check for jobs without their results, and results without a job."""
     first = _from(connection, jobs, deep)
     after = first
-    lacking: list[int] = []
+    missing: list[int] = []
     page = select(jobs.c.id, jobs.c.program_runs).where(jobs.c.state == int(SUCCEEDED)).order_by(jobs.c.id).limit(_PAGE)
     existing = select(results.c.id, results.c.job_id).where(among(results.c.id, "ids"))
     while rows := connection.execute(page.where(jobs.c.id > after)).all():
         after = rows[-1].id
-        spoken = {
+        expected = {
             row.id: [x for run in Job.FromString(row.program_runs).program_runs for x in run.result_ids] for row in rows
         }
         known = {
-            tuple(row) for row in connection.execute(existing, {"ids": [x for mine in spoken.values() for x in mine]})
+            tuple(row) for row in connection.execute(existing, {"ids": [x for mine in expected.values() for x in mine]})
         }
-        lacking += [
-            job_id for job_id, mine in spoken.items() if not mine or not known.issuperset((x, job_id) for x in mine)
+        missing += [
+            job_id for job_id, mine in expected.items() if not mine or not known.issuperset((x, job_id) for x in mine)
         ]
-    if lacking:
-        yield _finding(lacking, "succeeded, and their results are not there", _RESTORE)
-    yield from _told(
+    if missing:
+        yield _finding(missing, "succeeded, but their results are missing", _RESTORE)
+    yield from _check_query(
         connection,
         select(results.c.id).where(
             results.c.id > _from(connection, results, deep), ~exists().where(jobs.c.id == results.c.job_id)
         ),
         "belong to no job",
-        "They only take room: DELETE FROM results WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "They only use disk space: DELETE FROM results WHERE job_id NOT IN (SELECT id FROM jobs).",
         "warning",
         "result",
     )
 
 
 def large_results(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Buffers that are not what their results say they are."""
+    """Check buffers against their results."""
     orphans = select(buffers.c.result_id).where(
         buffers.c.piece == 0, ~exists().where(results.c.id == buffers.c.result_id)
     )
     if connection.execute(select(jobs.c.id).where(IS_LEASED).limit(1)).first() is not None:
-        # Buffers are written ahead of their results. What is older than a result of this long ago is not under way.
+        # Buffers are written before their results. Only those with ids below a result this old are surely orphaned.
         settled = (
             select(results.c.id)
             .join(jobs, jobs.c.id == results.c.job_id)
             .where(
                 results.c.id > _from(connection, results, deep),
-                jobs.c.finished_at < now - _UNDER_WAY_MICROSECONDS,
+                jobs.c.finished_at < now - _WRITE_AHEAD_MICROSECONDS,
             )
             .order_by(results.c.id.desc())
             .limit(1)
         )
         orphans = orphans.where(buffers.c.result_id < (connection.execute(settled).scalar() or 0))
-    yield from _told(
+    yield from _check_query(
         connection,
         orphans,
-        "are not there, but their buffers are",
-        "They only take room, and a server that is up deletes them within two hours: start one.",
+        "are missing, but their buffers exist",
+        "They only use disk space. Start a server: it deletes them within two hours.",
         "warning",
         "result",
     )
@@ -227,16 +227,16 @@ def large_results(connection: Connection, deep: bool, now: int) -> Iterator[Find
     broken = []
     for result_id in ids:
         message = connection.execute(select(results.c.result).where(results.c.id == result_id)).scalar()
-        if message is not None and not _is_whole(connection, result_id, Result.FromString(message)):
+        if message is not None and not _is_intact(connection, result_id, Result.FromString(message)):
             broken.append(result_id)
     broken += _without_buffer(connection, _from(connection, results, deep))
     if broken:
-        what = "have a buffer that is not what they say: its size or its SHA-256 differs"
+        what = "have a damaged buffer: its size or its SHA-256 differs"
         yield _finding(broken, what, "Run their jobs again: `qonduit rerun`.", thing="result")
 
 
 def _without_buffer(connection: Connection, after: int) -> Iterator[int]:
-    """Yield the results that speak of a buffer of which there is nothing. A result with a buffer holds little else."""
+    """Yield the results whose buffer is missing. The row of a result with a buffer is small."""
     page = (
         select(results.c.id, results.c.result)
         .where(results.c.size < 64 * 1024, ~exists().where(buffers.c.result_id == results.c.id))
@@ -248,35 +248,35 @@ def _without_buffer(connection: Connection, after: int) -> Iterator[int]:
         yield from (row.id for row in rows if Result.FromString(row.result).HasField("buffer"))
 
 
-def _is_whole(connection: Connection, result_id: int, result: Result) -> bool:
+def _is_intact(connection: Connection, result_id: int, result: Result) -> bool:
     digest, size, number = hashlib.sha256(), 0, 0
     query = select(buffers.c.data).where(buffers.c.result_id == result_id, buffers.c.piece == bindparam("number"))
-    while (piece := connection.execute(query, {"number": number}).scalar()) is not None:
-        digest.update(piece)
-        size += len(piece)
+    while (chunk := connection.execute(query, {"number": number}).scalar()) is not None:
+        digest.update(chunk)
+        size += len(chunk)
         number += 1
     return (size, digest.hexdigest()) == (result.buffer.size_bytes, result.buffer.sha256)
 
 
 def large_options(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Options of jobs that are not what the jobs say they are."""
+    """Check large options against their jobs."""
     unused = select(func.count()).where(~exists().where(job_options.c.sha256 == options.c.sha256))
     if count := connection.execute(unused.select_from(options)).scalar_one():
-        mend = "They only take room, and a server that is up deletes them within an hour."
-        yield Finding("warning", f"{count} large options belong to no job", mend)
-    yield from _told(
+        fix = "They only use disk space. A running server deletes them within an hour."
+        yield Finding("warning", f"{count} large options belong to no job", fix)
+    yield from _check_query(
         connection,
         select(job_options.c.job_id)
         .distinct()
         .where(
             job_options.c.job_id > _from(connection, jobs, deep), ~exists().where(jobs.c.id == job_options.c.job_id)
         ),
-        "are gone, but not their links to large options",
-        "They only take room: DELETE FROM job_options WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "are deleted, but their links to large options exist",
+        "They only use disk space: DELETE FROM job_options WHERE job_id NOT IN (SELECT id FROM jobs).",
         "warning",
     )
-    if lacking := list(_without_option(connection, _from(connection, jobs, deep))):
-        yield _finding(lacking, "have large options that are not there: no job can be handed out", _RESTORE)
+    if missing := list(_without_option(connection, _from(connection, jobs, deep))):
+        yield _finding(missing, "have missing large options: no job can be dispatched", _RESTORE)
     some = select(options.c.sha256)
     hashes = connection.execute(some if deep else some.limit(_SAMPLE_OPTIONS)).scalars().all()
     one = select(options.c.data).where(options.c.sha256 == bindparam("sha256"))
@@ -286,11 +286,11 @@ def large_options(connection: Connection, deep: bool, now: int) -> Iterator[Find
         if hashlib.sha256(connection.execute(one, {"sha256": sha256}).scalar() or b"").hexdigest() != sha256
     ]
     if damaged:
-        yield Finding("error", f"{len(damaged)} large options do not have their SHA-256 ({damaged[0]})", _RESTORE)
+        yield Finding("error", f"{len(damaged)} large options have a wrong SHA-256 ({damaged[0]})", _RESTORE)
 
 
 def _without_option(connection: Connection, after: int) -> Iterator[int]:
-    """Yield the jobs that refer to an option which is not there, or which is not linked to them."""
+    """Yield the jobs that refer to an option which is missing or not linked to them."""
     page = (
         select(jobs.c.id, jobs.c.spec).where(func.length(jobs.c.spec) > _SHA256_LENGTH).order_by(jobs.c.id).limit(_PAGE)
     )
@@ -301,27 +301,27 @@ def _without_option(connection: Connection, after: int) -> Iterator[int]:
     )
     while rows := connection.execute(page.where(jobs.c.id > after)).all():
         after = rows[-1].id
-        spoken = {row.id: JobSpec.FromString(row.spec) for row in rows}
-        known = {tuple(row) for row in connection.execute(existing, {"ids": list(spoken)})}
-        for job_id, spec in spoken.items():
+        expected = {row.id: JobSpec.FromString(row.spec) for row in rows}
+        known = {tuple(row) for row in connection.execute(existing, {"ids": list(expected)})}
+        for job_id, spec in expected.items():
             hashes = [getattr(spec, f"{field}_reference").sha256 for field in LARGE]
             if any(sha256 and (job_id, sha256) not in known for sha256 in hashes):
                 yield job_id
 
 
 def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
-    """Deployments that came with jobs which are gone."""
+    """Report inline deployments whose jobs are deleted."""
     unused: ColumnElement[bool] = ~exists().where(jobs.c.deployment_id == deployments.c.id)
     query = select(deployments.c.id).where(
         deployments.c.id > _from(connection, deployments, deep), deployments.c.is_inline, unused
     )
     count = len(connection.execute(query).all())
     if count:
-        mend = "A server with retention_days set deletes them in time."
-        yield Finding("ok", f"{count} deployments came with jobs that are gone", mend)
+        fix = "A server with retention_days set deletes them."
+        yield Finding("ok", f"{count} inline deployments have no jobs any more", fix)
 
 
-#: By what they look at.
+#: The checks by subject.
 CHECKS: Final[dict[str, Check]] = {
     "the queue": queue,
     "events": histories,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks for what is wrong with a database, changing nothing and harming no server that uses it."""
+"""Check a database without changes, and without effect on servers that use it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from qonduit_server.store.schema import metadata
 
 __all__ = ["Finding", "inspect"]
 
-#: How long one look may take, unless it is to be a deep one.
-_PATIENCE_SECONDS: Final = 4.0
-#: After how many of its instructions SQLite asks whether it is to go on.
+#: Time limit of one check, unless deep.
+_CHECK_SECONDS: Final = 4.0
+#: Number of SQLite instructions between two calls of the progress handler.
 _INSTRUCTIONS: Final = 10_000
-#: PostgreSQL's code for a statement that took too long.
+#: PostgreSQL's code for a statement that exceeds its time limit.
 _CANCELED: Final = "57014"
-_RESTORE: Final = "Something else than a server changed the schema: restore a backup."
+_RESTORE: Final = "Another program than a server changed the schema: restore a backup."
 
 
-def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = _PATIENCE_SECONDS) -> list[Finding]:
-    """Look at a database: whether it answers, its file or server, its schema, and whether its rows agree.
+def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = _CHECK_SECONDS) -> list[Finding]:
+    """Check a database: its availability, file or server, schema, and the consistency of its rows.
 
     Args:
         url: sqlite:///FILE or postgresql://...
-        deep: look at every row, however long it takes. Otherwise at the latest ones, and never long at anything.
-        calls: how many calls a server answers at once.
-        patience: how many seconds one look may take, unless deep.
+        deep: check every row without a time limit; otherwise check the latest rows with a time limit.
+        calls: the number of calls that a server handles at once.
+        patience: the time limit of one check in seconds, unless deep.
     """
     try:
         parsed = parse_url(url)
     except StartError as error:
-        return [Finding("error", str(error), "Mend QONDUIT_DATABASE.")]
+        return [Finding("error", str(error), "Correct QONDUIT_DATABASE.")]
     where = parsed.render_as_string(hide_password=True)
     found: list[Finding] = []
     if parsed.drivername == "sqlite":
@@ -54,24 +54,22 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = 
             return [_missing(path, where)]
         try:
             if not database_file.is_sqlite(path):
-                return [
-                    Finding("error", f"{path} is not a SQLite database", "Mend QONDUIT_DATABASE, or restore a backup.")
-                ]
+                return [Finding("error", f"{path} is not a SQLite database", "Correct QONDUIT_DATABASE.")]
             found += database_file.outside(path)
         except OSError as error:
-            return [Finding("error", f"{path} cannot be read: {error.strerror}", "Give it to the user who serves.")]
+            return [Finding("error", f"{path} cannot be read: {error.strerror}", "Give the server's user access.")]
         engine = database_file.open_to_read(path)
     else:
         engine = make_engine(parsed)
     try:
         with engine.connect() as connection:
             found.insert(0, Finding("ok", f"{where} answers"))
-            found += _look(connection, parsed, deep=deep, calls=calls, patience=patience)
+            found += _inspect(connection, parsed, deep=deep, calls=calls, patience=patience)
     except SQLAlchemyError as error:
-        said = str(error).splitlines()[0]
-        mend = "Correct QONDUIT_DATABASE, or start the database; its log may contain the cause."
+        message = str(error).splitlines()[0]
+        fix = "Correct QONDUIT_DATABASE, or start the database; its log may contain the cause."
         found = [each for each in found if not each.what.endswith(" answers")]
-        found.append(Finding("error", f"the database {where} cannot be used: {said}", mend))
+        found.append(Finding("error", f"the database {where} cannot be used: {message}", fix))
     finally:
         engine.dispose()
     return found
@@ -79,12 +77,12 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = 
 
 def _missing(path: Path, where: str) -> Finding:
     if not path.absolute().parent.is_dir():
-        mend = "Create the folder, or correct QONDUIT_DATABASE."
-        return Finding("error", f"there is no folder {path.absolute().parent} for {where}", mend)
-    return Finding("ok", f"{where} does not exist yet: the first start makes it")
+        fix = "Create the folder, or correct QONDUIT_DATABASE."
+        return Finding("error", f"the folder {path.absolute().parent} of {where} does not exist", fix)
+    return Finding("ok", f"{where} does not exist yet; the first start creates it")
 
 
-def _look(connection: Connection, url: URL, *, deep: bool, calls: int, patience: float) -> Iterator[Finding]:
+def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, patience: float) -> Iterator[Finding]:
     is_file = url.drivername == "sqlite"
     limited = _Limited(connection, None if deep else patience)
     if is_file:
@@ -95,69 +93,69 @@ def _look(connection: Connection, url: URL, *, deep: bool, calls: int, patience:
         yield from limited("the clock", lambda: postgresql_server.clock(connection))
     revision = migrations.revision_of(connection)
     if revision is None:
-        yield Finding("warning", "it has no tables yet", "Run `qonduit migrate`, or start a server.")
+        yield Finding("warning", "the database has no tables yet", "Run `qonduit migrate`, or start a server.")
         return
     if revision != migrations.HEAD:
-        mend = "Run `qonduit migrate`, or start a server; if it is newer than this version, install that one."
-        yield Finding("error", f"its schema is at {revision}, not at {migrations.HEAD}", mend)
+        fix = "Run `qonduit migrate`, or start a server; if it is newer than this version, install that one."
+        yield Finding("error", f"the schema is at revision {revision}, not at {migrations.HEAD}", fix)
         return
     drift = list(limited("the schema", lambda: _drift(connection)))
-    yield from drift or [Finding("ok", f"its schema is that of revision {revision}")]
+    yield from drift or [Finding("ok", f"the schema is that of revision {revision}")]
     if any(finding.level == "error" for finding in drift):
         return
     if is_file:
         yield from limited("references", lambda: database_file.references(connection))
         yield from limited("unused pages", lambda: database_file.unused_pages(connection))
     else:
-        yield from limited("rights", lambda: postgresql_server.rights(connection))
+        yield from limited("privileges", lambda: postgresql_server.privileges(connection))
     now = int(utc_now().timestamp() * 1_000_000)
     for name, check in consistency.CHECKS.items():
         yield from limited(name, lambda check=check: check(connection, deep, now))  # type: ignore[misc]
     if not deep:
         most = f"{consistency.SAMPLE:,}"
-        yield Finding("ok", f"of jobs and results the latest {most} were looked at; --deep looks at all")
+        yield Finding("ok", f"only the latest {most} jobs and results were checked; --deep checks all")
 
 
 def _drift(connection: Connection) -> Iterator[Finding]:
-    """Compare tables, columns and indexes with what this version makes."""
+    """Compare tables, columns and indexes with the schema of this version."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     for change in compare_metadata(MigrationContext.configure(connection), metadata):
-        # Changes of a column come as a list.
+        # Changes of a column are in a list.
         step: Any = change[0] if isinstance(change, list) else change
         action, subject = str(step[0]), step[-1]
         name = getattr(subject, "name", None) or " ".join(str(part) for part in step[1:4] if part)
         kind = action.partition("_")[2]
         if action == "add_index":
-            mend = f"{CreateIndex(subject).compile(dialect=connection.dialect)}".strip().replace("\n", " ") + ";"
-            yield Finding("error", f"the index {name} is missing: queries read whole tables", mend)
+            fix = f"{CreateIndex(subject).compile(dialect=connection.dialect)}".strip().replace("\n", " ") + ";"
+            yield Finding("error", f"the index {name} is missing: queries scan whole tables", fix)
         elif action.startswith("add_"):
             yield Finding("error", f"the {kind} {name} is missing", _RESTORE)
         elif action.startswith("remove_"):
-            yield Finding("warning", f"the {kind} {name} is not of this version", "Nothing uses it: it may be dropped.")
+            yield Finding("warning", f"the {kind} {name} is not part of this version", "It is unused: drop it.")
         else:
             yield Finding("error", f"{action}: {name} differs", _RESTORE)
 
 
 class _Limited:
-    """Looks at one thing after the other, at none for too long."""
+    """Runs checks with a time limit for each."""
 
     def __init__(self, connection: Connection, seconds: float | None) -> None:
         self._connection = connection
         self._seconds = seconds
 
-    def __call__(self, what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-        """Yield what a look finds; that it was broken off, if it was."""
+    def __call__(self, what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+        """Yield the findings of a check, and whether it exceeded its time limit."""
         found: list[Finding] = []
         try:
             with self._limit():
-                found.extend(look())
+                found.extend(check())
         except DBAPIError as error:
             if not _is_limit(error):
                 raise
-            mend = "`qonduit doctor --deep` has no time limit."
-            found.append(Finding("ok", f"{what}: not looked at to the end, because it takes too long", mend))
+            fix = "`qonduit doctor --deep` has no time limit."
+            found.append(Finding("ok", f"{what}: check stopped at its time limit", fix))
         yield from found
 
     @contextmanager

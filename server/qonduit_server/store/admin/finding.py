@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor says: one thing that was looked at, how it is, and what to do about it."""
+"""A finding of the doctor: the result of one check, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was looked at.
+    """The result of one check.
 
     Attributes:
-        level: "ok"; "warning" (it works, and should be seen to); "error" (something does not work, or will be lost).
-        what: how it is.
-        how_to_mend: what to do about it; empty if there is nothing to do.
+        level: "ok"; "warning" (works, but needs attention); "error" (does not work, or data may be lost).
+        what: the state that was found.
+        how_to_mend: the fix; empty if none is needed.
     """
 
     level: Literal["ok", "warning", "error"]

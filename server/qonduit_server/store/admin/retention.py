@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retention: deletes what ended too long ago, a little at a time, so that nobody who uses the store waits for it.
+"""Retention: delete old jobs in small transactions, so that other writers do not wait.
 
-Walks go by primary key (ids grow with time) and stop where everything is young. What a walk finds is looked at again in
-the transaction that deletes it, under locks that wait for nobody: several servers may sweep one database at once, and
-what is in use at that moment is left for the next sweep.
+A sweep scans by primary key (ids grow with time) and stops at the first page without old rows. The transaction that
+deletes rows checks them again, under locks that do not wait: several servers may sweep one database at once, and rows
+in use are left for the next sweep.
 """
 
 from __future__ import annotations
@@ -26,26 +26,25 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.jobs import large_options
 from qonduit_server.store.jobs.deletion import erase
-from qonduit_server.store.results.buffers import ERASE, PIECE_BYTES, of_jobs
+from qonduit_server.store.results.buffers import CHUNK_BYTES, ERASE, of_jobs
 from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
 from qonduit_server.store.schema import buffers, deployments, jobs, programs, results
 from qonduit_server.store.writer import Operation, Transaction
 
-#: What one transaction deletes at most, unless a single job has more: jobs or deployments; rows; bytes.
-_MOST: Final = 100
-_MOST_ROWS: Final = 2000
-_MOST_BYTES: Final = 8 * 1024**2
-#: A job whose buffers have more pieces goes before them.
-_MOST_PIECES: Final = 32
-#: How many rows are looked at in one read.
+#: Limits of one transaction, unless a single job has more: jobs or deployments; rows; bytes.
+_MAX_DELETED: Final = 100
+_MAX_ROWS: Final = 2000
+_MAX_BYTES: Final = 8 * 1024**2
+#: The buffers of a job with more chunks are deleted after the job.
+_MAX_CHUNKS: Final = 32
+#: Number of rows per read.
 _PAGE: Final = 500
-#: The rest between two transactions: others have the writer to themselves for this long, or for twice as long as the
-#: last one took.
-_REST_SECONDS: Final = 0.01
-#: A deployment that more jobs refer to keeps its replaced programs: to find out which are used would take too long.
-_MOST_JOBS_LOOKED_AT: Final = 1000
-#: When to try again after the database did not answer.
-_AGAIN_SECONDS: Final = 60.0
+#: Minimum pause between two transactions; the pause is at least twice as long as the last transaction.
+_PAUSE_SECONDS: Final = 0.01
+#: A deployment with more jobs keeps its replaced programs: finding the unused ones would take too long.
+_MAX_JOBS_CHECKED: Final = 1000
+#: Retry interval while the database is unavailable.
+_RETRY_SECONDS: Final = 60.0
 
 _ENDED: Final = (jobs.c.state.in_([int(state) for state in TERMINAL]), jobs.c.finished_at < bindparam("before"))
 _JOBS: Final = (
@@ -57,7 +56,7 @@ _JOBS: Final = (
 _RESULT_BYTES: Final = (
     select(results.c.job_id, func.sum(results.c.size)).where(among(results.c.job_id, "ids")).group_by(results.c.job_id)
 )
-_PIECES: Final = (
+_CHUNKS: Final = (
     select(results.c.job_id, func.count())
     .join(buffers, buffers.c.result_id == results.c.id)
     .where(among(results.c.job_id, "ids"))
@@ -84,7 +83,7 @@ _REPLACED: Final = (
     .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(False))
 )
 _RUNS: Final = (
-    select(jobs.c.program_runs).where(jobs.c.deployment_id == bindparam("deployment")).limit(_MOST_JOBS_LOOKED_AT + 1)
+    select(jobs.c.program_runs).where(jobs.c.deployment_id == bindparam("deployment")).limit(_MAX_JOBS_CHECKED + 1)
 )
 _SELECT_REPLACED: Final = select(programs.c.id).where(
     programs.c.deployment_id == bindparam("deployment"), programs.c.is_current.is_(False)
@@ -94,70 +93,70 @@ _DELETE_PROGRAMS: Final = sa.delete(programs).where(among(programs.c.id, "ids"))
 
 @dataclass
 class Swept:
-    """How much went."""
+    """The numbers of deleted objects."""
 
     jobs: int = 0
     deployments: int = 0
     programs: int = 0
-    #: Large results that were never recorded.
+    #: Large results that were not recorded.
     orphans: int = 0
-    #: Large options that were left without a job.
+    #: Large options without a job.
     options: int = 0
 
     def __bool__(self) -> bool:
-        """Whether anything went."""
+        """Return whether anything was deleted."""
         return bool(self.jobs or self.deployments or self.programs or self.orphans or self.options)
 
 
 class _Old(NamedTuple):
     ids: Sequence[int]
     before: int
-    #: Its results that have too large buffers: they follow when nobody can find them any more.
+    #: The results of a job with too many chunks, whose buffers are deleted after the job.
     heavy: Sequence[int] = ()
 
 
 def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
-    """Delete jobs that ended before a moment, then what only they needed.
+    """Delete jobs that ended before a time, then objects that no other job uses.
 
-    With a job go its events, results, buffers and its request id; with the last job of an inline deployment that
-    deployment; programs that were replaced before that moment, where no job refers to them.
+    A job is deleted with its events, results, buffers and request id; an inline deployment is deleted with its last
+    job; programs replaced before that time are deleted if no job refers to them.
 
     Args:
-        before: the moment, in microseconds since 1970.
-        stop: once set, this ends after the transaction that is under way.
+        before: the time, in microseconds since 1970.
+        stop: when set, the sweep ends after the current transaction.
 
     Raises:
-        Unavailable: the database does not answer. What went is gone; the rest goes with the next sweep.
+        Unavailable: the database does not answer; the next sweep deletes the rest.
     """
     swept = Swept()
     pace = _Pace(stop)
     for old in _old_jobs(db, before):
-        swept.jobs += pace.do(db, _ERASE, old)
-        pace.erase_pieces(db, old.heavy)
+        swept.jobs += pace.run(db, _ERASE, old)
+        pace.erase_chunks(db, old.heavy)
         if stop.is_set():
             return swept
     for operation, ids in _old_deployments(db, before):
-        gone = pace.do(db, operation, ids)
+        deleted = pace.run(db, operation, ids)
         if operation is _ERASE_DEPLOYMENTS:
-            swept.deployments += gone
+            swept.deployments += deleted
         else:
-            swept.programs += gone
+            swept.programs += deleted
         if stop.is_set():
             return swept
     return swept
 
 
 class Retention:
-    """The thread that sweeps: at the start, then once an interval, until `stop`.
+    """The thread that sweeps at the start and then once per interval, until `stop`.
 
-    Made before this server records anything: it also deletes what lost servers left behind.
+    Create it before this server records anything, because it also deletes the leftovers of lost servers.
 
     Args:
         db: the store.
-        keep_days: how long jobs are kept after they ended; 0 for ever.
-        log: is given a line to log, with its fields, after each sweep that found something, or failed.
+        keep_days: how long jobs are kept after they end; 0 means forever.
+        log: called with an event and its fields after each sweep that deleted something or failed.
         interval: seconds between two sweeps.
-        clock: tells the time, in UTC.
+        clock: returns the current time in UTC.
     """
 
     def __init__(
@@ -179,34 +178,34 @@ class Retention:
         self._thread = threading.Thread(target=self._work, name="store-retention", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, after the transaction that is under way."""
+        """Stop the thread after the current transaction."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            begun = time.monotonic()
+            started = time.monotonic()
             wait = self._interval
             try:
                 swept = self._sweep()
             except (CallError, SQLAlchemyError) as error:
-                wait = min(self._interval, _AGAIN_SECONDS)
+                wait = min(self._interval, _RETRY_SECONDS)
                 if not self._stop.is_set():
-                    self._log("retention was broken off", error=str(error).partition("\n")[0], again_in=wait)
+                    self._log("retention failed", error=str(error).partition("\n")[0], again_in=wait)
             else:
                 if swept:
-                    seconds = round(time.monotonic() - begun, 3)
+                    seconds = round(time.monotonic() - started, 3)
                     self._log("retention", **vars(swept), seconds=seconds)
             self._stop.wait(wait)
 
     def _sweep(self) -> Swept:
         pace = _Pace(self._stop)
-        orphans = pace.erase_pieces(self._db, self._orphans.without_result())
+        orphans = pace.erase_chunks(self._db, self._orphans.without_result())
         options = pace.erase_options(self._db)
         swept = Swept()
         if self._keep_seconds and not self._stop.is_set():
@@ -218,49 +217,49 @@ class Retention:
 
 
 class _Pace:
-    """Does one thing after the other, with rests between them."""
+    """Runs operations with pauses between them."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def do(self, db: Database, operation: Operation[Any, int], argument: Any) -> int:
-        """Do a thing, rest, and return how many rows it deleted."""
-        begun = time.monotonic()
-        gone = db.write(operation, argument)
-        self._stop.wait(max(_REST_SECONDS, 2 * (time.monotonic() - begun)))
-        return gone
+    def run(self, db: Database, operation: Operation[Any, int], argument: Any) -> int:
+        """Run an operation, pause, and return how many rows it deleted."""
+        started = time.monotonic()
+        deleted = db.write(operation, argument)
+        self._stop.wait(max(_PAUSE_SECONDS, 2 * (time.monotonic() - started)))
+        return deleted
 
-    def erase_pieces(self, db: Database, result_ids: Sequence[int]) -> int:
-        """Delete the pieces of results that are not there; return of how many."""
+    def erase_chunks(self, db: Database, result_ids: Sequence[int]) -> int:
+        """Delete the chunks of missing results; return the number of results."""
         for place, result_id in enumerate(result_ids):
-            while not self._stop.is_set() and self.do(db, ERASE, result_id):
+            while not self._stop.is_set() and self.run(db, ERASE, result_id):
                 pass
             if self._stop.is_set():
                 return place
         return len(result_ids)
 
     def erase_options(self, db: Database) -> int:
-        """Delete the large options that no job has; return how many went."""
+        """Delete the large options that no job uses; return their number."""
         total = 0
         while not self._stop.is_set() and (hashes := large_options.unused(db)):
-            gone = self.do(db, large_options.ERASE_UNUSED, hashes)
-            total += gone
-            if not gone:  # others hold them: another sweep will see
+            deleted = self.run(db, large_options.ERASE_UNUSED, hashes)
+            total += deleted
+            if not deleted:  # locked by others: left for the next sweep
                 break
         return total
 
 
 def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
-    """Yield jobs that ended before a moment, oldest first, as many at once as one transaction should delete."""
+    """Yield jobs that ended before a time, oldest first, in batches for one transaction."""
     after = 0
     while True:
         with db.read() as connection:
             rows = connection.execute(_JOBS, {"after": after, "before": before}).all()
             events = {row.id: row.last_sequence for row in rows if row.ended}
             sizes = {job_id: int(size) for job_id, size in connection.execute(_RESULT_BYTES, {"ids": list(events)})}
-            pieces = {job_id: int(count) for job_id, count in connection.execute(_PIECES, {"ids": list(events)})}
-        # Those whose buffers are too much for one transaction go first; the buffers follow, when nobody knows of them.
-        heavy = [job_id for job_id, count in pieces.items() if count > _MOST_PIECES]
+            chunks = {job_id: int(count) for job_id, count in connection.execute(_CHUNKS, {"ids": list(events)})}
+        # Jobs whose buffers are too large for one transaction are deleted first, then their buffers, now unreachable.
+        heavy = [job_id for job_id, count in chunks.items() if count > _MAX_CHUNKS]
         for job_id in heavy:
             with db.read() as connection:
                 heavy_results = of_jobs(connection, [job_id])
@@ -270,21 +269,21 @@ def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
         count = size = 0
         for job_id, sequence in events.items():
             chosen.append(job_id)
-            count += sequence + pieces.get(job_id, 0)
-            size += sizes.get(job_id, 0) + pieces.get(job_id, 0) * PIECE_BYTES
-            if len(chosen) >= _MOST or count >= _MOST_ROWS or size >= _MOST_BYTES:
+            count += sequence + chunks.get(job_id, 0)
+            size += sizes.get(job_id, 0) + chunks.get(job_id, 0) * CHUNK_BYTES
+            if len(chosen) >= _MAX_DELETED or count >= _MAX_ROWS or size >= _MAX_BYTES:
                 yield _Old(chosen, before)
                 chosen, count, size = [], 0, 0
         if chosen:
             yield _Old(chosen, before)
-        # A page whose jobs are all young: so are those after it. Not the first young one: servers' clocks differ.
+        # If all jobs of a page are young, so are later ones. A single young job proves nothing: servers' clocks differ.
         if len(rows) < _PAGE or all(row.created_at >= before for row in rows):
             return
         after = rows[-1].id
 
 
 def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any, int], Any]]:
-    """Yield what is to be done about inline deployments without jobs, and about programs that were replaced."""
+    """Yield the operations that delete inline deployments without jobs, and replaced programs."""
     after = 0
     while True:
         with db.read() as connection:
@@ -300,14 +299,14 @@ def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any,
             if row.id in unused:
                 chosen.append(row.id)
                 size += row.size
-                if len(chosen) >= _MOST or size >= _MOST_BYTES:
+                if len(chosen) >= _MAX_DELETED or size >= _MAX_BYTES:
                     yield _ERASE_DEPLOYMENTS, chosen
                     chosen, size = [], 0
         if chosen:
             yield _ERASE_DEPLOYMENTS, chosen
         for deployment_id in replaced:
             yield _ERASE_REPLACED, deployment_id
-        # As with jobs, judged by inline ones: what was updated is younger than its id.
+        # As with jobs, but only inline deployments count: an update makes a deployment younger than its id.
         if len(rows) < _PAGE or (not old and any(row.is_inline for row in rows)):
             return
         after = rows[-1].id
@@ -326,7 +325,7 @@ def _erase(transaction: Transaction, calls: Sequence[_Old]) -> list[int]:
 def _erase_deployments(transaction: Transaction, calls: Sequence[Sequence[int]]) -> list[int]:
     answers = []
     for ids in calls:
-        # Locked first, judged by a statement of its own: it sees the jobs that were made until the lock was had.
+        # Locked first, then checked in a separate statement, which sees jobs created before the lock was acquired.
         locked = list(transaction.connection.execute(_LOCK_DEPLOYMENTS, {"ids": list(ids)}).scalars())
         answers.append(transaction.connection.execute(_DELETE_UNUSED, {"ids": locked}).rowcount)
     return answers
@@ -339,7 +338,7 @@ def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> 
         unused: set[int] = set()
         if connection.execute(_LOCK_DEPLOYMENTS, {"ids": [deployment_id]}).first() is not None:
             found = connection.execute(_RUNS, {"deployment": deployment_id}).scalars().all()
-            if len(found) <= _MOST_JOBS_LOOKED_AT:
+            if len(found) <= _MAX_JOBS_CHECKED:
                 used = {run.program_id for one in found for run in Job.FromString(one).program_runs}
                 unused = set(connection.execute(_SELECT_REPLACED, {"deployment": deployment_id}).scalars()) - used
         if unused:
@@ -348,7 +347,7 @@ def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> 
     return answers
 
 
-# Nobody was promised that something is gone: after a loss of power it is deleted once more.
+# Not durable: after a power failure, the next sweep deletes the rows again.
 _ERASE: Final = Operation(_erase, durable=False)
 _ERASE_DEPLOYMENTS: Final = Operation(_erase_deployments, durable=False)
 _ERASE_REPLACED: Final = Operation(_erase_replaced, durable=False)

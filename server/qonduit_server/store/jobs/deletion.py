@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How jobs go, with all that is kept of them: the one way for a call to DeleteJob and for retention."""
+"""Delete jobs with their events, results, buffers and options, for DeleteJob and for retention."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DELETES: Final = (
 
 
 def erase(transaction: Transaction, job_ids: Collection[int], *, with_buffers: bool = True) -> None:
-    """Delete jobs with their events, results, buffers and options; whoever watches one is told that it is gone.
+    """Delete jobs with their events, results, buffers and options, and notify their watchers.
 
     Args:
-        job_ids: jobs that have ended, locked by this transaction.
-        with_buffers: False leaves the buffers behind, which nobody can find then, for retention to delete bit by bit.
+        job_ids: ended jobs, locked by this transaction.
+        with_buffers: False leaves the buffers, unreachable, to be deleted in small transactions.
     """
     if not job_ids:
         return

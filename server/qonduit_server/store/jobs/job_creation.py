@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How submits become queued jobs: many at once, each told apart by its request id from those that were made before."""
+"""Create queued jobs from submits in bulk; the request id of a submit identifies a repeated request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from qonduit_server.store.writer import Operation, Transaction
 
 @dataclass(frozen=True)
 class Created:
-    """A job that was made, or (`deduplicated`) the one that this request made before, as it is now."""
+    """A new job, or (`deduplicated`) the job of an earlier equal request, as it is now."""
 
     job: Job
     deduplicated: bool
@@ -36,10 +36,10 @@ class Created:
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """A job to be made, checked and ready to be written.
+    """A job to create, checked and ready to be written.
 
-    `device_name` is the device's, as "PROVIDER/device". Its programs are those of `deployment` (written with it), or
-    `program_ids`, or the current ones of `deployment_id`.
+    `device_name` is "PROVIDER/device". The programs are those of `deployment` (written with the job), or `program_ids`,
+    or the current ones of `deployment_id`.
     """
 
     caller: str
@@ -50,7 +50,7 @@ class Submission:
     device: Device
     device_name: str
     name: str | None
-    asked: PackedSpec
+    packed: PackedSpec
     deployment_id: int
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
@@ -63,7 +63,7 @@ _SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c
 )
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = select(func.count()).select_from(
-    # In the order of the index that holds queued jobs only, so that it is the one that is read.
+    # Ordered like the index of queued jobs, so that the database uses that index.
     select(jobs.c.id).where(IS_QUEUED).order_by(jobs.c.provider_id, jobs.c.id).limit(bindparam("most")).subquery()
 )
 _INSERT: Final = BulkInsert(
@@ -91,19 +91,19 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     known = _known_requests(transaction, submissions)
     room = _room(transaction, submissions)
     stored = _stored_programs(transaction, submissions)
-    again = {program_id for new in submissions for program_id in new.program_ids}
-    gone = again - deployments.programs_exist(transaction.connection, again) if again else again
+    rerun = {program_id for new in submissions for program_id in new.program_ids}
+    deleted = rerun - deployments.programs_exist(transaction.connection, rerun) if rerun else rerun
     accepted: list[int] = []
     for place, new in enumerate(submissions):
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
-        if (refusal := _refusal(new, room - len(accepted), stored, gone)) is not None:
-            answers[place] = refusal
+        if (rejection := _rejection(new, room - len(accepted), stored, deleted)) is not None:
+            answers[place] = rejection
             continue
         accepted.append(place)
         if new.request_id is not None:
-            # An equal request that waits in the same transaction finds this one.
+            # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
     for place, job in zip(accepted, _write(transaction, [submissions[i] for i in accepted], stored), strict=True):
         answers[place] = Created(job, deduplicated=False)
@@ -138,7 +138,7 @@ def _known_requests(transaction: Transaction, submissions: Sequence[Submission])
 
 
 def _room(transaction: Transaction, submissions: Sequence[Submission]) -> int:
-    """Return how many more jobs may wait: counts no further than the limit, on an index that holds nothing else."""
+    """Return how many more jobs may be queued; count up to the limit, on the index of queued jobs."""
     most = max(new.max_queued for new in submissions)
     if not most:
         return len(submissions)
@@ -146,7 +146,7 @@ def _room(transaction: Transaction, submissions: Sequence[Submission]) -> int:
 
 
 def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[tuple[str, int], list[int]]:
-    """Return the programs of the stored deployments that submits name, by caller and deployment."""
+    """Return the program ids of the stored deployments that submits refer to, by caller and deployment."""
     wanted: dict[str, set[int]] = {}
     for new in submissions:
         if new.deployment is None and not new.program_ids:
@@ -158,8 +158,8 @@ def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]
     }
 
 
-def _refusal(
-    new: Submission, room: int, stored: dict[tuple[str, int], list[int]], gone: AbstractSet[int]
+def _rejection(
+    new: Submission, room: int, stored: dict[tuple[str, int], list[int]], deleted: AbstractSet[int]
 ) -> CallError | None:
     if not new.device.available:
         why = f": {new.device.status_message}" if new.device.status_message else ""
@@ -168,8 +168,8 @@ def _refusal(
         )
     if new.deployment is None and not new.program_ids and (new.caller, new.deployment_id) not in stored:
         return NotFound("deployment", new.deployment_id)
-    if not gone.isdisjoint(new.program_ids):
-        # The job to be run again was deleted since it was read, and its programs with it.
+    if not deleted.isdisjoint(new.program_ids):
+        # The job to rerun was deleted after it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
     if new.max_queued and room <= 0:
         return ResourceExhausted(
@@ -194,7 +194,7 @@ def _write(
         zip(deployment_ids, deployments.insert_many(transaction, inline, deployment_ids, program_ids), strict=True)
     )
     unit = UnitOfWork(transaction)
-    made: list[Job] = []
+    created: list[Job] = []
     rows: list[tuple[Any, ...]] = []
     for job_id, new in zip(job_ids, accepted, strict=True):
         if new.deployment is not None:
@@ -202,8 +202,8 @@ def _write(
         else:
             deployment_id = new.deployment_id
             sources = new.program_ids or stored[new.caller, deployment_id]
-        spec = new.asked.spec
-        asked = spec.SerializeToString()
+        spec = new.packed.spec
+        data = spec.SerializeToString()
         job = Job(
             id=job_id,
             name=new.name,
@@ -219,25 +219,25 @@ def _write(
                 ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
             ],
         )
-        job.MergeFromString(asked)
+        job.MergeFromString(data)
         name_buffers(job)
-        unit.note(job, transaction.timestamp, is_terminal=False, created=job)
-        made.append(job)
+        unit.queue_event(job, transaction.timestamp, is_terminal=False, created=job)
+        created.append(job)
         rows.append(
             (
                 *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
-                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), asked),
+                *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
             )
         )
     _INSERT(transaction.connection, rows)
     large_options.insert(
         transaction,
-        {job.id: new.asked.options for job, new in zip(made, accepted, strict=True) if new.asked.options},
+        {job.id: new.packed.options for job, new in zip(created, accepted, strict=True) if new.packed.options},
     )
     unit.flush()
     transaction.queue = True
-    return made
+    return created
 
 
 def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs, as those who submit them see them: create, read, cancel, delete, run again."""
+"""Jobs for callers: create, read, cancel, delete, rerun."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ __all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page"
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to be made.
+    """A job to create.
 
     Attributes:
-        caller: who submits it.
-        spec: what it asks for.
+        caller: the caller that submits it.
+        spec: its type, options and inputs.
         device_id: the device to run on.
-        name: a name for people; None for none.
-        device: its name as "PROVIDER/device", for a preview; what is stored is looked up by the id.
-        deployment: the programs, inline; or None, and then
+        name: an optional display name.
+        device: the device's name as "PROVIDER/device", for a preview; the stored name is looked up by id.
+        deployment: the inline programs; None to use `deployment_id`.
         deployment_id: the stored deployment to run.
-        request_id: makes a retry safe; empty for none. Unique per caller and method.
+        request_id: makes a retry safe; may be empty. Unique per caller and method.
         method: "CreateJob", "RunJob" or "RerunJob".
-        fingerprint: a hash of the request, compared when the request id comes again.
-        max_queued: refuse when this many jobs wait already; 0 for no limit.
+        fingerprint: a hash of the request, compared if the request id is repeated.
+        max_queued: the maximum number of queued jobs; 0 means no limit.
     """
 
     caller: str
@@ -89,10 +89,10 @@ def create(db: Database, new: NewJob) -> Created:
     """Queue a job: programs, job and first event in one durable transaction.
 
     Raises:
-        NotFound: no such device or deployment.
+        NotFound: the device or the deployment does not exist.
         AlreadyExists: the request id was used for another request.
         FailedPrecondition: the device is not available.
-        ResourceExhausted: too many jobs wait.
+        ResourceExhausted: too many jobs are queued.
     """
     device = catalogue.device(db, new.device_id)
     if new.deployment is None and not is_id(new.deployment_id):
@@ -112,7 +112,7 @@ def create(db: Database, new: NewJob) -> Created:
             ),
             deployment_id=new.deployment_id,
             name=checked_text("job.name", new.name) if new.name is not None else None,
-            asked=pack(new.spec),
+            packed=pack(new.spec),
         ),
     )
 
@@ -123,13 +123,13 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
     try:
         source = get(db, caller, job_id)
         with db.read() as connection:
-            # Whole: the other job may be deleted before the new one is written, and its large options with it.
+            # Read whole, because the other job and its large options may be deleted before the new job is written.
             (spec,) = whole_specs(connection, [source])
     except NotFound:
-        made = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
-        if made is None:
+        created = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
+        if created is None:
             raise
-        return made
+        return created
     return db.write(
         CREATE,
         Submission(
@@ -140,17 +140,17 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             max_queued=max_queued,
             device=catalogue.device(db, source.executed_on_id),
             device_name=source.device,
-            # The programs that the other job ran, whatever its deployment holds by now.
+            # The programs that the other job ran, which may differ from those of its deployment now.
             program_ids=[run.program_id for run in source.program_runs],
             deployment_id=source.deployment_id,
             name=source.name if source.HasField("name") else None,
-            asked=pack(spec),
+            packed=pack(spec),
         ),
     )
 
 
 def repeated(db: Database, caller: str, method: str, request_id: str, fingerprint: bytes) -> Created | None:
-    """Return the job that an equal request made before, as it is now; None if there is none."""
+    """Return the job of an earlier equal request, as it is now; None if there is no such job."""
     request = {"caller": checked_text("caller", caller), "method": method, "fingerprint": fingerprint}
     with db.read() as connection:
         row = connection.execute(_GET_REPEATED, {**request, "request": checked_text("request_id", request_id)}).first()
@@ -188,14 +188,14 @@ def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "
         lambda row: (row.created_at, row.id),
         lambda row: len(row.program_runs) + len(row.spec or b"") + len(row.failure or b"") + len(row.name or "") + 200,
     )
-    exact, sooner = cursor.cut(
+    exact, earlier_token = cursor.cut(
         [job_message(row) for row in kept], lambda job: (microseconds(job.created_at), job.id), sent_bytes
     )
-    return Page(exact, sooner or token)
+    return Page(exact, earlier_token or token)
 
 
 def cancel(db: Database, caller: str, job_id: int) -> Job:
-    """Ask for a job to be cancelled; return it as CANCELLED, CANCELLING, or as it ended. Raises NotFound."""
+    """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound."""
     if not is_id(job_id):
         raise NotFound("job", job_id)
     return db.write(_CANCEL, _Named(checked_text("caller", caller), job_id))
@@ -206,7 +206,7 @@ def delete(db: Database, caller: str, job_id: int) -> None:
     if not is_id(job_id):
         raise NotFound("job", job_id)
     with_buffers = db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
-    with suppress(Unavailable):  # the job is gone; what nobody finds any more goes when orphans are looked for
+    with suppress(Unavailable):  # the job is deleted; retention deletes the orphaned chunks
         for result_id in with_buffers:
             buffers.erase(db, result_id)
 
@@ -221,7 +221,7 @@ def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | Not
             answers.append(NotFound("job", job_id))
             continue
         if entry.job.state == QUEUED:
-            unit.settle_programs(entry, CANCELLED)
+            unit.set_open_programs(entry, CANCELLED)
             unit.move(entry, CANCELLED)
         elif entry.job.state == RUNNING:
             unit.move(entry, CANCELLING)
@@ -232,7 +232,7 @@ def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | Not
 
 
 def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | list[int]]:
-    """Delete jobs; give the results of each whose buffers are left."""
+    """Delete jobs without their buffers; return the ids of the results that have buffers."""
     unit = UnitOfWork(transaction)
     unit.load({job_id for _, job_id in calls})
     answers: list[NotFound | FailedPrecondition | list[int]] = []

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job asks for, as one message: taken from a Job, stored as one column, and made whole again for a task.
+"""JobSpec: the type, options and inputs of a job in one message, stored in one column and sent in tasks.
 
-JobSpec and Job have the same fields under the same numbers, so each is read from the bytes of the other. What is larger
-than `INLINE_BYTES` is kept by its SHA-256 (see large_options); a reference stands for it everywhere but in a task.
+JobSpec and Job have the same fields under the same numbers, so each can be parsed from the bytes of the other. An
+option larger than `INLINE_BYTES` is stored by its SHA-256 (see large_options); except in a task, a reference replaces
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit_server.errors import NotFound
 from qonduit_server.store.jobs import large_options
 
-#: A larger option is stored by its SHA-256. Inputs take about 25 bytes a number: this is room for some 150 of them.
+#: A larger option is stored by its SHA-256. Inputs take about 25 bytes per number, so about 150 numbers fit.
 INLINE_BYTES: Final = 4096
 #: The options that may be large. Each has a field "NAME_reference" beside it, in JobSpec and in Job.
 LARGE: Final = ("inputs", "noise_model")
@@ -28,14 +29,14 @@ _NAMES_BYTES: Final = 1024
 
 
 class PackedSpec(NamedTuple):
-    """A spec as it is stored, and by SHA-256 the large options that were taken out of it."""
+    """A spec as stored, and its large options by SHA-256."""
 
     spec: JobSpec
     options: dict[str, bytes]
 
 
 def spec_of(job: Job) -> JobSpec:
-    """Return what a job asks for, RUNNER where it names no type; references in the job stand in the spec as well."""
+    """Return the spec of a job, with the type RUNNER if none is set; references are copied."""
     spec = JobSpec.FromString(job.SerializeToString())
     spec.DiscardUnknownFields()
     spec.type = spec.type or JobType.JOB_TYPE_RUNNER
@@ -43,12 +44,12 @@ def spec_of(job: Job) -> JobSpec:
 
 
 def job_of(spec: JobSpec) -> Job:
-    """Return a job that has nothing but what it asks for."""
+    """Return a job with only the fields of a spec."""
     return Job.FromString(spec.SerializeToString())
 
 
 def pack(spec: JobSpec) -> PackedSpec:
-    """Put a reference in the place of each large option."""
+    """Replace each large option with a reference."""
     large = [field for field in LARGE if getattr(spec, field).ByteSize() > INLINE_BYTES]
     if not large:
         return PackedSpec(spec, {})
@@ -66,10 +67,10 @@ def pack(spec: JobSpec) -> PackedSpec:
 
 
 def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
-    """Return what jobs ask for with their large options filled in, as tasks carry it.
+    """Return the specs of jobs with their large options inserted, as tasks need them.
 
     Raises:
-        NotFound: a job was deleted since it was read, and an option with it.
+        NotFound: a job was deleted after it was read, and an option with it.
     """
     specs = {job.id: spec_of(job) for job in jobs}
     places = [
@@ -89,14 +90,14 @@ def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
 
 
 def name_buffers(job: Job) -> None:
-    """Set in a job's references the names that ReadBuffer takes: they hold the job's id and are not stored."""
+    """Set the names for ReadBuffer in a job's references; they contain the job's id and are not stored."""
     for field in LARGE:
         if job.HasField(f"{field}_reference"):
             getattr(job, f"{field}_reference").name = large_options.name_of(job.id, field)
 
 
 def leave_out_large(job: Job) -> None:
-    """Clear what may be large, and what stands for it: an event that repeats a job need not repeat its options."""
+    """Clear large options and their references, which events that contain a job do not need."""
     for field in LARGE:
         job.ClearField(field)
         job.ClearField(f"{field}_reference")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of jobs that are too large for the jobs' rows: stored once by SHA-256, however many jobs have them.
+"""Options that are too large for the row of a job, stored once by SHA-256 for all jobs.
 
-An option is inserted in the transaction that inserts its first job, and deleted with its last one. Two rules hold an
-option as long as a job has it: a job is linked to an option in a transaction that holds the option's row, and an option
-is deleted in a transaction that holds its row and has then seen that no job is linked to it.
+An option is inserted in the transaction that inserts its first job, and deleted with its last job. Two rules keep an
+option while a job uses it: a job is linked to an option in a transaction that locks the option's row, and an option is
+deleted in a transaction that locks its row and then finds no linked job.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.schema import job_options, jobs, options
 from qonduit_server.store.writer import Operation, Transaction
 
-#: How many bytes are read at once.
+#: Bytes per read.
 CHUNK_BYTES: Final = 256 * 1024
-#: How many unused options one transaction deletes.
-MOST_ERASED: Final = 100
+#: Maximum number of unused options that one transaction deletes.
+MAX_ERASED: Final = 100
 _NAME: Final = re.compile(r"jobs/([1-9][0-9]{0,18})/([a-z_]+)")
 _INSERT: Final = BulkInsert(options, ("sha256", "data"), unless_there=True)
 _LINK: Final = BulkInsert(job_options, ("job_id", "sha256"), unless_there=True)
 _AMONG: Final = among(options.c.sha256, "hashes")
 _SELECT: Final = select(options.c.sha256, options.c.data).where(_AMONG)
-_HOLD: Final = (
+_LOCK: Final = (
     select(options.c.sha256).where(_AMONG).order_by(options.c.sha256).with_for_update(read=True, key_share=True)
 )
-_HOLD_TO_ERASE: Final = select(options.c.sha256).where(_AMONG).with_for_update(skip_locked=True)
+_LOCK_TO_ERASE: Final = select(options.c.sha256).where(_AMONG).with_for_update(skip_locked=True)
 _IS_UNUSED: Final = ~exists().where(job_options.c.sha256 == options.c.sha256)
-_UNUSED: Final = select(options.c.sha256).where(_IS_UNUSED).limit(MOST_ERASED)
+_UNUSED: Final = select(options.c.sha256).where(_IS_UNUSED).limit(MAX_ERASED)
 _DELETE_UNUSED: Final = sa.delete(options).where(_AMONG, _IS_UNUSED)
 _LINKED: Final = select(job_options.c.sha256).distinct().where(among(job_options.c.job_id, "ids"))
 _UNLINK: Final = sa.delete(job_options).where(among(job_options.c.job_id, "ids"))
@@ -58,7 +58,7 @@ class StoredOption(NamedTuple):
 
 
 def name_of(job_id: int, field: str) -> str:
-    """Return the name under which ReadBuffer finds a job's option."""
+    """Return the buffer name of a job's option."""
     return f"jobs/{job_id}/{field}"
 
 
@@ -67,11 +67,11 @@ def insert(transaction: Transaction, by_job: Mapping[int, Mapping[str, bytes]]) 
     data = {sha256: data for mine in by_job.values() for sha256, data in mine.items()}
     missing = data
     while missing:
-        # In one order on every server, so that none waits for another in a circle.
+        # In the same order on every server, to avoid deadlocks.
         _INSERT(transaction.connection, sorted(missing.items()))
-        held = set(transaction.connection.execute(_HOLD, {"hashes": list(data)}).scalars())
-        # What was there may have been deleted before it was held.
-        missing = {sha256: data[sha256] for sha256 in data.keys() - held}
+        locked = set(transaction.connection.execute(_LOCK, {"hashes": list(data)}).scalars())
+        # An existing option may have been deleted before it was locked.
+        missing = {sha256: data[sha256] for sha256 in data.keys() - locked}
     if data:
         _LINK(transaction.connection, [(job_id, sha256) for job_id, mine in by_job.items() for sha256 in mine])
 
@@ -82,7 +82,7 @@ def read_many(connection: Connection, hashes: Collection[str]) -> dict[str, byte
 
 
 def find(db: Database, caller: str, name: str) -> StoredOption:
-    """Return the option of the caller's job that has this name. Raises NotFound."""
+    """Return the option with this buffer name, of one of the caller's jobs. Raises NotFound."""
     match = _NAME.fullmatch(name)
     if match and is_id(job_id := int(match[1])):
         with db.read() as connection:
@@ -96,7 +96,7 @@ def find(db: Database, caller: str, name: str) -> StoredOption:
 
 
 def read(db: Database, option: StoredOption, chunk: int) -> bytes | None:
-    """Return a chunk of an option, counted from 0; None when its job is gone."""
+    """Return a chunk of an option, counted from 0; None if its job is deleted."""
     place = {"job": option.job_id, "sha256": option.sha256, "start": chunk * CHUNK_BYTES + 1}
     with db.read() as connection:
         found: bytes | None = connection.execute(_CHUNK, place).scalar()
@@ -104,27 +104,27 @@ def read(db: Database, option: StoredOption, chunk: int) -> bytes | None:
 
 
 def erase(connection: Connection, job_ids: Collection[int]) -> None:
-    """Delete the options of jobs that are being deleted, unless other jobs have them."""
+    """Delete the options of jobs that are being deleted, unless other jobs use them."""
     if hashes := list(connection.execute(_LINKED, {"ids": list(job_ids)}).scalars()):
         connection.execute(_UNLINK, {"ids": list(job_ids)})
         _erase(connection, hashes)
 
 
 def unused(db: Database) -> list[str]:
-    """Return some options that no job has: two servers that delete the last jobs of one both leave it behind."""
+    """Return some options that no job uses: two servers that delete the last jobs of one may both leave it."""
     with db.read() as connection:
         return list(connection.execute(_UNUSED).scalars())
 
 
 def _erase(connection: Connection, hashes: Sequence[str]) -> int:
-    held = list(connection.execute(_HOLD_TO_ERASE, {"hashes": list(hashes)}).scalars())
-    # A statement of its own: it sees the jobs that were linked until the rows were held.
-    return connection.execute(_DELETE_UNUSED, {"hashes": held}).rowcount if held else 0
+    locked = list(connection.execute(_LOCK_TO_ERASE, {"hashes": list(hashes)}).scalars())
+    # A separate statement, which sees jobs linked before the rows were locked.
+    return connection.execute(_DELETE_UNUSED, {"hashes": locked}).rowcount if locked else 0
 
 
 def _erase_unused(transaction: Transaction, calls: Sequence[Sequence[str]]) -> list[int]:
     return [_erase(transaction.connection, hashes) for hashes in calls]
 
 
-#: Deletes options by their SHA-256 where no job has them, and returns how many went.
+#: Deletes options by SHA-256 if no job uses them, and returns how many it deleted.
 ERASE_UNUSED: Final = Operation(_erase_unused, durable=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the events of running tasks become results, job events and states."""
+"""Convert the events of running tasks to results, job events and states."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from qonduit_server.store.schema import results
 from qonduit_server.store.writer import Transaction
 
 _INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "size", "result"))
-#: The longest text of an event, and what the texts of all failures of a job may have together, in bytes: no event and
-#: no job may be larger than a response.
+#: Maximum size of an event's text, and of the texts of all failures of a job, in bytes: events and jobs must fit in a
+#: response.
 _TEXT_BYTES: Final = 8192
 _FAILURES_BYTES: Final = 1024**2
-#: What a failure may have in any case.
-_FEW_BYTES: Final = 128
-#: The reason with which a worker says that it stopped because it was told to.
+#: Minimum text size of a failure, and maximum size of its other texts, in bytes.
+_SHORT_TEXT_BYTES: Final = 128
+#: The reason that a worker reports after a requested cancel.
 _CANCELLED_REASON: Final = "CANCELLED"
 
 
 class OutcomeRecorder:
-    """What one transaction stores of running tasks.
+    """Records the outcomes of running tasks in one transaction.
 
-    The first outcome of a program stands: when a job is run again after its server was lost, what had ended before the
-    loss stays as it was, and the second outcome is ignored.
+    The first outcome of a program is final: if a job runs again after its server was lost, a second outcome is ignored.
 
-    Large results have their ids, and their pieces are there.
+    Large results must have their ids, and their chunks must be written.
 
     Args:
-        events: all events that will be taken, so that jobs are read and ids reserved at once.
+        transaction: the transaction.
+        events: all events that will be recorded, so that jobs are read and ids reserved at once.
     """
 
     def __init__(self, transaction: Transaction, events: Collection[TaskEvent]) -> None:
-        self._ledger = UnitOfWork(transaction)
-        self._ledger.load({event.job_id for event in events})
-        given = sum(len(large_results.given_by(event)) for event in events if not large_results.is_large(event))
-        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, given))[0])
+        self._unit = UnitOfWork(transaction)
+        self._unit.load({event.job_id for event in events})
+        count = sum(len(large_results.event_results(event)) for event in events if not large_results.is_large(event))
+        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, count))[0])
         self._results: list[tuple[int, int, int, int, bytes]] = []
         self._transaction = transaction
-        #: The large results that were taken, by their ids.
+        #: The ids of the recorded large results.
         self.stored: set[int] = set()
 
-    def take(self, owner: str, events: Sequence[TaskEvent]) -> set[tuple[int, int]]:
-        """Take an owner's events, in order; return the (job, attempt) pairs that are not leased to it."""
+    def record(self, owner: str, events: Sequence[TaskEvent]) -> set[tuple[int, int]]:
+        """Record an owner's events in order; return the (job, attempt) pairs that are not leased to it."""
         refused: set[tuple[int, int]] = set()
         ended = {
             (event.job_id, event.attempt, _outcome_index(event))
@@ -61,7 +61,7 @@ class OutcomeRecorder:
             if event.HasField("program_succeeded") or event.HasField("program_failed")
         }
         for event in events:
-            entry = self._ledger.entries.get(event.job_id)
+            entry = self._unit.entries.get(event.job_id)
             if (
                 entry is None
                 or entry.owner != owner
@@ -72,47 +72,47 @@ class OutcomeRecorder:
                 continue
             kind = event.WhichOneof("event")
             if kind == "program_succeeded":
-                self._succeeded(entry, event.program_succeeded)
+                self._record_success(entry, event.program_succeeded)
             elif kind == "finished":
-                self._finished(entry, event.finished)
+                self._record_end(entry, event.finished)
             elif kind == "progress":
-                self._progress(entry, event.progress.progress, event.progress.message)
+                self._record_progress(entry, event.progress.progress, event.progress.message)
             elif kind == "program_failed":
-                self._failed(entry, event.program_failed.index, event.program_failed.failure)
+                self._record_failure(entry, event.program_failed.index, event.program_failed.failure)
             elif kind == "program_started":
                 index = event.program_started.index
-                # Nobody needs to hear that a program began when its outcome is told in the same breath.
+                # Skip the start event of a program whose outcome is in the same batch.
                 if (event.job_id, event.attempt, index) not in ended:
-                    self._started(entry, index)
+                    self._record_start(entry, index)
             elif kind == "log":
                 event.log.message = _cut(event.log.message, _TEXT_BYTES)
-                self._ledger.append(entry, log=event.log)
+                self._unit.append(entry, log=event.log)
         return refused
 
     def close(self) -> None:
-        """Write everything."""
+        """Write all results, events and job changes."""
         if self._results:
             _INSERT_RESULTS(self._transaction.connection, self._results)
-        self._ledger.flush()
+        self._unit.flush()
 
-    def _succeeded(self, entry: JobChange, succeeded: ProgramSucceeded) -> None:
+    def _record_success(self, entry: JobChange, succeeded: ProgramSucceeded) -> None:
         run = _open_run(entry, succeeded.index)
         if run is None:
             return
-        gave = large_results.given_with(succeeded)
-        reserved = large_results.has_buffer(gave)
-        ids = [self._result(entry, run, each, reserved) for each in gave]
+        outcomes = large_results.outcome_results(succeeded)
+        reserved = large_results.has_buffer(outcomes)
+        ids = [self._add_result(entry, run, each, reserved) for each in outcomes]
         run.state = SUCCEEDED
         run.result_ids.extend(ids)
-        self._ledger.append(entry, program_run=run)
+        self._unit.append(entry, program_run=run)
         for result_id in ids:
-            self._ledger.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
+            self._unit.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
 
-    def _result(
-        self, entry: JobChange, run: ProgramRun, given: ProgramSucceeded | FurtherResult, reserved: bool
+    def _add_result(
+        self, entry: JobChange, run: ProgramRun, outcome: ProgramSucceeded | FurtherResult, reserved: bool
     ) -> int:
-        """Take a result; return its id."""
-        result = given.result
+        """Add a result; return its id."""
+        result = outcome.result
         if not reserved:
             result.id = next(self._result_ids)
         result.job_id = entry.job.id
@@ -124,57 +124,57 @@ class OutcomeRecorder:
         self._results.append((result.id, result.job_id, run.index, len(payload), payload))
         return result.id
 
-    def _failed(self, entry: JobChange, index: int, failure: Failure) -> None:
+    def _record_failure(self, entry: JobChange, index: int, failure: Failure) -> None:
         run = _open_run(entry, index)
         if run is not None:
             run.state = FAILED
             run.failure.CopyFrom(failure)
             _shorten(run.failure, _share(entry))
-            self._ledger.append(entry, program_run=run)
+            self._unit.append(entry, program_run=run)
 
-    def _started(self, entry: JobChange, index: int) -> None:
+    def _record_start(self, entry: JobChange, index: int) -> None:
         run = _open_run(entry, index)
         if run is not None and run.state == QUEUED:
             run.state = RUNNING
-            self._ledger.append(entry, program_run=run)
+            self._unit.append(entry, program_run=run)
 
-    def _progress(self, entry: JobChange, progress: float, message: str) -> None:
+    def _record_progress(self, entry: JobChange, progress: float, message: str) -> None:
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
-            self._ledger.append(entry, progress=Progress(progress=progress, message=_cut(message, _TEXT_BYTES)))
+            self._unit.append(entry, progress=Progress(progress=progress, message=_cut(message, _TEXT_BYTES)))
 
-    def _finished(self, entry: JobChange, finished: TaskFinished) -> None:
+    def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
         failure = finished.failure if finished.HasField("failure") else _first_failure(entry)
         if failure is None:
-            self._progress(entry, 1.0, "")
-            self._ledger.move(entry, SUCCEEDED)
+            self._record_progress(entry, 1.0, "")
+            self._unit.move(entry, SUCCEEDED)
         elif job.state == CANCELLING and finished.failure.reason == _CANCELLED_REASON:
-            self._ledger.settle_programs(entry, CANCELLED)
-            self._ledger.move(entry, CANCELLED)
+            self._unit.set_open_programs(entry, CANCELLED)
+            self._unit.move(entry, CANCELLED)
         else:
             job.failure.CopyFrom(failure)
             _shorten(job.failure, _TEXT_BYTES)
             each = Failure()
             each.CopyFrom(job.failure)
             _shorten(each, _share(entry))
-            self._ledger.settle_programs(entry, FAILED, each)
-            self._ledger.move(entry, FAILED)
+            self._unit.set_open_programs(entry, FAILED, each)
+            self._unit.move(entry, FAILED)
 
 
 def _share(entry: JobChange) -> int:
-    """How long the text of one program's failure may be: a job is sent whole, with those of all its programs."""
-    return max(_FEW_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
+    """Return the maximum size of one program's failure text: a response contains those of all programs of a job."""
+    return max(_SHORT_TEXT_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
 
 
 def _shorten(failure: Failure, size: int) -> None:
     failure.message = _cut(failure.message, size)
-    failure.reason = _cut(failure.reason, _FEW_BYTES)
-    failure.provider_code = _cut(failure.provider_code, _FEW_BYTES)
+    failure.reason = _cut(failure.reason, _SHORT_TEXT_BYTES)
+    failure.provider_code = _cut(failure.provider_code, _SHORT_TEXT_BYTES)
 
 
 def _cut(text: str, size: int) -> str:
-    """Return a text of at most so many bytes; three dots mark a cut."""
+    """Return a text cut to a maximum size in bytes; three dots mark a cut."""
     if len(text) * 4 <= size or len(data := text.encode()) <= size:
         return text
     return data[: size - 3].decode(errors="ignore") + "..."
@@ -185,7 +185,7 @@ def _outcome_index(event: TaskEvent) -> int:
 
 
 def _open_run(entry: JobChange, index: int) -> ProgramRun | None:
-    """Return the run of a program that has not ended; None when it has, or when there is no such program."""
+    """Return the run of a program that has not ended; None if it has, or if the index is invalid."""
     if not 0 <= index < len(entry.job.program_runs):
         return None
     run = entry.job.program_runs[index]
@@ -193,7 +193,7 @@ def _open_run(entry: JobChange, index: int) -> ProgramRun | None:
 
 
 def _first_failure(entry: JobChange) -> Failure | None:
-    """Return why a job failed whose task ended by itself, or None when all of its programs succeeded."""
+    """Return the first failure of a job whose task ended normally; None if all programs succeeded."""
     for run in entry.job.program_runs:
         if run.state == FAILED:
             return run.failure
@@ -201,6 +201,6 @@ def _first_failure(entry: JobChange) -> Failure | None:
             return Failure(
                 category=FAILURE_CATEGORY_INTERNAL,
                 reason="PROGRAM_NOT_RUN",
-                message=f"program {run.index} of the job was never run, and its worker did not say why",
+                message=f"the worker ended the task without running program {run.index}, and reported no reason",
             )
     return None

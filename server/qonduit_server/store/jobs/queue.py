@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue, as dispatchers see it: leases on jobs, and the only writer of a running one."""
+"""The queue for dispatchers: leases on jobs, and all changes to running jobs."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class _Claim(NamedTuple):
 class _Batch(NamedTuple):
     owner: str
     events: Sequence[TaskEvent]
-    #: How many pieces large results have, by their ids.
-    pieces: Mapping[int, int]
+    #: The number of chunks of each large result, by id.
+    chunks: Mapping[int, int]
 
 
 class _Recorded(NamedTuple):
     refused: set[tuple[int, int]]
-    #: Large results that were not stored, since their outcomes do not stand.
+    #: Large results that were not stored, because their outcomes were ignored.
     unused: set[int]
 
 
 class _Release(NamedTuple):
     owner: str
     jobs: Sequence[tuple[int, int]]
-    why: str
+    cause: str
     counts: bool
 
 
@@ -61,7 +61,7 @@ class _Renewal(NamedTuple):
 
 class _Expiry(NamedTuple):
     max_attempts: int
-    everyones: bool
+    all_owners: bool
 
 
 _SELECT_QUEUED: Final = (
@@ -73,7 +73,7 @@ _SELECT_QUEUED: Final = (
     .limit(bindparam("capacity"))
     .with_for_update(skip_locked=True, of=jobs)
 )
-# In the order of the index that holds leased jobs only, so that it is the one that is read.
+# Ordered like the index of leased jobs, so that the database uses that index.
 _SELECT_EXPIRED: Final = (
     SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
     .order_by(jobs.c.owner, jobs.c.state)
@@ -82,8 +82,8 @@ _SELECT_EXPIRED: Final = (
 _END_OF_TIME: Final = 2**63 - 1
 _LOST: Final = "the server that ran the job was lost"
 _SERVER_LOST: Final = "SERVER_LOST"
-#: How often a large result is written anew whose pieces somebody deleted, before the store is said to be away.
-_ANEW: Final = 3
+#: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
+_WRITE_ATTEMPTS: Final = 3
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
 _SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
@@ -98,114 +98,114 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     """Lease queued jobs, oldest first: QUEUED -> RUNNING, attempt + 1, event state_change.
 
     Args:
-        owner: the dispatcher, unique for each start of a server.
-        capacity: how many jobs at most, by provider name.
-        lease: how long the jobs stay the owner's unless renewed.
+        owner: the dispatcher's id, unique for each start of a server.
+        capacity: the maximum number of jobs, by provider name.
+        lease: the duration of the lease unless renewed.
 
     Returns:
-        Tasks with their programs; limits of memory and time are left for the dispatcher to fill in.
+        Tasks with their programs; the dispatcher sets the limits of memory and time.
     """
     return db.write(_CLAIM, _Claim(owner, capacity, _microseconds(lease)))
 
 
 def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
-    """Store what happened to running jobs, in one transaction: results, events, states.
+    """Record the events of running jobs in one transaction: results, events, states.
 
-    Events of a (job, attempt) that is not leased to `owner` now change nothing. Results inside `batch` get their ids.
-    The pieces of large results are written before, unless `write_ahead` did so.
+    Events of a (job, attempt) that is not leased to `owner` are ignored. Results inside `batch` get their ids. The
+    chunks of large results are written first, unless `write_ahead` did so.
 
     Returns:
         The refused (job, attempt) pairs: their tasks can be dropped.
 
     Raises:
-        Unavailable: the database does not answer; try again later, with the same events.
-        StoreFault: something in the batch cannot be stored, ever; nothing was.
+        Unavailable: the database does not answer; retry later with the same events.
+        StoreFault: the batch cannot be stored, now or later; nothing was stored.
     """
     if not batch:
         return set()
     operation = _RECORD_ENDS if any(event.HasField("finished") for event in batch) else _RECORD
     heavy = [event for event in batch if large_results.is_large(event)]
-    for _ in range(_ANEW):
+    for _ in range(_WRITE_ATTEMPTS):
         for event in heavy:
             large_results.write_ahead(db, event)
-        pieces = {result_id: count for event in heavy for result_id, count in large_results.pieces_of(event).items()}
+        chunks = {result_id: count for event in heavy for result_id, count in large_results.chunks_of(event).items()}
         try:
-            recorded = db.write(operation, _Batch(owner, batch, pieces))
+            recorded = db.write(operation, _Batch(owner, batch, chunks))
         except FAULTS as error:
-            raise StoreFault(f"what happened to running jobs cannot be stored: {type(error).__name__}") from error
+            raise StoreFault(f"cannot record events of running jobs: {type(error).__name__}") from error
         if recorded is not None:
-            with suppress(Unavailable):  # they are found when orphans are looked for
+            with suppress(Unavailable):  # retention deletes the orphaned chunks
                 large_results.erase(db, recorded.unused)
             return recorded.refused
         for event in heavy:
-            large_results.forget_ids(event)
-    raise Unavailable("what large results consist of was deleted while it was written")
+            large_results.reset_ids(event)
+    raise Unavailable("chunks of large results were deleted while they were written; retry")
 
 
 def write_ahead(db: Database, event: TaskEvent) -> None:
-    """Write the pieces of an event's large results, which is to be recorded later, in small transactions.
+    """Write the chunks of an event's large results in small transactions, before the event is recorded.
 
     Raises:
-        Unavailable: the database does not answer; try again later, with the same event, or leave it to `record`.
-        StoreFault: they cannot be stored, ever.
+        Unavailable: the database does not answer; retry later with the same event, or leave it to `record`.
+        StoreFault: the chunks cannot be stored, now or later.
     """
     if large_results.is_large(event):
         large_results.write_ahead(db, event)
 
 
 def discard(db: Database, events: Iterable[TaskEvent]) -> None:
-    """Delete what was written ahead of events that will not be recorded. Raises Unavailable."""
+    """Delete the chunks written for events that will not be recorded. Raises Unavailable."""
     for event in events:
         if large_results.is_large(event):
-            large_results.erase(db, [result_id for result_id in large_results.pieces_of(event) if result_id])
+            large_results.erase(db, [result_id for result_id in large_results.chunks_of(event) if result_id])
 
 
 def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
-    """Return what is leased to owners, by owner: for claims that were made, and whose answers were lost."""
+    """Return the tasks leased to owners, by owner, after a claim whose answer was lost."""
     return db.write(_CLAIMED, owners)
 
 
-def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], why: str, *, counts: bool = True) -> None:
-    """Hand (job, attempt) pairs back: RUNNING -> QUEUED with a log event telling why; CANCELLING -> CANCELLED.
+def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], cause: str, *, counts: bool = True) -> None:
+    """Release (job, attempt) pairs: RUNNING -> QUEUED with the reason in a log event; CANCELLING -> CANCELLED.
 
     Args:
-        counts: whether the attempt was one. If not, the next one has its number: only for an owner that claims no more,
-            since nothing but the owner then tells the two apart.
+        counts: whether the attempt counts. If not, the next attempt gets its number; use that only for an owner that
+            claims no more jobs, because then only the owner distinguishes the two.
     """
     if jobs:
-        db.write(_RELEASE, _Release(owner, jobs, why, counts))
+        db.write(_RELEASE, _Release(owner, jobs, cause, counts))
 
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
-    """Prolong all leases of an owner, from now."""
+    """Renew all leases of an owner, from now."""
     db.write(_RENEW_ALL, _Renewal(owner, _microseconds(lease)))
 
 
 def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
-    """Return the (job, attempt) pairs leased to an owner whose cancel was asked for."""
+    """Return the (job, attempt) pairs leased to an owner whose cancel was requested."""
     with db.read() as connection:
         return [(job, attempt) for job, attempt in connection.execute(_SELECT_CANCELLING, {"owner": owner})]
 
 
-def expire(db: Database, *, max_attempts: int = 0, everyones: bool = False) -> int:
-    """Take back leases that ran out: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Returns how many.
+def expire(db: Database, *, max_attempts: int = 0, all_owners: bool = False) -> int:
+    """End expired leases: RUNNING -> QUEUED, CANCELLING -> CANCELLED. Return how many.
 
-    A job whose last allowed attempt was lost with its server fails instead of being queued: its program may be what
-    ends the server each time.
+    A job whose last allowed attempt was lost with its server fails instead of being requeued: its program may be the
+    cause each time.
 
     Args:
-        max_attempts: how often a job is started at most; 0 means no limit.
-        everyones: take back all leases, whether they ran out or not. Only where no other server can be alive.
+        max_attempts: the maximum number of starts of a job; 0 means no limit.
+        all_owners: end all leases, expired or not. Use it only if no other server can be alive.
     """
-    return db.write(_EXPIRE, _Expiry(max_attempts, everyones))
+    return db.write(_EXPIRE, _Expiry(max_attempts, all_owners))
 
 
-def given_up(reason: str, attempt: int, why: str) -> Failure:
+def attempts_exhausted(reason: str, attempt: int, cause: str) -> Failure:
     """Return the failure of a job whose last allowed attempt was lost."""
     return Failure(
         category=FailureCategory.FAILURE_CATEGORY_WORKER,
         reason=reason,
-        message=f"The job was started {attempt} times (max_attempts), and no attempt ended: at last {why}.",
+        message=f"the job was started {attempt} times (max_attempts) and no attempt ended; last: {cause}",
         retryable=True,
     )
 
@@ -222,11 +222,11 @@ def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task
         for provider, capacity in wanted.capacity.items():
             if capacity > 0:
                 rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
-                entries = unit.enter(rows.all())
+                entries = unit.add_rows(rows.all())
                 for entry in entries:
                     unit.start(entry, wanted.owner, transaction.now + wanted.lease)
                 mine += [(provider, entry) for entry in entries]
-                # The next query of this transaction must not find them again.
+                # Written now, so that the next query of this transaction does not return them.
                 unit.flush()
         claimed.append(mine)
     return _tasks(transaction, unit, claimed)
@@ -238,7 +238,7 @@ def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[d
 
 def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
     unit = UnitOfWork(transaction)
-    entries = unit.enter(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
+    entries = unit.add_rows(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
     rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
     provider_of = {row.id: row.name for row in rows}
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
@@ -251,7 +251,7 @@ def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, li
 def _tasks(
     transaction: Transaction, unit: UnitOfWork, claimed: Sequence[Sequence[tuple[str, JobChange]]]
 ) -> list[list[Task]]:
-    """Make tasks of jobs, each given with the name of its provider."""
+    """Return the tasks of jobs, given as (provider name, job)."""
     if not unit.entries:
         return [[] for _ in claimed]
     ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
@@ -282,7 +282,7 @@ def _task(
 
 
 def task_program(program_id: int, source: QuantumProgram) -> TaskProgram:
-    """Return a program as a worker gets it, with the inputs that it brings itself."""
+    """Return a program for a worker, with its own default inputs."""
     return TaskProgram(
         program_id=program_id,
         language=source.assembler_language,
@@ -293,16 +293,15 @@ def task_program(program_id: int, source: QuantumProgram) -> TaskProgram:
 
 
 def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:
-    """Record batches; None for one whose large results are not whole: nothing of it was."""
+    """Record batches; return None for a batch with missing chunks, of which nothing is recorded."""
     answers: list[_Recorded | None] = []
-    sound = [buffers.whole(transaction, batch.pieces) for batch in batches]
-    recording = OutcomeRecorder(
-        transaction, [event for batch, good in zip(batches, sound, strict=True) if good for event in batch.events]
-    )
-    for batch, good in zip(batches, sound, strict=True):
-        refused = recording.take(batch.owner, batch.events) if good else set()
-        answers.append(_Recorded(refused, batch.pieces.keys() - recording.stored) if good else None)
-    recording.close()
+    complete = [buffers.is_complete(transaction, batch.chunks) for batch in batches]
+    recordable = [batch for batch, is_complete in zip(batches, complete, strict=True) if is_complete]
+    recorder = OutcomeRecorder(transaction, [event for batch in recordable for event in batch.events])
+    for batch, is_complete in zip(batches, complete, strict=True):
+        refused = recorder.record(batch.owner, batch.events) if is_complete else set()
+        answers.append(_Recorded(refused, batch.chunks.keys() - recorder.stored) if is_complete else None)
+    recorder.close()
     return answers
 
 
@@ -313,7 +312,7 @@ def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[Non
         for job_id, attempt in release.jobs:
             entry = unit.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
-                _take_back(unit, entry, release.why, counts=release.counts)
+                _end_lease(unit, entry, release.cause, counts=release.counts)
     unit.flush()
     return [None] * len(releases)
 
@@ -326,31 +325,31 @@ def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]
 
 def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
     unit = UnitOfWork(transaction)
-    before = _END_OF_TIME if any(each.everyones for each in expiries) else transaction.now
+    before = _END_OF_TIME if any(each.all_owners for each in expiries) else transaction.now
     most = max(each.max_attempts for each in expiries)
-    expired = unit.enter(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
+    expired = unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
         job = entry.job
         if job.state == RUNNING and 0 < most <= job.attempt:
-            job.failure.CopyFrom(given_up(_SERVER_LOST, job.attempt, _LOST))
-            unit.settle_programs(entry, FAILED, job.failure)
+            job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, job.attempt, _LOST))
+            unit.set_open_programs(entry, FAILED, job.failure)
             unit.move(entry, FAILED)
         else:
-            _take_back(unit, entry, _LOST, counts=True)
+            _end_lease(unit, entry, _LOST, counts=True)
     unit.flush()
     return [len(expired), *[0] * (len(expiries) - 1)]
 
 
-def _take_back(unit: UnitOfWork, entry: JobChange, why: str, *, counts: bool) -> None:
-    """End a lease without an outcome. What programs have ended stay so, whatever the next attempt says of them."""
+def _end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -> None:
+    """End a lease without an outcome. Ended programs keep their outcomes; those of the next attempt are ignored."""
     if entry.job.state == CANCELLING:
-        unit.settle_programs(entry, CANCELLED)
+        unit.set_open_programs(entry, CANCELLED)
         unit.move(entry, CANCELLED)
     elif entry.job.state == RUNNING:
-        unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{why}; the job waits to be run again"))
-        unit.settle_programs(entry, QUEUED)
+        unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{cause}; the job was requeued"))
+        unit.set_open_programs(entry, QUEUED)
         if not counts:
-            unit.forgive(entry)
+            unit.uncount_attempt(entry)
         unit.move(entry, QUEUED)
 
 

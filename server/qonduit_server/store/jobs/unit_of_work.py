@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs that a transaction changes: read and locked at once, changed in memory, written back in bulk with events."""
+"""Unit of work: the jobs of a transaction, locked and read at once, changed in memory, written in bulk with events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _JOB_COLUMNS: Final = (
     jobs.c.program_runs,
     jobs.c.spec,
     jobs.c.owner,
-    # A subquery and no join, so that a lock on the row locks no device.
+    # A subquery instead of a join, so that a row lock does not lock the device.
     select(providers.c.name.concat("/").concat(devices.c.name))
     .join_from(devices, providers)
     .where(devices.c.id == jobs.c.device_id)
@@ -50,9 +50,9 @@ _JOB_COLUMNS: Final = (
     .label("device"),
 )
 
-#: What makes a Job message.
+#: The columns of a Job message.
 SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
-#: The same, and until when it is leased.
+#: The same, and the end of the lease.
 SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until)
 
 _SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
@@ -72,12 +72,12 @@ _UPDATE_JOBS: Final = BulkUpdate(
 
 
 def job_message(row: Sequence[Any]) -> Job:
-    """Make a Job of a row of SELECT_JOBS."""
+    """Return the Job message of a row of SELECT_JOBS."""
     (job_id, caller, device_id, deployment_id, name, kind, shots, seed, created_at) = row[:9]
     (state, progress, started_at, finished_at, attempt, last_sequence, provider_specific_id, failure, runs) = row[9:18]
     spec, owner, device = row[18:21]
     if spec is not None:
-        # One after the other, the bytes of two messages are those of both merged.
+        # Concatenated bytes of two messages parse as the merged message.
         job = Job.FromString(spec + runs)
     else:
         job = Job.FromString(runs)
@@ -113,12 +113,12 @@ def job_message(row: Sequence[Any]) -> Job:
 
 
 def server_of(owner: str) -> str:
-    """Return the server that an owner of leases belongs to: one that lost an answer claims under "SERVER/NUMBER"."""
+    """Return the server of an owner; after a lost answer, a server claims under "SERVER/NUMBER"."""
     return owner.partition("/")[0]
 
 
 def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
-    """Return what the column program_runs holds of a job; without a spec, some of what it asks for as well."""
+    """Return the value of the column program_runs; without a spec, it includes inputs and include_statevector."""
     kept = Job(program_runs=job.program_runs)
     if not has_spec:
         kept.include_statevector = job.include_statevector
@@ -128,7 +128,7 @@ def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
 
 
 class JobChange:
-    """A job, the lease on it, and the time of what this transaction does to it."""
+    """A job, its lease, and the time of its events in this transaction."""
 
     __slots__ = ("changed", "has_spec", "job", "lease_until", "owner", "time")
 
@@ -136,7 +136,7 @@ class JobChange:
         self, job: Job, owner: str | None, lease_until: int | None, time: Timestamp, *, has_spec: bool = True
     ) -> None:
         self.job = job
-        #: False for a job that was made before the column spec was.
+        #: False for a job created before the column spec existed.
         self.has_spec = has_spec
         self.time = time
         self.owner = owner
@@ -145,7 +145,7 @@ class JobChange:
 
 
 class UnitOfWork:
-    """The jobs of one transaction. Nothing is written before `flush`."""
+    """The jobs of one transaction; `flush` writes the changes."""
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
@@ -153,26 +153,26 @@ class UnitOfWork:
         self._events: list[tuple[int, int, bool, bytes]] = []
 
     def load(self, ids: Collection[int]) -> None:
-        """Read jobs and lock them until the transaction ends; those that do not exist are left out."""
+        """Read jobs and lock them until the transaction ends; missing jobs are left out."""
         if ids:
-            self.enter(self.transaction.connection.execute(_SELECT_BY_IDS, {"ids": list(ids)}).all())
+            self.add_rows(self.transaction.connection.execute(_SELECT_BY_IDS, {"ids": list(ids)}).all())
 
-    def enter(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
-        """Take jobs from rows of SELECT_ENTRIES, read with a lock."""
+    def add_rows(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
+        """Add jobs from rows of SELECT_ENTRIES, read with a lock."""
         found = [
             JobChange(job_message(row), row[19], row[21], self.transaction.timestamp, has_spec=row[18] is not None)
             for row in rows
         ]
         self.entries.update((entry.job.id, entry) for entry in found)
         if found:
-            self._keep_order([entry.job.id for entry in found])
+            self._keep_times_ordered([entry.job.id for entry in found])
         return found
 
-    def _keep_order(self, ids: list[int]) -> None:
-        """Have no event of a job be earlier than the one before.
+    def _keep_times_ordered(self, ids: list[int]) -> None:
+        """Ensure that event times of a job do not decrease.
 
-        Another server's clock may be ahead, this one's may have been set back, and a transaction that waited for a lock
-        took its time before. A statement of its own: it sees what was committed before the jobs were locked.
+        The clock of another server may be ahead, this server's clock may be set back, and a transaction reads the clock
+        before it waits for locks. A separate statement sees events committed before the jobs were locked.
         """
         now = self.transaction.now
         for payload in self.transaction.connection.execute(_SELECT_LAST_EVENTS, {"ids": ids}).scalars():
@@ -181,23 +181,23 @@ class UnitOfWork:
                 self.entries[last.job_id].time = last.event_time
 
     def append(self, entry: JobChange, **event: Any) -> None:
-        """Add an event to a job's history; `event` is the one member of JobEvent to set."""
+        """Append an event to a job; `event` is the member of JobEvent to set."""
         job = entry.job
         entry.changed = True
         job.last_sequence += 1
-        self.note(job, entry.time, is_terminal=False, **event)
+        self.queue_event(job, entry.time, is_terminal=False, **event)
 
-    def note(self, job: Job, time: Timestamp, *, is_terminal: bool, **event: Any) -> None:
-        """Write down an event under the sequence that the job has now."""
+    def queue_event(self, job: Job, time: Timestamp, *, is_terminal: bool, **event: Any) -> None:
+        """Queue an event with the current sequence of the job."""
         message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=time, **event)
         self._events.append((job.id, job.last_sequence, is_terminal, message.SerializeToString()))
 
     def move(self, entry: JobChange, state: JobState) -> None:
-        """Bring a job into another state and tell so. Leaving the hands of a dispatcher ends its lease."""
+        """Change the state of a job and append the event. A queued or ended job has no lease."""
         job = entry.job
         before = job.state
         if not may(before, state):
-            raise ValueError(f"job {job.id} cannot go from {JobState.Name(before)} to {JobState.Name(state)}")
+            raise ValueError(f"job {job.id} cannot change from {JobState.Name(before)} to {JobState.Name(state)}")
         ended = is_terminal(state)
         entry.changed = True
         job.state = state
@@ -211,10 +211,10 @@ class UnitOfWork:
             self.transaction.queue = True
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)
-        self.note(job, entry.time, is_terminal=ended, state_change=change)
+        self.queue_event(job, entry.time, is_terminal=ended, state_change=change)
 
     def start(self, entry: JobChange, owner: str, lease_until: int) -> None:
-        """Lease a queued job: its next attempt begins."""
+        """Lease a queued job and start its next attempt."""
         job = entry.job
         job.attempt += 1
         job.server = server_of(owner)
@@ -224,17 +224,17 @@ class UnitOfWork:
         entry.owner = owner
         entry.lease_until = lease_until
 
-    def forgive(self, entry: JobChange) -> None:
-        """Take back the number of an attempt that is not to be counted."""
+    def uncount_attempt(self, entry: JobChange) -> None:
+        """Decrement the attempt number after an attempt that does not count."""
         entry.job.attempt -= 1
 
-    def settle_programs(self, entry: JobChange, state: JobState, failure: Failure | None = None) -> None:
-        """Bring the programs that have not ended into another state.
+    def set_open_programs(self, entry: JobChange, state: JobState, failure: Failure | None = None) -> None:
+        """Set the state of all programs that have not ended.
 
         Args:
             entry: the job.
-            state: theirs from now on.
-            failure: why, for each of them; short enough that all of them fit into the job.
+            state: the new state.
+            failure: the failure of each; short enough that the job with all of them fits in a response.
         """
         for run in entry.job.program_runs:
             if not is_terminal(run.state):
@@ -243,12 +243,12 @@ class UnitOfWork:
                     run.failure.CopyFrom(failure)
 
     def flush(self) -> None:
-        """Write every change that was not written before."""
+        """Write all unwritten changes."""
         connection = self.transaction.connection
         if self._events:
             _INSERT_EVENTS(connection, self._events)
             for job_id, sequence, is_terminal, payload in self._events:
-                self.transaction.tell(job_id, StoredEvent(sequence, payload, is_terminal))
+                self.transaction.add_event(job_id, StoredEvent(sequence, payload, is_terminal))
             self._events = []
         changed = [entry for entry in self.entries.values() if entry.changed]
         if changed:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brings a database's schema up to date: Alembic revisions, run from inside the package.
+"""Upgrade a database's schema with the Alembic revisions of this package.
 
-A database that is up to date, or empty, is opened without importing Alembic, which would cost a third of the start.
+A current or empty database is opened without importing Alembic, which would take a third of the start time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from qonduit_server.store.schema import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-#: The newest revision: what schema.py describes.
+#: The latest revision, which schema.py describes.
 HEAD: Final = "0003"
-#: Held while the schema is changed, so that servers starting together do not clash. Any number nobody else uses.
+#: Advisory lock for schema changes, so that servers that start at the same time do not conflict. An arbitrary number.
 _ADVISORY_LOCK: Final = 0x716F6E64
 
 
 def current(url: str) -> str | None:
-    """Return the revision of a database, or None when it has none. Raises StartError when it cannot be reached."""
+    """Return the revision of a database, or None without tables. Raises StartError if it cannot be reached."""
     engine = make_engine(parse_url(url))
     try:
         with engine.connect() as connection:
@@ -38,7 +38,7 @@ def current(url: str) -> str | None:
 
 
 def upgrade(url: str) -> str:
-    """Bring a database up to date and return its revision. Raises as `bring_up_to_date` does."""
+    """Upgrade a database and return its revision. Raises the errors of `bring_up_to_date`."""
     engine = make_engine(parse_url(url))
     try:
         bring_up_to_date(engine)
@@ -48,10 +48,10 @@ def upgrade(url: str) -> str:
 
 
 def bring_up_to_date(engine: Engine) -> None:
-    """Bring a database up to date.
+    """Upgrade a database to the latest revision.
 
     Raises:
-        StartError: it cannot be reached, or its revision is not known here.
+        StartError: the database cannot be reached, or its revision is unknown.
     """
     try:
         with connect_to_write(engine) as connection:
@@ -59,7 +59,7 @@ def bring_up_to_date(engine: Engine) -> None:
                 return
             connection.rollback()
             _lock(connection)
-            # Another server may have come first.
+            # Another server may have upgraded it meanwhile.
             revision = revision_of(connection)
             if not _has_table(connection, "alembic_version") and not _has_table(connection, "jobs"):
                 _create(connection)
@@ -71,7 +71,7 @@ def bring_up_to_date(engine: Engine) -> None:
 
 
 def configuration() -> Config:
-    """Return Alembic's configuration: there is no alembic.ini."""
+    """Return Alembic's configuration, which replaces an alembic.ini."""
     from alembic.config import Config
 
     config = Config()
@@ -80,7 +80,7 @@ def configuration() -> Config:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """Return the revision of the database that a connection leads to, or None when it has none."""
+    """Return the revision of a connection's database, or None without tables."""
     if not _has_table(connection, "alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -88,7 +88,7 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def _has_table(connection: Connection, name: str) -> bool:
-    # Asked directly: SQLAlchemy's inspector would cost more than all the rest of opening a database.
+    # A direct query: SQLAlchemy's inspector takes longer than the rest of opening a database.
     if connection.dialect.name == "postgresql":
         query = text("SELECT to_regclass(:name) IS NOT NULL")
     else:
@@ -99,18 +99,18 @@ def _has_table(connection: Connection, name: str) -> bool:
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-        # A revision may have to rewrite a table of any size.
+        # A revision may rewrite a table of any size.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     else:
-        # Its longer patience must not go back to the pool with the connection.
+        # Detached, so that its longer timeout does not return to the pool.
         connection.detach()
         connection.exec_driver_sql("PRAGMA busy_timeout=30000")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _create(connection: Connection) -> None:
-    """Make an empty database's tables at once; a test holds them equal to what the revisions make."""
+    """Create the tables of an empty database; a test checks that the revisions create the same."""
     metadata.create_all(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
@@ -124,8 +124,8 @@ def _migrate(connection: Connection, revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if revision is not None and revision not in known:
         raise StartError(
-            f"the database is at revision {revision}, which this version does not know (it knows up to {HEAD}): "
-            "it was written by a newer version. Install that version, or point to another database."
+            f"the database is at revision {revision}, but this version supports revisions up to {HEAD}: "
+            "a newer version upgraded it. Install that version, or use another database."
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alembic's entry: runs the revisions on the connection, and in the transaction, that migrations.upgrade hands over."""
+"""Alembic's entry point: run the revisions on the connection and in the transaction of migrations.upgrade."""
 
 from alembic import context
 

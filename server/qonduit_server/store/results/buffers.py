@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is too large for a result's message: kept in pieces beside it, written ahead of it, read piece by piece.
+"""Buffers: data too large for a result's message, stored in chunks.
 
-Pieces come before their result and go after it, in small transactions, so that nobody waits for a whole buffer. Pieces
-without a result are found by nobody. Two rules keep a result and its pieces together: a result is inserted in a
-transaction that holds the first piece and has then counted all of them, and pieces are deleted, the first one last, in
-transactions that hold the first piece and have then seen that there is no result.
+Chunks are written before their result and deleted after it, in small transactions, so that no writer waits for a whole
+buffer. Chunks without a result are unreachable. Two rules keep a result and its chunks together: a result is inserted
+in a transaction that locks the first chunk and then counts all chunks; and chunks are deleted, the first one last, in
+transactions that lock the first chunk and then find no result.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from qonduit_server.store.schema import buffers
 from qonduit_server.store.schema import results as results_table
 from qonduit_server.store.writer import Operation, Transaction
 
-#: How many bytes a piece has; the last one of a buffer may have fewer.
-PIECE_BYTES: Final = 256 * 1024
-#: Pieces that one transaction writes, and one statement: PostgreSQL takes longer over larger arrays.
-_TOGETHER: Final = 4
-#: Pieces that one transaction deletes.
-_MOST_ERASED: Final = 16
+#: Bytes per chunk; the last chunk of a buffer may have fewer.
+CHUNK_BYTES: Final = 256 * 1024
+#: Chunks written per transaction and statement: PostgreSQL is slower with larger arrays.
+_CHUNKS_PER_WRITE: Final = 4
+#: Chunks deleted per transaction.
+_MAX_ERASED: Final = 16
 _PREFIX: Final = "results/"
 _INSERT: Final = BulkInsert(buffers, ("result_id", "piece", "data"), unless_there=True)
 _OF_RESULT: Final = buffers.c.result_id == bindparam("result")
-_PIECE: Final = select(buffers.c.data).where(_OF_RESULT, buffers.c.piece == bindparam("piece"))
+_CHUNK: Final = select(buffers.c.data).where(_OF_RESULT, buffers.c.piece == bindparam("piece"))
 _LAST: Final = select(func.max(buffers.c.piece)).where(_OF_RESULT)
 _COUNTS: Final = (
     select(buffers.c.result_id, func.count()).where(among(buffers.c.result_id, "ids")).group_by(buffers.c.result_id)
 )
 _FIRST: Final = select(buffers.c.result_id).where(among(buffers.c.result_id, "ids"), buffers.c.piece == 0)
-_HOLD: Final = _FIRST.order_by(buffers.c.result_id).with_for_update(read=True, key_share=True)
-_HOLD_TO_ERASE: Final = _FIRST.with_for_update(skip_locked=True)
+_LOCK: Final = _FIRST.order_by(buffers.c.result_id).with_for_update(read=True, key_share=True)
+_LOCK_TO_ERASE: Final = _FIRST.with_for_update(skip_locked=True)
 _OF_JOBS: Final = (
     select(results_table.c.id)
     .join(buffers, sa.and_(buffers.c.result_id == results_table.c.id, buffers.c.piece == 0))
@@ -49,58 +49,58 @@ _RESULT: Final = select(results_table.c.id).where(results_table.c.id == bindpara
 _DELETE: Final = sa.delete(buffers).where(_OF_RESULT, buffers.c.piece >= bindparam("piece"))
 
 
-class _Pieces(NamedTuple):
+class _Chunks(NamedTuple):
     result_id: int
     first: int
     data: Sequence[memoryview]
 
 
 def name_of(result_id: int) -> str:
-    """Return the name under which a result's buffer is asked for."""
+    """Return the name of a result's buffer."""
     return f"{_PREFIX}{result_id}"
 
 
 def count_of(size: int) -> int:
-    """How many pieces a buffer of so many bytes has."""
-    return -(-size // PIECE_BYTES)
+    """Return the number of chunks of a buffer of `size` bytes."""
+    return -(-size // CHUNK_BYTES)
 
 
 def written(db: Database, result_id: int) -> int:
-    """How many pieces of a buffer are there already. Raises Unavailable."""
+    """Return how many chunks of a buffer are written. Raises Unavailable."""
     with db.read() as connection:
         last = connection.execute(_LAST, {"result": result_id}).scalar()
         return 0 if last is None else last + 1
 
 
 def write_ahead(db: Database, result_id: int, data: bytes, after: int) -> None:
-    """Write the pieces of a result that is not there yet, after the first ones, in small transactions.
+    """Write the chunks of a future result from index `after` on, in small transactions.
 
     Raises:
-        Unavailable: the database does not answer; what is `written` then is not known.
+        Unavailable: the database does not answer; use `written` to find out how many chunks are written.
     """
     view = memoryview(data)
-    for first in range(after, count_of(len(data)), _TOGETHER):
-        starts = range(first * PIECE_BYTES, min((first + _TOGETHER) * PIECE_BYTES, len(data)), PIECE_BYTES)
-        db.write(_WRITE, _Pieces(result_id, first, [view[start : start + PIECE_BYTES] for start in starts]))
+    for first in range(after, count_of(len(data)), _CHUNKS_PER_WRITE):
+        starts = range(first * CHUNK_BYTES, min((first + _CHUNKS_PER_WRITE) * CHUNK_BYTES, len(data)), CHUNK_BYTES)
+        db.write(_WRITE, _Chunks(result_id, first, [view[start : start + CHUNK_BYTES] for start in starts]))
 
 
-def whole(transaction: Transaction, counts: Mapping[int, int]) -> bool:
-    """Whether results have so many pieces each, which stay as long as this transaction lasts."""
+def is_complete(transaction: Transaction, counts: Mapping[int, int]) -> bool:
+    """Return whether results have the given numbers of chunks, and lock them until the transaction ends."""
     if not counts:
         return True
-    transaction.connection.execute(_HOLD, {"ids": list(counts)}).all()
-    # A statement of its own, for it sees what was deleted until the first pieces were had.
+    transaction.connection.execute(_LOCK, {"ids": list(counts)}).all()
+    # A separate statement, which sees deletions before the first chunks were locked.
     rows = transaction.connection.execute(_COUNTS, {"ids": list(counts)})
     return {row[0]: row[1] for row in rows} == counts
 
 
 def of_jobs(connection: Connection, job_ids: Collection[int]) -> list[int]:
-    """Return the results of jobs that have buffers."""
+    """Return the ids of the results of jobs that have buffers."""
     return list(connection.execute(_OF_JOBS, {"ids": list(job_ids)}).scalars())
 
 
 def erase(db: Database, result_id: int) -> None:
-    """Delete the pieces of a result that is not there, or no more, in small transactions. Raises Unavailable."""
+    """Delete the chunks of a missing result, in small transactions. Raises Unavailable."""
     while db.write(ERASE, result_id):
         pass
 
@@ -119,37 +119,37 @@ def find(db: Database, caller: str, name: str) -> tuple[int, int]:
     raise NotFound("buffer", name)
 
 
-def read(db: Database, result_id: int, piece: int) -> bytes | None:
-    """Return a piece, counted from 0; None when it is there no more, because the job was deleted."""
+def read(db: Database, result_id: int, chunk: int) -> bytes | None:
+    """Return the chunk of an index, from 0; None if it was deleted with its job."""
     with db.read() as connection:
-        found: bytes | None = connection.execute(_PIECE, {"result": result_id, "piece": piece}).scalar()
+        found: bytes | None = connection.execute(_CHUNK, {"result": result_id, "piece": chunk}).scalar()
         return found
 
 
-def _write(transaction: Transaction, calls: Sequence[_Pieces]) -> list[None]:
+def _write(transaction: Transaction, calls: Sequence[_Chunks]) -> list[None]:
     for result_id, first, data in calls:
-        rows: list[tuple[Any, ...]] = [(result_id, first + place, piece) for place, piece in enumerate(data)]
+        rows: list[tuple[Any, ...]] = [(result_id, first + place, chunk) for place, chunk in enumerate(data)]
         _INSERT(transaction.connection, rows)
     return [None] * len(calls)
 
 
 def _erase(transaction: Transaction, result_ids: Sequence[int]) -> list[int]:
-    """Delete the last pieces of buffers; give how many are left that may be deleted."""
+    """Delete the last chunks of buffers; return how many are left to delete."""
     answers = []
     for result_id in result_ids:
         left = 0
-        # Who holds it now is about to insert the result, or deletes as well.
-        held = transaction.connection.execute(_HOLD_TO_ERASE, {"ids": [result_id]}).first()
-        if held is not None and transaction.connection.execute(_RESULT, {"result": result_id}).first() is None:
+        # Another transaction that has the lock is inserting the result or deleting its chunks.
+        locked = transaction.connection.execute(_LOCK_TO_ERASE, {"ids": [result_id]}).first()
+        if locked is not None and transaction.connection.execute(_RESULT, {"result": result_id}).first() is None:
             last = transaction.connection.execute(_LAST, {"result": result_id}).scalar()
-            left = max(0, (last or 0) + 1 - _MOST_ERASED)
+            left = max(0, (last or 0) + 1 - _MAX_ERASED)
             transaction.connection.execute(_DELETE, {"result": result_id, "piece": left})
         answers.append(left)
     return answers
 
 
-# Made durable with the result.
+# Becomes durable with the result.
 _WRITE: Final = Operation(_write, durable=False)
-#: Deletes some of the pieces of a result that is not there, and gives how many are left. Nobody was promised that they
-#: are gone: after a loss of power they are deleted once more.
+#: Deletes some chunks of a missing result, and returns how many are left. Not durable: after a power failure, they are
+#: deleted again.
 ERASE: Final = Operation(_erase, durable=False)

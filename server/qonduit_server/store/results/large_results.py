@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outcomes with large results: their ids are reserved and their pieces written before anything tells of them.
+"""Large results: reserve their ids and write their chunks before their outcome is recorded.
 
-What was reserved stands in the event itself, so that whoever tries again goes on with it. An outcome that is not
-recorded after all leaves pieces without a result, which are deleted.
+The event itself holds the reserved ids, so that a retry resumes with them. An outcome that is not recorded leaves
+orphaned chunks, which are deleted later.
 """
 
 from __future__ import annotations
@@ -19,68 +19,68 @@ from qonduit_server.store.schema import results
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
-def given_with(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
+def outcome_results(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
     """Return the results of an outcome, each with its buffer."""
     return (succeeded, *succeeded.further)
 
 
-def given_by(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult]:
-    """Return the results that an event brings, each with its buffer."""
-    return given_with(event.program_succeeded) if event.HasField("program_succeeded") else ()
+def event_results(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult]:
+    """Return the results of an event, each with its buffer."""
+    return outcome_results(event.program_succeeded) if event.HasField("program_succeeded") else ()
 
 
-def has_buffer(given: Iterable[ProgramSucceeded | FurtherResult]) -> bool:
-    """Whether one of some results is large."""
-    return any(each.result.HasField("buffer") for each in given)
+def has_buffer(outcomes: Iterable[ProgramSucceeded | FurtherResult]) -> bool:
+    """Return whether one of the results has a buffer."""
+    return any(each.result.HasField("buffer") for each in outcomes)
 
 
 def is_large(event: TaskEvent) -> bool:
-    """Whether an event brings a large result."""
-    return has_buffer(given_by(event))
+    """Return whether an event has a large result."""
+    return has_buffer(event_results(event))
 
 
-def pieces_of(event: TaskEvent) -> dict[int, int]:
-    """How many pieces each large result of an event has, by the id that was reserved for it."""
+def chunks_of(event: TaskEvent) -> dict[int, int]:
+    """Return the number of chunks of each large result of an event, by its reserved id."""
     return {
-        given.result.id: buffers.count_of(given.result.buffer.size_bytes)
-        for given in given_by(event)
-        if given.result.buffer.size_bytes
+        each.result.id: buffers.count_of(each.result.buffer.size_bytes)
+        for each in event_results(event)
+        if each.result.buffer.size_bytes
     }
 
 
 def write_ahead(db: Database, event: TaskEvent) -> None:
-    """Reserve ids for an event's results and write the pieces of the large ones, unless that was done before.
+    """Reserve ids for an event's results and write the chunks of large results, unless that was done before.
 
     Raises:
-        Unavailable: the database does not answer. Called again with the same event, this goes on where it was.
-        StoreFault: a buffer has not the size that its result tells: what there is of it must not pass for all.
+        Unavailable: the database does not answer; a retry with the same event resumes where it stopped.
+        StoreFault: the size of a buffer differs from the size in its result, so the buffer is incomplete.
     """
     try:
-        given = given_by(event)
-        if not given[0].result.id:
-            ids: Sequence[int] = db.write(_RESERVE, len(given))
-            for each, result_id in zip(given, ids, strict=True):
+        outcomes = event_results(event)
+        if not outcomes[0].result.id:
+            ids: Sequence[int] = db.write(_RESERVE, len(outcomes))
+            for each, result_id in zip(outcomes, ids, strict=True):
                 each.result.id = result_id
-        for each in given:
+        for each in outcomes:
             size = each.result.buffer.size_bytes
             if (first := buffers.written(db, each.result.id) if size else 0) < buffers.count_of(size):
-                # Each time it is asked for, it is copied.
+                # Each access to the field copies it.
                 data = each.buffer
                 if len(data) != size:
-                    raise StoreFault(f"a buffer of {size} bytes came with {len(data)}")
+                    raise StoreFault(f"the buffer must have {size} bytes, got {len(data)}")
                 buffers.write_ahead(db, each.result.id, data, first)
     except FAULTS as error:
         raise StoreFault(f"a large result cannot be stored: {type(error).__name__}") from error
 
 
-def forget_ids(event: TaskEvent) -> None:
-    """Have an event's results get new ids: these are not the store's, or their pieces are not whole."""
-    for given in given_by(event):
-        given.result.id = 0
+def reset_ids(event: TaskEvent) -> None:
+    """Clear the ids of an event's results, if the store did not assign them or chunks are missing."""
+    for each in event_results(event):
+        each.result.id = 0
 
 
 def erase(db: Database, result_ids: Collection[int]) -> None:
-    """Delete the pieces of those among results that are not there. Raises Unavailable."""
+    """Delete the chunks of missing results. Raises Unavailable."""
     for result_id in result_ids:
         buffers.erase(db, result_id)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pieces of results that are not there: left by a server that ended between a result's pieces and the result itself.
+"""Find orphaned chunks: their server stopped after it wrote the chunks and before it recorded the result.
 
-Pieces are written ahead of their result, so those without one may belong to a write that is under way. Where one server
-is alone, what was there before it began is of nobody; anywhere else, what had no result an hour ago and has none now. A
-write that takes longer than that notices that its pieces are gone, and begins again.
+Chunks are written before their result, so chunks without a result may belong to a write in progress. They are orphaned
+if they existed before the only server of the database started, or if they have had no result for an hour. A slower
+write detects that its chunks were deleted, and restarts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from sqlalchemy import bindparam, exists, func, select
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import buffers, results
 
-#: For so long must pieces be known to have no result.
+#: Time without a result after which chunks are orphaned.
 _AGE_SECONDS: Final = 3600.0
-#: How many are looked at in one read.
+#: Number of results per read.
 _PAGE: Final = 500
 _HIGHEST: Final = select(func.max(buffers.c.result_id))
 _ORPHANS: Final = (
@@ -35,13 +35,13 @@ _ORPHANS: Final = (
 
 
 class OrphanedChunks:
-    """Remembers since when pieces have no result.
+    """Records since when chunks have no result.
 
-    Made before this server writes any, and asked again and again.
+    Create it before this server writes chunks, and query it regularly.
 
     Args:
-        db: the store. A SQLite file has one server.
-        clock: seconds that only grow.
+        db: the store; a SQLite file has only one server.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, db: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,7 @@ class OrphanedChunks:
                 self._highest = connection.execute(_HIGHEST).scalar() or 0
 
     def without_result(self) -> list[int]:
-        """Return the ids of results that are not there and whose pieces can be deleted. Raise Unavailable."""
+        """Return the ids of missing results whose chunks can be deleted. Raises Unavailable."""
         now = self._clock()
         self._seen = {result_id: self._seen.get(result_id, now) for result_id in self._find()}
         return [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What jobs gave."""
+"""Read results."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def get(db: Database, caller: str, result_id: int) -> Result:
 
 
 def list_page(db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "") -> Page[Result]:
-    """Return a page of a job's results in the order of its programs; also ended at 3 MiB. Raises NotFound."""
+    """Return a page of a job's results in the order of its programs; at most 3 MiB. Raises NotFound."""
     owns(db, caller, job_id)
     cursor = Cursor(("results", caller, job_id), page_size, page_token, keys=2)
     position, after = cursor.after or (-1, 0)
     with db.read() as connection:
-        # Sizes first: a page of results that are cut off would have been read from the disk in vain.
+        # Sizes first, so that results beyond the page are not read from the disk.
         sizes = connection.execute(
             _SIZES, {"job": job_id, "position": position, "after": after, "limit": cursor.size + 1}
         ).all()

@@ -28,7 +28,7 @@ from qonduit_server.store.engines import parse_url
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_spec import INLINE_BYTES
 from qonduit_server.store.results import buffers, result_rows
-from qonduit_server.store.server_lock import hold
+from qonduit_server.store.server_lock import acquire
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import CALLER, claim, deployment, description, known_device, submit, succeed
 
@@ -97,7 +97,7 @@ def test_a_sound_database(database_url: str) -> None:
 def test_what_does_not_exist_is_not_made(tmp_path: Path) -> None:
     assert [each.level for each in inspect(f"sqlite:///{tmp_path}/x.sqlite3")] == ["ok"]
     assert not (tmp_path / "x.sqlite3").exists()
-    told(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "there is no folder")
+    told(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "/no/folder of sqlite")
 
 
 def test_what_cannot_be_reached_or_read(tmp_path: Path) -> None:
@@ -116,23 +116,35 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statements", "words", "level"),
     [
-        (["UPDATE alembic_version SET version_num = '9999'"], "its schema is at 9999", "error"),
+        (["UPDATE alembic_version SET version_num = '9999'"], "the schema is at revision 9999", "error"),
         (["DROP INDEX ix_jobs_caller_state"], "the index ix_jobs_caller_state is missing", "error"),
         (["ALTER TABLE devices DROP COLUMN num_qubits"], "the column num_qubits is missing", "error"),
         (["DROP TABLE buffers"], "the table buffers is missing", "error"),
-        (["CREATE INDEX mine ON jobs (shots)"], "the index mine is not of this version", "warning"),
-        (["DELETE FROM events WHERE job_id = 2 AND sequence = 2"], "1 job have events with gaps", "error"),
-        (["UPDATE jobs SET last_sequence = 99 WHERE id = 5"], "another last event", "error"),
-        (["UPDATE events SET is_terminal = false WHERE job_id = 4"], "their last event does not say so", "error"),
-        (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, and their results are not there (1)", "error"),
+        (["CREATE INDEX mine ON jobs (shots)"], "the index mine is not part of this version", "warning"),
+        (["DELETE FROM events WHERE job_id = 2 AND sequence = 2"], "1 job have gaps in their events", "error"),
+        (["UPDATE jobs SET last_sequence = 99 WHERE id = 5"], "a wrong last sequence", "error"),
+        (["UPDATE events SET is_terminal = false WHERE job_id = 4"], "without a terminal event", "error"),
+        (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, but their results are missing (1)", "error"),
         (["INSERT INTO results SELECT 99, 77, 0, 1, result FROM results WHERE id = 1"], "belong to no job", "warning"),
-        (["INSERT INTO events VALUES (77, 1, false, '')"], "are gone, but not their events", "warning"),
-        (["INSERT INTO buffers VALUES (77, 0, '')"], "are not there, but their buffers are", "warning"),
-        (["UPDATE jobs SET state = 2 WHERE id = 5"], "run without a lease", "error"),
-        (["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"], "server that is gone", "warning"),
-        (["UPDATE devices SET available = false"], "1 jobs wait for IBM/aer_simulator, which is not", "warning"),
+        (["INSERT INTO events VALUES (77, 1, false, '')"], "are deleted, but their events exist", "warning"),
+        (["INSERT INTO buffers VALUES (77, 0, '')"], "are missing, but their buffers exist", "warning"),
+        (["UPDATE jobs SET state = 2 WHERE id = 5"], "are running without a lease", "error"),
+        (
+            ["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"],
+            "belong to a lost server",
+            "warning",
+        ),
+        (
+            ["UPDATE devices SET available = false"],
+            "1 jobs wait for the unavailable device IBM",
+            "warning",
+        ),
         (["DELETE FROM programs WHERE deployment_id = 5"], "without their programs", "error"),
-        (["INSERT INTO job_options VALUES (77, 'x')"], "are gone, but not their links to large options", "warning"),
+        (
+            ["INSERT INTO job_options VALUES (77, 'x')"],
+            "are deleted, but their links to large options exist",
+            "warning",
+        ),
         (["INSERT INTO options VALUES (:empty, '')"], "1 large options belong to no job", "warning"),
     ],
 )
@@ -150,7 +162,7 @@ def test_an_index_that_is_missing_can_be_made_as_told(used: str) -> None:
 def with_buffer(url: str) -> int:
     """Give a result of the database a buffer of three pieces, as a server does; return its id."""
     db = open_database(url)
-    data = os.urandom(2 * buffers.PIECE_BYTES + 5)
+    data = os.urandom(2 * buffers.CHUNK_BYTES + 5)
     job = submit(db)
     assert not succeed(db, claim(db))
     (found,) = result_rows.list_page(db, CALLER, job.id).items
@@ -166,11 +178,11 @@ def with_buffer(url: str) -> int:
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("DELETE FROM options", "1 job have large options that are not there"),
-        ("DELETE FROM job_options", "1 job have large options that are not there"),
+        ("DELETE FROM options", "1 job have missing large options"),
+        ("DELETE FROM job_options", "1 job have missing large options"),
         (
             "UPDATE options SET data = (SELECT program FROM programs LIMIT 1)",
-            "1 large options do not have their SHA-256",
+            "1 large options have a wrong SHA-256",
         ),
     ],
 )
@@ -198,15 +210,15 @@ def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
     claim(db)
     long_ago = "UPDATE jobs SET finished_at = finished_at - 3 * 3600000000.0 WHERE finished_at IS NOT NULL"
     found = [each.what for each in look(database_url)]
-    assert not any("their buffers are" in each for each in found)
+    assert not any("their buffers exist" in each for each in found)
     hand(database_url, long_ago)  # what is older than a result of three hours ago is not under way
-    assert any("their buffers are" in each.what and each.level == "warning" for each in look(database_url))
+    assert any("their buffers exist" in each.what and each.level == "warning" for each in look(database_url))
     db.close()
 
 
 def replace(db: Database, result: Result, data: bytes) -> None:
     """Write a result's message and its buffer."""
-    size = buffers.PIECE_BYTES
+    size = buffers.CHUNK_BYTES
     with db._engine.begin() as connection:
         parameters = {"id": result.id, "message": result.SerializeToString()}
         connection.execute(text("UPDATE results SET result = :message WHERE id = :id"), parameters)
@@ -229,7 +241,7 @@ def test_buffers_that_are_not_what_their_result_says(used: str, statement: str) 
     result_id = with_buffer(used)
     assert look(used) == []
     hand(used, statement.format(id=result_id))
-    told(used, f"1 result have a buffer that is not what they say: its size or its SHA-256 differs ({result_id})")
+    told(used, f"1 result have a damaged buffer: its size or its SHA-256 differs ({result_id})")
 
 
 def test_jobs_that_nobody_runs(database_url: str) -> None:
@@ -250,9 +262,11 @@ def test_looks_are_broken_off_unless_they_are_to_be_deep(used: str) -> None:
         )
     hand(used, f"INSERT INTO events SELECT 100 + value, 1, false, '' FROM ({numbers}) AS numbers")
     found = inspect(used, patience=0.001)
-    assert any("not looked at to the end" in each.what for each in found)
+    assert any("stopped at its time limit" in each.what for each in found)
     assert {each.level for each in found if "fsync" not in each.what} <= {"ok", "warning"}
-    assert "10000 or more jobs are gone, but not their events" in told(used, "are gone", "warning", deep=True).what
+    assert (
+        "10000 or more jobs are deleted, but their events exist" in told(used, "are deleted", "warning", deep=True).what
+    )
 
 
 # Files
@@ -299,7 +313,7 @@ def test_rows_that_refer_to_nothing(file: str) -> None:
     connection.execute("DELETE FROM deployments WHERE id = 3")
     connection.commit()
     connection.close()
-    assert {each.what for each in look(file)} >= {"1 jobs refer to deployments that are not there"}
+    assert {each.what for each in look(file)} >= {"1 jobs refer to missing deployments"}
 
 
 def as_nobody(url: str) -> list[str]:
@@ -325,8 +339,8 @@ def test_a_file_of_somebody_else(file: str) -> None:
         folder.chmod(0o555)
         try:
             found = as_nobody(f"sqlite:///{path}")
-            assert any(each.startswith("error") and "cannot be read and written" in each for each in found), found
-            assert any(each.startswith("error") and "nothing can be written to" in each for each in found), found
+            assert any(each.startswith("error") and "cannot read and write" in each for each in found), found
+            assert any(each.startswith("error") and "is not writable" in each for each in found), found
             path.chmod(0o000)
             assert any(each.startswith("error") and "cannot be read" in each for each in as_nobody(f"sqlite:///{path}"))
         finally:
@@ -340,7 +354,7 @@ def test_a_file_that_every_user_may_read(file: str) -> None:
 
 
 def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
-    lock = hold(file)
+    lock = acquire(file)
     db = open_database(file)
     submit(db)
     before = {path.name: path.stat().st_size for path in file_of(file).parent.iterdir()}
@@ -369,7 +383,7 @@ def test_a_disk_that_is_full_and_a_log_that_does_not_shrink(file: str, monkeypat
     log = Path(f"{file_of(file)}-wal")
     log.touch()
     os.truncate(log, 300 * 1024**2)
-    told(file, "its write-ahead log has 300 MiB", "warning")
+    told(file, "the write-ahead log has 300 MiB", "warning")
 
 
 # PostgreSQL
@@ -382,7 +396,7 @@ def test_settings_of_postgresql(postgresql: PostgresqlServer, postgresql_templat
     told(url, "synchronous_commit is off", "warning")
     postgresql.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit')
     postgresql.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    told(url, "nothing can be written")
+    told(url, "default_transaction_read_only is on")
     postgresql.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
     told(url, "too few for a server", "warning", calls=1000)
     assert look(url) == []
@@ -399,7 +413,7 @@ def test_rights_in_postgresql(postgresql: PostgresqlServer, postgresql_template:
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
         "GRANT ALL ON deployments TO reader",
     )
-    finding = told(url.replace("test@", "reader@"), "may not read and write")
+    finding = told(url.replace("test@", "reader@"), "lacks read and write privileges")
     assert "jobs" in finding.what
     assert "deployments" not in finding.what
     hand(url, "DROP OWNED BY reader", "DROP ROLE reader")
@@ -413,4 +427,4 @@ def test_clocks(postgresql: PostgresqlServer, apart: float) -> None:
     now: Callable[[], float] = lambda: time.time() + apart  # noqa: E731
     with create_engine(parse_url(postgresql.url())).connect() as connection:
         found = [each.what for each in postgresql_server.clock(connection, now)]
-    assert [" s apart" in each for each in found] == ([True] if apart else [])
+    assert ["differ by" in each for each in found] == ([True] if apart else [])

@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply the revision."""
     op.add_column("jobs", sa.Column("spec", sa.LargeBinary()))
     op.create_table(
         "options",
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert the revision."""
     op.execute(
         "DELETE FROM buffers WHERE result_id IN ("
         "SELECT results.id FROM results JOIN jobs ON jobs.id = results.job_id WHERE spec IS NOT NULL)"
