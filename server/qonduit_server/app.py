@@ -49,7 +49,7 @@ class App:
     _executor: Executor
     _dispatcher: Dispatcher
     _translator: Translator
-    _front: RpcServer
+    _rpc_server: RpcServer
     _job_log: JobLog
     _retention: Retention
     _lock: ServerLock | None
@@ -66,11 +66,11 @@ class App:
 
         log = structlog.get_logger("qonduit.app")
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
-        self._front.drain()
+        self._rpc_server.drain()
         self._retention.stop()
         self._dispatcher.drain(drain_seconds, force)
         self._translator.stop(1)  # before the gRPC server, whose threads wait for it
-        self._front.stop(0 if force.is_set() else 1)
+        self._rpc_server.stop(0 if force.is_set() else 1)
         self._dispatcher.stop()
         self._executor.stop(1)
         self._stderr.stop()
@@ -152,16 +152,25 @@ def start(
         descriptions = _sync_catalogue(database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
         translator = _translator(settings, stderr)
-        front = _serve(settings, database, executor, translator)
+        rpc_server = _serve(settings, database, executor, translator)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database)
         dispatcher.start()
         retention.start()
         executor.preload(settings.preload or None)
         undo.pop_all()
-    host = settings.listen.rpartition(":")[0]
+    target = f"{settings.listen.rpartition(':')[0]}:{rpc_server.port}"
     app = App(
-        f"{host}:{front.port}", database, executor, dispatcher, translator, front, job_log, retention, lock, stderr
+        target,
+        database,
+        executor,
+        dispatcher,
+        translator,
+        rpc_server,
+        job_log,
+        retention,
+        lock,
+        stderr,
     )
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app

@@ -39,7 +39,7 @@ _MAX_LISTED: Final = 10
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a job requires of its device, as far as known.
+    """The requirements of a job for its device, as far as known.
 
     Args:
         program: the qubits and features of the program; empty before it is read.

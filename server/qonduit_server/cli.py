@@ -170,16 +170,16 @@ def _serve(settings: Settings, shutdown: Shutdown, streams: StandardStreams, dep
     try:
         running = app.start(settings, on_fault, streams)
     except StartError as error:
-        streams.fail(f"qonduit: {error}")
+        streams.write_error(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)
     for name in deprecated:
         structlog.get_logger("qonduit.settings").warning("deprecated setting", setting=name, use=_RENAMED[name])
     shutdown.started(settings.drain_seconds)
-    streams.say(f"serving on {running.target}")
+    streams.write_output(f"serving on {running.target}")
     shutdown.stop.wait()
     running.stop(settings.drain_seconds, shutdown.force)
     if faults:
-        streams.fail("qonduit: the server stopped because of an internal fault; see the log")
+        streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
         sys.exit(EXIT_FAILED)
 
 

@@ -86,7 +86,7 @@ def configure(
         Lines.sink = streams.log.write
         streams.log.report = partial(_dropped, [*shared, *ending])
         log = structlog.get_logger("qonduit.stderr")
-        streams.read_errors(lambda line: log.warning("standard error", line=line))
+        streams.read_stderr(lambda line: log.warning("standard error", line=line))
 
 
 def _to_standard_error(line: str) -> None:

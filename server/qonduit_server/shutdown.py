@@ -72,7 +72,7 @@ class Shutdown:
             if self.force.wait(self._drain_seconds + LEEWAY_SECONDS):
                 threading.Event().wait(_FORCE_SECONDS)
             else:
-                self._streams.fail("qonduit: shutdown timed out; remaining processes were killed")
+                self._streams.write_error("qonduit: shutdown timed out; remaining processes were killed")
         end_now(self.code, self._streams)
 
 

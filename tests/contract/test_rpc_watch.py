@@ -278,13 +278,13 @@ def test_a_watch_may_begin_with_an_event_whose_notification_is_still_to_come(
 def test_a_recheck_is_one_query_for_all_watched_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_watches, "RECHECK", 0.05)
     asked: list[set[int]] = []
-    behind = events_store.behind
+    stale_jobs = events_store.stale_jobs
 
     def note(db: Any, cursors: dict[int, int]) -> list[int]:
         asked.append(set(cursors))
-        return behind(db, cursors)
+        return stale_jobs(db, cursors)
 
-    monkeypatch.setattr(events_store, "behind", note)
+    monkeypatch.setattr(events_store, "stale_jobs", note)
     with rpc_fixture(tmp_path) as rpc:
         waiting = [started(rpc) for _ in range(5)]
         over = started(rpc)
@@ -304,7 +304,7 @@ def test_a_deleted_job_ends_its_streams(rpc: RpcFixture, monkeypatch: pytest.Mon
     rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
     assert broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
     # Deleted after the stream was opened, before it was read for.
-    monkeypatch.setattr(events_store, "owns", lambda *_: None)
+    monkeypatch.setattr(events_store, "require_job", lambda *_: None)
     code, details = broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
     assert code == "NOT_FOUND"
     assert details["ResourceInfo"].resource_name == str(job.id)

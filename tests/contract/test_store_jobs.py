@@ -240,7 +240,7 @@ def test_others_see_nothing_of_a_job(db: Database) -> None:
         job_rows.cancel,
         job_rows.delete,
         job_rows.rerun,
-        event_log.owns,
+        event_log.require_job,
         result_rows.list_page,
         event_log.list_page,
     ):
@@ -257,7 +257,7 @@ def test_ids_that_do_not_exist(db: Database, job_id: int) -> None:
         job_rows.cancel,
         job_rows.delete,
         job_rows.rerun,
-        event_log.owns,
+        event_log.require_job,
         result_rows.get,
         result_rows.list_page,
     ):

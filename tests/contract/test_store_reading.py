@@ -52,7 +52,7 @@ def test_events_are_read_after_a_sequence(db: Database) -> None:
     assert event_log.read_after(db, job.id, 4, 100) == everything[4:]
     assert event_log.read_after(db, job.id, 6, 100) == []
     assert event_log.read_after(db, job.id, 2**63 - 1, 100) == []
-    event_log.owns(db, CALLER, job.id)
+    event_log.require_job(db, CALLER, job.id)
 
 
 def test_events_of_many_jobs_are_read_at_once(db: Database) -> None:

@@ -17,7 +17,7 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.errors import NotFound
 from qonduit_server.store import deployments, event_log, schema
-from qonduit_server.store.admin.retention import Retention, Swept, sweep
+from qonduit_server.store.admin.retention import Retention, SweepCounts, sweep
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.notification_bus import Notification
@@ -55,7 +55,7 @@ def old(database_url: str, times: Times) -> Database:
         database.close()
 
 
-def go(db: Database, times: Times, days: float = 30) -> Swept:
+def go(db: Database, times: Times, days: float = 30) -> SweepCounts:
     """Sweep what ended so many days before the database's own time."""
     return sweep(db, int((times.now - timedelta(days=days)).timestamp() * 1e6), NEVER)
 
@@ -111,7 +111,7 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times
     queued = submit(old)
     times.now += 10 * DAY
     assert rows(old)["buffers"] == 3
-    assert go(old, times) == Swept(jobs=2, deployments=2)
+    assert go(old, times) == SweepCounts(jobs=2, deployments=2)
     for job_id in (gone.id, cancelled.id):
         with pytest.raises(NotFound):
             job_rows.get(old, CALLER, job_id)
@@ -160,7 +160,7 @@ def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> Non
     ).job
     run(old, given)
     times.now += 100 * DAY
-    assert go(old, times) == Swept(jobs=3)
+    assert go(old, times) == SweepCounts(jobs=3)
     for kept in (made.id, named.deployment_id, given.deployment_id):
         assert deployments.get(old, CALLER, kept).programs
 
@@ -174,11 +174,11 @@ def test_an_inline_deployment_goes_with_its_last_job(old: Database, times: Times
     other = submit(old)
     run(old, other)
     job_rows.delete(old, CALLER, other.id)
-    assert go(old, times) == Swept(jobs=1)
+    assert go(old, times) == SweepCounts(jobs=1)
     assert deployments.get(old, CALLER, again.deployment_id).programs
     times.now += 50 * DAY
     # That of the job that was deleted by a call goes as well.
-    assert go(old, times) == Swept(jobs=1, deployments=2)
+    assert go(old, times) == SweepCounts(jobs=1, deployments=2)
     assert set(rows(old).values()) == {0}
 
 
@@ -192,12 +192,12 @@ def test_replaced_programs_go_when_no_job_ran_them(old: Database, times: Times) 
     assert not go(old, times)  # replaced only lately
     times.now += 50 * DAY
     again = job_rows.rerun(old, CALLER, used.id).job
-    assert go(old, times) == Swept(jobs=1, programs=3)
+    assert go(old, times) == SweepCounts(jobs=1, programs=3)
     # What the other job's programs are is still known, since it was run again.
     run(old, again)
     assert len(deployments.get(old, CALLER, made.id).programs) == 3
     times.now += 50 * DAY
-    assert go(old, times) == Swept(jobs=1, programs=2)
+    assert go(old, times) == SweepCounts(jobs=1, programs=2)
     assert rows(old)["programs"] == 3
 
 
@@ -211,7 +211,7 @@ def test_a_job_whose_programs_went_is_not_run_again(
     def get_then_sweep(db: Database, caller: str, job_id: int) -> Job:
         found = read(db, caller, job_id)
         times.now += 100 * DAY
-        assert go(old, times) == Swept(jobs=1, deployments=1)
+        assert go(old, times) == SweepCounts(jobs=1, deployments=1)
         return found
 
     monkeypatch.setattr(job_rows, "get", get_then_sweep)
@@ -230,7 +230,7 @@ def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeyp
     times.now += 100 * DAY
     told: list[Notification] = []
     old.notifications.subscribe(told.append)
-    assert go(old, times) == Swept(jobs=520, deployments=520)
+    assert go(old, times) == SweepCounts(jobs=520, deployments=520)
     assert max(len(notification.jobs) for notification in told) <= 100
     assert set().union(*(notification.jobs for notification in told)) == {job.id for job in made}
     assert set(rows(old).values()) == {0}
@@ -244,7 +244,7 @@ def test_a_sweep_that_is_stopped_ends_between_two_transactions(old: Database, ti
     stop = threading.Event()
     old.notifications.subscribe(lambda notification: stop.set())
     swept = sweep(old, int(times.now.timestamp() * 1e6) + 1, stop)
-    assert swept == Swept(jobs=100)
+    assert swept == SweepCounts(jobs=100)
     assert rows(old)["jobs"] == 150
 
 

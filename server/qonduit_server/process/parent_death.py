@@ -19,7 +19,7 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def tie(parent: int) -> None:
+def set_death_signal(parent: int) -> None:
     """Request that the kernel kills this process when its parent dies. Elsewhere than on Linux, this does nothing.
 
     Args:
@@ -31,7 +31,7 @@ def tie(parent: int) -> None:
             os._exit(os.EX_UNAVAILABLE)
 
 
-def tied(command: Sequence[str]) -> list[str]:
+def with_death_signal(command: Sequence[str]) -> list[str]:
     """Wrap a command so that the kernel kills it when this process dies or the calling thread ends.
 
     Raises:
@@ -47,5 +47,5 @@ def tied(command: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    tie(int(sys.argv[1]))
+    set_death_signal(int(sys.argv[1]))
     os.execv(sys.argv[2], sys.argv[2:])

@@ -60,24 +60,24 @@ class StandardStreams:
         """
         fault = error is not None and not isinstance(error, SystemExit | ModuleNotFoundError)
         if fault:
-            self.fail("".join(traceback.format_exception(error)).rstrip())
+            self.write_error("".join(traceback.format_exception(error)).rstrip())
         os.dup2(self._stderr, _STDERR)
-        self.read_errors(self.log.write)
+        self.read_stderr(self.log.write)
         assert self._reader is not None
         self._reader.join(_FLUSH_SECONDS)  # a child process may still have the pipe open
         self.flush(_FLUSH_SECONDS)
         if fault:
             raise SystemExit(1) from error
 
-    def say(self, line: str) -> None:
+    def write_output(self, line: str) -> None:
         """Write a line to standard output."""
         self._out.write(line)
 
-    def fail(self, line: str) -> None:
+    def write_error(self, line: str) -> None:
         """Write a line to standard error unchanged, for the user who started the process."""
         self.log.write(line)
 
-    def read_errors(self, on_line: Callable[[str], None]) -> None:
+    def read_stderr(self, on_line: Callable[[str], None]) -> None:
         """Start to read the output to descriptor 2, which is buffered until then. Further calls do nothing.
 
         Args:

@@ -122,7 +122,7 @@ class JobService:
     def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:
         """Send a job's events, then new ones as they happen."""
         call.job_id = request.job_id
-        event_log.owns(self._db, call.principal.name, request.job_id)
+        event_log.require_job(self._db, call.principal.name, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         self._watching.open(stream, request.job_id, request.after_sequence, interval)
 

@@ -264,7 +264,7 @@ class JobWatches:
             watch.verify = False
             # The cache learns of a commit a moment after it; the caller may have read the committed job meanwhile.
             known = any(event.sequence == watch.skip for event in found)
-            if not known and not event_log.behind(self._db, {watch.job_id: watch.skip - 1}):
+            if not known and not event_log.stale_jobs(self._db, {watch.job_id: watch.skip - 1}):
                 raise InvalidArgument.of(
                     "after_sequence", "after_sequence.max", f"after_sequence: the job has no event {watch.skip} yet"
                 )
@@ -361,7 +361,7 @@ class JobWatches:
                 for watch in waiting:
                     cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
             # While the database is away this fails, and the next recheck asks again.
-            found, _ = outcome("", event_log.behind, self._db, cursors)
+            found, _ = outcome("", event_log.stale_jobs, self._db, cursors)
             if found:
                 wanted = set(found)
                 with self._lock:

@@ -92,9 +92,9 @@ def provider(db: Database, provider_id: int) -> Provider:
 
 def list_providers(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Provider]:
     """Return a page of providers, newest first. Filter fields: name, with_token."""
-    wanted = conditions(filter, _PROVIDER_FIELDS)
+    filters = conditions(filter, _PROVIDER_FIELDS)
     cursor = Cursor(("providers", filter), page_size, page_token)
-    query = select(providers.c.id).where(*wanted).order_by(providers.c.id.desc()).limit(cursor.size + 1)
+    query = select(providers.c.id).where(*filters).order_by(providers.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
         query = query.where(providers.c.id < cursor.after[0])
     snapshot = _cached(db)
@@ -142,9 +142,9 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
 
     Filter fields: name, provider_id, available, is_simulator, is_local, num_qubits.
     """
-    wanted = conditions(filter, _DEVICE_FIELDS)
+    filters = conditions(filter, _DEVICE_FIELDS)
     cursor = Cursor(("devices", filter), page_size, page_token)
-    query = select(devices.c.id).where(*wanted).order_by(devices.c.id.desc()).limit(cursor.size + 1)
+    query = select(devices.c.id).where(*filters).order_by(devices.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
         query = query.where(devices.c.id < cursor.after[0])
     snapshot = _cached(db)

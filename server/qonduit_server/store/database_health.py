@@ -36,11 +36,6 @@ class DatabaseHealth:
         #: Whether the database server accepts connections but does not answer.
         self.unresponsive = False
 
-    @property
-    def complete(self) -> bool:
-        """Whether all parts are available."""
-        return not self._causes
-
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Wrap an attempt to reach the database: while it is unavailable, one caller at a time may try.
@@ -92,9 +87,9 @@ class DatabaseHealth:
         with self._lock:
             self._callbacks = (*self._callbacks, callback)
 
-    def _notify(self, complete: bool) -> None:
+    def _notify(self, available: bool) -> None:
         for callback in self._callbacks:
-            callback(complete)
+            callback(available)
 
 
 def unavailable(error: BaseException) -> Unavailable:

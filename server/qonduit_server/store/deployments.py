@@ -42,7 +42,7 @@ class _Update(NamedTuple):
     programs: Sequence[bytes] | None
 
 
-class _Named(NamedTuple):
+class _DeploymentKey(NamedTuple):
     caller: str
     deployment_id: int
 
@@ -103,9 +103,9 @@ def list_page(
     db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = ""
 ) -> Page[Deployment]:
     """Return a page of the caller's deployments, newest first. Filter fields: id, name."""
-    wanted = conditions(filter, _FIELDS)
+    filters = conditions(filter, _FIELDS)
     cursor = Cursor(("deployments", checked_text("caller", caller), filter), page_size, page_token)
-    query = select(*_COLUMNS, deployments.c.size).where(deployments.c.caller == caller, *wanted)
+    query = select(*_COLUMNS, deployments.c.size).where(deployments.c.caller == caller, *filters)
     if cursor.after:
         query = query.where(deployments.c.id < cursor.after[0])
     with db.read() as connection:
@@ -158,7 +158,7 @@ def delete(db: Database, caller: str, deployment_id: int) -> None:
     """Delete a deployment. Raises NotFound, and FailedPrecondition if jobs refer to it."""
     if not is_id(deployment_id):
         raise NotFound("deployment", deployment_id)
-    db.write(_DELETE, _Named(checked_text("caller", caller), deployment_id))
+    db.write(_DELETE, _DeploymentKey(checked_text("caller", caller), deployment_id))
 
 
 def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> NewDeployment:
@@ -337,7 +337,7 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
     return answers
 
 
-def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[CallError | None]:
+def _delete(transaction: Transaction, calls: Sequence[_DeploymentKey]) -> list[CallError | None]:
     connection = transaction.connection
     answers: list[CallError | None] = []
     for caller, deployment_id in calls:

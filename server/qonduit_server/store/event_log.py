@@ -44,7 +44,7 @@ _READ_AFTER_MANY: Final = {
 }
 
 
-def owns(db: Database, caller: str, job_id: int) -> None:
+def require_job(db: Database, caller: str, job_id: int) -> None:
     """Raise NotFound unless the job exists and belongs to the caller."""
     if is_id(job_id):
         with db.read() as connection:
@@ -108,7 +108,7 @@ def read_after_many(
     return found
 
 
-def behind(db: Database, cursors: Mapping[int, int]) -> list[int]:
+def stale_jobs(db: Database, cursors: Mapping[int, int]) -> list[int]:
     """Return the jobs that have events after a sequence, or that are deleted.
 
     It is one query that bypasses the cache. The cached events of these jobs are dropped, so that the next reader gets
@@ -130,7 +130,7 @@ def list_page(
     db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "", after_sequence: int = 0
 ) -> Page[JobEvent]:
     """Return a page of a job's events, oldest first. Raises NotFound."""
-    owns(db, caller, job_id)
+    require_job(db, caller, job_id)
     cursor = Cursor(("events", caller, job_id), page_size, page_token)
     after = cursor.after[0] if cursor.after else after_sequence
     rows = read_after(db, job_id, after, cursor.size + 1)

@@ -71,7 +71,7 @@ def main(
     parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
     options = parser.parse_args(arguments)
     # Where the operator put a wrapper between the server and this program: it is tied to the server, this to it.
-    parent_death.tie(os.getppid())
+    parent_death.set_death_signal(os.getppid())
     limit_task_memory(options.task_memory)
     faulthandler.enable()  # where an SDK crashes, its stack goes to stderr, which the server logs
     for name, value in _ENVIRONMENT.items():
@@ -191,7 +191,7 @@ class _ForkServer:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            parent_death.tie(forkserver)
+            parent_death.set_death_signal(forkserver)
             os.dup2(errors, sys.stderr.fileno())
             os.close(errors)
             for descriptor in (self._server.detach(), *self._wakeup, *self._descriptors):

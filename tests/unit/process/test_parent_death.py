@@ -16,7 +16,8 @@ from tests.unit.execution.pool_fixture import wait_gone
 PARENT = """
 import subprocess, sys
 from qonduit_server.process import parent_death
-child = subprocess.Popen(parent_death.tied(["/bin/sh", "-c", "echo $$; exec sleep 1000"]), stdout=subprocess.PIPE)
+command = parent_death.with_death_signal(["/bin/sh", "-c", "echo $$; exec sleep 1000"])
+child = subprocess.Popen(command, stdout=subprocess.PIPE)
 print(int(child.stdout.readline()), flush=True)
 sys.stdin.read()
 """
@@ -31,17 +32,19 @@ def test_a_program_that_looks_at_nothing_dies_with_its_parent() -> None:
 
 
 def test_a_program_whose_parent_is_gone_before_it_begins_never_begins() -> None:
-    command = parent_death.tied(["/bin/echo", "begun"])
+    command = parent_death.with_death_signal(["/bin/echo", "begun"])
     command[command.index(str(os.getpid()))] = "1"
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", os.EX_UNAVAILABLE)
 
 
 def test_a_program_gets_its_arguments_and_a_name_is_looked_for() -> None:
-    done = subprocess.run(parent_death.tied(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60)
+    done = subprocess.run(
+        parent_death.with_death_signal(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60
+    )
     assert done.stdout == b"two words"
 
 
 def test_what_cannot_be_executed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no-such"):
-        parent_death.tied([str(tmp_path / "no-such")])
+        parent_death.with_death_signal([str(tmp_path / "no-such")])

@@ -41,7 +41,7 @@ def do_everything(db: Database) -> None:
     result_rows.get(db, CALLER, result.id)
     event_log.read_after(db, job.id, 0, 5)
     event_log.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
-    event_log.behind(db, {job.id: 0, 4711: 0})
+    event_log.stale_jobs(db, {job.id: 0, 4711: 0})
     event_log.list_page(db, CALLER, job.id)
     stored = deployments.create(db, CALLER, deployment(), "request")
     deployments.get(db, CALLER, stored.id)

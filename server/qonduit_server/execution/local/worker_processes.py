@@ -20,7 +20,7 @@ from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.execution.executor import LossKind
 from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
-from qonduit_server.process.parent_death import tied
+from qonduit_server.process.parent_death import with_death_signal
 
 #: Tasks that one worker is handed ahead, at most, so that it never waits for the next.
 MAX_AHEAD: Final = 16
@@ -315,7 +315,7 @@ class ForkServer:
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    tied([*self.command, "--provider", self.name, "--socket", str(theirs.fileno())]),
+                    with_death_signal([*self.command, "--provider", self.name, "--socket", str(theirs.fileno())]),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,

@@ -44,7 +44,7 @@ _WRITE_AHEAD_MICROSECONDS: Final = 2 * 3600 * 1_000_000
 _PAGE: Final = 1000
 _NAMED: Final = 5
 
-_RESTORE: Final = "Another program than a server changed the database: restore a backup, or delete these jobs."
+_RESTORE: Final = "A program other than the server changed the database: restore a backup, or delete these jobs."
 _ENDED: Final = jobs.c.state.in_([int(state) for state in TERMINAL])
 
 #: A check: (connection, deep, now) -> findings.
@@ -111,11 +111,11 @@ def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:
     rows = connection.execute(query if deep else query.limit(SAMPLE)).all()
     needed = {row.id: [run.program_id for run in Job.FromString(row.program_runs).program_runs] for row in rows}
     known: set[int] = set()
-    ids = sorted({program_id for mine in needed.values() for program_id in mine})
+    ids = sorted({program_id for required in needed.values() for program_id in required})
     existing = select(programs.c.id).where(among(programs.c.id, "ids"))
     for start in range(0, len(ids), _PAGE):
         known |= set(connection.execute(existing, {"ids": ids[start : start + _PAGE]}).scalars())
-    broken = [job_id for job_id, mine in needed.items() if not known.issuperset(mine)]
+    broken = [job_id for job_id, required in needed.items() if not known.issuperset(required)]
     if broken:
         yield _finding(broken, "are queued or running without their programs: no job can be dispatched", _RESTORE)
 
@@ -158,7 +158,7 @@ def histories(connection: Connection, deep: bool, now: int) -> Iterator[Finding]
         select(events.c.job_id)
         .distinct()
         .where(events.c.job_id > first, ~exists().where(jobs.c.id == events.c.job_id)),
-        "are deleted, but their events exist",
+        "are deleted, but their events remain",
         "They only use disk space: DELETE FROM events WHERE job_id NOT IN (SELECT id FROM jobs).",
         "warning",
     )
@@ -176,11 +176,12 @@ def outcomes(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
         expected = {
             row.id: [x for run in Job.FromString(row.program_runs).program_runs for x in run.result_ids] for row in rows
         }
-        known = {
-            tuple(row) for row in connection.execute(existing, {"ids": [x for mine in expected.values() for x in mine]})
-        }
+        ids = [result_id for required in expected.values() for result_id in required]
+        known = {tuple(row) for row in connection.execute(existing, {"ids": ids})}
         missing += [
-            job_id for job_id, mine in expected.items() if not mine or not known.issuperset((x, job_id) for x in mine)
+            job_id
+            for job_id, required in expected.items()
+            if not required or not known.issuperset((x, job_id) for x in required)
         ]
     if missing:
         yield _finding(missing, "succeeded, but their results are missing", _RESTORE)
@@ -217,7 +218,7 @@ def large_results(connection: Connection, deep: bool, now: int) -> Iterator[Find
     yield from _check_query(
         connection,
         orphans,
-        "are missing, but their buffers exist",
+        "are missing, but their buffers remain",
         "They only use disk space. Start a server: it deletes them within two hours.",
         "warning",
         "result",
@@ -271,7 +272,7 @@ def large_options(connection: Connection, deep: bool, now: int) -> Iterator[Find
         .where(
             job_options.c.job_id > _from(connection, jobs, deep), ~exists().where(jobs.c.id == job_options.c.job_id)
         ),
-        "are deleted, but their links to large options exist",
+        "are deleted, but their links to large options remain",
         "They only use disk space: DELETE FROM job_options WHERE job_id NOT IN (SELECT id FROM jobs).",
         "warning",
     )

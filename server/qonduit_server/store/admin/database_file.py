@@ -26,12 +26,12 @@ _LARGE_LOG: Final = 256 * _MIB
 _REMOTE: Final = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs")
 
 
-def open_to_read(path: Path, patience: float = 2.0) -> Engine:
+def open_to_read(path: Path, timeout: float = 2.0) -> Engine:
     """Create an engine that can change neither the file nor its journal mode."""
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
-            path.absolute().as_uri() + "?mode=ro", uri=True, timeout=patience, isolation_level=None
+            path.absolute().as_uri() + "?mode=ro", uri=True, timeout=timeout, isolation_level=None
         )
         connection.execute("PRAGMA query_only=ON").close()
         return connection
@@ -61,7 +61,7 @@ def outside(path: Path) -> Iterator[Finding]:
     exposed = [each for each in (path, *beside[:2]) if each.exists() and _is_exposed(each.stat())]
     if exposed:
         fix = f"It contains programs and results: chmod o-rwx {' '.join(map(str, exposed))}"
-        yield Finding("warning", "every user of this machine can read it", fix)
+        yield Finding("warning", "every user of this machine can read the database", fix)
     free = shutil.disk_usage(folder).free
     if free < _LOW_SPACE:
         fix = "Free disk space, or move the database; retention_days deletes old jobs."
@@ -105,7 +105,7 @@ def references(connection: Connection) -> Iterator[Finding]:
     """Check for rows that refer to missing rows."""
     lost = text('SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2')
     for table, parent, count in connection.execute(lost).all():
-        fix = "Another program than a server changed the database: restore a backup."
+        fix = "A program other than the server changed the database: restore a backup."
         yield Finding("error", f"{count} {table} refer to missing {parent}", fix)
 
 

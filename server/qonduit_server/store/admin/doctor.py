@@ -30,17 +30,17 @@ _CHECK_SECONDS: Final = 4.0
 _INSTRUCTIONS: Final = 10_000
 #: PostgreSQL's code for a statement that exceeds its time limit.
 _CANCELED: Final = "57014"
-_RESTORE: Final = "Another program than a server changed the schema: restore a backup."
+_RESTORE: Final = "A program other than the server changed the schema: restore a backup."
 
 
-def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = _CHECK_SECONDS) -> list[Finding]:
+def inspect(url: str, *, deep: bool = False, calls: int = 24, check_seconds: float = _CHECK_SECONDS) -> list[Finding]:
     """Check a database: its availability, file or server, schema, and the consistency of its rows.
 
     Args:
         url: sqlite:///FILE or postgresql://...
         deep: check every row without a time limit; otherwise check the latest rows with a time limit.
         calls: the number of calls that a server handles at once.
-        patience: the time limit of one check in seconds, unless deep.
+        check_seconds: the time limit of one check in seconds, unless deep.
     """
     try:
         parsed = parse_url(url)
@@ -64,7 +64,7 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, patience: float = 
     try:
         with engine.connect() as connection:
             found.insert(0, Finding("ok", f"{where} answers"))
-            found += _inspect(connection, parsed, deep=deep, calls=calls, patience=patience)
+            found += _inspect(connection, parsed, deep=deep, calls=calls, check_seconds=check_seconds)
     except SQLAlchemyError as error:
         message = str(error).splitlines()[0]
         fix = "Correct QONDUIT_DATABASE, or start the database; its log may contain the cause."
@@ -82,9 +82,9 @@ def _missing(path: Path, where: str) -> Finding:
     return Finding("ok", f"{where} does not exist yet; the first start creates it")
 
 
-def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, patience: float) -> Iterator[Finding]:
+def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, check_seconds: float) -> Iterator[Finding]:
     is_file = url.drivername == "sqlite"
-    limited = _Limited(connection, None if deep else patience)
+    limited = _Limited(connection, None if deep else check_seconds)
     if is_file:
         yield from limited("the structure of the file", lambda: database_file.inside(connection))
     else:

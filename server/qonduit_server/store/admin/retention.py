@@ -92,7 +92,7 @@ _DELETE_PROGRAMS: Final = sa.delete(programs).where(among(programs.c.id, "ids"))
 
 
 @dataclass
-class Swept:
+class SweepCounts:
     """The numbers of deleted objects."""
 
     jobs: int = 0
@@ -108,14 +108,14 @@ class Swept:
         return bool(self.jobs or self.deployments or self.programs or self.orphans or self.options)
 
 
-class _Old(NamedTuple):
+class _ExpiredJobs(NamedTuple):
     ids: Sequence[int]
     before: int
     #: The results of a job with too many chunks, whose buffers are deleted after the job.
     heavy: Sequence[int] = ()
 
 
-def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
+def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
     """Delete jobs that ended before a time, then objects that no other job uses.
 
     A job is deleted with its events, results, buffers and request id; an inline deployment is deleted with its last
@@ -128,15 +128,15 @@ def sweep(db: Database, before: int, stop: threading.Event) -> Swept:
     Raises:
         Unavailable: the database does not answer; the next sweep deletes the rest.
     """
-    swept = Swept()
-    pace = _Pace(stop)
+    swept = SweepCounts()
+    throttle = _Throttle(stop)
     for old in _old_jobs(db, before):
-        swept.jobs += pace.run(db, _ERASE, old)
-        pace.erase_chunks(db, old.heavy)
+        swept.jobs += throttle.run(db, _ERASE, old)
+        throttle.erase_chunks(db, old.heavy)
         if stop.is_set():
             return swept
     for operation, ids in _old_deployments(db, before):
-        deleted = pace.run(db, operation, ids)
+        deleted = throttle.run(db, operation, ids)
         if operation is _ERASE_DEPLOYMENTS:
             swept.deployments += deleted
         else:
@@ -203,11 +203,11 @@ class Retention:
                     self._log("retention", **vars(swept), seconds=seconds)
             self._stop.wait(wait)
 
-    def _sweep(self) -> Swept:
-        pace = _Pace(self._stop)
-        orphans = pace.erase_chunks(self._db, self._orphans.without_result())
-        options = pace.erase_options(self._db)
-        swept = Swept()
+    def _sweep(self) -> SweepCounts:
+        throttle = _Throttle(self._stop)
+        orphans = throttle.erase_chunks(self._db, self._orphans.without_result())
+        options = throttle.erase_options(self._db)
+        swept = SweepCounts()
         if self._keep_seconds and not self._stop.is_set():
             before = max(0, self._clock().timestamp() - self._keep_seconds)
             swept = sweep(self._db, int(before * 1_000_000), self._stop)
@@ -216,7 +216,7 @@ class Retention:
         return swept
 
 
-class _Pace:
+class _Throttle:
     """Runs operations with pauses between them."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -249,7 +249,7 @@ class _Pace:
         return total
 
 
-def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
+def _old_jobs(db: Database, before: int) -> Iterator[_ExpiredJobs]:
     """Yield jobs that ended before a time, oldest first, in batches for one transaction."""
     after = 0
     while True:
@@ -263,7 +263,7 @@ def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
         for job_id in heavy:
             with db.read() as connection:
                 heavy_results = of_jobs(connection, [job_id])
-            yield _Old([job_id], before, heavy_results)
+            yield _ExpiredJobs([job_id], before, heavy_results)
             del events[job_id]
         chosen: list[int] = []
         count = size = 0
@@ -272,10 +272,10 @@ def _old_jobs(db: Database, before: int) -> Iterator[_Old]:
             count += sequence + chunks.get(job_id, 0)
             size += sizes.get(job_id, 0) + chunks.get(job_id, 0) * CHUNK_BYTES
             if len(chosen) >= _MAX_DELETED or count >= _MAX_ROWS or size >= _MAX_BYTES:
-                yield _Old(chosen, before)
+                yield _ExpiredJobs(chosen, before)
                 chosen, count, size = [], 0, 0
         if chosen:
-            yield _Old(chosen, before)
+            yield _ExpiredJobs(chosen, before)
         # If all jobs of a page are young, so are later ones. A single young job proves nothing: servers' clocks differ.
         if len(rows) < _PAGE or all(row.created_at >= before for row in rows):
             return
@@ -312,7 +312,7 @@ def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any,
         after = rows[-1].id
 
 
-def _erase(transaction: Transaction, calls: Sequence[_Old]) -> list[int]:
+def _erase(transaction: Transaction, calls: Sequence[_ExpiredJobs]) -> list[int]:
     answers = []
     for old in calls:
         parameters = {"ids": list(old.ids), "before": old.before}

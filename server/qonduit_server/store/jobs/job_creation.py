@@ -89,7 +89,7 @@ _INSERT: Final = BulkInsert(
 def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list[Created | CallError]:
     answers: list[Created | CallError | None] = [None] * len(submissions)
     known = _known_requests(transaction, submissions)
-    room = _room(transaction, submissions)
+    free = _free_slots(transaction, submissions)
     stored = _stored_programs(transaction, submissions)
     rerun = {program_id for new in submissions for program_id in new.program_ids}
     deleted = rerun - deployments.programs_exist(transaction.connection, rerun) if rerun else rerun
@@ -98,7 +98,7 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
-        if (rejection := _rejection(new, room - len(accepted), stored, deleted)) is not None:
+        if (rejection := _rejection(new, free - len(accepted), stored, deleted)) is not None:
             answers[place] = rejection
             continue
         accepted.append(place)
@@ -137,7 +137,7 @@ def _known_requests(transaction: Transaction, submissions: Sequence[Submission])
     }
 
 
-def _room(transaction: Transaction, submissions: Sequence[Submission]) -> int:
+def _free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> int:
     """Return how many more jobs may be queued; count up to the limit, on the index of queued jobs."""
     most = max(new.max_queued for new in submissions)
     if not most:
@@ -159,7 +159,7 @@ def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]
 
 
 def _rejection(
-    new: Submission, room: int, stored: dict[tuple[str, int], list[int]], deleted: AbstractSet[int]
+    new: Submission, free: int, stored: dict[tuple[str, int], list[int]], deleted: AbstractSet[int]
 ) -> CallError | None:
     if not new.device.available:
         why = f": {new.device.status_message}" if new.device.status_message else ""
@@ -171,7 +171,7 @@ def _rejection(
     if not deleted.isdisjoint(new.program_ids):
         # The job to rerun was deleted after it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
-    if new.max_queued and room <= 0:
+    if new.max_queued and free <= 0:
         return ResourceExhausted(
             f"queue limit reached (max_queued_jobs = {new.max_queued}); retry later", subject="max_queued_jobs"
         )

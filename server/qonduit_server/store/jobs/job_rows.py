@@ -63,7 +63,7 @@ class NewJob:
     max_queued: int = 0
 
 
-class _Named(NamedTuple):
+class _JobKey(NamedTuple):
     caller: str
     job_id: int
 
@@ -175,9 +175,9 @@ def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER) or page token (INVALID_PAGE_TOKEN).
     """
-    wanted = conditions(filter, _FIELDS)
+    filters = conditions(filter, _FIELDS)
     cursor = Cursor(("jobs", checked_text("caller", caller), filter), page_size, page_token, keys=2)
-    query = SELECT_JOBS.where(jobs.c.caller == caller, *wanted)
+    query = SELECT_JOBS.where(jobs.c.caller == caller, *filters)
     if cursor.after:
         query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(*cursor.after))
     query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(cursor.size + 1)
@@ -198,20 +198,20 @@ def cancel(db: Database, caller: str, job_id: int) -> Job:
     """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound."""
     if not is_id(job_id):
         raise NotFound("job", job_id)
-    return db.write(_CANCEL, _Named(checked_text("caller", caller), job_id))
+    return db.write(_CANCEL, _JobKey(checked_text("caller", caller), job_id))
 
 
 def delete(db: Database, caller: str, job_id: int) -> None:
     """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
     if not is_id(job_id):
         raise NotFound("job", job_id)
-    with_buffers = db.write(_DELETE, _Named(checked_text("caller", caller), job_id))
+    with_buffers = db.write(_DELETE, _JobKey(checked_text("caller", caller), job_id))
     with suppress(Unavailable):  # the job is deleted; retention deletes the orphaned chunks
         for result_id in with_buffers:
             buffers.erase(db, result_id)
 
 
-def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | NotFound]:
+def _cancel(transaction: Transaction, calls: Sequence[_JobKey]) -> list[Job | NotFound]:
     unit = UnitOfWork(transaction)
     unit.load({job_id for _, job_id in calls})
     answers: list[Job | NotFound] = []
@@ -231,7 +231,7 @@ def _cancel(transaction: Transaction, calls: Sequence[_Named]) -> list[Job | Not
     return answers
 
 
-def _delete(transaction: Transaction, calls: Sequence[_Named]) -> list[NotFound | FailedPrecondition | list[int]]:
+def _delete(transaction: Transaction, calls: Sequence[_JobKey]) -> list[NotFound | FailedPrecondition | list[int]]:
     """Delete jobs without their buffers; return the ids of the results that have buffers."""
     unit = UnitOfWork(transaction)
     unit.load({job_id for _, job_id in calls})

@@ -64,7 +64,7 @@ def name_of(job_id: int, field: str) -> str:
 
 def insert(transaction: Transaction, by_job: Mapping[int, Mapping[str, bytes]]) -> None:
     """Store the large options of new jobs, given by job id and SHA-256."""
-    data = {sha256: data for mine in by_job.values() for sha256, data in mine.items()}
+    data = {sha256: data for own in by_job.values() for sha256, data in own.items()}
     missing = data
     while missing:
         # In the same order on every server, to avoid deadlocks.
@@ -73,7 +73,10 @@ def insert(transaction: Transaction, by_job: Mapping[int, Mapping[str, bytes]]) 
         # An existing option may have been deleted before it was locked.
         missing = {sha256: data[sha256] for sha256 in data.keys() - locked}
     if data:
-        _LINK(transaction.connection, [(job_id, sha256) for job_id, mine in by_job.items() for sha256 in mine])
+        _LINK(
+            transaction.connection,
+            [(job_id, sha256) for job_id, own in by_job.items() for sha256 in own],
+        )
 
 
 def read_many(connection: Connection, hashes: Collection[str]) -> dict[str, bytes]:

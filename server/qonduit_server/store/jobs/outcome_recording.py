@@ -85,7 +85,7 @@ class OutcomeRecorder:
                 if (event.job_id, event.attempt, index) not in ended:
                     self._record_start(entry, index)
             elif kind == "log":
-                event.log.message = _cut(event.log.message, _TEXT_BYTES)
+                event.log.message = _truncate(event.log.message, _TEXT_BYTES)
                 self._unit.append(entry, log=event.log)
         return refused
 
@@ -129,7 +129,7 @@ class OutcomeRecorder:
         if run is not None:
             run.state = FAILED
             run.failure.CopyFrom(failure)
-            _shorten(run.failure, _share(entry))
+            _truncate_failure(run.failure, _failure_text_limit(entry))
             self._unit.append(entry, program_run=run)
 
     def _record_start(self, entry: JobChange, index: int) -> None:
@@ -141,7 +141,7 @@ class OutcomeRecorder:
     def _record_progress(self, entry: JobChange, progress: float, message: str) -> None:
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
-            self._unit.append(entry, progress=Progress(progress=progress, message=_cut(message, _TEXT_BYTES)))
+            self._unit.append(entry, progress=Progress(progress=progress, message=_truncate(message, _TEXT_BYTES)))
 
     def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
@@ -154,26 +154,26 @@ class OutcomeRecorder:
             self._unit.move(entry, CANCELLED)
         else:
             job.failure.CopyFrom(failure)
-            _shorten(job.failure, _TEXT_BYTES)
+            _truncate_failure(job.failure, _TEXT_BYTES)
             each = Failure()
             each.CopyFrom(job.failure)
-            _shorten(each, _share(entry))
+            _truncate_failure(each, _failure_text_limit(entry))
             self._unit.set_open_programs(entry, FAILED, each)
             self._unit.move(entry, FAILED)
 
 
-def _share(entry: JobChange) -> int:
+def _failure_text_limit(entry: JobChange) -> int:
     """Return the maximum size of one program's failure text: a response contains those of all programs of a job."""
     return max(_SHORT_TEXT_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
 
 
-def _shorten(failure: Failure, size: int) -> None:
-    failure.message = _cut(failure.message, size)
-    failure.reason = _cut(failure.reason, _SHORT_TEXT_BYTES)
-    failure.provider_code = _cut(failure.provider_code, _SHORT_TEXT_BYTES)
+def _truncate_failure(failure: Failure, size: int) -> None:
+    failure.message = _truncate(failure.message, size)
+    failure.reason = _truncate(failure.reason, _SHORT_TEXT_BYTES)
+    failure.provider_code = _truncate(failure.provider_code, _SHORT_TEXT_BYTES)
 
 
-def _cut(text: str, size: int) -> str:
+def _truncate(text: str, size: int) -> str:
     """Return a text cut to a maximum size in bytes; three dots mark a cut."""
     if len(text) * 4 <= size or len(data := text.encode()) <= size:
         return text

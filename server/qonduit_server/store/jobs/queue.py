@@ -218,17 +218,17 @@ def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task
     unit = UnitOfWork(transaction)
     claimed: list[list[tuple[str, JobChange]]] = []
     for wanted in claims:
-        mine: list[tuple[str, JobChange]] = []
+        leased: list[tuple[str, JobChange]] = []
         for provider, capacity in wanted.capacity.items():
             if capacity > 0:
                 rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
                 entries = unit.add_rows(rows.all())
                 for entry in entries:
                     unit.start(entry, wanted.owner, transaction.now + wanted.lease)
-                mine += [(provider, entry) for entry in entries]
+                leased += [(provider, entry) for entry in entries]
                 # Written now, so that the next query of this transaction does not return them.
                 unit.flush()
-        claimed.append(mine)
+        claimed.append(leased)
     return _tasks(transaction, unit, claimed)
 
 
@@ -263,8 +263,8 @@ def _tasks(
     jobs = [entry.job for entry in unit.entries.values()]
     specs = {job.id: spec for job, spec in zip(jobs, whole_specs(transaction.connection, jobs), strict=True)}
     return [
-        [_task(entry.job, specs[entry.job.id], provider, names, sources) for provider, entry in mine]
-        for mine in claimed
+        [_task(entry.job, specs[entry.job.id], provider, names, sources) for provider, entry in leased]
+        for leased in claimed
     ]
 
 

@@ -12,7 +12,7 @@ from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.event_log import owns
+from qonduit_server.store.event_log import require_job
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import jobs, results
 
@@ -45,7 +45,7 @@ def get(db: Database, caller: str, result_id: int) -> Result:
 
 def list_page(db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "") -> Page[Result]:
     """Return a page of a job's results in the order of its programs; at most 3 MiB. Raises NotFound."""
-    owns(db, caller, job_id)
+    require_job(db, caller, job_id)
     cursor = Cursor(("results", caller, job_id), page_size, page_token, keys=2)
     position, after = cursor.after or (-1, 0)
     with db.read() as connection:

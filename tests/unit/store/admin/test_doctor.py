@@ -126,8 +126,8 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["UPDATE events SET is_terminal = false WHERE job_id = 4"], "without a terminal event", "error"),
         (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, but their results are missing (1)", "error"),
         (["INSERT INTO results SELECT 99, 77, 0, 1, result FROM results WHERE id = 1"], "belong to no job", "warning"),
-        (["INSERT INTO events VALUES (77, 1, false, '')"], "are deleted, but their events exist", "warning"),
-        (["INSERT INTO buffers VALUES (77, 0, '')"], "are missing, but their buffers exist", "warning"),
+        (["INSERT INTO events VALUES (77, 1, false, '')"], "are deleted, but their events remain", "warning"),
+        (["INSERT INTO buffers VALUES (77, 0, '')"], "are missing, but their buffers remain", "warning"),
         (["UPDATE jobs SET state = 2 WHERE id = 5"], "are running without a lease", "error"),
         (
             ["UPDATE jobs SET state = 2, owner = 'x', lease_until = 5 WHERE id = 5"],
@@ -142,7 +142,7 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["DELETE FROM programs WHERE deployment_id = 5"], "without their programs", "error"),
         (
             ["INSERT INTO job_options VALUES (77, 'x')"],
-            "are deleted, but their links to large options exist",
+            "are deleted, but their links to large options remain",
             "warning",
         ),
         (["INSERT INTO options VALUES (:empty, '')"], "1 large options belong to no job", "warning"),
@@ -210,9 +210,9 @@ def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
     claim(db)
     long_ago = "UPDATE jobs SET finished_at = finished_at - 3 * 3600000000.0 WHERE finished_at IS NOT NULL"
     found = [each.what for each in look(database_url)]
-    assert not any("their buffers exist" in each for each in found)
+    assert not any("their buffers remain" in each for each in found)
     hand(database_url, long_ago)  # what is older than a result of three hours ago is not under way
-    assert any("their buffers exist" in each.what and each.level == "warning" for each in look(database_url))
+    assert any("their buffers remain" in each.what and each.level == "warning" for each in look(database_url))
     db.close()
 
 
@@ -261,11 +261,12 @@ def test_looks_are_broken_off_unless_they_are_to_be_deep(used: str) -> None:
             "WITH RECURSIVE s(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM s LIMIT 50000) SELECT value FROM s"
         )
     hand(used, f"INSERT INTO events SELECT 100 + value, 1, false, '' FROM ({numbers}) AS numbers")
-    found = inspect(used, patience=0.001)
+    found = inspect(used, check_seconds=0.001)
     assert any("stopped at its time limit" in each.what for each in found)
     assert {each.level for each in found if "fsync" not in each.what} <= {"ok", "warning"}
     assert (
-        "10000 or more jobs are deleted, but their events exist" in told(used, "are deleted", "warning", deep=True).what
+        "10000 or more jobs are deleted, but their events remain"
+        in told(used, "are deleted", "warning", deep=True).what
     )
 
 
@@ -350,7 +351,7 @@ def test_a_file_of_somebody_else(file: str) -> None:
 def test_a_file_that_every_user_may_read(file: str) -> None:
     assert look(file) == []
     file_of(file).chmod(0o644)
-    assert str(file_of(file)) in told(file, "every user of this machine can read it", "warning").how_to_mend
+    assert str(file_of(file)) in told(file, "every user of this machine can read the database", "warning").how_to_mend
 
 
 def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buffers for large results; which deployments came inline with a job."""
+"""Add buffers for large results, and mark inline deployments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("result_id", "piece", name=op.f("pk_buffers")),
     )
     op.add_column("deployments", sa.Column("is_inline", sa.Boolean(), server_default=sa.false(), nullable=False))
-    # What came with a job was written in its transaction, at the very same time.
+    # An inline deployment was written in its job's transaction, at the same time.
     op.execute(
         "UPDATE deployments SET is_inline = true WHERE name IS NULL AND request_id IS NULL AND EXISTS ("
         "SELECT 1 FROM jobs WHERE jobs.deployment_id = deployments.id AND jobs.caller = deployments.caller "

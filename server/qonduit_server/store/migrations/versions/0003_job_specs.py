@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job asks for in one column; large options once by their SHA-256.
+"""Store the spec of a job in one column, and large options once by SHA-256.
 
-No row is rewritten, so the upgrade takes the same time for any number of jobs: the column is NULL for the jobs that are
-there, and their old columns are read instead. Taking it back deletes all other jobs: an older version cannot read them.
+The upgrade rewrites no row, so it takes the same time for any number of jobs: the column is NULL for existing jobs,
+whose old columns are read instead. The downgrade deletes all jobs with a spec, which an older version cannot read.
 """
 
 import sqlalchemy as sa
