@@ -69,7 +69,7 @@ class CallContext:
         left = self._context.time_remaining() if self._context is not None else None
         return float("inf") if left is None else left
 
-    def when_over(self, do: Callable[[], None]) -> bool:
+    def add_callback(self, do: Callable[[], None]) -> bool:
         """Have something done when the call is over, because it was answered or because the caller waits no more.
 
         Returns:

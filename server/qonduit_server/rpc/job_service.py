@@ -67,8 +67,8 @@ class JobService:
         self._open_for_jobs()
         new = self._checked(request, call, "CreateJob")
         if request.validate_only and isinstance(new, job_rows.NewJob):
-            with self._compiler.turn():
-                compiled = self._compiler.compile(new, call.seconds_left(), call.when_over)
+            with self._compiler.slot():
+                compiled = self._compiler.compile(new, call.seconds_left(), call.add_callback)
             return CreateJobResponse(job=submission_checks.preview(new), compiled=compiled)
         created = self._created(new)
         call.job_id = created.job.id
@@ -80,7 +80,7 @@ class JobService:
         interval = _seconds(request.heartbeat_interval)
         new = self._checked(request, call, "RunJob")
         if request.validate_only and isinstance(new, job_rows.NewJob):
-            self._compiler.take_turn()
+            self._compiler.acquire_slot()
             self._threads.submit(self._validate, new, call, stream)
             return
         created = self._created(new)
@@ -137,7 +137,7 @@ class JobService:
     def _validate(self, new: job_rows.NewJob, call: CallContext, stream: Stream) -> None:
         """Compile a job, then end its stream: with the event that would make it, or with what is wrong."""
         _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
-        self._compiler.end_turn()
+        self._compiler.release_slot()
         if error is not None:
             stream.fail(error)
             return

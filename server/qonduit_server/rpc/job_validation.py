@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`validate_only`: the programs of a job are compiled for its device, and what that found is the answer."""
+"""`validate_only`: compile the programs of a job for its device, and return the properties or the errors."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ from qonduit_server.store.jobs.queue import task_program
 
 _PATH: Final = "deployment.programs"
 _QUOTA: Final = "validations"
-#: Warnings of all programs of one answer, in bytes: the job and what was found of 500 programs must fit beside them.
+#: Limit of all warnings of one response, in bytes: the job and the properties of 500 programs must fit beside them.
 _WARNINGS_BYTES: Final = 512 * 1024
 
-WhenOver = Callable[[Callable[[], None]], bool]
+AddCallback = Callable[[Callable[[], None]], bool]
 
 
 class CompileRequest(Protocol):
-    """Compiles the programs of a job somewhere else, and runs nothing."""
+    """Compiles the programs of a job in a worker without running them."""
 
     def __call__(
-        self, task: Task, seconds: float, when_over: WhenOver
+        self, task: Task, seconds: float, add_callback: AddCallback
     ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
         """Compile programs.
 
         Args:
-            task: the job, without number and attempt.
-            seconds: how long the caller waits; infinity for ever.
-            when_over: has something done when the caller waits no more; false: it does not wait now.
+            task: the job, without id and attempt.
+            seconds: the time until the caller's deadline; infinity without a deadline.
+            add_callback: registers a callback for the end of the call; returns False if the call has ended.
 
         Returns:
-            What was found of each program that can be run, and why the others cannot; or why nothing was found.
-            Reason CANCELLED: the caller waits no more.
+            The properties of the programs that can run, and the failures of the others; or the failure of the task.
+            Its reason is CANCELLED if the call ended.
 
         Raises:
-            CallError: nothing can be compiled now.
+            CallError: the server cannot compile now.
         """
 
 
 class JobValidator:
-    """Compiles jobs that are only validated, a few at once.
+    """Compiles the programs of `validate_only` jobs, with a limit of concurrent calls.
 
     Args:
-        db: knows devices and deployments.
-        limits: what a job may use.
-        run: compiles; None where nothing does, then validating ends with the checks that need no compiling.
-        most: how many calls may wait for it at once; each holds a thread.
+        db: the database with devices and deployments.
+        limits: the limits of a job.
+        run: compiles the programs; None skips compilation and leaves the checks that do not need it.
+        most: the maximum number of concurrent calls; each holds a thread.
     """
 
     def __init__(self, db: Database, limits: Limits, run: CompileRequest | None, most: int) -> None:
@@ -69,37 +69,37 @@ class JobValidator:
         self._limits = limits
         self._run = run
         self._most = most
-        self._turns = threading.BoundedSemaphore(most)
+        self._slots = threading.BoundedSemaphore(most)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold one of the turns; `compile` is called within.
+    def slot(self) -> Iterator[None]:
+        """Hold a slot for a call of `compile`.
 
         Raises:
-            ResourceExhausted: all are taken.
+            ResourceExhausted: all slots are in use.
         """
-        self.take_turn()
+        self.acquire_slot()
         try:
             yield
         finally:
-            self.end_turn()
+            self.release_slot()
 
-    def take_turn(self) -> None:
-        """Take a turn that another thread may end; raises as `turn` does."""
-        if not self._turns.acquire(blocking=False):
+    def acquire_slot(self) -> None:
+        """Acquire a slot that any thread may release; raises as `slot` does."""
+        if not self._slots.acquire(blocking=False):
             raise ResourceExhausted(
                 f"limit of concurrent validations reached ({self._most}); retry later", subject=_QUOTA
             )
 
-    def end_turn(self) -> None:
-        """Let others have it."""
-        self._turns.release()
+    def release_slot(self) -> None:
+        """Release a slot."""
+        self._slots.release()
 
-    def compile(self, new: NewJob, seconds: float, when_over: WhenOver) -> list[CompiledProgram]:
-        """Compile the programs of a job that passed all other checks, and wait for it.
+    def compile(self, new: NewJob, seconds: float, add_callback: AddCallback) -> list[CompiledProgram]:
+        """Compile the programs of a job that passed all other checks, and wait for the result.
 
         Raises:
-            InvalidArgument: reason INVALID_PROGRAM, one violation for each program that is at fault.
+            InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
             FailedPrecondition: the device cannot run a program.
             ResourceExhausted: a program takes too much time.
         """
@@ -112,12 +112,12 @@ class JobValidator:
             if new.deployment is not None
             else deployments.get(self._db, new.caller, new.deployment_id).programs
         )
-        answer = self._run(self._task(new.spec, programs, provider, device.name), seconds, when_over)
-        if isinstance(answer, Failure):
-            raise _refusal(answer, f"{provider}/{device.name}", _PATH)
-        compiled, failed = answer
+        outcome = self._run(self._task(new.spec, programs, provider, device.name), seconds, add_callback)
+        if isinstance(outcome, Failure):
+            raise _failure_error(outcome, f"{provider}/{device.name}", _PATH)
+        compiled, failed = outcome
         if failed:
-            raise self._refused(new.spec, failed, programs, device, f"{provider}/{device.name}")
+            raise self._program_error(new.spec, failed, programs, device, f"{provider}/{device.name}")
         _bound_warnings(compiled)
         return list(compiled)
 
@@ -131,7 +131,7 @@ class JobValidator:
             max_result_bytes=self._limits.max_result_bytes,
         )
 
-    def _refused(
+    def _program_error(
         self,
         spec: JobSpec,
         failed: Sequence[ProgramFailed],
@@ -139,14 +139,14 @@ class JobValidator:
         device: Device,
         name: str,
     ) -> CallError:
-        """Return the error of a job some of whose programs cannot run: all that are at fault, else the first."""
-        wrong = [
+        """Return the error of a job with failed programs: of all invalid programs, or else of the first failed one."""
+        violations = [
             violation(each.failure, programs[each.index], f"{_PATH}[{each.index}]", "job.inputs")
             for each in failed
             if is_fault_of_program(each.failure)
         ]
-        if wrong:
-            return InvalidArgument(wrong, reason="INVALID_PROGRAM")
+        if violations:
+            return InvalidArgument(violations, reason="INVALID_PROGRAM")
         first = failed[0]
         field = f"{_PATH}[{first.index}].{source_field(programs[first.index])}"
         if first.HasField("needs"):
@@ -160,11 +160,11 @@ class JobValidator:
                 requirements,
                 exclude_id=device.id,
             )
-        return _refusal(first.failure, name, field)
+        return _failure_error(first.failure, name, field)
 
 
-def _refusal(failure: Failure, device: str, field: str) -> CallError:
-    """Return the error of a job that cannot be compiled, where no program is at fault."""
+def _failure_error(failure: Failure, device: str, field: str) -> CallError:
+    """Return the error of a job that cannot be compiled although no program is invalid."""
     reason, message = failure.reason, failure.message
     match failure.category:
         case FailureCategory.FAILURE_CATEGORY_DEVICE:
@@ -184,11 +184,12 @@ def _refusal(failure: Failure, device: str, field: str) -> CallError:
         case FailureCategory.FAILURE_CATEGORY_PROVIDER:
             return FailedPrecondition(message, subject=f"device/{device}", kind="DEVICE_UNAVAILABLE")
         case _:
-            raise RuntimeError(f"compiling failed: {message}")  # a fault of ours: into the log, under the request id
+            # A fault of the server: the interceptor logs it with the request id.
+            raise RuntimeError(f"compilation failed: {message}")
 
 
 def _bound_warnings(compiled: Iterable[CompiledProgram]) -> None:
-    """Leave out warnings that would make the answer too large."""
+    """Drop the warnings that exceed the limit of a response."""
     left = _WARNINGS_BYTES
     for program in compiled:
         kept: list[str] = []

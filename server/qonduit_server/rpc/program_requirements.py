@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be seen of a program without reading it: that it declares more qubits than the device has."""
+"""Detect programs that declare more qubits than the device has, without parsing them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _LANGUAGES: Final = frozenset(
         AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET,
     )
 )
-#: `qreg q[40];` or `qubit[40] q;`. The name and the semicolon tell a declaration from a subroutine's parameter.
+#: `qreg q[40];` or `qubit[40] q;`. The name and the semicolon distinguish a declaration from a subroutine parameter.
 _DECLARATION: Final = r"q(?:reg\s+\w+\s*\[\s*(\d[\d_]*)\s*\]|ubit\s*\[\s*(\d[\d_]*)\s*\]\s*\w+)\s*;"
-#: Finds also what is commented out, at places where its first word is found.
+#: Matched where the first word of a declaration is found; it also matches declarations in comments.
 _LIKELY: Final = re.compile(_DECLARATION)
 _WORDS: Final = ("qreg", "qubit")
 _SURE: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"|#?\bpragma\b[^\n]*|\b" + _DECLARATION, re.DOTALL)
-#: A number of more digits is as good as this one.
+#: A number with more digits is replaced by 10**_DIGITS.
 _DIGITS: Final = 9
-#: The header of a QPY file, as far as the kind of its program; and that of a circuit, as far as its number of qubits.
+#: The header of a QPY file up to the kind of its program, and the header of a circuit up to its number of qubits.
 _QPY_FILE: Final = struct.Struct("!6sB3xQxc")
 _QPY_CIRCUIT: Final = struct.Struct("!2xx2xI")
 _QPY_SINCE: Final = 13
-#: From this version on the places of the circuits stand before the first one.
+#: From this version on, a table of circuit offsets precedes the first circuit.
 _QPY_OFFSET_SINCE: Final = 16
 _QPY_OFFSET_BYTES: Final = 8
 _ABSURD: Final = 4096
@@ -51,25 +51,27 @@ def check_qubits(
     device: Device,
     name: str,
 ) -> None:
-    """Refuse OpenQASM and QPY that declare more qubits than a device has; what is not declared as a number may pass.
+    """Reject OpenQASM and QPY programs that declare more qubits than a device has.
+
+    The check accepts declarations whose size is not a number.
 
     Args:
-        db: knows the other devices.
-        programs: to be run.
-        path: of the field that holds them.
-        requirements: of the job, as far as they are known without its programs.
-        device: to run them.
-        name: its "PROVIDER/device".
+        db: the database with the device catalogue.
+        programs: the programs to run.
+        path: the field that contains the programs.
+        requirements: the requirements of the job that do not depend on its programs.
+        device: the device to run the programs.
+        name: the device as "PROVIDER/device".
 
     Raises:
-        FailedPrecondition: reason UNSUPPORTED_BY_DEVICE; names line, number, and devices that have enough.
+        FailedPrecondition: reason UNSUPPORTED_BY_DEVICE; contains the line, the number and compatible devices.
     """
     most = max_qubits(device, requirements.simulation)
     if not most:
         return
     for index, program in enumerate(programs):
         if program.assembler_language in _LANGUAGES:
-            found = too_many(program.quantum_circuit, most)
+            found = find_excess_qubits(program.quantum_circuit, most)
             if found is None:
                 continue
             field, (line, qubits) = f"{path}[{index}].quantum_circuit", found
@@ -77,7 +79,7 @@ def check_qubits(
         else:
             field, qubits = f"{path}[{index}].quantum_circuit_binary", qpy_qubits(program.quantum_circuit_binary)
             where = ""
-        # The reader refuses a number that no device could ever have.
+        # The parser rejects numbers above _ABSURD.
         if most < qubits <= _ABSURD:
             why = " (as max_task_memory_bytes allows)" if device.is_simulator and device.is_local else ""
             raise unsupported(
@@ -98,27 +100,27 @@ def unsupported(
     *,
     exclude_id: int = 0,
 ) -> FailedPrecondition:
-    """Return the refusal of a job whose device lacks something, with the devices that meet all that is known of it.
+    """Return the error for a job whose device lacks a feature, with the devices that meet its known requirements.
 
     Args:
-        db: knows the devices.
-        field: of the request.
-        kind: of the precondition.
-        message: what the device lacks.
-        requirements: of the job.
+        db: the database with the device catalogue.
+        field: the field of the request.
+        kind: the kind of the precondition.
+        message: the missing feature.
+        requirements: the known requirements of the job.
         exclude_id: as for `compatible_devices`.
     """
-    others = compatible_devices(catalogue.devices_by_name(db), requirements, exclude_id)
+    compatible = compatible_devices(catalogue.devices_by_name(db), requirements, exclude_id)
     return FailedPrecondition(
-        f"{field}: {message}; {list_devices(others)}",
+        f"{field}: {message}; {list_devices(compatible)}",
         subject=field,
         kind=kind,
         reason="UNSUPPORTED_BY_DEVICE",
     )
 
 
-def too_many(text: str, most: int) -> tuple[int, int] | None:
-    """Return the line (from 1) at which a program declares more qubits than `most`, and how many in all."""
+def find_excess_qubits(text: str, most: int) -> tuple[int, int] | None:
+    """Return the line (from 1) at which a program exceeds `most` declared qubits, and its total number of qubits."""
     total, place = 0, -1
     for word in _WORDS:
         start = text.find(word)
@@ -139,7 +141,7 @@ def too_many(text: str, most: int) -> tuple[int, int] | None:
 
 
 def qpy_qubits(data: bytes) -> int:
-    """Return the qubits of the circuit in a QPY file, by its header; 0 where it is none, or not of one circuit."""
+    """Return the qubits of the circuit in a QPY file, from its header; 0 if the file is not QPY with one circuit."""
     try:
         magic, version, programs, kind = _QPY_FILE.unpack_from(data)
         start = _QPY_FILE.size + (_QPY_OFFSET_BYTES if version >= _QPY_OFFSET_SINCE else 0)

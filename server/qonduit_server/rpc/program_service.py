@@ -31,7 +31,7 @@ from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.rpc.submission_checks import broken_rules
+from qonduit_server.rpc.submission_checks import program_violations
 
 #: Translations under way and waiting, at most.
 _MAX_UNDER_WAY: Final = 128
@@ -50,7 +50,7 @@ class Translate(Protocol):
         target: AssemblerLanguage,
         inputs: Struct,
         seconds: float,
-        when_over: Callable[[Callable[[], None]], bool],
+        add_callback: Callable[[Callable[[], None]], bool],
     ) -> TranslateProgramResponse | Failure:
         """Translate a program.
 
@@ -59,7 +59,7 @@ class Translate(Protocol):
             target: the language to write it in.
             inputs: values for its inputs.
             seconds: how long the caller waits; infinity for ever.
-            when_over: has something done when the caller waits no more; false: it does not wait now.
+            add_callback: has something done when the caller waits no more; false: it does not wait now.
 
         Returns:
             The translation, or why there is none. Reason CANCELLED: the caller waits no more.
@@ -74,7 +74,7 @@ def translation_disabled(
     target: AssemblerLanguage,
     inputs: Struct,
     seconds: float,
-    when_over: Callable[[Callable[[], None]], bool],
+    add_callback: Callable[[Callable[[], None]], bool],
 ) -> TranslateProgramResponse | Failure:
     """Stand in where nothing translates."""
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="translation is disabled on this server")
@@ -112,7 +112,7 @@ class ProgramService:
                 for name, value in values.fields.items():
                     given.fields[name].CopyFrom(value)
             answer = self._translate(
-                request.program, request.target_language, given, call.seconds_left(), call.when_over
+                request.program, request.target_language, given, call.seconds_left(), call.add_callback
             )
         finally:
             self._turns.release()
@@ -130,8 +130,8 @@ class ProgramService:
 
     def _check(self, request: TranslateProgramRequest) -> None:
         """Refuse what can be refused without reading the program."""
-        broken = list(broken_rules(request.program, "program", self._limits))
-        broken += struct_limits.broken(request.inputs, "inputs")
+        broken = list(program_violations(request.program, "program", self._limits))
+        broken += struct_limits.violations(request.inputs, "inputs")
         target = request.target_language
         writable = {each.language for each in self._languages.languages if each.writable}
         if target not in writable:

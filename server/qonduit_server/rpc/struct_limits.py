@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that come as a Struct, such as inputs of programs: how large and deep they may be, and what they may hold."""
+"""Limits of values in a Struct, such as the inputs of programs: size, depth and finite numbers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from qonduit_server.errors import Violation
 
-#: Of all values together.
+#: The maximum size of all values together.
 MAX_BYTES: Final = 65_536
-#: Lists and structs within each other. Readers of protobuf take messages 100 deep; each of these is two or three of
-#: them, and events wrap what a request brought once more.
+#: The maximum depth of nested lists and structs. Protobuf parsers accept messages nested 100 deep; a list or struct
+#: is two or three of them, and events nest the values of a request once more.
 MAX_DEPTH: Final = 25
 
 
-def broken(inputs: Struct, path: str) -> Iterator[Violation]:
-    """Yield what is wrong with the values in a field of this path."""
+def violations(inputs: Struct, path: str) -> Iterator[Violation]:
+    """Yield the violations of the values in the field `path`."""
     if inputs.ByteSize() > MAX_BYTES:
         yield Violation(
             path, "inputs.max_bytes", f"{path}: must have at most {MAX_BYTES} bytes, got {inputs.ByteSize()}"
@@ -28,11 +28,11 @@ def broken(inputs: Struct, path: str) -> Iterator[Violation]:
     for name, value in inputs.fields.items():
         shown = name if len(name) < 64 else name[:64] + "..."
         if _is_deeper(value, MAX_DEPTH):
-            what = f"{path}: {shown!r} must be nested at most {MAX_DEPTH} levels deep"
-            yield Violation(f"{path}.{shown}", "inputs.max_depth", what)
+            message = f"{path}: {shown!r} must be nested at most {MAX_DEPTH} levels deep"
+            yield Violation(f"{path}.{shown}", "inputs.max_depth", message)
         elif not all(math.isfinite(number) for number in _numbers(value)):
-            what = f"{path}: {shown!r} must contain finite numbers only"
-            yield Violation(f"{path}.{shown}", "inputs.finite", what)
+            message = f"{path}: {shown!r} must contain finite numbers only"
+            yield Violation(f"{path}.{shown}", "inputs.finite", message)
 
 
 def _is_deeper(value: Value, depth: int) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a job or a deployment can be taken: the checks that need the server's limits and the catalogue of devices."""
+"""Check jobs and deployments at submission against the server's limits and the device catalogue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from qonduit_server.store.jobs.job_rows import Created, NewJob
 from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
 
 _FIELD = "deployment.programs"
-#: The field of a request and the kind of precondition that stand for a missing feature.
+#: The request field and the precondition kind that report a missing feature.
 _FIELD_AND_KIND: Final = {
     JOB_TYPE: ("job.type", "JOB_TYPE"),
     STATEVECTOR: ("job.include_statevector", "STATEVECTOR"),
@@ -45,21 +45,21 @@ _FIELD_AND_KIND: Final = {
     FLOATING_POINT: ("job.simulation.floating_point", "METHOD"),
     NOISE: ("job.noise_model", "NOISE"),
 }
-#: What the store adds to a deployment (ids, times, the caller's name) takes less than this a program.
+#: Upper bound, per program, of the bytes that the store adds to a deployment (ids, times, the caller's name).
 _ADDED_BYTES = 64
 
 
 def new_job(
     db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
 ) -> NewJob:
-    """Check a submission and bring it into the store's form. Output-only fields of `request` are cleared.
+    """Check a submission and return it in the store's form. Clears the output-only fields of `request`.
 
     Raises:
-        InvalidArgument: a limit or a rule is broken.
+        InvalidArgument: a limit or a rule is violated.
         NotFound: no such device or deployment.
-        FailedPrecondition: the device is not available, or does not do what the job needs.
+        FailedPrecondition: the device is not available, or lacks a feature that the job requires.
     """
-    spec = _asked(request.job)
+    spec = _requested_spec(request.job)
     if spec.shots > limits.max_shots:
         raise InvalidArgument.of(
             "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
@@ -88,7 +88,7 @@ def new_job(
             f"job.shots: must be at most {device.max_shots} on {name}, got {spec.shots}",
         )
     if request.credential:
-        # Refused rather than dropped: the job would run without what its caller believes it runs with.
+        # Reject the credential: if the server dropped it, the job would run without it and its caller would not know.
         raise InvalidArgument.of(
             "credential",
             "credential.unexpected",
@@ -119,21 +119,21 @@ def new_job(
 def repeated(
     db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str
 ) -> Created | None:
-    """Return what an equal request created before, if it did.
+    """Return the job that an equal request created before, if there is one.
 
-    To be asked where a request is refused: a repetition has its answer, whatever has become of the device, of the
-    deployment or of the limits since.
+    Call it when a request is rejected: a repeated request gets its first response, even if the device, the deployment
+    or the limits have changed since.
     """
     if not request.request_id or request.validate_only:
         return None
     if request.HasField("deployment"):
         _clear_output_only(request.deployment)
-    fingerprint = _fingerprint(request, _asked(request.job))
+    fingerprint = _fingerprint(request, _requested_spec(request.job))
     return job_rows.repeated(db, principal.name, method, request.request_id, fingerprint)
 
 
 def preview(new: NewJob) -> Job:
-    """Return the job as it would be created, for `validate_only`: without ids and times, which only the store gives."""
+    """Return the job that would be created, for `validate_only`: without ids and times, which the store assigns."""
     job = Job(
         executed_by=new.caller,
         state=lifecycle.QUEUED,
@@ -150,11 +150,11 @@ def preview(new: NewJob) -> Job:
 
 
 def check_programs(deployment: Deployment, limits: Limits) -> None:
-    """Check programs by themselves, whatever device they will run on; clear what only the server may set.
+    """Check programs independently of a device, and clear their output-only fields.
 
     Raises:
-        InvalidArgument: too many or too large programs, a missing or wrong text, no language; or more in all than an
-            answer can hold, so that the deployment could be stored but not read.
+        InvalidArgument: too many or too large programs, a missing or misplaced text, no language; or a deployment
+            larger than a response, which could be stored but not read.
     """
     count = len(deployment.programs)
     if count > limits.max_programs:
@@ -164,11 +164,11 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
             f"{_FIELD}: must contain at most {limits.max_programs} programs (max_programs), got {count}",
         )
     _clear_output_only(deployment)
-    broken: list[Violation] = []
+    violations: list[Violation] = []
     for index, program in enumerate(deployment.programs):
-        broken += broken_rules(program, f"{_FIELD}[{index}]", limits)
-    if broken:
-        raise InvalidArgument(broken)
+        violations += program_violations(program, f"{_FIELD}[{index}]", limits)
+    if violations:
+        raise InvalidArgument(violations)
     size = deployment.ByteSize() + _ADDED_BYTES * (count + 4)
     if size > limits.max_response_bytes:
         raise InvalidArgument.of(
@@ -186,11 +186,11 @@ def _clear_output_only(deployment: Deployment) -> None:
         program.ClearField("deployment_id")
 
 
-def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
-    """Return what is wrong with a program in a field of this path, as far as that is known without reading it."""
+def program_violations(program: QuantumProgram, path: str, limits: Limits) -> Iterable[Violation]:
+    """Return the violations of a program in the field `path` that can be detected without parsing it."""
 
-    def violation(field: str, rule: str, what: str) -> Violation:
-        return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {what}")
+    def violation(field: str, rule: str, message: str) -> Violation:
+        return Violation(f"{path}.{field}", f"program.{rule}", f"{path}.{field}: {message}")
 
     language = program.assembler_language
     if language == AssemblerLanguage.ASSEMBLER_LANGUAGE_UNSPECIFIED:
@@ -205,34 +205,36 @@ def broken_rules(program: QuantumProgram, path: str, limits: Limits) -> Iterable
     else:
         right, wrong = "quantum_circuit", "quantum_circuit_binary"
         kind = "text" if language not in BINARY_LANGUAGES else "text or binary, not both"
-        # Only a text that may be too long is worth counting in bytes.
+        # Encode the text only if it may exceed the limit.
         size = len(text) if len(text) * 4 <= limits.max_program_bytes else len(text.encode())
         misplaced = bool(binary)
         empty = not text or text.isspace()
     if misplaced:
-        what = f"{named} is {kind}: use {right}"
+        message = f"{named} is {kind}: use {right}"
         if language in BINARY_LANGUAGES and named not in limits.python_source:
-            what += "; Python source in this language is disabled (enable_python_source)"
-        yield violation(wrong, "form", what)
+            message += "; Python source in this language is disabled (enable_python_source)"
+        yield violation(wrong, "form", message)
     if empty and not misplaced and not program.python_file_path:
         yield violation(right, "required", "must not be empty")
     if size > limits.max_program_bytes:
         yield violation(
             right, "max_bytes", f"must have at most {limits.max_program_bytes} bytes (max_program_bytes), got {size}"
         )
-    yield from struct_limits.broken(program.python_file_inputs, f"{path}.python_file_inputs")
-    yield from struct_limits.broken(program.python_file_options, f"{path}.python_file_options")
+    yield from struct_limits.violations(program.python_file_inputs, f"{path}.python_file_inputs")
+    yield from struct_limits.violations(program.python_file_options, f"{path}.python_file_options")
 
 
 def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:
     known = {line.supported_language for line in provider.supported_languages}
     for index, program in enumerate(programs):
         if program.assembler_language not in known:
-            given = AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
-            takes = ", ".join(AssemblerLanguage.Name(one).removeprefix("ASSEMBLER_LANGUAGE_") for one in sorted(known))
+            requested = AssemblerLanguage.Name(program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
+            supported = ", ".join(
+                AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_") for language in sorted(known)
+            )
             raise FailedPrecondition(
-                f"{_FIELD}[{index}].assembler_language: {provider.name} does not support {given}; "
-                f"supported: {takes or 'none'}",
+                f"{_FIELD}[{index}].assembler_language: {provider.name} does not support {requested}; "
+                f"supported: {supported or 'none'}",
                 subject=f"{_FIELD}[{index}].assembler_language",
                 kind="LANGUAGE",
                 reason="UNSUPPORTED_BY_DEVICE",
@@ -240,7 +242,7 @@ def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> 
 
 
 def _check_capabilities(db: Database, requirements: Requirements, device: Device, name: str) -> None:
-    """Refuse a job for which the device lacks something, whatever its programs are."""
+    """Reject a job that requires a feature, independent of its programs, that the device lacks."""
     if requirements.statevector and requirements.job_type != JobType.JOB_TYPE_RUNNER:
         field = "job.include_statevector"
         raise InvalidArgument.of(
@@ -251,25 +253,25 @@ def _check_capabilities(db: Database, requirements: Requirements, device: Device
         raise unsupported(db, field, kind, missing.message, requirements)
 
 
-def _asked(given: Job) -> JobSpec:
-    """Return what a request asks of its job's run. Raises InvalidArgument."""
-    spec = spec_of(given)
+def _requested_spec(job: Job) -> JobSpec:
+    """Return the spec of a requested job. Raises InvalidArgument."""
+    spec = spec_of(job)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
-    wrong = [
-        *struct_limits.broken(spec.inputs, "job.inputs"),
+    violations = [
+        *struct_limits.violations(spec.inputs, "job.inputs"),
         *noise_rules.broken(spec.noise_model, "job.noise_model"),
     ]
-    if wrong:
-        raise InvalidArgument(wrong)
+    if violations:
+        raise InvalidArgument(violations)
     return spec
 
 
 def _fingerprint(request: CreateJobRequest | RunJobRequest, spec: JobSpec) -> bytes:
-    """Tell requests apart that come under one request id; where a watcher resumes makes no other request of it."""
+    """Return a hash that distinguishes requests with the same request id; `after_sequence` is not part of it."""
     if not request.request_id:
         return b""
-    # Kept as long as the job, so the bytes that are hashed never change their form: a Job with its options in full.
+    # The store keeps the hash as long as the job, so the hashed format must not change: a Job with all its options.
     same = CreateJobRequest(job=job_of(spec), device=request.device, credential=request.credential)
     if request.job.HasField("name"):
         same.job.name = request.job.name

@@ -45,14 +45,14 @@ def ask(
     made: Translator,
     text: str,
     seconds: float = inf,
-    when_over: Callable[[Callable[[], None]], bool] = lambda _: True,
+    add_callback: Callable[[Callable[[], None]], bool] = lambda _: True,
     **inputs: float,
 ) -> TranslateProgramResponse | Failure:
     """Have a program translated to Cirq."""
     given = Struct()
     given.update(inputs)
     return made.translate(
-        QuantumProgram(quantum_circuit=text, assembler_language=QASM2), CIRQ, given, seconds, when_over
+        QuantumProgram(quantum_circuit=text, assembler_language=QASM2), CIRQ, given, seconds, add_callback
     )
 
 
@@ -77,7 +77,7 @@ class Waiting:
         self._worker = self.gate.path.with_suffix(".pid")
         os.mkfifo(self._worker)
         self.over: list[Callable[[], None]] = []
-        options.setdefault("when_over", lambda do: self.over.append(do) is None)
+        options.setdefault("add_callback", lambda do: self.over.append(do) is None)
         self.answer: Future[Any] = ThreadPoolExecutor(1).submit(ask, made, f"wait {self.gate.path}", **options)
 
     def worker(self) -> int:
@@ -193,7 +193,7 @@ def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
 
 def test_a_caller_that_is_gone_already_or_has_no_time(tmp_path: Path) -> None:
     with translator(workers=1) as made:
-        assert why(Waiting(made, tmp_path, when_over=lambda _: False).result()) == ("WORKER", "CANCELLED")
+        assert why(Waiting(made, tmp_path, add_callback=lambda _: False).result()) == ("WORKER", "CANCELLED")
         assert why(Waiting(made, tmp_path, seconds=0.1).result()) == ("WORKER", "CANCELLED")
         assert said(ask(made, "say on")).startswith("on")
 

@@ -8,7 +8,7 @@ import io
 import pytest
 from qiskit import QuantumCircuit, qpy
 
-from qonduit_server.rpc.program_requirements import qpy_qubits, too_many
+from qonduit_server.rpc.program_requirements import find_excess_qubits, qpy_qubits
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from qonduit_server.rpc.program_requirements import qpy_qubits, too_many
     ],
 )  # fmt: skip
 def test_declared_qubits(text: str, expected: tuple[int, int] | None) -> None:
-    assert too_many(text, 5) == expected
+    assert find_excess_qubits(text, 5) == expected
 
 
 def written(*circuits: QuantumCircuit, version: int) -> bytes:

@@ -34,7 +34,7 @@ _DIED: Final = "WORKER_DIED"
 _LESS: Final = {False: "make it smaller", True: "check fewer or smaller programs at once"}
 
 #: Has something done when a call is over; false: it is over already.
-WhenOver = Callable[[Callable[[], None]], bool]
+AddCallback = Callable[[Callable[[], None]], bool]
 
 
 @dataclass(eq=False, slots=True)
@@ -131,7 +131,7 @@ class Translator:
         target: AssemblerLanguage,
         inputs: Struct,
         seconds: float,
-        when_over: WhenOver,
+        add_callback: AddCallback,
     ) -> TranslateProgramResponse | Failure:
         """Translate a program, and wait for it.
 
@@ -140,7 +140,7 @@ class Translator:
             target: the language to write it in.
             inputs: values for its inputs.
             seconds: how long the caller waits; infinity for ever.
-            when_over: has something done when the caller waits no more; false: it does not wait now.
+            add_callback: has something done when the caller waits no more; false: it does not wait now.
 
         Returns:
             The translation, or why there is none. Reason CANCELLED: the caller waits no more.
@@ -150,20 +150,20 @@ class Translator:
         """
         task = _translation(program, target, inputs, self._max_seconds)
         task.memory_limit_bytes = self._memory_limit_bytes
-        waiting, failure = self._finish(task, seconds, when_over)
+        waiting, failure = self._finish(task, seconds, add_callback)
         if failure is None and waiting.failed:
             failure = next(iter(waiting.failed.values())).failure
         return _answer(waiting.translated, target) if failure is None else failure
 
     def compile(
-        self, task: Task, seconds: float, when_over: WhenOver
+        self, task: Task, seconds: float, add_callback: AddCallback
     ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
         """Compile the programs of a job for its device, and wait for it. Nothing is run.
 
         Args:
             task: the job, without number and attempt.
             seconds: how long the caller waits; infinity for ever.
-            when_over: as for `translate`.
+            add_callback: as for `translate`.
 
         Returns:
             What was found of each program that can be run, and why the others cannot; or why nothing was found.
@@ -176,18 +176,18 @@ class Translator:
         asked.attempt = 1
         asked.compile_only = True
         asked.time_limit_seconds = self._compile_seconds
-        waiting, failure = self._finish(asked, seconds, when_over)
+        waiting, failure = self._finish(asked, seconds, add_callback)
         if failure is not None:
             return failure
         return list(waiting.compiled.values()), list(waiting.failed.values())
 
-    def _finish(self, task: Task, seconds: float, when_over: WhenOver) -> tuple[_Waiting, Failure | None]:
+    def _finish(self, task: Task, seconds: float, add_callback: AddCallback) -> tuple[_Waiting, Failure | None]:
         """Have a task done, in a second process where the first one dies; returns what went wrong as a whole."""
         number = task.job_id = next(self._numbers)
         deadline = time.monotonic() + min(seconds + _LATE_SECONDS, self._patience)
         waiting = self._waiting[number] = _Waiting(deadline, self._started(task.provider))
         try:
-            if not when_over(lambda: self._give_up(number)):
+            if not add_callback(lambda: self._give_up(number)):
                 waiting.over = True
             failure = self._attempt(task, waiting)
             if failure is not None and failure.reason == _DIED:
