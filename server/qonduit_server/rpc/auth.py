@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Authentication: the one place that turns a call's metadata into a principal, which owns what the call creates."""
+"""Authentication: return the principal of a call from its metadata; the principal owns the objects it creates."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 
 
 class Role(StrEnum):
-    """What a principal may do."""
+    """The permissions of a principal."""
 
     USER = "user"  #: use its own jobs, deployments and results
     OPERATOR = "operator"  #: see the server's state and all jobs
-    ADMIN = "admin"  #: change what belongs to others
+    ADMIN = "admin"  #: change the objects of other principals
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,25 @@ class Principal:
     """An authenticated caller.
 
     Args:
-        name: owns what the principal creates; the store keeps it.
-        roles: what the principal may do.
+        name: the owner of the objects that the principal creates, as in the store.
+        roles: the roles of the principal.
     """
 
     name: str
     roles: frozenset[Role] = frozenset((Role.USER,))
 
 
-#: Every caller of a server without authentication.
+#: The principal of every call on a server without authentication.
 ANONYMOUS: Final = Principal("anonymous", frozenset(Role))
-#: The principal of a call whose caller is not known yet.
+#: The principal of a call before authentication.
 UNAUTHENTICATED: Final = Principal("", frozenset())
 
-#: Key and value pairs, as grpcio gives them; keys are lower case, values of "-bin" keys are bytes.
+#: Key and value pairs, as in grpcio; keys are lower case, values of "-bin" keys are bytes.
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
-#: Raises a `CallError` for a caller that may not call at all.
+#: Raises a `CallError` if the call is rejected.
 Authenticate: TypeAlias = Callable[[Metadata], Principal]
 
 
 def anonymous(metadata: Metadata) -> Principal:
-    """Return the one principal of a server without authentication."""
+    """Return the principal of a server without authentication."""
     return ANONYMOUS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams of buffers: a piece is read when the one before it was taken, so a reader costs a piece and no thread."""
+"""Streams of buffers: a chunk is read when the previous one was sent, so a stream costs a chunk and no thread."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store.database import Database
 from qonduit_server.store.stored_buffers import StoredBuffer, find
 
-#: Streams open at once: each may hold a piece in memory, taken or not.
+#: The maximum number of open streams: each may hold a chunk in memory.
 MOST: Final = 1000
-#: Beyond that number, a reader that took nothing for so many seconds makes room for the next.
+#: At the maximum, a new stream replaces one whose client has taken nothing for this time.
 _STUCK_SECONDS: Final = 1.0
 
 SLOW_READER: Final = Unavailable("the client accepted no data for too long; resume at the offset", reason="SLOW_READER")
 
 
 class BufferStream:
-    """One stream: what is read, and how far."""
+    """One stream: its buffer and its offset."""
 
     __slots__ = ("buffer", "name", "offset", "stream")
 
@@ -41,9 +41,9 @@ class BufferStreams:
     """All streams of buffers of this server.
 
     Args:
-        readers: threads that read pieces from the database.
-        patience: seconds a reader may take for a piece before it is cut off.
-        most: streams open at once.
+        readers: threads that read chunks from the database.
+        patience: seconds a client may take for a chunk before its stream is cancelled.
+        most: the maximum number of open streams.
     """
 
     def __init__(self, db: Database, readers: Executor, *, patience: float = 60.0, most: int = MOST) -> None:
@@ -60,16 +60,16 @@ class BufferStreams:
         self._timer.start()
 
     def __len__(self) -> int:
-        """How many streams are open."""
+        """Return the number of open streams."""
         return len(self._open)
 
     def open(self, stream: Stream, request: ReadBufferRequest, principal: Principal) -> None:
         """Begin to send a buffer.
 
         Raises:
-            NotFound: there is no such buffer, or it belongs to another principal.
-            InvalidArgument: the offset lies behind the buffer's end.
-            ResourceExhausted: too many are being read.
+            NotFound: the buffer does not exist, or belongs to another principal.
+            InvalidArgument: the offset is larger than the buffer.
+            ResourceExhausted: too many streams are open.
             Unavailable: the server is stopping.
         """
         buffer = find(self._db, principal.name, request.name)
@@ -89,24 +89,24 @@ class BufferStreams:
         if stuck is not None:
             stuck.stream.cut(SLOW_READER)
         if stream.on_close(lambda: self._forget(reading)):
-            self._go_on(reading)
+            self._submit_next(reading)
         else:
             self._forget(reading)
 
     def drain(self) -> None:
-        """End every stream with UNAVAILABLE, once its reader has taken what is under way; open no new ones."""
+        """End every stream with UNAVAILABLE after its current chunk; open no new ones."""
         with self._lock:
             self._draining = True
 
     def stop(self) -> None:
-        """Ask the readers for nothing any more. Streams still open are left to the server to cancel."""
+        """Submit no more reads. The server cancels the streams that are still open."""
         with self._lock:
             self._draining = self._stopping = True
             self._time.notify()
         self._timer.join()
 
     def _make_room(self) -> BufferStream | None:
-        """Take the one that is stuck for longest off the list, if there are too many. Under the lock."""
+        """Remove and return the stream that has been stuck for longest, if there are too many. Under the lock."""
         if len(self._open) < self._most:
             return None
         since, stuck = min(
@@ -123,8 +123,8 @@ class BufferStreams:
         with self._lock:
             self._open.discard(reading)
 
-    def _go_on(self, reading: BufferStream) -> None:
-        """Have the next piece read by another thread than grpcio's, which calls this when a piece was taken."""
+    def _submit_next(self, reading: BufferStream) -> None:
+        """Submit the read of the next chunk to a reader; grpcio's polling thread calls this after each send."""
         with self._lock:
             if not self._stopping:
                 self._readers.submit(self._step, reading)
@@ -141,19 +141,19 @@ class BufferStreams:
         if start == buffer.size_bytes:
             reading.stream.finish()
             return
-        piece, skip = divmod(start, buffer.chunk_bytes)
-        data = buffer.read(piece)
+        chunk, skip = divmod(start, buffer.chunk_bytes)
+        data = buffer.read(chunk)
         if data is None:
             raise NotFound("buffer", reading.name)
         reading.offset += len(data) - skip
         message = ReadBufferResponse(offset=start, data=data[skip:] if skip else data).SerializeToString()
         if reading.offset < buffer.size_bytes:
-            reading.stream.send(message, lambda: self._go_on(reading))
+            reading.stream.send(message, lambda: self._submit_next(reading))
         else:
             reading.stream.finish(message)
 
     def _time_loop(self) -> None:
-        """Cut off who takes too long."""
+        """Cancel the streams of slow readers."""
         while True:
             with self._lock:
                 if self._stopping:

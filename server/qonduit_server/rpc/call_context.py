@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call as the gRPC server knows it: its request id, its principal, and the one line the log gets about it."""
+"""The context of one call: its request id, its principal, and its log line."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ _log = structlog.get_logger("qonduit.rpc")
 
 
 class RateLimitedLog:
-    """Lets one line a second about the same thing into the log, and counts the others.
+    """Allows one log line per second, method and reason, and counts the suppressed lines.
 
     Args:
-        clock: seconds that only grow.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._logged: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def says(self, method: str, reason: str) -> int | None:
-        """Return how many lines were left out since the last one; None: this one is to be left out, too."""
+    def allow(self, method: str, reason: str) -> int | None:
+        """Return the number of lines suppressed since the last allowed one; None to suppress this line too."""
         key = (method, reason)
         with self._lock:
-            said_at, left_out = self._said.get(key, (float("-inf"), 0))
+            logged_at, left_out = self._logged.get(key, (float("-inf"), 0))
             now = self._clock()
-            if now - said_at < 1.0:
-                self._said[key] = (said_at, left_out + 1)
+            if now - logged_at < 1.0:
+                self._logged[key] = (logged_at, left_out + 1)
                 return None
-            self._said[key] = (now, 0)
+            self._logged[key] = (now, 0)
             return left_out
 
 
-#: Why calls are refused when nobody can be served: clients try again, all of them, and often.
-_FOR_EVERYBODY = ("STORE_UNAVAILABLE", "DRAINING")
-_refused = RateLimitedLog()
+#: The reasons of errors while the server serves no client: all clients retry, and often.
+_SERVER_WIDE = ("STORE_UNAVAILABLE", "DRAINING")
+_rejections = RateLimitedLog()
 
 
 class CallContext:
-    """Made when a call arrives, passed to its handler, logged when it ended. Handlers set `job_id` if they know it."""
+    """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
     __slots__ = ("_context", "_started", "job_id", "method", "principal", "request_id")
 
@@ -65,34 +65,33 @@ class CallContext:
         self._context = context
 
     def seconds_left(self) -> float:
-        """How long the caller waits; infinity for ever."""
+        """Return the seconds until the call's deadline; infinity without a deadline."""
         left = self._context.time_remaining() if self._context is not None else None
         return float("inf") if left is None else left
 
-    def add_callback(self, do: Callable[[], None]) -> bool:
-        """Have something done when the call is over, because it was answered or because the caller waits no more.
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Register a callback for the end of the call, by a response, a cancellation or the deadline.
 
         Returns:
-            Whether it will be done; if not, the call is over already.
+            Whether the callback is registered; False if the call has ended.
         """
-        return self._context is None or self._context.add_callback(do)
+        return self._context is None or self._context.add_callback(callback)
 
     @property
     def trailer(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Metadata that every answer ends with."""
+        """The trailing metadata of every response."""
         return ((REQUEST_ID_KEY, self.request_id),)
 
     def ended(self, error: CallError | None = None, *, code: str = "OK", flood: bool = False, **more: object) -> None:
-        """Write the call's line to the log. Never a program, never a credential: only names, numbers and ids.
+        """Log the call. The line contains only names, numbers and ids, never a program or a credential.
 
-        Of calls of one method that are refused for the same reason, because the server or its database is not there
-        for anybody, one a second has its line.
+        While the server or its database serves no client, the log gets one line per second, method and reason.
 
         Args:
-            flood: refusals like this one may come in any number, and are treated likewise.
+            flood: limit the lines of this rejection likewise, because there may be any number of them.
         """
-        if error is not None and (flood or error.reason in _FOR_EVERYBODY):
-            left_out = _refused.says(self.method, error.reason)
+        if error is not None and (flood or error.reason in _SERVER_WIDE):
+            left_out = _rejections.allow(self.method, error.reason)
             if left_out is None:
                 return
             if left_out:
@@ -118,5 +117,5 @@ def _request_id(metadata: Metadata) -> str:
     for key, value in metadata:
         if key == REQUEST_ID_KEY and isinstance(value, str) and _SANE_REQUEST_ID(value):
             return value
-    # It names a line in the log and guards nothing, so it is not worth a call to the operating system.
+    # The id only identifies a log line, so it needs no secure random numbers.
     return f"{random.getrandbits(64):016x}"

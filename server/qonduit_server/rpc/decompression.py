@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed requests: inflated here and not by gRPC, once there is room for what they become.
+"""Decompress requests when memory for their decompressed size is available, in place of gRPC.
 
-gRPC's core would inflate each request when it arrives, without looking how large it becomes: a few kilobytes can be
-many megabytes. So the server receives requests as they were sent (`grpc.per_message_decompression` is 0). gRPC does
-not say which of them are compressed, but their first bytes do. No message of protobuf can begin as gzip does: 0x1f is a
-tag with a wire type that does not exist. What begins as deflate does (zlib's format) and is not is taken as it is.
+gRPC's core would decompress each request on arrival without a check of its decompressed size: a few kilobytes can
+become many megabytes. So the server receives requests as they were sent (`grpc.per_message_decompression` is 0). gRPC
+does not report which requests are compressed, so the server checks their first bytes. No protobuf message can begin
+like gzip: 0x1f is a tag with a wire type that does not exist. A request that begins like deflate (zlib's format) but is
+not valid deflate is used unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from qonduit_server.errors import InvalidArgument
 
 _GZIP: Final = b"\x1f\x8b"
 _DEFLATE: Final = tuple(bytes((0x78, second)) for second in (0x01, 0x5E, 0x9C, 0xDA))
-#: zlib's number for "with the header and trailer of gzip".
+#: zlib's window size that selects the gzip format.
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 def decompressed_size(data: bytes, most: int) -> int:
-    """Return how many bytes a request has once it is inflated; `most` if it does not say that."""
+    """Return the decompressed size of a request in bytes; `most` if the request does not contain its size."""
     if data.startswith(_GZIP) and len(data) >= 18:
         return int(struct.unpack_from("<I", data, len(data) - 4)[0])
     if data.startswith(_DEFLATE):
@@ -31,20 +32,20 @@ def decompressed_size(data: bytes, most: int) -> int:
 
 
 def decompress(data: bytes, size: int) -> bytes:
-    """Return a request as it was before it was compressed; one that was not compressed as it is.
+    """Return a decompressed request; one that is not compressed is returned unchanged.
 
     Args:
-        size: what `decompressed_size` returned for it: it does not become larger.
+        size: the limit of the decompressed size, from `decompressed_size`.
 
     Raises:
-        InvalidArgument: it begins as gzip does and is not, or becomes larger than that.
+        InvalidArgument: it begins like gzip and is not valid gzip, or its decompressed size exceeds `size`.
     """
     gzip = data.startswith(_GZIP)
     if not gzip and not data.startswith(_DEFLATE):
         return data
     inflater = zlib.decompressobj(_GZIP_WINDOW if gzip else zlib.MAX_WBITS)
     try:
-        # One byte more than there should be: it would show that there is more.
+        # Request one byte more than the limit, to detect a larger size.
         inflated = inflater.decompress(data, size + 1)
     except zlib.error:
         inflated = b""

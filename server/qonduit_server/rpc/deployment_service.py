@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeploymentService: programs, stored to be run."""
+"""DeploymentService: store programs for jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHANGEABLE = ("name", "programs")
 
 
 class DeploymentService:
-    """Checks deployments and keeps them in the store."""
+    """Checks deployments and stores them."""
 
     def __init__(self, db: Database, limits: Limits) -> None:
         self._db = db
@@ -35,8 +35,8 @@ class DeploymentService:
     def create_deployment(self, request: CreateDeploymentRequest, call: CallContext) -> CreateDeploymentResponse:
         """Store a deployment."""
         submission_checks.check_programs(request.deployment, self._limits)
-        made = deployments.create(self._db, call.principal.name, request.deployment, request.request_id)
-        return CreateDeploymentResponse(deployment=made)
+        created = deployments.create(self._db, call.principal.name, request.deployment, request.request_id)
+        return CreateDeploymentResponse(deployment=created)
 
     def get_deployment(self, request: GetDeploymentRequest, call: CallContext) -> GetDeploymentResponse:
         """Return one deployment."""

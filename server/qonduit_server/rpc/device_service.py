@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeviceService: what programs can run on, and how many jobs wait there."""
+"""DeviceService: list devices and count their waiting jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qonduit_server.store.database import Database
 
 
 class DeviceService:
-    """Reads the catalogue and counts the queue. The catalogue's messages are shared: copied here, never changed."""
+    """Reads the catalogue and counts the queue. The catalogue's messages are shared, so responses contain copies."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -40,7 +40,7 @@ class DeviceService:
         return response
 
     def get_device_status(self, request: GetDeviceStatusRequest, call: CallContext) -> GetDeviceStatusResponse:
-        """Tell whether a device takes jobs now."""
+        """Return whether a device accepts jobs now."""
         device = catalogue.device(self._db, request.id)
         now = Timestamp()
         now.GetCurrentTime()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors become gRPC statuses here and nowhere else: code, message and google.rpc details, at most 3 KiB in all."""
+"""Convert errors to gRPC statuses: code, message and google.rpc details, at most 3 KiB in total."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qonduit_server.errors import (
 )
 
 DOMAIN: Final = "qonduit"
-#: gRPC sends the message beside the details, and loses a status of more than about 4 KiB: 3 KiB for both together.
+#: gRPC sends the message and the details, and loses a status of more than about 4 KiB: both together get 3 KiB.
 MAX_MESSAGE_BYTES: Final = 512
 MAX_STATUS_BYTES: Final = 2400
 MAX_TEXT_BYTES: Final = 300
@@ -35,7 +35,7 @@ _Value = TypeVar("_Value")
 
 
 class Internal(CallError):
-    """A fault of the server. Its cause is in the log under the request id; the caller learns nothing but that id."""
+    """A fault of the server. The log contains its cause with the request id; the client gets only that id."""
 
     status = "INTERNAL"
     reason = "INTERNAL"
@@ -51,16 +51,16 @@ class Unimplemented(CallError):
 def outcome(
     request_id: str, function: Callable[_Arguments, _Value], *args: _Arguments.args, **kwargs: _Arguments.kwargs
 ) -> tuple[_Value, None] | tuple[None, CallError]:
-    """Call a function and return what it gave or what went wrong.
+    """Call a function and return its value or its error.
 
-    The one place at the gRPC server that catches everything: a fault must become a status and a line in the log, and
-    must not end a thread that serves other calls.
+    The only place in the gRPC server that catches every exception: a fault becomes a status and a log line, and does
+    not end a thread that serves other calls.
     """
     try:
         return function(*args, **kwargs), None
     except CallError as error:
-        # Its frames hold the request, and the caller's frame holds the error: a circle, which would keep the request in
-        # memory until Python looks for circles.
+        # Its frames refer to the request, and the caller's frame refers to the error: a reference cycle, which would
+        # keep the request in memory until the garbage collector runs.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         return None, error
     except Exception as error:  # noqa: BLE001 - see above

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How connections share what is limited: turns in a queue, and limits of which one connection never takes all."""
+"""Fair sharing among connections: a round-robin queue, and a limit that one connection cannot exhaust."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which connections take turns: the items of one are served in order, one at each of its turns.
+    """A round-robin queue of connections; the items of one connection are served in order, one per turn.
 
-    Not locked: its owner does that.
+    Not thread-safe: its owner locks it.
     """
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[Item]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Return whether an item waits."""
+        """Return whether the queue has an item."""
         return bool(self._queues)
 
     def __contains__(self, connection: str) -> bool:
-        """Return whether an item of this connection waits."""
+        """Return whether the queue has an item of this connection."""
         return connection in self._queues
 
     def push(self, connection: str, item: Item) -> None:
@@ -36,7 +36,7 @@ class FairQueue(Generic[Item]):
             queue.append(item)
 
     def pop(self, allowed: Callable[[str], bool]) -> Item | None:
-        """Remove and return the item whose turn it is; None if there is none.
+        """Remove and return the next item; None if no connection with items is allowed.
 
         Args:
             allowed: whether a connection may be served now; the others keep their turn.
@@ -53,10 +53,10 @@ class FairQueue(Generic[Item]):
 
 
 class FairLimit:
-    """A limit that connections share: each may use as much as is left for the others.
+    """A limit that connections share: each may use as much as is still free.
 
     One connection alone gets half of it, two get a third each, and so on (the dynamic threshold that switches use for
-    shared buffers). So a newcomer finds room however much the others want. Not locked: its owner does that.
+    shared buffers). So a new connection finds room at any load. Not thread-safe: its owner locks it.
 
     Args:
         limit: the sum for all connections; the last addition may exceed it.
@@ -68,7 +68,7 @@ class FairLimit:
         self._used: dict[str, int] = {}
 
     def used(self, connection: str) -> int:
-        """Return what a connection uses."""
+        """Return the amount that a connection uses."""
         return self._used.get(connection, 0)
 
     def allows(self, connection: str) -> bool:
@@ -76,12 +76,12 @@ class FairLimit:
         return self._used.get(connection, 0) < self.limit - self.total
 
     def add(self, connection: str, amount: int = 1) -> None:
-        """Note that a connection uses more."""
+        """Add an amount to the use of a connection."""
         self.total += amount
         self._used[connection] = self._used.get(connection, 0) + amount
 
     def remove(self, connection: str, amount: int = 1) -> None:
-        """Note that a connection uses less."""
+        """Subtract an amount from the use of a connection."""
         self.total -= amount
         left = self._used[connection] - amount
         if left:

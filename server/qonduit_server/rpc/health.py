@@ -17,32 +17,32 @@ SERVICE: Final = "grpc.health.v1.Health"
 
 
 class Health:
-    """How the server is: under the empty name whether it lives, under a service's name whether it can serve now.
+    """The health of the server: the empty name reports liveness, the name of a service reports readiness.
 
-    The empty name is SERVING until the server drains, also while the database is away: whoever restarts servers that
-    are not well must not restart this one, which would not help. Services are NOT_SERVING for as long as the database
-    is away, so that whoever spreads calls over servers may take one that is not cut off.
+    The empty name is SERVING until the server drains, also while the database is unavailable: a supervisor must not
+    restart the server, which would not help. Services are NOT_SERVING while the database is unavailable, so that a load
+    balancer can select another server.
 
     Args:
-        services: their names.
+        services: the names of the services.
     """
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = {"", *services}
         self._lock = threading.Lock()
         self._draining = False
-        self._database = True
-        #: The service each asked for, and what it was told last.
+        self._database_available = True
+        #: The service of each watcher, and the last status sent to it.
         self._watchers: dict[Stream, tuple[str, Any]] = {}
 
     def check(self, request: HealthCheckRequest, call: CallContext) -> HealthCheckResponse:
-        """Tell how a service is. Raises NotFound for one that is not here."""
+        """Return the status of a service. Raises NotFound for an unknown service."""
         if request.service not in self._services:
             raise NotFound("service", request.service)
         return HealthCheckResponse(status=self._status(request.service))
 
     def watch(self, request: HealthCheckRequest, call: CallContext, stream: Stream) -> None:
-        """Tell how a service is, and again whenever that changes."""
+        """Send the status of a service, and again after each change."""
         with self._lock:
             status = self._status(request.service)
             if request.service in self._services and not self._draining:
@@ -50,41 +50,41 @@ class Health:
                 stream.on_close(lambda: self._forget(stream))
             self._send(stream, status)
 
-    def database(self, present: bool) -> None:
-        """Note that the database went away, or came back."""
+    def set_database_available(self, available: bool) -> None:
+        """Record whether the database is available, and notify the watchers."""
         with self._lock:
-            self._database = present
+            self._database_available = available
             watchers = list(self._watchers)
-        self._tell(watchers)
+        self._notify(watchers)
 
     def drain(self) -> None:
-        """Tell everybody that this server takes no more calls."""
+        """Report NOT_SERVING to all watchers and end their streams."""
         with self._lock:
             self._draining = True
             watchers = list(self._watchers)
-        self._tell(watchers)
+        self._notify(watchers)
 
-    def _tell(self, streams: Iterable[Stream]) -> None:
-        """Tell watchers what is new to them: one that is being told something, once that is through."""
+    def _notify(self, streams: Iterable[Stream]) -> None:
+        """Send a changed status to watchers. A stream with a current send is notified when that send completes."""
         for stream in streams:
-            over = False
+            last = False
             with self._lock:
-                service, told = self._watchers.get(stream, (None, None))
+                service, sent = self._watchers.get(stream, (None, None))
                 if service is None or stream.sending_since:
                     continue
                 status = self._status(service)
-                over = self._draining
-                if over:
+                last = self._draining
+                if last:
                     del self._watchers[stream]
-                elif status != told:
+                elif status != sent:
                     self._watchers[stream] = (service, status)
                     self._send(stream, status)
-            if over:
+            if last:
                 stream.finish(HealthCheckResponse(status=status).SerializeToString())
 
     def _send(self, stream: Stream, status: Any) -> None:
-        # Under the lock, so that nothing is told twice or in the wrong order; it does not wait for the reader.
-        stream.send(HealthCheckResponse(status=status).SerializeToString(), lambda: self._tell([stream]))
+        # Under the lock, so that statuses are sent once and in order; it does not wait for the client.
+        stream.send(HealthCheckResponse(status=status).SerializeToString(), lambda: self._notify([stream]))
 
     def _forget(self, stream: Stream) -> None:
         self._watchers.pop(stream, None)
@@ -92,5 +92,5 @@ class Health:
     def _status(self, service: str) -> Any:
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
-        well = not self._draining and (self._database or not service)
-        return HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING
+        serving = not self._draining and (self._database_available or not service)
+        return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING

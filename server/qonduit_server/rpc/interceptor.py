@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every call goes through: who calls, is the request sound, what went wrong, and one line in the log.
+"""Wrap the handlers of all methods: authentication, request validation, error status and log line.
 
-It wraps each handler once, when the server starts; a `grpc.ServerInterceptor` would do the same anew for each call.
+Each handler is wrapped once, when the server starts; a `grpc.ServerInterceptor` would wrap it for each call.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.unread_responses import UnreadResponses
 
 _Request = TypeVar("_Request", bound=Message)
-#: Bytes in, bytes out: reading and writing messages is done in here.
+#: Bytes in, bytes out: this module parses and serializes the messages.
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Unary = Callable[[_Request, CallContext], Message]
-#: Opens a stream: returns once it is being served, and holds no thread after that.
+#: Opens a stream: returns when the stream is registered, and holds no thread after that.
 Opening = Callable[[_Request, CallContext, Stream], None]
 
 
 @dataclass(frozen=True)
 class HandlerContext:
-    """What the wrapping of a handler needs to know."""
+    """The components that wrapped handlers use."""
 
     authenticate: Authenticate
     limits: Limits
-    #: Streams are opened in threads of their own, so that no burst of them delays a unary call.
-    openers: ThreadPoolExecutor
+    #: Opens streams. A separate pool, so that a burst of them does not delay unary calls.
+    open_pool: ThreadPoolExecutor
     limiter: StreamLimiter
     unread: UnreadResponses
 
 
 class StreamLimiter:
-    """Streams that may be open at once; those of health and reflection have seats of their own."""
+    """Limits the number of open streams. Health and reflection have separate limits."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self.taken = 0
+        self.open = 0
 
-    def take(self) -> None:
-        """Take a seat.
+    def acquire(self) -> None:
+        """Count a new stream.
 
         Raises:
-            ResourceExhausted: all are taken.
+            ResourceExhausted: the limit is reached.
         """
         with self._lock:
-            if self.taken >= self._most:
+            if self.open >= self._most:
                 raise ResourceExhausted(
                     f"stream limit reached (max_streams = {self._most}); close a stream and retry",
                     subject="max_streams",
                 )
-            self.taken += 1
+            self.open += 1
 
-    def leave(self) -> None:
-        """Give a seat back."""
+    def release(self) -> None:
+        """Count a closed stream."""
         with self._lock:
-            self.taken -= 1
+            self.open -= 1
 
 
 def unary(
@@ -79,24 +79,24 @@ def unary(
     handler: Unary[_Request],
     threads: ThreadPoolExecutor | None = None,
 ) -> Handler:
-    """Make a gRPC handler of a function from request to response; `threads`: others than those of most calls."""
+    """Return the gRPC handler of a function from request to response; `threads` replaces the default pool."""
 
-    def answer(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
+    def respond(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
         call.principal = handler_context.authenticate(context.invocation_metadata())
         response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
-        sent = response.SerializeToString()
-        if len(sent) > handler_context.limits.max_response_bytes:
+        serialized = response.SerializeToString()
+        if len(serialized) > handler_context.limits.max_response_bytes:
             raise ResourceExhausted(
-                f"the response has {len(sent)} bytes, "
+                f"the response has {len(serialized)} bytes, "
                 f"the limit is {handler_context.limits.max_response_bytes} (max_response_bytes)",
                 subject="max_response_bytes",
                 retry_after=None,
             )
-        return sent
+        return serialized
 
     def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
         call = CallContext(method, context.invocation_metadata(), context)
-        response, error = outcome(call.request_id, answer, call, data, context)
+        response, error = outcome(call.request_id, respond, call, data, context)
         call.ended(error)
         if error is not None:
             _abort(context, call, error)
@@ -108,23 +108,23 @@ def unary(
     behave.method = method  # type: ignore[attr-defined]
     if threads is not None:
         behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
-    # No deserializer: grpcio would answer bytes it cannot read with INTERNAL, and read them in its polling thread.
+    # No deserializer: grpcio would parse in its polling thread, and return INTERNAL for invalid bytes.
     return grpc.unary_unary_rpc_method_handler(behave)
 
 
 def streaming(
     handler_context: HandlerContext, method: str, request_type: type[_Request], handler: Opening[_Request]
 ) -> Handler:
-    """Make a gRPC handler of a function that opens a stream of responses.
+    """Return the gRPC handler of a function that opens a stream of responses.
 
-    The stream has its seat before the function is called: RunJob makes no job that it could not watch.
+    The stream is counted before the function is called, so that RunJob creates no job that it cannot watch.
     """
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
         call.principal = handler_context.authenticate(context.invocation_metadata())
-        handler_context.limiter.take()
-        if not stream.on_close(handler_context.limiter.leave):
-            handler_context.limiter.leave()
+        handler_context.limiter.acquire()
+        if not stream.on_close(handler_context.limiter.release):
+            handler_context.limiter.release()
             return
         handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call, stream)
 
@@ -139,12 +139,12 @@ def streaming(
 
     behave.method = method  # type: ignore[attr-defined]
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
-    behave.experimental_thread_pool = handler_context.openers  # type: ignore[attr-defined]
+    behave.experimental_thread_pool = handler_context.open_pool  # type: ignore[attr-defined]
     return grpc.unary_stream_rpc_method_handler(behave)
 
 
 def unimplemented() -> Handler:
-    """Make the handler of every method that there is not."""
+    """Return the handler of all unknown methods."""
 
     def behave(_data: bytes, context: grpc.ServicerContext) -> bytes:
         call = CallContext("unknown", context.invocation_metadata())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JobService: submit, watch, cancel, repeat, delete."""
+"""JobService: submit, watch, cancel, rerun and delete jobs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from qonduit_server.store.jobs import job_rows
 
 
 class JobService:
-    """Turns requests into changes of the store, and streams into watches; runs nothing itself."""
+    """Applies requests to the store and opens watches for streams; it runs no job itself."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class JobService:
     ) -> None:
         self._db = db
         self._compiler = compiler
-        #: Streams that are only validated wait in these.
+        #: RunJob calls with `validate_only` wait in these threads.
         self._threads = threads
         self._limits = limits
         self._watching = watching
-        #: While it is set, no job is taken that this server would not get to run.
+        #: While it is set, the server accepts no jobs, because it would not run them.
         self._stopping = stopping
 
     def create_job(self, request: CreateJobRequest, call: CallContext) -> CreateJobResponse:
@@ -85,7 +85,7 @@ class JobService:
             return
         created = self._created(new)
         call.job_id = created.job.id
-        # Of a job that this very call made nobody has an event yet, whatever the request says: all are sent.
+        # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
         after = request.after_sequence if created.deduplicated else 0
         self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
 
@@ -100,7 +100,7 @@ class JobService:
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
-        """Ask for a job to be cancelled."""
+        """Request the cancellation of a job."""
         call.job_id = request.id
         return CancelJobResponse(job=job_rows.cancel(self._db, call.principal.name, request.id))
 
@@ -120,7 +120,7 @@ class JobService:
         return DeleteJobResponse()
 
     def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:
-        """Send a job's events, then new ones as they happen."""
+        """Send the stored events of a job, then new ones as they occur."""
         call.job_id = request.job_id
         event_log.require_job(self._db, call.principal.name, request.job_id)
         interval = _seconds(request.heartbeat_interval)
@@ -135,7 +135,7 @@ class JobService:
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
     def _validate(self, new: job_rows.NewJob, call: CallContext, stream: Stream) -> None:
-        """Compile a job, then end its stream: with the event that would make it, or with what is wrong."""
+        """Compile a job, then end its stream with the event that would create the job, or with an error."""
         _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
         self._compiler.release_slot()
         if error is not None:
@@ -149,14 +149,14 @@ class JobService:
     def _checked(
         self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str
     ) -> job_rows.NewJob | job_rows.Created:
-        """Return a job to be created; or the one of the same request before, where it would be refused by now."""
+        """Return the job to create; if the request is rejected, the job that an equal request created before."""
         try:
             return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
         except CallError:
-            made = submission_checks.repeated(self._db, call.principal, request, method)
-            if made is None:
+            created = submission_checks.repeated(self._db, call.principal, request, method)
+            if created is None:
                 raise
-            return made
+            return created
 
     def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
         return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new

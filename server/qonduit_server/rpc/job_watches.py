@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchers of jobs: streams that are sent each stored event once and in order, and hold no thread while they wait.
+"""Watches of jobs: streams that receive each stored event once and in order, and hold no thread while they wait.
 
-A wake of the store makes the watches of a job ready; a few readers take what is ready, read the news of many jobs with
-one query, and start to send; each completed send starts the next one of its stream. A watch is in one hand at a time:
+A notification of the store makes the watches of a job ready. A few readers take ready watches, read the new events of
+many jobs with one query, and start to send; each completed send starts the next one of its stream. One thread at a time
+owns a watch:
 
-    IDLE --wake--> READY --reader takes it--> BUSY --everything sent--> IDLE, or READY if a wake came meanwhile
+    IDLE --notification--> READY --reader takes it--> BUSY --all sent--> IDLE, or READY after another notification
 
-No watch depends on a wake alone: at every recheck one query asks the database which of all watched jobs have gone on.
+No watch depends on notifications alone: each recheck queries the database for new events of all watched jobs.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification, StoredEvent
 
-#: Seconds of silence before a heartbeat, unless the request says otherwise.
+#: The default time without events before a heartbeat, in seconds.
 DEFAULT_HEARTBEAT: Final = 20.0
-#: Seconds between two rechecks of all watched jobs: a lost wake delays an event by so much, and no watch hangs.
+#: Seconds between two rechecks of all watched jobs: the maximum delay of an event if a notification is lost.
 RECHECK: Final = 5.0
-#: The timer looks at each watch at least so often, in seconds, so that it does not keep those that are closed for long.
+#: The maximum time between two timer checks of a watch, in seconds, so that the timer drops closed watches soon.
 LOOK: Final = 20.0
-#: A heartbeat may come so many seconds before its time, rather than wake the timer once more.
+#: A heartbeat may be sent this many seconds early, which saves a run of the timer.
 EARLY: Final = 0.005
-#: Watches taken at once, jobs read with one query, and events a job read at once.
+#: The maximum of watches in a batch, of jobs in a query, and of events per job in a query.
 BATCH: Final = 500
 JOBS: Final = 64
 EVENTS: Final = 256
-#: Watches that are being sent to at once, so that other calls come in between; and how many seconds one more waits
-#: until none has ended: then they are slow, and are counted no more.
+#: The maximum of watches with a current send, so that other calls run in between. A further one waits `PATIENCE`
+#: seconds for one of them to complete; otherwise they are slow and are no longer counted.
 SENDING: Final = 64
 PATIENCE: Final = 0.1
-NOBODY: Final[dict[int, Watch]] = {}
+_NO_WATCHES: Final[dict[int, Watch]] = {}
 
 
 class _State(Enum):
@@ -56,7 +57,7 @@ class _State(Enum):
 
 
 class Watch:
-    """A stream and its position. The lock of `JobWatches` guards `state` and `stale`, the holder owns the rest."""
+    """A stream and its position. The lock of `JobWatches` guards `state` and `stale`; one thread owns the rest."""
 
     __slots__ = (
         "beat",
@@ -65,7 +66,7 @@ class Watch:
         "job_id",
         "over",
         "pending",
-        "said_at",
+        "sent_at",
         "skip",
         "stale",
         "state",
@@ -77,29 +78,29 @@ class Watch:
         self.stream = stream
         self.job_id = job_id
         self.interval = interval
-        #: Events up to this one are not sent: the reader has them.
+        #: Events up to this one are not sent: the client has them.
         self.skip = skip
-        #: Read one event too many at first: the last one the reader has must exist, and may be the job's last.
+        #: Include the client's last event in the first read: it must exist, and may be the job's last.
         self.verify = verify and skip > 0
         self.cursor = skip - 1 if self.verify else 0
         self.pending: deque[bytes] = deque()
-        #: The terminal event is among `pending`, or the reader has it.
+        #: Whether the terminal event is in `pending`, or the client has it.
         self.over = False
         self.beat = True
-        self.said_at = 0.0
+        self.sent_at = 0.0
         self.stale = False
         self.state = _State.READY
 
 
 class JobWatches:
-    """All watches of this server."""
+    """The watches of this server."""
 
     def __init__(self, db: Database, *, readers: int = 4, slow_reader: float = 10.0) -> None:
         self._db = db
         self._slow_reader = slow_reader
-        self._look_every = slow_reader / 10
+        self._slow_check_interval = slow_reader / 10
         self._lock = threading.Lock()
-        self._news = threading.Condition(self._lock)
+        self._ready_changed = threading.Condition(self._lock)
         self._time = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._stopped = threading.Condition(self._lock)
@@ -109,7 +110,7 @@ class JobWatches:
         self._watches: dict[int, Watch] = {}
         self._number = 0
         self._due: list[tuple[float, int]] = []
-        self._timer_wakes = 0.0
+        self._timer_due = 0.0
         self._draining = False
         self._stopping = False
         self._unsubscribe = db.notifications.subscribe(self._on_notification)
@@ -123,16 +124,16 @@ class JobWatches:
             thread.start()
 
     def __len__(self) -> int:
-        """How many streams are open."""
+        """Return the number of open streams."""
         return len(self._watches)
 
     def open(self, stream: Stream, job_id: int, after: int, interval: float, *, fresh: bool = False) -> None:
         """Watch a job on a stream.
 
         Args:
-            after: the last sequence that the reader has.
-            interval: seconds of silence before a heartbeat.
-            fresh: the job was made by this very call, so `after` need not exist yet.
+            after: the last sequence that the client has.
+            interval: seconds without events before a heartbeat.
+            fresh: whether this call created the job; then `after` is not checked.
         """
         watch = Watch(stream, job_id, after, interval, verify=not fresh)
         with self._lock:
@@ -143,48 +144,48 @@ class JobWatches:
             self._watches[number] = watch
             self._of_job.setdefault(job_id, {})[number] = watch
             self._ready.append(watch)
-            self._news.notify()
+            self._ready_changed.notify()
             now = time.monotonic()
             self._schedule(number, now + min(interval, LOOK))
-            if self._timer_wakes > now + self._look_every:
+            if self._timer_due > now + self._slow_check_interval:
                 self._time.notify()
         if not stream.on_close(lambda: self._forget(number, watch)):
             self._forget(number, watch)
 
     def drain(self) -> None:
-        """End every stream with UNAVAILABLE and take no new ones."""
+        """End every stream with UNAVAILABLE and open no new ones."""
         with self._lock:
             self._draining = True
-            self._rouse(self._watches.values())
+            self._mark_ready(self._watches.values())
 
     def stop(self) -> None:
-        """End the threads. Streams still open are left to the server to cancel."""
+        """End the threads. The server cancels the streams that are still open."""
         self._unsubscribe()
         with self._lock:
             self._draining = self._stopping = True
-            self._news.notify_all()
+            self._ready_changed.notify_all()
             self._room.notify_all()
             self._time.notify_all()
             self._stopped.notify_all()
         for thread in self._threads:
             thread.join()
 
-    # What rouses watches.
+    # Notifications.
 
     def _on_notification(self, notification: Notification) -> None:
         if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
             if notification.all_jobs:
-                self._rouse(self._watches.values())
+                self._mark_ready(self._watches.values())
             elif len(notification.jobs) <= len(self._of_job):
                 for job_id in notification.jobs:
-                    self._rouse(self._of_job.get(job_id, NOBODY).values())
+                    self._mark_ready(self._of_job.get(job_id, _NO_WATCHES).values())
             else:
                 for job_id in self._of_job.keys() & notification.jobs:
-                    self._rouse(self._of_job[job_id].values())
+                    self._mark_ready(self._of_job[job_id].values())
 
-    def _rouse(self, watches: Iterable[Watch]) -> None:
+    def _mark_ready(self, watches: Iterable[Watch]) -> None:
         """Make watches ready. Under the lock."""
         before = len(self._ready)
         for watch in watches:
@@ -195,7 +196,7 @@ class JobWatches:
                 watch.stale = True
         added = len(self._ready) - before
         if added:
-            self._news.notify(1 + added // JOBS)
+            self._ready_changed.notify(1 + added // JOBS)
 
     def _forget(self, number: int, watch: Watch) -> None:
         with self._lock:
@@ -214,7 +215,7 @@ class JobWatches:
         while True:
             with self._lock:
                 while not self._ready and not self._stopping:
-                    self._news.wait()
+                    self._ready_changed.wait()
                 if self._stopping:
                     return
                 batch: list[Watch] = []
@@ -229,7 +230,7 @@ class JobWatches:
             outcome("", self._serve, batch, cursors)
 
     def _serve(self, batch: list[Watch], cursors: dict[int, int]) -> None:
-        """Read for the watches that were taken, and start to send to each."""
+        """Read the events of a batch of watches, and start to send to each."""
         found: dict[int, list[StoredEvent] | None] | None = None
         error: CallError | None = draining()
         if not self._draining:
@@ -256,20 +257,20 @@ class JobWatches:
             self._room.notify()
 
     def _deliver(self, watch: Watch, found: list[StoredEvent] | None) -> None:
-        """Take over what was read for a watch, and start to send."""
+        """Add the events that were read to a watch, and start to send."""
         if found is None:
             raise NotFound("job", watch.job_id)
         more = len(found) == EVENTS
         if watch.verify and not (more and found[-1].sequence < watch.skip):
             watch.verify = False
-            # The cache learns of a commit a moment after it; the caller may have read the committed job meanwhile.
+            # The cache is updated shortly after a commit; the client may have read the committed job before that.
             known = any(event.sequence == watch.skip for event in found)
             if not known and not event_log.stale_jobs(self._db, {watch.job_id: watch.skip - 1}):
                 raise InvalidArgument.of(
                     "after_sequence", "after_sequence.max", f"after_sequence: the job has no event {watch.skip} yet"
                 )
         for event in found:
-            # Smaller ones were read for another watch of the same job, which is further back.
+            # Smaller sequences were read for another watch of the same job, which is behind this one.
             if event.sequence > watch.cursor:
                 watch.cursor = event.sequence
                 if event.sequence > watch.skip:
@@ -285,9 +286,9 @@ class JobWatches:
         self._send_next(watch)
 
     def _send_next(self, watch: Watch) -> None:
-        """Send what is pending, one after the other; called again by each send when it is through."""
+        """Send the next pending event; each completed send calls this again."""
         if watch.pending:
-            watch.said_at = time.monotonic()
+            watch.sent_at = time.monotonic()
             message = framed(watch.pending.popleft())
             if watch.over and not watch.pending:
                 watch.stream.finish(message)
@@ -304,18 +305,18 @@ class JobWatches:
                 watch.state = _State.IDLE
                 self._leave_room(watch)
                 if watch.stale or self._draining:
-                    self._rouse((watch,))
+                    self._mark_ready((watch,))
 
     # Time.
 
     def _schedule(self, number: int, due: float) -> None:
         """Under the lock."""
         heapq.heappush(self._due, (due, number))
-        if due < self._timer_wakes:
+        if due < self._timer_due:
             self._time.notify()
 
     def _time_loop(self) -> None:
-        next_look = 0.0
+        next_slow_check = 0.0
         while True:
             slow: list[Watch] = []
             with self._lock:
@@ -325,27 +326,27 @@ class JobWatches:
                     watch = self._watches.get(number)
                     if watch is not None:
                         self._on_time(watch, number, now)
-                if now >= next_look:
-                    next_look = now + self._look_every
+                if now >= next_slow_check:
+                    next_slow_check = now + self._slow_check_interval
                     started = now - self._slow_reader
                     slow = [watch for watch in self._watches.values() if 0.0 < watch.stream.sending_since < started]
                 if not slow:
                     if self._stopping:
                         return
                     due = self._due[0][0] if self._due else now + LOOK
-                    self._timer_wakes = min(due, next_look) if self._watches else due
-                    self._time.wait(max(0.0, self._timer_wakes - now))
+                    self._timer_due = min(due, next_slow_check) if self._watches else due
+                    self._time.wait(max(0.0, self._timer_due - now))
             for watch in slow:
                 watch.stream.cut(SLOW_READER)
 
     def _on_time(self, watch: Watch, number: int, now: float) -> None:
-        """Send a heartbeat if the watch was silent for its interval. Under the lock."""
-        silent_until = watch.said_at + watch.interval
-        beat = silent_until <= now + EARLY
+        """Send a heartbeat if the watch has sent nothing for its interval. Under the lock."""
+        heartbeat_at = watch.sent_at + watch.interval
+        beat = heartbeat_at <= now + EARLY
         if watch.state is _State.IDLE and beat:
             watch.beat = True
-            self._rouse((watch,))
-        self._schedule(number, min(now + watch.interval if beat else silent_until, now + LOOK))
+            self._mark_ready((watch,))
+        self._schedule(number, min(now + watch.interval if beat else heartbeat_at, now + LOOK))
 
     # Rechecks.
 
@@ -360,16 +361,16 @@ class JobWatches:
                 cursors: dict[int, int] = {}
                 for watch in waiting:
                     cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
-            # While the database is away this fails, and the next recheck asks again.
+            # This fails while the database is unavailable; the next recheck queries again.
             found, _ = outcome("", event_log.stale_jobs, self._db, cursors)
             if found:
                 wanted = set(found)
                 with self._lock:
-                    self._rouse(watch for watch in waiting if watch.job_id in wanted)
+                    self._mark_ready(watch for watch in waiting if watch.job_id in wanted)
 
 
 def framed(payload: bytes) -> bytes:
-    """Return a RunJobResponse or WatchJobResponse around a serialized JobEvent: field 1, length-delimited."""
+    """Return a serialized JobEvent in a RunJobResponse or WatchJobResponse: field 1, length-delimited."""
     size = len(payload)
     if size < 0x80:
         return b"\x0a" + bytes((size,)) + payload

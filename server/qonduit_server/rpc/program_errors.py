@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How failures of programs that a worker read for a waiting call become errors of that call."""
+"""Convert the failure of a program, reported by a worker for a waiting call, to an error of that call."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ BINARY_LANGUAGES = frozenset({AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT})
 
 
 def is_fault_of_program(failure: Failure) -> bool:
-    """Return whether the program must be changed, whatever server or device it is sent to."""
+    """Return whether the program itself must be changed, independent of server and device."""
     return failure.category == FailureCategory.FAILURE_CATEGORY_PROGRAM or (
         failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT and failure.reason == "TOO_LARGE"
     )
 
 
 def source_field(program: QuantumProgram) -> str:
-    """Return the name of the field that holds a program's source."""
+    """Return the name of the field that contains a program's source."""
     binary = program.assembler_language in BINARY_LANGUAGES and not program.quantum_circuit
     return "quantum_circuit_binary" if binary else "quantum_circuit"
 
 
 def violation(failure: Failure, program: QuantumProgram, path: str, inputs: str) -> Violation:
-    """Return the rule that a program breaks, with line and column where they are known.
+    """Return the violation of an invalid program, with line and column if they are known.
 
     Args:
-        failure: what the worker reported; the program's fault.
+        failure: the failure that the worker reported, which is the program's fault.
         program: the program.
         path: the path of its field in the request.
-        inputs: the path of the field that holds the values for its inputs.
+        inputs: the path of the field that contains the values of its inputs.
     """
     message = failure.message
     if failure.line and f"line {failure.line}" not in message:
@@ -42,6 +42,6 @@ def violation(failure: Failure, program: QuantumProgram, path: str, inputs: str)
     if failure.reason in ("UNSUPPORTED_LANGUAGE", "PYTHON_SOURCE_DISABLED"):
         field = f"{path}.assembler_language"
     elif failure.reason == "MISSING_INPUT":
-        # A worker knows the inputs of a job; they may stand elsewhere in this request.
+        # A worker names the inputs of a job; this request may have them in another field.
         field, message = inputs, message.replace("job.inputs", inputs)
     return Violation(field, f"program.{failure.reason.lower()}", f"{field}: {message}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProgramService: which languages there are, and programs translated between them."""
+"""ProgramService: list languages and translate programs between them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.submission_checks import program_violations
 
-#: Translations under way and waiting, at most.
+#: The maximum number of running and waiting translations.
 _MAX_UNDER_WAY: Final = 128
-#: Threads that this service's calls wait in: some are left to say that there are too many.
+#: Threads for the calls of this service; the extra ones reject calls above the limit.
 THREADS: Final = _MAX_UNDER_WAY + 8
 
 _QUOTA: Final = "translations"
 
 
 class Translate(Protocol):
-    """Translates one program somewhere else."""
+    """Translates one program in a worker."""
 
     def __call__(
         self,
@@ -55,17 +55,17 @@ class Translate(Protocol):
         """Translate a program.
 
         Args:
-            program: the program; its own inputs are not looked at.
-            target: the language to write it in.
-            inputs: values for its inputs.
-            seconds: how long the caller waits; infinity for ever.
-            add_callback: has something done when the caller waits no more; false: it does not wait now.
+            program: the program; its own inputs are ignored.
+            target: the target language.
+            inputs: values of its inputs.
+            seconds: the time until the caller's deadline; infinity without a deadline.
+            add_callback: registers a callback for the end of the call; returns False if the call has ended.
 
         Returns:
-            The translation, or why there is none. Reason CANCELLED: the caller waits no more.
+            The translation, or the failure. Its reason is CANCELLED if the call ended.
 
         Raises:
-            CallError: nothing can be translated now.
+            CallError: the server cannot translate now.
         """
 
 
@@ -76,12 +76,12 @@ def translation_disabled(
     seconds: float,
     add_callback: Callable[[Callable[[], None]], bool],
 ) -> TranslateProgramResponse | Failure:
-    """Stand in where nothing translates."""
+    """Return the failure of a server that does not translate."""
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="translation is disabled on this server")
 
 
 class ProgramService:
-    """Checks programs, has them translated, and tells what went wrong by whose fault it is."""
+    """Checks programs, submits them for translation, and maps failures to errors by their category."""
 
     def __init__(
         self, limits: Limits, stopping: threading.Event, languages: ListLanguagesResponse, translate: Translate
@@ -90,35 +90,35 @@ class ProgramService:
         self._stopping = stopping
         self._languages = languages
         self._translate = translate
-        self._turns = threading.BoundedSemaphore(_MAX_UNDER_WAY)
+        self._slots = threading.BoundedSemaphore(_MAX_UNDER_WAY)
 
     def list_languages(self, request: ListLanguagesRequest, call: CallContext) -> ListLanguagesResponse:
-        """Return all languages, and what translating from and to each costs."""
+        """Return all languages and the cost of each translation step."""
         return self._languages
 
     def translate_program(self, request: TranslateProgramRequest, call: CallContext) -> TranslateProgramResponse:
-        """Write a program in another language."""
+        """Translate a program into another language."""
         self._check(request)
         if self._stopping.is_set():
             raise draining()
-        if not self._turns.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise ResourceExhausted(
                 f"limit of concurrent translations reached ({_MAX_UNDER_WAY}); retry later", subject=_QUOTA
             )
         try:
-            given = Struct()
+            inputs = Struct()
             for values in (request.program.python_file_inputs, request.inputs):
-                # Those of the request come second, and win.
+                # The request's values come second and override the program's.
                 for name, value in values.fields.items():
-                    given.fields[name].CopyFrom(value)
-            answer = self._translate(
-                request.program, request.target_language, given, call.seconds_left(), call.add_callback
+                    inputs.fields[name].CopyFrom(value)
+            response = self._translate(
+                request.program, request.target_language, inputs, call.seconds_left(), call.add_callback
             )
         finally:
-            self._turns.release()
-        if isinstance(answer, Failure):
-            raise _refusal(answer, request)
-        size = answer.ByteSize()
+            self._slots.release()
+        if isinstance(response, Failure):
+            raise _failure_error(response, request)
+        size = response.ByteSize()
         if size > self._limits.max_response_bytes:
             raise ResourceExhausted(
                 f"the translation has {size} bytes, the limit is {self._limits.max_response_bytes} "
@@ -126,23 +126,23 @@ class ProgramService:
                 subject="max_response_bytes",
                 retry_after=None,
             )
-        return answer
+        return response
 
     def _check(self, request: TranslateProgramRequest) -> None:
-        """Refuse what can be refused without reading the program."""
-        broken = list(program_violations(request.program, "program", self._limits))
-        broken += struct_limits.violations(request.inputs, "inputs")
+        """Reject violations that can be detected without parsing the program."""
+        violations = list(program_violations(request.program, "program", self._limits))
+        violations += struct_limits.violations(request.inputs, "inputs")
         target = request.target_language
         writable = {each.language for each in self._languages.languages if each.writable}
         if target not in writable:
-            what = f"target_language: unsupported language {_name(target)}; supported: {_names(writable)}"
-            broken.append(Violation("target_language", "target_language.writable", what))
-        if broken:
-            raise InvalidArgument(broken)
+            message = f"target_language: unsupported language {_name(target)}; supported: {_names(writable)}"
+            violations.append(Violation("target_language", "target_language.writable", message))
+        if violations:
+            raise InvalidArgument(violations)
 
 
-def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
-    """Return the error of a program that was not translated: whose fault it is decides."""
+def _failure_error(failure: Failure, request: TranslateProgramRequest) -> CallError:
+    """Return the error of a failed translation, by the category of the failure."""
     reason, message = failure.reason, failure.message
     match failure.category:
         case FailureCategory.FAILURE_CATEGORY_PROGRAM if reason == "UNSUPPORTED_BY_LANGUAGE":
@@ -154,7 +154,7 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
                 reason="UNSUPPORTED_BY_LANGUAGE",
             )
         case _ if is_fault_of_program(failure):
-            return _wrong_program(failure, request)
+            return _invalid_program(failure, request)
         case FailureCategory.FAILURE_CATEGORY_LIMIT if reason == "MEMORY_LIMIT":
             return ResourceExhausted(
                 "the translation exceeds its memory limit: translate a smaller program",
@@ -169,12 +169,13 @@ def _refusal(failure: Failure, request: TranslateProgramRequest) -> CallError:
         case FailureCategory.FAILURE_CATEGORY_WORKER:
             return ResourceExhausted(message, subject="max_task_memory_bytes")
         case FailureCategory.FAILURE_CATEGORY_INTERNAL | FailureCategory.FAILURE_CATEGORY_UNSPECIFIED:
-            raise RuntimeError(f"translating failed: {message}")  # a fault of ours: into the log, under the request id
+            # A fault of the server: the interceptor logs it with the request id.
+            raise RuntimeError(f"translation failed: {message}")
         case _:
             return FailedPrecondition(message, subject="server", kind="TRANSLATION_UNAVAILABLE")
 
 
-def _wrong_program(failure: Failure, request: TranslateProgramRequest) -> InvalidArgument:
+def _invalid_program(failure: Failure, request: TranslateProgramRequest) -> InvalidArgument:
     return InvalidArgument([violation(failure, request.program, "program", "inputs")], reason="INVALID_PROGRAM")
 
 

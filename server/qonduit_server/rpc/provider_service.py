@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProviderService: who offers devices."""
+"""ProviderService: list the providers of devices."""
 
 from __future__ import annotations
 

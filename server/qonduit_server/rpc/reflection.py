@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Server reflection, v1 and v1alpha, for every symbol of the contract.
 
-grpcio's own package speaks v1alpha only and finds no methods, so `grpcurl describe SERVICE.METHOD` fails on it. The two
-versions have the same wire form: the messages of v1alpha serve both, and the file of v1 is made from that of v1alpha.
+grpcio's own package supports only v1alpha and finds no methods, so `grpcurl describe SERVICE.METHOD` fails with it. The
+two versions have the same wire format: both use the messages of v1alpha, and the file of v1 is derived from v1alpha's.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome, status_of
 from qonduit_server.rpc.interceptor import Handler
 
-#: Calls that may be open at once: a client such as grpcurl keeps its own for as long as it runs.
+#: The maximum number of open calls: a client such as grpcurl keeps its call open for as long as it runs.
 MOST_OPEN = 128
-#: Threads that calls are answered in: some are left to say that there are too many.
+#: Threads for the calls; the extra ones reject calls above the limit.
 THREADS = MOST_OPEN + 8
-#: No symbol is longer, and each answer repeats its question.
+#: No symbol is longer, and each response repeats its request.
 MAX_REQUEST_BYTES = 16_384
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -38,13 +38,13 @@ Response = reflection_pb2.ServerReflectionResponse
 
 
 class Reflection:
-    """Answers from the descriptor pool that the generated code fills."""
+    """Responds from the descriptor pool that the generated code fills."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = sorted({*services, *SERVICES})
         self._limiter = threading.BoundedSemaphore(MOST_OPEN)
         self._pool = descriptor_pool.Default()
-        _know_v1(self._pool)
+        _add_v1(self._pool)
 
     def handlers(self, threads: ThreadPoolExecutor) -> dict[str, Handler]:
         """Make the gRPC handlers by full method name; each open call holds one of `threads`."""
@@ -79,8 +79,8 @@ class Reflection:
     def answer(self, data: bytes) -> Response:
         """Answer one request."""
         if len(data) > MAX_REQUEST_BYTES:
-            what = f"the request must have at most {MAX_REQUEST_BYTES} bytes, got {len(data)}"
-            return _error(Request(), grpc.StatusCode.INVALID_ARGUMENT, what)
+            message = f"the request must have at most {MAX_REQUEST_BYTES} bytes, got {len(data)}"
+            return _error(Request(), grpc.StatusCode.INVALID_ARGUMENT, message)
         try:
             request = Request.FromString(data)
         except DecodeError:
@@ -96,9 +96,9 @@ class Reflection:
             elif kind == "file_containing_symbol":
                 _add_file(response, self._file_of(request.file_containing_symbol))
             elif kind == "file_containing_extension":
-                asked = request.file_containing_extension
-                extended = self._pool.FindMessageTypeByName(asked.containing_type)
-                extension = self._pool.FindExtensionByNumber(extended, asked.extension_number)
+                requested = request.file_containing_extension
+                extended = self._pool.FindMessageTypeByName(requested.containing_type)
+                extension = self._pool.FindExtensionByNumber(extended, requested.extension_number)
                 _add_file(response, self._pool.FindFileContainingSymbol(extension.full_name))
             elif kind == "all_extension_numbers_of_type":
                 extended = self._pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
@@ -108,7 +108,7 @@ class Reflection:
             else:
                 return _error(request, grpc.StatusCode.INVALID_ARGUMENT, "message_request must be set")
         except KeyError:
-            return _error(request, grpc.StatusCode.NOT_FOUND, "not known here")
+            return _error(request, grpc.StatusCode.NOT_FOUND, "not found in the descriptors of this server")
         return response
 
     def _file_of(self, symbol: str) -> FileDescriptor:
@@ -133,7 +133,7 @@ class Reflection:
 
 
 def _add_file(response: Response, file: FileDescriptor) -> None:
-    """Add a file and all it imports."""
+    """Add a file and its imports."""
     seen: dict[str, bytes] = {}
 
     def visit(one: FileDescriptor) -> None:
@@ -150,8 +150,8 @@ def _add_file(response: Response, file: FileDescriptor) -> None:
 def _described(file: FileDescriptor) -> bytes:
     """Return a file with the JSON names of its fields.
 
-    protoc leaves them out of what it generates for Python; without them, clients that learn everything by reflection
-    write `job_id` where the JSON form of protobuf says `jobId`.
+    protoc omits them from the code that it generates for Python. Without them, clients that use reflection write
+    `job_id`, but protobuf's JSON format requires `jobId`.
     """
     proto = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
     messages = list(proto.message_type)
@@ -171,8 +171,8 @@ def _error(request: Request, code: grpc.StatusCode, message: str) -> Response:
     )
 
 
-def _know_v1(pool: descriptor_pool.DescriptorPool) -> None:
-    """Add the file of v1 to the pool, unless something else brought it."""
+def _add_v1(pool: descriptor_pool.DescriptorPool) -> None:
+    """Add the file of v1 to the pool, unless the pool has it."""
     try:
         pool.FindFileByName(_V1_FILE)
     except KeyError:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls on their way to a thread: received without one, in turns of their connections, so many bytes at once.
+"""Receive the requests of unary calls without a thread, fairly among connections and with a limit of bytes.
 
-grpcio hands a call to a thread when its headers are there, and the thread waits for the request for as long as the
-client likes: as many calls as there are threads, each without its request, would stop a server for ever. Here the
-request is waited for without a thread. What calls wait for is shared out among connections (`rpc/fairness.py`), so that
-one that asks for everything does not delay the others. As with `rpc/stream.py`, grpcio has no public way, so this file
-knows its insides; tests fail loudly should a release of grpcio move them.
+grpcio assigns a call to a thread when its headers have arrived, and the thread waits for the request without a limit:
+a client with as many calls as there are threads, each without its request, would block a server forever. This module
+waits for requests without a thread. Connections share its limits fairly (`rpc/fairness.py`), so that a connection with
+many calls does not delay the others. As in `rpc/stream_sender.py`, grpcio has no public API for this, so this module
+uses private names; tests fail if a release of grpcio changes them.
 
-    headers --> held, until it is its turn --> receiving --> ready, until it is its turn --> a thread runs the handler
+    headers --> held until its turn --> receiving --> ready until its turn --> a thread runs the handler
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from qonduit_server.rpc.error_status import outcome, status_of
 from qonduit_server.rpc.fairness import FairLimit, FairQueue
 from qonduit_server.rpc.unread_responses import UnreadResponses
 
-#: Bytes that all requests which are being received may have, were each the largest; it says how many there may be.
+#: The maximum of bytes of concurrently received requests of the largest size; it determines the number of slots.
 _RECEIVING_BYTES: Final = 512 * 1024**2
 _RECEIVING: Final = range(8, 65)
-#: Bytes of requests, as they were sent, that wait for a thread of one pool; further ones are received later.
+#: The maximum of bytes of requests, as sent, that wait for a thread of one pool; others are received later.
 _WAITING_BYTES: Final = 64 * 1024**2
-#: Requests of more bytes than this are large: handlers have only so many bytes of them at once, whoever sends them, and
-#: at most half of the threads. A handler takes several times as much memory as its request.
+#: Larger requests count as large. Handlers process at most `_LARGE_BYTES` of them at once, in at most half of the
+#: threads. A handler takes several times as much memory as its request.
 _LARGE: Final = 1024**2
 _LARGE_BYTES: Final = 64 * 1024**2
-#: Calls that may wait, in whatever way. A call costs about 15 KiB while it waits.
+#: The maximum number of waiting calls. A waiting call costs about 15 KiB.
 MOST_WAITING: Final = 20_000
-#: Seconds a request may take to arrive while other calls are held because of it.
+#: Seconds in which a request must be complete while other calls are held because of it.
 HURRY: Final = 5.0
-#: Unused memory is given back to the system after so many bytes came and went, or as many calls as cost that much ...
+#: Unused memory is released to the system after this many bytes of requests, responses and calls ...
 _RELEASE_BYTES: Final = 32 * 1024**2
 _CALL_BYTES: Final = 16 * 1024
-#: ... when nothing is under way, or every so many seconds.
+#: ... when the server is idle, or at this interval.
 _RELEASE_SECONDS: Final = 30.0
 _TOKEN: Final = _server._RECEIVE_MESSAGE_TOKEN
 _NO_FLAGS: Final = 0
 
 
 class RequestReceiver:
-    """Receives the requests of a server's calls, and gives those that are whole to threads.
+    """Receives the requests of a server's calls, and runs the handlers of complete ones in threads.
 
     Args:
-        slow_request: seconds a request may take to arrive.
-        unread: the responses that clients have not read: who leaves too much unread has no further calls handled.
+        slow_request: seconds in which a request must be complete.
+        unread: the unread responses: a connection with too many of them has its further calls held.
         max_request_bytes: the largest request.
-        most_waiting: calls that may wait for their request or for a thread, before further ones are refused.
+        most_waiting: the maximum number of calls that wait for their request or for a thread; others are rejected.
     """
 
     def __init__(
@@ -73,21 +73,21 @@ class RequestReceiver:
         self.waiting = FairLimit(most_waiting)
         slots = _RECEIVING_BYTES // max_request_bytes
         self.slots = FairLimit(max(_RECEIVING.start, min(_RECEIVING.stop - 1, slots)))
-        #: Those that are being received, the oldest first.
+        #: The calls whose requests are being received, oldest first.
         self.receiving: dict[_PendingRequest, float] = {}
         self._large_bytes = 0
-        self._under_way = 0
+        self._calls = 0
         self._passed_bytes = 0
         self._released_bytes = 0
         self._released_at = time.monotonic()
         self._asleep = False
         self._stopping = False
-        unread.go_on = self._go_on_if_ready
+        unread.on_read = self._dispatch_if_ready
         self._timer = threading.Thread(target=self._time_loop, name="rpc-request-timer", daemon=True)
         self._timer.start()
 
     def pool(self, threads: int, name: str) -> OpenPool:
-        """Make threads for handlers of unary requests."""
+        """Create a pool of threads for handlers of unary calls."""
         pool = OpenPool(self, threads, name)
         self._pools.append(pool)
         return pool
@@ -101,33 +101,33 @@ class RequestReceiver:
         for pool in self._pools:
             pool.shutdown()
 
-    def take(self, arrival: _PendingRequest) -> None:
-        """Begin to receive a call's request, or hold it back for now. Called by grpcio's polling thread."""
+    def accept(self, pending: _PendingRequest) -> None:
+        """Begin to receive a call's request, or hold or reject the call. Called by grpcio's polling thread."""
         with self._lock:
-            taken = self.waiting.allows(arrival.connection)
-            if taken:
-                self.waiting.add(arrival.connection)
-                self._under_way += 1
+            accepted = self.waiting.allows(pending.connection)
+            if accepted:
+                self.waiting.add(pending.connection)
+                self._calls += 1
                 self._passed_bytes += _CALL_BYTES
-                arrival.pool.held.push(arrival.connection, arrival)
+                pending.pool.held.push(pending.connection, pending)
                 if self._asleep:
                     self._asleep = False
                     self._time.notify()
             else:
-                mine, all_of_them = self.waiting.used(arrival.connection), self.waiting.total
-        if taken:
-            self._go_on()
+                own, total = self.waiting.used(pending.connection), self.waiting.total
+        if accepted:
+            self._dispatch()
         else:
-            arrival.refuse(
+            pending.reject(
                 ResourceExhausted(
                     f"limit of waiting calls reached (waiting_calls = {self.waiting.limit}, shared by all "
-                    f"connections): {mine} calls of this connection wait, {all_of_them} in total; retry later",
+                    f"connections): {own} calls of this connection wait, {total} in total; retry later",
                     subject="waiting_calls",
                 )
             )
 
-    def _go_on(self) -> None:
-        """Receive what was held back, and run what is ready, as far as there is room."""
+    def _dispatch(self) -> None:
+        """Receive held requests and run ready calls, as far as the limits allow."""
         while True:
             with self._lock:
                 held = self._next_held()
@@ -137,148 +137,151 @@ class RequestReceiver:
             if ready is not None:
                 ready.pool.start(ready, self._ended)
             if held is not None and not held.receive(self._received):
-                self._lost(held)
+                self._discard(held)
 
-    def _go_on_if_ready(self) -> None:
+    def _dispatch_if_ready(self) -> None:
         if any(pool.ready or pool.large for pool in self._pools):
-            self._go_on()
+            self._dispatch()
 
     def _next_held(self) -> _PendingRequest | None:
         """Choose a call whose request is received now. Under the lock."""
         if self.slots.total < self.slots.limit:
             for pool in self._pools:
                 if pool.held:
-                    arrival = pool.held.pop(
+                    pending = pool.held.pop(
                         lambda connection, pool=pool: (  # type: ignore[misc]
                             self.slots.allows(connection) and pool.waiting_bytes.allows(connection)
                         )
                     )
-                    if arrival is not None:
-                        self.slots.add(arrival.connection)
-                        self.receiving[arrival] = time.monotonic()
-                        return arrival
+                    if pending is not None:
+                        self.slots.add(pending.connection)
+                        self.receiving[pending] = time.monotonic()
+                        return pending
         return None
 
     def _next_ready(self) -> _PendingRequest | None:
         """Choose a call whose handler runs now. Under the lock."""
         for pool in self._pools:
             if pool.running < pool.threads:
-                arrival = None
+                pending = None
                 if pool.large and pool.running_large < max(1, pool.threads // 2) and self._large_bytes < _LARGE_BYTES:
-                    arrival = pool.large.pop(self._unread.allows)
-                if arrival is None and pool.ready:
-                    arrival = pool.ready.pop(self._unread.allows)
-                if arrival is not None:
-                    self.waiting.remove(arrival.connection)
-                    pool.waiting_bytes.remove(arrival.connection, len(arrival.data))
+                    pending = pool.large.pop(self._unread.allows)
+                if pending is None and pool.ready:
+                    pending = pool.ready.pop(self._unread.allows)
+                if pending is not None:
+                    self.waiting.remove(pending.connection)
+                    pool.waiting_bytes.remove(pending.connection, len(pending.data))
                     pool.running += 1
-                    if arrival.size > _LARGE:
+                    if pending.size > _LARGE:
                         pool.running_large += 1
-                        self._large_bytes += arrival.size
-                    return arrival
+                        self._large_bytes += pending.size
+                    return pending
         return None
 
-    def _received(self, arrival: _PendingRequest, data: bytes | None) -> None:
-        """Have a call wait for a thread, now that its request is whole; None: it ended, or has none."""
+    def _received(self, pending: _PendingRequest, data: bytes | None) -> None:
+        """Queue a call whose request is complete for a thread; `data` is None if the call ended without a request."""
         error: CallError | None = None
         if data is None:
             error = InvalidArgument.of("request", "request.required", "the call ended before its request was complete")
         else:
-            arrival.data = data
-            arrival.size = decompressed_size(data, self._max_request_bytes)
-            # A little over the limit is refused when it is read, as if it had not been compressed.
-            if arrival.size > max(len(data), self._max_request_bytes + 1024**2):
+            pending.data = data
+            pending.size = decompressed_size(data, self._max_request_bytes)
+            # A request slightly over the limit is rejected by the parser, like one that is not compressed.
+            if pending.size > max(len(data), self._max_request_bytes + 1024**2):
                 error = ResourceExhausted(
-                    f"the request has {arrival.size} bytes uncompressed, the limit is "
+                    f"the request has {pending.size} bytes uncompressed, the limit is "
                     f"{self._max_request_bytes} (max_request_bytes)",
                     subject="max_request_bytes",
                     retry_after=None,
                 )
         if error is not None:
-            arrival.refuse(error)
-            self._lost(arrival)
+            pending.reject(error)
+            self._discard(pending)
         else:
             with self._lock:
-                if self._received_or_lost(arrival):
-                    arrival.pool.waiting_bytes.add(arrival.connection, len(arrival.data))
-                    self._passed_bytes += arrival.size
-                    queue = arrival.pool.large if arrival.size > _LARGE else arrival.pool.ready
-                    queue.push(arrival.connection, arrival)
+                if self._release_slot(pending):
+                    pending.pool.waiting_bytes.add(pending.connection, len(pending.data))
+                    self._passed_bytes += pending.size
+                    queue = pending.pool.large if pending.size > _LARGE else pending.pool.ready
+                    queue.push(pending.connection, pending)
         self._go_on()
 
-    def _ended(self, arrival: _PendingRequest) -> None:
-        """Release what a handler that has ended held."""
+    def _ended(self, pending: _PendingRequest) -> None:
+        """Release the limits of a call whose handler has ended."""
         with self._lock:
-            arrival.pool.running -= 1
-            self._under_way -= 1
-            if arrival.size > _LARGE:
-                arrival.pool.running_large -= 1
-                self._large_bytes -= arrival.size
+            pending.pool.running -= 1
+            self._calls -= 1
+            if pending.size > _LARGE:
+                pending.pool.running_large -= 1
+                self._large_bytes -= pending.size
         self._go_on()
 
-    def _lost(self, arrival: _PendingRequest) -> None:
-        """Release what a call that will not be received held."""
+    def _discard(self, pending: _PendingRequest) -> None:
+        """Release the limits of a call whose request is no longer received."""
         with self._lock:
-            if self._received_or_lost(arrival):
-                self.waiting.remove(arrival.connection)
-                self._under_way -= 1
+            if self._release_slot(pending):
+                self.waiting.remove(pending.connection)
+                self._calls -= 1
 
-    def _received_or_lost(self, arrival: _PendingRequest) -> bool:
-        """Give the slot of a call back; False if that was done before. Under the lock."""
-        if self.receiving.pop(arrival, None) is None:
+    def _release_slot(self, pending: _PendingRequest) -> bool:
+        """Release the slot of a call; return False if it was released before. Under the lock."""
+        if self.receiving.pop(pending, None) is None:
             return False
-        self.slots.remove(arrival.connection)
+        self.slots.remove(pending.connection)
         return True
 
     def _time_loop(self) -> None:
-        look = min(1.0, self._slow_request / 4)
+        interval = min(1.0, self._slow_request / 4)
         while True:
             with self._lock:
                 if not self._busy() and not self._stopping:
                     self._asleep = True
                     self._time.wait()
-                # Nearly every request is here by then: the timer is not woken for each of them.
+                # Nearly every request is complete within the interval, so the timer does not run for each of them.
                 if not self._stopping:
-                    self._time.wait(look)
+                    self._time.wait(interval)
                 if self._stopping:
                     return
                 slow = self._slow()
-            for arrival, why in slow:
-                arrival.refuse(ResourceExhausted(why, subject="request_receive_timeout_seconds"))
-                self._lost(arrival)
+            for pending, message in slow:
+                pending.reject(ResourceExhausted(message, subject="request_receive_timeout_seconds"))
+                self._discard(pending)
             self._unread.cut_slow()
-            self._go_on()
+            self._dispatch()
             self._release()
 
     def _busy(self) -> bool:
-        """Whether the time loop has anything to look at. Under the lock."""
+        """Return whether the time loop has work. Under the lock."""
         passed = self._passed_bytes + self._unread.sent_bytes - self._released_bytes
-        return bool(self._under_way or len(self._unread) or passed >= _RELEASE_BYTES)
+        return bool(self._calls or len(self._unread) or passed >= _RELEASE_BYTES)
 
     def _slow(self) -> list[tuple[_PendingRequest, str]]:
-        """Return the calls whose request took too long, and their errors. Under the lock."""
+        """Return the calls whose request took too long, and their error messages. Under the lock."""
         now = time.monotonic()
         hurry = min(HURRY, self._slow_request)
         none_free = self.slots.total >= self.slots.limit and any(pool.held for pool in self._pools)
         slow = []
-        for arrival, since in self.receiving.items():
+        for pending, since in self.receiving.items():
             waited = now - since
             if waited < hurry:
                 break
-            hurried = none_free or any(arrival.connection in pool.held for pool in self._pools)
+            hurried = none_free or any(pending.connection in pool.held for pool in self._pools)
             if hurried or waited >= self._slow_request:
-                after, why = (hurry, " while other calls waited") if hurried else (self._slow_request, "")
+                after, reason = (hurry, " while other calls waited") if hurried else (self._slow_request, "")
                 slow.append(
-                    (arrival, f"the request was not complete after {after:g} s{why} (request_receive_timeout_seconds)")
+                    (
+                        pending,
+                        f"the request was not complete after {after:g} s{reason} (request_receive_timeout_seconds)",
+                    )
                 )
         return slow
 
     def _release(self) -> None:
-        """Give memory back that was needed for a while: the allocator would keep it for the next burst."""
+        """Release unused memory to the system: the allocator would keep it for the next burst."""
         passed = self._passed_bytes + self._unread.sent_bytes
         if passed - self._released_bytes < _RELEASE_BYTES:
             return
-        idle = not self._under_way and not len(self._unread)
+        idle = not self._calls and not len(self._unread)
         if idle or time.monotonic() - self._released_at > _RELEASE_SECONDS:
             self._released_bytes = passed
             self._released_at = time.monotonic()
@@ -286,11 +289,11 @@ class RequestReceiver:
 
 
 class OpenPool(ThreadPoolExecutor):
-    """Threads that handlers run in. grpcio submits a call when its headers are there; it begins when it is whole."""
+    """The threads of handlers. grpcio submits a call with its headers; its handler starts with the complete request."""
 
-    def __init__(self, arrivals: RequestReceiver, threads: int, name: str) -> None:
+    def __init__(self, receiver: RequestReceiver, threads: int, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
-        self._arrivals = arrivals
+        self._receiver = receiver
         self.threads = threads
         self.held: FairQueue[_PendingRequest] = FairQueue()
         self.ready: FairQueue[_PendingRequest] = FairQueue()
@@ -300,28 +303,28 @@ class OpenPool(ThreadPoolExecutor):
         self.running_large = 0
 
     def submit(self, run: Any, /, *args: Any, **_kwargs: Any) -> Future[Any]:
-        """Stand in for what grpcio calls with (run in context, function, event, state, behavior, get request, ...)."""
+        """Accept a call of grpcio: (run in context, function, event, state, behavior, get request, ...)."""
         function, event, state, behavior, _get_request, *rest = args
-        self._arrivals.take(_PendingRequest(self, run, function, event, state, behavior, rest))
-        # grpcio only counts calls with it, and only where it was given a maximum.
+        self._receiver.accept(_PendingRequest(self, run, function, event, state, behavior, rest))
+        # grpcio uses the future only to count calls, and only with a configured maximum.
         return Future()
 
-    def start(self, arrival: _PendingRequest, ended: Callable[[_PendingRequest], None]) -> None:
-        """Run a call's handler in one of the threads, of which one must be free."""
+    def start(self, pending: _PendingRequest, ended: Callable[[_PendingRequest], None]) -> None:
+        """Run a call's handler in a thread. One must be free."""
 
         def handle() -> None:
             try:
-                arrival.run(
-                    arrival.function, arrival.event, arrival.state, arrival.behavior, arrival.request, *arrival.rest
+                pending.run(
+                    pending.function, pending.event, pending.state, pending.behavior, pending.request, *pending.rest
                 )
             finally:
-                ended(arrival)
+                ended(pending)
 
         super().submit(handle)
 
 
 class _PendingRequest:
-    """A call whose request is not with a handler yet."""
+    """A call whose handler has not started yet."""
 
     __slots__ = ("behavior", "connection", "data", "event", "function", "pool", "rest", "run", "size", "state")
 
@@ -336,40 +339,40 @@ class _PendingRequest:
         self.behavior = behavior
         self.rest = rest
         self.connection: str = _common.decode(event.call.peer())
-        #: The request as it was sent, and its size when it is not compressed.
+        #: The request as sent, and its decompressed size.
         self.data = b""
         self.size = 0
 
     def receive(self, received: Callable[[_PendingRequest, bytes | None], None]) -> bool:
-        """Begin to receive; `received` is called in grpcio's polling thread. False: the call has ended already."""
+        """Begin to receive; grpcio's polling thread calls `received`. Return False if the call has ended."""
         state = self.state
 
-        def here(event: Any) -> Any:
+        def completed(event: Any) -> Any:
             data = event.batch_operations[0].message()
             with state.condition:
                 ended = _server._possibly_finish_call(state, _TOKEN)
-            # Whatever goes wrong in there must not end the polling thread of the whole server.
+            # An exception in `received` must not end the polling thread of the server.
             outcome("", received, self, data)
             return ended
 
         with state.condition:
             if not _server._is_rpc_state_active(state):
                 return False
-            self.event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), here)
+            self.event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), completed)
             state.due.add(_TOKEN)
         return True
 
     def request(self) -> bytes | None:
-        """Return the request; None: the call has ended, or ends now because it cannot be read."""
+        """Return the request; None if the call has ended, or is rejected now because decompression failed."""
         data, self.data = self.data, b""
         if not _server._is_rpc_state_active(self.state):
             return None
         inflated, error = outcome("", decompress, data, self.size)
         if error is not None:
-            self.refuse(error)
+            self.reject(error)
         return inflated
 
-    def refuse(self, error: CallError) -> None:
+    def reject(self, error: CallError) -> None:
         """End the call with an error, unless it has ended."""
         state = self.state
         if not _server._is_rpc_state_active(state):

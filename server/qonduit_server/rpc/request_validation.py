@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests, checked: bytes become a message, and the rules that stand in the protos are run on it."""
+"""Parse requests and check them against the rules of the protos."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from protovalidate import Validator
-from protovalidate import Violation as BrokenRule
+from protovalidate import Violation as RuleViolation
 
 from qonduit_server.errors import InvalidArgument, ResourceExhausted, Violation
 
 _Request = TypeVar("_Request", bound=Message)
 
 _validator = Validator()
-#: Rules on a whole message cannot name a field; ours begin their text with it.
+#: Rules on a whole message cannot name a field; the texts of our rules begin with it.
 _field_of_text = re.compile(r"([a-z_][a-z0-9_.\[\]]*): ").match
 
 
 def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request:
-    """Read and check a request.
+    """Parse and check a request.
 
     Raises:
-        InvalidArgument: not a message of this type, or a rule is broken.
+        InvalidArgument: not a message of this type, or a rule is violated.
         ResourceExhausted: larger than `max_bytes`.
     """
     if len(data) > max_bytes:
@@ -38,26 +38,26 @@ def parse(request_type: type[_Request], data: bytes, max_bytes: int) -> _Request
         raise InvalidArgument.of(
             "request", "request.encoding", f"the request is not a valid {request_type.DESCRIPTOR.full_name}"
         ) from error
-    # What a newer client sends is not known here, is not checked, and must not be stored or sent on.
+    # Unknown fields of newer clients are not checked, so the server must not store or forward them.
     request.DiscardUnknownFields()
-    broken = _validator.collect_violations(request)
-    if broken:
-        raise InvalidArgument([_violation(rule) for rule in broken])
+    violations = _validator.collect_violations(request)
+    if violations:
+        raise InvalidArgument([_violation(violation) for violation in violations])
     return request
 
 
-def _violation(rule: BrokenRule) -> Violation:
-    told = rule.proto
+def _violation(violation: RuleViolation) -> Violation:
+    proto = violation.proto
     field = ""
-    if told.field is not None:
-        for element in told.field.elements:
+    if proto.field is not None:
+        for element in proto.field.elements:
             field += f".{element.field_name}" if field else element.field_name
             if element.subscript is not None:
                 field += f"[{element.subscript.value}]"
-    description = told.message
+    description = proto.message
     if not field:
         named = _field_of_text(description)
-        field = named[1] if named else told.rule_id.rpartition(".")[0]
+        field = named[1] if named else proto.rule_id.rpartition(".")[0]
     elif not description.startswith(field):
         description = f"{field}: {description}"
-    return Violation(field, told.rule_id, description)
+    return Violation(field, proto.rule_id, description)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResultService: what jobs gave."""
+"""ResultService: return the results of jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qonduit_server.store.results import result_rows
 
 
 class ResultService:
-    """Reads results; the store ends a page before it grows too large for clients."""
+    """Reads results; the store limits the size of a page."""
 
     def __init__(self, db: Database, readings: BufferStreams) -> None:
         self._db = db

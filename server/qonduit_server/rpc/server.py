@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC server: which services there are, on which address, with which threads; start, drain, stop."""
+"""The gRPC server: its services, address and threads; start, drain and stop."""
 
 from __future__ import annotations
 
@@ -60,29 +60,29 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }
 
-#: Calls that one connection may have open. gRPC's core counts those that were reset among them until it is done with
-#: them, so that a connection which opens and resets calls in a loop has no more either.
+#: The maximum number of open calls of one connection. gRPC's core counts a reset call until it has released it, so the
+#: limit also holds for a connection that opens and resets calls in a loop.
 MAX_CONCURRENT_STREAMS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RpcOptions:
-    """How the server answers calls, and what it uses beside the store.
+    """The options of the gRPC server, and the components that it uses beside the store.
 
     Attributes:
-        listen: HOST:PORT; port 0 takes a free one.
+        listen: HOST:PORT; port 0 selects a free port.
         limits: the limits of calls; GetServerInfo reports them.
-        threads: the number of unary calls that are answered at once. Open streams need no thread.
+        threads: the number of unary calls that are handled concurrently. Open streams need no thread.
         reflection: whether clients may read the contract from the server.
-        features: optional abilities that are enabled; GetServerInfo reports them.
-        languages: the languages that programs are read and written in; ListLanguages reports them.
+        features: the optional features that are enabled; GetServerInfo reports them.
+        languages: the supported languages of programs; ListLanguages reports them.
         translate: translates a program.
-        compile_job: compiles the programs of a job that is only validated; without it they are not read.
+        compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
         workers: lists the worker processes of this server.
         authenticate: returns the principal of a call's metadata.
-        stream_send_timeout_seconds: time a client may take to read an event before its stream is ended; six times as
-            long for a chunk of a buffer or the response of a unary call, which are larger.
-        request_receive_timeout_seconds: time a request may take to arrive.
+        stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
+            as long for a chunk of a buffer or the response of a unary call, which are larger.
+        request_receive_timeout_seconds: time in which a request must be complete.
     """
 
     listen: str = "127.0.0.1:0"
@@ -100,9 +100,9 @@ class RpcOptions:
 
 
 class RpcServer:
-    """A gRPC server over a store. Its services, streams and thread pools live from `start` to `stop`.
+    """A gRPC server of a store. Its services, streams and thread pools live from `start` to `stop`.
 
-    `port` is the port it listens on, also where 0 was asked for.
+    `port` is the port that it listens on, also if the options request port 0.
     """
 
     def __init__(self, db: Database, options: RpcOptions) -> None:
@@ -111,7 +111,7 @@ class RpcServer:
         self._stopping = threading.Event()
         self._watches = JobWatches(db, slow_reader=options.stream_send_timeout_seconds)
         self._health = Health(SERVICES)
-        db.health.subscribe(self._health.database)
+        db.health.subscribe(self._health.set_database_available)
         #: Six times as long as for an event: buffers' chunks and unary responses are larger.
         patience = 6 * options.stream_send_timeout_seconds
         unread = UnreadResponses(patience=patience)
@@ -123,11 +123,11 @@ class RpcServer:
         threads = options.threads
         self._unary_pool = self._receiver.pool(threads, "rpc")
         self._open_pool = self._receiver.pool(max(2, threads // 2), "rpc-open")
-        # Translations wait in threads of their own, so that no burst of them delays other calls.
+        # Translations wait in a separate pool, so that a burst of them does not delay other calls.
         self._translation_pool = self._receiver.pool(program_service.THREADS, "rpc-translate")
         self._reflection_pool = ThreadPoolExecutor(reflection.THREADS, thread_name_prefix="rpc-reflection")
         self._read_pool = ThreadPoolExecutor(max(2, threads // 4), thread_name_prefix="rpc-buffer-reader")
-        # Calls that validate hold their threads for seconds: most threads are left to others.
+        # Calls with `validate_only` hold their threads for seconds: most threads stay free for other calls.
         self._validations = max(1, threads // 3)
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
         self._buffer_streams = BufferStreams(db, self._read_pool, patience=patience)
@@ -163,12 +163,12 @@ class RpcServer:
             pool = self._translation_pool if name == "qonduit.v1.ProgramService" else None
             handlers |= _handlers(context, service, services[name], pool)
         health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
-        # Streams of users never keep an operator's health checks out.
+        # A separate limit: clients' streams must not block an operator's health checks.
         own_limit = replace(context, limiter=StreamLimiter(options.limits.max_streams))
         return handlers | _handlers(own_limit, health_service, self._health)
 
     def start(self) -> None:
-        """Listen and answer calls.
+        """Listen and serve calls.
 
         Raises:
             StartError: the address cannot be used.
@@ -190,18 +190,18 @@ class RpcServer:
 
     @property
     def readings(self) -> int:
-        """The number of buffers that are being read."""
+        """The number of open buffer streams."""
         return len(self._buffer_streams)
 
     def drain(self) -> None:
-        """Take no new jobs, end every stream with UNAVAILABLE, report NOT_SERVING; other calls are still answered."""
+        """Accept no new jobs, end every stream with UNAVAILABLE, report NOT_SERVING; still serve other calls."""
         self._stopping.set()
         self._health.drain()
         self._watches.drain()
         self._buffer_streams.drain()
 
     def stop(self, grace: float) -> None:
-        """Drain, refuse new calls, give running calls `grace` seconds, end."""
+        """Drain, reject new calls, wait up to `grace` seconds for running calls, then end."""
         self.drain()
         self._server.stop(grace).wait()
         self._release()
@@ -216,7 +216,7 @@ class RpcServer:
 
 
 def serve(db: Database, options: RpcOptions | None = None) -> RpcServer:
-    """Serve a store over gRPC; the server answers calls when this returns.
+    """Serve a store over gRPC; the server accepts calls when this returns.
 
     Raises:
         StartError: the address cannot be used.
@@ -228,35 +228,35 @@ def serve(db: Database, options: RpcOptions | None = None) -> RpcServer:
 
 
 def _channel_arguments(options: RpcOptions, most_waiting: int) -> Sequence[tuple[str, int]]:
-    """Return the arguments of gRPC's core. `most_waiting`: calls that may wait for the RequestReceiver."""
+    """Return the channel arguments of gRPC's core. `most_waiting`: calls that may wait for the RequestReceiver."""
     return (
-        # A request a little over the limit is answered with details; one far over it is not even received.
+        # The server rejects a request slightly over the limit with details; gRPC rejects a much larger one.
         ("grpc.max_receive_message_length", options.limits.max_request_bytes + 1024**2),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-        # gRPC's default of 1,000 answers larger bursts with CANCELLED.
+        # With the default of 1,000, gRPC cancels calls of larger bursts.
         ("grpc.server.max_pending_requests", most_waiting),
         ("grpc.server.max_pending_requests_hard_limit", most_waiting),
-        # `rpc/decompression.py` decompresses requests when there is room for them.
+        # `rpc/decompression.py` decompresses requests when memory is available.
         ("grpc.per_message_decompression", 0),
-        # Windows stay as small as they begin until a request is received: else a connection that sends fast could
-        # leave megabytes in each of its calls that wait.
+        # Windows keep their initial size until a request is received: otherwise a fast connection could buffer
+        # megabytes in each of its waiting calls.
         ("grpc.http2.bdp_probe", 0),
-        # A client that is gone without a word is noticed after 80 s; clients may ask for signs of life every 10 s.
+        # The server detects a client that vanished after 80 s; clients may send keepalive pings every 10 s.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        # A connection that never says what it is ends after 20 s, an unused one after ten minutes.
+        # A connection without a handshake ends after 20 s, an idle one after ten minutes.
         ("grpc.server_handshake_timeout_ms", int(min(20.0, options.request_receive_timeout_seconds) * 1e3)),
         ("grpc.max_connection_idle_ms", 600_000),
     )
 
 
 class _Methods(grpc.GenericRpcHandler):
-    """Finds the handler of a method by its name."""
+    """Finds the handler of a method by its path."""
 
     def __init__(self, handlers: dict[str, Handler]) -> None:
         self._handlers = handlers
@@ -272,7 +272,7 @@ def _handlers(
     service: object,
     threads: ThreadPoolExecutor | None = None,
 ) -> dict[str, Handler]:
-    """Make the handlers of a service: its method `get_job` answers `GetJob`. There must be one for each."""
+    """Return the handlers of a service: its method `get_job` handles `GetJob`. Every method must exist."""
     return {
         f"/{descriptor.full_name}/{method.name}": _handler(
             context, method, getattr(service, _snake(method.name)), threads

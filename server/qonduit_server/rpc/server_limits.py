@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server allows: checked at the gRPC server, told by GetServerInfo."""
+"""The limits of the server: the gRPC server checks them, and GetServerInfo reports them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Limits:
     max_memory_bytes: int = 0
     max_result_bytes: int = 64 * 1024**2
     max_streams: int = 20_000
-    #: Days; 0 means for ever.
+    #: Days; 0 means that jobs are never deleted.
     retention_days: float = 0.0
     #: Short names of the languages whose programs may be Python source.
     python_source: frozenset[str] = frozenset()
-    #: Default clients take 4 MiB; the contract promises 3.
+    #: gRPC clients accept 4 MiB by default; the contract promises 3.
     max_response_bytes: int = 3 * 1024**2
 
     def message(self) -> ServerLimits:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sending end of a response stream that holds no thread; the one file that knows grpcio's insides.
+"""The sending end of a response stream that holds no thread. It uses private names of grpcio.
 
-grpcio's public way to answer a stream without a thread (`send_response_callback`) waits in each send for the reader's
-flow-control window, so a slow reader holds whoever sends to it. Here a send is started, and grpcio's polling thread
-calls back when it is through: 10,000 streams and any number of slow readers need no thread at all, and the last message
-travels with the status in one batch. The names used were the same in all grpcio releases that pyproject.toml allows.
+grpcio's public API for streams without a thread (`send_response_callback`) blocks in each send until the client's
+flow-control window has room, so a slow client blocks the sending thread. Here a send only starts, and grpcio's polling
+thread calls back when it completes: 10,000 streams with any number of slow clients need no thread, and the last message
+is sent with the status in one batch. The private names are the same in all grpcio releases that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TOKEN = _server._SEND_MESSAGE_TOKEN
 
 
 class Stream:
-    """One response stream. At most one send is under way at a time: the caller sees to that."""
+    """One response stream. The caller starts a send only after the previous one has completed."""
 
     __slots__ = ("_context", "_event", "_state", "call", "error", "finished", "sending_since", "sent")
 
@@ -38,18 +38,18 @@ class Stream:
         self.call = call
         self.error: CallError | None = None
         self.finished = False
-        #: When the send under way was started (monotonic seconds); 0.0 when none is.
+        #: The start of the current send (monotonic seconds); 0.0 without a current send.
         self.sending_since = 0.0
         self.sent = 0
 
     def on_close(self, callback: Callable[[], None]) -> bool:
-        """Have a callback called once, when the stream ended, however it did. False: it has ended already."""
+        """Register a callback for the end of the stream, which is called once; return False if it has ended."""
         return self._context.add_callback(callback)
 
     def send(self, message: bytes, done: Callable[[], None]) -> bool:
-        """Start to send a message; `done` is called in grpcio's polling thread once the reader's window has taken it.
+        """Start to send a message; grpcio's polling thread calls `done` when the client's window has taken it.
 
-        Returns False when the stream has ended; then `done` is not called.
+        Return False if the stream has ended; then `done` is not called.
         """
         state = self._state
         with state.condition:
@@ -62,15 +62,15 @@ class Stream:
             release = _server._send_message(state, _TOKEN)
             request_id = self.call.request_id
 
-            def through(event: Any) -> Any:
+            def completed(event: Any) -> Any:
                 ended = release(event)
                 self.sending_since = 0.0
-                # Whatever goes wrong in there must not end the polling thread of the whole server.
+                # An exception in `done` must not end the polling thread of the server.
                 outcome(request_id, done)
                 return ended
 
             self.sending_since = time.monotonic()
-            self._event.call.start_server_batch(tuple(operations), through)
+            self._event.call.start_server_batch(tuple(operations), completed)
             state.due.add(_TOKEN)
         self.sent += 1
         return True
@@ -95,6 +95,6 @@ class Stream:
         _server._status(self._event, self._state, None)
 
     def cut(self, error: CallError) -> None:
-        """End without waiting for the reader, who sees CANCELLED; the log tells why."""
+        """End without waiting for the client, which receives CANCELLED; the log contains the reason."""
         self.error = error
         self._context.cancel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SystemService: what this server is and allows."""
+"""SystemService: report version, limits, features and workers of this server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ListWorkers = Callable[[], Sequence[Worker]]
 
 
 def no_workers() -> Sequence[Worker]:
-    """List nothing: for a server that runs nothing."""
+    """Return no workers, for a server that runs no jobs."""
     return ()
 
 
 class SystemService:
-    """Tells what it was given at start, and what workers do now."""
+    """Reports the facts that it got at start, and the current state of the workers."""
 
     def __init__(self, limits: Limits, features: Sequence[str], store: str, workers: ListWorkers) -> None:
         self._workers = workers

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unary responses that clients have not read yet: bounded in bytes, and cut off where they are never read.
+"""Unary responses that clients have not read yet: limited in bytes, and cancelled if a client never reads them.
 
-grpcio keeps a response until the client's HTTP/2 window takes it, however long that is.
+grpcio keeps a response without a time limit until the client's HTTP/2 window takes it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import structlog
 from qonduit_server.rpc.call_context import CallContext, RateLimitedLog
 from qonduit_server.rpc.fairness import FairLimit
 
-#: Bytes that all connections may leave unread.
+#: The maximum of unread bytes of all connections.
 MOST: Final = 256 * 1024**2
-#: Bytes that one connection may leave unread; its further calls wait until it has read some.
+#: The maximum of unread bytes of one connection; its further calls wait until it has read some.
 MOST_OF_ONE: Final = 16 * 1024**2
-#: Seconds a response may stay unread while more than half of `MOST` is.
+#: Seconds a response may stay unread while more than half of `MOST` is unread.
 HURRY: Final = 5.0
 
 _log = structlog.get_logger("qonduit.rpc")
@@ -29,12 +29,12 @@ _cut_lines = RateLimitedLog()
 
 
 class UnreadResponses:
-    """All unary responses that are on their way.
+    """All unary responses that clients have not read yet.
 
     Args:
         patience: seconds a client may take to read a response.
-        most: bytes that all connections may leave unread.
-        most_of_one: bytes that one connection may leave unread.
+        most: the maximum of unread bytes of all connections.
+        most_of_one: the maximum of unread bytes of one connection.
     """
 
     def __init__(self, patience: float, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
@@ -42,42 +42,42 @@ class UnreadResponses:
         self._most_of_one = most_of_one
         self._lock = threading.Lock()
         self._bytes = FairLimit(most)
-        #: The oldest first.
+        #: Oldest first.
         self._responses: dict[_UnreadResponse, None] = {}
-        #: Called when something was read: calls that were kept waiting may go on.
-        self.go_on: Callable[[], None] = lambda: None
-        #: Bytes of all responses so far.
+        #: Called when a client has read a response: waiting calls may now be handled.
+        self.on_read: Callable[[], None] = lambda: None
+        #: Total bytes of all responses so far.
         self.sent_bytes = 0
 
     def __len__(self) -> int:
-        """Return how many responses are unread."""
+        """Return the number of unread responses."""
         return len(self._responses)
 
     @property
     def total(self) -> int:
-        """Bytes that are unread."""
+        """The number of unread bytes."""
         return self._bytes.total
 
     def allows(self, connection: str) -> bool:
-        """Return whether a connection's next call may be handled. Called often, hence without the lock.
+        """Return whether a connection's next call may be handled. Called often, therefore without the lock.
 
-        Where all connections together have reached their limit, those that have left nothing unread still may.
+        If all connections together have reached their limit, a connection without unread responses is still allowed.
         """
         used = self._bytes.used(connection)
         return used == 0 or used < min(self._most_of_one, self._bytes.limit - self._bytes.total)
 
     def add(self, call: CallContext, context: grpc.ServicerContext, connection: str, size: int) -> None:
-        """Note a response that is about to be sent, until it is read or the call ends in another way."""
+        """Count a response that is about to be sent, until it is read or the call ends."""
         response = _UnreadResponse(call, context, connection, size)
         with self._lock:
             self._bytes.add(connection, size)
             self._responses[response] = None
             self.sent_bytes += size
-        if not context.add_callback(lambda: self._over(response)):
-            self._over(response)
+        if not context.add_callback(lambda: self._remove(response)):
+            self._remove(response)
 
     def cut_slow(self) -> None:
-        """Cut off the responses that were not read in time. Their callers see CANCELLED; the log says why."""
+        """Cancel the responses that were not read in time. Clients receive CANCELLED; the log contains the reason."""
         with self._lock:
             full = self._bytes.total > self._bytes.limit // 2
             patience = min(HURRY, self._patience) if full else self._patience
@@ -89,8 +89,8 @@ class UnreadResponses:
                 slow.append(response)
         for response in slow:
             response.context.cancel()
-            self._over(response)
-            left_out = _cut_lines.says(response.call.method, "SLOW_READER")
+            self._remove(response)
+            left_out = _cut_lines.allow(response.call.method, "SLOW_READER")
             if left_out is not None:
                 _log.warning(
                     "response not read",
@@ -103,17 +103,17 @@ class UnreadResponses:
                     **({"left_out": left_out} if left_out else {}),
                 )
 
-    def _over(self, response: _UnreadResponse) -> None:
+    def _remove(self, response: _UnreadResponse) -> None:
         with self._lock:
             if response not in self._responses:
                 return
             del self._responses[response]
             self._bytes.remove(response.connection, response.size)
-        self.go_on()
+        self.on_read()
 
 
 class _UnreadResponse:
-    """One response that was not read yet."""
+    """One response that the client has not read yet."""
 
     __slots__ = ("call", "connection", "context", "since", "size")
 

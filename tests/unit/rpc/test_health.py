@@ -77,12 +77,12 @@ def test_services_are_not_serving_while_the_database_is_away_and_the_server_live
     call: Any = None
     for stream in (service, whole):
         stream.through()
-    health.database(False)
+    health.set_database_available(False)
     assert service.told == [SERVING, NOT_SERVING]
     assert health.check(HealthCheckRequest(service="a"), call).status == NOT_SERVING
     assert health.check(HealthCheckRequest(), call).status == SERVING
     late = watching(health, "a")
-    health.database(True)
+    health.set_database_available(True)
     # Each is told once what was said last is through, and what changed back meanwhile is told, too.
     assert late.told == [NOT_SERVING]
     for stream in (service, late):
