@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `make bench` measures: ratios against the bare SDK in the same run; no test fails on a time."""
+"""The benchmarks of `make bench`: ratios to the bare SDK in the same run; no test fails because of a time."""

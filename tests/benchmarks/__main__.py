@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.benchmarks`: measure, print one table, and with --write keep it in BENCHMARKS.md.
+"""`python -m tests.benchmarks`: measure and print a table; --write stores it in BENCHMARKS.md.
 
-Every figure stands beside its reference from the same run. Ours and the reference alternate, and medians are told, so
-that a drift of the machine's speed touches both alike.
+Every figure has a reference from the same run. Qonduit and the reference alternate, and the table shows medians, so
+that a drift of the machine's speed affects both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REST_SECONDS = 4.0
 
 @dataclass
 class Row:
-    """One line of the table: what, ours, the reference, their ratio, and the goal."""
+    """One line of the table: measurement, Qonduit, the reference, their ratio, and the goal."""
 
     what: str
     ours: str
@@ -60,18 +60,18 @@ def _answers(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
 
 
 def _rest() -> None:
-    """Do nothing for a while: virtual machines slow down who was busy just now, and ours comes after the reference."""
+    """Sleep: virtual machines throttle after load, and Qonduit is measured after the reference."""
     time.sleep(REST_SECONDS)
 
 
 def bare(kind: str, seconds: float, processes: int = 1, shots: int = SHOTS) -> list[dict[str, Any]]:
-    """The bare SDK, so many processes at once."""
+    """Measure the bare SDK in a number of concurrent processes."""
     _rest()
     return _answers([_python("tests.benchmarks.bare", kind, seconds, shots) for _ in range(processes)])
 
 
 def ours(server: Server, kind: str, seconds: float, streams: int = 1, shots: int = SHOTS) -> dict[str, Any]:
-    """The same through the server; adds the CPU its processes used."""
+    """Measure the same through the server; add the CPU seconds of its processes."""
     _rest()
     before = server.cpu()
     (answer,) = _answers([_python("tests.benchmarks.load", server.target, kind, seconds, shots, streams)])
@@ -90,7 +90,7 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def throughput(server: Server, name: str, rounds: int, seconds: float) -> list[Row]:
-    """Bell jobs a second end to end against one bare loop a core, and the CPU a job costs."""
+    """Measure end-to-end Bell jobs per second against one bare loop per core, and the CPU time of a job."""
     rates, references, ratios, cpus, cpu_references = [], [], [], [], []
     for _ in range(rounds):
         loops = bare("bell", seconds, CORES)
@@ -123,7 +123,7 @@ def throughput(server: Server, name: str, rounds: int, seconds: float) -> list[R
 
 
 def latency(server: Server, name: str, rounds: int) -> list[Row]:
-    """One Bell job at a time on an idle server, RunJob to terminal event."""
+    """Measure one Bell job at a time on an idle server, from RunJob to the terminal event."""
     p50, p99, reference = [], [], []
     for _ in range(rounds):
         reference.append(statistics.median(bare("bell", 2)[0]["times"]) * 1e3)
@@ -132,19 +132,19 @@ def latency(server: Server, name: str, rounds: int) -> list[Row]:
         p99.append(times[int(len(times) * 0.99)] * 1e3)
     over = [a - b for a, b in zip(p50, reference, strict=True)]
     over99 = [a - b for a, b in zip(p99, reference, strict=True)]
-    told = f"bare run: {_spread(reference, '.1f')} ms"
+    reference_text = f"bare run: {_spread(reference, '.1f')} ms"
     return [
         Row(
             f"latency of a Bell job, p50, {name}",
             f"{_spread(p50, '.1f')} ms",
-            told,
+            reference_text,
             f"+{_spread(over, '.1f')} ms",
             "<= +10 ms",
         ),
         Row(
             f"latency of a Bell job, p99, {name}",
             f"{_spread(p99, '.1f')} ms",
-            told,
+            reference_text,
             f"+{_spread(over99, '.1f')} ms",
             "<= +30 ms",
         ),
@@ -152,7 +152,7 @@ def latency(server: Server, name: str, rounds: int) -> list[Row]:
 
 
 def batch(server: Server, rounds: int) -> list[Row]:
-    """One job of a hundred programs against the SDK's own call with a list."""
+    """Measure one job of a hundred programs against one call of the SDK with a list."""
     mine, reference = [], []
     for _ in range(rounds):
         reference.append(statistics.median(bare("hundred", 3)[0]["times"]) * 1e3)
@@ -170,7 +170,7 @@ def batch(server: Server, rounds: int) -> list[Row]:
 
 
 def large(server: Server, rounds: int, qubits: int, depth: int) -> list[Row]:
-    """A circuit that is all simulation: what the server adds must vanish in it."""
+    """Measure a circuit dominated by its simulation, where the server's overhead must be negligible."""
     kind = f"layered:{qubits}:{depth}"
     mine, reference = [], []
     for _ in range(rounds):
@@ -189,7 +189,7 @@ def large(server: Server, rounds: int, qubits: int, depth: int) -> list[Row]:
 
 
 def adapted(server: Server, sdk: str, rounds: int) -> list[Row]:
-    """What an SDK's users wait for with our adapter, against the SDK's own local simulator on the same circuits."""
+    """Measure our adapter of an SDK against the SDK's own local simulator on the same circuits."""
     _rest()
     process = _python("tests.benchmarks.adapters", server.target, sdk, rounds * 4)
     out, _ = process.communicate(timeout=600)
@@ -199,13 +199,13 @@ def adapted(server: Server, sdk: str, rounds: int) -> list[Row]:
     for line in map(json.loads, out.splitlines()):
         ours, local = ([seconds * 1e3 for seconds in line[key]] for key in ("ours", "local"))
         ratios = [a / b for a, b in zip(ours, local, strict=True)]
-        told = f"its own simulator: {_spread(local, '.1f')} ms"
-        rows.append(Row(line["what"], f"{_spread(ours, '.1f')} ms", told, _spread(ratios, ".2f"), ""))
+        reference = f"its own simulator: {_spread(local, '.1f')} ms"
+        rows.append(Row(line["what"], f"{_spread(ours, '.1f')} ms", reference, _spread(ratios, ".2f"), ""))
     return rows
 
 
 def start_up(folder: Path, rounds: int) -> list[Row]:
-    """From `serve` to serving (new database, existing database), memory at rest, `qonduit --help`."""
+    """Measure the time from `serve` to serving (new and existing database), idle memory, and `qonduit --help`."""
     fresh, again, resident, helped, floor = [], [], [], [], []
     for k in range(rounds):
         url = f"sqlite:///{folder / f'start{k}.sqlite3'}"
@@ -223,9 +223,9 @@ def start_up(folder: Path, rounds: int) -> list[Row]:
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             into.append(time.perf_counter() - begun)
     base = statistics.median(floor)
-    told = f"`import grpc, sqlalchemy`: {_spread(floor, '.2f')} s"
+    reference = f"`import grpc, sqlalchemy`: {_spread(floor, '.2f')} s"
     rows = [
-        Row(what, f"{_spread(times, '.2f')} s", told, f"{statistics.median(times) / base:.1f}", goal)
+        Row(what, f"{_spread(times, '.2f')} s", reference, f"{statistics.median(times) / base:.1f}", goal)
         for what, times, goal in (
             ("`serve` to serving, new database", fresh, "<= 1.0 s"),
             ("`serve` to serving, existing database", again, "<= 1.0 s"),
@@ -254,7 +254,7 @@ def _postgresql() -> Iterator[str]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| measurement | Qonduit | reference, same run | ratio | goal |", "|---|---|---|---|---|"]
     return "\n".join(lines + [f"| {r.what} | {r.ours} | {r.reference} | {r.ratio} | {r.goal} |" for r in rows])
 
@@ -262,9 +262,9 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep the table in BENCHMARKS.md")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured [5]")
-    parser.add_argument("--only", help="only measurements whose name contains this")
+    parser.add_argument("--write", action="store_true", help="store the table in BENCHMARKS.md")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds per measurement [5]")
+    parser.add_argument("--only", help="run only measurements whose name contains this text")
     options = parser.parse_args()
     rounds, seconds = options.rounds, 2.0
     rows: list[Row] = []
@@ -309,7 +309,7 @@ def main() -> None:
             "same host widens the ranges.\n\n"
         )
         kept = ROOT / "BENCHMARKS.md"
-        # What stands under headings was measured or thought by others.
+        # The sections under headings are written by hand.
         _, heading, rest = kept.read_text().partition("\n## ")
         kept.write_text(head + machine + text + "\n" + heading + rest)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adapter adds to the SDK's own local simulator, on the same circuits. Each SDK is measured in its own process.
+"""Benchmark adapters against the SDKs' own local simulators on the same circuits, each SDK in its own process.
 
-`python -m tests.benchmarks.adapters TARGET SDK ROUNDS` prints a JSON object a line: what, and seconds of each round.
+`python -m tests.benchmarks.adapters TARGET SDK ROUNDS` prints lines of JSON: the name and the seconds of each round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WIDTH = 10
 _NUMBER = 10
 _POINTS = 100
 
-#: What is measured, with the SDK's own simulator and with ours.
+#: A measurement: its name, the work with the SDK's own simulator, and the work with the adapter.
 Work = tuple[str, Callable[[], object], Callable[[], object]]
 
 
@@ -178,7 +178,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def main(target: str, sdk: str, rounds: int) -> None:
-    """Measure one SDK, its own simulator and ours in turn."""
+    """Measure one SDK; its own simulator and the adapter alternate."""
     for what, local, ours in globals()[sdk](target):
         local()
         ours()

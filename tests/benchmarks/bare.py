@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference: the bare SDK, parse and run with a kept pass manager, no storage. Runs as a process of its own."""
+"""The reference: the bare SDK parses and runs with a reused pass manager, without storage, in its own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# As an SDK user with small circuits would set it, and as the server's workers have it: waiting threads do not spin.
+# The setting of the server's workers, and of SDK users with small circuits: waiting threads do not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from qiskit import qasm2, transpile
@@ -27,7 +27,7 @@ def _cpu() -> float:
 
 
 def _loop(work: Callable[[], object], seconds: float) -> dict[str, Any]:
-    """Call work over and over; times are seconds."""
+    """Call work repeatedly; times are seconds."""
     work()
     times: list[float] = []
     cpu, start = _cpu(), time.perf_counter()
@@ -38,7 +38,7 @@ def _loop(work: Callable[[], object], seconds: float) -> dict[str, Any]:
 
 
 def main(kind: str, seconds: float, shots: int) -> None:
-    """Measure one kind: bell, bell_transpile (as people write it), hundred, or layered:QUBITS:DEPTH."""
+    """Measure one kind: bell, bell_transpile (the usual code), hundred, or layered:QUBITS:DEPTH."""
     name, *numbers = kind.split(":")
     small = AerSimulator(method="statevector", max_parallel_threads=1)
     large = AerSimulator(method="statevector")

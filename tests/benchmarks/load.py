@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client under load: keeps many RunJob streams open at once and notes how long each took. A process of its own."""
+"""A load generator: keeps many RunJob streams open and measures their durations, in its own process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.benchmarks import programs
 
 
 def request(texts: list[str], shots: int) -> job_service_pb2.RunJobRequest:
-    """One job of these programs on Aer, nothing created before."""
+    """Return the request of one job of these programs on Aer, with an inline deployment."""
     message = job_service_pb2.RunJobRequest(
         job=Job(type=JobType.JOB_TYPE_RUNNER, shots=shots), device="IBM/aer_simulator"
     )
@@ -30,7 +30,7 @@ def request(texts: list[str], shots: int) -> job_service_pb2.RunJobRequest:
 
 
 def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float, streams: int) -> dict[str, object]:
-    """Run the job over and over on `streams` streams at once; times are seconds from call to terminal event."""
+    """Run the job repeatedly on concurrent streams; times are seconds from call to terminal event."""
     payload = message.SerializeToString()
     times: list[float] = []
     failures: list[str] = []
@@ -39,7 +39,7 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
 
     def worker() -> None:
         channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
-        # Bytes in, bytes out: what is measured is the server, so the client does as little as it can.
+        # Bytes in, bytes out: the benchmark measures the server, so the client does as little as possible.
         run = channel.unary_stream("/qonduit.v1.JobService/RunJob", lambda b: b, lambda b: b)
         first = True
         while first or time.perf_counter() < end:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The circuits that are measured, as OpenQASM 2 text."""
+"""The circuits of the benchmarks, as OpenQASM 2 text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BELL = HEADER + "qreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;
 
 
 def layered(qubits: int, depth: int, seed: int = 7) -> str:
-    """Depth layers of random rotations and a ring of CNOTs on that many qubits, all measured."""
+    """Return a circuit of `depth` layers of random rotations and a ring of CNOTs, with all qubits measured."""
     angles = random.Random(seed)
     lines = [HEADER, f"qreg q[{qubits}];\ncreg c[{qubits}];\n"]
     for _ in range(depth):
@@ -22,5 +22,5 @@ def layered(qubits: int, depth: int, seed: int = 7) -> str:
 
 
 def hundred() -> list[str]:
-    """A hundred different small circuits, as one job would carry them."""
+    """Return a hundred different small circuits for one job."""
     return [layered(3 + k % 3, 2, seed=k) for k in range(100)]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many watchers of a real server: crowds, clients without manners, and what they cost."""
+"""Load tests of watchers on a real server: many streams, misbehaving clients, and their cost."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.watchers`: 10,000 watchers on a real server, and a table of what they cost."""
+"""`python -m tests.watchers`: run 10,000 watchers on a real server and print a table of their cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.watchers.measure import Size, measure
 
 
 def main() -> int:
-    """Measure; 1 if a watcher missed something."""
+    """Measure; return 1 if a watcher missed an event."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=40)
@@ -22,8 +22,8 @@ def main() -> int:
         settings = {"preload": "IBM", "max_streams": str(size.streams + size.mute + size.quiet)}
         with serving(f"sqlite:///{Path(folder) / 'q.sqlite3'}", log=Path(folder) / "log", **settings) as server:
             figures = measure(server, size)
-    for what, told in figures.rows:
-        print(f"{what:40} {told}")
+    for name, value in figures.rows:
+        print(f"{name:40} {value}")
     print(f"{'streams that saw every event':40} {figures.whole} of {size.streams}; ended with {dict(figures.codes)}")
     for wrong in figures.wrong:
         print(wrong)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crowd of watchers: a process that opens many WatchJob streams, and says what each of them saw.
+"""A process that opens many WatchJob streams and reports the events of each.
 
-Commands come as lines of JSON on standard input, and each is answered by one on standard output.
+It reads commands as lines of JSON from standard input and writes a line of JSON for each to standard output.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import grpc
 from qonduit.v1.job_service_pb2 import WatchJobRequest, WatchJobResponse
 
 _CALL = "/qonduit.v1.JobService/WatchJob"
-#: Nothing takes longer than this.
+#: The timeout of every operation.
 _SECONDS = 300
 
 
 class _Watcher:
-    """One stream, and what it saw."""
+    """One stream and its events."""
 
     def __init__(self, job_id: int, after: int) -> None:
         self.job_id = job_id
@@ -36,7 +36,7 @@ class _Watcher:
         self.opened = asyncio.Event()
 
     async def watch(self, call: Any, late: list[float]) -> None:
-        """Read to the end. `late` is told how many seconds after its time each event came."""
+        """Read to the end. Append the delay of each event to `late`, in seconds."""
         request = WatchJobRequest(job_id=self.job_id, after_sequence=self.last).SerializeToString()
         try:
             async for data in call(request, timeout=_SECONDS):
@@ -64,7 +64,7 @@ class _Crowd:
         self._late: list[float] = []
 
     async def open(self, jobs: list[int], streams: int, channels: int, after: int) -> dict[str, object]:
-        """Open all streams at once, shared out over jobs and channels; answer when each was sent something."""
+        """Open all streams at once, distributed over jobs and channels; return when each has received a message."""
         made = [
             grpc.aio.insecure_channel(self._target, options=[("grpc.use_local_subchannel_pool", 1)])
             for _ in range(channels)
@@ -80,13 +80,13 @@ class _Crowd:
         return {"seconds": time.perf_counter() - begun, "codes": Counter(w.code for w in opened if w.code)}
 
     async def late(self) -> dict[str, object]:
-        """How late events came, in seconds, since this was asked last."""
-        told = self._late.copy()
+        """Return the delays of events since the last call, in seconds."""
+        late = self._late.copy()
         self._late.clear()
-        return {"late": told}
+        return {"late": late}
 
     async def finish(self) -> dict[str, object]:
-        """Answer when every stream has ended."""
+        """Return when every stream has ended."""
         begun = time.perf_counter()
         await asyncio.wait_for(asyncio.gather(*self._tasks), _SECONDS)
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What many watchers cost a real server, and whether each saw all: one run, from an idle server to an idle server."""
+"""Measure the cost of many watchers on a real server, and check that each receives every event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAIT = 120.0
 
 @dataclass(frozen=True)
 class Size:
-    """How many of everything."""
+    """The sizes of a run."""
 
     streams: int
     connections: int
@@ -50,7 +50,7 @@ class Size:
 
 @dataclass
 class Figures:
-    """What was seen. Times are milliseconds."""
+    """The figures of a run. Times are milliseconds."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
@@ -63,13 +63,13 @@ class Figures:
     left_sockets: int = 0
     left_threads: int = 0
 
-    def note(self, what: str, told: str) -> None:
+    def note(self, name: str, value: str) -> None:
         """Add a line to the table."""
-        self.rows.append((what, told))
+        self.rows.append((name, value))
 
 
 class Crowd:
-    """A process full of watchers."""
+    """A process with many watchers."""
 
     def __init__(self, target: str) -> None:
         self.process = subprocess.Popen(
@@ -80,28 +80,28 @@ class Crowd:
             cwd=ROOT,
         )
 
-    def ask(self, command: str, **arguments: object) -> None:
-        """Give a command."""
+    def send(self, command: str, **arguments: object) -> None:
+        """Send a command."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([command, arguments]) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for its answer."""
+        """Wait for its response."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"the crowd ended with {self.process.wait()}"
         return dict(json.loads(line))
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill the process."""
         self.process.kill()
         self.process.communicate()
 
 
 @contextmanager
 def crowds(target: str, count: int) -> Iterator[list[Crowd]]:
-    """Start so many processes; those that still live are killed at the end."""
+    """Start a number of processes; kill them at the end."""
     made = [Crowd(target) for _ in range(count)]
     try:
         yield made
@@ -112,7 +112,7 @@ def crowds(target: str, count: int) -> Iterator[list[Crowd]]:
 
 @contextmanager
 def frozen(server: Server) -> Iterator[None]:
-    """Stop the server's workers, not the server: jobs wait, and nothing happens to them."""
+    """Stop the server's workers, but not the server, so that jobs wait without events."""
     workers = server.family()[1:]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
@@ -124,12 +124,12 @@ def frozen(server: Server) -> Iterator[None]:
 
 
 def threads_of(server: Server) -> int:
-    """How many threads the server process has."""
+    """Return the number of threads of the server process."""
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
 def sockets_of(server: Server) -> int:
-    """How many sockets the server process has open; connections to its database are files."""
+    """Return the number of open sockets of the server process; connections to its database are files."""
     found = 0
     for entry in Path(f"/proc/{server.process.pid}/fd").iterdir():
         with suppress(OSError):
@@ -138,7 +138,7 @@ def sockets_of(server: Server) -> int:
 
 
 def cpu_of(server: Server) -> float:
-    """CPU seconds of the server process alone."""
+    """Return the CPU seconds of the server process without its workers."""
     fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
@@ -148,13 +148,13 @@ def until(condition: Callable[[], bool], seconds: float = WAIT) -> float:
     begun = time.monotonic()
     pause = threading.Event()
     while not condition():
-        assert time.monotonic() - begun < seconds, "it never happened"
+        assert time.monotonic() - begun < seconds, f"the condition is still false after {seconds:g} s"
         pause.wait(0.01)
     return time.monotonic() - begun
 
 
 def a_job(programs: int) -> CreateJobRequest:
-    """A job of Bell programs."""
+    """Return the request of a job of Bell programs."""
     request = CreateJobRequest(job=Job(shots=100), device="IBM/aer_simulator")
     for _ in range(programs):
         request.deployment.programs.add(
@@ -164,7 +164,7 @@ def a_job(programs: int) -> CreateJobRequest:
 
 
 class Probe:
-    """Makes unary calls one after the other, and notes how long each took."""
+    """Makes sequential unary calls and measures their durations."""
 
     def __init__(self, channel: grpc.Channel, job_id: int) -> None:
         jobs, system = JobServiceStub(channel), SystemServiceStub(channel)
@@ -175,7 +175,7 @@ class Probe:
         }
 
     def run(self, times: int, stop: Callable[[], bool] = lambda: False) -> dict[str, list[float]]:
-        """Make each call so many times, or until it is stopped; milliseconds by method."""
+        """Make each call `times` times, or until `stop` returns True; return milliseconds by method."""
         took: dict[str, list[float]] = {name: [] for name in self._calls}
         for _ in range(times):
             for name, call in self._calls.items():
@@ -188,21 +188,21 @@ class Probe:
 
 
 def p99(values: list[float]) -> float:
-    """The 99th percentile."""
+    """Return the 99th percentile."""
     return sorted(values)[int(len(values) * 0.99)] if values else float("nan")
 
 
-def _tell(figures: Figures, when: str, took: dict[str, list[float]], idle: dict[str, list[float]]) -> None:
+def _note_calls(figures: Figures, when: str, took: dict[str, list[float]], idle: dict[str, list[float]]) -> None:
     for name, values in took.items():
-        told = f"p50 {statistics.median(values):.2f} ms, p99 {p99(values):.2f} ms"
+        text = f"p50 {statistics.median(values):.2f} ms, p99 {p99(values):.2f} ms"
         if took is not idle:
-            told += f" ({p99(values) / p99(idle[name]):.1f} x idle)"
-        figures.note(f"{name}, {when}", told)
+            text += f" ({p99(values) / p99(idle[name]):.1f} x idle)"
+        figures.note(f"{name}, {when}", text)
 
 
 def _all(crowd: list[Crowd], command: str, **arguments: object) -> list[dict[str, Any]]:
     for one in crowd:
-        one.ask(command, **arguments)
+        one.send(command, **arguments)
     return [one.answer() for one in crowd]
 
 
@@ -216,25 +216,25 @@ def _open(figures: Figures, what: str, crowd: list[Crowd], jobs: list[int], size
 
 
 def measure(server: Server, size: Size) -> Figures:
-    """Open, watch, kill, come back, watch to the end. `server` must allow just so many streams, and the mute ones."""
+    """Open, watch, kill, reopen, watch to the end. `server` must allow exactly these streams and the mute ones."""
     figures = Figures()
     with ExitStack() as stack:
         channel = stack.enter_context(grpc.insecure_channel(server.target))
         jobs = JobServiceStub(channel)
-        # Warm, and idle: what all else is compared with.
+        # A warm and idle server: the reference of all other figures.
         first = jobs.CreateJob(a_job(1), timeout=WAIT, wait_for_ready=True).job.id
         list(jobs.WatchJob(WatchJobRequest(job_id=first), timeout=WAIT))
         stack.enter_context(freezing := _Freezing(server))
         probe = Probe(channel, first)
         probe.run(20)
         idle = probe.run(size.probes)
-        _tell(figures, "idle server", idle, idle)
+        _note_calls(figures, "idle server", idle, idle)
         empty = (server.resident(), sockets_of(server), threads_of(server))
         figures.note("resident, idle", f"{empty[0] / 2**20:.0f} MB")
         watched = [jobs.CreateJob(a_job(size.programs), timeout=WAIT).job.id for _ in range(size.jobs)]
         quiet = [jobs.CreateJob(a_job(1), timeout=WAIT).job.id for _ in range(2 * size.quiet)]
 
-        # The opening storm, and everybody killed: then all must be free again, or the second storm is refused.
+        # Open all streams and kill the clients: all streams must be released, or the server rejects the second run.
         with crowds(server.target, size.processes) as crowd:
             _open(figures, f"{size.streams} opened at once", crowd, watched, size, 0)
         seconds = until(lambda: sockets_of(server) <= empty[1])
@@ -249,16 +249,16 @@ def measure(server: Server, size: Size) -> Figures:
             request = WatchJobRequest(job_id=watched[number % len(watched)])
             rude.call("/qonduit.v1.JobService/WatchJob", message(request.SerializeToString()))
         mute_since = time.monotonic()
-        _tell(figures, "all watch, all quiet", probe.run(size.probes), idle)
+        _note_calls(figures, "all watch, all quiet", probe.run(size.probes), idle)
         figures.quiet_ms = _quiet(figures, server, jobs, quiet[: size.quiet])
         figures.note("threads, all watch", str(threads_of(server)))
         figures.note("resident, all watch", f"{server.resident() / 2**20:.0f} MB")
 
-        # A hundred jobs run, and everybody is told.
+        # A hundred jobs run, and all streams receive their events.
         _all(crowd, "late")
         begun = cpu_of(server)
         for one in crowd:
-            one.ask("finish")
+            one.send("finish")
         freezing.thaw()
         over = threading.Event()
         busy: dict[str, list[float]] = {}
@@ -269,7 +269,7 @@ def measure(server: Server, size: Size) -> Figures:
         spent = cpu_of(server) - begun
         over.set()
         prober.join(WAIT)
-        _tell(figures, "100 jobs run" if size.jobs == 100 else f"{size.jobs} jobs run", busy, idle)
+        _note_calls(figures, "100 jobs run" if size.jobs == 100 else f"{size.jobs} jobs run", busy, idle)
         events = sum(answer["events"] for answer in answers)
         seconds = max(answer["seconds"] for answer in answers)
         for answer in answers:
@@ -292,19 +292,19 @@ def measure(server: Server, size: Size) -> Figures:
 
 
 class _Freezing(ExitStack):
-    """The server's workers, stopped until they are thawed."""
+    """Stops the server's workers until `thaw`."""
 
     def __init__(self, server: Server) -> None:
         super().__init__()
         self.enter_context(frozen(server))
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Continue the workers."""
         self.close()
 
 
 def _quiet(figures: Figures, server: Server, jobs: JobServiceStub, quiet: list[int]) -> float:
-    """Median milliseconds from an event's time to a watcher of a job that was quiet."""
+    """Return the median milliseconds from an event's time to a watcher of an idle job."""
     with crowds(server.target, 1) as (crowd,):
         _all([crowd], "open", jobs=quiet, streams=len(quiet), channels=1, after=0)
         _all([crowd], "late")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients without manners: HTTP/2 by hand, to leave requests unfinished and answers unread."""
+"""Misbehaving clients: raw HTTP/2 that leaves requests incomplete and responses unread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_FRAME = 16_384
 
 
 def message(payload: bytes, *, compressed: bool = False) -> bytes:
-    """A message as gRPC sends it: whether it is compressed, its length, itself."""
+    """Return a message in gRPC's framing: the compression flag, the length, the payload."""
     return bytes((compressed,)) + struct.pack(">I", len(payload)) + payload
 
 
@@ -29,8 +29,8 @@ class Rude:
 
     Args:
         target: HOST:PORT.
-        window: bytes a stream may be sent before it is read; 0: none at all.
-        polite: begin with what HTTP/2 begins with; if not, nothing is said.
+        window: the initial flow-control window of a stream in bytes.
+        polite: whether to send the HTTP/2 connection preface; otherwise the client sends nothing.
     """
 
     def __init__(self, target: str, *, window: int = 0, polite: bool = True) -> None:
@@ -61,12 +61,12 @@ class Rude:
         return number
 
     def reset(self, method: str, times: int) -> None:
-        """Begin so many calls and reset each of them at once. What the server says meanwhile is thrown away.
+        """Begin a number of calls and reset each of them at once; discard the server's data.
 
-        Its settings are acknowledged first, for until then gRPC takes only a few calls.
+        Acknowledge its settings first, because gRPC accepts only a few calls before that.
         """
         self._socket.settimeout(None)
-        reader = threading.Thread(target=self._throw_away, daemon=True)
+        reader = threading.Thread(target=self._discard, daemon=True)
         reader.start()
         self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
         headers = self._headers(method)
@@ -81,7 +81,7 @@ class Rude:
         reader.join()
 
     def settle(self, seconds: float) -> None:
-        """Wait until the server has read all that was sent; what it says is thrown away. Raises TimeoutError."""
+        """Wait until the server has read all sent data; discard its data. Raises TimeoutError."""
         self._socket.settimeout(seconds)
         self._socket.sendall(_frame(_PING, 0, 0, b"all read"))
         while True:
@@ -90,7 +90,7 @@ class Rude:
             if kind == _PING and flags & _ACK:
                 return
 
-    def _throw_away(self) -> None:
+    def _discard(self) -> None:
         with suppress(ConnectionError):
             while self._socket.recv(65536):
                 pass
@@ -109,12 +109,12 @@ class Rude:
         return b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
 
     def until_ended(self, streams: int, seconds: float) -> dict[int, bytes]:
-        """Read until so many streams were ended by the server; return the headers and trailers of each.
+        """Read until the server has ended a number of streams; return the headers and trailers of each.
 
-        What is read gives no stream more room: windows are never opened. Raises TimeoutError, ConnectionError.
+        The flow-control windows are never enlarged. Raises TimeoutError, ConnectionError.
         """
         self._socket.settimeout(seconds)
-        told: dict[int, bytes] = {}
+        headers: dict[int, bytes] = {}
         ended: dict[int, bytes] = {}
         while len(ended) < streams:
             size, kind, flags, number = struct.unpack(">IBBI", b"\0" + self._exactly(9))
@@ -124,9 +124,9 @@ class Rude:
             elif kind == _PING and not flags & _ACK:
                 self._socket.sendall(_frame(_PING, _ACK, 0, body))
             elif kind == _HEADERS:
-                told[number] = told.get(number, b"") + body
+                headers[number] = headers.get(number, b"") + body
             if kind == _RESET or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
-                ended[number] = told.get(number, b"")
+                ended[number] = headers.get(number, b"")
         return ended
 
     def until_closed(self, seconds: float) -> None:
@@ -151,5 +151,5 @@ def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    assert len(data) < 127, "longer ones need a longer length"
+    assert len(data) < 127, "longer strings need a longer length prefix"
     return bytes((len(data),)) + data

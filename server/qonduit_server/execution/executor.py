@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between the dispatcher and whatever runs tasks: this machine's processes, or an engine on many machines.
+"""The interface between the dispatcher and executors of tasks: local processes, or an engine on many machines.
 
-Executors are registered here, one line each; other packages add theirs by the entry point group `qonduit.executors`.
+Executors are registered here, one line each; other packages register theirs in the entry point group
+`qonduit.executors`.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from qonduit_server.execution.stderr_log import StderrLog
 EXECUTORS: Final[Mapping[str, str]] = {
     "local": "qonduit_server.execution.local.local_executor:make_local_executor",
 }
-#: The entry point group of executors from other distributions; an entry's name is the executor's.
+#: The entry point group of executors from other distributions; the name of an entry is the name of its executor.
 GROUP: Final = "qonduit.executors"
 
 
 class LossKind(Enum):
-    """Why a task ended without a `finished` event."""
+    """The reason why a task ended without a `finished` event."""
 
     DIED = "died"  #: the process that ran it died
     CANCELLED = "cancelled"  #: `cancel` was called
     TIME_LIMIT = "time limit"  #: it ran longer than its time limit
-    STOPPED = "stopped"  #: not its fault: it can be run again without being counted against it
+    STOPPED = "stopped"  #: the executor stopped: the task can run again, and the attempt does not count
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How a task was lost.
+    """The loss of a task.
 
     Attributes:
-        kind: why.
-        message: for people; names what is known, for example the signal.
-        pid: the process that had the task; 0 when none had it.
+        kind: the reason.
+        message: details for display, for example the signal.
+        pid: the process that had the task; 0 if no process had it.
     """
 
     kind: LossKind
@@ -52,67 +53,67 @@ class Loss:
 
 
 class Listener(Protocol):
-    """Who hears of tasks. Called in one thread of the executor, one call after another; must be quick."""
+    """Receives the events of tasks. One thread of the executor makes all calls; they must return quickly."""
 
     def events(self, events: Sequence[TaskEvent]) -> None:
-        """Something happened to tasks, in order. After `finished`, nothing more is said about a task."""
+        """Handle events of tasks, in order. No event of a task follows its `finished` event."""
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """Handle a task that ended without a `finished` event. No more events of it follow."""
 
     def capacity_changed(self) -> None:
-        """More tasks may be wanted than before."""
+        """Handle a change of `capacity`: the executor may want more tasks."""
 
 
 class Executor(Protocol):
-    """Runs tasks. Each submitted task ends in exactly one of: a `finished` event, a loss.
+    """Runs tasks. Each submitted task ends with exactly one `finished` event or loss.
 
-    Use: `launch()`, `descriptions()`, `start(listener)`, `preload(names)`, ..., `stop(grace)`. After `launch()` all
-    methods may be called from any thread.
+    Use: `launch()`, `descriptions()`, `start(listener)`, `preload(names)`, ..., `stop(grace)`. After `launch()`, all
+    methods are thread-safe.
     """
 
     def launch(self) -> None:
         """Start worker processes, or connect to them, in the background."""
 
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
-        """Return what each provider offers; one that does not answer within `timeout` seconds is unavailable."""
+        """Return the description of each provider; one without a response in `timeout` seconds is unavailable."""
 
     def preload(self, providers: Iterable[str] | None = None) -> None:
-        """Load the SDKs of these providers ahead of their first task; default: all. Does not wait for it."""
+        """Begin to load the SDKs of these providers before their first task; default: all. Do not wait."""
 
     def list_workers(self) -> list[Worker]:
-        """Return what each worker process does now."""
+        """Return the worker processes with their states."""
 
     def start(self, listener: Listener) -> None:
         """Begin to run tasks."""
 
     def capacity(self) -> Mapping[str, int]:
-        """How many more tasks are wanted now, by provider name. More may be submitted; they wait."""
+        """Return the number of further tasks that the executor wants now, by provider name. Others wait."""
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Run these. No two of them at once may be the same attempt at the same job."""
+        """Run tasks. An attempt of a job must not be submitted again before it has ended."""
 
     def cancel(self, job_id: int, attempt: int) -> None:
-        """End a task, running or not. Does nothing when it has ended."""
+        """End a waiting or running task. Do nothing if it has ended."""
 
     def stop(self, grace: float) -> None:
-        """End everything; what still runs is lost as STOPPED. Processes get `grace` seconds before they are killed."""
+        """End all tasks with a loss STOPPED, and all processes; those that run after `grace` seconds are killed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorOptions:
-    """What an executor gets from the server.
+    """The options of an executor.
 
     Args:
-        providers: names of the providers to offer.
-        workers: how many tasks run at once, at most.
-        worker_arguments: arguments that make a Python a fork server of one provider, which forks workers.
-        provider_python: another Python for a provider's processes, by provider name.
-        address_space_bytes: what one worker may add to its address space; 0 means no limit.
-        memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
-        server: names the server in log lines and in the list of workers.
-        stderr: logs what worker processes write to their standard error; default: it is dropped.
-        environment: variables for worker processes; default: those of this process.
+        providers: the names of the providers.
+        workers: the maximum number of concurrent tasks.
+        worker_arguments: the arguments with which Python runs a fork server of one provider, which forks workers.
+        provider_python: the Python executables of providers' processes, by provider name; default: this one.
+        address_space_bytes: the limit of the address space that one worker may add; 0 means no limit.
+        memory_bytes: the limit of the memory of all running tasks, as their workers estimate; 0 means no limit.
+        server: the id of the server in log lines and in the list of workers.
+        stderr: logs the standard error of worker processes; default: it is dropped.
+        environment: the environment of worker processes; default: the one of this process.
     """
 
     providers: Sequence[str]
@@ -130,15 +131,15 @@ ExecutorFactory = Callable[[ExecutorOptions], Executor]
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all registered executors, the built-in ones first. Imports none of them."""
+    """Return the names of all registered executors, the built-in ones first, without importing them."""
     return (*EXECUTORS, *(name for name in _entry_points() if name not in EXECUTORS))
 
 
 def make_executor(name: str, options: ExecutorOptions) -> Executor:
-    """Make the executor of a name; nothing is started yet.
+    """Return a new executor, which is not started.
 
     Raises:
-        StartError: no executor has that name, or its module cannot be imported.
+        StartError: the name is unknown, or the executor's module cannot be imported.
     """
     factory: ExecutorFactory
     if name in EXECUTORS:

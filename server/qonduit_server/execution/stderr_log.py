@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs what fork servers and workers write to their standard error, bounded in bytes and in time."""
+"""Log the standard error of fork servers and workers, with limits in bytes and in time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-#: The most bytes of one record.
+#: The maximum of bytes of one record.
 _RECORD_BYTES: Final = 8 * 1024
-#: What is written within this time goes into one record: a traceback is written line by line.
+#: Output within this time is one record, because a traceback is written line by line.
 _GATHER_SECONDS: Final = 0.2
-#: What one process may have logged at once, and again after a while; the rest is read, counted and dropped.
+#: The log budget of one process, and the time in which it refills; other output is read, counted and dropped.
 _BURST_BYTES: Final = 64 * 1024
 _BURST_SECONDS: Final = 60.0
-#: How long what a dead process wrote is read on, where a child of it holds the pipe.
+#: How long the pipe of a dead process is read, if a child process keeps it open.
 _AFTER_SECONDS: Final = 1.0
 _READ_BYTES: Final = 64 * 1024
 _JOIN_SECONDS: Final = 2.0
 
-#: Writes one record: the event, the provider, the process id, what it wrote, and how many bytes were dropped before.
+#: Writes one record: the kind of process, the provider, the process id, the output, and the bytes dropped before it.
 Record = Callable[[str, str, int, str, int], None]
 
 
 @dataclass(eq=False)
 class Stderr:
-    """What one process writes. `pid` is set once it is known."""
+    """The standard error of one process. `pid` is set when it is known."""
 
     descriptor: int
     process: str
@@ -44,8 +44,8 @@ class Stderr:
     budget_at: float = 0.0
     dropped: int = 0
 
-    def take(self, data: bytes, now: float) -> None:
-        """Keep as much of what was read as may be logged."""
+    def add(self, data: bytes, now: float) -> None:
+        """Keep the part of the data that the budget allows; count the rest as dropped."""
         refilled = (now - self.budget_at) * _BURST_BYTES / _BURST_SECONDS
         self.budget = min(float(_BURST_BYTES), self.budget + refilled)
         self.budget_at = now
@@ -57,35 +57,35 @@ class Stderr:
         self.data += kept
 
     def due(self) -> float:
-        """When something is to be done next."""
+        """Return the time of the next flush or close."""
         return min(self.first_at + _GATHER_SECONDS if self.data else float("inf"), self.ends_at)
 
 
 class StderrLog:
-    """Reads the standard error of processes in one thread, so that none of them ever waits for the log.
+    """Reads the standard error of processes in one thread, so that no process waits for the log.
 
     Use: `open()` for each process, also before `start()`; `stop()` after the processes have ended.
     """
 
     def __init__(self, record: Record | None = None) -> None:
         self._record = record or _write
-        self._woken, self._wake_up = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._wake_up, False)
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
         self._new: deque[Stderr] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="stderr-log", daemon=True)
-        # What follows belongs to the thread.
+        # The thread owns the attributes below.
         self._open: set[Stderr] = set()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, None)
 
     def start(self) -> None:
         """Begin to read and log."""
         self._thread.start()
 
     def open(self, process: str, provider: str) -> tuple[Stderr, int]:
-        """Make the standard error of a process; the caller hands the descriptor to the process and closes it."""
+        """Create the standard error of a process; the caller passes the descriptor to the process and closes it."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         one = Stderr(reading, process, provider, budget_at=time.monotonic())
@@ -94,12 +94,12 @@ class StderrLog:
         return one, writing
 
     def ended(self, one: Stderr) -> None:
-        """Note that a process is dead: what it left is logged, and its pipe closed, soon."""
+        """Record the death of a process: its remaining output is logged, and its pipe is closed."""
         one.ends_at = time.monotonic() + _AFTER_SECONDS
         self._wake()
 
     def stop(self) -> None:
-        """Log what is there, then end; a second call does nothing."""
+        """Log the remaining output and end; a second call does nothing."""
         if self._stopping:
             return
         self._stopping = True
@@ -111,14 +111,14 @@ class StderrLog:
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_up, b"!")
+            os.write(self._wake_out, b"!")
 
     def _serve(self) -> None:
         try:
             while not self._stopping:
                 due = min((one.due() for one in self._open), default=float("inf"))
                 self._read(None if due == float("inf") else max(0.0, due - time.monotonic()))
-            self._read(0.0)  # takes in what is new
+            self._read(0.0)  # registers new pipes
             for one in list(self._open):
                 self._read_one(one, time.monotonic())
                 self._flush(one, everything=True)
@@ -126,7 +126,7 @@ class StderrLog:
             self._close_all()
 
     def _close_all(self) -> None:
-        """Close every pipe: what processes write from now on fails, and waits for nobody."""
+        """Close every pipe: later writes of processes fail and do not block."""
         for one in (*self._open, *self._new):
             os.close(one.descriptor)
         self._open.clear()
@@ -134,7 +134,7 @@ class StderrLog:
         self._selector.close()
 
     def _read(self, pause: float | None) -> None:
-        """Wait for something to read, or for so long; log what is due."""
+        """Wait for output, at most `pause` seconds; log the output that is due."""
         ready = self._selector.select(pause)
         now = time.monotonic()
         for key, _ in ready:
@@ -142,7 +142,7 @@ class StderrLog:
                 self._read_one(key.data, now)
                 continue
             with contextlib.suppress(BlockingIOError):
-                os.read(self._woken, 4096)
+                os.read(self._wake_in, 4096)
         while self._new:
             one = self._new.popleft()
             self._open.add(one)
@@ -157,14 +157,14 @@ class StderrLog:
             data = os.read(one.descriptor, _READ_BYTES)
         except BlockingIOError:
             return
-        one.take(data, now)
+        one.add(data, now)
         while len(one.data) > _RECORD_BYTES:
             self._flush(one)
         if not data:
             self._close(one)
 
     def _flush(self, one: Stderr, *, everything: bool = False) -> None:
-        """Log up to a record of what was gathered, or everything; a record ends with a line where it can."""
+        """Log one record of the gathered output, or all of it; a record ends at the end of a line if possible."""
         while one.data or (everything and one.dropped):
             size = len(one.data)
             if size > _RECORD_BYTES:
@@ -185,25 +185,25 @@ class StderrLog:
 
 @dataclass(frozen=True)
 class Output:
-    """Where processes write their standard error: into a log, or to this process's own, or nowhere."""
+    """The destination of processes' standard error: a log, the standard error of this process, or /dev/null."""
 
     log: StderrLog | None = None
     shown: bool = False
 
     def open(self, process: str, provider: str) -> tuple[Stderr | None, int]:
-        """Make the standard error of a process: how it is logged, and the descriptor to hand to the process."""
+        """Create the standard error of a process; return its log entry and the descriptor for the process."""
         if self.log is not None:
             return self.log.open(process, provider)
         return None, os.dup(2) if self.shown else os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
     def ended(self, stderr: Stderr | None) -> None:
-        """Note that a process is dead."""
+        """Record the death of a process."""
         if self.log is not None and stderr is not None:
             self.log.ended(stderr)
 
 
 def _write(process: str, provider: str, pid: int, text: str, dropped: int) -> None:
-    import structlog  # late: a server starts its processes before it imports the rest
+    import structlog  # imported late: a server starts its processes before it imports other modules
 
     more = {"dropped_bytes": dropped} if dropped else {}
     log = structlog.get_logger("qonduit.worker")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs the tracebacks that failures carry, and removes them: they are never stored or sent to clients."""
+"""Log the tracebacks in failures and remove them: they are never stored or sent to clients."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _log = structlog.get_logger("qonduit.worker")
 
 
 def log_traceback(event: TaskEvent, **ids: object) -> None:
-    """Log the traceback that an event carries, if it carries one, and remove it from the event.
+    """Log the traceback of an event, if it has one, and remove it from the event.
 
     Args:
-        event: what a worker emitted.
-        ids: what the line names, for example the job's id and attempt.
+        event: the event of a worker.
+        ids: the ids for the log line, for example of the job and the attempt.
     """
     failed: ProgramFailed | TaskFinished
     match event.WhichOneof("event"):

@@ -204,7 +204,7 @@ class RequestReceiver:
                     self._passed_bytes += pending.size
                     queue = pending.pool.large if pending.size > _LARGE else pending.pool.ready
                     queue.push(pending.connection, pending)
-        self._go_on()
+        self._dispatch()
 
     def _ended(self, pending: _PendingRequest) -> None:
         """Release the limits of a call whose handler has ended."""
@@ -214,7 +214,7 @@ class RequestReceiver:
             if pending.size > _LARGE:
                 pending.pool.running_large -= 1
                 self._large_bytes -= pending.size
-        self._go_on()
+        self._dispatch()
 
     def _discard(self, pending: _PendingRequest) -> None:
         """Release the limits of a call whose request is no longer received."""

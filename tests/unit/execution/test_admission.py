@@ -51,7 +51,7 @@ def told(stage: FakePool) -> list[int]:
     [(0, 4, 0), (10 * GIB, 4, 128 * MIB), (GIB, 4, 64 * MIB), (64 * GIB, 1024, 16 * MIB), (1, 64, 1)],
 )
 def test_what_all_may_take_unasked_leaves_most_of_the_budget(budget: int, slots: int, unasked: int) -> None:
-    assert Admission(budget, slots).unasked_bytes == unasked
+    assert Admission(budget, slots).default_bytes == unasked
 
 
 def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: FakePool) -> None:
@@ -199,7 +199,7 @@ def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(sta
     learn(stage, j1=6 * GIB, j2=6 * GIB)
     stage.schedule.place(0.0)
     worker = worker_of(stage, 1)
-    stage.schedule.put_back(stage.one, worker.reclaim())
+    stage.schedule.requeue(stage.one, worker.reclaim())
     stage.schedule.place(0.0)
     assert running(stage) == [1]
 
@@ -274,7 +274,7 @@ def test_whatever_comes_the_budget_is_kept_and_everything_ends(seed: int) -> Non
     chance = random.Random(seed)
     slots, budget = chance.randint(1, 5), chance.randint(1, 20) * GIB
     stage = FakePool(slots, budget)
-    unasked = Admission(budget, slots).unasked_bytes
+    unasked = Admission(budget, slots).default_bytes
     needs = {job_id: chance.choice((0, 0, chance.randint(unasked + 1, budget * 9 // 8))) for job_id in range(1, 80)}
     first_asked: list[int] = []
     admitted: list[int] = []

@@ -28,13 +28,13 @@ def test_batches_end_by_number_or_by_bytes_and_hold_at_least_one_event() -> None
 
 def test_who_brings_more_waits_until_there_is_less_or_nothing_will_be_recorded() -> None:
     byte_budget = ByteBudget(most=500)
-    byte_budget.take([gave(1000)])
-    byte_budget.take([TaskEvent(finished=TaskFinished())])  # no result: never waits
+    byte_budget.acquire([gave(1000)])
+    byte_budget.acquire([TaskEvent(finished=TaskFinished())])  # no result: never waits
     for let_go in (lambda: byte_budget.release(weight(gave(1000))), byte_budget.lift):
         taken = threading.Event()
 
         def bring(taken: threading.Event = taken) -> None:
-            byte_budget.take([gave(1000)])
+            byte_budget.acquire([gave(1000)])
             taken.set()
 
         thread = threading.Thread(target=bring)

@@ -27,7 +27,7 @@ FINISHED = event(finished=TaskFinished())
 
 
 def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
-    telling = EventThrottle()
+    throttle = EventThrottle()
     emitted = [
         event(started=TaskStarted()),
         event(program_started=ProgramStarted(index=0)),
@@ -38,45 +38,45 @@ def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
         progress(1.0),
         FINISHED,
     ]
-    told = telling.take(emitted, 0.0)
+    told = throttle.accept(emitted, 0.0)
     assert told == [emitted[2], emitted[4], emitted[6], FINISHED]
-    assert telling.due(100.0) == []
-    assert telling.next_due() == float("inf")
+    assert throttle.due(100.0) == []
+    assert throttle.next_due() == float("inf")
 
 
 def test_a_long_run_tells_that_it_began() -> None:
-    telling = EventThrottle()
+    throttle = EventThrottle()
     begun = event(program_started=ProgramStarted(index=0))
-    assert telling.take([begun], 10.0) == []
-    assert telling.due(10.0) == []
-    assert telling.due(telling.next_due()) == [begun]
+    assert throttle.accept([begun], 10.0) == []
+    assert throttle.due(10.0) == []
+    assert throttle.due(throttle.next_due()) == [begun]
 
 
 def test_progress_is_told_at_most_four_times_in_any_second() -> None:
-    telling = EventThrottle()
+    throttle = EventThrottle()
     times = []
     for step in range(2000):
         now = step / 500
-        assert telling.take([progress(step / 2000)], now) == []
-        times += [now for _ in telling.due(now)]
-    assert telling.take([FINISHED], 4.0)[-1] == FINISHED
+        assert throttle.accept([progress(step / 2000)], now) == []
+        times += [now for _ in throttle.due(now)]
+    assert throttle.accept([FINISHED], 4.0)[-1] == FINISHED
     times.append(4.0)
     assert len(times) > 10
     assert all(sum(1 for other in times if at <= other < at + 1.0) <= 4 for at in times)
 
 
 def test_jobs_do_not_wait_for_each_other() -> None:
-    telling = EventThrottle()
-    telling.take([progress(0.1, 1), progress(0.2, 2)], 0.0)
-    assert len(telling.due(0.0)) == 2
-    telling.take([progress(0.3, 1), progress(0.4, 3)], 0.1)
-    assert telling.due(0.1) == [progress(0.4, 3)]
-    assert 0.1 < telling.next_due() < 1.0
+    throttle = EventThrottle()
+    throttle.accept([progress(0.1, 1), progress(0.2, 2)], 0.0)
+    assert len(throttle.due(0.0)) == 2
+    throttle.accept([progress(0.3, 1), progress(0.4, 3)], 0.1)
+    assert throttle.due(0.1) == [progress(0.4, 3)]
+    assert 0.1 < throttle.next_due() < 1.0
 
 
 def test_what_was_lost_is_forgotten() -> None:
-    telling = EventThrottle()
-    telling.take([progress(0.1)], 0.0)
-    telling.forget((1, 1))
-    telling.forget((2, 1))
-    assert telling.due(9.0) == []
+    throttle = EventThrottle()
+    throttle.accept([progress(0.1)], 0.0)
+    throttle.forget((1, 1))
+    throttle.forget((2, 1))
+    assert throttle.due(9.0) == []

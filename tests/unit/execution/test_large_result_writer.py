@@ -14,7 +14,7 @@ from qonduit.v1.event_pb2 import LogLine
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
-from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item, LargeResultWriter, key_of
+from qonduit_server.execution.dispatcher.large_result_writer import Item, LargeResultWriter, Requeue, key_of
 from qonduit_server.lifecycle import CANCELLED, SUCCEEDED, is_terminal
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
@@ -93,12 +93,12 @@ def test_what_follows_a_large_result_of_its_task_comes_after_it(
 ) -> None:
     lane = Lane(db)
     gate.error = error
-    small = [line(1), line(2), HandBack((3, 1), "tests", counts=True)]
-    assert lane.ahead.take(small) == small
-    held: list[Item] = [large(1), line(1, "a"), finished(1), HandBack((1, 1), "tests", counts=True)]
-    assert lane.ahead.take([*held[:2], line(2)]) == [line(2)]
+    small = [line(1), line(2), Requeue((3, 1), "tests", counts=True)]
+    assert lane.ahead.accept(small) == small
+    held: list[Item] = [large(1), line(1, "a"), finished(1), Requeue((1, 1), "tests", counts=True)]
+    assert lane.ahead.accept([*held[:2], line(2)]) == [line(2)]
     assert gate.reached.acquire(timeout=PATIENCE)
-    assert lane.ahead.take([finished(2), *held[2:]]) == [finished(2)]
+    assert lane.ahead.accept([finished(2), *held[2:]]) == [finished(2)]
     assert lane.out == []
     assert lane.ahead.holds()
     gate.open.set()
@@ -106,20 +106,20 @@ def test_what_follows_a_large_result_of_its_task_comes_after_it(
     assert [(key_of(item), type(item)) for item in out] == [(key_of(item), type(item)) for item in held]
     assert out[1:] == held[1:]
     assert not lane.ahead.holds()
-    assert lane.ahead.take(small) == small
+    assert lane.ahead.accept(small) == small
 
 
 def test_ids_that_a_worker_made_up_are_not_taken(db: Database) -> None:
     ahead = LargeResultWriter(db, lambda items: None)
     event = large(1)
     event.program_succeeded.result.id = 4711
-    assert ahead.take([event]) == []
+    assert ahead.accept([event]) == []
     assert event.program_succeeded.result.id == 0
 
 
 def test_once_stopped_it_hands_on_the_rest_and_writes_nothing(db: Database, gate: Gate) -> None:
     lane = Lane(db)
-    lane.ahead.take([large(1), finished(1), large(2), finished(2)])
+    lane.ahead.accept([large(1), finished(1), large(2), finished(2)])
     assert gate.reached.acquire(timeout=PATIENCE)
     lane.ahead.stop()
     gate.open.set()

@@ -80,7 +80,7 @@ def test_a_provider_whose_workers_die_at_once_fails_its_tasks_instead_of_forking
         listener.wait_ended(1)
         failure = listener.finished[1].finished.failure
         assert failure.reason == "SDK_UNAVAILABLE"
-        assert "die as soon as they are started: the last one ended with exit code 4" in failure.message
+        assert "die at their start: the last one ended with exit code 4" in failure.message
 
 
 @pytest.mark.parametrize("word", ["wait", "hold"])

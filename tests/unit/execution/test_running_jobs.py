@@ -12,7 +12,7 @@ import pytest
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit_server.execution.dispatcher.inbox import Inbox
-from qonduit_server.execution.dispatcher.large_result_writer import HandBack, LargeResultWriter
+from qonduit_server.execution.dispatcher.large_result_writer import LargeResultWriter, Requeue
 from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store.database import Database
@@ -124,7 +124,7 @@ def test_a_closed_inbox_still_takes_what_arrives(tmp_path: Path) -> None:
     store = StoreFixture(tmp_path)
     inbox = Inbox(store.db)
     inbox.close()
-    requeue = HandBack((1, 1), "the server is stopping", counts=False)
+    requeue = Requeue((1, 1), "the server is stopping", counts=False)
     inbox.put([requeue])
     inbox.wait(None)
     assert not inbox.exhausted

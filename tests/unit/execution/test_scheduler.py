@@ -62,12 +62,12 @@ def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(st
     stage.begin(first)
     stage.begin(second)
     assert stage.schedule.next_deadline(0.01) < 0.06
-    stage.schedule.take_from_slow(0.06)
+    stage.schedule.reclaim_from_slow(0.06)
     assert stage.holds() == [[3, 4], [5, 6]]  # nobody is idle
     stage.end(second, 0.06)
     stage.begin(second)
     stage.end(second, 0.061)
-    stage.schedule.take_from_slow(0.061)
+    stage.schedule.reclaim_from_slow(0.061)
     assert stage.holds() == [[3], []]  # what runs stays where it is
     stage.schedule.place(0.061)
     assert stage.holds() == [[3], [4]]
@@ -77,7 +77,7 @@ def test_tasks_that_come_back_keep_their_order(stage: FakePool) -> None:
     stage.add(1, 2, 3)
     taken = [held for number in (1, 2, 3) if (held := stage.schedule.remove((number, 1))) is not None]
     stage.add(4)
-    stage.schedule.put_back(stage.one, [taken[1], taken[2], taken[0]])
+    stage.schedule.requeue(stage.one, [taken[1], taken[2], taken[0]])
     assert [held.key[0] for held in stage.one.backlog] == [1, 2, 3, 4]
 
 

@@ -222,7 +222,7 @@ def test_a_python_without_what_it_takes_is_told() -> None:
         failure = ask(made, "say hello")
         assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
         assert isinstance(failure, Failure)
-        assert failure.message.startswith("Nothing can be translated here")
+        assert failure.message.startswith("Translation is not available on this server")
         assert "qiskit" in failure.message
 
 

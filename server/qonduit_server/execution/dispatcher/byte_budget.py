@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes of results are in hand: what waits for the store, and what one transaction writes, stay bounded."""
+"""Limit the bytes of unrecorded results, and the bytes of results in one transaction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qonduit_server.store.results import large_results
 
 
 class ByteBudget:
-    """Bytes of results that arrived and are not recorded. Whoever brings more waits while there are too many.
+    """Counts the bytes of unrecorded results. A thread that adds results waits while there are too many.
 
     Args:
-        most: with more bytes than this in hand, nothing is taken.
+        most: with more bytes than this, `acquire` waits.
     """
 
     def __init__(self, most: int) -> None:
@@ -23,8 +23,8 @@ class ByteBudget:
         self._lifted = False
         self._fewer = threading.Condition(threading.Lock())
 
-    def take(self, events: Sequence[TaskEvent]) -> None:
-        """Take what arrived; events without results never wait."""
+    def acquire(self, events: Sequence[TaskEvent]) -> None:
+        """Add the results of events, after a wait if there are too many; events without results never wait."""
         size = sum(map(weight, events))
         if size:
             with self._fewer:
@@ -32,25 +32,26 @@ class ByteBudget:
                 self._bytes += size
 
     def release(self, size: int) -> None:
-        """So many bytes are recorded, or of no interest any more."""
+        """Subtract bytes that are recorded or dropped."""
         if size:
             with self._fewer:
                 self._bytes -= size
                 self._fewer.notify_all()
 
     def lift(self) -> None:
-        """Let nobody wait from now on: nothing will be recorded any more."""
+        """Lift the limit: `acquire` no longer waits, because the recorder ends."""
         with self._fewer:
             self._lifted = True
             self._fewer.notify_all()
 
 
 def first_of(events: Sequence[TaskEvent], number: int, size: int) -> tuple[int, int]:
-    """How many events from the first on make a batch, and how many bytes of results they have.
+    """Return the number of leading events that make a batch, and the bytes of their results.
 
     Args:
-        number: of events in a batch, at most.
-        size: of their results in bytes, unless a single one has more.
+        events: the waiting events.
+        number: the maximum number of events in a batch.
+        size: the maximum of bytes of their results; a single event may have more.
     """
     total = 0
     for place, event in enumerate(events[:number]):
@@ -62,6 +63,6 @@ def first_of(events: Sequence[TaskEvent], number: int, size: int) -> tuple[int, 
 
 
 def weight(event: TaskEvent) -> int:
-    """How many bytes an event's results have; whatever else events hold is small."""
-    # Not the length of the rows: to ask for it would copy them.
-    return sum(given.result.ByteSize() + given.result.buffer.size_bytes for given in large_results.event_results(event))
+    """Return the bytes of an event's results; the rest of an event is small."""
+    # Not the length of the rows, because reading it would copy them.
+    return sum(each.result.ByteSize() + each.result.buffer.size_bytes for each in large_results.event_results(event))

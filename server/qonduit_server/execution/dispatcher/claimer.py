@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The claimer: claims jobs whenever the executor wants tasks and the queue may have some, and submits them."""
+"""The claimer: claims jobs when the executor wants tasks and the queue may have some, and submits them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from qonduit_server.execution.executor import Executor
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 
-#: While the database is away, a claim is tried again after so long.
+#: The retry interval of a claim while the database is unavailable.
 _CLAIM_AGAIN_SECONDS: Final = 0.5
-#: So many lost answers are looked up later; jobs of older ones are left to their leases.
+#: The maximum number of lost responses that are looked up later; the leases of older ones expire.
 _UNANSWERED: Final = 1000
 
 
 @dataclass(frozen=True)
 class TaskLimits:
-    """What a task may use where its job sets no limit of its own; 0 means no limit.
+    """The default limits of a task; 0 means no limit.
 
     Attributes:
-        time_limit_seconds: how long it may run.
-        memory_limit_bytes: the memory that it may use.
-        max_result_bytes: the most bytes of one program's result.
+        time_limit_seconds: the time limit.
+        memory_limit_bytes: the memory limit.
+        max_result_bytes: the largest result of one program.
     """
 
     time_limit_seconds: float = 0.0
@@ -48,19 +48,19 @@ class TaskLimits:
 class Claimer:
     """Moves jobs from the queue to the executor, in one thread that calls `run`.
 
-    A lock is held from before a claim until its tasks are submitted, so that a drain can wait for a claim under way. It
-    is the only lock of the dispatcher under which the store, the running jobs and the executor are called, so it comes
-    first in the order of locks. No listener's method acquires it.
+    The thread holds a lock from before a claim until its tasks are submitted, so that a drain can wait for a current
+    claim. It is the only lock of the dispatcher under which the store, the running jobs and the executor are called, so
+    it comes first in the order of locks. No method of a listener acquires it.
 
     Args:
         db: the store.
         executor: runs the tasks.
-        running: gets the claimed jobs before the executor does. No job is claimed once it is closed.
-        lease: how long a claim holds without renewal.
-        limits: for tasks without limits of their own.
-        on_late_claim: called after jobs of a claim whose answer was lost were submitted: cancels of them may have been
-            missed.
-        log: bound to the server's name.
+        running: receives the claimed jobs before the executor. No job is claimed after it is closed.
+        lease: how long a lease is valid without renewal.
+        limits: the default limits of tasks.
+        on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
+            have been missed.
+        log: a logger that is bound to the server's name.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Claimer:
         self._wake = threading.Event()
         self._queue_changed = True
         self._stopping = threading.Event()
-        # What follows belongs to the thread.
-        #: Names under which a claim was tried whose answer was lost: the claim may have been made.
+        # The thread owns the attributes below.
+        #: The owners of claims whose responses were lost: the claims may have succeeded.
         self._unanswered: deque[str] = deque(maxlen=_UNANSWERED)
-        #: Providers for which no job waited at the last claim.
+        #: The providers without a waiting job at the last claim.
         self._empty: set[str] = set()
 
     def capacity_changed(self) -> None:
@@ -101,12 +101,12 @@ class Claimer:
         self._wake.set()
 
     def wait_for_claim(self, seconds: float) -> None:
-        """Wait until the tasks of a claim under way are submitted, at most for so many seconds."""
+        """Wait until the tasks of a current claim are submitted, at most `seconds`."""
         if self._claiming.acquire(timeout=seconds):
             self._claiming.release()
 
     def stop(self) -> None:
-        """End the thread; the running jobs are closed first."""
+        """End the thread; close the running jobs first."""
         self._stopping.set()
         self._wake.set()
 
@@ -119,7 +119,7 @@ class Claimer:
                 pass
 
     def _claim_once(self) -> bool:
-        """Claim and submit; return False when there is nothing to do until the next wake-up."""
+        """Claim and submit; return False if there is no work until the next notification."""
         if self._queue_changed:
             self._queue_changed = False
             self._empty.clear()
@@ -131,11 +131,11 @@ class Claimer:
             try:
                 tasks = queue.claim(self._db, owner, wanted, self._lease)
             except Unavailable:
-                # The claim may have been made, and its answer lost: such jobs must not be kept from other servers by
-                # our renewals.
+                # The claim may have succeeded with its response lost: renewals by this server must not keep such jobs
+                # from other servers.
                 self._unanswered.append(self._running.change_owner())
             else:
-                self._take_unanswered()
+                self._submit_unanswered()
                 got = Counter(task.provider for task in tasks)
                 self._empty.update(name for name, count in wanted.items() if got[name] < count)
                 self._submit(tasks, owner)
@@ -143,8 +143,8 @@ class Claimer:
         self._stopping.wait(_CLAIM_AGAIN_SECONDS)
         return True
 
-    def _take_unanswered(self) -> None:
-        """Run jobs of claims whose answers were lost, rather than leave them until their leases run out."""
+    def _submit_unanswered(self) -> None:
+        """Submit the jobs of claims whose responses were lost, before their leases expire."""
         if self._unanswered:
             with suppress(Unavailable):
                 for owner, tasks in queue.claimed(self._db, list(self._unanswered)).items():
@@ -158,10 +158,10 @@ class Claimer:
         for task in tasks:
             self._limits.fill_in(task)
             self._log.debug("claimed", job_id=task.job_id, attempt=task.attempt, provider=task.provider)
-        # First of all: events of the tasks may arrive while they are being submitted.
+        # Before the submission: events of the tasks may arrive during it.
         self._running.add([(task.job_id, task.attempt) for task in tasks], owner)
         self._executor.submit(tasks)
-        # A cancel may have been requested after the claim and passed on before the executor knew the task.
+        # A cancellation may have been requested after the claim and forwarded before the executor had the task.
         for task in tasks:
             if self._running.cancel_requested((task.job_id, task.attempt)):
                 self._executor.cancel(task.job_id, task.attempt)

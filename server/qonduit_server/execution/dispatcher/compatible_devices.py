@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds to the failure of a program the devices of this server that can run it."""
+"""Add the compatible devices of this server to the failure of a program."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qonduit_server.store.database import Database
 
 
 def add_compatible_devices(db: Database, event: TaskEvent) -> None:
-    """Move the needs of a `program_failed` into its message, as the other devices that meet them.
+    """Replace the requirements in a `program_failed` event by a list of compatible devices in its message.
 
-    The message stays as it is where the device that failed meets them: then it failed for another reason.
+    The message is unchanged if the device that failed meets the requirements: then the failure has another reason.
 
     Args:
         db: the store.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dispatcher: claims jobs from the store, has them run by an executor, and records what happens to them.
+"""The dispatcher: claims jobs from the store, submits them to an executor, and records their events.
 
-It starts, drains and stops the parts that do this over one set of running jobs: the claimer, the recorder with its
-inbox and the writer of large results, and the lease keeper. Each has a thread and waits for no other. All of them sleep
-until they are woken; only leases are a matter of time.
+It starts, drains and stops components that share one set of running jobs: the claimer, the recorder with its inbox and
+the writer of large results, and the lease keeper. Each has a thread and waits for no other. All of them sleep until
+they are notified; only leases depend on time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.execution.dispatcher.claimer import Claimer, TaskLimits
 from qonduit_server.execution.dispatcher.inbox import Inbox
-from qonduit_server.execution.dispatcher.large_result_writer import HandBack
+from qonduit_server.execution.dispatcher.large_result_writer import Requeue
 from qonduit_server.execution.dispatcher.lease_keeper import LeaseKeeper
 from qonduit_server.execution.dispatcher.recorder import Recorder
 from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
@@ -30,7 +30,7 @@ from qonduit_server.store.notification_bus import Notification
 
 _log = structlog.get_logger("qonduit.dispatcher")
 
-#: How long requeuing jobs may take, and after a second signal. What is not requeued is left to its leases.
+#: Time limits of requeuing in a drain: normally, and after a second signal. Leases of other jobs expire.
 _REQUEUE_SECONDS: Final = (5.0, 0.5)
 _JOIN_SECONDS: Final = 10.0
 
@@ -46,14 +46,14 @@ class Dispatcher:
     Args:
         db: the store.
         executor: runs tasks; not started yet.
-        owner: names this dispatcher's leases; unique for each start of a server.
-        lease: how long jobs stay this dispatcher's when it falls silent.
-        max_attempts: how often a job is started when its worker or server dies.
-        time_limit_seconds: how long one job may run; 0 means no limit.
-        memory_limit_bytes: the memory one job may use; 0 means no limit.
-        max_result_bytes: the most bytes of one program's result; 0 means no limit.
-        on_fault: called once a thread has ended by a fault: nothing is claimed any more, the server should end.
-        clock: seconds that only grow.
+        owner: the owner of this dispatcher's leases; unique for each start of a server.
+        lease: how long a lease is valid without renewal.
+        max_attempts: the maximum number of attempts of a job whose worker or server dies.
+        time_limit_seconds: the time limit of one job; 0 means no limit.
+        memory_limit_bytes: the memory limit of one job; 0 means no limit.
+        max_result_bytes: the largest result of one program in bytes; 0 means no limit.
+        on_fault: called when a thread has ended by a fault: the dispatcher claims no jobs and the server should end.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -113,30 +113,30 @@ class Dispatcher:
         self._claimer.queue_changed()
 
     def running(self) -> int:
-        """Return how many jobs are claimed and not yet recorded as ended."""
+        """Return the number of claimed jobs whose ends are not recorded."""
         return len(self._running)
 
     def alive(self) -> bool:
-        """Return whether all threads work. When one has ended by a fault, leases run out for other servers."""
+        """Return whether all threads run. When one has ended by a fault, the leases expire for other servers."""
         return not self._running.abandoned and all(thread.is_alive() for thread in self._threads)
 
     def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
-        """Claim no more, let jobs end for so long or until `hurry` is set, then requeue the rest."""
+        """Claim no more jobs, wait up to `seconds` or until `hurry` is set for jobs to end, then requeue the rest."""
         self._running.close()
-        self._claimer.wait_for_claim(_REQUEUE_SECONDS[0])  # the jobs of a claim under way are drained, too
+        self._claimer.wait_for_claim(_REQUEUE_SECONDS[0])  # the jobs of a current claim are drained, too
         hurry = hurry or threading.Event()
         until = self._clock() + seconds
         self._running.wait_until_empty(lambda: hurry.is_set() or self._clock() >= until)
         rest = [] if self._running.abandoned else self._running.keys()
         if rest:
-            self._inbox.put(HandBack(key, "the server that ran it is stopping", counts=False) for key in rest)
+            self._inbox.put(Requeue(key, "the server that ran it is stopping", counts=False) for key in rest)
             for key in rest:
                 self._executor.cancel(*key)
             now = self._clock()
             self._running.wait_until_empty(lambda: self._clock() - now >= _REQUEUE_SECONDS[hurry.is_set()])
 
     def stop(self) -> None:
-        """End the threads. What is still running is left to its leases; `drain` first."""
+        """End the threads. The leases of running jobs expire; call `drain` first."""
         self._running.close()
         self._unsubscribe()
         self._stopping = True
@@ -150,27 +150,27 @@ class Dispatcher:
     # The executor's listener.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
-        """Take in events of tasks. Waits while there is too much to be recorded: so workers wait, too."""
+        """Queue events of tasks. Wait while too many bytes are unrecorded, which applies backpressure to workers."""
         self._inbox.put_events(events)
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
-        """Take in that a task ended without saying so: requeue its job, or record for it how it ended."""
+        """Handle a task that ended without a `finished` event: requeue its job, or record its failure."""
         self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
         self._inbox.put([after_loss(loss, (job_id, attempt), self._max_attempts, self._time_limit_seconds)])
 
     def capacity_changed(self) -> None:
-        """Take in that the executor may want more tasks."""
+        """Notify the claimer that the executor may want more tasks."""
         self._claimer.capacity_changed()
 
     def _on_notification(self, notification: Notification) -> None:
-        """Wake the threads that a commit concerns; called by the store."""
+        """Notify the threads that a commit concerns; called by the store."""
         if notification.queue:
             self._claimer.queue_changed()
         if notification.cancels:
             self._lease_keeper.cancels_changed()
 
     def _run(self, work: Callable[[], None]) -> None:
-        """Run a thread. When it ends by a fault, what other servers can do better is left to them."""
+        """Run a thread. When it ends by a fault, abandon the jobs, so that other servers claim them."""
         try:
             work()
         finally:

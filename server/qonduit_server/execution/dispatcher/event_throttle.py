@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which events are worth telling: progress at most four times a second a job, no beginnings of short runs."""
+"""Throttle events: progress at most four times per second and job, no start events of short runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.execution.dispatcher.running_jobs import Key
 
-#: Three a second regularly and the last one at any time make at most four in any second.
+#: Three per second at regular intervals and the last one at any time make at most four in any second.
 _PROGRESS_SECONDS: Final = 1 / 3
-#: That a program was begun is told when it has not ended by then.
-_BEGINNING_SECONDS: Final = 0.05
+#: The start of a program is recorded if the program has not ended after this time.
+_START_SECONDS: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -24,16 +24,16 @@ class _DelayedEvent:
 
 
 class EventThrottle:
-    """Holds events back until they are due or of no interest. Times are seconds of one clock, given by the caller."""
+    """Delays events until they are due or superseded. Times are seconds of one clock, which the caller reads."""
 
     def __init__(self) -> None:
         self._held: dict[Key, _DelayedEvent] = {}
-        #: Failures among those told that are to name other devices, for the caller to take.
-        self.needy: list[TaskEvent] = []
+        #: Accepted failures with requirements; the caller removes them and adds compatible devices.
+        self.unsupported: list[TaskEvent] = []
 
-    def take(self, events: Iterable[TaskEvent], now: float) -> list[TaskEvent]:
-        """Take what was emitted, in order; give what is to be told at once."""
-        told: list[TaskEvent] = []
+    def accept(self, events: Iterable[TaskEvent], now: float) -> list[TaskEvent]:
+        """Accept events in order; return those to record at once."""
+        passed: list[TaskEvent] = []
         for event in events:
             kind = event.WhichOneof("event")
             if kind == "started":
@@ -43,12 +43,12 @@ class EventThrottle:
                 self._held.setdefault(key, _DelayedEvent()).progress = event
             elif kind == "program_started":
                 begun = self._held.setdefault(key, _DelayedEvent()).begun
-                begun[event.program_started.index] = (now + _BEGINNING_SECONDS, event)
+                begun[event.program_started.index] = (now + _START_SECONDS, event)
             elif kind == "finished":
                 held = self._held.pop(key, None)
                 if held is not None and held.progress is not None:
-                    told.append(held.progress)
-                told.append(event)
+                    passed.append(held.progress)
+                passed.append(event)
             else:
                 held = self._held.get(key)
                 if held is not None and kind == "program_succeeded":
@@ -57,26 +57,26 @@ class EventThrottle:
                     if held is not None:
                         held.begun.pop(event.program_failed.index, None)
                     if event.program_failed.HasField("needs"):
-                        self.needy.append(event)
-                told.append(event)
-        return told
+                        self.unsupported.append(event)
+                passed.append(event)
+        return passed
 
     def due(self, now: float) -> list[TaskEvent]:
-        """Give what was held back long enough."""
-        told: list[TaskEvent] = []
+        """Remove and return the delayed events that are due."""
+        passed: list[TaskEvent] = []
         for held in self._held.values():
             for index, (due, event) in list(held.begun.items()):
                 if due <= now:
-                    told.append(event)
+                    passed.append(event)
                     del held.begun[index]
             if held.progress is not None and held.progress_due <= now:
-                told.append(held.progress)
+                passed.append(held.progress)
                 held.progress = None
                 held.progress_due = now + _PROGRESS_SECONDS
-        return told
+        return passed
 
     def next_due(self) -> float:
-        """When `due` has something to give; infinity: not unless more is taken."""
+        """Return the time at which the next delayed event is due; infinity if there is no delayed event."""
         return min(
             (
                 due
@@ -90,5 +90,5 @@ class EventThrottle:
         )
 
     def forget(self, key: Key) -> None:
-        """Drop what is held back of a task that ended in another way."""
+        """Drop the delayed events of a task that ended without a `finished` event."""
         self._held.pop(key, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inbox: what arrived from the executor and waits for the recorder, with backpressure on results."""
+"""The inbox: a queue of items from the executor to the recorder, with backpressure on results."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from qonduit_server.execution.dispatcher.byte_budget import ByteBudget
 from qonduit_server.execution.dispatcher.large_result_writer import Item, LargeResultWriter
 from qonduit_server.store.database import Database
 
-#: With more bytes of results than this not yet recorded, the executor waits until there are fewer.
+#: With more bytes of unrecorded results than this, the executor waits.
 _MANY_BYTES: Final = 256 * 1024**2
-#: So often a recorder that is to end looks for large results that are still being written.
+#: The interval at which a closing recorder checks for large results that are still being written.
 _CHECK_SECONDS: Final = 0.1
 
 
 class Inbox:
-    """Items in order of arrival, per task; large results and what follows them of the same task arrive once written.
+    """Items in order of arrival, per task; large results and their successors of the same task arrive after the write.
 
-    One lock guards the items. The byte budget and the large-result writer have a lock of their own; none of the three
-    is acquired while another one is held, and nothing is called while they are held, so they come last in the order of
-    locks.
+    One lock guards the items. The byte budget and the large-result writer have their own locks. None of the three is
+    acquired while another one is held, and no other component is called while they are held, so they come last in the
+    order of locks.
 
     Args:
         db: the store; large results are written to it.
@@ -42,13 +42,13 @@ class Inbox:
         return self._large_results.write
 
     def put_events(self, events: Sequence[TaskEvent]) -> None:
-        """Add events. Wait while too many bytes of results are to be recorded: so workers wait, too."""
-        self._byte_budget.take(events)
+        """Add events. Wait while too many bytes of results are unrecorded, which applies backpressure to workers."""
+        self._byte_budget.acquire(events)
         self.put(events)
 
     def put(self, items: Iterable[Item]) -> None:
-        """Add items at once."""
-        if passing := self._large_results.take(items):
+        """Add items without waiting."""
+        if passing := self._large_results.accept(items):
             self._arrive(passing)
 
     def _arrive(self, items: list[Item]) -> None:
@@ -57,40 +57,40 @@ class Inbox:
             self._arrived.notify()
 
     def take(self) -> list[Item]:
-        """Take all items that have arrived."""
+        """Remove and return all items that have arrived."""
         with self._arrived:
             items, self._items = self._items, []
         return items
 
     def release(self, size: int) -> None:
-        """Give bytes of results back to the budget: they are recorded, or dropped."""
+        """Release bytes of results to the budget: they are recorded or dropped."""
         self._byte_budget.release(size)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until there are items or the inbox is closed, at most for so many seconds; None: for ever."""
+        """Wait until there are items or the inbox is closed, at most `seconds`; None means no limit."""
         with self._arrived:
             if self._closed and self._large_results.holds():
                 self._arrived.wait(_CHECK_SECONDS)
             self._arrived.wait_for(lambda: self._items or self._closed, seconds)
 
     def pause(self, seconds: float) -> None:
-        """Wait for so many seconds, or until more items arrive."""
+        """Wait for `seconds`, or until more items arrive."""
         with self._arrived:
             self._arrived.wait(seconds)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the inbox is closed and nothing is left to take."""
-        # In this order: what the writer no longer holds is among the items.
+        """Whether the inbox is closed and empty."""
+        # In this order: an item that the writer no longer holds is in the list.
         return self._closed and not self._large_results.holds() and not self._items
 
     def stop_waiting(self) -> None:
-        """Make no executor wait and write no large result ahead any more, as after a fault of another thread."""
+        """Stop the backpressure and the writes of large results, as after a fault of another thread."""
         self._large_results.stop()
         self._byte_budget.lift()
 
     def close(self) -> None:
-        """Have the recorder end once it has recorded what there is."""
+        """Close the inbox: the recorder ends after it has recorded the remaining items."""
         with self._arrived:
             self._closed = True
             self._arrived.notify()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Large results are written ahead of their events, so that recording what happened to other jobs waits for none."""
+"""Write large results before their events, so that the recorder does not wait for them."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.results import large_results
 
-#: With more than this behind large results, log lines are dropped.
+#: With more held items than this, log lines are dropped.
 _MANY: Final = 20_000
 
 
-class HandBack(NamedTuple):
-    """A task to be handed back, and whether that attempt counts: one that was stopped did nothing wrong."""
+class Requeue(NamedTuple):
+    """A job to requeue, and whether the attempt counts: one that the server stopped does not."""
 
     key: Key
     why: str
     counts: bool
 
 
-Item = TaskEvent | HandBack
+Item = TaskEvent | Requeue
 
 
 def key_of(item: Item) -> Key:
-    """Return the job and attempt that an item speaks of."""
+    """Return the job and attempt of an item."""
     return (item.job_id, item.attempt) if isinstance(item, TaskEvent) else item.key
 
 
 class LargeResultWriter:
-    """Lets pass what arrives, but for large results and what follows them of the same task: those pass in order, later.
+    """Holds large results and the items that follow them of the same task; forwards them in order after the write.
 
     Args:
         db: the store.
-        hand_on: is given what was held up, in the thread that runs `write`.
+        forward: receives the held items, in the thread that runs `write`.
     """
 
-    def __init__(self, db: Database, hand_on: Callable[[list[Item]], None]) -> None:
+    def __init__(self, db: Database, forward: Callable[[list[Item]], None]) -> None:
         self._db = db
-        self._hand_on = hand_on
+        self._forward = forward
         self._changed = threading.Condition(threading.Lock())
         self._items: deque[Item] = deque()
-        #: How many items of a task are held up.
+        #: The number of held items by task.
         self._held: Counter[Key] = Counter()
         self._stopped = False
 
-    def take(self, items: Iterable[Item]) -> list[Item]:
-        """Take what arrived; give what may pass at once."""
+    def accept(self, items: Iterable[Item]) -> list[Item]:
+        """Hold large results and their successors; return the other items."""
         passing: list[Item] = []
         with self._changed:
             for item in items:
                 if isinstance(item, TaskEvent) and large_results.is_large(item):
-                    # Ids are the store's to give.
+                    # The store assigns ids.
                     large_results.reset_ids(item)
                 elif not self._held or key_of(item) not in self._held:
                     passing.append(item)
@@ -72,11 +72,11 @@ class LargeResultWriter:
         return passing
 
     def holds(self) -> bool:
-        """Whether anything is held up."""
+        """Return whether any item is held."""
         return bool(self._held)
 
     def write(self) -> None:
-        """Write large results and hand them on, until `stop`; then hand on the rest."""
+        """Write large results and forward them, until `stop`; then forward the rest without a write."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._items or self._stopped)
@@ -84,19 +84,19 @@ class LargeResultWriter:
                     return
                 item = self._items.popleft()
             if isinstance(item, TaskEvent) and not self._stopped:
-                # What cannot be written now is tried again, or told, by whoever records it.
+                # On an error, the recorder retries the write or reports the error.
                 with suppress(Unavailable, StoreFault):
                     queue.write_ahead(self._db, item)
-            self._hand_on([item])
+            self._forward([item])
             key = key_of(item)
-            del item  # large, and not to be kept until the next comes
+            del item  # large: free it before the wait for the next one
             with self._changed:
                 self._held[key] -= 1
                 if not self._held[key]:
                     del self._held[key]
 
     def stop(self) -> None:
-        """Write nothing from now on."""
+        """Write no more large results."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lease keeper: renews leases, requeues the jobs of servers that fell silent, and passes cancels on."""
+"""The lease keeper: renews leases, requeues the jobs of dead servers, and forwards cancellations."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LeaseKeeper:
         db: the store.
         executor: runs the jobs.
         running: the jobs whose leases are renewed.
-        lease: how long a lease holds without renewal; it is renewed three times in that time.
-        max_attempts: how often a job is started when its server dies.
-        clock: seconds that only grow.
+        lease: how long a lease is valid without renewal; it is renewed three times in that time.
+        max_attempts: the maximum number of attempts of a job whose server dies.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class LeaseKeeper:
         self._stopping = threading.Event()
 
     def cancels_changed(self) -> None:
-        """Pass cancels on: some may have been requested since the last look."""
+        """Forward cancellations: some may have been requested since the last check."""
         self._cancels_changed = True
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread. Leases that are held run out."""
+        """End the thread. Current leases expire."""
         self._stopping.set()
         self._wake.set()
 
     def run(self) -> None:
-        """Renew leases and pass cancels on, until `stop`."""
+        """Renew leases and forward cancellations, until `stop`."""
         period = self._lease.total_seconds() / 3
         renew_at = self._clock()
         failures = 0
@@ -70,7 +70,7 @@ class LeaseKeeper:
             try:
                 if self._cancels_changed:
                     self._cancels_changed = False
-                    self._pass_cancels_on()
+                    self._forward_cancels()
                 if self._clock() >= renew_at:
                     self._renew()
                     renew_at = self._clock() + period
@@ -84,7 +84,7 @@ class LeaseKeeper:
             queue.renew(self._db, owner, self._lease)
         queue.expire(self._db, max_attempts=self._max_attempts)
 
-    def _pass_cancels_on(self) -> None:
+    def _forward_cancels(self) -> None:
         requested = [key for owner in self._running.owners() for key in queue.cancelling(self._db, owner)]
         self._running.request_cancels(requested)
         for key in requested:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder: the only writer of a running job. It records what happened to tasks, in batches."""
+"""The recorder: the only writer of a running job. It records the events of tasks in batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qonduit_server.execution.dispatcher.byte_budget import first_of, weight
 from qonduit_server.execution.dispatcher.compatible_devices import add_compatible_devices
 from qonduit_server.execution.dispatcher.event_throttle import EventThrottle
 from qonduit_server.execution.dispatcher.inbox import Inbox
-from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item, key_of
+from qonduit_server.execution.dispatcher.large_result_writer import Item, Requeue, key_of
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
 from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import NOT_STORED
@@ -26,26 +26,26 @@ from qonduit_server.store.jobs import queue
 
 _log = structlog.get_logger("qonduit.dispatcher")
 
-#: Events that one transaction records, at most, and bytes of results unless one alone has more.
+#: The maximum of events in one transaction, and of bytes of their results; a single event may have more bytes.
 _BATCH: Final = 2000
 _BATCH_BYTES: Final = 16 * 1024**2
-#: With more events than this waiting for the database to come back, log lines are dropped.
+#: With more events than this while the database is unavailable, log lines are dropped.
 _MANY: Final = 20_000
-#: After so many failures in a row, a recorder that is to end gives up.
+#: After this number of consecutive failures, a closing recorder gives up.
 _LAST_FAILURES: Final = 3
 
 
 class Recorder:
     """Records the items of the inbox, in one thread that calls `run`. All of its state belongs to that thread.
 
-    While the database is away, it keeps what it has and tries again.
+    While the database is unavailable, it keeps its events and retries.
 
     Args:
         db: the store.
-        executor: is told to cancel tasks whose jobs belong to another server.
-        running: the jobs of this server; what arrives about others is dropped.
-        inbox: what arrived.
-        clock: seconds that only grow.
+        executor: cancels tasks whose jobs belong to another server.
+        running: the jobs of this server; events of other jobs are dropped.
+        inbox: the items to record.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Recorder:
         self._inbox = inbox
         self._clock = clock
         self._throttle = EventThrottle()
-        #: Events that are to be recorded, in order.
+        #: The events to record, in order.
         self._waiting: list[TaskEvent] = []
-        #: Jobs that are to be requeued.
-        self._requeues: dict[Key, HandBack] = {}
-        #: How often in a row the database did not answer.
+        #: The jobs to requeue.
+        self._requeues: dict[Key, Requeue] = {}
+        #: The number of consecutive database failures.
         self._failures = 0
 
     def run(self) -> None:
-        """Record whatever has arrived as one batch, until the inbox is closed and everything is recorded."""
-        while not self._over():
+        """Record the items that have arrived as one batch, until the inbox is closed and everything is recorded."""
+        while not self._done():
             self._wait()
             self._sort(self._inbox.take())
             try:
@@ -75,12 +75,12 @@ class Recorder:
             except Unavailable:
                 self._failures += 1
 
-    def _over(self) -> bool:
-        done = not (self._waiting or self._requeues)
-        return self._inbox.exhausted and (done or self._failures >= _LAST_FAILURES)
+    def _done(self) -> bool:
+        empty = not (self._waiting or self._requeues)
+        return self._inbox.exhausted and (empty or self._failures >= _LAST_FAILURES)
 
     def _wait(self) -> None:
-        """Wait until there is something to record."""
+        """Wait until there are events or jobs to record."""
         if self._failures:
             self._inbox.pause(retry_pause(self._failures))
             return
@@ -88,13 +88,13 @@ class Recorder:
         self._inbox.wait(None if due == float("inf") else max(0.0, due - self._clock()))
 
     def _sort(self, arrived: list[Item]) -> None:
-        """Decide what is to be recorded now, what later, and what not at all."""
+        """Sort items into those to record now, to delay, and to drop."""
         now = self._clock()
         events: list[TaskEvent] = []
         for item in arrived:
             key = key_of(item)
             ours = key in self._running and key not in self._requeues
-            if isinstance(item, HandBack):
+            if isinstance(item, Requeue):
                 if ours:
                     self._requeues[key] = item
             elif ours:
@@ -102,7 +102,7 @@ class Recorder:
                 events.append(item)
             else:
                 self._drop(item)
-        self._waiting += self._throttle.take(events, now)
+        self._waiting += self._throttle.accept(events, now)
         self._add_compatible_devices()
         for key in self._requeues:
             self._throttle.forget(key)
@@ -112,22 +112,22 @@ class Recorder:
             self._waiting = [event for event in self._waiting if event.WhichOneof("event") != "log"]
 
     def _drop(self, event: TaskEvent) -> None:
-        """Drop an event of a job that is not ours any more, with what was written ahead of it."""
+        """Drop an event of a job that this server no longer owns, with its large results that are already written."""
         self._inbox.release(weight(event))
         with suppress(Unavailable):
             queue.discard(self._db, [event])
 
     def _add_compatible_devices(self) -> None:
-        """Have failures list the devices that can. With the database away they are recorded as they are."""
-        while self._throttle.needy:
+        """Add compatible devices to failures. While the database is unavailable, failures are recorded unchanged."""
+        while self._throttle.unsupported:
             with suppress(Unavailable):
-                add_compatible_devices(self._db, self._throttle.needy.pop())
+                add_compatible_devices(self._db, self._throttle.unsupported.pop())
 
     def _record_all(self) -> None:
         """Record events, then requeue jobs.
 
         Raises:
-            Unavailable: the database is away; what is not recorded is kept.
+            Unavailable: the database is unavailable; unrecorded items are kept.
         """
         while self._waiting:
             number, size = first_of(self._waiting, _BATCH, _BATCH_BYTES)
@@ -151,7 +151,7 @@ class Recorder:
             self._executor.cancel(*key)
 
     def _record_batch(self, owner: str, batch: Sequence[TaskEvent]) -> set[Key]:
-        """Record a batch and return the refused; a job in it that cannot be recorded fails alone, and says so."""
+        """Record a batch and return the refused jobs; a job that cannot be recorded fails without the others."""
         try:
             return queue.record(self._db, owner, batch)
         except StoreFault as error:
@@ -165,7 +165,7 @@ class Recorder:
             with suppress(Unavailable):
                 queue.discard(self._db, batch)
             end = TaskEvent(job_id=job_id, attempt=attempt, finished=TaskFinished(failure=NOT_STORED))
-            # Its task may still be running: it is cancelled like one that is refused.
+            # Its task may still be running: the caller cancels it like a refused one.
             return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
     def _requeue(self) -> None:
@@ -174,6 +174,6 @@ class Recorder:
             if (owner := self._running.owner_of(key)) is not None:
                 owned.setdefault((owner, item.why, item.counts), []).append(key)
         for (owner, why, counts), keys in owned.items():
-            # An owner that claims again must not give two attempts one number.
+            # If the owner claims the job again, the two attempts must not have the same number.
             queue.release(self._db, owner, keys, why, counts=counts or not self._running.closed)
             self._running.remove(keys)

@@ -11,21 +11,21 @@ from typing import Final
 #: A job and its attempt.
 Key = tuple[int, int]
 
-#: So often a wait for jobs to end checks its other condition.
+#: The interval at which a wait for jobs to end checks its other condition.
 _CHECK_SECONDS: Final = 0.1
 
 
 class RunningJobs:
-    """Jobs that are claimed and whose ends are not recorded. Safe to use from several threads.
+    """Claimed jobs whose ends are not recorded. Thread-safe.
 
-    Every job is claimed under the name of an owner, which holds its lease. The name changes after a claim whose answer
-    was lost: jobs of which this server does not know must not be kept from others by its renewals.
+    Every job is claimed under the name of an owner, which has its lease. The name changes after a claim whose response
+    was lost: renewals must not keep jobs that this server does not know from other servers.
 
-    One lock guards all changes; to read a single value takes none. No other component is called while it is held, so
-    it may be acquired under any other lock.
+    One lock guards all changes; reading a single value needs no lock. No other component is called while it is held,
+    so it may be acquired under any other lock.
 
     Args:
-        owner: the first name to claim under; unique for each start of a server.
+        owner: the first name for claims; unique for each start of a server.
     """
 
     def __init__(self, owner: str) -> None:
@@ -38,7 +38,7 @@ class RunningJobs:
         self._abandoned = False
 
     def __len__(self) -> int:
-        """Return how many jobs are running."""
+        """Return the number of running jobs."""
         return len(self._owners)
 
     def __contains__(self, key: Key) -> bool:
@@ -64,49 +64,49 @@ class RunningJobs:
             return list(self._owners)
 
     def owner_of(self, key: Key) -> str | None:
-        """Return the name that a job was claimed under; None when it is not running."""
+        """Return the owner of a job; None if it is not running."""
         return self._owners.get(key)
 
     # Owners.
 
     @property
     def claiming_owner(self) -> str:
-        """The name that the next jobs are claimed under."""
+        """The owner of the next claims."""
         return self._claiming_owner
 
     def change_owner(self) -> str:
-        """Claim under a new name from now on; return the one until now."""
+        """Use a new owner for the next claims; return the previous one."""
         with self._changed:
             before = self._claiming_owner
             self._claiming_owner = f"{self._server}/{next(self._numbers)}"
         return before
 
     def owners(self) -> set[str]:
-        """Return all names whose leases are to be renewed, that of a claim under way included."""
+        """Return all owners whose leases must be renewed, including the owner of a current claim."""
         with self._changed:
             return {self._claiming_owner, *self._owners.values()}
 
     # Cancels.
 
     def request_cancels(self, keys: Iterable[Key]) -> None:
-        """Note all jobs that are to be cancelled. The claimer may be about to submit some of them."""
+        """Set the jobs to cancel. The claimer may be about to submit some of them."""
         with self._changed:
             self._cancels = frozenset(keys)
 
     def cancel_requested(self, key: Key) -> bool:
-        """Return whether a job is to be cancelled."""
+        """Return whether the cancellation of a job was requested."""
         return key in self._cancels
 
     # The end.
 
     @property
     def closed(self) -> bool:
-        """Whether no job is claimed any more."""
+        """Whether claiming has stopped."""
         return self._closed
 
     @property
     def abandoned(self) -> bool:
-        """Whether a fault left the jobs to their leases."""
+        """Whether the jobs were abandoned after a fault."""
         return self._abandoned
 
     def close(self) -> None:
@@ -115,13 +115,13 @@ class RunningJobs:
             self._closed = True
 
     def abandon(self) -> None:
-        """Leave the jobs to their leases: after a fault, no job is claimed or waited for."""
+        """Abandon the jobs after a fault: their leases expire, and no job is claimed or waited for."""
         with self._changed:
             self._closed = self._abandoned = True
             self._changed.notify_all()
 
     def wait_until_empty(self, enough: Callable[[], bool]) -> bool:
-        """Wait until no job runs or `enough` returns true; return whether no job runs."""
+        """Wait until no job runs or `enough` returns True; return whether no job runs."""
         with self._changed:
             while self._owners and not self._abandoned and not enough():
                 self._changed.wait(_CHECK_SECONDS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of a job whose task was lost, and what is said of one whose outcome cannot be stored."""
+"""Handle lost tasks: requeue the job or fail it; and the failure of a job whose outcome cannot be stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit_server.execution.dispatcher.large_result_writer import HandBack, Item
+from qonduit_server.execution.dispatcher.large_result_writer import Item, Requeue
 from qonduit_server.execution.dispatcher.running_jobs import Key
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.store.jobs.queue import attempts_exhausted
@@ -15,28 +15,28 @@ from qonduit_server.store.jobs.queue import attempts_exhausted
 NOT_STORED: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
     reason="NOT_STORED",
-    message="What the job gave cannot be stored; the server's log says why. This is a fault of the server.",
+    message="The outcome of the job cannot be stored. This is a fault of the server; its log contains the cause.",
 )
 
 
 def after_loss(loss: Loss, key: Key, max_attempts: int, time_limit_seconds: float) -> Item:
-    """Return what becomes of a job whose task was lost: back to the queue, or its end.
+    """Return the item that handles a lost task: a requeue of the job, or its `finished` event.
 
     Args:
-        loss: how it was lost.
+        loss: the loss of the task.
         key: the job and the attempt.
-        max_attempts: how often a job is started when its worker dies.
-        time_limit_seconds: how long it was allowed to run.
+        max_attempts: the maximum number of attempts of a job whose worker dies.
+        time_limit_seconds: the time limit of the task.
     """
     job_id, attempt = key
     if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < max_attempts):
-        return HandBack(key, loss.message, counts=loss.kind is LossKind.DIED)
+        return Requeue(key, loss.message, counts=loss.kind is LossKind.DIED)
     finished = TaskFinished(failure=failure_of(loss, attempt, time_limit_seconds))
     return TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
 
 
 def failure_of(loss: Loss, attempt: int, time_limit_seconds: float) -> Failure:
-    """Return why a job ended whose task was lost."""
+    """Return the failure of a job whose task was lost."""
     if loss.kind is LossKind.CANCELLED:
         return Failure(
             category=FailureCategory.FAILURE_CATEGORY_WORKER,

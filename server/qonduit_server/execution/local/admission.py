@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory as it is shared out among tasks: what each may take unasked, who runs when with more, and who waits for it."""
+"""Memory admission: the memory that each task may take by default, and the order of tasks that need more."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Final
 
 from qonduit_server.execution.local.worker_processes import Key, PendingTask
 
-#: What a task may take unasked, where the budget is large enough: most tasks take no more.
-_UNASKED_BYTES: Final = 128 * 1024**2
-#: What all slots take unasked is kept free for them, but no more than this share of the budget.
-_UNASKED_SHARE: Final = 4
-#: So many tasks of a provider may wait for memory, until no more of its tasks are wanted: there may be small ones among
-#: them that would flow past, but what waits here can be given to no other server.
+#: The memory that a task may take by default, if the budget is large enough: most tasks take no more.
+_DEFAULT_BYTES: Final = 128 * 1024**2
+#: The default memory of all slots is reserved for them, but at most the budget divided by this number.
+_DEFAULT_SHARE: Final = 4
+#: With this many waiting tasks of a provider, no more of its tasks are wanted: small ones among them could pass, but
+#: no other server can run the tasks that wait here.
 _MOST_WAITING: Final = 32
-#: All that wait may be so large together, as messages.
+#: The maximum of bytes of all waiting tasks, as messages.
 _MOST_WAITING_BYTES: Final = 64 * 1024**2
 
 
 class Admission:
-    """The rules, and those that wait. Memory that is granted is not counted here: it is what the workers hold.
+    """Admits large tasks. Granted memory is not counted here: it follows from the tasks of the workers.
 
-    Every slot has `unasked_bytes` for itself. A large task, one that needs more, takes the difference from what is
-    left of the budget. Large tasks are admitted in the order in which they came, so that none is passed by smaller
-    ones for ever; while none runs, the first of them is admitted whatever it needs.
+    Every slot has `default_bytes`. A large task needs more; it takes the difference from the rest of the budget. Large
+    tasks are admitted in the order of submission, so that smaller ones cannot starve one; while no large task runs,
+    the first one is admitted at any size.
 
     Args:
-        budget_bytes: what all running tasks may take together; 0: there is no limit, and no task needs to ask.
-        slots: how many tasks run at once, at most.
+        budget_bytes: the limit of the memory of all running tasks; 0 means no limit, and no task is large.
+        slots: the maximum number of concurrent tasks.
     """
 
     def __init__(self, budget_bytes: int, slots: int) -> None:
-        self.unasked_bytes = (
-            max(1, min(_UNASKED_BYTES, budget_bytes // (_UNASKED_SHARE * slots))) if budget_bytes else 0
+        self.default_bytes = (
+            max(1, min(_DEFAULT_BYTES, budget_bytes // (_DEFAULT_SHARE * slots))) if budget_bytes else 0
         )
-        self._shared_bytes = budget_bytes - slots * self.unasked_bytes
+        self._shared_bytes = budget_bytes - slots * self.default_bytes
         self._waiting: list[PendingTask] = []
         self._bytes = 0
 
     def __bool__(self) -> bool:
-        """Whether any task waits."""
+        """Return whether any task waits."""
         return bool(self._waiting)
 
     def wait(self, held: PendingTask) -> None:
-        """Let a large task wait, at its own place."""
+        """Add a large task, in the order of submission."""
         insort(self._waiting, held, key=lambda each: each.order)
         self._bytes += held.size
 
     def remove(self, key: Key) -> PendingTask | None:
-        """Take out a task that waits here."""
+        """Remove and return a waiting task; None if it does not wait here."""
         held = next((each for each in self._waiting if each.key == key), None)
         if held is not None:
             self._waiting.remove(held)
@@ -58,42 +58,42 @@ class Admission:
         return held
 
     def clear(self, provider: str) -> list[PendingTask]:
-        """Take out all that wait for a provider."""
-        gone = self.waiting_for(provider)
-        for held in gone:
+        """Remove and return the waiting tasks of a provider."""
+        removed = self.waiting_for(provider)
+        for held in removed:
             self.remove(held.key)
-        return gone
+        return removed
 
     def waiting_for(self, provider: str) -> list[PendingTask]:
-        """Those that wait for a provider, the oldest first."""
+        """Return the waiting tasks of a provider, oldest first."""
         return [held for held in self._waiting if held.task.provider == provider]
 
     def full(self, provider: str) -> bool:
-        """Whether so many wait that no more tasks of this provider are wanted."""
+        """Return whether too many tasks wait to want more tasks of this provider."""
         if len(self._waiting) < _MOST_WAITING and self._bytes < _MOST_WAITING_BYTES:
             return False
         return self._bytes >= _MOST_WAITING_BYTES or len(self.waiting_for(provider)) >= _MOST_WAITING
 
     def first(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> PendingTask | None:
-        """Return the task to admit next, as soon as it has a worker; None: none waits, or the first has no memory.
+        """Return the next task to admit when it has a worker; None if no task waits or the first lacks memory.
 
         Args:
-            can_run: whether a provider has workers at all: others do not wait behind one that has not.
-            running: the large tasks that run, those included whose process is still being killed.
+            can_run: whether a provider can run tasks: tasks do not wait behind one of a provider that cannot.
+            running: the running large tasks, including those whose process is still being killed.
         """
         held = next((each for each in self._waiting if can_run(each.task.provider)), None)
         return held if held is not None and self._fits(held, running) else None
 
-    def untold(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> list[PendingTask]:
-        """Those that wait for memory and have not been told so; they count as told from now on."""
-        if all(held.told for held in self._waiting) or self.first(can_run, running) is not None:
+    def unnotified(self, can_run: Callable[[str], bool], running: Iterable[PendingTask]) -> list[PendingTask]:
+        """Return the tasks that wait for memory and whose watchers are not notified; mark them as notified."""
+        if all(held.notified for held in self._waiting) or self.first(can_run, running) is not None:
             return []
-        untold = [held for held in self._waiting if not held.told and can_run(held.task.provider)]
-        for held in untold:
-            held.told = True
-        return untold
+        unnotified = [held for held in self._waiting if not held.notified and can_run(held.task.provider)]
+        for held in unnotified:
+            held.notified = True
+        return unnotified
 
     def _fits(self, held: PendingTask, running: Iterable[PendingTask]) -> bool:
         needs = [each.need for each in running]
-        together = sum(needs) + held.need - (len(needs) + 1) * self.unasked_bytes
+        together = sum(needs) + held.need - (len(needs) + 1) * self.default_bytes
         return not needs or together <= self._shared_bytes

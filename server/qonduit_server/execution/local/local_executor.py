@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executor `local`: the process pool, made from the options that every executor gets."""
+"""The executor `local`: a process pool with the options of executors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qonduit_server.execution.local.pool import ProcessPool
 
 
 def make_local_executor(options: ExecutorOptions) -> ProcessPool:
-    """Make a process pool; nothing is started yet."""
+    """Return a new process pool, which is not started."""
     return ProcessPool(
         options.providers,
         options.workers,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pool has to tell its listener, kept until it can be told outside of the pool's lock."""
+"""The pool's notifications for its listener, collected under the pool's lock and delivered without it."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ class PendingNotifications:
         self.more_wanted = False
 
     def __bool__(self) -> bool:
-        """Whether there is something to tell."""
+        """Return whether there are notifications."""
         return bool(self._items) or self.more_wanted
 
     def take(self) -> PendingNotifications:
-        """Take all out, to be delivered outside of the pool's lock."""
+        """Remove and return all notifications, for delivery without the pool's lock."""
         taken = PendingNotifications()
         taken._items, self._items = self._items, []
         taken.more_wanted, self.more_wanted = self.more_wanted, False
         return taken
 
     def event(self, event: TaskEvent) -> None:
-        """Keep an event that a worker reported."""
+        """Add an event of a worker."""
         self._items.append(event)
 
     def lose(self, held: PendingTask, kind: LossKind, message: str, pid: int = 0) -> None:
-        """Keep the loss of a task that was at this process."""
+        """Add the loss of a task; `pid` is the process that had it."""
         self._items.append((held.key, Loss(kind, message, pid)))
         self.more_wanted = True
 
     def waits(self, held: PendingTask) -> None:
-        """Keep that a task has to wait for memory."""
+        """Add a log line: the task waits for memory."""
         message = f"the job needs {format_bytes(held.need)} of memory and waits until they are free"
         log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
         self._items.append(TaskEvent(job_id=held.task.job_id, attempt=held.task.attempt, log=log))
 
     def fail(self, task: Task, reason: str) -> None:
-        """Keep the loss of a task whose provider cannot run anything."""
-        what = f"The provider {task.provider} cannot run anything" if task.provider else "Nothing can be translated"
+        """Add the failure of a task whose provider is unavailable."""
+        message = f"The provider {task.provider} is not available" if task.provider else "Translation is not available"
         failure = Failure(
             category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
             reason="SDK_UNAVAILABLE",
-            message=f"{what} here: {reason}",
+            message=f"{message} on this server: {reason}",
         )
         finished = TaskFinished(failure=failure)
         self._items.append(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=finished))
         self.more_wanted = True
 
-    def tell(self, listener: Listener) -> None:
-        """Tell everything."""
+    def deliver(self, listener: Listener) -> None:
+        """Deliver all notifications in order."""
         events: list[TaskEvent] = []
         for item in self._items:
             if isinstance(item, TaskEvent):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executor of one machine: warm worker processes, forked by one fork server a provider, served by one thread.
+"""The executor of one machine: warm worker processes, forked by one fork server per provider, served by one thread.
 
-The pool has the lock and the thread; its parts are the supervisor of processes, the scheduler of tasks that wait, and
-the tracker of tasks that workers have. They are only called under the lock. The listener is called without it.
+The pool has the lock and the thread; its components are the supervisor of processes, the scheduler of waiting tasks,
+and the tracker of workers' tasks. They are only called under the lock. The listener is called without it.
 
-A task waits in its provider's backlog until one of the `workers` slots is free, over all providers the oldest first. A
-worker whose tasks are short is handed several ahead; they are taken back as soon as one of them turns out to be slow
-and another worker is idle. See qonduit_server.worker for how the two sides agree on what has begun.
+A task waits in its provider's backlog until one of the `workers` slots is free; the oldest task of all providers is
+first. A worker with short tasks is assigned several ahead; the scheduler reclaims them when one of them is slow and
+another worker is idle. See qonduit_server.worker for how the two sides agree on which tasks have started.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from qonduit_server.execution.stderr_log import Output, StderrLog
 
 
 class ProcessPool:
-    """Runs tasks in worker processes. Safe to use from several threads.
+    """Runs tasks in worker processes. Thread-safe.
 
     Use: `launch()`, `descriptions()`, `start(listener)`, `preload(names)`, ..., `stop(grace)`.
 
     Args:
-        providers: names of the providers to offer.
-        workers: how many tasks run at once, at most.
-        pythons: another Python for a provider's processes, by provider name.
-        memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
-        memory_bytes: what all running tasks may take together, as their workers estimate; 0 means no limit.
-        program: arguments that make a Python a fork server.
-        show_errors: let fork servers and workers write to this process's stderr.
-        stderr: logs what fork servers and workers write to theirs.
-        server: names the server in log lines and in the list of workers.
-        slow_seconds: after so long a running task is logged as slow; again each time that doubles.
-        environment: variables for fork servers and workers; default: those of this process.
-        thread_name: names the pool's thread.
+        providers: the names of the providers.
+        workers: the maximum number of concurrent tasks.
+        pythons: the Python executables of providers' processes, by provider name; default: this one.
+        memory_limit_bytes: the limit of the address space that one worker may add; 0 means no limit.
+        memory_bytes: the limit of the memory of all running tasks, as their workers estimate; 0 means no limit.
+        program: the arguments with which Python runs a fork server.
+        show_errors: whether fork servers and workers write to the stderr of this process.
+        stderr: logs the stderr of fork servers and workers.
+        server: the id of the server in log lines and in the list of workers.
+        slow_seconds: the running time after which a task is logged as slow; again each time that doubles.
+        environment: the environment of fork servers and workers; default: the one of this process.
+        thread_name: the name of the pool's thread.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class ProcessPool:
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name=thread_name, daemon=True)
 
-    # What the server calls.
+    # The server's interface.
 
     def launch(self) -> None:
-        """Start all fork servers; they describe what they offer while the caller does something else."""
+        """Start all fork servers in the background; they then send their descriptions."""
         self._thread.start()
 
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
-        """Return what each provider offers; one that is silent for `timeout` seconds is described as unavailable."""
+        """Return the description of each provider; one that does not respond in `timeout` seconds is unavailable."""
         with self._changed:
             self._changed.wait_for(
                 lambda: all(p.description or p.state == "broken" for p in self._providers.values()), timeout=timeout
@@ -123,7 +123,7 @@ class ProcessPool:
             self._selector.wake()
 
     def capacity(self) -> Mapping[str, int]:
-        """Return how many more tasks are wanted now, by provider name."""
+        """Return the number of further tasks that the pool wants now, by provider name."""
         with self._lock:
             return {} if self._stopping else self._scheduler.wanted(time.monotonic())
 
@@ -137,7 +137,7 @@ class ProcessPool:
                         PendingTask((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped"
                     )
                 elif provider is None:
-                    self._notifications.fail(task, "this server does not offer it")
+                    self._notifications.fail(task, "this server does not offer the provider")
                 else:
                     self._scheduler.add(provider, task)
             now = time.monotonic()
@@ -152,7 +152,7 @@ class ProcessPool:
             self._deliver()
 
     def cancel(self, job_id: int, attempt: int) -> None:
-        """End a task, running or not: it is lost as CANCELLED, unless it ends by itself in the same moment."""
+        """End a waiting or running task: it is lost as CANCELLED, unless it finishes at the same time."""
         key = (job_id, attempt)
         with self._lock:
             held = self._scheduler.remove(key)
@@ -166,7 +166,7 @@ class ProcessPool:
             self._selector.wake()
 
     def stop(self, grace: float) -> None:
-        """End everything; what still runs is lost as STOPPED."""
+        """End all processes; the remaining tasks are lost as STOPPED."""
         with self._lock:
             self._stopping = True
             self._selector.wake()
@@ -184,15 +184,15 @@ class ProcessPool:
             return {p.name: pids for p in self._providers.values() if (pids := p.pids())}
 
     def list_workers(self) -> list[WorkerMessage]:
-        """Return what each worker process does, by provider and process id."""
+        """Return the worker processes with their states, ordered by provider and process id."""
         with self._lock:
             workers = messages_of(self._providers.values(), self._server)
         return with_memory(workers)
 
-    # The thread that serves the sockets. All below runs under the lock, except that it sleeps and calls the listener.
+    # The thread that serves the sockets. It has the lock except while it sleeps or calls the listener.
 
     def _serve(self) -> None:
-        """Serve until stopped; also after a fault, no task is left without an ending and no process alive."""
+        """Serve until stopped. At the end, also after a fault, every task has ended and every process is stopped."""
         try:
             with self._lock:
                 self._supervisor.launch_all(time.monotonic())
@@ -226,11 +226,11 @@ class ProcessPool:
         self._deliver()
 
     def _deliver(self) -> None:
-        """Deliver notifications, outside of the lock: the listener may call the pool, or wait."""
+        """Deliver notifications without the lock, because the listener may call the pool or wait."""
         with self._lock:
             notifications = self._notifications.take()
         if self._listener is not None:
-            notifications.tell(self._listener)
+            notifications.deliver(self._listener)
 
     def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
         self._tasks.worker_exited(worker, how, now)
@@ -240,15 +240,15 @@ class ProcessPool:
         self._changed.notify_all()
 
     def _check_deadlines(self, now: float) -> None:
-        """Start fork servers and load SDKs, end tasks whose time is up, take tasks back from behind slow ones."""
+        """Start fork servers and load SDKs, end tasks at their time limits, reclaim tasks behind slow ones."""
         self._supervisor.start_due(now)
         for provider in self._providers.values():
             for worker in provider.ready:
                 self._tasks.check_limits(worker, now)
-        self._scheduler.take_from_slow(now)
+        self._scheduler.reclaim_from_slow(now)
 
     def _place(self, now: float) -> None:
-        """Hand tasks to workers, have SDKs loaded that tasks wait for, and fail what cannot be run."""
+        """Assign tasks to workers, load SDKs that tasks wait for, and fail tasks of broken providers."""
         for provider in self._providers.values():
             if provider.state == "broken":
                 for held in self._scheduler.clear(provider):
@@ -261,7 +261,7 @@ class ProcessPool:
             self._notifications.waits(held)
 
     def _stop_all(self) -> None:
-        """Lose all tasks and close all sockets; the processes end by that."""
+        """Lose all tasks and close all sockets, which ends the processes."""
         for provider in self._providers.values():
             self._tasks.stop(provider)
             self._supervisor.stop(provider)

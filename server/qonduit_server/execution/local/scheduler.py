@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who runs what and when: the tasks that wait in the pool, and the rules by which workers get them."""
+"""The scheduler: the waiting tasks of the pool, and their assignment to workers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Scheduler:
 
     Args:
         providers: by name.
-        slots: how many tasks run at once, at most.
-        fork: asks for one more worker of a provider; None if it cannot have one.
-        memory_bytes: what all running tasks may take together; 0 means no limit.
-        handed_over: called with a worker and the tasks that it was handed.
+        slots: the maximum number of concurrent tasks.
+        fork: requests one more worker of a provider; returns None if it cannot have one.
+        memory_bytes: the limit of the memory of all running tasks; 0 means no limit.
+        handed_over: called with a worker and the tasks assigned to it.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class Scheduler:
         self._orders = itertools.count()
 
     def add(self, provider: ForkServer, task: Task) -> None:
-        """Let a new task wait."""
-        if self._admission.unasked_bytes:
-            task.memory_granted_bytes = self._admission.unasked_bytes
+        """Add a new task to the backlog."""
+        if self._admission.default_bytes:
+            task.memory_granted_bytes = self._admission.default_bytes
         held = PendingTask((task.job_id, task.attempt), task, next(self._orders))
         provider.backlog.append(held)
         self._waiting[held.key] = held
 
     def remove(self, key: Key) -> PendingTask | None:
-        """Take out a task that waits here."""
+        """Remove and return a waiting task; None if it does not wait."""
         held = self._waiting.pop(key, None)
         if held is not None:
             self._providers[held.task.provider].backlog.remove(held)
             return held
         return self._admission.remove(key)
 
-    def put_back(self, provider: ForkServer, back: Sequence[PendingTask]) -> None:
-        """Let tasks wait again that a worker had: before all others, or for memory where they need much."""
-        for held in sorted(back, key=lambda each: each.order, reverse=True):
+    def requeue(self, provider: ForkServer, tasks: Sequence[PendingTask]) -> None:
+        """Requeue tasks of a worker: at the head of the backlog, or for memory if they are large."""
+        for held in sorted(tasks, key=lambda each: each.order, reverse=True):
             if held.need:
                 self._admission.wait(held)
             else:
@@ -71,13 +71,13 @@ class Scheduler:
                 self._waiting[held.key] = held
 
     def declined(self, worker: Worker, held: PendingTask, need: int, now: float) -> None:
-        """Requeue a task that takes more memory than it was granted, until that much is free."""
+        """Requeue a task that needs more memory than granted, until that memory is free."""
         del worker.held[held.key]
         held.declined(need, worker.id, now)
         self._admission.wait(held)
 
     def clear(self, provider: ForkServer) -> list[PendingTask]:
-        """Take out all that wait for a provider."""
+        """Remove and return the waiting tasks of a provider."""
         backlog = list(provider.backlog)
         provider.backlog.clear()
         for held in backlog:
@@ -85,20 +85,20 @@ class Scheduler:
         return backlog + self._admission.clear(provider.name)
 
     def waits_for(self, provider: ForkServer) -> bool:
-        """Whether any task waits for this provider."""
+        """Return whether any task waits for this provider."""
         return bool(provider.backlog or self._admission.waiting_for(provider.name))
 
     def short_of_memory(self) -> list[PendingTask]:
-        """Tasks that wait for memory since a short while: each is given once."""
-        return self._admission.untold(self._can_run, self._large()) if self._admission else []
+        """Return the tasks that have begun to wait for memory; each is returned once."""
+        return self._admission.unnotified(self._can_run, self._large()) if self._admission else []
 
     def free(self) -> int:
-        """How many workers more may be busy."""
+        """Return the number of free slots."""
         busy = sum(1 for p in self._providers.values() for w in p.workers.values() if w.held and not w.killed)
         return self._slots - busy
 
     def wanted(self, now: float) -> dict[str, int]:
-        """How many more tasks keep the workers busy, by provider: some in reserve where tasks are short."""
+        """Return the number of further tasks that keep the workers busy, by provider, with a reserve of short tasks."""
         free = self.free()
         brisk = any(w.held and w.depth(now) > 1 for p in self._providers.values() for w in p.ready)
         wanted = {p.name: self._wanted(p, free, brisk, now) for p in self._providers.values()}
@@ -106,24 +106,24 @@ class Scheduler:
 
     def _wanted(self, provider: ForkServer, free: int, brisk: bool, now: float) -> int:
         if provider.state == "broken":
-            return MAX_AHEAD  # so that they fail instead of waiting
+            return MAX_AHEAD  # so that they fail and do not wait
         if self._admission and self._admission.full(provider.name):
             return 0
         held = len(provider.backlog) + sum(len(worker.held) for worker in provider.ready)
         if provider.state != "loaded":
-            return 1 if held == 0 and (free > 0 or brisk) else 0  # one is enough to have it loaded
+            return 1 if held == 0 and (free > 0 or brisk) else 0  # one task is enough to load the SDK
         depths = [worker.depth(now) for worker in provider.ready if worker.held]
         idle = max((worker.depth(now) for worker in provider.ready if not worker.held), default=1)
         target = sum(_reserve(depth) for depth in depths) + max(0, free) * _reserve(idle)
         wanted = target - held
         if held == 0 and brisk:
             return max(1, wanted)
-        if free <= 0 and wanted < target // 4:  # few at a time cost more than they bring
+        if free <= 0 and wanted < target // 4:  # small claims cost more than they gain
             return 0
         return wanted
 
     def place(self, now: float) -> list[Worker]:
-        """Hand waiting tasks to workers, over all providers the oldest first. Returns the workers that got some."""
+        """Assign waiting tasks to workers, the oldest of all providers first. Return the workers with new tasks."""
         placed: list[Worker] = []
         while True:
             waiting = [p for p in self._providers.values() if p.backlog and p.state == "loaded"]
@@ -143,19 +143,19 @@ class Scheduler:
         return self._providers[provider].state == "loaded"
 
     def _large(self) -> list[PendingTask]:
-        """Return the large tasks that workers have, those included that are being killed."""
+        """Return the large tasks of workers, including workers that are being killed."""
         return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
 
     def _place_large(self, held: PendingTask, now: float) -> Worker | None:
-        """Give a task that is admitted a worker for itself. While there is none, nothing is handed ahead to others."""
+        """Assign an admitted task to an idle worker. While there is none, no other tasks are assigned ahead."""
         worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
         if worker is not None:
             self._admission.remove(held.key)
-            self._give(worker, [held], now)
+            self._assign(worker, [held], now)
         return worker
 
     def _idle(self, provider: ForkServer, preferred: int = -1) -> Worker | None:
-        """Return a worker that has nothing to do: the one with this number, one that is warm, or else a new one."""
+        """Return an idle worker: the preferred one by id, otherwise a warm one, otherwise a new one."""
         idle = [worker for worker in provider.ready if not worker.held]
         if not idle:
             return self._fork(provider)
@@ -170,21 +170,21 @@ class Scheduler:
                 return None
             room = min(worker.depth(now), -(-len(provider.backlog) // free))
         else:
-            # Half empty at least, so that tasks travel several at a time.
+            # At least half empty, so that several tasks are sent in one message.
             some = [w for w in provider.ready if w.held and not w.alone and 2 * len(w.held) <= w.depth(now)]
             if not some or provider.backlog[0].alone:
                 return None
             worker = min(some, key=lambda w: len(w.held))
             room = worker.depth(now) - len(worker.held)
-        self._give(worker, self._take(provider, room), now)
+        self._assign(worker, self._take(provider, room), now)
         return worker
 
-    def _give(self, worker: Worker, tasks: Sequence[PendingTask], now: float) -> None:
-        worker.give(tasks, now)
+    def _assign(self, worker: Worker, tasks: Sequence[PendingTask], now: float) -> None:
+        worker.assign(tasks, now)
         self._handed_over(worker, tasks)
 
     def _take(self, provider: ForkServer, count: int) -> list[PendingTask]:
-        """Take the oldest off a backlog; one that must be alone comes alone."""
+        """Remove and return the oldest tasks of a backlog; a task that must be alone is returned alone."""
         taken: list[PendingTask] = []
         while provider.backlog and len(taken) < count:
             if taken and (provider.backlog[0].alone or taken[0].alone):
@@ -194,17 +194,17 @@ class Scheduler:
             taken.append(held)
         return taken
 
-    def take_from_slow(self, now: float) -> None:
-        """Where a worker is idle, take back what is stuck behind tasks that turned out to be slow."""
+    def reclaim_from_slow(self, now: float) -> None:
+        """Requeue the tasks behind slow ones, if a slot is free."""
         if self.free() <= 0:
             return
         for provider in self._providers.values():
             for worker in provider.ready:
                 if len(worker.held) > 1 and worker.slow(now):
-                    self.put_back(provider, worker.reclaim())
+                    self.requeue(provider, worker.reclaim())
 
     def next_deadline(self, now: float) -> float:
-        """Return when a time limit is reached, a task counts as slow or a fork server starts next; infinity: never."""
+        """Return the next time of a time limit, a slow task or a fork server's start; infinity if there is none."""
         deadline = float("inf")
         for provider in self._providers.values():
             if provider.start_at is not None:

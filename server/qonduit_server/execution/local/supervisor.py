@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a pool: starts fork servers, loads SDKs, forks workers, and replaces what died."""
+"""The processes of a pool: start fork servers, load SDKs, fork workers, and replace dead processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qonduit_server.execution.local.worker_processes import ForkServer, Worker, 
 from qonduit_server.execution.stderr_log import Output
 from qonduit_server.process import framing
 
-#: So often a fork server may die while loading, or workers before doing anything, until the provider counts as broken.
+#: The maximum number of consecutive deaths of a fork server before it is loaded, or of workers before their first task.
 _MAX_FAILED_STARTS: Final = 3
-#: A worker that dies within this many seconds, before doing anything, died of itself.
+#: A worker that dies within this time, before its first task, counts as a failed start.
 _YOUNG_SECONDS: Final = 2.0
-#: After this many seconds a broken provider is given another chance.
+#: The seconds after which a broken provider is started again.
 _RETRY_SECONDS: Final = 30.0
-#: Workers forked as soon as an SDK is loaded; the others when they are needed.
+#: The number of workers forked when an SDK is loaded; others are forked on demand.
 _FORK_AHEAD: Final = 2
 
 
@@ -30,12 +30,12 @@ class Supervisor:
     Args:
         providers: by name.
         selector: watches the sockets of all processes.
-        output: where processes write their standard error.
-        workers: how many workers a provider may have that are not being killed.
-        memory_limit_bytes: what one worker may add to its address space; 0 means no limit.
-        environment: variables for the processes; default: those of this process.
-        on_exit: called with a worker that died, how it died, and the time; ends its tasks and closes its sockets.
-        on_change: called when a provider was described, loaded its SDK, or cannot run anything.
+        output: the destination of processes' standard error.
+        workers: the maximum number of a provider's workers, without those being killed.
+        memory_limit_bytes: the limit of the address space that one worker may add; 0 means no limit.
+        environment: the environment of the processes; default: the one of this process.
+        on_exit: called with a dead worker, its exit reason, and the time; ends its tasks and closes its sockets.
+        on_change: called when a provider sent its description, loaded its SDK, or became broken.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Supervisor:
         self._preloads = [name for name in (providers or self._providers) if name in self._providers]
 
     def load(self, provider: ForkServer) -> None:
-        """Have an idle fork server load its SDK."""
+        """Request an idle fork server to load its SDK."""
         assert provider.channel is not None
         provider.state, provider.wanted = "loading", False
         provider.channel.send(framing.pack(ForkServerRequest(preload=Preload())))
         self._selector.sent(provider.channel)
 
     def fork(self, provider: ForkServer) -> Worker | None:
-        """Ask for a worker, if there may be one more."""
+        """Request a worker, unless the provider has the maximum number."""
         if provider.channel is None or len(provider.ready) >= self._most_workers:
             return None
         worker, ends = Worker.make(next(self._worker_ids), provider, self._output, time.monotonic())
@@ -90,7 +90,7 @@ class Supervisor:
         return worker
 
     def start_due(self, now: float) -> None:
-        """Start fork servers whose time has come, and load the next SDK of those to be preloaded."""
+        """Start the fork servers that are due, and load the next SDK to preload."""
         for provider in self._providers.values():
             if provider.start_at is not None and provider.start_at <= now:
                 self._launch(provider, now)
@@ -101,7 +101,7 @@ class Supervisor:
                     break
 
     def receive(self, provider: ForkServer, now: float) -> None:
-        """Receive what a fork server replied."""
+        """Receive the replies of a fork server."""
         assert provider.channel is not None
         for body in provider.channel.receive():
             reply = ForkServerReply.FromString(body)
@@ -126,7 +126,7 @@ class Supervisor:
             self._fork_server_exited(provider, now)
 
     def stop(self, provider: ForkServer) -> None:
-        """Close the sockets of a provider's processes: they end by that. Those that may not look at them are killed."""
+        """Close the sockets of a provider's processes, which ends them. Kill those that may not read their sockets."""
         for worker in provider.workers.values():
             if worker.held:
                 worker.kill()
@@ -134,7 +134,7 @@ class Supervisor:
             worker.close()
         provider.workers.clear()
         self._cut(provider)
-        if provider.process is not None and provider.state != "loaded":  # it may not look at its socket for long
+        if provider.process is not None and provider.state != "loaded":  # it may not read its socket for a long time
             provider.process.kill()
 
     def _loaded(self, provider: ForkServer, error: str, now: float) -> None:
@@ -147,7 +147,7 @@ class Supervisor:
         self._on_change()
 
     def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
-        """End what belongs to a dead worker; fork another one, unless workers of this provider die at once."""
+        """Clean up after a dead worker; fork another one, unless workers of this provider die at their start."""
         provider = worker.provider
         self._on_exit(worker, how, now)
         del provider.workers[worker.id]
@@ -157,12 +157,12 @@ class Supervisor:
         if now - worker.head_since < _YOUNG_SECONDS and not worker.useful:
             provider.failed_starts += 1
             if provider.failed_starts > _MAX_FAILED_STARTS:
-                self._break(provider, f"its worker processes die as soon as they are started: the last one {how}", now)
+                self._break(provider, f"its worker processes die at their start: the last one {how}", now)
                 return
         self.fork(provider)
 
     def _fork_server_exited(self, provider: ForkServer, now: float) -> None:
-        """End what belongs to a dead fork server, whose workers the kernel kills; start it again soon."""
+        """Clean up after a dead fork server, whose workers the kernel kills; schedule its restart."""
         self._cut(provider)
         how = how_it_died(provider.end(0.5))
         self._output.ended(provider.stderr)
@@ -180,7 +180,7 @@ class Supervisor:
             provider.start_at = now + (0.05 * 2**provider.failed_starts if provider.failed_starts else 0.0)
 
     def _launch(self, provider: ForkServer, now: float) -> None:
-        """Start a fork server, in place of one that is dead or was of no use."""
+        """Start a fork server in place of a dead or broken one."""
         self._cut(provider)
         self._kill_workers(provider, "was ended", now)
         provider.end(0.0)
@@ -198,13 +198,13 @@ class Supervisor:
             self._worker_exited(worker, how, now)
 
     def _cut(self, provider: ForkServer) -> None:
-        """Close a fork server's socket: it ends, with its workers."""
+        """Close a fork server's socket, which ends it and its workers."""
         if provider.channel is not None:
             self._selector.drop(provider.channel)
             provider.channel.close()
             provider.channel = None
 
     def _break(self, provider: ForkServer, reason: str, now: float, *, for_good: bool = False) -> None:
-        """Note that a provider cannot run anything; unless that is final, start a fork server again later."""
+        """Mark a provider as broken; unless `for_good`, schedule a restart of its fork server."""
         provider.broke(reason, None if for_good else now + _RETRY_SECONDS)
         self._on_change()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What explains a job that stays RUNNING: log lines about tasks in worker processes, and what each worker does."""
+"""Log the steps of tasks in worker processes and record the workers' phases, to explain jobs that stay RUNNING."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class TaskLog:
-    """Logs the steps of tasks for one pool; every line names job, attempt, worker and owner.
+    """Logs the steps of tasks for one pool; every line contains job, attempt, worker and owner.
 
     Args:
-        owner: the server, as it names its leases.
-        slow_seconds: after so long a running task is logged as slow.
+        owner: the server, as the owner of its leases.
+        slow_seconds: the running time after which a task is logged as slow.
     """
 
     def __init__(self, owner: str, slow_seconds: float) -> None:
@@ -25,20 +25,20 @@ class TaskLog:
         self._bound: Any = None
 
     def _logger(self) -> Any:
-        if self._bound is None:  # made late: when a pool is made, logging is neither imported nor configured
+        if self._bound is None:  # bound late: at the creation of a pool, logging is neither imported nor configured
             import structlog
 
             self._bound = structlog.get_logger("qonduit.worker").bind(owner=self._owner)
         return self._bound
 
     def handed_over(self, worker: Worker, tasks: Sequence[PendingTask]) -> None:
-        """Tasks were handed to a worker. Its pid is 0 while it is being forked."""
+        """Log the assignment of tasks to a worker. Its pid is 0 while it is being forked."""
         for held in tasks:
             held.slow_after = self._slow_seconds
             self.step("handed over", held.key, worker)
 
-    def heard(self, worker: Worker, held: PendingTask, event: TaskEvent) -> str | None:
-        """Note what an event says about a worker; return the event's kind."""
+    def record(self, worker: Worker, held: PendingTask, event: TaskEvent) -> str | None:
+        """Record the phase of a worker from an event, and log its step; return the event's kind."""
         kind: str | None = event.WhichOneof("event")
         if kind == "phase":
             worker.phase = event.phase.message
@@ -51,11 +51,11 @@ class TaskLog:
         return kind
 
     def step(self, step: str, key: Key, worker: Worker, **more: object) -> None:
-        """Something happened to a task at a worker."""
+        """Log a step of a task at a worker."""
         self._logger().debug(step, **_ids(key, worker), **more)
 
     def slow(self, worker: Worker) -> None:
-        """Log the task of a worker that has run for long; it is logged again when that has doubled."""
+        """Log the slow task of a worker; it is logged again when its running time has doubled."""
         held = next(iter(worker.held.values()))
         self._logger().info("slow", **_ids(held.key, worker), phase=worker.phase, seconds=round(held.slow_after, 3))
         held.slow_after *= 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks that workers of a pool have: what is reported about them, and how they end where they do not themselves."""
+"""Track the tasks of a pool's workers: receive their events, and end tasks that do not finish."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from qonduit_server.execution.local.worker_processes import ForkServer, Key, Pen
 
 
 class TaskTracker:
-    """Follows tasks from the moment in which a worker is handed them. The pool locks it.
+    """Tracks tasks from their assignment to a worker. The pool locks it.
 
     Args:
-        scheduler: takes back tasks that are to wait again.
+        scheduler: requeues tasks.
         notifications: collects events and losses for the listener.
         selector: watches the sockets of workers.
         log: logs the steps of tasks.
-        fork: asks for one more worker of a provider.
+        fork: requests one more worker of a provider.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TaskTracker:
         self._fork = fork
 
     def receive(self, worker: Worker, now: float, *, everything: bool = False) -> None:
-        """Receive events from a worker, all that it ever sent when it is dead."""
+        """Receive events from a worker; `everything` reads until the end of a dead worker's socket."""
         finished = 0
         for body in worker.channel.receive(everything=everything):
             for event in WorkerReply.FromString(body).events.events:
@@ -54,12 +54,12 @@ class TaskTracker:
             self._notifications.more_wanted = True
         if worker.channel.ended:
             self._selector.drop(worker.channel)
-            if worker.exit_code is None:  # a worker that is cut off is of no use, whatever it still does
+            if worker.exit_code is None:  # a worker without a socket cannot report events
                 worker.kill()
 
     def _is_over(self, worker: Worker, held: PendingTask, event: TaskEvent, now: float) -> bool:
         """Process an event of a task; return whether the worker is done with the task."""
-        kind = self._log.heard(worker, held, event)
+        kind = self._log.record(worker, held, event)
         if kind == "phase":
             return False
         if kind == "declined":
@@ -69,7 +69,7 @@ class TaskTracker:
             return True
         if kind == "started":
             held.started_at = now
-            if held.need:  # reported when it was handed over for the first time
+            if held.need:  # reported at its first assignment
                 return False
         elif kind == "finished":
             del worker.held[held.key]
@@ -77,7 +77,7 @@ class TaskTracker:
         return kind == "finished"
 
     def end(self, worker: Worker, key: Key, kind: LossKind, message: str) -> None:
-        """Take a task from a worker: quietly if it has not begun, else by killing the worker and forking another."""
+        """End a task of a worker: reclaim it if it has not started, otherwise kill the worker and fork another."""
         back = worker.reclaim()
         for held in back:
             if held.key == key:
@@ -89,10 +89,10 @@ class TaskTracker:
             self._log.step("killed", key, worker, why=message)
             worker.kill()
             self._fork(worker.provider)
-        self._scheduler.put_back(worker.provider, back)
+        self._scheduler.requeue(worker.provider, back)
 
     def check_limits(self, worker: Worker, now: float) -> None:
-        """End the running task of a worker when its time is up; log it when it is slow."""
+        """End the running task of a worker at its time limit; log it if it is slow."""
         limit = worker.limit()
         if limit is not None and limit[0] <= now:
             self.end(worker, limit[1], LossKind.TIME_LIMIT, "it ran longer than its time limit")
@@ -100,18 +100,18 @@ class TaskTracker:
             self._log.slow(worker)
 
     def worker_exited(self, worker: Worker, how: str, now: float) -> None:
-        """Lose the task that a dead worker ran; the others that it had go to other workers."""
+        """Lose the running task of a dead worker, and requeue its other tasks."""
         self.receive(worker, now, everything=True)
         self._selector.drop(worker.channel)
         back = worker.reclaim()
         lost, others = worker.discard(how)
         for held, kind, message in lost:
             self._notifications.lose(held, kind, message, worker.pid)
-        self._scheduler.put_back(worker.provider, back + others)
+        self._scheduler.requeue(worker.provider, back + others)
         self._notifications.more_wanted = True
 
     def stop(self, provider: ForkServer) -> None:
-        """Lose all tasks of a provider: the pool stops."""
+        """Lose all tasks of a provider, because the pool stops."""
         for held in self._scheduler.clear(provider):
             self._notifications.lose(held, LossKind.STOPPED, "the server stopped")
         for worker in provider.workers.values():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translates and compiles programs for callers that wait, in worker processes that run nothing."""
+"""Translate and compile programs for waiting calls, in worker processes that run no jobs."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.execution.tracebacks import log_traceback
 
-#: The name of no provider: processes that only translate.
+#: The provider name of processes that only translate.
 _NO_PROVIDER: Final = ""
-#: A call whose time is up is ended by gRPC; only where that does not happen, this much later.
+#: gRPC ends a call at its deadline; otherwise the translator ends it this many seconds later.
 _LATE_SECONDS: Final = 1.0
 _CANCELLED: Final = "CANCELLED"
 _DIED: Final = "WORKER_DIED"
-#: What helps where a task takes too long, by whether its programs are compiled.
-_LESS: Final = {False: "make it smaller", True: "check fewer or smaller programs at once"}
+#: The advice if a task takes too long, by `compile_only`.
+_HINT: Final = {False: "make it smaller", True: "check fewer or smaller programs at once"}
 
-#: Has something done when a call is over; false: it is over already.
+#: Registers a callback for the end of a call; returns False if the call has ended.
 AddCallback = Callable[[Callable[[], None]], bool]
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A caller that waits, and what it will be told."""
+    """A waiting call and its outcome."""
 
     deadline: float
     pool: ProcessPool
-    #: Whether the caller waits no more.
+    #: Whether the call has ended.
     over: bool = False
     attempt: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
     translated: ProgramTranslated | None = None
-    #: By place. A task that is handed out again, with more memory, reports what it reported before.
+    #: By index: a task that runs again with more memory reports the same programs again.
     compiled: dict[int, CompiledProgram] = field(default_factory=dict)
     failed: dict[int, ProgramFailed] = field(default_factory=dict)
     failure: Failure | None = None
     loss: Loss | None = None
 
     def begin(self, attempt: int) -> None:
-        """Forget an earlier attempt."""
+        """Begin an attempt: clear the outcome of an earlier one."""
         self.translated = self.failure = self.loss = None
         self.compiled, self.failed = {}, {}
         self.ended.clear()
@@ -63,24 +63,24 @@ class _Waiting:
 
 
 class Translator:
-    """Translates and compiles programs; safe to use from several threads. Costs nothing until the first program comes.
+    """Translates and compiles programs. Thread-safe. It starts no process before the first program.
 
-    Programs are translated in processes that load no SDK of a provider. They are compiled in processes of the device's
-    provider, which are started, and load its SDK, when the first program for it comes.
+    Programs are translated in processes that load no provider's SDK. They are compiled in processes of the device's
+    provider, which start and load its SDK for the first program.
 
     Args:
-        workers: how many programs are translated at once, at most; and for each provider, how many jobs are compiled.
-        python: the Python of the processes that translate; default: this process's.
-        pythons: another Python for the processes that compile for a provider, by provider name.
-        memory_limit_bytes: what one process may add to its address space, and what Python source may use that is run
-            for the processes of one provider, together; 0 means no limit.
-        max_seconds: how long one program may take to translate; then the process that has it is killed.
-        compile_seconds: how long all programs of a job may take to compile together; likewise.
-        patience: how long a program may take with all waiting for its turn, in seconds.
-        program: arguments that make a Python a fork server.
-        show_errors: let its processes write to this process's stderr.
-        stderr: logs what its processes write to theirs.
-        environment: variables for its processes; default: those of this process.
+        workers: the maximum of concurrent translations, and for each provider, of concurrently compiled jobs.
+        python: the Python executable of the processes that translate; default: the one of this process.
+        pythons: the Python executables of the processes that compile, by provider name; default: this one.
+        memory_limit_bytes: the limit of the address space that one process may add, and of the memory of all Python
+            source that runs for the processes of one provider; 0 means no limit.
+        max_seconds: the time limit of the translation of one program; then its process is killed.
+        compile_seconds: the time limit of the compilation of all programs of a job; likewise.
+        patience: the time limit of a call including the wait for a worker, in seconds.
+        program: the arguments with which Python runs a fork server.
+        show_errors: whether its processes write to the stderr of this process.
+        stderr: logs the stderr of its processes.
+        environment: the environment of its processes; default: the one of this process.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Translator:
         self._compile_seconds = compile_seconds
         self._patience = patience
         self._memory_limit_bytes = memory_limit_bytes
-        in_use = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
+        executables = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
 
         def make_pool(provider: str) -> ProcessPool:
             return ProcessPool(
                 [provider],
                 workers,
-                pythons=in_use,
+                pythons=executables,
                 memory_limit_bytes=memory_limit_bytes,
                 memory_bytes=memory_limit_bytes,
                 program=program,
@@ -133,17 +133,17 @@ class Translator:
         seconds: float,
         add_callback: AddCallback,
     ) -> TranslateProgramResponse | Failure:
-        """Translate a program, and wait for it.
+        """Translate a program and wait for the result.
 
         Args:
-            program: its text or bytes, and its language; nothing else is looked at.
-            target: the language to write it in.
-            inputs: values for its inputs.
-            seconds: how long the caller waits; infinity for ever.
-            add_callback: has something done when the caller waits no more; false: it does not wait now.
+            program: the program; only its text or bytes and its language are used.
+            target: the target language.
+            inputs: values of its inputs.
+            seconds: the time until the caller's deadline; infinity without a deadline.
+            add_callback: registers a callback for the end of the call; returns False if the call has ended.
 
         Returns:
-            The translation, or why there is none. Reason CANCELLED: the caller waits no more.
+            The translation, or the failure. Its reason is CANCELLED if the call ended.
 
         Raises:
             Unavailable: the server is stopping.
@@ -153,49 +153,49 @@ class Translator:
         waiting, failure = self._finish(task, seconds, add_callback)
         if failure is None and waiting.failed:
             failure = next(iter(waiting.failed.values())).failure
-        return _answer(waiting.translated, target) if failure is None else failure
+        return _response(waiting.translated, target) if failure is None else failure
 
     def compile(
         self, task: Task, seconds: float, add_callback: AddCallback
     ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
-        """Compile the programs of a job for its device, and wait for it. Nothing is run.
+        """Compile the programs of a job for its device and wait for the result, without running them.
 
         Args:
-            task: the job, without number and attempt.
-            seconds: how long the caller waits; infinity for ever.
+            task: the job, without id and attempt.
+            seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: as for `translate`.
 
         Returns:
-            What was found of each program that can be run, and why the others cannot; or why nothing was found.
+            The properties of the programs that can run, and the failures of the others; or the failure of the task.
 
         Raises:
             Unavailable: the server is stopping.
         """
-        asked = Task()
-        asked.CopyFrom(task)
-        asked.attempt = 1
-        asked.compile_only = True
-        asked.time_limit_seconds = self._compile_seconds
-        waiting, failure = self._finish(asked, seconds, add_callback)
+        compilation = Task()
+        compilation.CopyFrom(task)
+        compilation.attempt = 1
+        compilation.compile_only = True
+        compilation.time_limit_seconds = self._compile_seconds
+        waiting, failure = self._finish(compilation, seconds, add_callback)
         if failure is not None:
             return failure
         return list(waiting.compiled.values()), list(waiting.failed.values())
 
     def _finish(self, task: Task, seconds: float, add_callback: AddCallback) -> tuple[_Waiting, Failure | None]:
-        """Have a task done, in a second process where the first one dies; returns what went wrong as a whole."""
+        """Run a task, again in a second process if the first one dies; return the failure of the whole task."""
         number = task.job_id = next(self._numbers)
         deadline = time.monotonic() + min(seconds + _LATE_SECONDS, self._patience)
         waiting = self._waiting[number] = _Waiting(deadline, self._started(task.provider))
         try:
-            if not add_callback(lambda: self._give_up(number)):
+            if not add_callback(lambda: self._cancel(number)):
                 waiting.over = True
             failure = self._attempt(task, waiting)
             if failure is not None and failure.reason == _DIED:
-                # Perhaps it was not the program's fault. Alone in its process, and once more only.
-                again = Task()
-                again.CopyFrom(task)
-                again.attempt = 2
-                failure = self._attempt(again, waiting)
+                # Perhaps another program is at fault: retry once, alone in a process.
+                retry = Task()
+                retry.CopyFrom(task)
+                retry.attempt = 2
+                failure = self._attempt(retry, waiting)
         finally:
             del self._waiting[number]
         if failure is not None and failure.reason == _CANCELLED and not waiting.over and self._patience < seconds:
@@ -203,7 +203,7 @@ class Translator:
         return waiting, failure
 
     def _attempt(self, task: Task, waiting: _Waiting) -> Failure | None:
-        """Have a task done once; returns what went wrong."""
+        """Run a task once; return its failure."""
         waiting.begin(task.attempt)
         waiting.pool.submit([task])
         if waiting.over or not waiting.ended.wait(waiting.deadline - time.monotonic()):
@@ -216,23 +216,23 @@ class Translator:
         return _failure_of(waiting.loss, task)
 
     def processes(self) -> list[int]:
-        """Ids of its processes: of each fork server, then its workers'; none before the first program."""
+        """Return process ids: of each fork server, then of its workers; empty before the first program."""
         with self._lock:
             pools = list(self._pools.values())
         return [pid for pool in pools for pids in pool.processes().values() for pid in pids]
 
     def stop(self, grace: float) -> None:
-        """End everything; callers that wait are told that the server is stopping."""
+        """End all processes; waiting calls fail because the server is stopping."""
         with self._lock:
             self._stopped = True
             pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.stop(grace)
 
-    # What the pools call.
+    # The pools' listener.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
-        """Something happened to tasks."""
+        """Handle events of tasks."""
         for event in events:
             waiting = self._waiting.get(event.job_id)
             if waiting is None:
@@ -251,14 +251,14 @@ class Translator:
                     waiting.ended.set()
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
-        """Handle a task that ended without an event."""
+        """Handle a task that ended without a `finished` event."""
         waiting = self._waiting.get(job_id)
         if waiting is not None:
             waiting.loss = loss
             waiting.ended.set()
 
     def capacity_changed(self) -> None:
-        """Programs are handed over when they come, however many wait."""
+        """Do nothing: programs are submitted on arrival, at any capacity."""
 
     def _started(self, provider: str) -> ProcessPool:
         with self._lock:
@@ -271,8 +271,8 @@ class Translator:
                 pool.start(self)
             return pool
 
-    def _give_up(self, number: int) -> None:
-        """Drop the program of a caller that waits no more, or kill its process if it has begun."""
+    def _cancel(self, number: int) -> None:
+        """Cancel the task of a call that has ended: drop it, or kill its process if it has started."""
         waiting = self._waiting.get(number)
         if waiting is not None:
             waiting.over = True
@@ -291,14 +291,14 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
         return Failure(
             category=FailureCategory.FAILURE_CATEGORY_LIMIT,
             reason="TIME_LIMIT",
-            message=f"it takes longer than {task.time_limit_seconds:g} s to {_verb(task)}: {_LESS[task.compile_only]}",
+            message=f"it takes longer than {task.time_limit_seconds:g} s to {_verb(task)}: {_HINT[task.compile_only]}",
         )
     if loss.kind is LossKind.CANCELLED:
         return Failure(category=FailureCategory.FAILURE_CATEGORY_WORKER, reason=_CANCELLED, message=loss.message)
     return Failure(
         category=FailureCategory.FAILURE_CATEGORY_WORKER,
         reason=_DIED,
-        message=f"the program was given to two processes, and none of them ended well: at last {loss.message}",
+        message=f"two processes died while they processed the program: the last time, {loss.message}",
     )
 
 
@@ -316,9 +316,9 @@ def _translation(program: QuantumProgram, target: AssemblerLanguage, inputs: Str
     return Task(attempt=1, programs=[one], translate_to=target, time_limit_seconds=seconds)
 
 
-def _answer(done: ProgramTranslated | None, target: AssemblerLanguage) -> TranslateProgramResponse | Failure:
+def _response(done: ProgramTranslated | None, target: AssemblerLanguage) -> TranslateProgramResponse | Failure:
     if done is None:
-        return Failure(category=FailureCategory.FAILURE_CATEGORY_INTERNAL, message="the task ended without a word")
+        return Failure(category=FailureCategory.FAILURE_CATEGORY_INTERNAL, message="the task ended without a result")
     return TranslateProgramResponse(
         program=QuantumProgram(
             quantum_circuit=done.text, quantum_circuit_binary=done.binary, assembler_language=target

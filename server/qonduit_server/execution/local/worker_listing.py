@@ -13,12 +13,12 @@ from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 
-#: The most of what a provider says of its work: a list of thousands of workers fits into one response.
+#: The maximum length of a phase, so that a list of thousands of workers fits into one response.
 _PHASE_CHARACTERS: Final = 200
 
 
 def messages_of(providers: Iterable[ForkServer], server: str) -> list[WorkerMessage]:
-    """Return what each worker does now; their memory is left out, since reading it takes system calls."""
+    """Return the workers without their memory, because reading it takes system calls."""
     return [_message_of(worker, server) for provider in providers for worker in provider.workers.values()]
 
 
@@ -51,7 +51,7 @@ def with_memory(workers: list[WorkerMessage]) -> list[WorkerMessage]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 when it cannot be read."""
+    """Return the resident memory of a process; 0 if it cannot be read."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fork servers and workers as the pool holds them: their processes, their sockets, and what was handed to them."""
+"""The fork servers and workers of the pool: their processes, their sockets, and their tasks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
 from qonduit_server.process.parent_death import with_death_signal
 
-#: Tasks that one worker is handed ahead, at most, so that it never waits for the next.
+#: The maximum number of tasks that one worker is assigned ahead, so that it does not wait for the next one.
 MAX_AHEAD: Final = 16
-#: Work that a worker is handed ahead, in seconds, as judged by its recent tasks.
+#: The work that a worker is assigned ahead, in seconds, estimated from its recent tasks.
 AHEAD_SECONDS: Final = 0.03
-#: A task that runs for longer than this has the tasks behind it handed to others.
+#: The running time after which the tasks behind a task are reassigned to other workers.
 SLOW_SECONDS: Final = 0.05
 
 Key = tuple[int, int]
@@ -35,33 +35,33 @@ _NOWHERE: Final = Output()
 
 @dataclass(eq=False, slots=True)
 class PendingTask:
-    """A task in the pool. `order` is its place among all tasks ever submitted."""
+    """A task in the pool. `order` is its number in the order of submission."""
 
     key: Key
     task: Task
     order: int
     ordinal: int = -1
     started_at: float | None = None
-    #: Seconds for which it ran until it was declined.
+    #: The seconds that it ran before it was declined.
     spent: float = 0.0
-    #: The memory that it takes, in bytes, where that is more than a task may take unasked.
+    #: The required memory in bytes, if it is more than the default.
     need: int = 0
-    #: The size of its message, where it is known to need much.
+    #: The size of its message, if it is large.
     size: int = 0
-    #: The worker that has it prepared.
+    #: The worker that has prepared it.
     prepared_by: int = -1
-    #: Whether its watchers know that it waits for memory.
-    told: bool = False
-    #: After so many seconds of running it is logged as slow; infinity: never.
+    #: Whether its watchers are notified that it waits for memory.
+    notified: bool = False
+    #: The running time after which it is logged as slow; infinity means never.
     slow_after: float = float("inf")
 
     @property
     def alone(self) -> bool:
-        """Whether nothing else may share its worker: it was with a process that died, or takes much memory."""
+        """Whether it must be alone at a worker: its earlier process died, or it needs much memory."""
         return self.need > 0 or self.task.attempt > 1
 
     def declined(self, need: int, worker: int, now: float) -> None:
-        """Note what a worker found that the task takes, and ask for so much the next time."""
+        """Record the memory that a worker estimated, and request it for the next run."""
         self.need = max(need, self.task.memory_granted_bytes + 1)
         self.prepared_by = worker
         if self.started_at is not None:
@@ -72,7 +72,7 @@ class PendingTask:
 
 
 class Channel:
-    """A socket that carries frames and never blocks the thread that serves it."""
+    """A non-blocking socket for frames."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -83,16 +83,16 @@ class Channel:
 
     @property
     def full(self) -> bool:
-        """Whether something waits until the socket takes more."""
+        """Whether data waits until the socket is writable."""
         return bool(self._out)
 
     def send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Send data, later if the socket is full. Descriptors travel with it and are closed here when they did."""
+        """Send data, later if the socket is full. Descriptors are sent with it and then closed here."""
         self._out.append((data, descriptors))
         self.flush()
 
     def flush(self) -> None:
-        """Send as much of what waits as the socket takes. A closed socket is noticed when it is read."""
+        """Send as much waiting data as the socket accepts. `receive` detects a closed socket."""
         while self._out:
             data, descriptors = self._out.popleft()
             try:
@@ -108,23 +108,23 @@ class Channel:
                 self._out.appendleft((memoryview(data)[sent:], ()))
 
     def receive(self, *, everything: bool = False) -> list[bytes]:
-        """Give frames that have arrived, or all of them; sets `ended` when the other end is closed."""
+        """Return frames that have arrived, or all of them; set `ended` if the other end is closed."""
         bodies: list[bytes] = []
         while not self.ended:
             try:
-                piece = self.sock.recv(1 << 18)
+                data = self.sock.recv(1 << 18)
             except BlockingIOError:
                 break
             except OSError:
-                piece = b""
-            self.ended = not piece
-            bodies.extend(self._buffer.feed(piece))
-            if len(piece) < 1 << 16 and not everything:
+                data = b""
+            self.ended = not data
+            bodies.extend(self._buffer.feed(data))
+            if len(data) < 1 << 16 and not everything:
                 break
         return bodies
 
     def close(self) -> None:
-        """Close the socket and forget what waits."""
+        """Close the socket and drop the waiting data."""
         for _, descriptors in self._out:
             _close(descriptors)
         self._out.clear()
@@ -133,7 +133,7 @@ class Channel:
 
 @dataclass(eq=False)
 class Worker:
-    """One worker process, perhaps still being forked."""
+    """One worker process, which may still be starting."""
 
     id: int
     provider: ForkServer
@@ -144,20 +144,20 @@ class Worker:
     pid: int = 0
     pidfd: int = -1
     exit_code: int | None = None
-    #: The task that it is killed for, and why.
+    #: The task for which it is killed, and the reason.
     kill_reason: tuple[Key, LossKind, str] | None = None
     killed: bool = False
-    #: Whether it ever did anything: those that die before are counted, so that nothing is forked for ever.
+    #: Whether it has run a task. Workers that die before count as failed starts, which limits the restarts.
     useful: bool = False
-    #: Since when the task at the head of `held` is there, or since the process is.
+    #: The time at which the first task of `held` became the first, or the process started.
     head_since: float = 0.0
-    #: What it does for its running task, for people.
+    #: The phase of its running task, for display.
     phase: str = ""
-    #: Since when it was to be killed.
+    #: The time at which it was killed.
     killed_at: float = 0.0
-    #: Where what it writes to its standard error is logged.
+    #: The log entry of its standard error.
     stderr: Stderr | None = None
-    #: Seconds a task takes, of late.
+    #: The mean seconds of its recent tasks.
     pace: float | None = None
     _sent: int = 0
 
@@ -165,7 +165,7 @@ class Worker:
     def make(
         cls, number: int, provider: ForkServer, output: Output = _NOWHERE, now: float = 0.0
     ) -> tuple[Worker, tuple[int, int, int]]:
-        """Make what leads to a worker, and the three descriptors to be sent to the fork server that forks it."""
+        """Return a new worker and the three descriptors to send to the fork server that forks it."""
         ours, theirs = socket.socketpair()
         tokens_in, tokens_out = os.pipe()
         os.set_blocking(tokens_in, False)
@@ -175,28 +175,28 @@ class Worker:
         return made, (theirs.detach(), os.dup(tokens_in), errors)
 
     def depth(self, now: float) -> int:
-        """How many tasks it may hold, the running one included."""
+        """Return the number of tasks that it may hold, including the running one."""
         if self.pace is None or self.pace > AHEAD_SECONDS or self.slow(now):
             return 1
         return max(2, min(MAX_AHEAD, int(AHEAD_SECONDS / max(self.pace, 1e-4))))
 
     def slow(self, now: float) -> bool:
-        """Whether its running task takes long."""
+        """Return whether its running task is slow."""
         return bool(self.held) and self.pid != 0 and now - self.head_since > SLOW_SECONDS
 
     @property
     def alone(self) -> bool:
-        """Whether it holds a task that must have it for itself."""
+        """Whether it holds a task that must be alone."""
         return len(self.held) == 1 and next(iter(self.held.values())).alone
 
     @property
     def large(self) -> PendingTask | None:
-        """The task that it holds, if that takes much memory. While the process lives, its memory is taken."""
+        """Its task, if that needs much memory. The memory is in use until the process ends."""
         head = next(iter(self.held.values()), None)
         return head if head is not None and head.need else None
 
-    def give(self, tasks: Sequence[PendingTask], now: float) -> None:
-        """Hand it tasks, after those it holds."""
+    def assign(self, tasks: Sequence[PendingTask], now: float) -> None:
+        """Send it tasks, after those that it holds."""
         if not self.held:
             self.head_since = now
         for held in tasks:
@@ -209,7 +209,7 @@ class Worker:
         os.write(self.tokens_out, b"".join(framing.TOKEN.pack(held.ordinal) for held in tasks))
 
     def reclaim(self) -> list[PendingTask]:
-        """Take back the tasks that it has not begun."""
+        """Remove and return the tasks that it has not started."""
         try:
             taken = os.read(self.tokens_in, 1 << 16)
         except BlockingIOError:
@@ -221,14 +221,14 @@ class Worker:
         return back
 
     def finished(self, count: int, now: float) -> None:
-        """Note that so many tasks ended since the last note."""
+        """Record that a number of tasks ended since the last call."""
         pace = (now - self.head_since) / count
         self.pace = pace if self.pace is None else 0.6 * self.pace + 0.4 * pace
         self.head_since = now
         self.useful = True
 
     def limit(self) -> tuple[float, Key] | None:
-        """When the running task will have run for too long, and which it is."""
+        """Return the time at which the running task reaches its time limit, and its key."""
         if not self.held or not self.pid:
             return None
         head = next(iter(self.held.values()))
@@ -237,14 +237,14 @@ class Worker:
         return (head.started_at or self.head_since) + head.task.time_limit_seconds - head.spent, head.key
 
     def slow_at(self) -> float:
-        """When the running task is to be logged as slow; infinity while none runs."""
+        """Return the time at which the running task is logged as slow; infinity without a running task."""
         if not self.held or not self.pid:
             return float("inf")
         head = next(iter(self.held.values()))
         return (head.started_at or self.head_since) + head.slow_after
 
     def kill(self) -> None:
-        """Kill the process, if it is there. A process descriptor cannot hit another process that has got its number."""
+        """Kill the process, if it exists. A process descriptor is safe against reuse of the process id."""
         if not self.killed:
             self.killed_at = time.monotonic()
         self.killed = True
@@ -255,7 +255,7 @@ class Worker:
                 os.kill(self.pid, signal.SIGKILL)
 
     def forked(self, pid: int, now: float) -> None:
-        """Note that the process is there."""
+        """Record that the process was forked."""
         self.pid = pid
         self.head_since = now
         if self.stderr is not None:
@@ -266,9 +266,9 @@ class Worker:
             self.kill()
 
     def discard(self, how: str) -> tuple[list[tuple[PendingTask, LossKind, str]], list[PendingTask]]:
-        """Close what leads to it after its death; return the task that is lost with it, and those that are not."""
+        """Close its descriptors after its death; return the task that is lost with it, and the others."""
         lost, others = [], []
-        # Of those begun, the last one ran; the others had ended, and what they told died with the process.
+        # The last started task was running; the others had ended, and their events are lost with the process.
         last = next(reversed(self.held.values()), None)
         for held in self.held.values():
             if self.kill_reason is not None and self.kill_reason[0] == held.key:
@@ -283,7 +283,7 @@ class Worker:
         return lost, others
 
     def close(self) -> None:
-        """Close what leads to it; if it still lives, it ends."""
+        """Close its descriptors, which ends the process if it is alive."""
         self.channel.close()
         _close((self.tokens_in, self.tokens_out, *([self.pidfd] if self.pidfd >= 0 else [])))
 
@@ -302,9 +302,9 @@ class ForkServer:
     description: ProviderDescription | None = None
     workers: dict[int, Worker] = field(default_factory=dict)
     backlog: deque[PendingTask] = field(default_factory=deque)
-    #: Fork servers that died before they had loaded, or workers before they did anything, one after another.
+    #: Consecutive deaths of fork servers before they were loaded, or of workers before their first task.
     failed_starts: int = 0
-    #: When the fork server is started anew.
+    #: The time of the next start of the fork server.
     start_at: float | None = None
     wanted: bool = False
 
@@ -332,13 +332,13 @@ class ForkServer:
         return self.channel
 
     def broke(self, reason: str, again_at: float | None) -> None:
-        """Note that it cannot run anything, and when it is to be tried again."""
+        """Mark it as broken, and set the time of the next start."""
         self.state, self.reason, self.start_at = "broken", reason, again_at
         self.failed_starts = 0
         self.wanted = False
 
     def end(self, patience: float) -> int:
-        """Wait for the fork server's end for so many seconds, then kill it; gives its exit code."""
+        """Wait up to `patience` seconds for the fork server to end, then kill it; return its exit code."""
         if self.process is None:
             return 0
         try:
@@ -348,24 +348,24 @@ class ForkServer:
             return self.process.wait()
 
     def described(self, waited: float) -> ProviderDescription:
-        """Return its description, or why that is not known after so many seconds."""
+        """Return its description, or an unavailable one with the reason after `waited` seconds."""
         return self.description or ProviderDescription(
             provider=ProviderMessage(name=self.name),
             unavailable=self.reason or f"its process did not answer within {waited:g} s",
         )
 
     def pids(self) -> list[int]:
-        """Ids of the fork server's process and its workers'; none before it is started."""
+        """Return the process ids of the fork server and its workers; empty before the start."""
         return [] if self.process is None else [self.process.pid, *(worker.pid for worker in self.ready if worker.pid)]
 
     @property
     def ready(self) -> list[Worker]:
-        """Workers that take tasks: all that were not told to die."""
+        """The workers that accept tasks: all that are not being killed."""
         return [worker for worker in self.workers.values() if not worker.killed]
 
 
 def how_it_died(code: int) -> str:
-    """Say for people what an exit code means; negative ones are signals."""
+    """Describe an exit code for display; negative ones are signals."""
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
