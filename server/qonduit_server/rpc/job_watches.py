@@ -61,10 +61,10 @@ class Watch:
 
     __slots__ = (
         "beat",
+        "complete",
         "cursor",
         "interval",
         "job_id",
-        "over",
         "pending",
         "sent_at",
         "skip",
@@ -85,7 +85,7 @@ class Watch:
         self.cursor = skip - 1 if self.verify else 0
         self.pending: deque[bytes] = deque()
         #: Whether the terminal event is in `pending`, or the client has it.
-        self.over = False
+        self.complete = False
         self.beat = True
         self.sent_at = 0.0
         self.stale = False
@@ -275,7 +275,7 @@ class JobWatches:
                 watch.cursor = event.sequence
                 if event.sequence > watch.skip:
                     watch.pending.append(event.payload)
-                watch.over = watch.over or event.terminal
+                watch.complete = watch.complete or event.terminal
         if more:
             with self._lock:
                 watch.stale = True
@@ -290,13 +290,13 @@ class JobWatches:
         if watch.pending:
             watch.sent_at = time.monotonic()
             message = framed(watch.pending.popleft())
-            if watch.over and not watch.pending:
+            if watch.complete and not watch.pending:
                 watch.stream.finish(message)
             elif self._draining:
                 watch.stream.fail(draining())
             else:
                 watch.stream.send(message, lambda: self._send_next(watch))
-        elif watch.over:
+        elif watch.complete:
             watch.stream.finish()
         else:
             with self._lock:
