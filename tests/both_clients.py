@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both Python clients, the waiting one and the one for asyncio, seen as one: a test is written once for both."""
+"""Both Python clients, blocking and asyncio, behind one interface: a test is written once for both."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qonduit_client import Client, aio
 _END: Final = object()
 _WAIT: Final = 100.0
 
-#: Makes a client; the arguments are those of `Client`.
+#: Creates a client; the arguments are those of `Client`.
 Connect = Callable[..., Client]
 
 
 class Blocking:
-    """An object of the asynchronous client, used from another thread than the one its event loop runs in."""
+    """A blocking proxy for an object of the asynchronous client, whose event loop runs in another thread."""
 
     def __init__(self, it: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._it = it
@@ -67,7 +67,7 @@ class Blocking:
 
 
 def asynchronous(*args: Any, **options: Any) -> Any:
-    """Makes a client for asyncio with an event loop of its own."""
+    """Create an asyncio client with its own event loop."""
     loop = asyncio.new_event_loop()
 
     def run() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures that every test may ask for."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.postgresql import PostgresqlServer, start_or_skip
 
 pytest_plugins = ("tests.process_leftovers",)
 
-# The same examples every time, and no judging by a clock: machines differ, and are busy.
+# The same examples every time, and no deadlines: machines differ in speed and load.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
-# Under nohup children inherit that SIGHUP is ignored, and a server respects that; a handler is not inherited.
+# Under nohup, children inherit SIG_IGN for SIGHUP, and a server keeps it; a handler is not inherited.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
@@ -36,7 +36,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: PostgresqlServer) -> str:
-    """The name of an empty database that is up to date, to be cloned."""
+    """Return the name of an empty, migrated database to clone."""
     name = postgresql.new_database()
     migrations.upgrade(postgresql.url(name))
     return name

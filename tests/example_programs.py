@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One small program in every language, all of the same meaning, with what each of them gives."""
+"""One small program in every language, all with the same meaning, and their expected results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 
-#: The probabilities of what they measure: a register c, whose bit 1 follows bit 0 through a mid-circuit measurement.
+#: The probabilities of their outcomes: in register c, bit 1 depends on bit 0 through a mid-circuit measurement.
 THETA: Final = 0.7
 EXPECTED: Final = {"0x0": math.cos(THETA / 2) ** 2, "0x3": math.sin(THETA / 2) ** 2}
 REGISTERS: Final = [("c", 2)]
@@ -72,7 +72,7 @@ CIRQ: Final = json.dumps(
         ],
     }
 )
-#: IonQ's circuits measure all qubits, into a register that has no name of theirs.
+#: IonQ's circuits measure all qubits, into a register that the program does not name.
 IONQ: Final = json.dumps(
     {
         "qubits": 2,
@@ -85,7 +85,7 @@ IONQ: Final = json.dumps(
 
 
 def qpy() -> bytes:
-    """The program as Qiskit saves it."""
+    """Return the program as QPY, written by Qiskit."""
     from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
     from qiskit import qpy as form
     from qiskit.circuit import Parameter
@@ -102,7 +102,7 @@ def qpy() -> bytes:
 
 
 def programs() -> dict[AssemblerLanguage, str | bytes]:
-    """All of them, by language."""
+    """Return all programs, by language."""
     language = AssemblerLanguage
     return {
         language.ASSEMBLER_LANGUAGE_QASM2: QASM2,
@@ -117,5 +117,5 @@ def programs() -> dict[AssemblerLanguage, str | bytes]:
 
 
 def registers_of(language: AssemblerLanguage) -> list[tuple[str, int]]:
-    """Names and sizes of the classical registers of the program in a language."""
+    """Return names and sizes of the classical registers of the program in a language."""
     return [("meas", 2)] if language == AssemblerLanguage.ASSEMBLER_LANGUAGE_IONQ else REGISTERS

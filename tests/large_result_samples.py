@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that are too large for a message, as a worker would send them."""
+"""Results too large for a message, as a worker sends them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qonduit_server.worker.result_encoding import encode_counts
 
 
 def noise(bits: int, shots: int, seed: int = 11) -> dict[int, int]:
-    """Outcomes of measuring so many random bits, and how often each was seen."""
+    """Return counts of outcomes of `bits` random bits."""
     draw = random.Random(seed)
     return Counter(draw.getrandbits(bits) for _ in range(shots))
 
 
 def packed(counts: dict[int, int], bits: int, index: int = 0) -> ProgramSucceeded:
-    """What a worker says of a program with one register of so many bits."""
+    """Return the event that a worker sends for a program with one register of `bits` bits."""
     circuit = Circuit(None, (ClassicalRegister("c", tuple(range(bits))),))  # type: ignore[arg-type]
     result = Result(shots=sum(counts.values()), registers=[Register(name="c", size=bits)])
     rows = encode_counts(result, circuit, counts, 0)
@@ -27,12 +27,12 @@ def packed(counts: dict[int, int], bits: int, index: int = 0) -> ProgramSucceede
 
 
 def further(succeeded: ProgramSucceeded) -> FurtherResult:
-    """The same, as a result that comes besides another."""
+    """Return the same result as a further result of the program."""
     return FurtherResult(result=succeeded.result, buffer=succeeded.buffer)
 
 
 def unpacked(rows: bytes, bits: int) -> dict[int, int]:
-    """Read the rows of one register."""
+    """Return the counts in the rows of one register."""
     width = (bits + 7) // 8
     row = width + 8
     return {

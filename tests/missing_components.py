@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine lacks: tests that need it are skipped, and the suite lists it once at its end with what brings it.
+"""Missing tools: tests that need one are skipped, and the suite lists each once at its end with how to install it.
 
-In CI, where everything is installed, a test that lacks something fails.
+In CI, where everything is installed, such a test fails instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import pytest
 from _pytest.terminal import TerminalReporter
 
-#: What brings each tool.
+#: How to install each tool.
 BRINGS: Final = {
     "PostgreSQL": "apt-get install postgresql, or any installation whose initdb is on PATH",
     "grpcurl": "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3, or a release of it on PATH",
@@ -36,7 +36,7 @@ _LACKS: Final = re.compile(r"lacks ([^:]+): (.*)", re.DOTALL)
 
 
 def lacking(untested: str, *tools: str) -> NoReturn:
-    """Skip the test for want of tools; fail it in CI.
+    """Skip the test because tools are missing; fail it in CI.
 
     Args:
         untested: what is not tested without them.
@@ -50,7 +50,7 @@ def lacking(untested: str, *tools: str) -> NoReturn:
 
 
 def summary(reasons: Iterable[str]) -> list[str]:
-    """Return the lines that say what was lacking, each tool once.
+    """Return the lines that list the missing tools, each once.
 
     Args:
         reasons: why tests were skipped, one each.
@@ -68,7 +68,7 @@ def summary(reasons: Iterable[str]) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print what was lacking at the end of the run, from wherever its tests ran."""
+    """Print the missing tools at the end of the run, from all test processes."""
     skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
     lines = summary(str(reason[2]) for reason in skipped if isinstance(reason, tuple))
     if lines:

@@ -14,7 +14,7 @@ import pytest
 from tests.missing_components import lacking
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-#: Only matters where something hangs, or a package index is slow.
+#: Bounds hangs and slow package indexes.
 PATIENCE: Final = 600
 _AWAY: Final = re.compile(r"error sending request|failed to fetch|dns error|timed out|network", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def uv(*arguments: object, untested: str) -> None:
 
     Args:
         arguments: the command and its options.
-        untested: what is not tested where uv or a package index is lacking; the test is then skipped, and fails in CI.
+        untested: what is not tested without uv or a package index; the test is then skipped, and fails in CI.
     """
     found = shutil.which("uv") or ROOT / ".venv-uv" / "bin" / "uv"
     if not Path(found).exists():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real PostgreSQL for tests: one server a session, one freshly cloned database a test.
 
-Runs `initdb` and `postgres` from whatever installation it finds, in a folder of its own, on a socket in there only.
-PostgreSQL refuses to run as root, so there it runs as another user.
+Runs `initdb` and `postgres` from the newest installation found, in a temporary folder, on a Unix socket in it.
+PostgreSQL refuses to run as root: root's tests run it as another user.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def find_binaries() -> Path | None:
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: _version(folder.parent.name), reverse=True
     )
     on_path = shutil.which("initdb")
-    # What is on PATH may be a link out of an installation; postgres looks for its own files beside the real one.
+    # PATH may hold a link to an installation; postgres looks for its files beside the real executable.
     folders = [*([Path(on_path).resolve().parent] if on_path else []), *installed]
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
 
@@ -50,7 +50,7 @@ def _version(name: str) -> float:
 
 
 def _unprivileged() -> tuple[int, int] | None:
-    """Return the user and group to run as, or None to run as ourselves."""
+    """Return the user and group to run as, or None for the current user."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -87,9 +87,9 @@ class PostgresqlServer:
         return {"cwd": self._root, "user": user, "group": group, "extra_groups": []}
 
     def _becoming(self) -> list[str]:
-        """What to put before a command to run it as the other user.
+        """Return the command prefix that runs a command as the other user.
 
-        Not by Popen itself, which would have to fork: that hangs now and then in a process with gRPC's threads.
+        Popen's own options would have to fork, which sometimes hangs in a process with gRPC's threads.
         """
         if self._identity is None:
             return []
@@ -139,23 +139,23 @@ class PostgresqlServer:
                 return
 
     def stop(self) -> None:
-        """Stop the server, breaking off every connection."""
+        """Stop the server and close every connection."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(100)
             self._process = None
 
     def freeze(self) -> None:
-        """Have the server, and all that serves connections, stand still: it takes what it is sent, and says nothing."""
+        """Suspend the server and its backends: connections stay open, and nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on."""
+        """Resume the suspended server."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        # The server first, so that it starts nobody whom the signal does not reach.
+        # The server first, so that it starts no backend that the signal misses.
         os.kill(self._process.pid, number)
         for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
             for child in map(int, (thread / "children").read_text().split()):
@@ -174,7 +174,7 @@ class PostgresqlServer:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, even if clients are connected to it."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fails a test session that leaves a process of its own behind: all of them inherit a mark in their environment."""
+"""Fail a test session that leaves a process behind: all its processes inherit a mark in their environment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 
 #: The variable that marks a session's processes. With pytest-xdist each of its processes is a session of its own.
 MARK = "QONDUIT_TEST_SESSION"
-#: How long a process that was told to end may take; generous, since only one that hangs takes it.
+#: Seconds that a terminating process may take; generous, since only a hanging one needs it.
 PATIENCE_SECONDS = float(os.environ.get("QONDUIT_TEST_LEFTOVERS_SECONDS", "30"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Set up before all other fixtures of the session, and so ended after them."""
+    """Set up before all other fixtures of the session, and torn down after them."""
     before, value = os.environ.get(MARK), uuid.uuid4().hex
     os.environ[MARK] = value
     yield
@@ -34,11 +34,11 @@ def nothing_is_left_behind() -> Iterator[None]:
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert not left, f"the tests left processes behind, which were killed now: {left}"
+    assert not left, f"the tests left processes behind; they were killed: {left}"
 
 
 def wait_for_processes(value: str, seconds: float) -> dict[int, str]:
-    """Wait for the end of a session's processes; returns the command lines of those that live on, by process id."""
+    """Wait for the end of a session's processes; return the command lines of those still running, by process id."""
     deadline = time.monotonic() + seconds
     while found := processes(value):
         with contextlib.suppress(ProcessLookupError):
@@ -53,12 +53,12 @@ def wait_for_processes(value: str, seconds: float) -> dict[int, str]:
 
 
 def processes(value: str) -> dict[int, str]:
-    """The processes that were started with this mark and have not ended, by process id."""
+    """Return the running processes that have this mark, by process id."""
     mark = f"{MARK}={value}".encode()
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            # One that ends meanwhile, or that belongs to another user.
+            # It ended meanwhile, or belongs to another user.
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python environments that share the packages of the one that runs, and put something before them."""
+"""Python environments layered over the packages of the running one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real `qonduit serve` for tests and measurements, and what its processes use."""
+"""A real `qonduit serve` for tests and measurements, and the resources of its processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Server:
     log: Path | None = None
 
     def family(self) -> list[int]:
-        """The server's process and all that descend from it."""
+        """Return the process ids of the server and its descendants."""
         parents = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -44,7 +44,7 @@ class Server:
         return family
 
     def cpu(self) -> float:
-        """CPU seconds of all its processes so far, ended ones included as far as they were waited for."""
+        """Return the CPU seconds of all its processes so far, reaped ones included."""
         total = 0
         for pid in self.family():
             try:
@@ -55,7 +55,7 @@ class Server:
         return total / _TICK
 
     def resident(self) -> int:
-        """Resident bytes of the server process alone."""
+        """Return the resident bytes of the server process alone."""
         line = next(x for x in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if x[:6] == "VmRSS:")
         return int(line.split()[1]) * 1024
 
@@ -73,18 +73,18 @@ def serving(
 
     Args:
         database: an SQLAlchemy URL.
-        log: a file for its log (standard error), JSON lines; none: thrown away.
+        log: a file for its log (standard error, JSON lines); None discards it.
         environment: further variables for its processes.
-        command: what serves; that of this environment if not given.
+        command: the command that serves; by default that of this environment.
         settings: further QONDUIT_* settings, by their lower-case names.
     """
     variables = (
         os.environ
         | dict(environment or {})
         | {"QONDUIT_LOG_FORMAT": "json"}
-        # What one test has read must not be known to the next.
+        # A test must not hit translations cached by another.
         | ({} if "translation_cache" in settings else {"QONDUIT_TRANSLATION_CACHE_BYTES": "0"})
-        # Few tests use all SDKs, and loading one takes seconds: the others are loaded when a job needs them.
+        # Few tests use all SDKs, and loading one takes seconds: an SDK is loaded when a job needs it.
         | {"QONDUIT_PRELOAD": "IBM"}
         | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
     )

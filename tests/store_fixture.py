@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things to store, and the steps of a job's life, for tests of the store and of those who use it."""
+"""Sample data and the steps of a job's life cycle, for tests of the store and its users."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def deployment(programs: int = 1, name: str | None = None) -> Deployment:
 
 
 def known_device(db: Database, name: str = "IBM/aer_simulator") -> Device:
-    """Return a device, having the catalogue hold IBM's simulator if it is empty."""
+    """Return a device; add IBM's simulator to an empty catalogue."""
     if not catalogue.list_devices(db).items:
         catalogue.sync(db, [description()])
     return catalogue.device_by_name(db, name)
@@ -118,30 +118,30 @@ def failure(reason: str = "SYNTAX_ERROR") -> Failure:
 
 
 def started(task: Task, index: int = 0) -> TaskEvent:
-    """Say that a program began."""
+    """Make the event of a started program."""
     return TaskEvent(job_id=task.job_id, attempt=task.attempt, program_started=ProgramStarted(index=index))
 
 
 def succeeded(task: Task, index: int = 0, of: Result | None = None) -> TaskEvent:
-    """Say that a program ran."""
+    """Make the event of a succeeded program."""
     done = ProgramSucceeded(index=index, result=of or result())
     return TaskEvent(job_id=task.job_id, attempt=task.attempt, program_succeeded=done)
 
 
 def failed(task: Task, index: int = 0, reason: str = "SYNTAX_ERROR") -> TaskEvent:
-    """Say that a program failed."""
+    """Make the event of a failed program."""
     return TaskEvent(
         job_id=task.job_id, attempt=task.attempt, program_failed=ProgramFailed(index=index, failure=failure(reason))
     )
 
 
 def progressed(task: Task, progress: float) -> TaskEvent:
-    """Say how much is done."""
+    """Make a progress event."""
     return TaskEvent(job_id=task.job_id, attempt=task.attempt, progress=TaskProgress(progress=progress))
 
 
 def finished(task: Task, reason: str = "") -> TaskEvent:
-    """Say that a task ended; with a reason, that it failed as a whole."""
+    """Make the event of a finished task; with a reason, it failed as a whole."""
     return TaskEvent(
         job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure(reason) if reason else None)
     )
@@ -161,5 +161,5 @@ def history(db: Database, job_id: int) -> list[JobEvent]:
 
 
 def kinds(db: Database, job_id: int) -> list[str]:
-    """Return what the events of a job are, in order."""
+    """Return the kinds of a job's events, in order."""
     return [event.WhichOneof("event") or "" for event in history(db, job_id)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house, held by tests: who may import whom, and what each process has loaded when it works."""
+"""The architecture rules: which module may import which, and which modules each process loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVER_ONLY = {"grpc", "sqlalchemy", "alembic", "psycopg", "structlog"}
 
 @functools.cache
 def _lines(code: str) -> list[str]:
-    """Run code in a fresh interpreter and return what it prints, the top-level modules it ended up with at last."""
+    """Run code in a fresh interpreter; return its output, with the loaded top-level modules in the last line."""
     tail = "\nimport sys\nprint('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-c", code + tail], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
@@ -127,7 +127,7 @@ def test_every_file_names_its_licence_and_says_what_lives_there() -> None:
 
 
 def test_no_file_has_grown_into_two() -> None:
-    """A file of more than 400 lines holds more than one concept (the house rules)."""
+    """A file of more than 400 lines holds more than one concept (CONTRIBUTING.md)."""
     for root in ("server", "clients/python"):
         for path in (ROOT / root).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 450, path
@@ -139,7 +139,7 @@ def test_each_provider_extra_is_offered() -> None:
 
 
 def test_no_file_name_occurs_more_than_twice() -> None:
-    """A name that occurs often says nothing; `__init__`, `__main__` and `conftest` mean the same everywhere."""
+    """A frequent name is ambiguous; `__init__`, `__main__` and `conftest` mean the same everywhere."""
     names = Counter(
         path.name
         for root in ("server", "clients/python", "tests")

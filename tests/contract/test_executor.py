@@ -92,7 +92,7 @@ class TestExecutor:
             listener.wait_ended(*range(1, 301))
         assert sorted(listener.endings) == list(range(1, 301))
         assert not listener.losses
-        for told in listener.told.values():
+        for told in listener.received.values():
             kinds = [event.WhichOneof("event") for event in told if event.WhichOneof("event") != "started"]
             assert kinds == ["program_started", *["progress"] * 3, "program_succeeded", "progress", "finished"]
             assert {event.attempt for event in told} == {1}
@@ -108,7 +108,7 @@ class TestExecutor:
         with making() as (executor, listener):
             executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}"), task(3, f"wait {three.path}")])
             listener.wait_begun(1, 2)
-            assert not listener.told[3]
+            assert not listener.received[3]
             two.open()
             listener.wait_ended(2)
             listener.wait_begun(3)
@@ -120,7 +120,7 @@ class TestExecutor:
         gate = Gate(tmp_path)
         with making() as (executor, listener):
             executor.submit([task(1, f"wait {gate.path}")])
-            listener.wait(lambda: any(event.HasField("program_started") for event in listener.told[1]))
+            listener.wait(lambda: any(event.HasField("program_started") for event in listener.received[1]))
             assert 1 not in listener.finished
             gate.open()
             listener.wait_ended(1)
@@ -181,10 +181,10 @@ class TestExecutor:
             listener.wait_ended(1, 2)
             assert listener.endings[-2:] == [1, 2]
             assert not listener.losses
-            logs = [event.log.message for event in listener.told[2] if event.HasField("log")]
+            logs = [event.log.message for event in listener.received[2] if event.HasField("log")]
             assert logs == ["the job needs 600 MiB of memory and waits until they are free"]
-            assert not any(event.HasField("log") for event in listener.told[1])
-            assert not any(event.HasField("declined") for told in listener.told.values() for event in told)
+            assert not any(event.HasField("log") for event in listener.received[1])
+            assert not any(event.HasField("declined") for told in listener.received.values() for event in told)
 
     def test_what_waits_for_memory_is_cancelled_at_once(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)

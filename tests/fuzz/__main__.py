@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feeds one reader with random programs for a while; anything but a reading or a ProgramError ends it.
+"""Feed one reader random programs for a while; any outcome but a circuit or a ProgramError is a crash.
 
 `python -m tests.fuzz CIRQ --seconds 60`. Atheris (libFuzzer) changes valid programs step by step and keeps what reaches
-new lines of the reader. What is found is written to a file named crash-*, timeout-* or oom-*; give that file's name
-instead of --seconds to see it again.
+new lines of the reader. Findings are written to files named crash-*, timeout-* or oom-*; pass such a file's name
+instead of --seconds to reproduce it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MEMORY = 3000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fuzz; does not return."""
+    """Fuzz until a crash or the time limit; do not return."""
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__)
     parser.add_argument("language", choices=[_name(each) for each in example_programs.programs()])
     parser.add_argument("--seconds", type=int, default=60)
@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (Path(folder) / "example").write_bytes(source.encode() if isinstance(source, str) else source)
         words = Path(folder) / "words"
         words.write_text("".join(f"{json.dumps(word)}\n" for word in _words(source)))
-        told = [options.again] if options.again else [f"-max_total_time={options.seconds}", f"-dict={words}", folder]
+        fuzzing = [options.again] if options.again else [f"-max_total_time={options.seconds}", f"-dict={words}", folder]
         limits = [f"-timeout={_SECONDS}", f"-rss_limit_mb={_MEMORY}", "-max_len=4096", "-len_control=0"]
-        atheris.Setup([sys.argv[0], *limits, *told], one)
+        atheris.Setup([sys.argv[0], *limits, *fuzzing], one)
         atheris.Fuzz()
 
 
@@ -71,7 +71,7 @@ def _name(language: AssemblerLanguage) -> str:
 
 
 def _words(source: str | bytes) -> list[str]:
-    """What the example is made of, for libFuzzer's dictionary."""
+    """Return the tokens of the example, for libFuzzer's dictionary."""
     return sorted(set(re.findall(r"[A-Za-z_.]{2,30}", source))) if isinstance(source, str) else ["QISKIT"]
 
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from tests.fuzz.messages import Known, broken, changed, messages
 
-#: Seconds that a call may take, on a machine that is busy with other things as well.
+#: Seconds that a call may take on a busy machine.
 PATIENCE: Final = 60.0
-#: Seconds so few that a call may rightly run out of them.
+#: A deadline so short that a call may exceed it, in seconds.
 SHORT: Final = (0.0, 1e-9, 0.0005, 0.005)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A call: what is sent, and how. `requests` are the messages of the call, one where nothing is odd."""
+    """A call to send. `requests` are its messages; an ordinary call has one."""
 
     method: str
     requests: tuple[bytes, ...]
@@ -32,7 +32,7 @@ class Sent:
     compression: grpc.Compression = grpc.Compression.NoCompression
 
     def __repr__(self) -> str:
-        """What is needed to send it again."""
+        """Return the code that sends the call again."""
         shown = [
             data.hex() if len(data) < 2000 else f"{data[:1000].hex()}... ({len(data)} bytes)" for data in self.requests
         ]
@@ -40,14 +40,14 @@ class Sent:
 
 
 def methods(channel: grpc.Channel) -> list[MethodDescriptor]:
-    """Every method of every service that a server tells of by reflection, that of reflection itself included."""
+    """Return every method that a server lists by reflection, the reflection method included."""
     database = ProtoReflectionDescriptorDatabase(channel)
     pool = DescriptorPool(database)
     return [method for service in sorted(database.get_services()) for method in pool.FindServiceByName(service).methods]
 
 
 def path(method: MethodDescriptor) -> str:
-    """The name that a method is called by."""
+    """Return the full RPC path of a method."""
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
@@ -80,7 +80,7 @@ def _metadata(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[tuple[str,
 
 @st.composite
 def calls(draw: Callable[[st.SearchStrategy[Any]], Any], method: MethodDescriptor, known: Known) -> Sent:
-    """Any call of a method; four of five are sent the ordinary way."""
+    """Generate any call of a method; four of five are sent the ordinary way."""
     name = path(method)
     examples = known.examples.get(name, ())
     if examples and draw(st.integers(0, 3)):

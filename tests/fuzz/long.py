@@ -28,13 +28,13 @@ from tests.fuzz.process import SMALL, fuzzed_server
 from tests.fuzz.surface import fuzz, sweep
 from tests.postgresql import start_or_skip
 
-#: The server may grow by so much from the end of the first round to the end of the last one.
+#: Most bytes that the server may grow by from the end of the first round to the end of the last.
 _MOST_GROWN = 150 * 1024**2
 _FIRST_SEEDS = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fuzz; ends with an error when something is found."""
+    """Fuzz; raise an error on the first finding."""
     parser = argparse.ArgumentParser(prog="tests.fuzz.long", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, help="do this one round")
@@ -78,7 +78,7 @@ def _rounds(folder: Path, urls: Sequence[str], first: int, seconds: float) -> No
 
 def _machine(url: str, seed: int) -> None:
     clock = Clock()
-    with rpc_fixture(url, clock=clock, authenticate=by_name("nobody")) as rpc:
+    with rpc_fixture(url, clock=clock, authenticate=by_name("stranger")) as rpc:
         run_state_machine_as_test(
             hypothesis.seed(seed)(lambda: Machine(rpc, clock)),
             settings=settings(
@@ -92,7 +92,7 @@ def _machine(url: str, seed: int) -> None:
 
 
 class _Nowhere:
-    """Takes what is written, and keeps nothing."""
+    """A stream that discards all output."""
 
     def write(self, text: str) -> int:
         return len(text)

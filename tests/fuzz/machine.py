@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A state machine that calls a gRPC server as callers and workers may, and compares each response with a model.
 
-    Machine   the rules that change something, here
-    Observer  the rules that only read, and all comparing (observing.py)
-    StoredJob what must be true (model.py)
+    Machine   the rules that change state, here
+    Observer  the read-only rules and all comparisons (observing.py)
+    StoredJob the expected state (model.py)
 
-The test plays the dispatcher, and its clock stands still until a lease is to run out. Each run has a caller of its own,
-so that runs share a server and see nothing of each other.
+The test acts as the dispatcher; its clock advances only to expire leases. Each run has its own caller,
+so that runs share a server without seeing each other's jobs.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ REQUEST_IDS: Final = st.sampled_from(["", "", *(str(uuid.UUID(int=number)) for n
 
 
 class Machine(Observer):
-    """The rules that change something; those that read are the observer's."""
+    """The rules that change state; `Observer` has the read-only ones."""
 
     # Deployments.
 
     @initialize()
-    def something_is_there(self) -> None:
+    def objects_exist(self) -> None:
         self.create_deployment(1, "one", "")
 
     @rule(count=st.integers(1, 3), name=NAMES, request_id=REQUEST_IDS)
     def create_deployment(self, count: int, name: str | None, request_id: str) -> None:
-        """A request id that was used before gives what it made, as it is now, or a refusal."""
+        """A repeated request id returns the deployment in its current state, or is refused."""
         first = next((each for each in self.deployments if request_id and each.request_id == request_id), None)
         made = self.sources(count)
         if first is not None and count == 1:
@@ -63,9 +63,9 @@ class Machine(Observer):
             made.name = name
         request = deployment_service.CreateDeploymentRequest(deployment=made, request_id=request_id)
         if first is not None and made != first.body:
-            self.refused("ALREADY_EXISTS", self.house.deployments.CreateDeployment, request)
+            self.refused("ALREADY_EXISTS", self.server.deployments.CreateDeployment, request)
             return
-        got = self.call(self.house.deployments.CreateDeployment, request).deployment
+        got = self.call(self.server.deployments.CreateDeployment, request).deployment
         if first is None:
             first = StoredDeployment(got.id, made.name if made.HasField("name") else None, self.known(got))
             first.request_id, first.body = request_id, made
@@ -76,7 +76,7 @@ class Machine(Observer):
     @precondition(lambda self: self.deployments)
     @rule(which=WHICH, name=NAMES, count=st.integers(0, 2), masked=st.booleans())
     def update_deployment(self, which: int, name: str | None, count: int, masked: bool) -> None:
-        """New programs are new rows; what ran keeps the old ones."""
+        """New programs are new rows; existing jobs keep the old ones."""
         stored: StoredDeployment = self.pick(which, self.deployments)
         request = deployment_service.UpdateDeploymentRequest(deployment=self.sources(count))
         request.deployment.id = stored.id
@@ -84,7 +84,7 @@ class Machine(Observer):
             request.deployment.name = name
         if masked:
             request.update_mask.paths.extend(["name", "programs"] if count else ["name"])
-        got = self.call(self.house.deployments.UpdateDeployment, request).deployment
+        got = self.call(self.server.deployments.UpdateDeployment, request).deployment
         if masked or name is not None:
             stored.name = name
         if count:
@@ -94,17 +94,17 @@ class Machine(Observer):
     @precondition(lambda self: self.deployments)
     @rule(which=WHICH)
     def delete_deployment(self, which: int) -> None:
-        """Only one that no job refers to goes."""
+        """A deployment is deleted only if no job refers to it."""
         stored: StoredDeployment = self.pick(which, self.deployments)
         request = deployment_service.DeleteDeploymentRequest(id=stored.id)
         if any(job.deployment is stored for job in self.jobs):
-            self.refused("FAILED_PRECONDITION", self.house.deployments.DeleteDeployment, request)
+            self.refused("FAILED_PRECONDITION", self.server.deployments.DeleteDeployment, request)
             return
-        self.call(self.house.deployments.DeleteDeployment, request)
+        self.call(self.server.deployments.DeleteDeployment, request)
         self.deployments.remove(stored)
-        self.refused("NOT_FOUND", self.house.deployments.DeleteDeployment, request)
+        self.refused("NOT_FOUND", self.server.deployments.DeleteDeployment, request)
         self.refused(
-            "NOT_FOUND", self.house.deployments.GetDeployment, deployment_service.GetDeploymentRequest(id=stored.id)
+            "NOT_FOUND", self.server.deployments.GetDeployment, deployment_service.GetDeploymentRequest(id=stored.id)
         )
 
     # Submitting.
@@ -116,10 +116,10 @@ class Machine(Observer):
     def submit(
         self, run: bool, name: str | None, count: int, which: int, request_id: str, other: int, only_validate: bool
     ) -> None:
-        """CreateJob or RunJob: with programs of its own or stored ones, for the first time or again."""
+        """CreateJob or RunJob, with inline or stored programs, for the first time or repeated."""
         method = "RunJob" if run else "CreateJob"
         kind = job_service.RunJobRequest if run else job_service.CreateJobRequest
-        first = self.of_request(method, request_id)
+        first = self.job_of_request(method, request_id)
         request: Any = kind(job=Job(shots=10, name=name), device=DEVICE, request_id=request_id)
         stored = self.pick(which, self.deployments) if self.deployments and not count else None
         if stored is not None:
@@ -131,16 +131,16 @@ class Machine(Observer):
         body = request.SerializeToString()
         if only_validate:
             request.validate_only = True
-            got = self.call(self.house.jobs.RunJob, request) if run else None
-            job = next(got).event.created if got else self.call(self.house.jobs.CreateJob, request).job
+            got = self.call(self.server.jobs.RunJob, request) if run else None
+            job = next(got).event.created if got else self.call(self.server.jobs.CreateJob, request).job
             assert (job.id, job.state) == (0, QUEUED)
             return
         if first is not None and body != first.body:
-            self.refused("ALREADY_EXISTS", getattr(self.house.jobs, method), request)
+            self.refused("ALREADY_EXISTS", getattr(self.server.jobs, method), request)
             return
         if run:
             request.after_sequence = min(which, len(first.said)) if first else 0
-            stream = self.call(self.house.jobs.RunJob, request)
+            stream = self.call(self.server.jobs.RunJob, request)
             if first is None:
                 created = next(stream).event
                 assert created.sequence == 1
@@ -149,25 +149,25 @@ class Machine(Observer):
             else:
                 self.read(Follower(stream, first, request.after_sequence), leave=True)
         else:
-            answer = self.call(self.house.jobs.CreateJob, request)
+            answer = self.call(self.server.jobs.CreateJob, request)
             assert answer.deduplicated == (first is not None)
             if first is None:
                 self.made(answer.job, stored, method, request_id, body, request)
             else:
                 self.check_job(first, answer.job)
 
-    def of_request(self, method: str, request_id: str) -> StoredJob | None:
-        """The job that a request id made, as long as it is there."""
+    def job_of_request(self, method: str, request_id: str) -> StoredJob | None:
+        """Return the job created under a request id, or None if it was deleted."""
         found = (job for job in self.jobs if request_id and (job.method, job.request_id) == (method, request_id))
         return next(found, None)
 
     def made(
         self, got: Job, stored: StoredDeployment | None, method: str, request_id: str, body: Any, request: Any
     ) -> None:
-        """Note a new job, and the deployment that came with it."""
+        """Record a new job and its inline deployment."""
         if stored is None:
             asked = deployment_service.GetDeploymentRequest(id=got.deployment_id)
-            deployment = self.call(self.house.deployments.GetDeployment, asked).deployment
+            deployment = self.call(self.server.deployments.GetDeployment, asked).deployment
             stored = StoredDeployment(deployment.id, None, self.known(deployment))
             assert [each.text for each in stored.programs] == [p.quantum_circuit for p in request.deployment.programs]
             self.deployments.append(stored)
@@ -180,14 +180,14 @@ class Machine(Observer):
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH, request_id=REQUEST_IDS)
     def rerun(self, which: int, request_id: str) -> None:
-        """Run again what ran, whatever its deployment holds by now."""
+        """A rerun uses the job's programs, even if its deployment has changed."""
         source: StoredJob = self.pick(which, self.jobs)
         request = job_service.RerunJobRequest(id=source.id, request_id=request_id)
-        first = self.of_request("RerunJob", request_id)
+        first = self.job_of_request("RerunJob", request_id)
         if first is not None and first.body != source.id:
-            self.refused("ALREADY_EXISTS", self.house.jobs.RerunJob, request)
+            self.refused("ALREADY_EXISTS", self.server.jobs.RerunJob, request)
             return
-        answer = self.call(self.house.jobs.RerunJob, request)
+        answer = self.call(self.server.jobs.RerunJob, request)
         assert answer.deduplicated == (first is not None)
         if first is None:
             first = StoredJob(
@@ -200,38 +200,38 @@ class Machine(Observer):
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH)
     def cancel(self, which: int) -> None:
-        """In every state; one that has ended stays as it is."""
+        """A job may be cancelled in every state; an ended one does not change."""
         job: StoredJob = self.pick(which, self.jobs)
-        answer = self.call(self.house.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
+        answer = self.call(self.server.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
         job.cancel()
         self.check_job(job, answer.job)
 
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH)
     def delete(self, which: int) -> None:
-        """Only one that has ended goes, with its events and results."""
+        """Only an ended job is deleted, with its events and results."""
         job: StoredJob = self.pick(which, self.jobs)
         request = job_service.DeleteJobRequest(id=job.id)
         if not job.ended:
-            self.refused("FAILED_PRECONDITION", self.house.jobs.DeleteJob, request)
+            self.refused("FAILED_PRECONDITION", self.server.jobs.DeleteJob, request)
             self.check(job)
             return
-        found = self.call(self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job.program_runs
-        self.call(self.house.jobs.DeleteJob, request)
+        found = self.call(self.server.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job.program_runs
+        self.call(self.server.jobs.DeleteJob, request)
         self.jobs.remove(job)
         self.gone.append(job)
         for run in found:
             for result_id in run.result_ids:
-                self.refused("NOT_FOUND", self.house.results.GetResult, result_service.GetResultRequest(id=result_id))
+                self.refused("NOT_FOUND", self.server.results.GetResult, result_service.GetResultRequest(id=result_id))
         self.check_gone(job)
 
-    # What a dispatcher does.
+    # Dispatching.
 
     @rule(most=st.integers(1, 3))
     def claim(self, most: int) -> None:
-        """Oldest first, and with the programs that the job was made with."""
+        """The oldest jobs are claimed first, with the programs they were created with."""
         waiting = [job for job in self.jobs if job.state == QUEUED][:most]
-        tasks = queue.claim(self.house.db, OWNER, {"IBM": most}, LEASE)
+        tasks = queue.claim(self.server.db, OWNER, {"IBM": most}, LEASE)
         assert [task.job_id for task in tasks] == [job.id for job in waiting]
         for job, task in zip(waiting, tasks, strict=True):
             job.claim()
@@ -242,7 +242,7 @@ class Machine(Observer):
     @precondition(lambda self: any(job.state == QUEUED for job in self.jobs))
     @rule(reason=st.sampled_from(["", "TIME_LIMIT"]))
     def work(self, reason: str) -> None:
-        """What a dispatcher mostly does: take what waits, and bring one to its end."""
+        """Claim queued jobs and run one to its end, as a dispatcher mostly does."""
         self.claim(20)
         self.program(1, 0, "start")
         self.advance(1, 0.5)
@@ -251,11 +251,11 @@ class Machine(Observer):
     @precondition(lambda self: any(job.state == QUEUED for job in self.jobs))
     @rule(lost=st.booleans())
     def work_until_cancelled(self, lost: bool) -> None:
-        """A cancel while it runs: the worker says that it stopped, or is lost meanwhile."""
+        """Cancel a running job: its worker reports the cancellation, or is lost meanwhile."""
         self.claim(20)
-        job = self.worked_on(1)
+        job = self.running_job(1)
         self.program(1, 0, "succeed")
-        self.call(self.house.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
+        self.call(self.server.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
         job.cancel()
         self.check(job)
         if lost:
@@ -263,18 +263,18 @@ class Machine(Observer):
         else:
             self.finish(1, CANCELLED_REASON, False)
 
-    def tell(self, job: StoredJob, note: Callable[[], None], **what: Any) -> None:
-        """Record what a worker says; from an attempt that is not the current one it changes nothing."""
+    def record(self, job: StoredJob, note: Callable[[], None], **what: Any) -> None:
+        """Record a worker's event; an event of an earlier attempt changes nothing."""
         task = self.tasks[job.id]
-        refused = queue.record(self.house.db, OWNER, [TaskEvent(job_id=job.id, attempt=task.attempt, **what)])
+        refused = queue.record(self.server.db, OWNER, [TaskEvent(job_id=job.id, attempt=task.attempt, **what)])
         if job.leased and task.attempt == job.attempt and job in self.jobs:
             assert not refused
             note()
         else:
             assert refused == {(job.id, task.attempt)}
 
-    def worked_on(self, which: int) -> StoredJob:
-        """A job that is being worked on; at times one that was, and may have been lost, ended or deleted since."""
+    def running_job(self, which: int) -> StoredJob:
+        """Return a running job; sometimes one that was lost, ended or deleted meanwhile."""
         if which % 4 and (leased := [job for job in self.jobs if job.leased]):
             return self.pick(which, leased)  # type: ignore[no-any-return]
         return self.pick(which, [job for job in (*self.jobs, *self.gone) if job.id in self.tasks])  # type: ignore[no-any-return]
@@ -282,57 +282,57 @@ class Machine(Observer):
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH, progress=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, -1.0, float("nan")]))
     def advance(self, which: int, progress: float) -> None:
-        job = self.worked_on(which)
-        self.tell(job, lambda: job.advance(progress), progress=TaskProgress(progress=progress))
+        job = self.running_job(which)
+        self.record(job, lambda: job.advance(progress), progress=TaskProgress(progress=progress))
 
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH, index=st.integers(0, 2), what=st.sampled_from(["start", "succeed", "succeed", "fail"]))
     def program(self, which: int, index: int, what: str) -> None:
-        job = self.worked_on(which)
+        job = self.running_job(which)
         index %= len(job.programs)
         said: dict[str, Any] = {
             "start": {"program_started": ProgramStarted(index=index)},
             "succeed": {"program_succeeded": ProgramSucceeded(index=index, result=store_fixture.result(f"0x{index}"))},
             "fail": {"program_failed": ProgramFailed(index=index, failure=store_fixture.failure("SYNTAX_ERROR"))},
         }
-        self.tell(job, lambda: getattr(job, what)(index), **said[what])
+        self.record(job, lambda: getattr(job, what)(index), **said[what])
 
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH, reason=st.sampled_from(["", "", "", "TIME_LIMIT", CANCELLED_REASON]), after_all=st.booleans())
     def finish(self, which: int, reason: str, after_all: bool) -> None:
-        job = self.worked_on(which)
+        job = self.running_job(which)
         if after_all:
             for index in range(len(job.programs)):
                 self.program(which, index, "succeed")
         failure = store_fixture.failure(reason) if reason else None
-        self.tell(job, lambda: job.finish(reason), finished=TaskFinished(failure=failure))
+        self.record(job, lambda: job.finish(reason), finished=TaskFinished(failure=failure))
 
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH)
     def release(self, which: int) -> None:
-        """A dispatcher hands a job back, or one that is not its own any more."""
-        job = self.worked_on(which)
+        """A dispatcher releases a job, possibly one that it no longer owns."""
+        job = self.running_job(which)
         attempt = self.tasks[job.id].attempt
-        queue.release(self.house.db, OWNER, [(job.id, attempt)], "the worker died")
+        queue.release(self.server.db, OWNER, [(job.id, attempt)], "the worker died")
         if job.leased and attempt == job.attempt and job in self.jobs:
-            job.take_back()
+            job.requeue()
 
     @rule(lost=st.booleans())
     def pass_time(self, lost: bool) -> None:
-        """Leases run out, or do not yet."""
+        """Advance the clock; leases expire if `lost`."""
         if not lost:
             self.clock.now += timedelta(seconds=1)
-            queue.renew(self.house.db, OWNER, LEASE)
-            assert queue.expire(self.house.db) == 0
+            queue.renew(self.server.db, OWNER, LEASE)
+            assert queue.expire(self.server.db) == 0
             return
         self.clock.now += LEASE + timedelta(seconds=1)
         leased = [job for job in self.jobs if job.leased]
-        assert queue.expire(self.house.db) == len(leased)
+        assert queue.expire(self.server.db) == len(leased)
         for job in leased:
-            job.take_back()
+            job.requeue()
 
     def clear(self) -> None:
         for job in self.jobs:
-            self.call(self.house.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
+            self.call(self.server.jobs.CancelJob, job_service.CancelJobRequest(id=job.id))
         self.clock.now += 2 * LEASE
-        queue.expire(self.house.db)
+        queue.expire(self.server.db)

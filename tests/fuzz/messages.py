@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strategies for messages of any type, found from its descriptor: sound values, odd ones, and no message at all.
+"""Strategies for messages of any type, derived from its descriptor: valid values, odd ones, and broken bytes.
 
     messages(descriptor, known)   a message with any of its fields, its values biased towards those that exist
     changed(example, known)       an example of which a few fields were changed
     broken(data)                  bytes of which some were cut, flipped, repeated or made up
 
-Nothing in here knows a name of the contract. What exists on the server under test comes in as `Known`.
+This module uses no names of the contract. `Known` lists the objects on the server under test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INT64: Final = (*_INT32, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -(2**63), 10**12)
 _UINT32: Final = (0, 1, 2, 7, 2**31, 2**32 - 1)
 _UINT64: Final = (*_UINT32, 2**63, 2**64 - 1)
 _DOUBLES: Final = (0.0, -0.0, 0.5, 1.0, -1.0, 1e308, 5e-324, float("nan"), float("inf"), float("-inf"))
-#: What people and programs have put into fields to see what happens.
+#: Texts that often break parsers.
 _TEXTS: Final = (
     *(
         "",
@@ -61,12 +61,12 @@ _MOST_DEEP: Final = 5
 
 @dataclass(frozen=True, repr=False)
 class Known:
-    """What exists: `fields` are values by the name of a field, `numbers` and `texts` go into any other."""
+    """Existing values: `fields` by field name; `numbers` and `texts` for all other fields."""
 
     numbers: Sequence[int] = ()
     texts: Sequence[str] = ()
     fields: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    #: Messages that are sound, by the full name of a method.
+    #: Valid messages, by the full name of a method.
     examples: Mapping[str, Sequence[Message]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ def messages(draw: _Draw, descriptor: Descriptor, known: Known) -> Message:
 
 @st.composite
 def changed(draw: _Draw, example: Message, known: Known) -> Message:
-    """A copy of a message of which up to three fields, at any depth, have another value or none."""
+    """A copy of a message with up to three fields, at any depth, changed or cleared."""
     message = type(example)()
     message.CopyFrom(example)
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
@@ -104,7 +104,7 @@ def changed(draw: _Draw, example: Message, known: Known) -> Message:
 
 @st.composite
 def broken(draw: _Draw, data: bytes) -> bytes:
-    """Bytes that were a message once."""
+    """The bytes of a message, damaged."""
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         kind = draw(st.integers(0, 7))
@@ -131,12 +131,12 @@ def broken(draw: _Draw, data: bytes) -> bytes:
 
 @st.composite
 def _made_up(draw: _Draw) -> bytes:
-    """A field of any number and wire type, whose length may be a lie."""
+    """A field of any number and wire type, whose length may be wrong."""
     number, wire = draw(st.sampled_from([0, 1, 2, 3, 4, 7, 99, 1023])), draw(st.integers(0, 7))
     head = _varint(number << 3 | wire)
     if wire == 2:
-        told = draw(st.sampled_from([0, 1, 3, 200, 2**31 - 1, 2**32, 2**63]))
-        return head + _varint(told) + b"\x08\x01" * draw(st.integers(0, 3))
+        length = draw(st.sampled_from([0, 1, 3, 200, 2**31 - 1, 2**32, 2**63]))
+        return head + _varint(length) + b"\x08\x01" * draw(st.integers(0, 3))
     return head + draw(st.binary(max_size=9))
 
 
@@ -169,7 +169,7 @@ def _struct(draw: _Draw, struct: Any, known: Known) -> None:
 
 
 def _fill(draw: _Draw, message: Message, each: FieldDescriptor, known: Known, depth: int) -> None:
-    """Give a field of a message a value."""
+    """Set a field of a message."""
     inner = each.message_type
     if each.is_repeated:
         many = getattr(message, each.name)
@@ -190,7 +190,7 @@ def _fill(draw: _Draw, message: Message, each: FieldDescriptor, known: Known, de
 
 
 def _put(draw: _Draw, message: Message, known: Known, depth: int) -> None:
-    """Fill a message. Three of four fields are there; of a oneof, the last one stays."""
+    """Fill a message. Three of four fields are set; of a oneof, the last one remains."""
     if message.DESCRIPTOR.full_name == "google.protobuf.Struct":
         _struct(draw, message, known)
     elif depth <= _MOST_DEEP:
@@ -200,7 +200,7 @@ def _put(draw: _Draw, message: Message, known: Known, depth: int) -> None:
 
 
 def _scalar(each: FieldDescriptor, known: Known) -> st.SearchStrategy[Any]:
-    """Values of a field that holds no message."""
+    """Return a strategy for the values of a scalar field."""
     here = known.fields.get(each.name, ())
     if each.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
         texts = _texts(known) if not here else st.one_of(st.sampled_from(list(here)), _texts(known))
@@ -223,7 +223,7 @@ def _scalar(each: FieldDescriptor, known: Known) -> st.SearchStrategy[Any]:
 
 
 def _texts(known: Known) -> st.SearchStrategy[str]:
-    # Most exist, a few are random; surrogates are in no string of protobuf.
+    # Most are known, a few random; protobuf strings contain no surrogates.
     characters = st.characters(exclude_categories=["Cs"])
     return st.one_of(_either(known.texts, _TEXTS), st.text(characters, max_size=12))
 
@@ -235,7 +235,7 @@ def _either(likely: Sequence[_T], odd: Sequence[_T]) -> st.SearchStrategy[_T]:
 
 
 def _message_in(message: Message, each: FieldDescriptor) -> Message | None:
-    """The message that a field holds, if it holds any; of a list the last one."""
+    """Return the message in a field, or the last one of a list; None if there is none."""
     if each.message_type is None or each.message_type.GetOptions().map_entry:
         return None
     value = getattr(message, each.name)

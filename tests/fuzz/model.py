@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the contract promises of jobs, deployments and events, in plain Python; a state machine compares with it."""
+"""A model of jobs, deployments and events as the contract defines them; a state machine compares a server with it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import JobState
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, QUEUED, RUNNING, SUCCEEDED, is_terminal, may
 
-#: The reason with which a worker says that it stopped because it was told to.
+#: The reason a worker reports for a cancelled task.
 CANCELLED_REASON: Final = "CANCELLED"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A stored program: its id, and the text that must be run whatever becomes of its deployment."""
+    """A stored program: its id, and the text that jobs run even if its deployment changes."""
 
     id: int
     text: str
@@ -24,7 +24,7 @@ class Program:
 
 @dataclass
 class StoredDeployment:
-    """A deployment as it is now."""
+    """A deployment in its current state."""
 
     id: int
     name: str | None
@@ -35,7 +35,7 @@ class StoredDeployment:
 
 @dataclass
 class StoredJob:
-    """A job as it must be now, and all that its events must have said. `said` has an entry for each event."""
+    """The expected state of a job and its expected events; `said` has an entry for each event."""
 
     id: int
     name: str | None
@@ -49,7 +49,7 @@ class StoredJob:
     attempt: int = 0
     progress: float = 0.0
     runs: list[JobState] = field(default_factory=list)
-    #: What each program gave, serialized, once it was read.
+    #: The serialized result of each program, once it was read.
     results: dict[int, bytes] = field(default_factory=dict)
     said: list[tuple[Any, ...]] = field(default_factory=lambda: [("created",)])
 
@@ -67,20 +67,20 @@ class StoredJob:
         return self.state in (RUNNING, CANCELLING)
 
     def claim(self) -> None:
-        """A dispatcher takes it."""
+        """A dispatcher claims it."""
         self.attempt += 1
         self._move(RUNNING)
 
     def cancel(self) -> None:
-        """Its caller wants it no more."""
+        """Its caller cancels it."""
         if self.state == QUEUED:
             self._settle(CANCELLED)
             self._move(CANCELLED)
         elif self.state == RUNNING:
             self._move(CANCELLING)
 
-    def take_back(self) -> None:
-        """Its server or worker was lost, or handed it back."""
+    def requeue(self) -> None:
+        """Its server or worker was lost, or the dispatcher released it."""
         if self.state == CANCELLING:
             self._settle(CANCELLED)
             self._move(CANCELLED)
@@ -90,7 +90,7 @@ class StoredJob:
             self._move(QUEUED)
 
     def advance(self, progress: float) -> None:
-        """More of the work is done, or less: that is not told."""
+        """Progress increases; a decrease is not recorded."""
         if self.progress < progress <= 1.0:
             self.progress = progress
             self.said.append(("progress", progress))
@@ -114,7 +114,7 @@ class StoredJob:
             self.said.append(("program", index, FAILED))
 
     def finish(self, reason: str = "") -> None:
-        """Its task ended; with a reason, badly as a whole."""
+        """Its task ended; with a reason, it failed as a whole."""
         if not reason and all(state == SUCCEEDED for state in self.runs):
             self.advance(1.0)
             self._move(SUCCEEDED)
@@ -134,8 +134,8 @@ class StoredJob:
         self.state = state
 
 
-def told(event: JobEvent) -> tuple[Any, ...]:
-    """What an event says, in the form of `StoredJob.said`."""
+def entry(event: JobEvent) -> tuple[Any, ...]:
+    """Return an event in the form of `StoredJob.said`."""
     match event.WhichOneof("event"):
         case "state_change":
             change = event.state_change

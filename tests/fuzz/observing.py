@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The half of the state machine that reads: every way to see a job, a result, a deployment, compared with the model."""
+"""The read-only half of the state machine: compare every view of jobs, results and deployments with the model."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
 from tests.contract.rpc_fixture import CALLER_KEY, RpcFixture, programs, refused
-from tests.fuzz.model import Program, StoredDeployment, StoredJob, told
+from tests.fuzz.model import Program, StoredDeployment, StoredJob, entry
 
 _WAIT: Final = 100.0
 _numbers: Final = itertools.count(1)
-#: Which of the things that there are; the model's list decides which that is.
+#: An index into a list of the model, modulo its length.
 WHICH: Final = st.integers(0, 20)
 NAMES: Final = st.sampled_from([None, "", "one", 'a "b" \\ é'])
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
@@ -41,7 +41,7 @@ class Clock:
 
 
 class Follower:
-    """A stream that is left open while other things happen."""
+    """A stream that stays open while other rules run."""
 
     def __init__(self, call: Any, job: StoredJob, position: int) -> None:
         self.call = call
@@ -50,16 +50,16 @@ class Follower:
 
 
 class Observer(RuleBasedStateMachine):
-    """What there is, and the rules that read it.
+    """The model, and the rules that read the server.
 
     Args:
-        house: the server.
+        server: the server.
         clock: the server's clock.
     """
 
-    def __init__(self, house: RpcFixture, clock: Clock) -> None:
+    def __init__(self, server: RpcFixture, clock: Clock) -> None:
         super().__init__()
-        self.house = house
+        self.server = server
         self.clock = clock
         self.number = next(_numbers)
         self.jobs: list[StoredJob] = []
@@ -89,7 +89,7 @@ class Observer(RuleBasedStateMachine):
             asked.page_token = page.next_page_token
 
     def refused(self, code: str, method: Any, request: Any, who: str = "") -> None:
-        """Make a call that must be refused."""
+        """Make a call that the server must refuse."""
 
         def first() -> None:
             answer = self.call(method, request, who)
@@ -102,11 +102,11 @@ class Observer(RuleBasedStateMachine):
         return among[which % len(among)]
 
     def sources(self, count: int) -> Deployment:
-        """Programs that were never seen before."""
+        """Return a deployment of programs with texts not used before."""
         return programs(*(f"OPENQASM 2.0; // {self.number}.{next(self.texts)}" for _ in range(count)))
 
     def known(self, got: Deployment) -> list[Program]:
-        """The programs of a deployment that was made or changed just now: they have ids that were never used."""
+        """Return the programs of a deployment just created or updated; assert that their ids are new."""
         found = [Program(each.id, each.quantum_circuit) for each in got.programs]
         ids = {each.id for each in found}
         assert len(ids) == len(found)
@@ -123,7 +123,7 @@ class Observer(RuleBasedStateMachine):
     # Jobs.
 
     def check_job(self, job: StoredJob, got: Job) -> None:
-        """Compare a job as it was told with the model."""
+        """Compare a received job with the model."""
         assert (got.id, got.shots, got.deployment_id) == (job.id, job.shots, job.deployment.id)
         assert (got.name if got.HasField("name") else None) == job.name
         assert (got.state, got.attempt, got.progress) == (job.state, job.attempt, job.progress)
@@ -136,44 +136,44 @@ class Observer(RuleBasedStateMachine):
         assert got.HasField("failure") == (job.state == FAILED)
 
     def check(self, job: StoredJob, page_size: int = 0) -> None:
-        """Look at a job in every way."""
-        got = self.call(self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job
+        """Read a job by every method and compare."""
+        got = self.call(self.server.jobs.GetJob, job_service.GetJobRequest(id=job.id)).job
         self.check_job(job, got)
         asked = job_service.ListJobEventsRequest(job_id=job.id, page_size=page_size)
-        events: list[JobEvent] = self.listed(self.house.jobs.ListJobEvents, asked, "events")
+        events: list[JobEvent] = self.listed(self.server.jobs.ListJobEvents, asked, "events")
         assert [event.sequence for event in events] == list(range(1, len(job.said) + 1))
-        assert [told(event) for event in events] == job.said
+        assert [entry(event) for event in events] == job.said
         times = [event.event_time.ToNanoseconds() for event in events]
         assert times == sorted(times)
         assert all(event.job_id == job.id for event in events)
         if job.ended:
             ended = Job()
             ended.CopyFrom(got)
-            ended.ClearField("inputs")  # which never change: the first event has them
+            ended.ClearField("inputs")  # only the first event has them: they never change
             assert events[-1].state_change.job == ended
             assert events[0].created.inputs == got.inputs
         self.check_results(job, got, page_size)
 
     def check_results(self, job: StoredJob, got: Job, page_size: int) -> None:
-        """Results are those of what ran, in the order of the programs, and never change."""
+        """Results are in program order, one for each program that ran, and never change."""
         asked = result_service.ListResultsRequest(job_id=job.id, page_size=page_size)
-        found: list[Result] = self.listed(self.house.results.ListResults, asked, "results")
+        found: list[Result] = self.listed(self.server.results.ListResults, asked, "results")
         assert [each.id for each in found] == [id for run in got.program_runs for id in run.result_ids]
         ran = [each.id for each, run in zip(job.programs, job.runs, strict=True) if run == SUCCEEDED]
         assert [each.program_id for each in found] == ran
         for each in found:
-            one = self.call(self.house.results.GetResult, result_service.GetResultRequest(id=each.id)).result
+            one = self.call(self.server.results.GetResult, result_service.GetResultRequest(id=each.id)).result
             assert one == each
             data = each.SerializeToString(deterministic=True)
             assert job.results.setdefault(each.id, data) == data
 
     def check_gone(self, job: StoredJob) -> None:
-        """A job that was deleted is nowhere, nor is another caller's."""
-        self.refused("NOT_FOUND", self.house.jobs.GetJob, job_service.GetJobRequest(id=job.id))
+        """Every method answers NOT_FOUND for a deleted job and for another caller's."""
+        self.refused("NOT_FOUND", self.server.jobs.GetJob, job_service.GetJobRequest(id=job.id))
         self.refuse_all(job, "")
 
     def refuse_all(self, job: StoredJob, who: str) -> None:
-        jobs, results = self.house.jobs, self.house.results
+        jobs, results = self.server.jobs, self.server.results
         self.refused("NOT_FOUND", jobs.CancelJob, job_service.CancelJobRequest(id=job.id), who)
         self.refused("NOT_FOUND", jobs.DeleteJob, job_service.DeleteJobRequest(id=job.id), who)
         self.refused("NOT_FOUND", jobs.RerunJob, job_service.RerunJobRequest(id=job.id), who)
@@ -183,27 +183,27 @@ class Observer(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH, page_size=st.integers(0, 3))
-    def look(self, which: int, page_size: int) -> None:
+    def check_one(self, which: int, page_size: int) -> None:
         self.check(self.pick(which, self.jobs), page_size)
 
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH)
-    def a_stranger(self, which: int) -> None:
-        """Another caller's things are not there, and are not harmed by asking."""
+    def another_caller(self, which: int) -> None:
+        """Another caller cannot see or change a job."""
         job: StoredJob = self.pick(which, self.jobs)
         self.refuse_all(job, "stranger")
         for id in job.results:
-            self.refused("NOT_FOUND", self.house.results.GetResult, result_service.GetResultRequest(id=id), "stranger")
+            self.refused("NOT_FOUND", self.server.results.GetResult, result_service.GetResultRequest(id=id), "stranger")
         asked = deployment_service.GetDeploymentRequest(id=job.deployment.id)
-        self.refused("NOT_FOUND", self.house.deployments.GetDeployment, asked, "stranger")
-        assert not self.call(self.house.jobs.ListJobs, job_service.ListJobsRequest(), "stranger").jobs
+        self.refused("NOT_FOUND", self.server.deployments.GetDeployment, asked, "stranger")
+        assert not self.call(self.server.jobs.ListJobs, job_service.ListJobsRequest(), "stranger").jobs
         self.check(job)
 
     # Lists.
 
     @rule(page_size=st.integers(0, 4), by=st.sampled_from(["", "state", "name", "deployment_id", "both"]), which=WHICH)
     def list_jobs(self, page_size: int, by: str, which: int) -> None:
-        """Newest first, complete, nothing twice, each as it is now."""
+        """Lists are newest first, complete, without duplicates, and current."""
         like: StoredJob | None = self.pick(which, self.jobs) if self.jobs and by else None
         state = like.state if like else QUEUED
         wanted, filter = self.jobs, ""
@@ -216,18 +216,18 @@ class Observer(RuleBasedStateMachine):
             wanted = [job for job in wanted if job.state == state]
             filter += f"{' AND ' if filter else ''}state = {JobState.Name(state).removeprefix('JOB_STATE_')}"
         asked = job_service.ListJobsRequest(page_size=page_size, filter=filter)
-        found: list[Job] = self.listed(self.house.jobs.ListJobs, asked, "jobs")
+        found: list[Job] = self.listed(self.server.jobs.ListJobs, asked, "jobs")
         assert [job.id for job in found] == [job.id for job in reversed(wanted)]
         for job, got in zip(reversed(wanted), found, strict=True):
             self.check_job(job, got)
 
     @rule(page_size=st.integers(0, 3), name=NAMES)
     def list_deployments(self, page_size: int, name: str | None) -> None:
-        """Newest first, complete, nothing twice."""
+        """Lists are newest first, complete and without duplicates."""
         wanted = [each for each in self.deployments if name is None or each.name == name]
         filter = "" if name is None else f"name = {_quoted(name)}"
         asked = deployment_service.ListDeploymentsRequest(page_size=page_size, filter=filter)
-        found: list[Deployment] = self.listed(self.house.deployments.ListDeployments, asked, "deployments")
+        found: list[Deployment] = self.listed(self.server.deployments.ListDeployments, asked, "deployments")
         assert [each.id for each in found] == [each.id for each in reversed(wanted)]
         for stored, got in zip(reversed(wanted), found, strict=True):
             self.check_deployment(stored, got)
@@ -236,12 +236,12 @@ class Observer(RuleBasedStateMachine):
 
     def watch(self, job: StoredJob, after: int) -> Follower:
         asked = job_service.WatchJobRequest(job_id=job.id, after_sequence=after)
-        return Follower(self.call(self.house.jobs.WatchJob, asked), job, after)
+        return Follower(self.call(self.server.jobs.WatchJob, asked), job, after)
 
     def read(self, follower: Follower, *, most: int = 1_000_000, leave: bool = False) -> bool:
-        """Read what there is, each event once and in order; tell whether the stream has ended.
+        """Read the available events, each once and in order; return whether the stream has ended.
 
-        Of a job that was deleted meanwhile less may come, and NOT_FOUND at the end.
+        The stream of a job deleted meanwhile may end early, with NOT_FOUND.
         """
         job = follower.job
         deleted = job not in self.jobs
@@ -252,7 +252,7 @@ class Observer(RuleBasedStateMachine):
                     assert event.heartbeat.last_sequence == follower.position
                     continue
                 assert event.sequence == follower.position + 1
-                assert told(event) == job.said[follower.position]
+                assert entry(event) == job.said[follower.position]
                 follower.position += 1
                 most -= 1
             if follower.position == len(job.said) and (job.ended or deleted):
@@ -273,11 +273,11 @@ class Observer(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(which=WHICH, after=st.integers(0, 12), most=st.integers(0, 6))
     def watch_a_while(self, which: int, after: int, most: int) -> None:
-        """From anywhere, left in the middle, and gone on with where it was left."""
+        """Watch from any event, cancel the stream midway, and resume after the last event received."""
         job: StoredJob = self.pick(which, self.jobs)
         if after > len(job.said):
             asked = job_service.WatchJobRequest(job_id=job.id, after_sequence=after)
-            self.refused("INVALID_ARGUMENT", self.house.jobs.WatchJob, asked)
+            self.refused("INVALID_ARGUMENT", self.server.jobs.WatchJob, asked)
             return
         follower = self.watch(job, after)
         if after == len(job.said) and not job.ended:
@@ -289,20 +289,20 @@ class Observer(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs and len(self.followers) < 4)
     @rule(which=WHICH, after=st.integers(0, 3))
     def follow(self, which: int, after: int) -> None:
-        """Leave a stream open while other things happen."""
+        """Leave a stream open while other rules run."""
         job: StoredJob = self.pick(which, self.jobs)
         self.followers.append(self.watch(job, min(after, len(job.said))))
 
     @precondition(lambda self: self.followers)
     @rule(which=WHICH)
     def catch_up(self, which: int) -> None:
-        """Read what happened meanwhile."""
+        """Read the events of an open stream."""
         follower = self.pick(which, self.followers)
         if self.read(follower):
             self.followers.remove(follower)
 
     def teardown(self) -> None:
-        """Look at everything once more, and leave nothing that another run would find."""
+        """Check everything once more, and delete all objects of this run."""
         try:
             for follower in self.followers:
                 self.read(follower, leave=True)
@@ -316,7 +316,7 @@ class Observer(RuleBasedStateMachine):
             self.clear()
 
     def clear(self) -> None:
-        """Leave no job that waits or runs. Overridden by those who can."""
+        """Leave no active job; subclasses override it."""
 
 
 def _quoted(text: str | None) -> str:

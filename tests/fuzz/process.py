@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real server with small limits, furnished, ready to be fuzzed; its log is read when it has ended."""
+"""A real server with small limits and sample data, ready to be fuzzed; its log is checked at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fuzz.server_fixture import fill_server
 from tests.fuzz.surface import faults
 from tests.server_process import Server, serving
 
-#: Settings of the server: little of everything, so that each limit is met.
+#: Settings of the server: small limits, so that each is reached.
 SMALL: Final = {
     "providers": "IBM",
     "workers": "1",
@@ -34,10 +34,10 @@ _WAIT: Final = 60.0
 
 @contextmanager
 def fuzzed_server(folder: Path, database: str = "") -> Iterator[tuple[Server, grpc.Channel, Known]]:
-    """Start a server, furnish it, and when it has ended read its log.
+    """Start a server with sample data; after it has ended, check its log.
 
     Raises:
-        AssertionError: the log has a fault.
+        AssertionError: the log contains a fault.
     """
     log = folder / "log.jsonl"
     with serving(database or f"sqlite:///{folder / 'qonduit.sqlite3'}", log=log, **SMALL) as running:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server is furnished with before it is fuzzed: jobs, deployments, results, and the tokens of real pages."""
+"""Sample data for a server to be fuzzed: jobs, deployments, results, and real page tokens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FILTERS: Final = (
         'name = "\U0001f642"',
     ),
 )
-#: Names that reflection knows, and almost knows.
+#: Symbols that reflection knows, and misspelt ones.
 _SYMBOLS: Final = (
     *("qonduit.v1.JobService", "qonduit.v1.JobService.RunJob", "qonduit.v1.Job.id", "google.protobuf.Struct", "."),
     *(
@@ -58,10 +58,10 @@ _SYMBOLS: Final = (
 
 
 def fill_server(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> Known:
-    """Create things of every kind; return what exists.
+    """Create objects of every kind and return them as `Known`.
 
     Args:
-        finish: brings jobs to their end.
+        finish: runs jobs to their end.
     """
     jobs, deployments, results = JobServiceStub(channel), DeploymentServiceStub(channel), ResultServiceStub(channel)
     request_ids = [str(uuid.UUID(int=number)) for number in range(1, 5)]
@@ -82,7 +82,7 @@ def fill_server(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> K
         for job_id in ended
         for result in results.ListResults(result_service.ListResultsRequest(job_id=job_id), timeout=_WAIT).results
     ]
-    with suppress(grpc.RpcError):  # What translates is started by the first call; a house without workers has nothing.
+    with suppress(grpc.RpcError):  # The first call starts the translator; a server without workers has none.
         ProgramServiceStub(channel).TranslateProgram(_translations()[0], timeout=_WAIT)
     devices = DeviceServiceStub(channel).ListDevices(device_service.ListDevicesRequest(), timeout=_WAIT).devices
     providers = {
@@ -130,7 +130,7 @@ def _submission(kind: Any, count: int = 1, shots: int = 20, **fields: Any) -> An
 
 
 def _tokens(channel: grpc.Channel, job_id: int) -> list[str]:
-    """Tokens of the pages after the first of every list that has one."""
+    """Return the token of the second page of every list that has one."""
     jobs, deployments = JobServiceStub(channel), DeploymentServiceStub(channel)
     pages = [
         jobs.ListJobs(job_service.ListJobsRequest(page_size=1), timeout=_WAIT),
@@ -142,7 +142,7 @@ def _tokens(channel: grpc.Channel, job_id: int) -> list[str]:
 
 
 def _examples(request_ids: list[str], job_ids: list[int], deployment: Deployment) -> dict[str, list[Message]]:
-    """Requests that are sound; methods that are not named here get their fields from `messages` alone."""
+    """Return valid requests; methods not named here get their fields from `messages` alone."""
     run = job_service.RunJobRequest
     inputs = Struct()
     inputs.update({"theta": 0.5, "c": "01", "list": [1.0, [2.0]]})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feeds every RPC that a server tells of with calls, sound and odd, and judges each answer by what is promised.
+"""Send valid and odd calls to every RPC that a server lists, and compare each response with the contract.
 
 `make fuzz-surface SECONDS=600` does so against a real server process until the time is over, with new seeds that it
 prints; `SEED=...` does one of them again. The short form is tests/contract/test_fuzz_surface.py.
@@ -35,7 +35,7 @@ from tests.fuzz.messages import Known
 MOST_BYTES: Final = 3 * 1024**2
 MOST_STATUS_BYTES: Final = 3 * 1024
 REASONS: Final = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name}
-#: The details that an error of each code has beside ErrorInfo and RequestInfo; codes that are not here are never sent.
+#: The details that an error of each code has besides ErrorInfo and RequestInfo; the server sends no other codes.
 DETAILS: Final[dict[grpc.StatusCode, tuple[str, ...]]] = {
     grpc.StatusCode.INVALID_ARGUMENT: ("BadRequest",),
     grpc.StatusCode.NOT_FOUND: ("ResourceInfo",),
@@ -49,7 +49,7 @@ DETAILS: Final[dict[grpc.StatusCode, tuple[str, ...]]] = {
 
 @dataclass
 class Answer:
-    """What came back: the messages that were read, and the status; no code where the stream was left open."""
+    """The response: the messages read, and the status; no code where the stream was cancelled."""
 
     messages: list[bytes] = field(default_factory=list)
     code: grpc.StatusCode | None = None
@@ -59,7 +59,7 @@ class Answer:
 
 
 def send(channel: grpc.Channel, method: MethodDescriptor, sent: Sent) -> Answer:
-    """Make a call; of a stream that goes on, read the first message and leave."""
+    """Make a call; of an open stream, read the first message and cancel."""
     options: dict[str, Any] = {
         "timeout": sent.timeout,
         "metadata": sent.metadata,
@@ -88,21 +88,21 @@ def send(channel: grpc.Channel, method: MethodDescriptor, sent: Sent) -> Answer:
 
 
 def judge(method: MethodDescriptor, sent: Sent, answer: Answer, most_request_bytes: int) -> None:
-    """Compare an answer with what is promised of every answer."""
+    """Check the guarantees that hold for every response."""
     code = answer.code
     assert answer.seconds < PATIENCE, f"the answer took {answer.seconds:.1f} s"
     for data in answer.messages:
         assert len(data) <= MOST_BYTES, f"an answer of {len(data)} bytes"
         message = message_factory.GetMessageClass(method.output_type)()
         message.ParseFromString(data)
-        if not method.client_streaming:  # reflection repeats the question, whatever it was
+        if not method.client_streaming:  # reflection repeats the request
             json_format.MessageToJson(message)
     if code is None or code is grpc.StatusCode.OK:
         assert answer.messages or method.client_streaming or code is grpc.StatusCode.OK
         return
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and sent.timeout in SHORT:
         return
-    # gRPC itself refuses these, before any code of ours sees them.
+    # gRPC itself refuses these before they reach the server's code.
     if len(sent.requests) != 1 and not method.client_streaming and code is grpc.StatusCode.UNIMPLEMENTED:
         return
     if any(len(data) > most_request_bytes for data in sent.requests) and code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -146,15 +146,15 @@ def fuzz(
     most_request_bytes: int,
     only: Callable[[str], bool] = lambda name: True,
 ) -> Counter[tuple[str, str]]:
-    """Send calls to every method and judge the answers.
+    """Send calls to every method and check the responses.
 
     Args:
         examples: how many calls a method gets; those with sound examples three times as many.
-        seed: none: the same calls every time.
+        seed: None for the same calls every time.
         only: which methods, by name.
 
     Returns:
-        How often each method answered with each code.
+        The number of responses by method and code.
     """
     seen: Counter[tuple[str, str]] = Counter()
     for method in methods(channel):
@@ -193,7 +193,7 @@ def _fuzz_method(
 
 
 def sweep(channel: grpc.Channel) -> list[Job]:
-    """Read all that is stored, in every way there is: what was accepted must be readable. Returns the jobs."""
+    """Read every stored object by every method: accepted data must be readable. Return the jobs."""
     jobs, deployments, results = JobServiceStub(channel), DeploymentServiceStub(channel), ResultServiceStub(channel)
     options: dict[str, Any] = {"timeout": 6 * PATIENCE}
 
@@ -227,5 +227,5 @@ def sweep(channel: grpc.Channel) -> list[Job]:
 
 
 def faults(log: Iterator[str]) -> list[str]:
-    """The lines of a log that no caller should be able to bring about."""
+    """Return the lines of a log that no caller should be able to cause."""
     return [line[:2000] for line in log if "INTERNAL" in line or "Traceback" in line or '"error"' in line]

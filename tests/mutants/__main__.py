@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.mutants [NAME ...]`: try faults of the table out, and say which of them the tests catch."""
+"""`python -m tests.mutants [NAME ...]`: apply faults of the table, and report which of them the tests catch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.mutants.trial import Trial, Verdict, attempt, copy_of, run_tests
 
 
 def main(given: Sequence[str] | None = None, root: Path = ROOT, table: Path = TABLE) -> int:
-    """Try faults out.
+    """Run the trials of faults.
 
     Args:
         given: arguments of the command line.
@@ -26,8 +26,8 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT, table: Path = TA
         table: the faults.
 
     Returns:
-        0 if all faults were caught, 1 if one was not, 2 if nothing can be said: a fault does not apply, or its tests do
-        not pass without it.
+        0 if all faults were caught, 1 if one was not, 2 if the result is undecided: a fault does not apply, or its
+        tests fail without it.
     """
     arguments = _arguments(given)
     faults = load(table)
@@ -49,7 +49,7 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT, table: Path = TA
 
 
 def _try_all(faults: list[Fault], copies: list[Path]) -> Counter[Verdict]:
-    """Try faults out, one in each copy at a time, and print each verdict when it is there."""
+    """Run the trials, one at a time in each copy, and print each verdict as it arrives."""
     free: SimpleQueue[Path] = SimpleQueue()
     for copy in copies:
         free.put(copy)

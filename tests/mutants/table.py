@@ -22,7 +22,7 @@ class Fault:
         name: words joined by hyphens, unique in the table.
         file: the file that gets the fault, from the root of the repository.
         original: a text that the file contains exactly once.
-        replaced: the text that takes its place.
+        replaced: the replacement.
         tests: the tests of which at least one must fail, as pytest takes them: FILE or FILE::NAME.
     """
 
@@ -51,7 +51,7 @@ def load(table: Path = TABLE) -> list[Fault]:
 
 
 def problems(fault: Fault, root: Path = ROOT) -> Iterator[str]:
-    """Yield what makes a fault invalid; nothing for one that can be tried."""
+    """Yield the reasons why a fault is invalid."""
     path = root / fault.file
     if not path.is_file():
         yield f"{fault.name}: there is no file {fault.file}"

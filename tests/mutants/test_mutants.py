@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of deliberate faults fits the tree as it is, and a trial tells caught faults from others."""
+"""The table of deliberate faults applies to the tree, and a trial distinguishes caught faults from others."""
 
 from __future__ import annotations
 

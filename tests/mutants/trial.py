@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults tried out on a copy of the tree. The working tree is only read."""
+"""Trials of faults on a copy of the tree. The working tree is only read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from tests.mutants.table import Fault
 from tests.python_environments import layered
 
-#: Seconds that the tests of one fault may take. A bound for faults that hang, and for slow machines.
+#: Seconds that the tests of one fault may take; bounds faults that hang.
 MOST_SECONDS = 1800
 
 
 class Verdict(Enum):
-    """How the trial of a fault ended."""
+    """The outcome of a trial."""
 
     CAUGHT = "caught"
     SURVIVED = "NOT CAUGHT"
@@ -31,14 +31,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome of a trial: the verdict, and the end of what pytest printed."""
+    """The verdict of a trial, and the end of pytest's output."""
 
     verdict: Verdict
     output: str
 
 
 def copy_of(root: Path, target: Path) -> Path:
-    """Copy a working tree as it is now, without what git ignores, and make an environment that uses the copy."""
+    """Copy a working tree without ignored files, and make an environment that uses the copy."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
@@ -54,7 +54,7 @@ def run_tests(copy: Path, tests: Iterable[str]) -> tuple[int | None, str]:
     """Run tests in a copy; return pytest's exit code (None: it took too long) and the end of its output."""
     python = copy / ".venv" / "bin" / "python"
     own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    # A file, and no pipe: a server that a failing test left behind would hold it open.
+    # A file, not a pipe: a server left behind by a failing test would keep a pipe open.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [python, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests],
@@ -78,7 +78,7 @@ def run_tests(copy: Path, tests: Iterable[str]) -> tuple[int | None, str]:
 
 
 def attempt(fault: Fault, copy: Path) -> Trial:
-    """Put a fault into a copy, run its tests there, and take the fault out again."""
+    """Apply a fault to a copy, run its tests there, and revert the fault."""
     path = copy / fault.file
     text = path.read_text()
     try:
@@ -86,12 +86,12 @@ def attempt(fault: Fault, copy: Path) -> Trial:
         code, output = run_tests(copy, fault.tests)
     finally:
         _write(path, text)
-    # Any other code than 0 and 1 says that tests were not run, which catches nothing.
+    # Codes other than 0 and 1 mean that tests did not run, which catches nothing.
     return Trial({0: Verdict.SURVIVED, 1: Verdict.CAUGHT}.get(-1 if code is None else code, Verdict.UNDECIDED), output)
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a source file. Its bytecode goes: two texts of one size, written within a second, look the same."""
+    """Write a source file and delete its bytecode: texts of one size, written within a second, would share it."""
     path.write_text(text)
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         compiled.unlink()

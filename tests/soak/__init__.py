@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long run of random work, faults and reconnects, after which nothing may have leaked."""
+"""A long run of random work, faults and reconnects, which must leak nothing."""

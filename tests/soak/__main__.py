@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make soak MINUTES=30`: rounds of random work and faults on one real server, which between them is looked at."""
+"""`make soak MINUTES=30`: rounds of random work and faults on a real server; resources are measured in between."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.soak.actors import Killer, Tally, User, children, together
 _USERS = 6
 _ROUNDS = 10
 _QUIET_SECONDS = 60.0
-#: What the last rounds may have more than those in the middle: what is kept ahead or at hand varies by so much.
+#: How much the last rounds may exceed the middle ones: caches and warm processes vary by this much.
 _SLACK = {"resident MiB": 12.0, "threads": 4.0, "file handles": 8.0, "processes": 1.0, "rows": 0.0}
 _TABLES = ("jobs", "events", "results", "buffers", "options", "job_options")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a server holds when it has nothing to do."""
+    """The resources of an idle server."""
 
     resident: float
     threads: int
@@ -41,13 +41,13 @@ class Sample:
     rows: int
 
     def values(self) -> dict[str, float]:
-        """By name, as they are printed and compared."""
+        """Return the values by name, as they are printed and compared."""
         numbers = (self.resident, self.threads, self.handles, self.processes, self.rows)
         return dict(zip(_SLACK, map(float, numbers), strict=True))
 
 
 def sample(server: Server, engine: sa.Engine) -> Sample:
-    """Count what the server holds now; rows are those of jobs, which are all deleted, and of what belongs to them."""
+    """Measure the server's resources. Rows count jobs, all deleted by now, and their dependent rows."""
     pid = server.process.pid
     with engine.connect() as connection:
         rows = sum(connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one() for table in _TABLES)
@@ -61,13 +61,13 @@ def sample(server: Server, engine: sa.Engine) -> Sample:
 
 
 def family(pid: int) -> list[int]:
-    """All processes that descend from one."""
+    """Return all descendants of a process."""
     direct = children(pid)
     return direct + [further for child in direct for further in family(child)]
 
 
 def clear(target: str, tally: Tally) -> None:
-    """See the jobs to their end that killed clients left, and delete all."""
+    """Wait for the jobs that killed clients left, and delete all jobs."""
     with Client(target, timeout=_QUIET_SECONDS) as client:
         for job in list(client.jobs()):
             client.job(job.id).wait(_QUIET_SECONDS)
@@ -94,7 +94,7 @@ def database(kind: str, folder: str) -> Iterator[str]:
 
 
 def verdict(samples: list[Sample]) -> list[str]:
-    """What grew: the medians of the last third against those of the third before; the first third is warming up."""
+    """Return the values that grew: medians of the last third against the middle third; the first third is warm-up."""
     third = max(1, len(samples) // 3)
     middle, last = samples[-2 * third : -third] or samples[:1], samples[-third:]
     grown = []
@@ -107,7 +107,7 @@ def verdict(samples: list[Sample]) -> list[str]:
 
 
 def main() -> int:
-    """Run the rounds, print the table; 1 if anything leaked or a promise was broken."""
+    """Run the rounds and print the table; return 1 on a leak or a broken guarantee."""
     arguments = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     arguments.add_argument("--minutes", type=float, default=30.0)
     arguments.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
@@ -119,7 +119,7 @@ def main() -> int:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qonduit-soak-") as folder, database(chosen.database, folder) as url:
         log = Path(folder) / "log"
-        # A job is unlucky when processes are killed all the time; it shall not fail for it.
+        # Processes are killed all the time; jobs must not fail for lack of attempts.
         with serving(url, log=log, max_attempts="20", workers="2") as server:
             engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
             print("\t".join(("round", "jobs", "killed", *_SLACK)), flush=True)
@@ -129,9 +129,9 @@ def main() -> int:
                 together([*works, killer.work], chosen.minutes * 60 / _ROUNDS)
                 clear(server.target, tally)
                 samples.append(sample(server, engine))
-                told = [f"{value:.1f}" for value in samples[-1].values().values()]
+                shown = [f"{value:.1f}" for value in samples[-1].values().values()]
                 print(
-                    "\t".join((str(place + 1), str(tally.ended.total()), str(tally.killed.total()), *told)), flush=True
+                    "\t".join((str(place + 1), str(tally.ended.total()), str(tally.killed.total()), *shown)), flush=True
                 )
             engine.dispose()
             server.process.terminate()

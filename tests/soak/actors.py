@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is at work in a soak: users with jobs of every kind, and somebody who kills processes."""
+"""The actors of a soak test: users with jobs of every kind, and a process killer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from qonduit_client.job import TERMINAL
 from tests import example_programs
 from tests.benchmarks.programs import BELL, HEADER, layered
 
-#: After so many ended jobs a process is killed; after so many more a client is.
+#: Ended jobs between two kills of a process, and of a client.
 _JOBS_A_KILL: Final = 25
 _JOBS_A_CLIENT: Final = 60
 _WAIT_SECONDS: Final = 120.0
 _BROKEN: Final = HEADER + "qreg q[1];\nno such gate q[0];\n"
 _SUPERPOSED: Final = HEADER + "qreg q[14];\ncreg c[14];\nh q;\nmeasure q -> c;\n"
-#: What a client process does until it is killed: follow jobs of its own.
+#: The program of a client process: submit and watch jobs until it is killed.
 _CLIENT: Final = """
 import sys
 from qonduit_client import Client
@@ -41,12 +41,12 @@ with Client(sys.argv[1]) as client:
 
 
 class Wrong(AssertionError):
-    """A promise that was not kept."""
+    """A broken guarantee."""
 
 
 @dataclass
 class Tally:
-    """What has happened so far; shared by all actors."""
+    """Counters shared by all actors."""
 
     ended: Counter[str] = field(default_factory=Counter)
     events: int = 0
@@ -69,7 +69,7 @@ class Tally:
             self._changed.notify_all()
 
     def wait_for_jobs(self, number: int, over: threading.Event) -> bool:
-        """Wait until so many jobs have ended; False when the round is over before."""
+        """Wait until this number of jobs has ended; return False if the round ends first."""
         with self._changed:
             while self.ended.total() < number:
                 if over.is_set():
@@ -79,7 +79,7 @@ class Tally:
 
 
 class User:
-    """Submits jobs of all kinds, follows them, breaks off, comes back, cancels, runs again, deletes."""
+    """A user who submits, watches, resumes, cancels, reruns and deletes jobs of all kinds."""
 
     def __init__(self, target: str, tally: Tally, seed: int) -> None:
         self._target = target
@@ -87,7 +87,7 @@ class User:
         self._random = random.Random(seed)
 
     def work(self, over: threading.Event) -> None:
-        """One job after another until the round is over; every one of them is seen to its end."""
+        """Run one job after another to its end until the round is over."""
         with Client(self._target, timeout=_WAIT_SECONDS) as client:
             while not over.is_set():
                 try:
@@ -139,7 +139,7 @@ class User:
         return "QUIL" if programs[0].startswith("DECLARE") else "QASM2"
 
     def _follow(self, job: JobHandle) -> JobEvent:
-        """See a job's events to the end, breaking off now and then; each must come once, in order."""
+        """Watch a job to its end with interruptions; each event must arrive once, in order."""
         seen = 0
         while True:
             leave_after = self._random.choice((1, 2, 5, 10**9))
@@ -169,7 +169,7 @@ class User:
 
 
 class Killer:
-    """Kills workers, the processes they are forked from, and clients; never the server."""
+    """Kill workers, fork servers and clients; never the server."""
 
     def __init__(self, target: str, server: int, tally: Tally, seed: int) -> None:
         self._target = target
@@ -178,7 +178,7 @@ class Killer:
         self._random = random.Random(seed)
 
     def work(self, over: threading.Event) -> None:
-        """Kill something each time that so many jobs have ended, until the round is over."""
+        """Kill a process after each fixed number of ended jobs, until the round is over."""
         client = self._client()
         number = self._tally.ended.total()
         clients_at = number + _JOBS_A_CLIENT
@@ -212,7 +212,7 @@ class Killer:
 
 
 def children(pid: int) -> list[int]:
-    """A process's children; none if it has ended."""
+    """Return a process's children; an empty list if it has ended."""
     try:
         return [int(x) for task in Path(f"/proc/{pid}/task").iterdir() for x in (task / "children").read_text().split()]
     except OSError:
@@ -220,7 +220,7 @@ def children(pid: int) -> list[int]:
 
 
 def together(works: list[Callable[[threading.Event], None]], seconds: float) -> None:
-    """Have all work at once for so long, and wait until each has finished what it had begun."""
+    """Run all actors at once for this many seconds, and wait until each has finished."""
     over = threading.Event()
     threads = [threading.Thread(target=work, args=(over,)) for work in works]
     for thread in threads:

@@ -53,10 +53,10 @@ def test_a_fault_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None
 def test_programs_and_credentials_are_left_out(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(log_format, "info")  # type: ignore[arg-type]
     structlog.get_logger("tests").info("call", credential="s3cret", quantum_circuit="OPENQASM", job_id=1)
-    told = capsys.readouterr().err
-    assert "s3cret" not in told
-    assert "OPENQASM" not in told
-    assert "job_id" in told
+    output = capsys.readouterr().err
+    assert "s3cret" not in output
+    assert "OPENQASM" not in output
+    assert "job_id" in output
 
 
 def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:

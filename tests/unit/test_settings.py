@@ -112,7 +112,7 @@ def test_addresses_of_each_kind_are_taken(listen: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("port", ["notaport", "99999", "0"])
 def test_a_port_of_the_database_that_is_none_is_refused_by_value(port: str) -> None:
     with pytest.raises(StartError, match="must be a number from 1 to 65535, got") as refused:
-        parse_url(f"postgresql://somebody:s3cret@127.0.0.1:{port}/x")
+        parse_url(f"postgresql://alice:s3cret@127.0.0.1:{port}/x")
     assert port in str(refused.value)
     assert "s3cret" not in str(refused.value)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the samples of the schema that the installed server has: `make upgrade-sample`, once for each revision.
+"""Create the samples of the installed server's schema: `make upgrade-sample`, once for each revision.
 
 A real server does the work, and is killed in the middle of it: deployments, jobs in every state, events, results,
 request ids. For the schema of an older version run it with that version's code:
@@ -36,7 +36,7 @@ _ATTEMPTS = 20
 
 
 def fill(database: str) -> None:
-    """Have a server do something of everything, then kill it."""
+    """Have a server do work of every kind, then kill it."""
     with (
         serving(database, providers="IBM", preload="IBM", workers="2") as server,
         grpc.insecure_channel(server.target) as channel,
@@ -74,7 +74,7 @@ def fill(database: str) -> None:
 
 
 def states(rows: list[tuple[str, int]]) -> bool:
-    """Whether each job was left in the state it is to be found in: the server may have been quicker than the kill."""
+    """Return whether each job is in its expected state: the server may have been quicker than the kill."""
     return all((name, int(state)) in rows for name, state in STATES.items())
 
 
@@ -96,7 +96,7 @@ def make_sqlite(target: Path) -> None:
 
 
 def make_postgresql(target: Path) -> None:
-    """Write what pg_dump says, as statements that any client can execute."""
+    """Write the output of pg_dump as statements that any client can execute."""
     binaries = find_binaries()
     if binaries is None:
         raise RuntimeError("no PostgreSQL found")
@@ -112,7 +112,7 @@ def make_postgresql(target: Path) -> None:
                 dump = subprocess.run(
                     [binaries / "pg_dump", *arguments], check=True, capture_output=True, text=True
                 ).stdout
-                # Commands of psql (\restrict) and comments are left out.
+                # Omit commands of psql (\restrict) and comments.
                 target.write_text(re.sub(r"(?m)^(\\.*|--.*|)\n", "", dump))
                 return
     finally:
@@ -121,11 +121,11 @@ def make_postgresql(target: Path) -> None:
 
 
 def main() -> int:
-    """Make both samples, unless they are there."""
+    """Create both samples, unless they exist."""
     for suffix, make in ((".sqlite3", make_sqlite), (".sql", make_postgresql)):
         target = FOLDER / f"{migrations.HEAD}{suffix}"
         if target.exists():
-            print(f"{target.name} is there already: what a released schema left behind is never made anew")
+            print(f"{target.name} exists already: samples of released schemas are never recreated")
             return 1
         make(target)
         print(f"{target.name}: {target.stat().st_size} bytes")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sample of a schema holds: the same requests, under the same ids, whichever version was asked."""
+"""The content of a sample: the same requests, under the same ids, for every version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ for int k in [1:60] {
 }
 c = measure q;
 """
-#: The names of the jobs, and how the server that was killed left them.
+#: The names of the jobs, and their states when the server was killed.
 STATES = {
     "succeeded": JobState.JOB_STATE_SUCCEEDED,
     "of a deployment": JobState.JOB_STATE_SUCCEEDED,
@@ -37,7 +37,7 @@ STATES = {
     "cancelling": JobState.JOB_STATE_CANCELLING,
     "queued": JobState.JOB_STATE_QUEUED,
 }
-#: The job whose inputs are too large for its row. It waits; samples before revision 0003 have none.
+#: The job whose inputs are too large for its row. It is queued; samples before revision 0003 have none.
 LARGE = "large inputs"
 ANGLES = {f"theta_{k}": k / 7 for k in range(250)}
 TURNS = "".join(
@@ -57,18 +57,18 @@ _PROGRAMS = {
 
 
 def request_id(name: str) -> str:
-    """The request id under which something was made."""
+    """Return the request id of a job or deployment."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
 
 
 def programs(*texts: str) -> list[QuantumProgram]:
-    """Programs of these texts."""
+    """Return programs with these texts."""
     qasm2, qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
     return [QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in (LONG, TURNS) else qasm2) for x in texts]
 
 
 def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
-    """The request that made the job of this name."""
+    """Return the request that created the job of this name."""
     request = calls.CreateJobRequest(
         job=Job(name=name, shots=100, seed=7), device="IBM/aer_simulator", request_id=request_id(name)
     )
@@ -82,7 +82,7 @@ def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
 
 
 def deploying() -> CreateDeploymentRequest:
-    """The request that made the deployment; its programs were replaced later."""
+    """Return the request that created the deployment; its programs were replaced later."""
     return CreateDeploymentRequest(
         deployment=Deployment(name="kept", programs=programs(BELL)), request_id=request_id("kept")
     )

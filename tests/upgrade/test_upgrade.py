@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Today's server takes over what servers of every schema left behind: all of it readable, nothing run twice or lost."""
+"""The current server upgrades databases of every schema: all data stays readable, no job runs twice or is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sql
 
 @pytest.fixture(params=SAMPLES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database that holds a sample."""
+    """Yield the URL of a database that holds a sample."""
     sample = FOLDER / request.param
     if sample.suffix == ".sqlite3":
         shutil.copyfile(sample, tmp_path / "old.sqlite3")
@@ -56,7 +56,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_there_are_samples_of_every_revision() -> None:
     revisions = {one.revision for one in ScriptDirectory.from_config(migrations.configuration()).walk_revisions()}
     wanted = {f"{revision}.{kind}" for revision in revisions for kind in ("sql", "sqlite3")}
-    assert set(SAMPLES) == wanted, "make upgrade-sample makes those of the newest revision"
+    assert set(SAMPLES) == wanted, "make upgrade-sample creates those of the newest revision"
 
 
 def test_samples_are_never_made_anew() -> None:
@@ -66,7 +66,7 @@ def test_samples_are_never_made_anew() -> None:
         [sys.executable, "-m", "tests.upgrade"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "never made anew" in done.stdout
+    assert "never recreated" in done.stdout
     assert {name: (FOLDER / name).stat().st_mtime_ns for name in SAMPLES} == before
 
 
@@ -86,14 +86,14 @@ def test_a_server_takes_over_what_an_older_one_left(url: str) -> None:
                 check_inputs(ResultServiceStub(channel), listed[row.id])
             check(ResultServiceStub(channel), ended, "again" if row.request_id == request_id("again") else row.name)
             if is_terminal(row.state):
-                # As it ended then: nothing was touched.
+                # It ended before the upgrade: unchanged.
                 assert (ended.state, ended.last_sequence) == (row.state, row.last_sequence)
         check_deployments(jobs, DeploymentServiceStub(channel), {row.name: listed[row.id] for row in left})
     check_schema(url)
 
 
 def follow(jobs: JobServiceStub, job_id: int, last: int | None) -> Job:
-    """Watch a job from its first event to its last; none is missing."""
+    """Watch a job from its first event to its last; check that none is missing."""
     replies = list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=100))
     events = [reply.event for reply in replies if reply.event.WhichOneof("event") != "heartbeat"]
     assert [event.sequence for event in events] == list(range(1, (last or len(events)) + 1))
@@ -102,7 +102,7 @@ def follow(jobs: JobServiceStub, job_id: int, last: int | None) -> Job:
 
 
 def check(results: ResultServiceStub, job: Job, name: str) -> None:
-    """The job has the end, and the results, that it is to have."""
+    """Check a job's final state and results."""
     expected = {"failed": JobState.JOB_STATE_FAILED, "cancelled": JobState.JOB_STATE_CANCELLED}
     expected["cancelling"] = JobState.JOB_STATE_CANCELLED
     assert job.state == expected.get(name, JobState.JOB_STATE_SUCCEEDED), (name, job)
@@ -119,13 +119,13 @@ def check(results: ResultServiceStub, job: Job, name: str) -> None:
 
 
 def check_inputs(results: ResultServiceStub, job: Job) -> None:
-    """Inputs that are too large for the job's row are read as they were given."""
+    """Check that inputs too large for the job's row are read unchanged."""
     pieces = results.ReadBuffer(ReadBufferRequest(name=job.inputs_reference.name), timeout=100)
     assert MessageToDict(Struct.FromString(b"".join(piece.data for piece in pieces))) == ANGLES
 
 
 def check_deployments(jobs: JobServiceStub, deployments: DeploymentServiceStub, known: dict[str, Job]) -> None:
-    """Old request ids still stand for what they made; deployments have their programs."""
+    """Check that old request ids still deduplicate, and that deployments have their programs."""
     kept = deployments.CreateDeployment(deploying(), timeout=100).deployment
     assert kept.id == known["of a deployment"].deployment_id
     assert [program.quantum_circuit for program in kept.programs] == [GHZ]
@@ -145,14 +145,14 @@ def check_deployments(jobs: JobServiceStub, deployments: DeploymentServiceStub, 
     listed = deployments.ListDeployments(ListDeploymentsRequest(page_size=100), timeout=100).deployments
     texts = {one.id: [program.quantum_circuit for program in one.programs] for one in listed}
     assert texts[known["succeeded"].deployment_id] == [BELL, GHZ]
-    # What is run again now runs what it ran then, not what its deployment holds by now.
+    # A rerun uses the job's own programs, not the current ones of its deployment.
     rerun = jobs.RerunJob(calls.RerunJobRequest(id=known["of a deployment"].id), timeout=100).job
     assert rerun.program_runs[0].program_id == known["of a deployment"].program_runs[0].program_id
     assert follow(jobs, rerun.id, None).state == JobState.JOB_STATE_SUCCEEDED
 
 
 def check_schema(url: str) -> None:
-    """The schema is today's, and inline deployments are known as such."""
+    """Check that the schema is current, and that inline deployments are marked as such."""
     assert migrations.current(url) == migrations.HEAD
     with create_engine(parse_url(url)).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []

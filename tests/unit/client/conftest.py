@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scripted peer and both clients, which wait almost no time between attempts."""
+"""A scripted server and both clients, with almost no delay between retries."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.unit.client.peer import Peer, serving_peer
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A server that does as it is told."""
+    """Yield a scripted server."""
     with serving_peer() as running:
         yield running
 
 
 @pytest.fixture(params=TWINS)
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """Makes a client: the waiting one, and the one for asyncio."""
+    """Return a client factory: blocking, and asyncio."""
     return TWINS[request.param]
 
 
 @pytest.fixture
 def client(peer: Peer, connect: Connect) -> Iterator[Client]:
-    """A client of the peer."""
+    """Yield a client of the peer."""
     with connect(peer.target, timeout=20, retry=Retry(first=0.001, most=0.005)) as connected:
         yield connected

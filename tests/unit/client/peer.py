@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real gRPC server in this process that plays one job as a script says, and breaks streams on purpose."""
+"""A real gRPC server in this process that serves one scripted job and breaks streams on purpose."""
 
 # ruff: noqa: N802 (handlers are named as the RPCs are)
 
@@ -70,7 +70,7 @@ class Refusal:
     further: Sequence[Message] = ()
 
     def abort(self, context: grpc.ServicerContext) -> NoReturn:
-        """Ends the call with it."""
+        """Abort the call with it."""
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         packed: list[Message] = list(self.further)
         if self.reason:
@@ -92,7 +92,7 @@ AWAY = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "DRAINING", retry_after=
 
 @dataclass(frozen=True)
 class Stream:
-    """How one WatchJob goes: it sends so many events (all: None), seen ones again first, then ends as it says."""
+    """The script of one WatchJob: the number of events to send (None: all), repeated ones first, and how it ends."""
 
     send: int | None = None
     again: int = 0
@@ -101,7 +101,7 @@ class Stream:
 
 
 def job_at(state: JobState, *, sequence: int = 0, progress: float = 0.0, failure: Failure | None = None) -> Job:
-    """The job as it is in this state."""
+    """Return the job in this state."""
     job = Job(
         id=JOB,
         name="bell",
@@ -126,7 +126,7 @@ def job_at(state: JobState, *, sequence: int = 0, progress: float = 0.0, failure
 
 
 def history(end: JobState = SUCCEEDED) -> list[JobEvent]:
-    """The events of a small job that ends like this."""
+    """Return the events of a small job with this final state."""
     failure = None
     if end == FAILED:
         failure = Failure(
@@ -136,29 +136,29 @@ def history(end: JobState = SUCCEEDED) -> list[JobEvent]:
             line=4,
             column=1,
         )
-    told: list[JobEvent] = [
+    events: list[JobEvent] = [
         JobEvent(created=job_at(QUEUED)),
         JobEvent(state_change=StateChange(from_state=QUEUED, to_state=RUNNING, job=job_at(RUNNING))),
     ]
     if end == SUCCEEDED:
-        told += [
+        events += [
             JobEvent(program_run=ProgramRun(program_id=5, index=0, state=SUCCEEDED, result_ids=[11])),
             JobEvent(result_ready=ResultReady(result_id=11, program_id=5)),
             JobEvent(progress=Progress(progress=1.0, message="1 of 1 programs")),
         ]
-    last = len(told) + 1
+    last = len(events) + 1
     progress = 1.0 if end == SUCCEEDED else 0.0
     final = job_at(end, sequence=last, progress=progress, failure=failure)
-    told.append(JobEvent(state_change=StateChange(from_state=RUNNING, to_state=end, job=final)))
-    for index, event in enumerate(told):
+    events.append(JobEvent(state_change=StateChange(from_state=RUNNING, to_state=end, job=final)))
+    for index, event in enumerate(events):
         event.job_id = JOB
         event.sequence = index + 1
         event.event_time.CopyFrom(Timestamp(seconds=START, nanos=index * 50_000_000))
-    return told
+    return events
 
 
 def counted(counts: dict[str, int], *, job_id: int = JOB, result_id: int = 11) -> Result:
-    """A result with these counts of a register of two bits."""
+    """Return a result with these counts of a register of two bits."""
     shots = sum(counts.values())
     return Result(
         id=result_id,
@@ -179,8 +179,8 @@ class Peer(
 ):
     """The scripted server.
 
-    What it was asked stands in `created`, `watched`, `cancelled`, `translated`; every call and its authorization in
-    `called`.
+    It records requests in `created`, `watched`, `cancelled` and `translated`, and every call with its authorization
+    in `called`.
     """
 
     events: list[JobEvent] = field(default_factory=history)
@@ -294,7 +294,7 @@ class Peer(
 
 
 class _Listening(grpc.ServerInterceptor):
-    """Notes every call and who made it."""
+    """Record every call and its authorization."""
 
     def __init__(self, called: list[tuple[str, object]]) -> None:
         self._called = called
@@ -306,7 +306,7 @@ class _Listening(grpc.ServerInterceptor):
 
 @contextmanager
 def serving_peer(credentials: grpc.ServerCredentials | None = None) -> Iterator[Peer]:
-    """The peer on a free port; ends every stream when it goes."""
+    """Serve the peer on a free port; end every stream on exit."""
     peer = Peer()
     server = grpc.server(futures.ThreadPoolExecutor(8), interceptors=[_Listening(peer.called)])
     add_JobServiceServicer_to_server(peer, server)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two clients are twins; and what only one of them can do: tasks that are cancelled, event loops, threads."""
+"""Both clients have the same interface; cancelled tasks, event loops and threads of the asyncio client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qonduit_client.retry import Retry
 from tests.both_clients import TWINS, Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Refusal, Stream
 
-#: Properties of the waiting client that methods have replaced; they go with the next release.
+#: Deprecated properties of the blocking client that methods replace; the next release removes them.
 DEPRECATED = ("status", "limits")
 AWAY_FOR_LONG = Refusal(grpc.StatusCode.UNAVAILABLE, "away", "DRAINING", 30.0)
 
@@ -78,7 +78,7 @@ def test_a_task_that_is_cancelled_while_it_follows_ends_its_stream(peer: Peer) -
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await asyncio.to_thread(peer.let_go.wait, 20), "the server sees the end of the stream"
-            assert await client.job(JOB).state() == "SUCCEEDED", "the client goes on"
+            assert await client.job(JOB).state() == "SUCCEEDED", "the client still works"
 
     asyncio.run(main())
     assert peer.cancelled == []
@@ -159,7 +159,7 @@ def test_closing_ends_what_another_thread_waits_for(
 ) -> None:
     refusal = AWAY_FOR_LONG if away else None
     peer.streams.append(Stream(send=2, hang=not away, refusal=refusal))
-    told: list[BaseException] = []
+    errors: list[BaseException] = []
     begun = threading.Event()
 
     def wait() -> None:
@@ -167,7 +167,7 @@ def test_closing_ends_what_another_thread_waits_for(
         try:
             ask(job)
         except BaseException as error:  # noqa: BLE001 (the test looks at what it is)
-            told.append(error)
+            errors.append(error)
 
     with connect(peer.target, timeout=60) as client:
         job = client.run(BELL)
@@ -179,8 +179,8 @@ def test_closing_ends_what_another_thread_waits_for(
         client.close()
         thread.join(100)
         assert not thread.is_alive()
-    assert [type(each) for each in told] == [ClientClosed]
-    assert "jobs go on" in str(told[0])
+    assert [type(each) for each in errors] == [ClientClosed]
+    assert "jobs go on" in str(errors[0])
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many programs become few jobs, whose seeds, states and ends are those of one."""
+"""Many programs are submitted as few jobs that act as one: seeds, states, results, failures."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def limits(programs: int, size: int = 1 << 24) -> ServerLimits:
 
 @pytest.fixture
 def few(client: Client) -> Client:
-    """A waiting client of a server that takes three programs a job."""
+    """Yield a blocking client of a server that accepts three programs per job."""
     client._limits = limits(3)
     return client
 
 
 @pytest.fixture
 def connect() -> type[Client]:
-    """Batches are of the waiting client."""
+    """Batches belong to the blocking client."""
     return Client
 
 
@@ -49,7 +49,7 @@ def test_no_request_is_larger_than_it_may_be() -> None:
     for chunk in chunks:
         assert sum(program.ByteSize() for program in chunk) < most
     assert all(len(chunk) >= 9 for chunk in chunks[:-1])
-    # What is too large for any request goes alone: the server says what is wrong with it.
+    # A program too large for any request is sent alone: the server reports the error.
     assert [len(chunk) for chunk in chunks_of(programs(2, 2 << 20), limits(500, most))] == [1, 1]
 
 
@@ -75,7 +75,7 @@ def test_jobs_are_submitted_in_order(peer: Peer, few: Client) -> None:
     }
     assert len({request.request_id for request in peer.created}) == 3
     assert len(batch.results(20)) == 3
-    assert batch.results() == batch.results(), "they are kept"
+    assert batch.results() == batch.results(), "results are cached"
 
 
 def test_no_programs_are_no_jobs(peer: Peer, few: Client) -> None:
@@ -94,8 +94,8 @@ def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(peer: Peer, fe
     assert peer.cancelled == [JOB, JOB]
 
 
-class Told:
-    """A handle of a job in a given state."""
+class FakeJob:
+    """A job handle in a given state."""
 
     def __init__(self, state: str) -> None:
         self.state = lambda: state
@@ -117,7 +117,7 @@ class Told:
     ],
 )
 def test_what_a_batch_is_as_a_whole(states: list[str], state: str) -> None:
-    assert Batch([Told(each) for each in states]).state() == state  # type: ignore[misc]
+    assert Batch([FakeJob(each) for each in states]).state() == state  # type: ignore[misc]
 
 
 def test_the_first_failure_and_one_timeout_for_all(peer: Peer, few: Client) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuit objects become programs in their SDK's own form, and what is none is refused with what to pass instead."""
+"""Circuit objects are serialized by their SDK; other objects are refused, naming the accepted types."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def test_metadata_of_any_type_stays_here() -> None:
     (read,) = qpy.load(io.BytesIO(found.quantum_circuit_binary))
     assert read.metadata == {}
     assert read.data[-1].operation.params[0].metadata == {}
-    assert circuit.metadata is kept, "the caller's circuit is as it was"
+    assert circuit.metadata is kept, "the caller's circuit is unchanged"
     assert read.count_ops() == circuit.count_ops()
 
 
 def test_pyquil_and_qrisp_are_told_by_what_they_offer() -> None:
-    # Neither fits beside the other SDKs: their classes are known by package and method.
+    # Neither can be installed beside the other SDKs: their classes are recognized by package and method.
     quil = type("Program", (), {"__module__": "pyquil.quil", "out": lambda self: "H 0\n"})()
     (found,) = programs_of(quil)
     assert (language(found), found.quantum_circuit) == ("QUIL", "H 0\n")

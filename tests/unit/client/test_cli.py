@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line says what happened, in words and exit codes, to people and to programs."""
+"""The command line reports outcomes in text and exit codes, for people and for programs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Code = grpc.StatusCode
 
 @pytest.fixture
 def bell(tmp_path: Path) -> str:
-    """A file with a Bell program."""
+    """Return a file with a Bell program."""
     path = tmp_path / "bell.qasm"
     path.write_text(BELL)
     return str(path)
 
 
 def call(peer: Peer, *arguments: str, text: str | None = None) -> Result:
-    """Runs `qonduit` against the peer."""
+    """Run `qonduit` against the peer."""
     return CliRunner().invoke(qonduit, ["--server", peer.target, *arguments], input=text)
 
 
 def objects(result: Result) -> list[dict[str, object]]:
-    """The JSON objects on standard output, a line each."""
+    """Return the JSON objects on standard output, one per line."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -151,8 +151,8 @@ def test_refusals(peer: Peer, bell: str, refusal: Refusal, code: int, said: str)
     assert said in done.stderr
     assert "Traceback" not in done.output
     peer.refusals.append(refusal)
-    told = objects(call(peer, "run", bell, "--json"))[-1]["error"]
-    assert (told["status"], told["exit_code"]) == (refusal.code.name, code)  # type: ignore[index]
+    error = objects(call(peer, "run", bell, "--json"))[-1]["error"]
+    assert (error["status"], error["exit_code"]) == (refusal.code.name, code)  # type: ignore[index]
 
 
 def test_violations_are_told(peer: Peer, bell: str) -> None:

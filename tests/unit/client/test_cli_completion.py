@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion, in a real bash: commands, options, what the server knows, files; and silence where there is no server."""
+"""Completion in a real bash: commands, options, names from the server, files; no output without a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from qonduit_client.cli.commands import qonduit
 from tests.unit.client.peer import Peer
 
-#: Calls the completion as bash does at a key, the words split where bash splits them, and prints the replies.
+#: Calls the completion as bash does, with words split as by bash, and prints the replies.
 DRIVER = r"""
 compopt() { echo "compopt $*"; }
 eval "$SCRIPT"
@@ -33,7 +33,7 @@ try() {
 
 @pytest.fixture(scope="module")
 def script() -> str:
-    """What `qonduit completion bash` prints."""
+    """Return the output of `qonduit completion bash`."""
     done = CliRunner().invoke(qonduit, ["completion", "bash"])
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -41,7 +41,7 @@ def script() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder whose `qonduit` is this one."""
+    """Return a folder whose `qonduit` is the one under test."""
     command = tmp_path / "qonduit"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m qonduit_client.cli "$@"\n')
     command.chmod(0o755)
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bash(script: str, folder: Path, server: str, *tries: str) -> list[str]:
-    """The replies of each line; a `|` in it separates what bash takes for words, the last is being typed."""
+    """Return the replies for each line; `|` separates its words, and the last word is being completed."""
     lines = "\n".join(
         f"try '{line.replace('|', '')}' {' '.join(repr(word.strip()) for word in line.split('|'))}" for line in tries
     )
@@ -97,7 +97,7 @@ def test_nobody_waits_for_a_server_that_is_not_there(monkeypatch: pytest.MonkeyP
 
     from qonduit_client.cli import completion
 
-    # An address that swallows what is sent to it would be waited for the longest.
+    # An address that drops packets takes the longest to time out.
     monkeypatch.setenv("QONDUIT_SERVER", "192.0.2.1:50051")
     begun = time.monotonic()
     completes: ShellComplete = completion.WholeLine(qonduit, {}, "qonduit", "_QONDUIT_COMPLETE")

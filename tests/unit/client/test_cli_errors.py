@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever goes wrong, the command line says what to do next."""
+"""Every error of the command line names the next step."""
 
 # ruff: noqa: E501 (a case a line)
 
@@ -22,24 +22,24 @@ Code = grpc.StatusCode
 
 
 def call(peer: Peer, *arguments: str, text: str | None = None) -> Result:
-    """Runs `qonduit` against the peer."""
+    """Run `qonduit` against the peer."""
     return CliRunner().invoke(qonduit, ["--server", peer.target, *arguments], input=text)
 
 
 def missing(kind: str, name: str) -> Refusal:
-    """What the server says of something that is not there."""
+    """Return the server's error for a missing object."""
     about = details.ResourceInfo(resource_type=kind, resource_name=name)
     return Refusal(Code.NOT_FOUND, f"{kind} {name} does not exist", "NOT_FOUND", further=[about])
 
 
 def invalid(field: str, description: str, reason: str = "INVALID_FIELD") -> Refusal:
-    """What the server says of a field."""
+    """Return the server's error for an invalid field."""
     bad = details.BadRequest()
     bad.field_violations.add(field=field, reason="r", description=description)
     return Refusal(Code.INVALID_ARGUMENT, description, reason, further=[bad])
 
 
-#: What is called, what the server answers, the exit code, and the step that is told.
+#: The arguments, the server's response, the exit code, and the next step shown.
 CASES: dict[str, tuple[list[str], Refusal | None, int, str]] = {
     "no such device": (["run", "-", "--device", "IBM/aer"], missing("device", "IBM/aer"), 3, "did you mean --device IBM/aer_simulator?"),
     "a device without its provider": (["run", "-", "--device", "aer_simulator"], missing("device", "x"), 3, "did you mean --device IBM/aer_simulator?"),
@@ -69,11 +69,11 @@ CASES: dict[str, tuple[list[str], Refusal | None, int, str]] = {
     "a file that is not there": (["run", "FOLDER/bel.qasm"], None, 2, "did you mean FOLDER/bell.qasm?"),
     "a file in no folder": (["run", "FOLDER/no/such"], None, 2, "look whether the folder"),
     "a folder for a file": (["run", "FOLDER"], None, 2, "name the files in it"),
-    "a language that cannot be told": (["run", "FOLDER/what.xyz"], None, 4, "--language"),
+    "a language that is not recognized": (["run", "FOLDER/what.xyz"], None, 4, "--language"),
     "no such language": (["run", "FOLDER/bell.qasm", "--language", "QASM"], None, 4, "QASM2"),
     "a file that is no text": (["run", "FOLDER/bytes.qasm", "--language", "QASM2"], None, 4, "--language"),
-    "an input that is none": (["run", "-", "--input", "theta"], None, 2, "NAME=VALUE"),
-    "a token that is none": (["--token", "two words", "jobs"], None, 2, "--token-file"),
+    "an invalid input": (["run", "-", "--input", "theta"], None, 2, "NAME=VALUE"),
+    "an invalid token": (["--token", "two words", "jobs"], None, 2, "--token-file"),
     "a file of a token that is not there": (["--token-file", "FOLDER/no", "jobs"], None, 2, "name a file that holds the token"),
     "a file of certificates that is not there": (["--tls-ca", "FOLDER/no", "jobs"], None, 2, "--tls-ca"),
     "a file of certificates that holds none": (["--tls-ca", "FOLDER/bell.qasm", "jobs"], None, 2, "--tls-ca"),
@@ -106,7 +106,7 @@ def test_every_status_has_words_of_its_own(status: str) -> None:
     error = BY_STATUS.get(status, ServerFault)("what happened", status=status)
     lines = explain(error, "127.0.0.1:50051").splitlines()
     assert "what happened" in lines[0]
-    # What to do about a field, a name or a state depends on which one it is: the cases above.
+    # The next step for a field, a name or a state depends on which one it is: the cases above.
     assert len(lines) == 2 or exit_code(error) in (3, 4)
     assert exit_code(error) in (3, 4, 5, 124)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers on the command line: help that people read, and words for what is no number."""
+"""Numbers on the command line: readable help, and errors for values that are not numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit_client.cli.commands import qonduit
 
 
 def commands(group: click.Group, *names: str) -> Iterator[list[str]]:
-    """The name of every command, as it is called."""
+    """Yield the full name of every command."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)

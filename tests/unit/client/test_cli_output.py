@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forms of output: JSON and CSV of every command that shows data, colours, and what is read from pipes."""
+"""Output formats: JSON and CSV of every command that shows data, colours, and input from pipes."""
 
 # ruff: noqa: E501 (a case a line)
 
@@ -21,12 +21,12 @@ RESULTS = "job_id,program,program_id,state,result_type,outcome,count,probability
 
 
 def call(peer: Peer, *arguments: str, text: str | None = None) -> Result:
-    """Runs `qonduit` against the peer."""
+    """Run `qonduit` against the peer."""
     return CliRunner().invoke(qonduit, ["--server", peer.target, *arguments], input=text)
 
 
 def rows(done: Result) -> list[dict[str, str]]:
-    """The rows of CSV on standard output."""
+    """Return the CSV rows on standard output."""
     assert done.exit_code == 0, done.output
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
@@ -106,7 +106,7 @@ def test_a_pipe_is_read_where_no_file_is_named(peer: Peer, tmp_path: Path) -> No
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

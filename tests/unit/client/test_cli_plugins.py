@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server commands join by entry points, are listed without being imported, and say what to install."""
+"""Server commands are found by entry points, listed without import, and name the missing package."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from qonduit_client.cli.commands import ENTRY_POINTS, qonduit
 @click.command()
 @click.option("--loud", is_flag=True)
 def plugged(loud: bool) -> None:
-    """Says hello."""
+    """Print a greeting."""
     click.echo("HELLO" if loud else "hello")
 
 
 @click.command()
 def lacking() -> None:
-    """Needs what is not there."""
+    """Import a missing module."""
     raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
 
 
 @click.command()
 def broken() -> None:
-    """Is at fault itself."""
+    """Raise an error of its own."""
     raise ModuleNotFoundError("No module named 'qonduit_server.nonsense'", name="qonduit_server.nonsense")
 
 
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entry points of this file and of modules that do not exist."""
+    """Register entry points of this file and of modules that do not exist."""
     here = __name__
     found = EntryPoints(
         [
@@ -100,9 +100,9 @@ def test_help_lists_both_sections() -> None:
     ],
 )
 def test_what_is_not_used_is_not_imported(code: str, absent: set[str]) -> None:
-    tell = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
+    hook = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
     done = subprocess.run(
-        [sys.executable, "-c", tell + code, "--help"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", hook + code, "--help"], capture_output=True, text=True, timeout=60, check=True
     )
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "LOADED" in loaded

@@ -77,7 +77,7 @@ def test_a_program_at_a_point_keeps_its_other_inputs_and_is_a_new_one() -> None:
 
 
 def call(peer: Peer, *arguments: str) -> Result:
-    """Runs a sweep against the peer."""
+    """Run a sweep against the peer."""
     text = "OPENQASM 3; input float theta; qubit q;"
     return CliRunner().invoke(qonduit, ["--server", peer.target, "run", "-", *arguments], input=text)
 

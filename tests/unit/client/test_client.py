@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submits are safe to repeat, other writes are not repeated, lists are read a page at a time."""
+"""Submits are retried safely, other writes are not retried, lists are read page by page."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_read_is_repeated_and_delete_is_not(peer: Peer, client: Client) -> None:
 
 
 def test_call_has_a_deadline(connect: Connect) -> None:
-    # A socket that listens and never answers: the connection stands, the call does not come back.
+    # A socket that listens and never answers: the connection opens, the call gets no response.
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -136,7 +136,7 @@ def test_in_a_forked_process_a_client_says_that_it_cannot_work(
     peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.job(JOB).state() == "SUCCEEDED"
-    # Forking this process, with gRPC's threads, is what nobody should do; the number is what a fork changes.
+    # Forking a process with gRPC's threads is unsafe; the test changes the process id instead, as a fork does.
     monkeypatch.setattr("os.getpid", lambda: 1)
     for ask in (lambda: client.run(BELL), lambda: list(client.job(JOB).events())):
         with pytest.raises(QonduitError, match="forked"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration shows three runs and says whether they agree."""
+"""The demonstration shows three runs and reports whether they agree."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histograms: order, the rest in one line, bars of the right length."""
+"""Histograms: order, rare outcomes summed up in one line, exact bar lengths."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job is followed across every way a stream can break: each event once, in order, and then its results."""
+"""A job is watched across broken streams: each event once, in order, and then its results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_inputs_are_read_wherever_the_server_keeps_them(peer: Peer, client: Clie
 
 
 def test_a_job_that_was_waited_for_has_the_inputs_of_its_first_event(peer: Peer, client: Client) -> None:
-    """Later events leave them out, since they never change."""
+    """Later events omit inputs, which never change."""
     peer.events[0].created.inputs.update({"theta": 0.5})
     handle = client.job(JOB)
     assert [event.sequence for event in handle.events()] == ALL
@@ -132,7 +132,7 @@ def test_result(peer: Peer, client: Client) -> None:
     assert result.counts == {"0x0": 507, "0x3": 493}
     assert result.probabilities == {"0x0": 0.507, "0x3": 0.493}
     assert result.registers == [("c", 2)]
-    assert peer.watched == [1], "the first event is known from the answer"
+    assert peer.watched == [1], "the response contains the first event"
     assert job.result().shots == 1000
     assert peer.watched == [1], "a job that has ended is not watched again"
 
@@ -165,7 +165,7 @@ def test_state_and_cancel(peer: Peer, client: Client) -> None:
     assert job.state() == "SUCCEEDED"
     peer.refusals.append(AWAY)
     assert job.cancel().id == JOB
-    assert peer.cancelled == [JOB, JOB], "a cancel may be asked for twice"
+    assert peer.cancelled == [JOB, JOB], "a cancel may be requested twice"
 
 
 def test_two_threads_follow_one_handle(peer: Peer, client: Client) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many jobs followed at once by few threads: a server in this process that plays any number of jobs."""
+"""Many jobs watched at once by few threads, on a server in this process that serves any number of jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDS = {1: JobState.JOB_STATE_CANCELLED, 2: JobState.JOB_STATE_FAILED}
 
 @dataclass
 class Crowd(JobServiceServicer, ResultServiceServicer):
-    """Any job there is: it runs until `go`, then ends as `ENDS` says. `most` streams were open at once."""
+    """Serve any job id: the job runs until `go`, then ends as in `ENDS`. At most `most` streams were open at once."""
 
     go: threading.Event = field(default_factory=threading.Event)
     watching: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -45,7 +45,7 @@ class Crowd(JobServiceServicer, ResultServiceServicer):
     target: str = ""
 
     def job(self, job_id: int, state: JobState | None = None) -> Job:
-        """The job as it ended, or in another state."""
+        """Return the job in its final state, or in another state."""
         state = ENDS.get(job_id, JobState.JOB_STATE_SUCCEEDED) if state is None else state
         job = Job(id=job_id, state=state, shots=10, last_sequence=3)
         job.program_runs.add(program_id=5, state=state)
@@ -83,7 +83,7 @@ class Crowd(JobServiceServicer, ResultServiceServicer):
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Crowd]:
-    """The server; its jobs end at once unless a test holds them."""
+    """Serve jobs that end at once unless a test holds them."""
     crowd = Crowd()
     server = grpc.server(futures.ThreadPoolExecutor(80))
     add_JobServiceServicer_to_server(crowd, server)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's bar says what its events say; it moves in a notebook's kernel only, and ends with its job or its client."""
+"""A job's bar shows its events; it updates in a notebook's kernel only, and ends with its job or its client."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.unit.client.peer import BELL, FAILED, JOB, QUEUED, Peer, Refusal, Str
 
 @pytest.fixture
 def connect() -> type[Client]:
-    """The bar of the other client has an event loop to run in, see the notebook that is executed."""
+    """The asyncio client's bar needs an event loop; the executed notebook tests it."""
     return Client
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a kernel would show, one after the other."""
+    """Record the texts that a kernel would show, in order."""
     pages: list[str] = []
 
     def display(bar: Bar) -> object:
@@ -35,7 +35,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def finish() -> None:
-    """Waits for the thread of every bar."""
+    """Wait for the thread of every bar."""
     for thread in threading.enumerate():
         if thread.name.startswith("bar of job"):
             assert thread.daemon
@@ -68,7 +68,7 @@ def test_a_failed_job_says_why() -> None:
 
 def test_elsewhere_a_handle_is_text_or_a_bar_that_stands_still(client: Client) -> None:
     job = client.run(BELL)
-    with pytest.raises(NotImplementedError):  # IPython then shows it in another way
+    with pytest.raises(NotImplementedError):  # IPython then falls back to another form
         job._ipython_display_()
     assert repr(job) == f"<JobHandle 7: QUEUED, 0%, IBM/aer_simulator, 1000 shots, 0.0 s; at {client.target}>"
     assert repr(client.job(JOB)) == f"<JobHandle 7 at {client.target}>"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as pictures: bars as high as outcomes were likely, with their counts, and a word on what is missing."""
+"""Plots of results: bars of probabilities with their counts, and an error that names missing packages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Languages are told from headers and suffixes, and texts, files, bytes and messages become programs."""
+"""Languages are detected from headers and suffixes; texts, files, bytes and messages become programs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the system before wrote is read with a path for every mistake, and nothing hostile gets through."""
+"""Qunicorn's files are read; every error has a path, and hostile files are refused."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ BELL = "OPENQASM 2.0; qreg q[2]; creg c[2];"
 
 
 def deployment(**other: Any) -> dict[str, Any]:
-    """A deployment as its API takes it."""
+    """Return a deployment as Qunicorn's API accepts it."""
     return {"name": "Pair", "programs": [{"quantumCircuit": BELL, "assemblerLanguage": "QASM2"}]} | other
 
 
 def program(**other: Any) -> dict[str, Any]:
-    """A deployment of one program."""
+    """Return a deployment of one program."""
     return deployment(programs=[{"quantumCircuit": BELL, "assemblerLanguage": "QASM2"} | other])
 
 
 def job(**other: Any) -> dict[str, Any]:
-    """A job request as its API takes it."""
+    """Return a job request as Qunicorn's API accepts it."""
     return {
         "name": "Try",
         "providerName": "IBM",
@@ -39,7 +39,7 @@ def job(**other: Any) -> dict[str, Any]:
 
 
 def read(found: object) -> list[OldDeployment | OldJob | Refusal]:
-    """Reads it as a file."""
+    """Read it as a file."""
     return list(entries_of(json.dumps(found).encode()))
 
 

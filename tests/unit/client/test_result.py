@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results show what was measured, in order, for people and for notebooks."""
+"""Results show measured outcomes in order, as text and in notebooks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting grows, has jitter, never comes before the server asked for it, and ends."""
+"""Retry delays grow, have jitter, respect the server's RetryInfo, and end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qonduit_client.retry import Attempts, Retry
 
 
 class Time:
-    """A clock that only moves by waiting."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 100.0

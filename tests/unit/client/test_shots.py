@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts become shots: as many, of the same bits, in an order that a seed fixes."""
+"""Counts become shots: the same number, the same bits, in an order that a seed fixes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qonduit_client.shots import bits_of, shots_of
 
 
 def result(counts: dict[str, int], **registers: int) -> Result:
-    """Counts of registers, named in the order of the key."""
+    """Return a result with counts of registers, named in the order of the key."""
     message = Message(counts_and_probabilities=CountsAndProbabilities(counts=counts), shots=sum(counts.values()))
     for name, size in registers.items():
         message.registers.add(name=name, size=size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every status becomes the right exception, with all that its details say; over a real connection."""
+"""Every status becomes the right exception with all its details, over a real connection."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of messages stay lists and show themselves as bounded tables; methods and attributes are consistent."""
+"""Lists of messages are lists with a bounded table as their representation; methods and attributes are consistent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_jobs_are_read_as_they_are_taken_and_shown_as_a_table(peer: Peer) -> Non
         jobs = client.jobs()
         first, second = next(jobs), next(jobs)
         assert repr(jobs).splitlines()[1].split()[:2] == ["7", "SUCCEEDED"]
-        assert (first.id, second.id, len(list(jobs))) == (JOB, JOB, 5), "a table changes no position"
+        assert (first.id, second.id, len(list(jobs))) == (JOB, JOB, 5), "showing a table does not consume items"
         assert len(list(jobs)) == 5, "a second loop starts again"
         assert jobs[0].id == jobs[4].id == jobs[-1].id == JOB
         with pytest.raises(IndexError):

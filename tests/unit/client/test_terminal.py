@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a process of its own: on a terminal, in a pipe, interrupted."""
+"""The command line as a separate process: on a terminal, in a pipe, interrupted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
 
 
 def environment(peer: Peer, **further: str) -> dict[str, str]:
-    """The environment of a terminal of 100 columns that knows the peer."""
+    """Return the environment of a terminal of 100 columns with the peer as its server."""
     plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "CI")}
     return plain | {"QONDUIT_SERVER": peer.target, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"} | further
 
 
 def on_terminal(arguments: list[str], variables: Mapping[str, str]) -> tuple[int, str]:
-    """Runs a command with a terminal as its output; returns its exit code and all that it wrote there."""
+    """Run a command on a terminal; return its exit code and its output."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=variables, close_fds=True
@@ -42,7 +42,7 @@ def on_terminal(arguments: list[str], variables: Mapping[str, str]) -> tuple[int
 
 @pytest.fixture
 def bell(tmp_path: Path) -> str:
-    """A file with a Bell program."""
+    """Return a file with a Bell program."""
     path = tmp_path / "bell.qasm"
     path.write_text(BELL)
     return str(path)
@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(peer: Peer, bell: str
         stderr=subprocess.PIPE,
         env=environment(peer),
         text=True,
-        # As on a terminal: whoever runs the tests in the background has it ignored, and children inherit that.
+        # As on a terminal: tests run in the background ignore SIGINT, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None

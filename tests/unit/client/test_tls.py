@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens go with every call, and over TLS; who is not trusted is told at once, and no token goes in the open."""
+"""Every call carries the token, over TLS only; untrusted certificates and bad tokens fail at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAR = "qonduit.example:443"
 
 
 def certificate(folder: Path, name: str, names: str) -> Path:
-    """A certificate that is its own root, and `.key` beside it."""
+    """Create a self-signed certificate, with its `.key` beside it."""
     file = folder / f"{name}.pem"
     subprocess.run(
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={name} "
@@ -36,7 +36,7 @@ def certificate(folder: Path, name: str, names: str) -> Path:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One for this machine, another one for it, and one for another name."""
+    """Create two certificates for this machine and one for another name."""
     folder = tmp_path_factory.mktemp("certificates")
     here = "DNS:localhost,IP:127.0.0.1"
     names = {"ours": here, "another": here, "elsewhere": "DNS:qonduit.example"}
@@ -49,7 +49,7 @@ def secured(file: Path) -> grpc.ServerCredentials:
 
 @pytest.fixture
 def peer(certificates: dict[str, Path]) -> Iterator[Peer]:
-    """A peer that speaks TLS."""
+    """Serve a peer with TLS."""
     with serving_peer(secured(certificates["ours"])) as running:
         yield running
 
@@ -116,7 +116,7 @@ def test_who_is_not_trusted_is_told_at_once(
             with pytest.raises(ServerUnavailable, match=said) as caught:
                 ask()
             assert caught.value.reason == "UNTRUSTED"
-        assert time.monotonic() - begun < 3, "it is not tried again"
+        assert time.monotonic() - begun < 3, "it is not retried"
         assert peer.called == []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translations and inputs, from the client and from the command line: what is sent, shown, saved and explained."""
+"""Translations and inputs, from the client and the command line: requests, output, files and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QASM2, QISKIT, CIRQ = (AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{name}") for
 
 @pytest.fixture
 def text(peer: Peer) -> Peer:
-    """A peer that answers with text."""
+    """Return a peer that answers with text."""
     peer.translation = TranslateProgramResponse(
         program=QuantumProgram(quantum_circuit='{"cirq_type": "Circuit"}', assembler_language=CIRQ),
         warnings=["a barrier was left out"],
@@ -43,7 +43,7 @@ def text(peer: Peer) -> Peer:
 
 @pytest.fixture
 def binary(peer: Peer) -> Peer:
-    """A peer that answers with bytes."""
+    """Return a peer that answers with bytes."""
     peer.translation = TranslateProgramResponse(
         program=QuantumProgram(quantum_circuit_binary=b"QISKIT\x0d\x00\xff", assembler_language=QISKIT)
     )
@@ -51,12 +51,12 @@ def binary(peer: Peer) -> Peer:
 
 
 def call(peer: Peer, *arguments: str, text: str | None = None) -> Result:
-    """Runs `qonduit` against the peer."""
+    """Run `qonduit` against the peer."""
     return CliRunner().invoke(qonduit, ["--server", peer.target, *arguments], input=text)
 
 
 def refusal(code: grpc.StatusCode, reason: str, field: str, rule: str, message: str) -> Refusal:
-    """A refusal as the server sends it."""
+    """Return a refusal as the server sends it."""
     bad = details.BadRequest()
     bad.field_violations.add(field=field, reason=rule, description=message)
     return Refusal(code, message, reason, further=[bad])
@@ -173,9 +173,9 @@ def test_bytes_never_go_to_a_terminal(binary: Peer, tmp_path: Path) -> None:
 
 def test_the_translation_as_json(text: Peer) -> None:
     done = call(text, "translate", "-", "--to", "CIRQ", "--json", text=BELL)
-    told = json.loads(done.stdout)
-    assert told["program"]["quantum_circuit"] == '{"cirq_type": "Circuit"}'
-    assert told["warnings"] == ["a barrier was left out"]
+    printed = json.loads(done.stdout)
+    assert printed["program"]["quantum_circuit"] == '{"cirq_type": "Circuit"}'
+    assert printed["warnings"] == ["a barrier was left out"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client beside another distribution that brings `buf.validate`, in another version than ours."""
+"""The client beside another distribution that contains `buf.validate` in another version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THEIRS = "import buf.validate.validate_pb2 as theirs"
 
 @pytest.fixture
 def another(tmp_path: Path) -> Path:
-    """A folder with a package `buf` whose descriptors differ from ours."""
+    """Create a package `buf` whose descriptors differ from the client's."""
     package = tmp_path / "buf" / "validate"
     package.mkdir(parents=True)
     text = Path(validate_pb2.__file__).read_text().replace("qonduit._vendor.buf", "buf.validate")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fork server whose workers do what a task's program says in plain words, without any SDK."""
+"""A fork server whose workers execute the commands in a task's program, without any SDK."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from qonduit_server.worker import forkserver, loop
 
 
 class FakeProvider:
-    """A provider as far as a fork server needs one; its name says how it misbehaves."""
+    """A minimal provider for a fork server; its name selects how it misbehaves."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class FakeProvider:
 
 
 def run_all(tasks: Sequence[Task], emit: loop.Emit) -> None:
-    """Do what the tasks' programs say."""
+    """Execute the commands in the tasks' programs."""
     for task in tasks:
         _run(task, emit)
 
@@ -90,9 +90,9 @@ def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one bran
         message, _, rest = rest.rpartition(" ")
         event(phase=TaskPhase(message=message))
         word = "wait"
-    if word == "wait":  # until somebody opens the pipe for writing
+    if word == "wait":  # until the test opens the pipe for writing
         Path(rest).open("rb").close()
-    elif word == "hold":  # the same, as an SDK that does not give Python's lock away
+    elif word == "hold":  # the same, as an SDK that holds Python's global lock
         libc = ctypes.PyDLL(None)
         os.close(libc.open(rest.encode(), os.O_RDONLY))
     elif word == "progress":

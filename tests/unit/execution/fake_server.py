@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server as far as a pool can tell: runs two tasks that do not end, names its processes, waits to be killed."""
+"""A minimal server around a pool: run two endless tasks, print the process ids, wait to be killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qonduit_server import logs
 from tests.unit.execution.pool_fixture import pool, task
 
 if __name__ == "__main__":
-    logs.configure(log_level="error")  # what is written to standard output is read
+    logs.configure(log_level="error")  # the test reads standard output
     with pool(workers=2) as (made, listener):
         made.submit([task(number, f"hold {sys.argv[1]}") for number in (1, 2)])
         listener.wait_begun(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fork server whose workers do what a program to translate or compile says in plain words, without any SDK."""
+"""A fork server whose translation workers execute the commands in a program, without any SDK."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qonduit_server.worker import forkserver, loop
 
 
 def run_all(tasks: Sequence[Task], emit: loop.Emit) -> None:
-    """Do what the tasks' programs say."""
+    """Execute the commands in the tasks' programs."""
     for task in tasks:
         _run(task, emit)
 
@@ -35,7 +35,7 @@ def _run(task: Task, emit: loop.Emit) -> None:
         read_seconds=0.25,
         write_seconds=0.5,
     )
-    if word == "wait":  # tells who waits, and goes on when somebody opens the pipe for writing
+    if word == "wait":  # prints its process id, and continues when the test opens the pipe for writing
         Path(rest).with_suffix(".pid").write_text(str(os.getpid()))
         Path(rest).open("rb").close()
     elif word == "fail":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Providers and workers without processes, for tests of who gets which tasks."""
+"""Providers and workers without processes, for tests of scheduling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.execution.pool_fixture import task
 
 
 class FakePool:
-    """Two providers whose workers are given tasks and do nothing with them."""
+    """Two providers whose workers accept tasks and do not run them."""
 
     def __init__(self, slots: int, memory_bytes: int = 0) -> None:
         self.one, self.two = ForkServer("ONE", [], state="loaded"), ForkServer("TWO", [], state="loaded")
@@ -26,7 +26,7 @@ class FakePool:
             return None
         worker, ends = Worker.make(next(self._ids), provider)
         self._descriptors += ends
-        worker.pid = -1  # there, as far as the rules can tell
+        worker.pid = -1  # alive, to the scheduler
         provider.workers[worker.id] = worker
         return worker
 
@@ -36,22 +36,22 @@ class FakePool:
             self.schedule.add(chosen, task(job_id, provider=chosen.name, attempt=attempt))
 
     def begin(self, worker: Worker) -> None:
-        """Do as a worker that begins its next task: take the token."""
+        """Begin the worker's next task: take the token."""
         assert os.read(worker.tokens_in, 8)
 
     def end(self, worker: Worker, now: float) -> None:
-        """Do as a worker whose running task ended."""
+        """End the worker's running task."""
         del worker.held[next(iter(worker.held))]
         worker.finished(1, now)
 
     def decline(self, worker: Worker, need: int, now: float = 0.0) -> None:
-        """Do as a worker that finds that the task it has begun needs so much memory."""
+        """Decline the task that the worker began, for it needs this much memory."""
         self.begin(worker)
         self.schedule.declined(worker, next(iter(worker.held.values())), need, now)
         worker.finished(1, now)
 
     def discard(self, worker: Worker) -> None:
-        """Do as the pool when the process of a worker has ended."""
+        """Discard a worker as the pool does when its process has ended."""
         del worker.provider.workers[worker.id]
         worker.held.clear()
         worker.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine as another package would write it: one thread of this process runs the tasks. It uses public seams only."""
+"""An executor as another package would write it: a thread of this process runs the tasks. It uses public APIs only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qonduit_server.worker.assembly import describe_provider, make_runner
 
 
 class InlineExecutor:
-    """Runs one task after another. Cannot end a task that runs."""
+    """Run one task after another. A running task cannot be ended."""
 
     def __init__(self, options: ExecutorOptions) -> None:
         self._options = options

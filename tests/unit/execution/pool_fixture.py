@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of execution share: a pool of acting workers, tasks for them, and a listener that can be waited on."""
+"""Fixtures for tests of execution: a pool of fake workers, tasks for them, and a recording listener."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from qonduit_server.execution.local.pool import ProcessPool
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ("-m", "tests.unit.execution.fake_forkserver")
-#: No test waits for longer.
+#: The longest wait of any test, in seconds.
 PATIENCE = 100.0
 
 
 def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: int = 1, seconds: float = 0.0) -> Task:
-    """A task that does what `text` says (see acting)."""
+    """Return a task that executes the commands in `text` (see fake_forkserver)."""
     program = TaskProgram(program_id=job_id, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, text=text)
     return Task(
         job_id=job_id,
@@ -38,11 +38,11 @@ def task(job_id: int, text: str = "noop", *, provider: str = "TEST", attempt: in
 
 
 class RecordingListener:
-    """A listener that remembers everything."""
+    """A listener that records all events."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self.told: dict[int, list[TaskEvent]] = defaultdict(list)
+        self.received: dict[int, list[TaskEvent]] = defaultdict(list)
         self.finished: dict[int, TaskEvent] = {}
         self.losses: dict[int, Loss] = {}
         self.endings: list[int] = []
@@ -51,7 +51,7 @@ class RecordingListener:
     def events(self, events: Sequence[TaskEvent]) -> None:
         with self._changed:
             for event in events:
-                self.told[event.job_id].append(event)
+                self.received[event.job_id].append(event)
                 if event.HasField("finished"):
                     self.finished[event.job_id] = event
                     self.endings.append(event.job_id)
@@ -76,31 +76,31 @@ class RecordingListener:
         self.wait(lambda: all(job_id in self.finished or job_id in self.losses for job_id in job_ids))
 
     def wait_begun(self, *job_ids: int) -> None:
-        self.wait(lambda: all(self.told[job_id] for job_id in job_ids))
+        self.wait(lambda: all(self.received[job_id] for job_id in job_ids))
 
     def wait_granted(self, *job_ids: int) -> None:
-        """Wait until tasks that need memory have it."""
-        self.wait(lambda: all(any(e.progress.message == "granted" for e in self.told[i]) for i in job_ids))
+        """Wait until tasks were granted memory."""
+        self.wait(lambda: all(any(e.progress.message == "granted" for e in self.received[i]) for i in job_ids))
 
     def wait_short(self, *job_ids: int) -> None:
-        """Wait until tasks were told that they have to wait for memory."""
-        self.wait(lambda: all(any(e.HasField("log") for e in self.told[i]) for i in job_ids))
+        """Wait until tasks were reported to wait for memory."""
+        self.wait(lambda: all(any(e.HasField("log") for e in self.received[i]) for i in job_ids))
 
     def pid(self, job_id: int) -> int:
-        """The process that ran a job, as its result says."""
-        results = [e.program_succeeded.result for e in self.told[job_id] if e.HasField("program_succeeded")]
+        """Return the process id in a job's result."""
+        results = [e.program_succeeded.result for e in self.received[job_id] if e.HasField("program_succeeded")]
         return int(results[0].meta_data["pid"])  # type: ignore[arg-type]
 
 
 class Gate:
-    """A named pipe that a task waits at until the test opens it."""
+    """A named pipe that blocks a task until the test opens it."""
 
     def __init__(self, folder: Path, name: str = "gate") -> None:
         self.path = folder / name
         os.mkfifo(self.path)
 
     def open(self) -> None:
-        """Let the waiting task go on; waits until it is there."""
+        """Wait until the task blocks, and unblock it."""
         self.path.open("wb").close()
 
 
@@ -118,7 +118,7 @@ def pool(
     slow_seconds: float = 30.0,
     **variables: str,
 ) -> Iterator[tuple[ProcessPool, RecordingListener]]:
-    """A started pool of acting workers and who listens to it."""
+    """Start a pool of fake workers with a recording listener."""
     made = ProcessPool(
         providers or ("TEST",),
         workers,
@@ -140,7 +140,7 @@ def pool(
 
 
 def wait_gone(pids: Sequence[int]) -> None:
-    """Wait until processes have ended, whoever's children they are."""
+    """Wait until processes have ended; they need not be children of this one."""
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
@@ -151,6 +151,6 @@ def wait_gone(pids: Sequence[int]) -> None:
 
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
-            assert poll.poll(PATIENCE * 1000), f"process {pid} lives on"
+            assert poll.poll(PATIENCE * 1000), f"process {pid} is still running"
         finally:
             os.close(descriptor)

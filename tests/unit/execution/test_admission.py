@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gets memory and when, with workers that have no process."""
+"""Memory admission, with workers that have no process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 1024**2
 
 @pytest.fixture
 def stage(request: pytest.FixtureRequest) -> Iterator[FakePool]:
-    """As many slots and so much memory as the parameter says; by default four slots, which share 10 GiB."""
+    """Yield a pool with the slots and memory of the parameter; by default four slots that share 10 GiB."""
     made = FakePool(*getattr(request, "param", (4, 10 * GIB)))
     yield made
     made.close()
@@ -42,7 +42,7 @@ def worker_of(stage: FakePool, job_id: int) -> Worker:
     return next(worker for worker in workers if (job_id, 1) in worker.held)
 
 
-def told(stage: FakePool) -> list[int]:
+def warned(stage: FakePool) -> list[int]:
     return [held.key[0] for held in stage.schedule.short_of_memory()]
 
 
@@ -78,32 +78,32 @@ def test_large_tasks_run_together_as_far_as_they_fit_and_small_ones_flow_past(st
     learn(stage, j1=4 * GIB, j2=4 * GIB, j3=4 * GIB)
     stage.schedule.place(0.0)
     assert running(stage) == [1, 2]
-    assert told(stage) == [3]
+    assert warned(stage) == [3]
     stage.add(4, 5, 6)
     stage.schedule.place(0.0)
     assert running(stage) == [1, 2, 4, 5, 6]
-    assert told(stage) == []  # once is enough
+    assert warned(stage) == []  # once is enough
     stage.end(worker_of(stage, 1), 0.0)
     stage.schedule.place(0.0)
     assert running(stage) == [2, 3, 4, 5, 6]
 
 
 def test_what_all_slots_take_unasked_is_kept_free(stage: FakePool) -> None:
-    # 10 GiB are 80 times what a task may take unasked: four slots leave 76 of them, and a large task has one already.
+    # 10 GiB are 80 default grants: four slots leave 76 of them, and a large task has one already.
     learn(stage, j1=5 * GIB, j2=4 * GIB + 768 * MIB, j3=5 * GIB - 256 * MIB + 1)
     stage.schedule.place(0.0)
     assert running(stage) == [1, 2]
     stage.end(worker_of(stage, 2), 0.0)
     stage.schedule.place(0.0)
     assert running(stage) == [1]
-    assert told(stage) == [3]
+    assert warned(stage) == [3]
 
 
 def test_a_smaller_large_task_does_not_pass_a_larger_one(stage: FakePool) -> None:
     learn(stage, j1=6 * GIB, j2=8 * GIB, j3=GIB)
     stage.schedule.place(0.0)
     assert running(stage) == [1]
-    assert told(stage) == [2, 3]
+    assert warned(stage) == [2, 3]
     stage.end(worker_of(stage, 1), 0.0)
     stage.schedule.place(0.0)
     assert running(stage) == [2, 3]
@@ -164,14 +164,14 @@ def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     stage.begin(worker)
-    stage.end(worker, 0.001)  # quick: it is handed several ahead
+    stage.end(worker, 0.001)  # quick: it is queued several tasks ahead
     stage.add(2, 3, 4)
     stage.schedule.place(0.001)
     assert running(stage) == [2, 3, 4]
     stage.decline(worker, GIB, 0.001)
     stage.add(5, 6)
     assert stage.schedule.place(0.001) == []
-    assert told(stage) == []
+    assert warned(stage) == []
     for _ in range(2):
         stage.begin(worker)
         stage.end(worker, 0.002)
@@ -236,11 +236,11 @@ def test_more_tasks_are_wanted_while_some_wait_for_memory_but_not_without_bound(
     stage.schedule.place(0.0)
     number = 2
     while stage.schedule.wanted(0.0).get("ONE"):
-        assert stage.schedule.wanted(0.0)["ONE"] >= 3  # those that wait hold no slot
+        assert stage.schedule.wanted(0.0)["ONE"] >= 3  # waiting tasks hold no slot
         learn(stage, **{f"j{number}": 8 * GIB})
         number += 1
     assert number == 34
-    assert stage.schedule.wanted(0.0)["TWO"] >= 1  # the others' small tasks flow past
+    assert stage.schedule.wanted(0.0)["TWO"] >= 1  # small tasks of the other provider pass
     stage.schedule.remove((7, 1))
     assert stage.schedule.wanted(0.0)["ONE"] >= 3
 

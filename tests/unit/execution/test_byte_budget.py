@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What waits for the store, and what one transaction writes, is bounded by bytes."""
+"""The bytes that wait for the store, and the bytes of one transaction, are bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qonduit_server.execution.dispatcher.byte_budget import ByteBudget, first_of
 
 
 def gave(size: int) -> TaskEvent:
-    """A result with rows of so many bytes."""
+    """Return a result with rows of `size` bytes."""
     result = Result(buffer=BufferReference(size_bytes=size))
     return TaskEvent(program_succeeded=ProgramSucceeded(result=result))
 
@@ -29,7 +29,7 @@ def test_batches_end_by_number_or_by_bytes_and_hold_at_least_one_event() -> None
 def test_who_brings_more_waits_until_there_is_less_or_nothing_will_be_recorded() -> None:
     byte_budget = ByteBudget(most=500)
     byte_budget.acquire([gave(1000)])
-    byte_budget.acquire([TaskEvent(finished=TaskFinished())])  # no result: never waits
+    byte_budget.acquire([TaskEvent(finished=TaskFinished())])  # not a result: never waits
     for let_go in (lambda: byte_budget.release(weight(gave(1000))), byte_budget.lift):
         taken = threading.Event()
 

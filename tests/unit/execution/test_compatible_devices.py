@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that cannot run a program is told together with those that can, and with no others."""
+"""Unsupported-feature errors list the compatible devices, and no others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     found.close()
 
 
-def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: int | bool) -> str:
+def message(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: int | bool) -> str:
     job = submit(db, device=catalogue.device_by_name(db, f"P/{on}"))
     failure = Failure(category=FailureCategory.FAILURE_CATEGORY_DEVICE, reason=reason, message="no")
     failed = ProgramFailed(failure=failure, needs=ProgramNeeds(**needs))  # type: ignore[arg-type]
@@ -56,27 +56,27 @@ def told(db: Database, on: str, reason: str = "UNSUPPORTED_CONSTRUCT", **needs: 
 
 
 def test_those_that_have_everything_are_named(db: Database) -> None:
-    assert told(db, "plain", num_qubits=5, conditionals=True) == "no; compatible devices: P/able"
-    assert told(db, "plain", num_qubits=5, reset=True) == "no; compatible devices: P/able, P/chip"
-    assert told(db, "plain", num_qubits=30, reset=True) == "no; compatible devices: P/chip"
+    assert message(db, "plain", num_qubits=5, conditionals=True) == "no; compatible devices: P/able"
+    assert message(db, "plain", num_qubits=5, reset=True) == "no; compatible devices: P/able, P/chip"
+    assert message(db, "plain", num_qubits=30, reset=True) == "no; compatible devices: P/chip"
 
 
 def test_that_there_is_none_is_told(db: Database) -> None:
-    assert told(db, "plain", num_qubits=30, loops=True) == "no; this server has no compatible device"
+    assert message(db, "plain", num_qubits=30, loops=True) == "no; this server has no compatible device"
 
 
 def test_a_failure_for_another_reason_names_nothing(db: Database) -> None:
-    assert told(db, "able", num_qubits=5, conditionals=True) == "no"
+    assert message(db, "able", num_qubits=5, conditionals=True) == "no"
 
 
 def test_memory_counts_as_qubits(db: Database) -> None:
-    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=28) == "no; compatible devices: P/able, P/chip"
-    assert told(db, "able", reason="MEMORY_LIMIT", num_qubits=31) == "no; this server has no compatible device"
+    assert message(db, "plain", reason="MEMORY_LIMIT", num_qubits=28) == "no; compatible devices: P/able, P/chip"
+    assert message(db, "able", reason="MEMORY_LIMIT", num_qubits=31) == "no; this server has no compatible device"
 
 
 def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) -> None:
-    # It has the qubits that the program declares: measurements within the circuit took more.
-    assert told(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; compatible devices: P/able, P/chip"
+    # It has the qubits that the program declares, but mid-circuit measurements take more.
+    assert message(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; compatible devices: P/able, P/chip"
 
 
 def test_a_job_that_is_gone_names_nothing(db: Database) -> None:

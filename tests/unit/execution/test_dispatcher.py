@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dispatcher with a real store and real workers: every job ends once, whatever dies."""
+"""The dispatcher with a real store and real workers: every job ends once, whichever process dies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environme
 
 
 class StoreFixture:
-    """A real store, and what a gRPC server does with it."""
+    """A real store, and the calls that a gRPC server makes on it."""
 
     def __init__(self, folder: Path) -> None:
         self.db: Database = open_database(f"sqlite:///{folder / 'store.sqlite3'}")
@@ -115,9 +115,9 @@ def test_a_job_runs_and_its_history_is_complete(store: StoreFixture) -> None:
         (job,) = store.wait_ended(store.create())
     assert job.state == SUCCEEDED
     assert job.progress == 1.0
-    told = kinds(store.history(job.id))
-    assert told[:2] == ["created", "state_change"]
-    assert [kind for kind in told[2:] if kind != "program_run"] == ["result_ready", "progress", "state_change"]
+    recorded = kinds(store.history(job.id))
+    assert recorded[:2] == ["created", "state_change"]
+    assert [kind for kind in recorded[2:] if kind != "program_run"] == ["result_ready", "progress", "state_change"]
 
 
 def test_jobs_created_before_the_start_and_after_it_all_run(store: StoreFixture) -> None:
@@ -235,13 +235,13 @@ def test_many_jobs_while_workers_and_nurseries_are_killed(store: StoreFixture) -
         ended = store.wait_ended(*ids)
     assert {job.state for job in ended} == {SUCCEEDED}
     for job in ended:
-        told = kinds(store.history(job.id))
-        assert told.count("result_ready") == 1
+        recorded = kinds(store.history(job.id))
+        assert recorded.count("result_ready") == 1
 
 
 @dataclass
 class Puppet:
-    """An executor that does nothing by itself."""
+    """An executor that does nothing unless the test acts."""
 
     room: int = 10
     submitted: list[Task] = field(default_factory=list)
@@ -417,7 +417,7 @@ def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
         puppet.wait(lambda: bool(puppet.submitted))
         assert (puppet.submitted[0].job_id, puppet.submitted[0].attempt) == (job_id, lost.attempt + 1)
         with puppeteering(store, owner="another", lease=0.6) as (_, other, _listener):
-            # Six looks for leases that ran out, 0.2 s apart by two servers: longer than the first one's lease.
+            # Six checks for expired leases, 0.2 s apart by two servers: longer than the first one's lease.
             assert all(renewed.acquire(timeout=PATIENCE) and expired.acquire(timeout=PATIENCE) for _ in range(12))
             assert not other.submitted
         listener.events([finished(job_id, lost.attempt + 1)])
@@ -489,9 +489,9 @@ def test_a_fault_is_told_so_that_the_server_can_end(store: StoreFixture, monkeyp
     def claiming(*_: object) -> list[Task]:
         raise AssertionError("a fault of the store")
 
-    told = threading.Event()
+    reported = threading.Event()
     monkeypatch.setattr(queue, "claim", claiming)
-    dispatcher = Dispatcher(store.db, Puppet(), owner="me", on_fault=told.set)
+    dispatcher = Dispatcher(store.db, Puppet(), owner="me", on_fault=reported.set)
     dispatcher.start()
-    assert told.wait(PATIENCE)
+    assert reported.wait(PATIENCE)
     dispatcher.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of what tasks emit, on a clock that stands still."""
+"""The event throttle, on a fixed clock."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
         progress(1.0),
         FINISHED,
     ]
-    told = throttle.accept(emitted, 0.0)
-    assert told == [emitted[2], emitted[4], emitted[6], FINISHED]
+    passed = throttle.accept(emitted, 0.0)
+    assert passed == [emitted[2], emitted[4], emitted[6], FINISHED]
     assert throttle.due(100.0) == []
     assert throttle.next_due() == float("inf")
 
 
 def test_a_long_run_tells_that_it_began() -> None:
     throttle = EventThrottle()
-    begun = event(program_started=ProgramStarted(index=0))
-    assert throttle.accept([begun], 10.0) == []
+    started = event(program_started=ProgramStarted(index=0))
+    assert throttle.accept([started], 10.0) == []
     assert throttle.due(10.0) == []
-    assert throttle.due(throttle.next_due()) == [begun]
+    assert throttle.due(throttle.next_due()) == [started]
 
 
 def test_progress_is_told_at_most_four_times_in_any_second() -> None:

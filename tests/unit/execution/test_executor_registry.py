@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executors are found by name: the built-in one, and those that other packages register."""
+"""Executors are looked up by name: the built-in one, and those that other packages register."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Large results are held up while they are written, and what follows them of the same task; nothing else is."""
+"""While a large result is written, later events of its task wait; events of other tasks do not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finished(job_id: int) -> TaskEvent:
 
 
 class Gate:
-    """Stands where large results are written: tells of each, and lets it through when told to."""
+    """Replaces the writing of large results: reports each, and blocks it until the test opens it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Semaphore(0)
@@ -72,7 +72,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 class Lane:
-    """What came out of an `LargeResultWriter` that runs, until it has ended."""
+    """Collects the output of a running `LargeResultWriter` until it has ended."""
 
     def __init__(self, db: Database) -> None:
         self.out: list[Item] = []
@@ -128,7 +128,7 @@ def test_once_stopped_it_hands_on_the_rest_and_writes_nothing(db: Database, gate
 
 
 class Running:
-    """A dispatcher with jobs of its own, whose tasks do what a test says."""
+    """A dispatcher with its own jobs, whose tasks the test controls."""
 
     def __init__(self, db: Database, number: int) -> None:
         self.db = db
@@ -195,7 +195,7 @@ def test_pieces_of_a_task_that_is_over_are_deleted(running: Running, gate: Gate)
     job_id, other = running.ids
     running.dispatcher.events([large(job_id)])
     assert gate.reached.acquire(timeout=PATIENCE)
-    # It ends in another way before its large result is written: as if another server had taken it.
+    # It ends before its large result is written, as if another server had claimed it.
     job_rows.cancel(running.db, CALLER, job_id)
     queue.expire(running.db, all_owners=True)
     gate.open.set()

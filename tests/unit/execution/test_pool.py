@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process pool with real processes: what dies, what heals, what is handed to whom."""
+"""The process pool with real processes: crashes, restarts and task assignment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_runs_tasks_in_order_in_warm_workers() -> None:
         listener.wait_ended(*range(1, 51))
         assert listener.endings == list(range(1, 51))
         assert len({listener.pid(i) for i in range(1, 51)}) == 1
-        kinds = [event.WhichOneof("event") for event in listener.told[7]]
+        kinds = [event.WhichOneof("event") for event in listener.received[7]]
         assert kinds == ["started", "program_started", "program_succeeded", "progress", "finished"]
 
 
@@ -60,9 +60,9 @@ def test_a_provider_whose_sdk_is_missing_fails_its_tasks_with_the_reason() -> No
         assert failure.reason == "SDK_UNAVAILABLE"
         assert "qonduit-quantum[broken]" in failure.message
         assert not listener.finished[2].finished.HasField("failure")
-        made.submit([task(3, provider="BROKEN"), task(4, provider="NOBODY")])
+        made.submit([task(3, provider="BROKEN"), task(4, provider="UNKNOWN")])
         listener.wait_ended(3, 4)
-        assert "NOBODY" in listener.finished[4].finished.failure.message
+        assert "UNKNOWN" in listener.finished[4].finished.failure.message
 
 
 def test_a_provider_that_dies_while_loading_fails_its_tasks_instead_of_hanging() -> None:
@@ -75,7 +75,7 @@ def test_a_provider_that_dies_while_loading_fails_its_tasks_instead_of_hanging()
 def test_a_provider_whose_workers_die_at_once_fails_its_tasks_instead_of_forking_for_ever() -> None:
     with pool("FRAIL") as (made, listener):
         made.preload()
-        listener.wait(lambda: made.capacity() == {"FRAIL": MAX_AHEAD})  # tasks are wanted, so that they fail
+        listener.wait(lambda: made.capacity() == {"FRAIL": MAX_AHEAD})  # tasks are requested, so that they fail
         made.submit([task(1, provider="FRAIL")])
         listener.wait_ended(1)
         failure = listener.finished[1].finished.failure
@@ -105,7 +105,7 @@ def test_cancel_of_what_has_not_begun_leaves_the_running_task_alone(tmp_path: Pa
     gate = Gate(tmp_path)
     with pool(workers=1) as (made, listener):
         made.submit([task(i) for i in range(1, 30)])
-        listener.wait_ended(*range(1, 30))  # the worker counts as quick now, and is handed several ahead
+        listener.wait_ended(*range(1, 30))  # the worker counts as quick now, and is queued several tasks ahead
         made.submit([task(101, f"hold {gate.path}"), *(task(i) for i in range(102, 106))])
         made.cancel(103, 1)
         listener.wait_ended(103)
@@ -356,4 +356,4 @@ def test_workers_are_listed_with_what_they_do(tmp_path: Path) -> None:
         (idle,) = [worker for worker in made.list_workers() if worker.pid == busy.pid]
         assert (idle.state, idle.job_id, idle.phase) == (WorkerState.WORKER_STATE_IDLE, 0, "")
         assert idle.since.ToNanoseconds() >= busy.since.ToNanoseconds()
-        assert not any(event.HasField("phase") for event in listener.told[1])
+        assert not any(event.HasField("phase") for event in listener.received[1])

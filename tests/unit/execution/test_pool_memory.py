@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process pool and memory: what happens to what was granted when tasks, workers or fork servers end."""
+"""The process pool and memory: grants are freed when tasks, workers or fork servers end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUDGET, NEED = 10 * GIB, 6 * GIB
 
 
 def kinds(listener: RecordingListener, job_id: int) -> list[str | None]:
-    return [event.WhichOneof("event") for event in listener.told[job_id]]
+    return [event.WhichOneof("event") for event in listener.received[job_id]]
 
 
 def test_a_task_that_asks_for_memory_seems_to_be_run_once() -> None:
@@ -89,7 +89,7 @@ def test_a_provider_that_breaks_down_fails_what_waits_for_memory(tmp_path: Path)
         made.submit([task(2, f"need {NEED}", provider="OTHER"), task(3, provider="OTHER")])
         listener.wait_short(2)
         listener.wait_ended(3)
-        with made._lock:  # as when its fork server cannot be started any more
+        with made._lock:  # as when its fork server no longer starts
             other = made._providers["OTHER"]
             other.command = ["/nonexistent"]
             assert other.process is not None
@@ -101,10 +101,10 @@ def test_a_provider_that_breaks_down_fails_what_waits_for_memory(tmp_path: Path)
 
 @pytest.mark.parametrize("provider", ["IBM", "AWS", "GOOGLE"])
 def test_a_simulator_that_needs_more_than_it_said_fails_clearly_and_its_worker_goes_on(provider: str) -> None:
-    """The estimate is told of no limit, so it lies; the process may take 64 MiB, and the state takes 256."""
+    """The estimate gets no limit, so it is too low; the process may take 64 MiB, and the state takes 256."""
 
     def of(job_id: int, qubits: int) -> Task:
-        last = qubits - 1  # what does not influence a measured qubit is left out
+        last = qubits - 1  # gates that affect no measured qubit are removed
         gates = "h q;\n" + "".join(f"cx q[{q}],q[{q + 1}];\n" for q in range(last)) + f"measure q[{last}] -> c[0];\n"
         text = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[1];\n{gates}'
         made = task(job_id, provider=provider)
@@ -123,7 +123,7 @@ def test_a_simulator_that_needs_more_than_it_said_fails_clearly_and_its_worker_g
     finally:
         made.stop(PATIENCE)
     assert not listener.losses
-    (failed,) = [e.program_failed.failure for e in listener.told[2] if e.HasField("program_failed")]
+    (failed,) = [e.program_failed.failure for e in listener.received[2] if e.HasField("program_failed")]
     assert (failed.reason, failed.category) == ("MEMORY_LIMIT", FailureCategory.FAILURE_CATEGORY_LIMIT)
     assert "more memory than one task may use" in failed.message
     for job_id in (1, 3):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the claimer, the recorder and the lease keeper share: the running jobs, and the inbox of the recorder."""
+"""The shared state of claimer, recorder and lease keeper: the running jobs, and the recorder's inbox."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_inbox_is_not_exhausted_while_the_writer_hands_over_its_last_item(
 
     def hand_over(writer: LargeResultWriter) -> bool:
         inbox.put([end])
-        return False  # the writer holds it no longer
+        return False  # the writer has released it
 
     inbox.close()
     assert inbox.exhausted

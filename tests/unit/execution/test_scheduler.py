@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gets which tasks, with workers that have no process, on a clock that stands still."""
+"""Task assignment, with workers that have no process, on a fixed clock."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(st
     stage.begin(second)
     assert stage.schedule.next_deadline(0.01) < 0.06
     stage.schedule.reclaim_from_slow(0.06)
-    assert stage.holds() == [[3, 4], [5, 6]]  # nobody is idle
+    assert stage.holds() == [[3, 4], [5, 6]]  # no worker is idle
     stage.end(second, 0.06)
     stage.begin(second)
     stage.end(second, 0.061)
     stage.schedule.reclaim_from_slow(0.061)
-    assert stage.holds() == [[3], []]  # what runs stays where it is
+    assert stage.holds() == [[3], []]  # a running task stays with its worker
     stage.schedule.place(0.061)
     assert stage.holds() == [[3], [4]]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What processes write to their standard error is logged, and never more than is allowed."""
+"""The standard error of processes is logged, up to a bounded rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 60.0
 
 
 class Recorded:
-    """A log that is read by the test."""
+    """A log that the test reads."""
 
     def __init__(self) -> None:
         self.records: SimpleQueue[tuple[str, str, int, str, int]] = SimpleQueue()
@@ -74,7 +74,7 @@ def test_the_pipe_of_a_dead_process_is_closed_although_a_child_holds_it(recorded
     assert recorded.next()[3] == "last words"
     poll = select.poll()
     poll.register(writing, 0)
-    assert poll.poll(PATIENCE * 1000) == [(writing, select.POLLERR)], "nobody reads it any more"
+    assert poll.poll(PATIENCE * 1000) == [(writing, select.POLLERR)], "the pipe has no reader"
     os.close(writing)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The translator with real processes: nothing before the first program, and every caller gets its own answer."""
+"""The translator with real processes: no process before the first program, and every caller gets its own response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROGRAM = ("-m", "tests.unit.execution.fake_translators")
 
 @contextmanager
 def translator(*, lacks: str = "", **options: Any) -> Iterator[Translator]:
-    """A translator whose workers do what programs say; stopped in the end, with all its processes."""
+    """Yield a translator whose workers execute the commands in programs; stop it and its processes at the end."""
     made = Translator(program=PROGRAM, environment=environment(TRANSLATING_LACKS=lacks), show_errors=True, **options)
     try:
         yield made
@@ -48,7 +48,7 @@ def ask(
     add_callback: Callable[[Callable[[], None]], bool] = lambda _: True,
     **inputs: float,
 ) -> TranslateProgramResponse | Failure:
-    """Have a program translated to Cirq."""
+    """Translate a program to Cirq."""
     given = Struct()
     given.update(inputs)
     return made.translate(
@@ -57,13 +57,13 @@ def ask(
 
 
 def said(answer: TranslateProgramResponse | Failure) -> str:
-    """The translation."""
+    """Return the translation."""
     assert isinstance(answer, TranslateProgramResponse), answer
     return answer.program.quantum_circuit
 
 
 def why(answer: TranslateProgramResponse | Failure) -> tuple[str, str]:
-    """Category and reason of a failure."""
+    """Return category and reason of a failure."""
     assert isinstance(answer, Failure), answer
     assert answer.message or answer.reason == "CANCELLED"
     return FailureCategory.Name(answer.category).removeprefix("FAILURE_CATEGORY_"), answer.reason
@@ -81,11 +81,11 @@ class Waiting:
         self.answer: Future[Any] = ThreadPoolExecutor(1).submit(ask, made, f"wait {self.gate.path}", **options)
 
     def worker(self) -> int:
-        """The process that has it, once one has. To be asked once."""
+        """Return the id of the process that runs it; call it only once."""
         return int(self._worker.read_text())
 
     def result(self) -> TranslateProgramResponse | Failure:
-        """How it ended."""
+        """Return its outcome."""
         answer: TranslateProgramResponse | Failure = self.answer.result(PATIENCE)
         return answer
 
@@ -187,7 +187,7 @@ def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
         behind.worker()
         behind.gate.open()
         assert said(behind.result())
-        go()  # is told of the call's end in any case, and harms nobody
+        go()  # called at every end of a call; has no effect after it
         assert said(ask(made, "say on")).startswith("on")
 
 
@@ -227,7 +227,7 @@ def test_a_python_without_what_it_takes_is_told() -> None:
 
 
 def compile_job(made: Translator, text: str, provider: str = "IBM") -> Any:
-    """Have a job of one program compiled."""
+    """Compile a job of one program."""
     given = Struct()
     given.update({"theta": 0.5})
     task = Task(provider=provider, device="d", programs=[TaskProgram(language=QASM2, text=text, inputs=given)])
@@ -241,7 +241,7 @@ def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
             assert (compiled.index, compiled.num_qubits, len(failed)) == (0, 2, 0)
             assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
         assert said(ask(made, "say on")).startswith("on")
-        assert len(made.processes()) >= 6  # a fork server and a worker each
+        assert len(made.processes()) >= 6  # a fork server and a worker for each
 
 
 def test_what_cannot_be_compiled_is_told_for_each_program() -> None:
@@ -249,7 +249,7 @@ def test_what_cannot_be_compiled_is_told_for_each_program() -> None:
         compiled, (failed,) = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
         assert not compiled
         assert (failed.index, failed.failure.reason, failed.failure.line) == (0, "UNKNOWN_GATE", 3)
-        assert why(compile_job(made, "say hello", "NOBODY"))[0] == "PROVIDER"
+        assert why(compile_job(made, "say hello", "UNKNOWN"))[0] == "PROVIDER"
 
 
 def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_pragmas_that_are_refused(pragma: str, reason: str) -> None:
         ("braket result state_vector", "'state_vector'"),
         ("braket result expectation x(q[0]) @ z(q[1])", "results are counts"),
         ('braket result amplitude "00"', "results are counts"),
-        ("somebody else", "'somebody else' is ignored"),
+        ("vendor name", "'vendor name' is ignored"),
         ("braket", "'braket' is ignored"),
     ],
 )

@@ -383,10 +383,10 @@ def outcomes(text: str) -> dict[str, float]:
     compiled = provider.compile(circuit, "aer_simulator")
     (outcome,) = provider.run("aer_simulator", [compiled], 400, 7)
     assert isinstance(outcome, Outcome)
-    told: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for value, number in outcome.counts.items():
-        told[circuit.key(value)] = told.get(circuit.key(value), 0) + number / 400
-    return told
+        shares[circuit.key(value)] = shares.get(circuit.key(value), 0) + number / 400
+    return shares
 
 
 @pytest.mark.parametrize(

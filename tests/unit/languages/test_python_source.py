@@ -188,10 +188,10 @@ DOING = {
     ],
 )
 def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
-    told = json.dumps(prey.inputs())
+    passed = json.dumps(prey.inputs())
     code = f"{PRELUDE}\nESCAPED = {ESCAPED!r}\n{attack}\nraise RuntimeError(ESCAPED)"
     outside = subprocess.run(
-        [sys.executable, "-c", f"import json\ninputs = json.loads({told!r})\n{code}"],
+        [sys.executable, "-c", f"import json\ninputs = json.loads({passed!r})\n{code}"],
         capture_output=True,
         text=True,
         close_fds=False,
@@ -216,8 +216,8 @@ def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
 
 def test_the_cage_lets_the_prelude_run() -> None:
     """What refuses attacks is the cage, and not a fault of what stands before them."""
-    told = dict.fromkeys(("folder", "secret", "link", "port", "parent", "victim", "address", "kept"), 1)
-    error = refused(f"{PRELUDE}\nraise RuntimeError({ESCAPED!r})", **told)
+    passed = dict.fromkeys(("folder", "secret", "link", "port", "parent", "victim", "address", "kept"), 1)
+    error = refused(f"{PRELUDE}\nraise RuntimeError({ESCAPED!r})", **passed)
     assert ESCAPED in error.message
 
 

@@ -27,12 +27,12 @@ def test_every_language_that_is_read_is_written_as_it_says(language: AssemblerLa
 
 
 def test_all_edges_are_told_with_what_they_cost() -> None:
-    told = Languages().describe()
-    edges = {each.name: each for each in told.translations}
+    description = Languages().describe()
+    edges = {each.name: each for each in description.translations}
     assert {"qasm3_to_hub", "hub_to_qasm3", "qiskit_to_hub", "hub_to_cirq", "quil_to_hub"} <= set(edges)
-    assert all(each.cost_milliseconds > 0 for each in told.translations)
-    assert all(bool(each.from_language) != bool(each.to_language) for each in told.translations)
-    for language in told.languages:
+    assert all(each.cost_milliseconds > 0 for each in description.translations)
+    assert all(bool(each.from_language) != bool(each.to_language) for each in description.translations)
+    for language in description.languages:
         short = name(language.language).lower()
         assert language.title
         assert language.readable == (f"{short}_to_hub" in edges)

@@ -116,9 +116,9 @@ def test_a_damaged_file_is_read_anew(tmp_path: Path, damage: bytes) -> None:
     path.write_bytes(damage)
     assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)
     cache = kept(tmp_path)
-    mended = cache.get(cache.key(QASM3, PROGRAM, {"theta": 0.7}))
-    assert mended is not None
-    assert same(mended, first)
+    reread = cache.get(cache.key(QASM3, PROGRAM, {"theta": 0.7}))
+    assert reread is not None
+    assert same(reread, first)
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     assert same(languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}), first)

@@ -389,10 +389,10 @@ def test_registers_are_renamed_only_where_they_must_be(short: str, names: list[s
         builder.append(TRUE, Measure(), (0,), clbits)
         shown.append(ClassicalRegister(each, clbits))
     result = written(short, Circuit(builder.finish(), tuple(shown)))
-    told = [
+    warned = [
         f"the register {old!r} is called {new!r}" for old, new in zip(names, given_names, strict=True) if old != new
     ]
-    assert [each.split(",")[0] for each in result.warnings] == told
+    assert [each.split(",")[0] for each in result.warnings] == warned
     for each in given_names:
         assert each in result.source  # type: ignore[operator]
 

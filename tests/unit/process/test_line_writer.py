@@ -79,7 +79,7 @@ def test_lines_that_cannot_be_written_are_counted_too(pipe: tuple[FileIO, FileIO
     reading, writing = pipe
     reading.close()
     writer = LineWriter(writing.fileno(), "log", lambda count: f"dropped {count}")
-    writer.write("nobody reads this")
+    writer.write("never read")
     assert writer.flush(PATIENCE)
     assert writer.dropped == 1
 

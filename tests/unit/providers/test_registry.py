@@ -20,7 +20,7 @@ def test_names() -> None:
 
 def test_an_unknown_provider_is_refused() -> None:
     with pytest.raises(ProviderError, match="IBM"):
-        registry.get("NOBODY")
+        registry.get("UNKNOWN")
 
 
 def test_describing_imports_no_sdk() -> None:

@@ -46,13 +46,13 @@ def authenticate(metadata: Metadata) -> Principal:
 
 @pytest.fixture
 def calls() -> list[CallContext]:
-    """The contexts of the calls that reached the handler."""
+    """Return the list of contexts of calls that reached the handler."""
     return []
 
 
 @pytest.fixture
 def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
-    """A channel to a server whose one handler notes the context of each call."""
+    """Yield a channel to a server whose only handler records the context of each call."""
 
     def handler(request: GetJobRequest, call: CallContext) -> GetJobResponse:
         calls.append(call)

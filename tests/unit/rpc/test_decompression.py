@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed requests become what they were, or are refused."""
+"""Compressed requests are decompressed, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKED = gzip.compress(bytes(range(256)) * 400, mtime=0)
 
 
 def inflated(data: bytes) -> bytes:
-    """What becomes of a request."""
+    """Return the decompressed request."""
     return decompress(data, decompressed_size(data, MOST))
 
 
@@ -38,8 +38,8 @@ def test_what_only_begins_as_deflate_does_stays() -> None:
 @pytest.mark.parametrize(
     "packed",
     [
-        PACKED[:-4] + struct.pack("<I", 10),  # becomes larger than it says
-        PACKED[:-4] + struct.pack("<I", 10_000_000),  # or smaller
+        PACKED[:-4] + struct.pack("<I", 10),  # decompresses to more than it declares
+        PACKED[:-4] + struct.pack("<I", 10_000_000),  # or to less
         PACKED[: len(PACKED) // 2],
         PACKED + b"more",
         PACKED[:20] + bytes((PACKED[20] ^ 0xFF,)) + PACKED[21:],

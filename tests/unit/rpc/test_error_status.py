@@ -34,7 +34,7 @@ def test_a_status_is_never_more_than_three_kib(error: errors.CallError) -> None:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.domain, info.reason) == ("qonduit", error.reason)
-    # What tells the code's own story is never what was left out.
+    # The details specific to the code are never the ones omitted.
     expected = 2 if isinstance(error, errors.AlreadyExists | Internal) else 3
     assert len(status.details) >= expected
 
@@ -61,7 +61,7 @@ def test_an_outcome_is_the_value_or_the_error() -> None:
 
 
 def test_an_error_of_a_call_keeps_nothing_of_the_call_in_memory() -> None:
-    """Frames hold requests of megabytes, and would be held until Python looks for circles."""
+    """Frames hold requests of megabytes, which a reference cycle would keep until garbage collection."""
 
     def refuse(request: bytes) -> None:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How connections share what is limited."""
+"""Connections share limited resources fairly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_however_many_want_all_a_newcomer_finds_room() -> None:
                 if share.allows(name):
                     share.add(name)
         assert share.allows("newcomer")
-        # And those that share it alone waste little.
+        # Without newcomers, little of it stays unused.
         assert share.total >= 64 * connections // (connections + 1) - connections
         for name in names:
             share.remove(name, share.used(name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What watchers of health are told when the server drains, whatever their streams are doing at that moment."""
+"""Health watchers are notified when the server drains, in every state of their streams."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
 
 class Held:
-    """A stream whose sends are through when the test says so."""
+    """A stream whose sends complete when the test completes them."""
 
     def __init__(self) -> None:
         self.sending_since = 0.0
-        self.told: list[int] = []
+        self.sent: list[int] = []
         self.ended = False
         self._through: Callable[[], None] | None = None
 
@@ -28,7 +28,7 @@ class Held:
         return True
 
     def send(self, message: bytes, done: Callable[[], None]) -> bool:
-        self.told.append(HealthCheckResponse.FromString(message).status)
+        self.sent.append(HealthCheckResponse.FromString(message).status)
         self.sending_since, self._through = 1.0, done
         return True
 
@@ -39,8 +39,8 @@ class Held:
 
     def finish(self, message: bytes) -> None:
         assert not self.ended, "ended twice"
-        assert not self.sending_since, "a message was sent while another was on its way"
-        self.told.append(HealthCheckResponse.FromString(message).status)
+        assert not self.sending_since, "a message was sent before the previous send completed"
+        self.sent.append(HealthCheckResponse.FromString(message).status)
         self.ended = True
 
 
@@ -58,7 +58,7 @@ def test_a_watcher_is_told_the_end_once_its_first_message_is_through(first: str)
     for step in (stream.through, health.drain) if first == "the send" else (health.drain, stream.through):
         assert not stream.ended
         step()
-    assert stream.told == [SERVING, NOT_SERVING]
+    assert stream.sent == [SERVING, NOT_SERVING]
     health.drain()
 
 
@@ -67,7 +67,7 @@ def test_a_watcher_that_comes_while_the_server_drains_is_told_so() -> None:
     health.drain()
     stream = watching(health, "a")
     stream.through()
-    assert stream.told == [NOT_SERVING]
+    assert stream.sent == [NOT_SERVING]
     assert not stream.ended
 
 
@@ -78,21 +78,21 @@ def test_services_are_not_serving_while_the_database_is_away_and_the_server_live
     for stream in (service, whole):
         stream.through()
     health.set_database_available(False)
-    assert service.told == [SERVING, NOT_SERVING]
+    assert service.sent == [SERVING, NOT_SERVING]
     assert health.check(HealthCheckRequest(service="a"), call).status == NOT_SERVING
     assert health.check(HealthCheckRequest(), call).status == SERVING
     late = watching(health, "a")
     health.set_database_available(True)
-    # Each is told once what was said last is through, and what changed back meanwhile is told, too.
-    assert late.told == [NOT_SERVING]
+    # Each status is sent once the previous send completed, even if it was reverted meanwhile.
+    assert late.sent == [NOT_SERVING]
     for stream in (service, late):
         stream.through()
-    assert service.told == [SERVING, NOT_SERVING, SERVING]
-    assert late.told == [NOT_SERVING, SERVING]
+    assert service.sent == [SERVING, NOT_SERVING, SERVING]
+    assert late.sent == [NOT_SERVING, SERVING]
     for stream in (service, late):
         stream.through()
     health.drain()
-    assert whole.told == [SERVING, NOT_SERVING]
-    assert service.told[-1] == late.told[-1] == NOT_SERVING
+    assert whole.sent == [SERVING, NOT_SERVING]
+    assert service.sent[-1] == late.sent[-1] == NOT_SERVING
     assert whole.ended
     assert service.ended

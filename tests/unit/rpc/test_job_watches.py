@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes that go onto streams."""
+"""The bytes sent on streams."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declared qubits are counted in the text, and nothing else is."""
+"""Only declared qubits are counted in a program's text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_declared_qubits(text: str, expected: tuple[int, int] | None) -> None:
 
 
 def written(*circuits: QuantumCircuit, version: int) -> bytes:
-    """The circuits as QPY."""
+    """Return the circuits as QPY."""
     file = io.BytesIO()
     qpy.dump(list(circuits), file, version=version)
     return file.getvalue()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reflection resolves every symbol of the contract, and refuses what it does not know without ending the call."""
+"""Reflection resolves every symbol of the contract, and answers unknown symbols without ending the call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ reflection = Reflection(SERVICES)
 
 
 def ask(**request: object) -> ServerReflectionResponse:
-    """One question, one answer."""
+    """Send one request and return its response."""
     return reflection.answer(ServerReflectionRequest(**request).SerializeToString())  # type: ignore[arg-type]
 
 
 def files(answer: ServerReflectionResponse) -> list[descriptor_pb2.FileDescriptorProto]:
-    """The files of an answer."""
+    """Return the files of a response."""
     return [
         descriptor_pb2.FileDescriptorProto.FromString(data)
         for data in answer.file_descriptor_response.file_descriptor_proto

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the protos, told with the field they are about."""
+"""Violations of the protos' rules name the field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit_server.rpc.request_validation import parse
 
 
 def broken(request: Message) -> dict[str, str]:
-    """Field and rule of each violation."""
+    """Return the rule of each violation by field."""
     with pytest.raises(InvalidArgument) as raised:
         parse(type(request), request.SerializeToString(), 10_000)
     return {violation.field: violation.rule_id for violation in raised.value.violations}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is remembered of the latest events is what the database would say, or nothing."""
+"""The event cache returns the same events as the database, or reports a miss."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Notificat
     recent.update(others)
     recent.update(_wake(7, 1))
     assert _sequences(recent, 7, 0) is None
-    # The next transaction locks the job before it writes: what other servers committed before comes before.
+    # The next transaction locks the job before it writes: earlier commits of other servers come first.
     recent.begin()
     recent.update(_wake(7, 4))
     assert _sequences(recent, 7, 3) == [4]

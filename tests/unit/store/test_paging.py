@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages end by number and by size, and the next one begins where the last one ended."""
+"""Pages are bounded in items and bytes, and each starts where the previous one ended."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.paging import MAX_PAGE_BYTES, Cursor
 
-SCOPE = ("jobs", "somebody", "")
+SCOPE = ("jobs", "alice", "")
 
 
 def pages(sizes: list[int], page_size: int) -> list[list[int]]:
-    """Walk a list of items of these sizes in bytes; an item's key is its place, from 1."""
+    """Page through items of these sizes in bytes; an item's key is its position, from 1."""
     found: list[list[int]] = []
     token = ""
     while True:
@@ -52,9 +52,9 @@ def test_a_token_is_bound_to_its_list() -> None:
     token = Cursor(SCOPE, 1, "").token(7)
     assert Cursor(SCOPE, 5, token).after == (7,)
     for scope in (
-        ("jobs", "somebody else", ""),
-        ("jobs", "somebody", "state = RUNNING"),
-        ("deployments", "somebody", ""),
+        ("jobs", "bob", ""),
+        ("jobs", "alice", "state = RUNNING"),
+        ("deployments", "alice", ""),
     ):
         with pytest.raises(InvalidArgument):
             Cursor(scope, 1, token)

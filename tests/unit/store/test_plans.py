@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every statement about what grows (jobs, events, results, programs, deployments) is served by an index."""
+"""Every statement on growing tables (jobs, events, results, programs, deployments) uses an index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
-#: Indices that hold only jobs that wait or run: reading one whole is what they are for.
+#: Partial indexes that hold only active jobs: they are meant to be scanned whole.
 _SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
 _LARGE = ("jobs", "events", "results", "programs", "deployments")
 

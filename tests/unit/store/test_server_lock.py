@@ -93,7 +93,7 @@ def test_a_uri_as_a_second_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_lock_leaves_sqlites_own_locks_alone(tmp_path: Path) -> None:
-    """While this process has a connection, another one cannot take the file for itself, as one that is last could."""
+    """While this process has a connection, another one cannot lock the file exclusively."""
     file = tmp_path / "q.sqlite3"
     lock = server_lock.acquire(f"sqlite:///{file}")
     assert lock is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Group commit, on a real SQLite file: folding, failing alone, durability by operation."""
+"""Group commit on a real SQLite file: batching, isolated failures, durability by operation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Iterator[Database]:
 
 
 class Held:
-    """Keeps the writer busy until it is let go, so that calls pile up behind it."""
+    """Blocks the writer until released, so that calls queue up behind it."""
 
     def __init__(self, db: Database) -> None:
         self._go = threading.Event()
@@ -40,7 +40,7 @@ class Held:
         self._future = db.write_later(Operation(hold, durable=False), None)
         began.wait(100)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._go.set()
         self._future.result(100)
 
@@ -59,7 +59,7 @@ def test_calls_that_wait_together_become_one_call_of_each_operation_in_order(fil
     one, two = Operation(first), Operation(second)
     held = Held(file)
     futures = [file.write_later(operation, n) for n, operation in enumerate((one, two, one, two, one))]
-    held.let_go()
+    held.release()
     assert [future.result(100) for future in futures] == [0, 1, 4, 3, 8]
     assert calls == [("first", [0, 2, 4]), ("second", [1, 3])]
 
@@ -79,7 +79,7 @@ def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> 
     operation = Operation(insert)
     held = Held(file)
     futures = [file.write_later(operation, name) for name in ("a", None, "bb", "bb", "ccc")]
-    held.let_go()
+    held.release()
     assert [type(future.exception(10)).__name__ for future in futures] == [
         *("NoneType", "IntegrityError", "NoneType", "IntegrityError", "NoneType")
     ]
@@ -104,7 +104,7 @@ def test_an_operation_with_a_fault_harms_nobody_else_and_the_writer_goes_on(file
 
     held = Held(file)
     futures = [file.write_later(Operation(run), 1) for run in (fine, broken, short, fine)]
-    held.let_go()
+    held.release()
     assert [type(future.exception(10)) for future in futures] == [type(None), KeyError, ValueError, type(None)]
     assert file.write(Operation(fine), 7) == 7
 
@@ -116,7 +116,7 @@ def test_a_result_that_is_an_error_is_raised_to_its_caller_alone(file: Database)
     operation = Operation(some)
     held = Held(file)
     futures = [file.write_later(operation, number) for number in range(4)]
-    held.let_go()
+    held.release()
     assert [future.exception(10) is None for future in futures] == [False, True, False, True]
 
 
@@ -131,7 +131,7 @@ def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) ->
     file.write(durable, None)
     held = Held(file)
     futures = [file.write_later(operation, None) for operation in (quick, durable)]
-    held.let_go()
+    held.release()
     for future in futures:
         future.result(100)
     file.write(quick, None)
@@ -165,14 +165,14 @@ def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
 
 
 def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> None:
-    told: list[str] = []
+    order: list[str] = []
 
     def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
         transaction.queue = True
         return [None] * len(arguments)
 
-    event.listen(file._engine, "commit", lambda connection: told.append("commit"))
-    file.notifications.subscribe(lambda notification: told.append("notification"))
+    event.listen(file._engine, "commit", lambda connection: order.append("commit"))
+    file.notifications.subscribe(lambda notification: order.append("notification"))
     file.write_later(Operation(change), None).result(100)
-    told.append("answer")
-    assert told == ["commit", "notification", "answer"]
+    order.append("answer")
+    assert order == ["commit", "notification", "answer"]

@@ -65,8 +65,8 @@ def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> No
 
 
 def test_an_unknown_provider_is_described_as_unavailable() -> None:
-    with forkserver("NOBODY") as (_, link):
-        assert "NOBODY" in reply(link).description.unavailable
+    with forkserver("UNKNOWN") as (_, link):
+        assert "UNKNOWN" in reply(link).description.unavailable
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,8 @@ def test_bell_on_aer(ibm: tuple[ProcessPool, RecordingListener]) -> None:
     listener.wait_ended(*range(1, 101))
     assert not listener.losses
     draws = set()
-    for told in listener.told.values():
-        (result,) = [event.program_succeeded.result for event in told if event.HasField("program_succeeded")]
+    for events in listener.received.values():
+        (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]
         counts = dict(result.counts_and_probabilities.counts)
         assert set(counts) <= {"0x0", "0x3"}
         assert sum(counts.values()) == 100
@@ -110,7 +110,7 @@ def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[Pr
     entangle = "h q[0];\n" + "".join(f"cx q[{i}],q[{i + 1}];\n" for i in range(17))
     pool.submit([aer(500, BELL.replace("[2]", "[18]").replace("h q[0];\ncx q[0],q[1];\n", entangle))])
     listener.wait_ended(500)
-    (result,) = [e.program_succeeded.result for e in listener.told[500] if e.HasField("program_succeeded")]
+    (result,) = [e.program_succeeded.result for e in listener.received[500] if e.HasField("program_succeeded")]
     assert set(result.counts_and_probabilities.counts) <= {"0x0", "0x3ffff"}
 
 

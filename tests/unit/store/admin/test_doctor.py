@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor finds in databases that were really broken, and that it finds nothing in those that were not."""
+"""The doctor's findings in databases that were really damaged, and none in intact ones."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.store_fixture import CALLER, claim, deployment, description, known_de
 
 
 def look(url: str, **options: object) -> list[Finding]:
-    """What the doctor finds that is not fine; the tests' own PostgreSQL runs without fsync, and is told so."""
+    """Return the doctor's warnings and errors, except that the tests' PostgreSQL runs without fsync."""
     found = inspect(url, **options)  # type: ignore[arg-type]
     return [each for each in found if each.level != "ok" and "fsync" not in each.what]
 
 
-def told(url: str, words: str, level: str = "error", **options: object) -> Finding:
-    """The one finding that is not fine: it has these words and this level, and says what to do."""
+def report(url: str, words: str, level: str = "error", **options: object) -> Finding:
+    """Return the only warning or error; check its words, its level, and that it names a fix."""
     found = look(url, **options)
     assert [words in each.what for each in found] == [True], found
     assert found[0].level == level
@@ -59,7 +59,7 @@ def hand(url: str, *statements: str) -> None:
 def samples(
     tmp_path_factory: pytest.TempPathFactory, postgresql: PostgresqlServer, postgresql_template: str
 ) -> dict[str, str]:
-    """A SQLite file and a PostgreSQL template: three jobs that succeeded, one that was cancelled, one that waits."""
+    """Create a SQLite file and a PostgreSQL template: three succeeded jobs, a cancelled one and a queued one."""
     path = tmp_path_factory.mktemp("doctor") / "x.sqlite3"
     name = postgresql.new_database(postgresql_template)
     for url in (f"sqlite:///{path}", postgresql.url(name)):
@@ -79,7 +79,7 @@ def samples(
 def used(
     request: pytest.FixtureRequest, samples: dict[str, str], tmp_path: Path, postgresql: PostgresqlServer
 ) -> Iterator[str]:
-    """The URL of a copy of that."""
+    """Yield the URL of a copy of a sample."""
     if request.param == "sqlite":
         shutil.copy(samples["sqlite"], tmp_path / "x.sqlite3")
         yield f"sqlite:///{tmp_path}/x.sqlite3"
@@ -97,7 +97,7 @@ def test_a_sound_database(database_url: str) -> None:
 def test_what_does_not_exist_is_not_made(tmp_path: Path) -> None:
     assert [each.level for each in inspect(f"sqlite:///{tmp_path}/x.sqlite3")] == ["ok"]
     assert not (tmp_path / "x.sqlite3").exists()
-    told(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "/no/folder of sqlite")
+    report(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "/no/folder of sqlite")
 
 
 def test_what_cannot_be_reached_or_read(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_cannot_be_reached_or_read(tmp_path: Path) -> None:
 
 def test_a_database_without_tables(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite3").touch()
-    told(f"sqlite:///{tmp_path}/x.sqlite3", "no tables yet", "warning")
+    report(f"sqlite:///{tmp_path}/x.sqlite3", "no tables yet", "warning")
 
 
 @pytest.mark.parametrize(
@@ -150,17 +150,17 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
 )
 def test_a_hand_in_the_database(used: str, statements: list[str], words: str, level: str) -> None:
     hand(used, *statements)
-    told(used, words, level)
+    report(used, words, level)
 
 
 def test_an_index_that_is_missing_can_be_made_as_told(used: str) -> None:
     hand(used, "DROP INDEX uq_jobs_request_id")
-    hand(used, told(used, "uq_jobs_request_id is missing").how_to_mend)
+    hand(used, report(used, "uq_jobs_request_id is missing").how_to_mend)
     assert look(used) == []
 
 
 def with_buffer(url: str) -> int:
-    """Give a result of the database a buffer of three pieces, as a server does; return its id."""
+    """Store a buffer of three chunks for a result, as a server does; return the result's id."""
     db = open_database(url)
     data = os.urandom(2 * buffers.CHUNK_BYTES + 5)
     job = submit(db)
@@ -203,7 +203,7 @@ def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
     submit(db)
     (task,) = claim(db)
     hand(database_url, "INSERT INTO buffers VALUES (1, 0, '')")
-    assert look(database_url) == []  # a job runs, and may be about to have this result
+    assert look(database_url) == []  # a job is running, and may store this result soon
     assert not succeed(db, [task])
     hand(database_url, "UPDATE results SET id = 9")
     submit(db)
@@ -211,7 +211,7 @@ def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
     long_ago = "UPDATE jobs SET finished_at = finished_at - 3 * 3600000000.0 WHERE finished_at IS NOT NULL"
     found = [each.what for each in look(database_url)]
     assert not any("their buffers remain" in each for each in found)
-    hand(database_url, long_ago)  # what is older than a result of three hours ago is not under way
+    hand(database_url, long_ago)  # buffers older than a result of three hours ago are not in progress
     assert any("their buffers remain" in each.what and each.level == "warning" for each in look(database_url))
     db.close()
 
@@ -241,7 +241,7 @@ def test_buffers_that_are_not_what_their_result_says(used: str, statement: str) 
     result_id = with_buffer(used)
     assert look(used) == []
     hand(used, statement.format(id=result_id))
-    told(used, f"1 result have a damaged buffer: its size or its SHA-256 differs ({result_id})")
+    report(used, f"1 result have a damaged buffer: its size or its SHA-256 differs ({result_id})")
 
 
 def test_jobs_that_nobody_runs(database_url: str) -> None:
@@ -264,10 +264,7 @@ def test_looks_are_broken_off_unless_they_are_to_be_deep(used: str) -> None:
     found = inspect(used, check_seconds=0.001)
     assert any("stopped at its time limit" in each.what for each in found)
     assert {each.level for each in found if "fsync" not in each.what} <= {"ok", "warning"}
-    assert (
-        "10000 or more jobs are deleted, but their events remain"
-        in told(used, "are deleted", "warning", deep=True).what
-    )
+    assert "10000 or more jobs are deleted, but their events remain" in report(used, "are deleted", "warning", deep=True).what
 
 
 # Files
@@ -279,7 +276,7 @@ def file_of(url: str) -> Path:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """The URL of a SQLite file with a few jobs, folded into one file."""
+    """Return the URL of a checkpointed SQLite file with a few jobs."""
     url = f"sqlite:///{tmp_path}/folder/x.sqlite3"
     (tmp_path / "folder").mkdir()
     db = open_database(url)
@@ -318,7 +315,7 @@ def test_rows_that_refer_to_nothing(file: str) -> None:
 
 
 def as_nobody(url: str) -> list[str]:
-    """What the doctor finds when it is run by a user without rights."""
+    """Return the doctor's findings when an unprivileged user runs it."""
     code = (
         "import os, sys; from qonduit_server.store.admin.doctor import inspect; "
         "os.geteuid() == 0 and (os.setgroups([]), os.setgid(65534), os.setuid(65534)); "
@@ -331,7 +328,7 @@ def as_nobody(url: str) -> list[str]:
 
 
 def test_a_file_of_somebody_else(file: str) -> None:
-    # Not below pytest's own folder: each run of pytest that starts meanwhile closes that to other users.
+    # Not below pytest's own folder: every starting pytest run makes that unreadable to other users.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "folder")
         path = Path(shutil.copytree(file_of(file).parent, folder), "x.sqlite3")
@@ -351,7 +348,7 @@ def test_a_file_of_somebody_else(file: str) -> None:
 def test_a_file_that_every_user_may_read(file: str) -> None:
     assert look(file) == []
     file_of(file).chmod(0o644)
-    assert str(file_of(file)) in told(file, "every user of this machine can read the database", "warning").how_to_mend
+    assert str(file_of(file)) in report(file, "every user of this machine can read the database", "warning").how_to_mend
 
 
 def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
@@ -366,7 +363,7 @@ def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
     assert lock is not None
     lock.close()
     assert any("no server uses it now" in each.what for each in inspect(file))
-    # Nor is a file changed that has no write-ahead log.
+    # A file without a write-ahead log is not changed either.
     connection = sqlite3.connect(file_of(file))
     connection.execute("PRAGMA journal_mode=DELETE")
     connection.close()
@@ -378,13 +375,13 @@ def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
 def test_a_disk_that_is_full_and_a_log_that_does_not_shrink(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 10 * 1024**2
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free})())
-    told(file, "only 10 MiB are free")
+    report(file, "only 10 MiB are free")
     monkeypatch.undo()
-    # Sparse: it takes no room.
+    # Sparse: it takes no disk space.
     log = Path(f"{file_of(file)}-wal")
     log.touch()
     os.truncate(log, 300 * 1024**2)
-    told(file, "the write-ahead log has 300 MiB", "warning")
+    report(file, "the write-ahead log has 300 MiB", "warning")
 
 
 # PostgreSQL
@@ -394,12 +391,12 @@ def test_settings_of_postgresql(postgresql: PostgresqlServer, postgresql_templat
     name = postgresql.new_database(postgresql_template)
     url = postgresql.url(name)
     postgresql.execute(f"ALTER DATABASE \"{name}\" SET synchronous_commit = 'off'")
-    told(url, "synchronous_commit is off", "warning")
+    report(url, "synchronous_commit is off", "warning")
     postgresql.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit')
     postgresql.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    told(url, "default_transaction_read_only is on")
+    report(url, "default_transaction_read_only is on")
     postgresql.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
-    told(url, "too few for a server", "warning", calls=1000)
+    report(url, "too few for a server", "warning", calls=1000)
     assert look(url) == []
     postgresql.drop_database(name)
 
@@ -414,7 +411,7 @@ def test_rights_in_postgresql(postgresql: PostgresqlServer, postgresql_template:
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
         "GRANT ALL ON deployments TO reader",
     )
-    finding = told(url.replace("test@", "reader@"), "lacks read and write privileges")
+    finding = report(url.replace("test@", "reader@"), "lacks read and write privileges")
     assert "jobs" in finding.what
     assert "deployments" not in finding.what
     hand(url, "DROP OWNED BY reader", "DROP ROLE reader")
