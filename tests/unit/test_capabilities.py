@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of a job against a device: what is missing, in words, and which devices have it."""
+"""The check of a job's requirements against a device: missing features, and compatible devices."""
 
 from __future__ import annotations
 

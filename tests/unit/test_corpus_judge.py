@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judge of the corpus rejects what is wrong, and takes registers in any order."""
+"""The judge of the corpus rejects wrong results, and accepts registers in any order."""
 
 from __future__ import annotations
 

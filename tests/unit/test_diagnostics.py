@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor says of a machine and of settings that do not go together."""
+"""The doctor's findings about a machine and about conflicting settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {"max_task_memory_bytes": 100 * 1024**2, "max_memory_byt
 
 
 def examine(**settings: Any) -> list[Finding]:
-    """What is not fine with these settings, on a machine that has enough of everything for the others."""
+    """Return the problems with these settings, on a machine with sufficient resources."""
     chosen = Settings(**{"translation_cache_bytes": 0, **SMALL, **settings})
     return [each for each in diagnostics.examine(chosen, ("IBM", "AWS")) if each.level != "ok"]
 
@@ -68,7 +68,7 @@ def test_no_limit_above_the_hard_one_is_recommended_as_something_that_can_be_set
         "from qonduit_server import diagnostics; from qonduit_server.settings import Settings; "
         "print(*(each.how_to_mend for each in diagnostics._files(Settings(max_streams=20000))))"
     )
-    # Only the superuser could raise a hard limit again: a process of its own.
+    # Only the superuser could raise a hard limit again: use a separate process.
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     assert "The hard limit is 1024: this user can set `ulimit -n 1024`" in done.stdout
     assert "`ulimit -n 20256`" not in done.stdout

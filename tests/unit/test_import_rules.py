@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The import rules of pyproject.toml allow what the architecture allows, and report what it does not."""
+"""The import rules of pyproject.toml allow the imports of the architecture, and report all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Lint = Callable[[dict[str, str]], dict[str, str]]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of all Python that the rules are about."""
+    """Copy all Python packages that the rules cover."""
     tree = tmp_path_factory.mktemp("tree")
     for package in ("server/qonduit_server", "clients/python/qonduit_client"):
         shutil.copytree(ROOT / package, tree / Path(package).name, ignore=shutil.ignore_patterns("__pycache__"))

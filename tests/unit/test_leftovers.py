@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test session that leaves a process behind fails, also when its tests run in several processes."""
+"""A test session that leaves a process behind fails, also with several test processes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log looks like, and what never gets into it."""
+"""The format of the log, and the secrets it never contains."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a machine lacks is listed once at the end of the suite, with what brings it; in CI it fails."""
+"""Missing tools are listed once at the end of the suite, with how to install them; in CI they fail tests."""
 
 from __future__ import annotations
 

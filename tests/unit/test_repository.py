@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What CI, pre-commit and the release call exists, and they agree with the Makefile and with pyproject.toml."""
+"""The targets and scripts that CI, pre-commit and the release call exist and agree with Makefile and pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings: what stands in the guide is what there is, and a wrong value is told by name."""
+"""Settings: the guide lists all of them, and the error of a wrong value names the setting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 
 def _read(monkeypatch: pytest.MonkeyPatch, arguments: list[str], **environment: str) -> Settings:
-    """The settings that `qonduit serve` makes of a command line and an environment."""
+    """Return the settings of `qonduit serve` for a command line and an environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     context = click.Context(cli.serve)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests' own bounds: one that only matters when something hangs leaves a busy machine a minute and more.
+"""The tests' own timeouts: one that only bounds hangs is at least a minute, for busy machines.
 
-What takes less than five seconds is meant to run out. How fast something is, is asserted, not waited for.
+Timeouts below five seconds are meant to expire. Speed is asserted, not enforced by a timeout.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-#: Their `timeout` is how long a client bears with a server that is away, which tests let run out.
+#: Their `timeout` is how long a client retries an unreachable server, which tests let expire.
 CLIENTS = {"Client", "connect", "Transport"}
-#: Measurements and long runs judge the machine they are on.
+#: Measurements and long runs depend on the machine.
 ELSEWHERE = {"benchmarks", "soak", "watchers"}
 MEANT_TO_RUN_OUT, ENOUGH, ENOUGH_FOR_A_TEST = 5, 60, 180
 
 
 def names(node: ast.Assign | ast.AnnAssign) -> set[str]:
-    """Return what is assigned, without leading underscores."""
+    """Return the assigned names, without leading underscores."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return {ast.unparse(target).strip("_") for target in targets}
 
 
 def short(tree: ast.AST) -> Iterator[tuple[int, float]]:
-    """Yield line and seconds of every bound that is too short."""
+    """Yield line and seconds of every timeout that is too short."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
@@ -56,7 +56,7 @@ def test_no_test_gives_up_early() -> None:
         if path.relative_to(TESTS).parts[0] not in ELSEWHERE
         for line, seconds in short(ast.parse(path.read_text()))
     ]
-    assert not found, "a busy machine needs longer; at least 60 s, or less than 5 s where it is to run out"
+    assert not found, "timeouts must be at least 60 s for busy machines, or less than 5 s if meant to expire"
 
 
 def test_a_test_that_hangs_is_ended_late(pytestconfig: pytest.Config) -> None:

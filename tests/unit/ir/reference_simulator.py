@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact distributions of IR circuits, by a small interpreter of its own that branches at every measurement."""
+"""Exact distributions of IR circuits, by a small independent interpreter that branches at every measurement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qiskit.quantum_info import Operator
 
 from qonduit_server.ir.circuit import Circuit
 
-#: Branches of a loop that are less likely are given up.
+#: Branches of a loop below this probability are dropped.
 _LEAST = 1e-11
 
 State = np.ndarray[Any, Any]
@@ -21,7 +21,7 @@ Path = tuple[State, int]
 
 
 def distribution(circuit: Circuit) -> dict[str, float]:
-    """The probability of each key that a result of the program may have."""
+    """Return the probability of each result key of a program."""
     quantum = circuit.quantum
     state = np.zeros((2,) * quantum.num_qubits, dtype=complex)
     state[(0,) * quantum.num_qubits] = 1
@@ -34,12 +34,12 @@ def distribution(circuit: Circuit) -> dict[str, float]:
 
 
 def registers(circuit: Circuit) -> list[tuple[str, int]]:
-    """Names and sizes, in order."""
+    """Return names and sizes of the registers, in order."""
     return [(register.name, len(register.bits)) for register in circuit.registers]
 
 
 def close(found: dict[str, float], wanted: dict[str, float], tolerance: float = 1e-7) -> bool:
-    """Whether two distributions are the same."""
+    """Return whether two distributions agree."""
     return all(abs(found.get(key, 0) - wanted.get(key, 0)) < tolerance for key in found | wanted)
 
 
@@ -92,7 +92,7 @@ def _inner(block: QuantumCircuit, qubits: list[int], clbits: list[int], paths: l
 
 
 def _merged(paths: list[Path]) -> list[Path]:
-    """Paths that cannot be told apart from here on as one, or those through a loop become ever more."""
+    """Merge paths with equal states, or the paths through a loop grow without bound."""
     kept: dict[int, list[State]] = {}
     for state, bits in paths:
         others = kept.setdefault(bits, [])
@@ -126,7 +126,7 @@ def _applied(operation: Operation, qubits: list[int], state: State) -> State:
         return state
     data = operation.to_matrix() if hasattr(operation, "__array__") else Operator(operation).data
     matrix = data.reshape((2,) * 2 * size)
-    # Qiskit's last qubit comes first in a matrix.
+    # Qiskit's last qubit is the highest bit of a matrix index.
     axes = [qubits[size - 1 - k] for k in range(size)]
     moved = np.tensordot(matrix, state, axes=(list(range(size, 2 * size)), axes))
     return np.moveaxis(moved, list(range(size)), axes)

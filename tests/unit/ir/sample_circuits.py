@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random programs of the IR: everything that a reader may give, in small."""
+"""Random small IR programs: everything that a reader may produce."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ANGLES = st.floats(-7, 7).map(lambda angle: round(angle, 12)) | st.sampled_from
 
 
 def own_gate(name: str, angle: float) -> Gate:
-    """A gate that a program defines, maybe under the name of a standard one."""
+    """Return a gate that a program defines, maybe under the name of a standard one."""
     body = QuantumCircuit(2, name=name)
     body.ry(angle, 1)
     body.cx(1, 0)
@@ -44,7 +44,7 @@ def own_gate(name: str, angle: float) -> Gate:
 
 
 def _gates() -> st.SearchStrategy[Gate]:
-    """Gates on up to three qubits."""
+    """Generate gates on up to three qubits."""
     turned = [st.builds(each, *[_ANGLES] * count) for count, kinds in _TURNED.items() for each in kinds]
     special = (
         st.builds(lambda angle, state: qk.RYGate(angle).control(2, ctrl_state=state), _ANGLES, st.integers(0, 3)),
@@ -59,7 +59,7 @@ def _gates() -> st.SearchStrategy[Gate]:
 
 
 def _formulas() -> st.SearchStrategy[Formula]:
-    """Conditions and values."""
+    """Generate conditions and values."""
     return st.recursive(
         st.integers(0, CLBITS - 1).map(bit),
         lambda inner: st.one_of(
@@ -72,14 +72,14 @@ def _formulas() -> st.SearchStrategy[Formula]:
     )
 
 
-#: Made once: hypothesis looks at every strategy anew.
+#: Created once: Hypothesis validates each strategy object separately.
 GATES = _gates()
 FORMULAS = _formulas()
 
 
 @st.composite
 def circuits(draw: st.DrawFn, kind: str = "all") -> Circuit:
-    """Programs.
+    """Generate programs.
 
     Args:
         kind: "plain": measured at the end, each qubit at most once into one bit; "guarded": also midway, with

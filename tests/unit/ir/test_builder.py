@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building IR circuits: what the bodies of conditions and loops are about, and how much that may be."""
+"""Building IR circuits: the operands of conditions and loops, and their bounds."""
 
 from __future__ import annotations
 

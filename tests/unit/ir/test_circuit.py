@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formulas over measured bits, and the keys outcomes are told under."""
+"""Formulas over measured bits, and the keys of outcomes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions become formulas that hold for exactly the values that Qiskit's expressions hold for."""
+"""Conditions become formulas that are true for exactly the values that satisfy Qiskit's expressions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls, inverses and powers of every gate the IR can hold: they are exact, and survive the cache and QPY."""
+"""Controls, inverses and powers of every IR gate are exact, and survive the cache and QPY."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from qonduit_server.languages.openqasm3.standard_gates import BUILTIN, EXTRA, ST
 from tests.unit.ir.sample_circuits import GATES
 
 Matrix = np.ndarray[Any, np.dtype[np.complex128]]
-#: What modifiers do: the inverse, a power, or a control and the value it must have.
+#: Modifiers: the inverse, a power, or a control with its value.
 MODIFIERS = ("inv", "twice", "half", 1, 0)
 
 
 def gates() -> Iterator[tuple[str, list[Step], int]]:
-    """Every gate of Qiskit's and of the libraries of OpenQASM 3 and Braket, all with numbers that are no symmetry's."""
+    """Yield every gate of Qiskit and of the libraries of OpenQASM 3 and Braket, with asymmetric parameters."""
     for where, library in (("", BUILTIN), ("", STANDARD), ("", EXTRA), ("braket-", BRAKET)):
         for name, known in library.items():
             yield where + name, known.steps([0.37 * (k + 1) for k in range(known.parameters)]), known.qubits
@@ -64,7 +64,7 @@ def modified(steps: Sequence[Step], size: int, chain: Sequence[object]) -> tuple
 
 
 def wanted(matrix: Matrix, chain: Sequence[object]) -> Matrix:
-    """The same of a matrix, whose lowest bit is the first place."""
+    """Return the expected matrix; its lowest bit is the first qubit."""
     for each in chain:
         if each == "inv":
             matrix = matrix.conj().T
@@ -99,14 +99,14 @@ def placed(steps: Sequence[Step], size: int) -> Circuit:
 
 def check(steps: Sequence[Step], size: int, chain: Sequence[object]) -> None:
     done, whole = modified(steps, size, chain)
-    if "half" not in chain or whole <= 3:  # roots are not unique to rounding where a matrix has them twice
+    if "half" not in chain or whole <= 3:  # with a repeated eigenvalue, rounding decides which root it is
         np.testing.assert_allclose(matrix_of(done, whole), wanted(matrix_of(steps, size), chain), atol=1e-9)
     circuit = placed(done, whole)
     data = serialization.dump(circuit)
     assert data is not None
     found = serialization.load(data).quantum
     assert [each.operation.name for each in found.data] == [each.operation.name for each in circuit.quantum.data]
-    if found != circuit.quantum:  # C4XGate comes back as an MCXGate
+    if found != circuit.quantum:  # C4XGate is read back as an MCXGate
         np.testing.assert_allclose(Operator(found).data, Operator(circuit.quantum).data, atol=1e-12)
 
 

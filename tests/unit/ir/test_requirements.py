@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a circuit needs is found, and nothing that it does not need."""
+"""A circuit's requirements are found, and no others."""
 
 from __future__ import annotations
 

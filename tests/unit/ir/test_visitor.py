@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IR circuit as plain steps: nothing is lost, and gates come down to those that are asked for."""
+"""The IR circuit as plain steps: nothing is lost, and gates are decomposed into the requested ones."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.unit.ir.sample_circuits import circuits, own_gate
 
 
 def rebuilt(circuit: Circuit, steps: tuple[Plain, ...]) -> Circuit:
-    """A circuit built anew from steps."""
+    """Rebuild a circuit from steps."""
     builder = Builder()
     builder.add_qubits(circuit.quantum.num_qubits)
     builder.add_clbits(circuit.quantum.num_clbits)
-    # A guard of its own for each branch: bits that the body changes must not change whether the rest is done.
+    # A separate guard for each branch: bits that the body changes must not affect the rest.
     append(builder, steps, TRUE)
     return Circuit(builder.finish(), circuit.registers)
 

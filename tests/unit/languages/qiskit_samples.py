@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits of Qiskit's and their files, for the tests of those who read them."""
+"""Qiskit circuits and their QPY files, for tests of readers."""
 
 from __future__ import annotations
 

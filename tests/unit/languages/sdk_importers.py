@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other people's SDKs make of programs: their own importers read them, and exact distributions come back."""
+"""Exact distributions of programs as the SDKs' own importers read them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def key(values: dict[str, int], names: list[str]) -> str:
     return " ".join(hex(values.get(name, 0)) for name in reversed(names))
 
 
-def cirq_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, float]]:  # noqa: C901 - a simulator whole
-    """Registers and distribution of Cirq's JSON, read by Cirq; branches at every measurement and reset."""
+def cirq_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, float]]:  # noqa: C901 - a whole simulator
+    """Return registers and distribution of Cirq's JSON, read by Cirq; branches at every measurement and reset."""
     import cirq
 
     circuit = cirq.read_json(json_text=source)
@@ -66,7 +66,7 @@ def cirq_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, flo
 
 
 def braket_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, float]]:
-    """Registers and distribution of a program that ends in measurements, whose gates Braket's simulator reads."""
+    """Return registers and distribution of a program that ends in measurements, as Braket's simulator reads it."""
     from braket.default_simulator.state_vector_simulator import StateVectorSimulator
     from braket.ir.openqasm import Program
 
@@ -89,7 +89,7 @@ def braket_distribution(source: str) -> tuple[list[tuple[str, int]], dict[str, f
 
 
 def _kept(state: State, values: dict[int, int]) -> State:
-    """The part of a state in which qubits have these values."""
+    """Return the projection of a state onto these qubit values."""
     kept = np.zeros_like(state)
     where = tuple(values.get(axis, slice(None)) for axis in range(state.ndim))
     kept[where] = state[where]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays, and parts of arrays, as arguments of subroutines: a subroutine writes into the caller's array."""
+"""Arrays and array slices as arguments of subroutines: a subroutine writes into the caller's array."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ B = "array[int[8], 6] b = {1, 2, 3, 4, 5, 6}; "
 M = "array[int[8], 2, 3] m = {{1, 2, 3}, {4, 5, 6}}; "
 SET = "def f(mutable array[int[8], #dim = 1] a) { a[0] = 70; a[1] += 10; } "
 SUM = "def s(readonly array[int[8], #dim = 1] a) -> int[8] { int[8] t = 0; for int[8] k in a { t += k; } return t; } "
-#: The body, the array that is looked at, and what it holds then.
+#: The body, the array to check, and its expected values.
 WRITTEN = (
     (f"{SET}{B}f(b[1:3]);", "b", [1, 70, 13, 4, 5, 6]),
     (f"{SET}{B}f(b[1:2:5]);", "b", [1, 70, 3, 14, 5, 6]),
@@ -56,7 +56,7 @@ WRITTEN = (
 
 
 def looked_at(array: str, values: list[int]) -> str:
-    """Statements that flip the lowest qubit if the array holds those values, and the next one otherwise."""
+    """Return statements that flip the lowest qubit if the array holds those values, and the next one otherwise."""
     places = [f"b[{k}]" for k in range(6)] if array == "b" else [f"m[{k // 3}, {k % 3}]" for k in range(6)]
     same = " ".join(f"if ({place} == {value}) {{ n += 1; }}" for place, value in zip(places, values, strict=True))
     return f"qubit[2] q; bit[2] r; int[8] n = 0; {same} if (n == 6) {{ x q[0]; }} else {{ x q[1]; }} r = measure q;"

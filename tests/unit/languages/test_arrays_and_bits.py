@@ -63,7 +63,7 @@ def test_an_operator_with_measure(sign: str, keys: str) -> None:
 
 
 def estimated(theta: float, size: int) -> dict[str, float]:
-    """The outcomes of iterative phase estimation as in the official example, from a formula for each measurement."""
+    """Return the outcomes of the official example of iterative phase estimation, from a formula for each measurement."""
     found = {0: 1.0}
     for k in range(size):
         after: dict[int, float] = {}
@@ -132,7 +132,7 @@ def test_a_loop_that_ends_by_a_measurement_counts_its_rounds() -> None:
 
 MEASURED = "ry(0.7) q[0]; ry(1.1) q[1]; bit[2] m; m[0] = measure q[0]; m[1] = measure q[1]; uint[2] n = uint[2](m); "
 P, Q = math.sin(0.35) ** 2, math.sin(0.55) ** 2
-#: The probability of each value of n.
+#: The expected probability of each value of n.
 N = ((1 - P) * (1 - Q), P * (1 - Q), (1 - P) * Q, P * Q)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Braket dialect where it differs from OpenQASM 3: what Amazon's LocalSimulator computes is the reference."""
+"""The Braket dialect where it differs from OpenQASM 3; Amazon's LocalSimulator is the reference."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ SAME = (
     "int n = -7 % 3; if (n == -1) x q[0]; if (n == 2) x q[1];",
     "int n = 7 % -3; if (n == 1) x q[0]; if (n == -2) x q[1];",
     "if (mod(7, 3) == 1) x q[0]; float f = mod(-7, 3); if (f == 2) x q[1];",
-    # Casts, and what fits into an integer.
+    # Casts, and the range of an integer.
     "int[3] n = 9; if (n == 1) x q[0]; if (n == 9) x q[1];",
     "int[4] n = 9; if (n == 9) x q[0]; if (n == -7) x q[1]; if (n == 1) x q[2];",
     "uint[4] n = -1; if (n == 15) x q[0]; if (n == -1) x q[1];",
     "bool b = bool(2); if (b) x q[0]; bit c = 1; if (c == 1) x q[1];",
-    # Feedback keys hold what was measured last.
+    # Feedback keys hold the last outcome.
     "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0.3, 0) q[1]; measure_ff(1) q[2]; cc_prx(pi, 0.1, 1) q[3];",
     "measure_ff(3) q[0]; cc_prx(pi, 0, 3) q[1]; x q[2]; measure_ff(3) q[2]; cc_prx(pi, 0, 3) q[3];",
     "x q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[0]; measure_ff(0) q[0]; cc_prx(pi, 0, 0) q[1];",

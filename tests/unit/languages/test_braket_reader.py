@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon Braket's dialect: each of its gates is what Braket's own simulator takes it for; pragmas; what is shown."""
+"""Amazon Braket's dialect: gates agree with Braket's own simulator; pragmas; the registers of results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refused(text: str, reason: str) -> ProgramError:
 
 
 def done(circuit: Circuit, qubits: int) -> np.ndarray[Any, Any]:
-    """What a circuit does before it measures; the first qubit is the highest bit, as Braket has it."""
+    """Return the unitary before the measurements; the first qubit is the highest bit, as in Braket."""
     gates = QuantumCircuit(qubits)
     for instruction in circuit.quantum.data:
         if instruction.operation.name != "measure":
@@ -56,7 +56,7 @@ def test_gates_are_those_of_brakets_simulator(name: str) -> None:
     angles = ANGLES[: known.parameters]
     expected = BRAKET_GATES[name](range(known.qubits), *angles).matrix  # type: ignore[abstract]
     called = name + (f"({', '.join(map(str, angles))})" if angles else "")
-    # A control makes the phase seen, too.
+    # A control makes the global phase observable.
     size = known.qubits + 1
     operands = ", ".join(f"q[{k}]" for k in range(size))
     found = done(read(f"OPENQASM 3.0; qubit[{size}] q; ctrl @ {called} {operands};"), size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cirq's JSON: circuits that Cirq builds and writes mean here what Cirq says they mean; no text is ever run."""
+"""Cirq's JSON: circuits written by Cirq have the meaning that Cirq gives them; no text is ever executed."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ A, B, C, D = cirq.LineQubit.range(4)
 T = sympy.Symbol("t")
 U = sympy.Symbol("u")
 SHOTS = 4000
-#: Cirq needs a tenth of a second for so many, where something is measured within the circuit.
+#: Cirq simulates this number in a tenth of a second if the circuit has mid-circuit measurements.
 THEIR_SHOTS = 80
 
 
 def written(*operations: Any, **inputs: float) -> Circuit:
-    """A circuit of these operations, written by Cirq and read here."""
+    """Return a circuit of these operations, written by Cirq and read by the reader."""
     return read(cirq.to_json(cirq.Circuit(*operations)), inputs)
 
 
@@ -55,7 +55,7 @@ def refused(source: str | cirq.Circuit, reason: str, says: str = ".", **inputs: 
 
 
 def same(circuit: cirq.Circuit) -> None:
-    """The unitary is Cirq's, but for a global phase, on Cirq's order of qubits."""
+    """Check that the unitary is Cirq's, up to a global phase, in Cirq's qubit order."""
     want = circuit.unitary(qubit_order=sorted(circuit.all_qubits()))
     got = Operator(read(cirq.to_json(circuit)).quantum.reverse_bits())
     assert got.data.shape == want.shape
@@ -73,7 +73,7 @@ def simulated(circuit: Circuit) -> Counter[str]:
 
 
 def agrees(circuit: cirq.Circuit, **inputs: float) -> Circuit:
-    """The last measurements of all keys are distributed as Cirq's simulator has them."""
+    """Check that the last measurements of all keys are distributed as in Cirq's simulator."""
     ours = read(cirq.to_json(circuit), inputs)
     records = cirq.Simulator(seed=5).run(circuit, inputs, repetitions=THEIR_SHOTS).records
     assert {register.name: len(register.bits) for register in ours.registers} == {
@@ -268,8 +268,8 @@ def test_loops() -> None:
     loop = cirq.CircuitOperation(
         body, use_repetition_ids=False, repeat_until=cirq.KeyCondition(cirq.MeasurementKey("m"))
     )
-    # C is flipped by what was measured before the loop, and never again; B in every round, of which the number is odd
-    # in two of three shots.
+    # C is flipped by the outcome before the loop, and never again; B in every round; two of three shots have an odd
+    # number of rounds.
     counts = simulated(written(cirq.X(D), cirq.measure(D, key="m"), loop, cirq.measure(C, key="c")))
     assert counts.keys() == {"0x1 0x1 0x1", "0x1 0x0 0x1"}
     assert counts["0x1 0x1 0x1"] / SHOTS == pytest.approx(2 / 3, abs=0.05)
@@ -337,7 +337,7 @@ def test_refusals(circuit: cirq.Circuit, reason: str, says: str) -> None:
 
 
 def gate(kind: str, qubits: int = 1, **fields: Any) -> str:
-    """A program with one gate, in JSON."""
+    """Return a program with one gate, in JSON."""
     operation = {
         "cirq_type": "GateOperation",
         "gate": {"cirq_type": kind, **fields},
@@ -422,7 +422,7 @@ def test_a_boolean_hamiltonian_may_be_wide() -> None:
 
 
 def cut(size: int, edge: str, joined: str, before: str = "") -> cirq.Operation:
-    """One expression with an edge between each two vertices."""
+    """Return one expression with an edge between each two vertices."""
     edges = [edge.format(f"vertex_{a}", f"vertex_{b}") for a, b in combinations(range(size), 2)]
     gate = cirq.BooleanHamiltonianGate([f"vertex_{k}" for k in range(size)], [before + joined.join(edges)], 0.7)
     assert len(gate._boolean_strs[0]) > 1_024
@@ -466,7 +466,7 @@ def power_tower(height: int) -> Any:
 
 
 def doubled(times: int) -> str:
-    """Circuits that each use the one before twice."""
+    """Return nested circuits, each of which contains the previous one twice."""
     moments: list[Any] = json.loads(gate("_PauliX"))["moments"]
     first = {"cirq_type": "VAL", "key": 0, "val": {"cirq_type": "FrozenCircuit", "moments": moments}}
     use = {"repetitions": 1, "qubit_map": [], "measurement_key_map": {}, "repetition_ids": None}
@@ -534,7 +534,7 @@ TYPICAL = _typical()
 
 
 def _spots(node: Any) -> list[tuple[Any, Any]]:
-    """All places of a tree: a container and a key of it."""
+    """Return all positions of a tree, as container and key."""
     entries = list(node.items()) if isinstance(node, dict) else list(enumerate(node)) if isinstance(node, list) else []
     return [spot for key, value in entries for spot in ((node, key), *_spots(value))]
 

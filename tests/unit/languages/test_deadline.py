@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading has a bound: also where the code in between swallows what it is told, and only while it reads."""
+"""Reading has a time limit, even if code in between swallows the exception, and only while it reads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_quick_code_and_code_without_a_limit_are_left_alone() -> None:
     assert done == [True]
 
 
-# A collection of garbage in the meantime may swallow it once.
+# A garbage collection in the meantime may swallow it once.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_reading_that_takes_too_long_says_what_may_be_set() -> None:
     languages = Languages(read_seconds=0.2)

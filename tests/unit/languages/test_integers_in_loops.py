@@ -19,7 +19,7 @@ from qonduit_server.providers import registry as providers
 from tests.unit.ir.reference_simulator import close, distribution
 
 HEAD = 'OPENQASM 3.0; include "stdgates.inc"; '
-#: The probability that a round is not the last one.
+#: The probability that another round follows.
 AGAIN = math.sin(0.35) ** 2
 DEVICES = (("IBM", "aer_simulator"), ("GOOGLE", "cirq_simulator"), ("AWS", "local_simulator"))
 SHOTS = 20
@@ -31,7 +31,7 @@ def wrapped(value: int, size: int, signed: bool = True) -> int:
 
 
 def shown(circuit: Circuit) -> dict[str, float]:
-    """The distribution of the register that was declared last."""
+    """Return the distribution of the register declared last."""
     found: dict[str, float] = {}
     for key, probability in distribution(circuit).items():
         result = key.split()[0]
@@ -40,7 +40,7 @@ def shown(circuit: Circuit) -> dict[str, float]:
 
 
 def looped(declared: str, statement: str) -> str:
-    """A program with a random number of rounds, at least one, that shows the lowest bits of n."""
+    """Return a program with a random number of rounds, at least one, whose result is the lowest bits of n."""
     loop = f"while (b) {{ {statement} reset q; ry(0.7) q; b = measure q; }}"
     return f"{HEAD}qubit q; bit b = 1; {declared} {loop} bit[24] r; r = bit[24](n);"
 
@@ -151,7 +151,7 @@ def test_a_counter_takes_few_bits_beside_its_own() -> None:
         for size in (8, 32)
     ]
     assert 24 <= bits[1] - bits[0] <= 32  # some carries are stored, too
-    assert bits[0] < 200  # m lives in 64 bits in the first round, which is not in the loop, and in 64 in the others
+    assert bits[0] < 200  # m has 64 bits in the first round, which is outside the loop, and 64 in the others
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
         "while (f(q)) { h p; bit c; c = measure p; n += 1; if (c) break; x q; if (n == 1) continue; n += 100; }"
     )
     found = shown(openqasm3_reader.read(f"{HEAD}{body} bit done; done = measure q; bit[10] r; r = bit[10](n); "))
-    # A round is reached if it follows one that was not broken, and if the condition held.
+    # A round is reached if the previous one did not break and the condition held.
     wanted: dict[str, float] = {"0x0": 0.5}
     reached, n = 0.5, 0
     for _ in range(30):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IonQ's JSON: gates as its documentation defines them, in both gatesets and in all that is sent around them."""
+"""IonQ's JSON: gates as its documentation defines them, in both gatesets and in every request format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def program(*gates: dict[str, Any], **fields: Any) -> str:
 
 
 def unitary(circuit: Circuit) -> Operator:
-    """The gates alone, qubit 0 the lowest."""
+    """Return the unitary of the gates; qubit 0 is the lowest bit."""
     gates = QuantumCircuit(circuit.quantum.num_qubits)
     for each in circuit.quantum.data:
         if each.operation.name != "measure":
@@ -47,7 +47,7 @@ def refused(text: str, reason: str, says: str = ".") -> ProgramError:
 
 
 def pauli(letters: str, angle: float) -> np.ndarray[Any, Any]:
-    """exp(-i angle / 2 P), the last letter on qubit 0."""
+    """Return exp(-i angle / 2 P), with the last letter on qubit 0."""
     matrix = SparsePauliOp(letters).to_matrix()
     return np.asarray(math.cos(angle / 2) * np.eye(len(matrix)) - 1j * math.sin(angle / 2) * matrix)
 

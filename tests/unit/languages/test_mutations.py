@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that are slightly wrong, in many ways: whatever a reader is given, it reads it or says what is wrong."""
+"""Mutated programs: a reader reads any input or reports what is wrong."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ TOKEN = re.compile(r"\"[^\"]*\"|\d[\w.]*|\w+|\s+|[^\w\s]")
 
 
 def mutated(programs: list[str], rng: random.Random) -> str:
-    """One of the programs with one to three small changes."""
+    """Return one of the programs with one to three small changes."""
     tokens = TOKEN.findall(rng.choice(programs))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = [k for k, token in enumerate(tokens) if not token.isspace()]
@@ -115,7 +115,7 @@ def mutated(programs: list[str], rng: random.Random) -> str:
             case 7:
                 names = [k for k in places if tokens[k].isidentifier()]
                 tokens[rng.choice(names or places)] = tokens[rng.choice(names or places)]
-            case 8:  # a statement from elsewhere
+            case 8:  # a statement from another program
                 text = "".join(tokens)
                 pieces = re.split(r"(?<=[;{}])", text)
                 pieces.insert(rng.randrange(len(pieces)), rng.choice(re.split(r"(?<=[;}])", rng.choice(programs))))
@@ -126,7 +126,7 @@ def mutated(programs: list[str], rng: random.Random) -> str:
 
 
 def check(read: Callable[[str], Circuit], text: str) -> str:
-    """Read a program and tell what came out; other than the reader's own errors, and dawdling, fail."""
+    """Read a program and return the outcome; fail on slowness and on errors other than the reader's own."""
     began = time.thread_time()
     try:
         circuit = read(text)
@@ -136,7 +136,7 @@ def check(read: Callable[[str], Circuit], text: str) -> str:
         circuit.key(0)
         circuit.key((1 << circuit.quantum.num_clbits) - 1)
         outcome = "read"
-    assert time.thread_time() - began < 5.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 5.0  # far more than a refusal takes, far less than expanding the program
     return outcome
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 2: what is read, what is refused, and that refusing is quick and says where."""
+"""OpenQASM 2: accepted and refused programs; refusals are quick and give the position."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HEADER = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 
 
 def refused(text: str, reason: str) -> ProgramError:
-    """The error a program is refused with, quickly."""
+    """Return the error of a refused program; check that it is quick."""
     began = time.thread_time()
     with pytest.raises(ProgramError) as caught:
         read(text)
-    assert time.thread_time() - began < 2.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 2.0  # far more than a refusal takes, far less than expanding the program
     assert caught.value.reason == reason
     return caught.value
 

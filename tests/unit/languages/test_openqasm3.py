@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3: what partial evaluation leaves, what is refused, and that refusing is quick and says where."""
+"""OpenQASM 3: results of partial evaluation, and refused programs; refusals are quick and give the position."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 
 
 def refused(text: str, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramError:
-    """The error a program is refused with, quickly."""
+    """Return the error of a refused program; check that it is quick."""
     began = time.thread_time()
     with pytest.raises(ProgramError) as caught:
         read(text, inputs)
-    assert time.thread_time() - began < 5.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 5.0  # far more than a refusal takes, far less than expanding the program
     assert caught.value.reason == reason
     return caught.value
 
 
 def names(text: str) -> list[str]:
-    """The operations a program comes down to."""
+    """Return the operations of the circuit read from a program."""
     return [instruction.operation.name for instruction in read(HEADER + text).quantum.data]
 
 
@@ -377,7 +377,7 @@ def test_inputs_are_written_as_their_kind_allows() -> None:
 
 
 def outcomes(text: str) -> dict[str, float]:
-    """How often each key comes, of a program in which each measurement is of a qubit that one can be sure of."""
+    """Return the share of each key, for a program whose measured qubits are in basis states."""
     circuit = read(HEADER + text)
     provider = providers.get("IBM")
     compiled = provider.compile(circuit, "aer_simulator")
@@ -392,7 +392,7 @@ def outcomes(text: str) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        # The qubit is turned in the third round, which is thus the last.
+        # The third round flips the qubit and is thus the last.
         (
             "qubit[2] q; bit[5] n; bit c; for int i in [0:4] { if (i == 2) { x q[0]; } c = measure q[0]; "
             "if (c) { break; } n[i] = 1; }",
@@ -432,7 +432,7 @@ def test_loops_left_by_a_measurement(text: str, key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        # The second round does not measure into m, which is a new one.
+        # The second round does not measure into m, a new variable.
         (
             "qubit[2] q; bit d; bit r; bit[2] n; x q; d = measure q[0]; while (d) { bit m; if (!r) { m = measure q[1]; "
             "} n[0] = n[0] | m; n[1] = m; if (r) { x q[0]; d = measure q[0]; } r = 1; }",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain gates of OpenQASM 3 come out as if ANTLR had read them, and a megabyte of them does not take a minute."""
+"""The fast path for plain OpenQASM 3 gates agrees with ANTLR, and reads a megabyte in less than a minute."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ def test_pragmas_end_runs() -> None:
     code = f"qubit q;\n{gates}\n#pragma a ; b (\n{gates}\npragma c\n{gates}"
     rest, runs = plain_gates.take_out(code)
     assert len(rest) == len(code)
-    # What follows a pragma at once is left where it is.
+    # Statements directly after a pragma stay in place.
     assert sorted(len(each) for each in runs.values()) == [6, 6, 7]
     assert "#pragma a ; b (" in rest

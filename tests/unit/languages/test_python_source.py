@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python source: nothing gets out of the sandbox that is not a circuit, and whatever happens in it is told plainly.
+"""Python source: only circuits leave the sandbox, and everything else in it becomes a clear error.
 
-Each attack is run twice: by a bare Python, where it has to succeed (else it would prove nothing), and in the sandbox.
+Each attack runs twice: in plain Python, where it must succeed (else it proves nothing), and in the sandbox.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qonduit_server.languages.python.source_runner import Built, Memory, MemoryN
 
 SANDBOX = PythonSource(dict.fromkeys(("QISKIT", "CIRQ", "BRAKET", "PYTHON"), sys.executable))
 
-#: Before each attack, in both places.
+#: Runs before each attack, in both places.
 PRELUDE = """
 import ctypes, os, platform, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +53,7 @@ def refused(source: str, language: str = "PYTHON", **inputs: object) -> RunError
 
 @dataclass
 class Prey:
-    """What attacks are after: files, a listener, this process, another one, a descriptor that is inherited."""
+    """The targets of attacks: files, a listener, this process, another one, an inherited descriptor."""
 
     folder: Path
     listener: socket.socket
@@ -75,7 +75,7 @@ class Prey:
         }
 
     def state(self) -> tuple[object, ...]:
-        """What an attack could have changed."""
+        """Return everything that an attack could have changed."""
         files = {str(path): path.lstat().st_mtime_ns for path in sorted(self.folder.rglob("*"))}
         try:
             self.listener.accept()[0].close()
@@ -90,7 +90,7 @@ def prey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prey]:
     folder = tmp_path_factory.mktemp("prey")
     (folder / "secret").write_text("swordfish")
     os.environ["QONDUIT_TEST_SECRET"] = "swordfish"
-    # Where the kernel lets only parents trace their children, this process lets everybody.
+    # Where the kernel lets only parents trace their children, this process permits any tracer.
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
     reader, kept = os.pipe()
     os.set_inheritable(kept, True)
@@ -215,7 +215,7 @@ def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
 
 
 def test_the_cage_lets_the_prelude_run() -> None:
-    """What refuses attacks is the cage, and not a fault of what stands before them."""
+    """The sandbox refuses the attacks; the prelude alone runs in it."""
     passed = dict.fromkeys(("folder", "secret", "link", "port", "parent", "victim", "address", "kept"), 1)
     error = refused(f"{PRELUDE}\nraise RuntimeError({ESCAPED!r})", **passed)
     assert ESCAPED in error.message
@@ -224,11 +224,11 @@ def test_the_cage_lets_the_prelude_run() -> None:
 def test_nothing_is_left_open_but_three_pipes() -> None:
     error = refused("import os\nopen_ = []\nfor n in range(256):\n  try: os.fstat(n); open_.append(n)\n"
                     "  except OSError: pass\nraise ValueError(open_)")  # fmt: skip
-    assert "[0, 1, 2, 3]" in error.message  # the fourth is a second name of the answers' pipe
+    assert "[0, 1, 2, 3]" in error.message  # the fourth is a duplicate of the response pipe
 
 
 class TestWhatBreaks:
-    """Sources that break their process, or try to exhaust the machine."""
+    """Sources that crash their process or try to exhaust the machine."""
 
     def test_an_endless_loop_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(source_runner, "RUN_SECONDS", 0.5)
@@ -292,7 +292,7 @@ class TestWhatBreaks:
         assert "7" in error.message
 
     def test_a_foreign_kind_of_system_call_kills(self) -> None:
-        """On x86_64 the calls exist a second time under other numbers, which no list names."""
+        """On x86_64 the x32 ABI has the same calls under other numbers, which no list contains."""
         numbers = "0x40000000 + 39, 172" if os.uname().machine == "x86_64" else "9999, 9999"
         assert refused(f"import ctypes, os\nif ctypes.CDLL(None).syscall({numbers}) < 0: os.abort()").reason in (
             "SANDBOX_DIED",
@@ -314,7 +314,7 @@ CIRCUIT = "from qiskit import QuantumCircuit, qpy\ncircuit = QuantumCircuit(1)\n
 
 
 class TestForgedAnswers:
-    """What comes back is as little trusted as what went in: a source can say what it likes, and harms itself alone."""
+    """Responses are as untrusted as requests: a forged response harms only its own source."""
 
     @pytest.mark.parametrize(
         ("answer", "reason"),
@@ -368,7 +368,7 @@ circuit = Evil.__new__(Evil)"""
 
 
 class TestSources:
-    """What a source may be, and what is told of one that is wrong."""
+    """Accepted sources, and the errors of wrong ones."""
 
     def test_the_only_circuit_is_found_and_inputs_are_there(self) -> None:
         built = build("import cirq\nmine = cirq.Circuit(cirq.rx(inputs['t'])(cirq.LineQubit(0)))", "CIRQ", t=0.25)
@@ -448,7 +448,7 @@ class TestSources:
         assert is_source(language, text) is source
 
 
-#: Answers one system call with "not there", as kernels without it do, then becomes the Python it is asked to be.
+#: Fails one system call with ENOSYS, as kernels without it do, then executes the given Python.
 WITHOUT = """#!{python}
 import ctypes, os, struct, sys
 steps = [(0x20, 0, 0, 0), (0x15, 0, 1, {number}), (0x06, 0, 0, 0x00050000 | 38), (0x06, 0, 0, 0x7fff0000)]
@@ -482,7 +482,7 @@ def test_where_namespaces_are_forbidden_the_cage_holds(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
-    """A worker that is killed takes the source it runs along."""
+    """A killed worker takes the source it runs with it."""
     code = (
         "import sys\nfrom qonduit_server.languages.python.source_runner import PythonSource\n"
         "PythonSource({'PYTHON': sys.executable}).build('PYTHON', 'import time\\ntime.sleep(1000)', {})"
@@ -492,7 +492,7 @@ def test_it_ends_with_its_parent() -> None:
         while not (children := _children(worker.pid)):
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)
-        # It is asleep once nothing but the kernel can end it.
+        # Once it sleeps, only the kernel can end it.
         worker.kill()
     while any(Path(f"/proc/{child}/stat").exists() and _state(child) not in "ZX" for child in children):
         assert time.monotonic() < deadline

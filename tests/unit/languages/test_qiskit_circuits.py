@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits: what they come down to."""
+"""Qiskit's circuits: their IR."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refused(data: bytes, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramErro
     began = time.thread_time()
     with pytest.raises(ProgramError) as caught:
         read(data, inputs)
-    assert time.thread_time() - began < 2.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 2.0  # far more than a refusal takes, far less than expanding the program
     assert caught.value.reason == reason
     return caught.value
 
@@ -45,7 +45,7 @@ def registers(circuit: Circuit) -> list[tuple[str, int]]:
 
 
 def outcome(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> str:
-    """The one outcome of a circuit that has but one."""
+    """Return the only outcome of a deterministic circuit."""
     hub = read(dumped(circuit), inputs)
     provider = providers.get("IBM")
     (result,) = provider.run("aer_simulator", [provider.compile(hub, "aer_simulator")], 60, 7)
@@ -137,7 +137,7 @@ def test_values_are_those_at_their_own_time() -> None:
     circuit.measure(0, 0)
     condition = expr.lift(circuit.clbits[0])
     with circuit.if_test(condition) as otherwise:
-        circuit.measure(1, 0)  # which makes the condition false only now
+        circuit.measure(1, 0)  # makes the condition false only now
         circuit.x(2)
     with otherwise:
         circuit.x(1)
@@ -148,7 +148,7 @@ def test_values_are_those_at_their_own_time() -> None:
 
 
 def branches() -> Iterator[tuple[str, Callable[[QuantumCircuit], None], str]]:  # noqa: C901 - a list of small functions
-    """Circuits of three qubits and the register c[3], of which the first bit was measured to be 1; and what c is."""
+    """Yield circuits of three qubits and a register c[3], whose first bit was measured as 1; and the final c."""
 
     def while_broken(circuit: QuantumCircuit) -> None:
         with circuit.while_loop((circuit.clbits[0], 1)):

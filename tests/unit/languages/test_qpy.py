@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QPY: no file makes the reader do more than read it."""
+"""QPY: reading a file has no other effects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refused(data: bytes, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramErro
     began = time.thread_time()
     with pytest.raises(ProgramError) as caught:
         read(data, inputs)
-    assert time.thread_time() - began < 2.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 2.0  # far more than a refusal takes, far less than expanding the program
     assert caught.value.reason == reason
     return caught.value
 
@@ -107,7 +107,7 @@ def test_what_is_no_file(data: bytes) -> None:
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:
-    """Files of a few hundred bytes that ask for gigabytes or hours."""
+    """Yield files of a few hundred bytes that demand gigabytes or hours."""
     plain = dumped(QuantumCircuit(2, 2, name="abc"), 13)
     at = plain.index(b"abc") - struct.calcsize("!HcHIIQIQI")
     for name, field, size in (("qubits", 5, 4), ("clbits", 9, 4), ("registers", 21, 4), ("instructions", 25, 8)):
@@ -171,7 +171,7 @@ def test_bombs_are_refused(data: bytes) -> None:
     began = time.thread_time()
     with pytest.raises(ProgramError):
         read(data)
-    assert time.thread_time() - began < 10.0  # far more than it takes, far less than giving in would
+    assert time.thread_time() - began < 10.0  # far more than a refusal takes, far less than expanding the program
 
 
 def test_repeated_evolutions_are_counted() -> None:
@@ -197,7 +197,7 @@ def test_classes_are_not_looked_up_by_any_name() -> None:
 
 
 def samples() -> list[bytes]:
-    """Files with something of everything."""
+    """Return files that cover all features."""
     rich = QuantumCircuit(QuantumRegister(3, "q"), ClassicalRegister(2, "c"), [Clbit()])
     a, v = Parameter("a"), ParameterVector("v", 3)
     rich.rx(2 * a + v[1], 0)
@@ -235,7 +235,7 @@ CHANGE = st.tuples(
 
 
 def changed(data: bytes, changes: list[tuple[int, str, int]]) -> bytes:
-    """A file with some of its bytes changed."""
+    """Return a file with some bytes changed."""
     bytes_ = bytearray(data)
     for place, kind, value in changes:
         at = place % max(1, len(bytes_))
@@ -261,7 +261,7 @@ def attempt(data: bytes) -> None:
         pass
     else:
         circuit.key(0)
-    # A changed bound makes a loop long: as long as any program may take.
+    # A changed bound makes a loop as long as any program's limit.
     assert time.thread_time() - began < MAX_SECONDS + 5
 
 
@@ -282,7 +282,7 @@ def test_an_operation_that_is_none_is_the_files_mistake(gate: Gate, name: str) -
 
 @pytest.mark.parametrize("place", ["load", "use"])
 def test_what_qiskits_native_code_raises_is_the_files_mistake(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # No file is known that does so in all versions of Qiskit.
+    # No known file does so in all versions of Qiskit.
     def fault(*_: object) -> None:
         raise SystemError("returned NULL without setting an exception")
 
@@ -304,7 +304,7 @@ def test_whatever_is_sent_is_read_or_refused(data: bytes, changes: list[tuple[in
 
 
 def flips(seed: int, number: int) -> None:
-    """Many changed files in a process that has little memory; prints what it came to."""
+    """Read many changed files in a process with little memory; print the outcomes."""
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
     random = np.random.default_rng(seed)
     for _ in range(number):

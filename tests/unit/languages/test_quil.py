@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil is read with its meaning: every gate, modifier, definition and jump, and nothing changed in silence."""
+"""Quil: the meaning of every gate, modifier, definition and jump is kept; nothing changes without a warning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused(text: str, reason: str, inputs: Inputs = NO_INPUTS) -> ProgramError:
 
 
 def matrix(text: str, inputs: Inputs = NO_INPUTS) -> Any:
-    """A program's unitary as Quil writes matrices, where the lowest qubit is the last (least significant) one."""
+    """Return a program's unitary in Quil's order: the lowest qubit is the last (least significant) one."""
     return Operator(quil.read(text, inputs).quantum).data
 
 
@@ -55,7 +55,7 @@ def cis(angle: float) -> complex:
 
 
 def outcomes(text: str, inputs: Inputs = NO_INPUTS, shots: int = 200) -> dict[str, float]:
-    """How often each key is seen on Aer."""
+    """Return the share of each key on Aer."""
     circuit = quil.read(text, inputs)
     provider = providers.get("IBM")
     provider.load()
@@ -108,7 +108,7 @@ GATES: dict[str, Any] = {
     "BARENCO(0.1, 0.2, 0.35) 1 0": direct_sum(
         np.eye(2), np.array([[cis(0.1) * C, -1j * cis(-0.1) * S], [-1j * cis(0.3) * S, cis(0.1) * C]])
     ),
-    # exp(-i/2 (b XX + c YY - a ZZ)), which is what the specification's matrix is.
+    # exp(-i/2 (b XX + c YY - a ZZ)), the specification's matrix.
     "CAN(0.7, 0.2, 0.4) 1 0": rotation(np.kron(X, X), 0.2)
     @ rotation(np.kron(Y, Y), 0.4)
     @ rotation(np.kron(Z, Z), -0.7),
@@ -174,7 +174,7 @@ def test_gate(text: str) -> None:
 
 @pytest.mark.parametrize("text", GATES)
 def test_gate_under_control(text: str) -> None:
-    """Also phases are kept, which only a control shows."""
+    """Global phases are kept, which only a control makes observable."""
     size = len(GATES[text]).bit_length() - 1
     head = text[: len(text) - 2 * size]
     own = " ".join(str(each) for each in reversed(range(size)))
@@ -303,7 +303,7 @@ DETERMINED = {
         "0x1 0x2",
     ),
     "measured in one branch of a round": (
-        # In the round after that which measures m, its bit must not be remembered.
+        # The round after the one that measures m must not use its old bit.
         "DECLARE go BIT\nDECLARE m BIT\nDECLARE ro BIT\nDECLARE first BIT\nLABEL @again\nMOVE m 0\n"
         "JUMP-WHEN @skip first\n"
         "X 1\nMEASURE 1 m\nX 1\nLABEL @skip\nJUMP-UNLESS @next first\nMOVE ro m\nLABEL @next\n"
@@ -345,7 +345,7 @@ def test_repeat_at_most_five_times() -> None:
 
 
 def test_a_loop_of_rigettis_library_is_counted() -> None:
-    """Its end looks at an INTEGER: it goes on while that is not 0."""
+    """Its end tests an INTEGER: it repeats while that is not 0."""
     body = Program.parse("DECLARE ro BIT\nX 0\nMEASURE 0 ro\nX 1")
     with pytest.warns(DeprecationWarning, match="end_target"):
         looped = body.wrap_in_loop(MemoryReference("n", 0), Target.Fixed("start"), Target.Fixed("end"), 3)

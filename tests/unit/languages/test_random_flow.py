@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random OpenQASM 3 programs that measure, branch and loop: read, and written again, they mean what they say.
+"""Random OpenQASM 3 programs that measure, branch and loop keep their meaning when read and written.
 
-Programs are trees of tuples. What they say is worked out from the tree, with a density matrix for each assignment of
-the variables; what was read from their text is worked out from the IR, by another interpreter.
+Programs are trees of tuples. Their expected distribution is computed from the tree, with a density matrix for each
+assignment of the variables; another interpreter computes that of the IR read from their text.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tests.unit.ir import reference_simulator
 
 #: Programs in each of the test's parts.
 PROGRAMS = 30
-#: Rounds of a loop after which what still goes on is given up.
+#: Rounds of a loop after which the remaining probability is dropped.
 ROUNDS = 20
-#: What is less likely is given up there, too.
+#: Assignments below this probability are dropped there.
 LEAST = 3e-4
-#: Programs that lose more than this to that are not compared.
+#: Programs that drop more than this probability are not compared.
 MOST_LOST = 0.03
 
-#: Integers of a program, if it has some: type and size.
+#: Type and size of a program's integers, if it has any.
 INTEGERS = {"m": ("uint", 10), "n": ("int", 16)}
 
 Tree = tuple[Any, ...]
-#: The values of all variables, and how the qubits are then (the trace is the probability).
+#: The density matrix for each assignment of all variables (its trace is the probability).
 Worlds = dict[tuple[int, ...], np.ndarray[Any, Any]]
 
 _ONE_QUBIT = {
@@ -73,12 +73,12 @@ class Program:
         #: Bits declared in blocks.
         self.local: list[str] = []
         self._left = 12
-        # Values that are known while reading are the smaller part of what can go wrong.
+        # Compile-time constants are the smaller source of errors.
         begin: list[Tree] = [("gate", "h", (qubit,)) for qubit in range(self.qubits)]
         begin += [("measure", self._random.randrange(self.qubits), self._bit(())) for _ in range(3)]
         self.statements = begin + self._block(3, False, (), self._random.randint(2, 6))
 
-    # What follows makes up trees.
+    # Generation of trees.
 
     def _block(self, depth: int, in_loop: bool, local: tuple[str, ...], most: int = 4) -> list[Tree]:
         found: list[Tree] = []
@@ -113,7 +113,7 @@ class Program:
         return [self._plain(local)]
 
     def _perhaps(self, local: tuple[str, ...]) -> list[Tree]:
-        """A bit that is cleared, perhaps written, and looked at."""
+        """Generate a bit that is cleared, maybe written, and read."""
         place, seen = self._bit(local), self._bit(local)
         write = self._random.choice(
             (
@@ -129,7 +129,7 @@ class Program:
         ]
 
     def _number(self, depth: int, local: tuple[str, ...]) -> Tree:
-        """A whole number made of integers, bits and known numbers."""
+        """Generate an integer expression of integers, bits and constants."""
         draw = self._random.random()
         if not depth or draw < 0.3:
             return ("integer", self._random.choice(list(self.integers)))
@@ -163,7 +163,7 @@ class Program:
         return ("set", (name, 0), self._bits(1, local)) if not size else ("set_all", name, self._word(2, size))
 
     def _while(self, depth: int, local: tuple[str, ...]) -> list[Tree]:
-        """A loop that most likely ends: by a measurement that its condition looks at, or by a break."""
+        """Generate a loop that most likely ends: by a measurement that its condition reads, or by a break."""
         target = self._bit(local)
         qubit = self._random.randrange(self.qubits)
         end: list[Tree] = [("gate", "h", (qubit,)), ("measure", qubit, target)]
@@ -192,7 +192,7 @@ class Program:
         return name, self._random.randrange(self.registers[name] or 1)
 
     def _bits(self, depth: int, local: tuple[str, ...]) -> Tree:
-        """A bit made of bits."""
+        """Generate a Boolean expression of bits."""
         draw = self._random.random()
         if not depth or draw < 0.3:
             return ("bit", *self._bit(local))
@@ -218,7 +218,7 @@ class Program:
         return (self._random.choice(("==", "!=")), word, self._random.randrange(1 << (size or 1)))
 
     def _word(self, depth: int, size: int) -> Tree:
-        """A register's value."""
+        """Generate a register's value."""
         draw = self._random.random()
         if not depth or draw < 0.35:
             return ("word", self._random.choice([name for name in self.registers if self.registers[name] == size]))
@@ -228,7 +228,7 @@ class Program:
             return ("~", self._word(depth - 1, size), size)
         return (self._random.choice("&|^"), self._word(depth - 1, size), self._word(depth - 1, size))
 
-    # What follows writes them down.
+    # Source text.
 
     def text(self) -> str:
         lines = ["OPENQASM 3.0;", 'include "stdgates.inc";', f"qubit[{self.qubits}] q;"]
@@ -303,10 +303,10 @@ class Program:
                 return f"({self._shown(left)}) {sign} ({self._shown(right)})"
         raise AssertionError(node)
 
-    # What follows works out what they mean.
+    # Expected distributions.
 
     def distribution(self) -> dict[str, float]:
-        """The probability of each result; what loops that were given up lose is missing."""
+        """Return the probability of each result, without the probability that loops dropped."""
         self._places: dict[tuple[str, int], int] = {}
         for name, size in itertools.chain(self.registers.items(), ((name, 0) for name in self.local)):
             for place in range(size or 1):
@@ -322,7 +322,7 @@ class Program:
         return found
 
     def _run(self, block: list[Tree], worlds: Worlds) -> tuple[Worlds, Worlds, Worlds]:  # noqa: C901 - one case a statement
-        """What reaches the block's end, what left it by a break, and what by a continue."""
+        """Return the worlds at the block's end, those that left by a break, and those by a continue."""
         broken: Worlds = {}
         continued: Worlds = {}
         for node in block:
@@ -464,7 +464,7 @@ class Program:
 
 @functools.cache
 def _wide(matrix: bytes, kind: str, qubit: int, qubits: int) -> np.ndarray[Any, Any]:
-    """The matrix of one qubit as one of all of them."""
+    """Return a one-qubit matrix as a matrix on all qubits."""
     small = np.frombuffer(matrix, kind).reshape(2, 2)
     return np.kron(np.kron(np.eye(2**qubit), small), np.eye(2 ** (qubits - qubit - 1)))
 
@@ -475,14 +475,14 @@ def _join(into: Worlds, worlds: Worlds) -> None:
 
 
 def differs(circuit: Circuit, wanted: dict[str, float]) -> bool:
-    """Whether a circuit's results are others than those wanted; what either has lost may be missing in it."""
+    """Return whether a circuit's results differ from those wanted by more than the dropped probabilities."""
     found = reference_simulator.distribution(circuit)
     lost = max(0.0, 2 - sum(found.values()) - sum(wanted.values()))
     return any(abs(found.get(key, 0) - wanted.get(key, 0)) > lost + 1e-7 for key in found | wanted)
 
 
 def check(seed: int, again: bool = True, integers: bool = False) -> bool:
-    """Compare a program with what is read of it, and of what is written of that; returns whether it was."""
+    """Compare a program with its IR and with the IR of its rewritten text; return whether it was compared."""
     program = Program(seed, integers)
     wanted = program.distribution()
     if sum(wanted.values()) < 1 - MOST_LOST:
@@ -503,7 +503,7 @@ def check(seed: int, again: bool = True, integers: bool = False) -> bool:
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_programs_mean_what_they_say(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Loops have many rounds that matter to no digit that is compared.
+    # Loops have many rounds that affect no compared digit.
     monkeypatch.setattr(reference_simulator, "_LEAST", LEAST)
     compared = sum(check(seed, again=seed % 3 == 0) for seed in range(part * PROGRAMS, (part + 1) * PROGRAMS))
     assert compared > PROGRAMS // 2

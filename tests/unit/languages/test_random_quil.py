@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random Quil programs with jumps of all kinds: what is read means what the text says, by an interpreter of its own.
+"""Random Quil programs with jumps of all kinds: their IR agrees with an independent interpreter of the text.
 
-Programs are lists of instructions as tuples. What they mean is worked out instruction by instruction, with a density
-matrix for each place in the program and each content of its memory.
+Programs are lists of instructions as tuples. The interpreter executes instruction by instruction, with a density
+matrix for each position in the program and each content of its memory.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tests.unit.ir import reference_simulator
 
 #: Programs in each of the test's parts.
 PROGRAMS = 40
-#: What is less likely to be still running is given up.
+#: Worlds still running below this probability are dropped.
 LEAST = 1e-7
-#: Programs that lose more than this to that are not compared.
+#: Programs that drop more than this probability are not compared.
 MOST_LOST = 0.01
 MOST_STEPS = 5000
 QUBITS = 2
 BITS = 4
 
 Instruction = tuple[Any, ...]
-#: The place in the program, the bits and the counter.
+#: The position in the program, the bits and the counter.
 World = tuple[int, tuple[int, ...], int]
 
 _GATES = {
@@ -40,13 +40,13 @@ _GATES = {
 
 
 class Writer:
-    """Makes up a program: structured jumps, and some that leave what they stand in."""
+    """Generates a program: structured jumps, and some that leave their block."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._left = 14
         self._labels = 0
-        #: Where jumps from here may lead to: labels of loops around, and labels that come later.
+        #: Possible jump targets: labels of enclosing loops, and later labels.
         self._open: list[str] = []
         self.code: list[Instruction] = [("gate", "H", qubit) for qubit in range(QUBITS)]
         self.code += [("measure", self._random.randrange(QUBITS), self._bit()) for _ in range(2)]
@@ -127,7 +127,7 @@ class Writer:
             self.code.append(("move", self._bit(), self._random.randrange(2)))
 
     def _if(self, depth: int) -> None:
-        """As pyQuil writes it (the `else` comes first), or the other way round."""
+        """Generate a branch as pyQuil writes it (the `else` comes first), or the reverse."""
         end = self._label("E")
         if self._random.random() < 0.5:
             self.code.append(("jump", end, self._bit(), False))
@@ -141,7 +141,7 @@ class Writer:
         self.code.append(("label", end))
 
     def _loop(self, depth: int) -> None:
-        """Most likely it ends: each round measures the bit that its end looks at."""
+        """Generate a loop that most likely ends: each round measures the bit that its end reads."""
         start, end = self._label("S"), self._label("E")
         bit, qubit = self._bit(), self._random.randrange(QUBITS)
         toss: list[Instruction] = [("reset", qubit), ("gate", "H", qubit), ("measure", qubit, bit)]
@@ -155,7 +155,7 @@ class Writer:
         first = len(self.code)
         self._block(depth - 1)
         for place in range(first, len(self.code)):
-            # What goes back early must have measured, too.
+            # An early jump back must have measured, too.
             if self.code[place][:2] == ("jump", start):
                 self.code[place:place] = toss
                 break
@@ -165,7 +165,7 @@ class Writer:
         self.code.append(("label", end))
 
     def _counted(self, depth: int) -> None:
-        """As `wrap_in_loop` of Rigetti's library writes it; within another loop it would change numbers there."""
+        """Generate a loop as Rigetti's `wrap_in_loop` writes it; not within another loop, whose numbers it changes."""
         if self._open:
             return
         start, end = self._label("S"), self._label("E")
@@ -184,7 +184,7 @@ class Writer:
 
 
 def distribution(code: list[Instruction]) -> tuple[dict[str, float], float]:
-    """The probability of each result, and of what was given up."""
+    """Return the probability of each result, and the dropped probability."""
     labels = {each[1]: place for place, each in enumerate(code) if each[0] == "label"}
     state = np.zeros((1 << QUBITS,) * 2, dtype=complex)
     state[0, 0] = 1
@@ -194,7 +194,7 @@ def distribution(code: list[Instruction]) -> tuple[dict[str, float], float]:
     for _ in range(MOST_STEPS):
         if not worlds:
             break
-        world = min(worlds)  # those that are behind wait for no one
+        world = min(worlds)  # the earliest position first
         place, bits, counter = world
         state = worlds.pop(world)
         weight = float(state.trace().real)
@@ -256,7 +256,7 @@ def _on(matrix: np.ndarray[Any, Any], qubit: int) -> np.ndarray[Any, Any]:
 
 
 def read(text: str) -> Circuit | None:
-    """What is read; None for a jump into a loop, and for a loop that cannot be unrolled."""
+    """Return the circuit read; None for a jump into a loop, and for a loop that cannot be unrolled."""
     try:
         return quil_reader.read(text)
     except ProgramError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry: every language is what it says, and one whose library is missing harms no other."""
+"""The registry: every entry's claims hold, and a missing library affects only its own language."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that compute again and again with what they have computed from measurements.
+"""Programs that compute repeatedly with values computed from measurements.
 
-Qubits are set before they are measured, so each program has one outcome, which an interpreter of the tree computes.
-The reader does not know the result of a measurement.
+Qubits are in basis states when measured, so each program has one outcome, which an interpreter of the tree computes.
+The reader does not know the outcome of a measurement.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def program(form: str, seed: int, rounds: int = ROUNDS, around: str = "{}") -> t
         lines.append(text(FORMS[form]) + " if (c[0]) { x q[2]; }")
         execute(FORMS[form], c, q)
         shown ^= c[0]
-        if choices.randrange(4) == 0:  # keeps bits from staying 0
+        if choices.randrange(4) == 0:  # otherwise bits stay 0
             lines.append("c[0] = ~c[0]; c[1] = ~c[1];")
             c = [1 - each for each in c]
     body = around.replace("{}", "\n".join(lines))
@@ -126,7 +126,7 @@ def test_what_is_read_grows_with_the_rounds_alone() -> None:
 
 
 def test_translation_to_a_language_without_conditions_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both took 45 s of work until another bound was met.
+    # Both took 45 s before they exceeded another bound.
     with pytest.raises(LimitError, match="a formula it has more than 5000 parts"):
         qasm2_writer.write(openqasm3_reader.read(program("computed", 1)[0]))
     monkeypatch.setattr(deferral, "MAX_OPERATIONS", 10_000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of system calls, judged as the kernel would, for both machines wherever the tests run."""
+"""The system call filter, interpreted as by the kernel, for both architectures on any machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from qonduit_server.languages.python.sandbox import syscalls
 
-#: What nothing in a sandbox may ask of the kernel, with its numbers on x86_64 and aarch64.
+#: System calls forbidden in a sandbox, with their numbers on x86_64 and aarch64.
 FORBIDDEN = {
     "socket": (41, 198), "connect": (42, 203), "sendto": (44, 206), "sendmsg": (46, 211), "bind": (49, 200),
     "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129), "tkill": (200, 130), "ptrace": (101, 117),
@@ -29,7 +29,7 @@ FORBIDDEN = {
 
 
 def judged(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
-    """What the filter says of a system call, found out by doing what the kernel does with it."""
+    """Return the filter's verdict on a system call, by interpreting the filter as the kernel does."""
     steps = list(struct.iter_unpack("=HBBI", syscalls.program(machine, own_pid=77)))
     data = struct.pack(
         "=iIQ6Q", number, architecture or syscalls.ARCHITECTURES[machine], 0, *(*arguments, *[0] * 6)[:6]
@@ -49,7 +49,7 @@ def judged(machine: str, number: int, *arguments: int, architecture: int | None 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 class TestFilter:
-    """The list of system calls on both machines, wherever the tests run."""
+    """The system call filter for both architectures, on any machine."""
 
     ALLOWED = 0x7FFF0000
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of translations: what was costly to read is read once, whoever asks; nothing that goes wrong is harmful."""
+"""The translation cache: costly programs are read once for all processes; every failure is a cache miss."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def same(one: Circuit, other: Circuit) -> bool:
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every reading counts as costly."""
+    """Make every program count as costly to read."""
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
 
 
@@ -182,7 +182,7 @@ def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for age, each in enumerate(names[:10]):
         cache.put(each, circuit)
         os.utime(tmp_path / "cache" / each[:2] / each[2:], (1000 + age, 1000 + age))
-    assert cache.get(names[0]) is not None  # now the second is the longest unused
+    assert cache.get(names[0]) is not None  # now the second is the least recently used
     cache.put(names[10], circuit)
     assert cache.get(names[0]) is not None
     assert cache.get(names[1]) is None

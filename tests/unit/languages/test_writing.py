@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every writer: what is written and read again has the same registers and exactly the same distribution."""
+"""Every writer: a written program, read again, has the same registers and exactly the same distribution."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ READ = [each for each in WRITTEN if LANGUAGES[each].reader]
 FAMILY = settings(
     max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
-#: Further qubits that carry what was measured early make statevectors slow.
+#: Further qubits that store early outcomes make statevectors slow.
 MOST_QUBITS = 10
 
 
@@ -55,7 +55,7 @@ def text(short: str, circuit: Circuit) -> str:
 
 
 def program(text: str) -> Circuit:
-    """A program from OpenQASM 3."""
+    """Return a program read from OpenQASM 3."""
     return openqasm3_reader.read(f'OPENQASM 3.0;\ninclude "stdgates.inc";\n{text}')
 
 
@@ -75,7 +75,7 @@ def refusal(short: str, circuit: Circuit) -> str:
 def test_our_readers_read_the_same_program(language: AssemblerLanguage, circuit: Circuit) -> None:
     result = tried(language, circuit)
     if result is None:
-        # OpenQASM 3 says everything.
+        # OpenQASM 3 can express everything.
         assert name(language) != "QASM3"
         return
     back = again(language, result)
@@ -88,7 +88,7 @@ def test_our_readers_read_the_same_program(language: AssemblerLanguage, circuit:
 
 
 def tried(language: AssemblerLanguage, circuit: Circuit) -> WriteResult | None:
-    """A program, written; None where the language cannot say it."""
+    """Write a program; return None if the language cannot express it."""
     try:
         return LANGUAGE.write(language, circuit)
     except ProgramError as error:
@@ -98,7 +98,7 @@ def tried(language: AssemblerLanguage, circuit: Circuit) -> WriteResult | None:
 
 
 def again(language: AssemblerLanguage, result: WriteResult) -> Circuit:
-    """What was written, read."""
+    """Read a written program."""
     if isinstance(result.source, bytes):
         return LANGUAGE.read(language, "", result.source, {})
     return LANGUAGE.read(language, result.source, b"", {})
@@ -177,7 +177,7 @@ def test_rigettis_parser_reads_what_is_written_as_quil(circuit: Circuit) -> None
     assert sizes == dict(registers(circuit))
 
 
-# ---- what it looks like
+# ---- output
 
 TELEPORT = """
 qubit[3] q; bit[2] c; bit d;
@@ -233,7 +233,7 @@ def test_cirq_measures_registers_before_what_depends_on_them() -> None:
     assert source.warnings == ()
     operations = [each for moment in json.loads(source.source)["moments"] for each in moment["operations"]]
     kinds = [each.get("gate", {}).get("cirq_type") or each["cirq_type"] for each in operations]
-    # Where c is not 3 falls apart into two cases.
+    # c != 3 splits into two cases.
     assert kinds == [
         "Rx", "HPowGate", "CXPowGate", "CXPowGate", "HPowGate", "MeasurementGate",
         *["ClassicallyControlledOperation"] * 4, "MeasurementGate",
@@ -319,7 +319,7 @@ def test_bits_that_are_no_result_are_kept_apart_from_those_that_are() -> None:
         assert any("measured at the end" in each for each in written(short, circuit).warnings)
 
 
-# ---- what cannot be said
+# ---- unsupported programs
 
 
 def looping() -> Circuit:
@@ -359,7 +359,7 @@ def test_registers_without_bits_are_refused(short: str) -> None:
 
 
 def test_braket_shows_registers_only_where_something_is_measured_into_them() -> None:
-    """It makes a result of all qubits, or of measurements into no bit, of a program that measures into none."""
+    """Without a measurement into a bit, its results hold all qubits, or measurements into no bit."""
     for shown in ("bit c; x q[0];", "bit c; x q[0]; { bit s; s = measure q[0]; }"):
         circuit = program(f"qubit[2] q; {shown}")
         back = again(value("BRAKET"), written("BRAKET", circuit))
@@ -433,7 +433,7 @@ def test_numbers_are_read_as_they_were(angle: float) -> None:
 
 
 def test_conditions_of_every_kind_are_looked_at_once() -> None:
-    """A body that changes what its condition is about is still done to its end."""
+    """A body that changes its condition's bits still runs to its end."""
     builder = Builder()
     builder.add_qubits(3)
     builder.add_clbits(3)

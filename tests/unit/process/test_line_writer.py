@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that writes the log: nothing blocks who writes a line, and what was dropped is counted."""
+"""The thread that writes the log: writing a line never blocks, and dropped lines are counted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[FileIO, FileIO]]:
-    """A pipe's reading and writing end."""
+    """Yield the reading and the writing end of a pipe."""
     reading, writing = os.pipe()
     with FileIO(reading) as one, FileIO(writing, "w") as other:
         yield one, other
 
 
 def fill(writing: FileIO) -> None:
-    """Write empty lines until the pipe takes no more."""
+    """Write empty lines until the pipe is full."""
     os.set_blocking(writing.fileno(), False)
     while writing.write(b"\n" * 4096) is not None:
         pass
@@ -34,7 +34,7 @@ def fill(writing: FileIO) -> None:
 
 
 def read_lines(reading: FileIO, last: str) -> list[str]:
-    """Read until a line has come that begins so."""
+    """Read lines until one starts with `last`."""
     data = b""
     while not (data.endswith(b"\n") and data.splitlines()[-1].startswith(last.encode())):
         data += os.read(reading.fileno(), 1 << 16)
@@ -65,7 +65,7 @@ def test_a_reader_that_stalls_blocks_nobody_and_hears_how_many_lines_were_droppe
 
     threading.Thread(target=write, daemon=True).start()
     assert done.wait(PATIENCE)
-    # The queue takes its bound, and the rest is gone.
+    # The queue fills up to its bound, and the rest is dropped.
     assert writer.dropped == 10_000 - kept_bytes // 100
     assert not writer.flush(0)
     lines = [line for line in read_lines(reading, "dropped") if line]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that is tied to its parent never outlives it."""
+"""A process bound to its parent never outlives it."""
 
 from __future__ import annotations
 

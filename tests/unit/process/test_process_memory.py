@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as this machine's memory inside and outside of containers."""
+"""The usable memory of a machine inside and outside containers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 1024**3 // 16  # less than any machine has
 
 
 def system(root: Path, cgroup: str, **limits: str) -> Path:
-    """Write what the kernel would show; a double underscore in a name stands for a slash, `max` and `v1` for files."""
+    """Create the kernel's files; a double underscore in a name stands for a slash, `max` and `v1` for files."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(cgroup)
     for place, limit in limits.items():
@@ -39,10 +39,10 @@ def test_without_control_groups_it_is_what_the_machine_has(tmp_path: Path) -> No
         ("0::/a/b\n", {"a__b__v2": "max", "a__v2": str(2 * GIB)}, 2 * GIB),
         ("0::/a/b\n", {"a__b__v2": str(3 * GIB), "a__v2": str(2 * GIB)}, 2 * GIB),
         ("0::/a/b\n", {"a__b__v2": str(GIB), "a__v2": str(2 * GIB)}, GIB),
-        ("0::/a\n", {"b__v2": str(GIB)}, MACHINE),  # another's
+        ("0::/a\n", {"b__v2": str(GIB)}, MACHINE),  # of another group
         ("0::/\n", {"__v2": str(2 * MACHINE)}, MACHINE),
         ("9:cpu,cpuacct:/x\n4:memory:/\n0::/\n", {"memory__v1": str(GIB)}, GIB),
-        ("4:memory:/docker/1f\n", {"memory__v1": str(GIB)}, GIB),  # the path on the host is not there
+        ("4:memory:/docker/1f\n", {"memory__v1": str(GIB)}, GIB),  # the host's path does not exist here
         ("4:memory:/a\n", {"memory__a__v1": str(GIB), "memory__v1": "9223372036854771712"}, GIB),
         ("4:memory:/\n", {"memory__v1": "9223372036854771712"}, MACHINE),
         ("nonsense\n\n", {"__v2": str(GIB)}, MACHINE),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact distribution of an IR circuit, by following every branch with numpy; shares no code with what it checks."""
+"""Exact distributions of IR circuits, by following every branch with numpy; shares no code with tested modules."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qiskit.circuit.classical import expr
 #: Classical bits, and the state's amplitudes: an axis for each qubit. Its norm squared is the branch's probability.
 Branch: TypeAlias = tuple[tuple[bool, ...], NDArray[np.complex128]]
 
-#: Branches that are less probable than this are left; so many rounds of a loop are followed at most.
+#: Branches below this probability are dropped; and the most rounds of a loop that are followed.
 NOTHING = 1e-11
 ROUNDS = 2000
 
 
 def distribution(quantum: QuantumCircuit) -> dict[int, float]:
-    """The probability of each outcome; bit k of an outcome is classical bit k."""
+    """Return the probability of each outcome; bit k of an outcome is classical bit k."""
     qubits, clbits = quantum.num_qubits, quantum.num_clbits
     state = np.zeros((2,) * qubits, dtype=np.complex128)
     state[(0,) * qubits] = 1.0
@@ -36,7 +36,7 @@ def norm(amplitudes: NDArray[np.complex128]) -> float:
 
 
 def follow(block: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int], branches: list[Branch]) -> list[Branch]:
-    """Take branches through a block whose bits are these bits of the whole."""
+    """Run branches through a block on these bits of the whole circuit."""
     for instruction in block.data:
         operation = instruction.operation
         targets = [qubits[block.find_bit(qubit).index] for qubit in instruction.qubits]
@@ -82,7 +82,7 @@ def put(bits: tuple[bool, ...], place: int, one: bool) -> tuple[bool, ...]:
 
 
 def value(node: Any, bits: Sequence[bool], where: dict[Any, int]) -> bool:
-    """What an expression of bits is."""
+    """Return the value of an expression of bits."""
     match node:
         case expr.Var():
             return bits[where[node.var]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every provider gives the exact distribution of circuits that measure, reset, branch and loop in their midst."""
+"""Every provider samples exactly from circuits with mid-circuit measurements, resets, branches and loops."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def device(provider: Any) -> str:
 
 
 def branch(quantum: QuantumCircuit, engine: Any) -> branching.Branching:
-    """The circuit made to branch, whatever is cheaper."""
+    """Return the circuit compiled for branching, even if deferral is cheaper."""
     return branching.branching(quantum, Lowering(engine.name, engine.is_native), engine.name, engine)
 
 
@@ -92,7 +92,7 @@ def assert_close(seen: Mapping[int, int], expected: Mapping[int, float]) -> None
 
 @st.composite
 def circuits(draw: st.DrawFn) -> QuantumCircuit:
-    """Circuits of the IR with all that it has."""
+    """Generate IR circuits with all features."""
     builder = Builder()
     qubits = builder.add_qubits(draw(st.integers(1, 4)))
     clbits = builder.add_clbits(draw(st.integers(1, 3)))
@@ -182,13 +182,13 @@ def test_every_circuit_by_branching(engine: Any, quantum: QuantumCircuit) -> Non
     program = branch(quantum, engine)
     outcome = branching.run(program, engine, SHOTS, 7, {})
     assert_close(counts(outcome), expected)
-    # Groups for whose states there is no memory are computed again, and give the same.
+    # Groups whose states do not fit into memory are recomputed, with the same result.
     program.spare_bytes = -(16 << program.qubits)
     assert counts(branching.run(program, engine, SHOTS, 7, {})) == counts(outcome)
 
 
 def rounds(number: int, qubits: int = 1) -> QuantumCircuit:
-    """A qubit turned, measured and reset again and again, with other qubits that remember it."""
+    """Return a circuit that rotates, measures and resets a qubit repeatedly; other qubits store its outcomes."""
     quantum = QuantumCircuit(qubits, number)
     for place in range(number):
         quantum.ry(0.3 + place / number, 0)

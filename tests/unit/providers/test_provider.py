@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory is judged before it is allocated, and told so that people can read it."""
+"""Memory is checked before allocation, and reported in readable units."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptions need no SDK, and a missing one is named with the extra that installs it."""
+"""Descriptions need no SDK, and the error of a missing one names the extra that installs it."""
 
 from __future__ import annotations
 

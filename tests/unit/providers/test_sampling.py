@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shots follow the distribution, and nothing impossible is ever drawn."""
+"""Shots follow the distribution, and impossible outcomes are never drawn."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_the_numbers_are_right(outcomes: int, shots: int) -> None:
 
 @pytest.mark.parametrize(("outcomes", "shots"), [(8, 100_000), (4096, 100_000), (20_000, 10_000)])
 def test_every_outcome_gets_its_own_share(outcomes: int, shots: int) -> None:
-    """Shots are given out in two ways: few outcomes get their shares, of many each shot is looked up."""
-    probabilities = np.full(outcomes, 1e-15)  # possible, and never seen
+    """Sampling has two methods: a multinomial draw for few outcomes, a lookup per shot for many."""
+    probabilities = np.full(outcomes, 1e-15)  # possible, but never drawn
     shares = {0: 0.1, 3: 0.2, outcomes // 2: 0.3, outcomes - 1: 0.4}
     for outcome, share in shares.items():
         probabilities[outcome] = share

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of statevector simulators: five methods over any SDK make a provider with every feature."""
+"""The base of statevector simulators: five methods over any SDK implement a full provider."""
 
 from __future__ import annotations
 

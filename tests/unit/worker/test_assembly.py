@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A runner for engines: tasks in, events out, in any process."""
+"""A runner for executors: tasks in, events out, in any process."""
 
 from __future__ import annotations
 

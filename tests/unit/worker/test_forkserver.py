@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fork server's words, and real providers in forked workers."""
+"""The fork server's protocol, and real providers in forked workers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_bell_on_aer(ibm: tuple[ProcessPool, RecordingListener]) -> None:
         assert set(counts) <= {"0x0", "0x3"}
         assert sum(counts.values()) == 100
         draws.add(counts.get("0x0", 0))
-    assert len(draws) > 5  # workers do not share their randomness
+    assert len(draws) > 5  # workers do not share a random state
 
 
 def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, RecordingListener]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker's loop, with a thread in the place of its process and this test in the place of the server."""
+"""A worker's loop, with a thread as its process and this test as the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Server:
         os.set_blocking(self.tokens_in, False)
         self.batches: list[list[int]] = []
         self.gate = threading.Semaphore(0)
-        #: What running tasks returns from now on.
+        #: The return value of running tasks.
         self.goes_on = True
         self._buffer = framing.FrameBuffer()
         self._events: list[TaskEvent] = []
@@ -45,18 +45,18 @@ class Server:
         self.batches.append([task.job_id for task in tasks])
         for task in tasks:
             emit(TaskEvent(job_id=task.job_id, attempt=1, program_started=ProgramStarted()))
-            if task.spec.shots:  # wait to be let go
+            if task.spec.shots:  # wait to be released
                 assert self.gate.acquire(timeout=PATIENCE)
             emit(TaskEvent(job_id=task.job_id, attempt=1, finished=TaskFinished()))
         return self.goes_on
 
     def wait_ended(self) -> None:
-        """Wait until the worker ended by itself."""
+        """Wait until the worker has ended by itself."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def send(self, *tasks: Task) -> list[int]:
-        """Send tasks and their tokens; returns the tokens' numbers."""
+        """Send tasks and their tokens; return the tokens' numbers."""
         numbers = list(range(self._sent, self._sent + len(tasks)))
         self._sent += len(tasks)
         self.link.sendall(framing.pack(WorkerRequest(run=TaskBatch(tasks=tasks))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What results are made of: entries in the message, or rows beside it."""
+"""The encoding of results: entries in the message, or rows in a buffer."""
 
 from __future__ import annotations
 

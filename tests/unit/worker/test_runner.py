@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner: whatever a provider does, the task ends, and says why."""
+"""The runner: whatever a provider does, the task ends with an outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
 
 
 class Scripted:
-    """A provider that does what a test says: the real ones cannot be made to break down."""
+    """A scripted provider: the real ones cannot be made to fail."""
 
     name = "SCRIPTED"
 
@@ -97,7 +97,7 @@ def test_warnings_become_log_lines() -> None:
 
 
 def test_outcomes_that_show_the_same_are_added_up() -> None:
-    # The program shows 2 bits; what else a provider measured is not the program's.
+    # The program has 2 bits; the provider measured further ones.
     events = run(Scripted(Outcome({0b001: 4, 0b101: 6})), PROGRAM)
     (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]
     assert dict(result.counts_and_probabilities.counts) == {"0x1": 10}
@@ -194,7 +194,7 @@ def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_n
     assert "ProviderError: no" in text
     for fault in (DeviceError("TOO_MANY_QUBITS", "no"), MemoryError()):
         assert diagnostics(run(Scripted(compile=fault), PROGRAM)) == [""]
-    # A long one keeps its end, and a task sends only the first few.
+    # A long traceback keeps its end, and a task sends only the first few.
     texts = diagnostics(run(Scripted(compile=ZeroDivisionError("\u00e4" * 10_000)), *[PROGRAM] * 6))
     assert [len(text.encode()) > 8000 for text in texts] == [True] * 4 + [False] * 2
     assert max(len(text.encode()) for text in texts) <= 8192
@@ -251,7 +251,7 @@ def test_inputs_of_the_job_override_those_of_a_program(own: dict[str, float], of
 
 
 def kinds(events: list[TaskEvent]) -> list[str]:
-    """What each event is; phases, which only the log and ListWorkers show, left out."""
+    """Return the kinds of events, without phases, which only the log and ListWorkers show."""
     return [kind for event in events if (kind := event.WhichOneof("event") or "") != "phase"]
 
 
@@ -268,7 +268,7 @@ def test_a_task_that_needs_more_memory_than_it_was_granted_is_declined_and_runs_
     assert kinds(declined) == ["started", "program_started", "declined"]
     for granted in (0, 1000):  # 0: there is no limit
         assert [event.HasField("program_succeeded") for event in emitted(granted)].count(True) == 1
-    # The start of a program is not reported again; its warnings were not reported before.
+    # The start of a program is not reported twice; its warnings were not reported before.
     assert kinds(emitted(1000, before=True)) == ["started", "log", "program_succeeded", "progress", "finished"]
 
 
@@ -344,7 +344,7 @@ SOURCE = "import qiskit\ncircuit = qiskit.QuantumCircuit(1, 1)\ncircuit.measure(
 
 
 def sourced(granted_bytes: int, *, again: bool = False, **more: Any) -> list[TaskEvent]:
-    """Run a task with a plain program and one that is Python source, with so much memory granted."""
+    """Run a task with a plain program and one in Python source, with `granted_bytes` of memory."""
     job = task(PROGRAM, SOURCE)
     job.programs[1].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON
     job.memory_limit_bytes, job.memory_granted_bytes, job.declined_before = 512 << 20, granted_bytes, again
@@ -362,7 +362,7 @@ def test_a_task_asks_for_the_memory_of_its_source_before_that_runs() -> None:
     assert not any(each.HasField("log") or each.HasField("program_failed") for each in first)
     second = sourced(512 << 20, again=True)
     assert [each.program_succeeded.index for each in second if each.HasField("program_succeeded")] == [0, 1]
-    # What the programs were warned of is told once, with the run that reads all of them.
+    # Warnings of the programs are reported once, by the run that reads all of them.
     warnings = [each.log.message for each in second if each.HasField("log")]
     assert warnings == ["it was bent a little", "the source printed: built", "it was bent a little"]
     assert not any(each.HasField("program_started") for each in second)
