@@ -89,7 +89,7 @@ def test_a_fault_is_caught_survives_or_is_not_decided_and_never_stays(tree: Path
         assert (root / "server" / "double.py").read_text() == SOURCE
 
 
-def test_the_command_fails_where_a_fault_survives_and_says_which(
+def test_the_command_fails_where_a_fault_survives_and_names_it(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "faults.toml"

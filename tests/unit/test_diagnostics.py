@@ -45,7 +45,7 @@ def test_nothing_is_wrong() -> None:
         ({"translation_cache_bytes": 1, "translation_cache": "/dev/null/cache"}, "translation_cache"),
     ],
 )
-def test_what_does_not_go_together(settings: dict[str, Any], words: str) -> None:
+def test_conflicting_settings(settings: dict[str, Any], words: str) -> None:
     found = [each for each in examine(**settings) if words in each.what]
     assert len(found) == 1, examine(**settings)
     assert found[0].how_to_mend
@@ -83,7 +83,7 @@ def test_the_sandbox_is_entered() -> None:
     ]
 
 
-def test_a_python_without_the_sdk_is_told(tmp_path: Path) -> None:
+def test_a_python_without_the_sdk_is_reported(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)

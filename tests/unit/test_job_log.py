@@ -10,7 +10,7 @@ from qonduit_server.store.database import Database
 from tests import store_fixture
 
 
-def test_every_step_is_told_once_and_in_order(db: Database) -> None:
+def test_every_step_is_logged_once_and_in_order(db: Database) -> None:
     with capture_logs() as lines:
         journal = JobLog(db.notifications)
         job = store_fixture.submit(db)
@@ -35,7 +35,7 @@ def test_every_step_is_told_once_and_in_order(db: Database) -> None:
     assert not any("OPENQASM" in str(line) for line in lines)
 
 
-def test_nothing_is_told_after_it_was_closed(db: Database) -> None:
+def test_nothing_is_logged_after_close(db: Database) -> None:
     with capture_logs() as lines:
         JobLog(db.notifications).close()
         store_fixture.submit(db)

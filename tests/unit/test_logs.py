@@ -39,7 +39,7 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_a_fault_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_logged_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "info")
     try:
         raise ValueError("what happened")

@@ -110,7 +110,7 @@ def test_addresses_of_each_kind_are_taken(listen: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("port", ["notaport", "99999", "0"])
-def test_a_port_of_the_database_that_is_none_is_refused_by_value(port: str) -> None:
+def test_an_invalid_database_port_is_refused_with_its_value(port: str) -> None:
     with pytest.raises(StartError, match="must be a number from 1 to 65535, got") as refused:
         parse_url(f"postgresql://alice:s3cret@127.0.0.1:{port}/x")
     assert port in str(refused.value)
@@ -118,7 +118,7 @@ def test_a_port_of_the_database_that_is_none_is_refused_by_value(port: str) -> N
 
 
 @pytest.mark.parametrize("command", [["serve", "--listen", "127.0.0.1:0", "--providers", "IBM"], ["migrate"]])
-def test_a_port_of_the_database_that_is_none_is_told_without_a_traceback(command: list[str]) -> None:
+def test_an_invalid_database_port_is_reported_without_a_traceback(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qonduit_server", *command, "--database", "postgresql://127.0.0.1:notaport/x"],
         capture_output=True,

@@ -59,7 +59,7 @@ def test_there_are_samples_of_every_revision() -> None:
     assert set(SAMPLES) == wanted, "make upgrade-sample creates those of the newest revision"
 
 
-def test_samples_are_never_made_anew() -> None:
+def test_samples_are_never_recreated() -> None:
     assert f"{migrations.HEAD}.sqlite3" in SAMPLES
     before = {name: (FOLDER / name).stat().st_mtime_ns for name in SAMPLES}
     done = subprocess.run(
@@ -71,7 +71,7 @@ def test_samples_are_never_made_anew() -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_server_takes_over_what_an_older_one_left(url: str) -> None:
+def test_a_server_upgrades_the_database_of_an_older_one(url: str) -> None:
     with create_engine(parse_url(url)).connect() as connection:
         left = connection.execute(text("SELECT id, name, state, last_sequence, request_id FROM jobs")).all()
     assert {(row.name, row.state) for row in left} >= {(name, int(state)) for name, state in STATES.items()}

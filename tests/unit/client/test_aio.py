@@ -52,7 +52,7 @@ def test_both_have_the_same_names_and_parameters(waiting: type, asynchronous: ty
             assert left == right, name
 
 
-def test_every_name_of_the_package_is_told() -> None:
+def test_every_name_of_the_package_is_exported() -> None:
     for name in qonduit_client.__all__:
         assert inspect.isclass(getattr(qonduit_client, name)), name
     assert set(aio.__all__) == {"Client", "JobHandle"}
@@ -184,7 +184,7 @@ def test_closing_ends_what_another_thread_waits_for(
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_after_closing_every_call_says_so(peer: Peer, name: str) -> None:
+def test_every_call_after_close_raises_client_closed(peer: Peer, name: str) -> None:
     with TWINS[name](peer.target) as client:
         job = client.run(BELL)
         client.close()

@@ -110,7 +110,7 @@ def test_metadata_of_any_type_stays_here() -> None:
     assert read.count_ops() == circuit.count_ops()
 
 
-def test_pyquil_and_qrisp_are_told_by_what_they_offer() -> None:
+def test_pyquil_and_qrisp_are_recognized_by_their_methods() -> None:
     # Neither can be installed beside the other SDKs: their classes are recognized by package and method.
     quil = type("Program", (), {"__module__": "pyquil.quil", "out": lambda self: "H 0\n"})()
     (found,) = programs_of(quil)
@@ -147,7 +147,7 @@ def _wrong() -> dict[str, tuple[Any, str]]:
     }
 
 
-def test_what_is_no_program_is_told_what_to_pass() -> None:
+def test_the_error_of_an_invalid_program_names_the_accepted_types() -> None:
     for name, (value, said) in _wrong().items():
         with pytest.raises(ProgramUnreadable) as caught:
             programs_of(value)
@@ -155,7 +155,7 @@ def test_what_is_no_program_is_told_what_to_pass() -> None:
         assert caught.value.reason == "UNKNOWN_OBJECT"
 
 
-def test_what_its_sdk_cannot_write_says_why() -> None:
+def test_a_circuit_that_its_sdk_cannot_write_shows_the_reason() -> None:
     import cirq
 
     class Mine(cirq.Gate):

@@ -155,14 +155,14 @@ def test_refusals(peer: Peer, bell: str, refusal: Refusal, code: int, said: str)
     assert (error["status"], error["exit_code"]) == (refusal.code.name, code)  # type: ignore[index]
 
 
-def test_violations_are_told(peer: Peer, bell: str) -> None:
+def test_violations_are_shown(peer: Peer, bell: str) -> None:
     bad = details.BadRequest()
     bad.field_violations.add(field="device", reason="r", description="give a device")
     peer.refusals.append(Refusal(Code.INVALID_ARGUMENT, "refused", further=[bad]))
     assert "device: give a device" in call(peer, "run", bell).stderr
 
 
-def test_nobody_there(bell: str) -> None:
+def test_unreachable_server(bell: str) -> None:
     done = CliRunner().invoke(qonduit, ["jobs"], env={"QONDUIT_SERVER": "127.0.0.1:1"})
     assert done.exit_code == 5
     assert "no server at 127.0.0.1:1: start one with `qonduit serve`" in done.stderr
@@ -186,7 +186,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert "Traceback" not in done.output
 
 
-def test_unknown_language_says_what_to_do() -> None:
+def test_unknown_language_shows_the_next_step() -> None:
     done = CliRunner().invoke(qonduit, ["run", "-"], input="h q;")
     assert done.exit_code == 4
     assert "--language" in done.stderr
@@ -202,7 +202,7 @@ def test_watch_and_rerun_and_result(peer: Peer) -> None:
     assert call(peer, "result", "8").exit_code == 3
 
 
-def test_look_of_the_histogram(peer: Peer) -> None:
+def test_histogram_options(peer: Peer) -> None:
     peer.results = [counted({hex(k): 10 + k for k in range(4)})]
     done = call(peer, "result", "7", "--sort", "count", "--top", "2", "--bits")
     assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["11", "10", "2"]
@@ -253,7 +253,7 @@ def test_cancel_and_delete(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["jobs"], ["job", "7"]])
-def test_the_device_of_a_job_takes_no_call_of_its_own(peer: Peer, arguments: list[str]) -> None:
+def test_the_device_of_a_job_needs_no_separate_call(peer: Peer, arguments: list[str]) -> None:
     assert "IBM/aer_simulator" in call(peer, *arguments).stdout
     assert len(peer.called) == 1
 

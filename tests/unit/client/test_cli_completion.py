@@ -92,7 +92,7 @@ def test_bash_completes_what_the_server_knows(script: str, folder: Path, peer: P
     assert replies == ["IBM/aer_simulator", "IBM/aer_simulator", "7"]
 
 
-def test_nobody_waits_for_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_does_not_wait_for_an_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.shell_completion import ShellComplete
 
     from qonduit_client.cli import completion

@@ -102,7 +102,7 @@ def test_no_server() -> None:
 
 
 @pytest.mark.parametrize("status", [*BY_STATUS, "INTERNAL", "UNIMPLEMENTED", "DATA_LOSS"])
-def test_every_status_has_words_of_its_own(status: str) -> None:
+def test_every_status_has_its_own_next_step(status: str) -> None:
     error = BY_STATUS.get(status, ServerFault)("what happened", status=status)
     lines = explain(error, "127.0.0.1:50051").splitlines()
     assert "what happened" in lines[0]
@@ -117,7 +117,7 @@ def test_every_failure_has_a_next_step(category: FailureCategory) -> None:
     assert "JOB" not in after_failure(Failure(category=category, reason="NEW"), 12)
 
 
-def test_a_failed_job_says_what_to_do(peer: Peer) -> None:
+def test_a_failed_job_shows_the_next_step(peer: Peer) -> None:
     peer.events, peer.results = history(FAILED), []
     done = call(peer, "watch", "7")
     assert done.exit_code == 1

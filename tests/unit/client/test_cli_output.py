@@ -86,7 +86,7 @@ def test_both_ways_to_ask_for_json(peer: Peer, form: list[str]) -> None:
         assert json.loads(call(peer, *arguments).stdout)["id"] == 7
 
 
-def test_what_is_no_form(peer: Peer) -> None:
+def test_invalid_format(peer: Peer) -> None:
     done = call(peer, "jobs", "--output", "xml")
     assert done.exit_code == 2
     assert "csv" in done.stderr

@@ -59,7 +59,7 @@ def test_command_of_another_package() -> None:
 @pytest.mark.parametrize(
     ("name", "missing"), [("serve", "no_such_module"), ("migrate", "sqlalchemy"), ("demo", "not installed")]
 )
-def test_what_is_not_installed(name: str, missing: str) -> None:
+def test_a_command_that_is_not_installed(name: str, missing: str) -> None:
     done = CliRunner().invoke(qonduit, [name])
     assert done.exit_code != 0
     assert missing in done.stderr
@@ -67,14 +67,14 @@ def test_what_is_not_installed(name: str, missing: str) -> None:
 
 
 @pytest.mark.usefixtures("points")
-def test_help_of_what_is_not_installed() -> None:
+def test_help_of_a_command_that_is_not_installed() -> None:
     done = CliRunner().invoke(qonduit, ["serve", "--help"])
     assert done.exit_code == 0
     assert "qonduit-quantum[server]" in done.stdout
 
 
 @pytest.mark.usefixtures("points")
-def test_fault_of_ours_is_not_taken_for_a_missing_extra() -> None:
+def test_an_import_error_in_a_command_is_not_reported_as_a_missing_extra() -> None:
     assert isinstance(CliRunner().invoke(qonduit, ["doctor"]).exception, ModuleNotFoundError)
 
 
@@ -99,7 +99,7 @@ def test_help_lists_both_sections() -> None:
         ("from qonduit_client import Client", {"click", "rich", "qonduit_server"}),
     ],
 )
-def test_what_is_not_used_is_not_imported(code: str, absent: set[str]) -> None:
+def test_unused_modules_are_not_imported(code: str, absent: set[str]) -> None:
     hook = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
     done = subprocess.run(
         [sys.executable, "-c", hook + code, "--help"], capture_output=True, text=True, timeout=60, check=True

@@ -56,7 +56,7 @@ def test_both_ends_are_exact() -> None:
         *("[]", "[1", "{}", "[" * 100_000, "0:1:" + "9" * 5000, "1" * 100_000),
     ],
 )
-def test_what_are_no_values(text: str) -> None:
+def test_invalid_values(text: str) -> None:
     with pytest.raises(ValueError, match=r".+") as wrong:
         values_of(text)
     assert len(str(wrong.value)) < 300
@@ -95,7 +95,7 @@ def call(peer: Peer, *arguments: str) -> Result:
         (["--sweep", "theta=0:1:2", "--request-id", "x"], "uuidgen"),
     ],
 )
-def test_what_is_no_sweep(peer: Peer, arguments: list[str], said: str) -> None:
+def test_invalid_sweeps(peer: Peer, arguments: list[str], said: str) -> None:
     done = call(peer, *arguments)
     assert done.exit_code == 2, done.output
     assert said in done.stderr

@@ -115,7 +115,7 @@ def test_targets(target: str, full: str) -> None:
     assert with_port(target) == full
 
 
-def test_arguments_that_are_none_say_what_to_pass(peer: Peer, client: Client) -> None:
+def test_invalid_arguments_name_the_valid_ones(peer: Peer, client: Client) -> None:
     with pytest.raises(TypeError, match="PROVIDER/device"):
         client.run(BELL, 1000)  # type: ignore[arg-type]
     for shots in ("1000", 0.5, None):
@@ -132,7 +132,7 @@ def test_arguments_that_are_none_say_what_to_pass(peer: Peer, client: Client) ->
     assert (request.job.shots, request.job.seed) == (1000, 3)
 
 
-def test_in_a_forked_process_a_client_says_that_it_cannot_work(
+def test_a_client_in_a_forked_process_raises_an_error(
     peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.job(JOB).state() == "SUCCEEDED"

@@ -118,7 +118,7 @@ def test_leaving_the_loop_ends_the_stream_and_not_the_job(peer: Peer, client: Cl
     assert peer.cancelled == []
 
 
-def test_timeout_says_that_the_job_goes_on(peer: Peer, client: Client) -> None:
+def test_the_timeout_error_states_that_the_job_continues(peer: Peer, client: Client) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     with pytest.raises(TimedOut, match="goes on") as caught:
         client.run(BELL).wait(timeout=0.3)
@@ -183,14 +183,14 @@ def test_two_threads_follow_one_handle(peer: Peer, client: Client) -> None:
     assert seen == [ALL] * 4
 
 
-def test_heartbeats_are_shown_to_who_asks_for_them(peer: Peer, client: Client) -> None:
+def test_heartbeats_are_shown_on_request(peer: Peer, client: Client) -> None:
     peer.streams.append(Stream(send=2))
     events = list(client.job(JOB).events(heartbeat=0.5))
     assert [event.sequence for event in events if event.sequence] == ALL
     assert sum(event.HasField("heartbeat") for event in events) == 2
 
 
-def test_a_wait_of_no_time_only_looks(peer: Peer, client: Client) -> None:
+def test_a_wait_with_timeout_zero_only_polls(peer: Peer, client: Client) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     assert client.run(BELL).wait(0).id == JOB
     running = history()[:2]
@@ -201,7 +201,7 @@ def test_a_wait_of_no_time_only_looks(peer: Peer, client: Client) -> None:
     assert peer.watched == []
 
 
-def test_a_stream_without_a_seat_is_asked_for_again(peer: Peer, client: Client) -> None:
+def test_a_stream_refused_by_the_stream_limit_is_retried(peer: Peer, client: Client) -> None:
     full = Refusal(Code.RESOURCE_EXHAUSTED, "too many streams", "LIMIT_EXCEEDED", retry_after=0.001)
     peer.streams.extend([Stream(send=0, refusal=full), Stream(send=3, refusal=full)])
     assert sequences(client) == ALL

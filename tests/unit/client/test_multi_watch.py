@@ -175,7 +175,7 @@ def test_more_jobs_than_lines_are_summed_up_on_a_terminal(crowd: Crowd) -> None:
     assert "40/40" in written
 
 
-def test_ctrl_c_says_which_jobs_go_on(crowd: Crowd) -> None:
+def test_ctrl_c_lists_the_jobs_still_running(crowd: Crowd) -> None:
     crowd.watching = threading.Semaphore(0)
     crowd.go.clear()
     process = subprocess.Popen(

@@ -43,7 +43,7 @@ def finish() -> None:
             assert not thread.is_alive()
 
 
-def test_a_bar_tells_state_share_message_and_seconds() -> None:
+def test_a_bar_shows_state_share_message_and_seconds() -> None:
     bar = Bar(JOB, job_at(QUEUED))
     assert "QUEUED" in bar.html()
     events = history()
@@ -59,7 +59,7 @@ def test_a_bar_tells_state_share_message_and_seconds() -> None:
     assert "100%" in bar.html()
 
 
-def test_a_failed_job_says_why() -> None:
+def test_a_failed_job_shows_the_reason() -> None:
     bar = Bar(JOB)
     for event in history(FAILED):
         bar.update(event)
@@ -103,7 +103,7 @@ def test_closing_the_client_ends_the_bar_quietly(peer: Peer, client: Client, sho
     assert "not followed any longer: the client was closed" in shown[-1]
 
 
-def test_an_error_is_said_in_the_bar(peer: Peer, client: Client, shown: list[str]) -> None:
+def test_an_error_is_shown_in_the_bar(peer: Peer, client: Client, shown: list[str]) -> None:
     peer.streams.append(Stream(send=1, refusal=Refusal(grpc.StatusCode.NOT_FOUND, "it was <deleted>", "NOT_FOUND")))
     client.run(BELL)._ipython_display_()
     finish()

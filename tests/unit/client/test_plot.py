@@ -34,7 +34,7 @@ def test_bars_are_probabilities_with_counts(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_in_axes_that_are_given_by_count_and_with_bits() -> None:
+def test_given_axes_sorted_by_count_with_bits() -> None:
     from matplotlib.figure import Figure
 
     mine = Figure().add_subplot()

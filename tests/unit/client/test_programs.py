@@ -47,7 +47,7 @@ from tests.unit.client.peer import BELL
         (b"circuit = 1\n", ".py", "PYTHON"),
     ],
 )
-def test_language_is_told(source: str | bytes, suffix: str, language: str) -> None:
+def test_language_is_detected(source: str | bytes, suffix: str, language: str) -> None:
     assert guess_language(source, suffix) == language
 
 
@@ -55,7 +55,7 @@ def test_language_is_told(source: str | bytes, suffix: str, language: str) -> No
     ("source", "suffix"),
     [("h q[0];", ""), ("", ""), ("OPENQASM 4.0;", ".qasm"), (b"\xff\xfe", ".qasm"), ("{}", ".json"), ("x", ".txt")],
 )
-def test_language_that_cannot_be_told(source: str | bytes, suffix: str) -> None:
+def test_unrecognized_language(source: str | bytes, suffix: str) -> None:
     with pytest.raises(ProgramUnreadable, match="Name the language") as caught:
         guess_language(source, suffix)
     assert isinstance(caught.value, ValueError)

@@ -96,7 +96,7 @@ def test_a_program_of_python_is_python() -> None:
     compile(stored.programs[0].quantum_circuit, "program", "exec")
 
 
-def test_what_goes_with_a_program() -> None:
+def test_options_of_a_program() -> None:
     (stored,) = read(program(pythonFileMetadata="m", pythonFileInputs={"theta": 0.5}, pythonFileOptions={"n": [1]}))
     assert isinstance(stored, OldDeployment)
     assert MessageToDict(stored.programs[0].python_file_inputs) == {"theta": 0.5}

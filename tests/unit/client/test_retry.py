@@ -41,7 +41,7 @@ def test_jitter_takes_up_to_half() -> None:
     assert policy(Time(), 0.5).delay(3) == pytest.approx(0.3)
 
 
-def test_server_that_says_when_is_never_asked_earlier() -> None:
+def test_a_retry_never_comes_before_the_servers_retry_delay() -> None:
     assert policy(Time(), 0.0).delay(1, asked=3.0) == 3.0
     assert policy(Time(), 1.0).delay(1, asked=3.0) == 3.75
     assert policy(Time(), 1.0).delay(4, asked=0.1) == pytest.approx(0.8)

@@ -31,7 +31,7 @@ Code = grpc.StatusCode
         (Code.UNKNOWN, errors.ServerFault),
     ],
 )
-def test_status_is_told_by_the_class(
+def test_each_status_has_its_exception_class(
     peer: Peer, client: Client, code: grpc.StatusCode, kind: type[errors.QonduitError]
 ) -> None:
     peer.refusals.append(Refusal(code, "said so"))
@@ -69,7 +69,7 @@ def test_details_are_read(peer: Peer, client: Client) -> None:
     )
 
 
-def test_nobody_there_is_said_so() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with Client("127.0.0.1:1", connect_timeout=0.2) as client, pytest.raises(errors.ServerUnavailable) as caught:
         client.info()
     assert caught.value.message == "no server at 127.0.0.1:1"

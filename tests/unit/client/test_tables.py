@@ -117,7 +117,7 @@ def test_a_result_as_text_is_bounded() -> None:
     assert len(repr(Result(message))) < 300
 
 
-def test_the_earlier_spellings_still_work_and_say_what_replaces_them(peer: Peer) -> None:
+def test_deprecated_names_still_work_and_name_their_replacements(peer: Peer) -> None:
     with Client(peer.target) as client:
         job = client.run(BELL)
         with pytest.warns(DeprecationWarning, match=r"call state\(\)") as caught:

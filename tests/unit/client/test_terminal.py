@@ -116,7 +116,7 @@ def test_demo_where_bars_cannot_be_written(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("json", [False, True])
-def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(peer: Peer, bell: str, json: bool) -> None:
+def test_ctrl_c_leaves_the_job_running_and_shows_how_to_resume(peer: Peer, bell: str, json: bool) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     process = subprocess.Popen(
         [*COMMAND, "run", bell, *(["--json"] if json else [])],

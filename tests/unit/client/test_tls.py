@@ -87,7 +87,7 @@ def test_a_token_goes_with_every_kind_of_call(
         assert set(sent) == {"Bearer token-of-me"}
 
 
-def test_no_token_sends_none(certificates: dict[str, Path], connect: Connect, peer: Peer) -> None:
+def test_without_a_token_none_is_sent(certificates: dict[str, Path], connect: Connect, peer: Peer) -> None:
     with connect(peer.target, tls=str(certificates["ours"])) as client:
         assert client.job(JOB).state() == "SUCCEEDED"
     with connect(
@@ -106,7 +106,7 @@ def test_no_token_sends_none(certificates: dict[str, Path], connect: Connect, pe
         (None, "ours", "is not trusted: it does not speak TLS"),
     ],
 )
-def test_who_is_not_trusted_is_told_at_once(
+def test_untrusted_peers_fail_at_once(
     certificates: dict[str, Path], connect: Connect, server: str | None, roots: str | None, said: str
 ) -> None:
     credentials = secured(certificates[server]) if server else None
@@ -144,7 +144,7 @@ def test_no_token_goes_through_a_network_in_the_open(connect: Connect, monkeypat
     assert Endpoint(FAR, token="other").metadata() == (("authorization", "Bearer other"),)
 
 
-def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch, certificates: dict[str, Path]) -> None:
+def test_environment_variables(monkeypatch: pytest.MonkeyPatch, certificates: dict[str, Path]) -> None:
     assert [tls_of(text) for text in ("", "0", "off", "1", "Yes")] == [None, False, False, True, True]
     assert tls_of("/etc/roots.pem") == Path("/etc/roots.pem")
     monkeypatch.setenv("QONDUIT_TLS", str(certificates["ours"]))
@@ -155,7 +155,7 @@ def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch, certificates
         Endpoint(FAR)
 
 
-def test_what_is_no_root_and_what_is_no_token(certificates: dict[str, Path], connect: Connect, peer: Peer) -> None:
+def test_invalid_roots_and_tokens(certificates: dict[str, Path], connect: Connect, peer: Peer) -> None:
     with pytest.raises(ValueError, match="no certificate"):
         Endpoint(FAR, tls=certificates["ours"].with_suffix(".key"))
     for token in ("", "two words", "line\nbreak", "Schlüssel"):

@@ -127,7 +127,7 @@ def test_the_command_line_names_languages_and_inputs(text: Peer) -> None:
 
 @pytest.mark.parametrize("given", ["theta", "=1", "theta=null", 'theta={"a": 1}', "theta=99999999999999999999"])
 @pytest.mark.parametrize("command", [["translate", "-", "--to", "CIRQ"], ["run", "-"]])
-def test_inputs_that_are_none(peer: Peer, command: list[str], given: str) -> None:
+def test_invalid_inputs(peer: Peer, command: list[str], given: str) -> None:
     done = call(peer, *command, "--input", given, text=BELL)
     assert (done.exit_code, peer.created, peer.translated) == (2, [], [])
     assert "Traceback" not in done.output
@@ -223,7 +223,7 @@ def test_the_translation_as_json(text: Peer) -> None:
         ),
     ],
 )
-def test_refusals_say_what_to_do(peer: Peer, refused: Refusal, said: str) -> None:
+def test_refusals_show_the_next_step(peer: Peer, refused: Refusal, said: str) -> None:
     peer.refusals.append(refused)
     done = call(peer, "translate", "-", "--to", "CIRQ", text=BELL)
     assert done.exit_code == 4
@@ -240,7 +240,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert done.exit_code == 2, done.output
 
 
-def test_a_language_that_cannot_be_told_says_what_to_do() -> None:
+def test_an_unrecognized_language_shows_the_next_step() -> None:
     done = CliRunner().invoke(qonduit, ["translate", "-", "--to", "CIRQ"], input="h q;")
     assert done.exit_code == 4
     assert "--language" in done.stderr
@@ -268,7 +268,7 @@ def test_languages(peer: Peer, client: Client) -> None:
     assert (second["python_source"], second["read_milliseconds"]) == (True, None)
 
 
-def test_nobody_there() -> None:
+def test_unreachable_server() -> None:
     done = CliRunner().invoke(qonduit, ["--server", "127.0.0.1:1", "translate", "-", "--to", "CIRQ"], input=BELL)
     assert done.exit_code == 5
     with Client("127.0.0.1:1", connect_timeout=0.1) as client, pytest.raises(ServerUnavailable):

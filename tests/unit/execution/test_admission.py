@@ -50,11 +50,11 @@ def warned(stage: FakePool) -> list[int]:
     ("budget", "slots", "unasked"),
     [(0, 4, 0), (10 * GIB, 4, 128 * MIB), (GIB, 4, 64 * MIB), (64 * GIB, 1024, 16 * MIB), (1, 64, 1)],
 )
-def test_what_all_may_take_unasked_leaves_most_of_the_budget(budget: int, slots: int, unasked: int) -> None:
+def test_default_grants_leave_most_of_the_budget(budget: int, slots: int, unasked: int) -> None:
     assert Admission(budget, slots).default_bytes == unasked
 
 
-def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: FakePool) -> None:
+def test_a_task_is_granted_the_default_memory_and_then_its_requirement(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     (held,) = worker.held.values()
@@ -68,7 +68,7 @@ def test_a_task_is_granted_what_all_may_take_then_what_it_needs(stage: FakePool)
 
 
 @pytest.mark.parametrize("stage", [(4, 0)], indirect=True)
-def test_without_a_budget_nobody_has_to_ask(stage: FakePool) -> None:
+def test_without_a_budget_no_task_requests_memory(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     assert [held.task.memory_granted_bytes for held in worker.held.values()] == [0]
@@ -88,7 +88,7 @@ def test_large_tasks_run_together_as_far_as_they_fit_and_small_ones_flow_past(st
     assert running(stage) == [2, 3, 4, 5, 6]
 
 
-def test_what_all_slots_take_unasked_is_kept_free(stage: FakePool) -> None:
+def test_the_default_grants_of_all_slots_stay_free(stage: FakePool) -> None:
     # 10 GiB are 80 default grants: four slots leave 76 of them, and a large task has one already.
     learn(stage, j1=5 * GIB, j2=4 * GIB + 768 * MIB, j3=5 * GIB - 256 * MIB + 1)
     stage.schedule.place(0.0)
@@ -160,7 +160,7 @@ def test_an_admitted_task_gets_the_next_slot_before_younger_ones(stage: FakePool
 
 
 @pytest.mark.parametrize("stage", [(1, 10 * GIB)], indirect=True)
-def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to_wait(stage: FakePool) -> None:
+def test_while_it_waits_for_a_slot_no_task_is_queued_ahead_or_reported_to_wait(stage: FakePool) -> None:
     stage.add(1)
     (worker,) = stage.schedule.place(0.0)
     stage.begin(worker)
@@ -182,7 +182,7 @@ def test_while_it_waits_for_a_slot_nothing_is_handed_ahead_and_nobody_is_told_to
     assert running(stage) == [5, 6]
 
 
-def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: FakePool) -> None:
+def test_memory_is_freed_when_the_process_has_ended_and_not_before(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB)
     stage.schedule.place(0.0)
     worker = worker_of(stage, 1)
@@ -195,7 +195,7 @@ def test_memory_is_free_when_the_process_is_gone_and_not_before(stage: FakePool)
     assert running(stage) == [2]
 
 
-def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(stage: FakePool) -> None:
+def test_tasks_returned_unstarted_by_a_worker_keep_their_place(stage: FakePool) -> None:
     learn(stage, j1=6 * GIB, j2=6 * GIB)
     stage.schedule.place(0.0)
     worker = worker_of(stage, 1)
@@ -204,7 +204,7 @@ def test_what_comes_back_from_a_worker_that_had_not_begun_waits_at_its_place(sta
     assert running(stage) == [1]
 
 
-def test_what_waits_can_be_taken_out_and_is_followed_by_the_next(stage: FakePool) -> None:
+def test_a_waiting_task_can_be_removed_and_the_next_one_follows(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB, j3=GIB)
     stage.schedule.place(0.0)
     held = stage.schedule.remove((2, 1))
@@ -220,7 +220,7 @@ def test_what_waits_can_be_taken_out_and_is_followed_by_the_next(stage: FakePool
     assert stage.schedule.remove((4, 1)) is None
 
 
-def test_nobody_waits_behind_a_provider_that_has_no_workers(stage: FakePool) -> None:
+def test_no_task_waits_behind_a_provider_without_workers(stage: FakePool) -> None:
     learn(stage, j1=8 * GIB, j2=8 * GIB)
     stage.schedule.place(0.0)
     stage.add(3, provider=stage.two)
@@ -270,7 +270,7 @@ def test_the_time_limit_counts_what_was_run_and_not_what_was_waited(stage: FakeP
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_comes_the_budget_is_kept_and_everything_ends(seed: int) -> None:
+def test_random_tasks_keep_the_budget_and_all_end(seed: int) -> None:
     chance = random.Random(seed)
     slots, budget = chance.randint(1, 5), chance.randint(1, 20) * GIB
     stage = FakePool(slots, budget)

@@ -26,7 +26,7 @@ def test_batches_end_by_number_or_by_bytes_and_hold_at_least_one_event() -> None
     assert weight(further) > weight(large) + 10
 
 
-def test_who_brings_more_waits_until_there_is_less_or_nothing_will_be_recorded() -> None:
+def test_a_full_budget_blocks_producers_until_bytes_are_freed_or_recording_ends() -> None:
     byte_budget = ByteBudget(most=500)
     byte_budget.acquire([gave(1000)])
     byte_budget.acquire([TaskEvent(finished=TaskFinished())])  # not a result: never waits

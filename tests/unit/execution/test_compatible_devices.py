@@ -61,7 +61,7 @@ def test_those_that_have_everything_are_named(db: Database) -> None:
     assert message(db, "plain", num_qubits=30, reset=True) == "no; compatible devices: P/chip"
 
 
-def test_that_there_is_none_is_told(db: Database) -> None:
+def test_a_failure_without_compatible_devices_states_that(db: Database) -> None:
     assert message(db, "plain", num_qubits=30, loops=True) == "no; this server has no compatible device"
 
 
@@ -79,7 +79,7 @@ def test_a_device_without_the_memory_is_not_its_own_alternative(db: Database) ->
     assert message(db, "plain", reason="MEMORY_LIMIT", num_qubits=15) == "no; compatible devices: P/able, P/chip"
 
 
-def test_a_job_that_is_gone_names_nothing(db: Database) -> None:
+def test_a_deleted_job_lists_no_devices(db: Database) -> None:
     event = TaskEvent(job_id=999_999, program_failed=ProgramFailed(needs=ProgramNeeds(num_qubits=99)))
     add_compatible_devices(db, event)
     assert event.program_failed.failure.message == ""

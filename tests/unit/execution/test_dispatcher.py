@@ -141,7 +141,7 @@ def test_a_job_whose_worker_dies_is_run_again(store: StoreFixture) -> None:
     assert "SIGKILL" in logs[0]
 
 
-def test_a_job_that_kills_every_worker_fails_and_says_so(store: StoreFixture) -> None:
+def test_a_job_that_kills_every_worker_fails_with_that_reason(store: StoreFixture) -> None:
     with dispatching(store, max_attempts=2):
         bad = store.create("kill SIGSEGV")
         good = [store.create() for _ in range(20)]
@@ -206,7 +206,7 @@ def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(
     assert [event.log.message for event in store.history(job_id) if event.HasField("log")][4:]
 
 
-def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: StoreFixture, tmp_path: Path) -> None:
+def test_stopping_without_grace_does_not_wait_for_running_jobs(store: StoreFixture, tmp_path: Path) -> None:
     gate, hurry = Gate(tmp_path), threading.Event()
     with dispatching(store, workers=1) as (dispatcher, _):
         job_id = store.create(f"hold {gate.path}")
@@ -219,7 +219,7 @@ def test_who_is_in_a_hurry_does_not_wait_for_running_jobs(store: StoreFixture, t
         assert store.get(job_id).state == QUEUED
 
 
-def test_many_jobs_while_workers_and_nurseries_are_killed(store: StoreFixture) -> None:
+def test_many_jobs_while_workers_and_fork_servers_are_killed(store: StoreFixture) -> None:
     with dispatching(store, workers=2, max_attempts=50) as (_, pool):
         ids = []
         for number in range(200):
@@ -306,7 +306,7 @@ def test_limits_are_filled_in(store: StoreFixture) -> None:
     assert puppet.submitted[0].memory_limit_bytes == 77
 
 
-def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(store: StoreFixture) -> None:
+def test_an_unsupported_feature_failure_lists_compatible_devices(store: StoreFixture) -> None:
     with puppeteering(store) as (_, puppet, listener):
         job_id = store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
@@ -319,7 +319,7 @@ def test_a_failure_for_which_a_device_lacks_something_says_which_others_have_it(
     assert job.failure.message == "no; this server has no compatible device"
 
 
-def test_a_job_that_is_somebody_elses_now_is_ended_here(store: StoreFixture) -> None:
+def test_a_job_owned_by_another_server_is_ended_here(store: StoreFixture) -> None:
     with puppeteering(store) as (dispatcher, puppet, listener):
         job_id = store.create()
         puppet.wait(lambda: len(puppet.submitted) == 1)
@@ -446,7 +446,7 @@ def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_after_a_fault_nothing_is_claimed_and_no_lease_kept(
+def test_after_a_fault_no_job_is_claimed_and_no_lease_renewed(
     store: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -485,7 +485,7 @@ def test_a_job_that_cannot_be_recorded_fails_alone(store: StoreFixture, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_fault_is_told_so_that_the_server_can_end(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_reported_so_that_the_server_can_exit(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def claiming(*_: object) -> list[Task]:
         raise AssertionError("a fault of the store")
 

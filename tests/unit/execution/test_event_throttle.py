@@ -26,7 +26,7 @@ def progress(share: float, job_id: int = 1) -> TaskEvent:
 FINISHED = event(finished=TaskFinished())
 
 
-def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
+def test_a_short_run_reports_its_outcome_its_last_progress_and_its_end() -> None:
     throttle = EventThrottle()
     emitted = [
         event(started=TaskStarted()),
@@ -44,7 +44,7 @@ def test_a_short_run_tells_its_outcome_its_last_progress_and_its_end() -> None:
     assert throttle.next_due() == float("inf")
 
 
-def test_a_long_run_tells_that_it_began() -> None:
+def test_a_long_run_reports_its_start() -> None:
     throttle = EventThrottle()
     started = event(program_started=ProgramStarted(index=0))
     assert throttle.accept([started], 10.0) == []
@@ -52,7 +52,7 @@ def test_a_long_run_tells_that_it_began() -> None:
     assert throttle.due(throttle.next_due()) == [started]
 
 
-def test_progress_is_told_at_most_four_times_in_any_second() -> None:
+def test_progress_is_reported_at_most_four_times_in_any_second() -> None:
     throttle = EventThrottle()
     times = []
     for step in range(2000):
@@ -74,7 +74,7 @@ def test_jobs_do_not_wait_for_each_other() -> None:
     assert 0.1 < throttle.next_due() < 1.0
 
 
-def test_what_was_lost_is_forgotten() -> None:
+def test_lost_tasks_are_forgotten() -> None:
     throttle = EventThrottle()
     throttle.accept([progress(0.1)], 0.0)
     throttle.forget((1, 1))

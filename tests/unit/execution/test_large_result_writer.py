@@ -117,7 +117,7 @@ def test_ids_that_a_worker_made_up_are_not_taken(db: Database) -> None:
     assert event.program_succeeded.result.id == 0
 
 
-def test_once_stopped_it_hands_on_the_rest_and_writes_nothing(db: Database, gate: Gate) -> None:
+def test_once_stopped_it_passes_on_the_rest_and_writes_nothing(db: Database, gate: Gate) -> None:
     lane = Lane(db)
     lane.ahead.accept([large(1), finished(1), large(2), finished(2)])
     assert gate.reached.acquire(timeout=PATIENCE)

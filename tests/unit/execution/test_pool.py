@@ -30,7 +30,7 @@ from tests.unit.execution.pool_fixture import (
 )
 
 
-def test_says_what_there_is_before_any_sdk_is_loaded_and_who_is_silent() -> None:
+def test_providers_are_described_before_any_sdk_is_loaded_silent_ones_too() -> None:
     with pool("TEST", "SILENT") as (made, _):
         deadline = time.monotonic() + PATIENCE
         test, silent = made.descriptions(timeout=0.1)
@@ -117,7 +117,7 @@ def test_cancel_of_what_has_not_begun_leaves_the_running_task_alone(tmp_path: Pa
         assert listener.endings[-4:] == [101, 102, 104, 105]
 
 
-def test_tasks_stuck_behind_a_slow_one_are_given_to_an_idle_worker(tmp_path: Path) -> None:
+def test_tasks_stuck_behind_a_slow_one_move_to_an_idle_worker(tmp_path: Path) -> None:
     slow, brief = Gate(tmp_path), Gate(tmp_path, "brief")
     with pool(workers=2) as (made, listener):
         made.submit([task(i) for i in range(1, 100)])
@@ -154,7 +154,7 @@ def test_a_task_that_was_with_a_dead_worker_has_its_worker_for_itself() -> None:
         assert set(listener.losses) == {101}
 
 
-def test_a_fork_server_that_is_killed_takes_its_workers_along_and_comes_back(tmp_path: Path) -> None:
+def test_a_killed_fork_server_is_restarted_and_its_workers_end(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with pool(workers=2) as (made, listener):
         made.submit([task(1, f"hold {gate.path}")])
@@ -195,7 +195,7 @@ def test_a_runner_that_forgets_to_finish_a_task_does_not_leave_it_running() -> N
         assert listener.finished[1].finished.failure.reason == "INTERNAL"
 
 
-def test_tasks_larger_than_any_socket_buffer_do_not_block_anybody() -> None:
+def test_tasks_larger_than_any_socket_buffer_block_no_thread() -> None:
     large = "noop " + "x" * 3_000_000
     with pool(workers=2) as (made, listener):
         made.submit([task(i, large) for i in range(1, 9)])

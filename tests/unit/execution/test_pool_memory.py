@@ -100,7 +100,7 @@ def test_a_provider_that_breaks_down_fails_what_waits_for_memory(tmp_path: Path)
 
 
 @pytest.mark.parametrize("provider", ["IBM", "AWS", "GOOGLE"])
-def test_a_simulator_that_needs_more_than_it_said_fails_clearly_and_its_worker_goes_on(provider: str) -> None:
+def test_a_simulator_that_exceeds_its_estimate_fails_and_its_worker_survives(provider: str) -> None:
     """The estimate gets no limit, so it is too low; the process may take 64 MiB, and the state takes 256."""
 
     def of(job_id: int, qubits: int) -> Task:

@@ -54,7 +54,7 @@ def test_the_last_requested_cancels_count(running: RunningJobs) -> None:
 
 
 @pytest.mark.parametrize("end", ["the last job ends", "a fault"])
-def test_who_waits_for_jobs_to_end_is_woken(running: RunningJobs, end: str) -> None:
+def test_waiting_for_jobs_to_end_returns_when_they_have_ended(running: RunningJobs, end: str) -> None:
     running.add([(1, 1), (2, 1)], "server")
     waiting, empty = threading.Event(), []
 
@@ -120,7 +120,7 @@ def test_an_inbox_is_not_exhausted_while_the_writer_hands_over_its_last_item(
     store.db.close()
 
 
-def test_a_closed_inbox_still_takes_what_arrives(tmp_path: Path) -> None:
+def test_a_closed_inbox_still_accepts_items(tmp_path: Path) -> None:
     store = StoreFixture(tmp_path)
     inbox = Inbox(store.db)
     inbox.close()

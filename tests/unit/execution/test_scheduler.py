@@ -26,7 +26,7 @@ def test_tasks_are_spread_before_they_are_queued(stage: FakePool) -> None:
     assert [held.key[0] for held in stage.one.backlog] == [3]
 
 
-def test_a_quick_worker_is_handed_several_ahead_and_a_slow_one_none(stage: FakePool) -> None:
+def test_a_quick_worker_is_queued_several_tasks_ahead_and_a_slow_one_none(stage: FakePool) -> None:
     stage.add(*range(1, 101))
     quick, slow = stage.schedule.place(0.0)
     stage.begin(quick)
@@ -50,7 +50,7 @@ def test_the_oldest_task_comes_first_over_all_providers(stage: FakePool) -> None
     assert [held.key[0] for held in stage.one.backlog] == [3, 4]
 
 
-def test_what_is_stuck_behind_a_slow_task_is_taken_back_once_somebody_is_idle(stage: FakePool) -> None:
+def test_tasks_stuck_behind_a_slow_one_are_reclaimed_once_a_worker_is_idle(stage: FakePool) -> None:
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)
     for worker in (first, second):
@@ -113,7 +113,7 @@ def test_capacity_grows_with_short_tasks_and_never_starves_another_provider(stag
     assert wanted["TWO"] == 1
 
 
-def test_what_waits_can_be_taken_out(stage: FakePool) -> None:
+def test_waiting_tasks_can_be_removed(stage: FakePool) -> None:
     stage.add(1, 2, 3, 4)
     stage.schedule.place(0.0)
     held = stage.schedule.remove((3, 1))

@@ -110,7 +110,7 @@ def test_each_of_many_callers_gets_its_own_answer() -> None:
         assert [answer.split()[0] for answer in answers] == [str(number) for number in range(256)]
 
 
-def test_what_goes_wrong_is_the_failure_that_the_worker_told() -> None:
+def test_a_failure_is_the_one_that_the_worker_reported() -> None:
     with translator() as made:
         failure = ask(made, "fail PROGRAM SYNTAX_ERROR no semicolon")
         assert why(failure) == ("PROGRAM", "SYNTAX_ERROR")
@@ -119,7 +119,7 @@ def test_what_goes_wrong_is_the_failure_that_the_worker_told() -> None:
         assert why(ask(made, "forget"))[0] == "INTERNAL"
 
 
-def test_a_program_whose_worker_is_killed_is_given_to_another_one(tmp_path: Path) -> None:
+def test_a_program_whose_worker_is_killed_moves_to_another_one(tmp_path: Path) -> None:
     with translator() as made:
         one = Waiting(made, tmp_path)
         os.kill(one.worker(), signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_a_program_that_kills_two_workers_fails_alone(tmp_path: Path) -> None:
         assert said(two.result())
 
 
-def test_a_caller_that_goes_after_its_worker_was_killed(tmp_path: Path) -> None:
+def test_a_caller_that_disconnects_after_its_worker_was_killed(tmp_path: Path) -> None:
     with translator(workers=1) as made:
         one = Waiting(made, tmp_path)
         os.kill(one.worker(), signal.SIGKILL)
@@ -175,7 +175,7 @@ def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         assert said(ask(made, "say on")).startswith("on")
 
 
-def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
+def test_a_disconnected_caller_ends_its_program(tmp_path: Path) -> None:
     with translator(workers=1) as made:
         one = Waiting(made, tmp_path)
         worker = one.worker()
@@ -191,19 +191,19 @@ def test_a_caller_that_goes_takes_its_program_along(tmp_path: Path) -> None:
         assert said(ask(made, "say on")).startswith("on")
 
 
-def test_a_caller_that_is_gone_already_or_has_no_time(tmp_path: Path) -> None:
+def test_a_caller_already_disconnected_or_out_of_time(tmp_path: Path) -> None:
     with translator(workers=1) as made:
         assert why(Waiting(made, tmp_path, add_callback=lambda _: False).result()) == ("WORKER", "CANCELLED")
         assert why(Waiting(made, tmp_path, seconds=0.1).result()) == ("WORKER", "CANCELLED")
         assert said(ask(made, "say on")).startswith("on")
 
 
-def test_a_caller_with_all_the_time_is_not_left_waiting(tmp_path: Path) -> None:
+def test_a_caller_without_a_deadline_gets_a_response(tmp_path: Path) -> None:
     with translator(workers=1, patience=0.3) as made:
         assert why(Waiting(made, tmp_path).result()) == ("LIMIT", "NO_TIME")
 
 
-def test_stopping_tells_those_who_wait(tmp_path: Path) -> None:
+def test_stopping_fails_waiting_calls(tmp_path: Path) -> None:
     with translator(workers=1) as made:
         one = Waiting(made, tmp_path)
         one.worker()
@@ -217,7 +217,7 @@ def test_stopping_tells_those_who_wait(tmp_path: Path) -> None:
             ask(made, "say late")
 
 
-def test_a_python_without_what_it_takes_is_told() -> None:
+def test_a_python_without_the_required_packages_is_reported() -> None:
     with translator(lacks="qiskit") as made:
         failure = ask(made, "say hello")
         assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
@@ -244,7 +244,7 @@ def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
         assert len(made.processes()) >= 6  # a fork server and a worker for each
 
 
-def test_what_cannot_be_compiled_is_told_for_each_program() -> None:
+def test_compilation_errors_are_reported_for_each_program() -> None:
     with translator() as made:
         compiled, (failed,) = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
         assert not compiled

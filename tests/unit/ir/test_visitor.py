@@ -115,7 +115,7 @@ def test_conditions_on_registers_are_conditions_on_their_bits() -> None:
     assert step.condition == conjunction((negation(bit(0)), bit(1)))
 
 
-def test_standard_gates_are_told_from_gates_of_their_names() -> None:
+def test_standard_gates_are_distinguished_from_others_of_their_names() -> None:
     assert standard_name(qk.CXGate()) == "cx"
     assert standard_name(qk.CXGate(ctrl_state=0)) == ""
     assert standard_name(qk.C3XGate()) == "c3x"

@@ -63,7 +63,7 @@ def test_an_operator_with_measure(sign: str, keys: str) -> None:
 
 
 def estimated(theta: float, size: int) -> dict[str, float]:
-    """Return the outcomes of the official example of iterative phase estimation, from a formula for each measurement."""
+    """Return the outcomes of the official iterative phase estimation example, from a formula for each measurement."""
     found = {0: 1.0}
     for k in range(size):
         after: dict[int, float] = {}

@@ -230,5 +230,5 @@ def test_features_that_braket_reads() -> None:
         ("OPENQASM 3.0;\ncal { }", "UNSUPPORTED_CONSTRUCT"),
     ],
 )
-def test_mistakes_say_where_they_are(text: str, reason: str) -> None:
+def test_errors_have_a_position(text: str, reason: str) -> None:
     assert refused(text, reason).line

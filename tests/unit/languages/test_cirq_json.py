@@ -229,7 +229,7 @@ def test_conditions(condition: Any) -> None:
         assert key.split()[0] == hex(want), values
 
 
-def test_a_condition_takes_the_latest_measurement_or_the_one_it_says() -> None:
+def test_a_condition_uses_the_latest_measurement_or_the_one_it_names() -> None:
     for index, r in ((-1, 0), (0, 1), (1, 0)):
         condition = cirq.KeyCondition(cirq.MeasurementKey("m"), index)
         circuit = cirq.Circuit(
@@ -407,7 +407,7 @@ def test_every_gate_that_cirq_writes_and_that_is_unitary_is_read() -> None:
         ([f"a{k}" for k in range(11)], "^".join(f"a{k}" for k in range(11)) + "^(a0&a1)", "TOO_LARGE"),
     ],
 )
-def test_a_boolean_expression_that_is_none_is_refused(names: list[str], text: str, reason: str) -> None:
+def test_an_invalid_boolean_expression_is_refused(names: list[str], text: str, reason: str) -> None:
     with pytest.raises(ProgramError) as caught:
         read(gate("BooleanHamiltonianGate", parameter_names=names, boolean_strs=[text], theta=1))
     assert re.fullmatch(reason, caught.value.reason)

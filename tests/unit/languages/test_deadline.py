@@ -20,7 +20,7 @@ QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 LONG = "OPENQASM 2.0;\n" + "".join(f"gate g{k} a {{ U(0,0,{k}) a; }}\n" for k in range(20_000)) + "qreg q[1];\n"
 
 
-def test_code_that_goes_on_for_ever_is_ended_even_where_it_catches_what_ends_it() -> None:
+def test_endless_code_is_ended_even_if_it_catches_the_exception() -> None:
     before = signal.getsignal(signal.SIGALRM)
     began = time.monotonic()
     caught = []
@@ -62,7 +62,7 @@ def test_quick_code_and_code_without_a_limit_are_left_alone() -> None:
 
 # A garbage collection in the meantime may swallow it once.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_reading_that_takes_too_long_says_what_may_be_set() -> None:
+def test_the_error_of_slow_reading_names_the_setting() -> None:
     languages = Languages(read_seconds=0.2)
     with pytest.raises(LimitError, match=r"longer than 0\.2 s \(max_read_seconds\)") as caught:
         languages.read(QASM2, LONG, b"", {})

@@ -65,12 +65,12 @@ def test_registers_keep_name_size_and_order() -> None:
         "opaque magic(a) x,y;",
     ],
 )
-def test_what_programs_take_for_granted(statement: str) -> None:
+def test_gates_that_programs_use_without_definition(statement: str) -> None:
     read(HEADER + "qreg q[5];" + statement)
 
 
 @pytest.mark.parametrize("name", ["rzz", "sxdg", "ryy", "c3sqrtx", "p"])
-def test_a_program_may_define_a_gate_that_others_take_for_granted(name: str) -> None:
+def test_a_program_may_define_a_gate_that_others_use_without_definition(name: str) -> None:
     circuit = read(f"{HEADER}gate {name}(t) a,b {{ x a; }} qreg q[2]; {name}(0.1) q[0],q[1];")
     (instruction,) = circuit.quantum.data
     assert [inner.operation.name for inner in instruction.operation.definition.data] == ["x"]
@@ -82,13 +82,13 @@ def test_registers_may_be_named_like_gates() -> None:
     assert [instruction.operation.name for instruction in circuit.quantum.data] == ["h", "h", "if_else", "measure"]
 
 
-def test_line_and_column_are_told() -> None:
+def test_errors_have_line_and_column() -> None:
     error = refused(HEADER + "qreg q[2];\n  h q[5];", "SYNTAX_ERROR")
     assert (error.line, error.column) == (4, 7)
     assert error.message.startswith("line 4, column 7: ")
 
 
-def test_an_unknown_gate_is_told_from_an_unknown_register() -> None:
+def test_unknown_gates_and_unknown_registers_have_different_errors() -> None:
     error = refused(HEADER + "qreg q[2];\nfoo q[0];", "UNKNOWN_GATE")
     assert (error.line, error.column) == (4, 1)
     assert "foo" in error.message

@@ -166,7 +166,7 @@ def test_gates_of_the_program_win_over_those_of_the_library() -> None:
     assert any("swap" in warning for warning in circuit.warnings)
 
 
-def test_line_and_column_are_told() -> None:
+def test_errors_have_line_and_column() -> None:
     error = refused(HEADER + "qubit[2] q;\n  h q[5];", "SYNTAX_ERROR")
     assert (error.line, error.column) == (4, 3)
     assert error.message.startswith("line 4, column 3: ")
@@ -259,7 +259,7 @@ def test_bombs_are_refused(text: str) -> None:
         "ctrl(4) @ pow(0.5) @ g q[0], q[1], q[2], q[3], q[4], q[5], q[6];",
     ],
 )
-def test_what_is_not_done_is_named(text: str) -> None:
+def test_unsupported_constructs_are_named(text: str) -> None:
     error = refused(HEADER + text, "UNSUPPORTED_CONSTRUCT", {"d": 1.0})
     assert error.line >= 3
 

@@ -50,7 +50,7 @@ def test_they_are_what_antlr_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         "for int i in {0, 1} { x q[0]; }; x q[0]; x q[0]; x q[0]; x q[0]; x q[0];",
     ],
 )  # fmt: skip
-def test_what_only_looks_like_them_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_similar_statements_keep_their_meaning(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     def outcome() -> object:
         try:
             return operations(HEADER + text)
@@ -63,7 +63,7 @@ def test_what_only_looks_like_them_stays_what_it_is(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("wrong", ["foo q[0];", "h q[9];", "cx q[1], q[1];", "rz(1) r[0];", "rz q[0];"])
-def test_their_mistakes_are_told_with_their_place(wrong: str) -> None:
+def test_their_errors_have_a_position(wrong: str) -> None:
     with pytest.raises(ProgramError) as caught:
         openqasm3_reader.read(HEADER + GATES + "  " + wrong)
     assert (caught.value.line, caught.value.column) == (HEADER.count("\n") + GATES.count("\n") + 1, 3)

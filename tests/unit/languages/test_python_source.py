@@ -214,7 +214,7 @@ def test_it_works_outside_and_not_inside(attack: str, prey: Prey) -> None:
     assert prey.victim.poll() is None
 
 
-def test_the_cage_lets_the_prelude_run() -> None:
+def test_the_sandbox_lets_the_prelude_run() -> None:
     """The sandbox refuses the attacks; the prelude alone runs in it."""
     passed = dict.fromkeys(("folder", "secret", "link", "port", "parent", "victim", "address", "kept"), 1)
     error = refused(f"{PRELUDE}\nraise RuntimeError({ESCAPED!r})", **passed)
@@ -280,13 +280,13 @@ class TestWhatBreaks:
         assert refused(source.replace("432", "433")).reason == "TOO_LARGE"
         assert refused("import os\nwhile True: os.write(3, bytes(1 << 20))").reason == "PYTHON_ERROR"
 
-    def test_a_segmentation_fault_is_told(self) -> None:
+    def test_a_segmentation_fault_is_reported(self) -> None:
         assert "SIGSEGV" in refused("import ctypes; ctypes.string_at(0)").message
 
-    def test_an_abort_is_told(self) -> None:
+    def test_an_abort_is_reported(self) -> None:
         assert "SIGABRT" in refused("import os; os.abort()").message
 
-    def test_leaving_is_told(self) -> None:
+    def test_an_exit_is_reported(self) -> None:
         error = refused("import os; os._exit(7)")
         assert error.reason == "SANDBOX_DIED"
         assert "7" in error.message
@@ -361,7 +361,7 @@ circuit = Evil.__new__(Evil)"""
         assert refused(source, "QISKIT").reason == "UNSUPPORTED_CONSTRUCT"
         assert not list(tmp_path.iterdir())
 
-    def test_an_error_that_cannot_be_told_is_told(self) -> None:
+    def test_an_error_that_cannot_be_serialized_is_reported(self) -> None:
         error = refused("class E(Exception):\n  def __str__(self): raise KeyboardInterrupt\nraise E()")
         assert error.reason == "PYTHON_ERROR"
         assert error.line == 3
@@ -403,7 +403,7 @@ class TestSources:
             ("open('/etc/passwd')", "PYTHON_ERROR", 1, "in a sandbox, without files"),
         ],
     )
-    def test_a_mistake_is_told_with_its_line(self, source: str, reason: str, line: int, words: str) -> None:
+    def test_an_error_has_its_line(self, source: str, reason: str, line: int, words: str) -> None:
         error = refused(source)
         assert (error.reason, error.line) == (reason, line)
         assert words in error.message
@@ -418,12 +418,12 @@ class TestSources:
             PythonSource({}).build("QISKIT", CIRCUIT, {})
         assert caught.value.reason == "PYTHON_SOURCE_DISABLED"
 
-    def test_a_python_that_is_not_there_is_told(self) -> None:
+    def test_a_missing_python_is_reported(self) -> None:
         with pytest.raises(ProgramError, match="cannot be started") as caught:
             PythonSource({"PYTHON": "/nowhere/python"}).build("PYTHON", "x = 1", {})
         assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
 
-    def test_an_sdk_that_is_not_there_is_told(self) -> None:
+    def test_a_missing_sdk_is_reported(self) -> None:
         with pytest.raises(ProgramError, match="qrisp") as caught:
             PythonSource({"QRISP": sys.executable}).build("QRISP", "import qrisp", {})
         assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
@@ -444,7 +444,7 @@ class TestSources:
             ("QASM3", "import qiskit", False),
         ],
     )
-    def test_source_is_told_from_data(self, language: str, text: str, source: bool) -> None:
+    def test_source_and_data_are_distinguished(self, language: str, text: str, source: bool) -> None:
         assert is_source(language, text) is source
 
 
@@ -473,7 +473,7 @@ def test_where_the_kernel_lacks_a_layer_no_source_is_run(number: int, name: str,
     assert caught.value.reason == "PYTHON_SOURCE_UNAVAILABLE"
 
 
-def test_where_namespaces_are_forbidden_the_cage_holds(tmp_path: Path) -> None:
+def test_the_sandbox_holds_where_namespaces_are_forbidden(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(WITHOUT.format(python=sys.executable, number=272 if os.uname().machine == "x86_64" else 97))
     python.chmod(0o755)

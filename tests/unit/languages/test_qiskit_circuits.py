@@ -303,7 +303,7 @@ def test_instructions_with_bits_are_inlined() -> None:
 
 @pytest.mark.parametrize("version", [13, 18])
 @pytest.mark.parametrize(("gate", "size"), [each[1:] for each in made()], ids=[each[0] for each in made()])
-def test_gates_are_kept_or_made_of_others(gate: object, size: int, version: int) -> None:
+def test_gates_are_kept_or_decomposed(gate: object, size: int, version: int) -> None:
     circuit = QuantumCircuit(size)
     circuit.append(gate, range(size))
     found = Operator(read(dumped(circuit, version)).quantum)
@@ -341,7 +341,7 @@ def test_circuits_need_not_come_from_a_file() -> None:
         (lambda circuit: setattr(circuit, "metadata", {"a": 1}), "metadata"),
     ],
 )
-def test_what_is_lost_is_told(build: Callable[[QuantumCircuit], None], warning: str) -> None:
+def test_lost_features_have_a_warning(build: Callable[[QuantumCircuit], None], warning: str) -> None:
     circuit = QuantumCircuit(1)
     build(circuit)
     assert warning in "".join(read(dumped(circuit)).warnings)

@@ -63,7 +63,7 @@ def test_old_versions_are_refused_unread() -> None:
         lambda circuit: circuit.append(qk.HalfAdderGate(1), [0, 1, 2]),
     ],
 )
-def test_what_is_not_defined_is_named(build: Callable[[QuantumCircuit], None]) -> None:
+def test_undefined_operations_are_named(build: Callable[[QuantumCircuit], None]) -> None:
     circuit = QuantumCircuit(3)
     build(circuit)
     error = refused(dumped(circuit), "UNSUPPORTED_CONSTRUCT")
@@ -101,7 +101,7 @@ def test_trailing_bytes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"QISKIT", b"QISKIT\x0d", b"OPENQASM 3.0;", b"PK\x03\x04", b"\0" * 100])
-def test_what_is_no_file(data: bytes) -> None:
+def test_invalid_files(data: bytes) -> None:
     with pytest.raises(ProgramError):
         read(data)
 
@@ -182,7 +182,7 @@ def test_repeated_evolutions_are_counted() -> None:
     refused(dumped(circuit), "TOO_LARGE")
 
 
-def test_classes_are_not_looked_up_by_any_name() -> None:
+def test_classes_are_not_looked_up_by_arbitrary_names() -> None:
     circuit = QuantumCircuit(1)
     circuit.h(0)
     for name in (b"QFT", b"Measure"[:5], b"Store"[:5]):
@@ -272,7 +272,7 @@ def attempt(data: bytes) -> None:
         (qk.PhaseGate(0.3), "ForLoopOp"),  # Qiskit's Rust half panics
     ],
 )
-def test_an_operation_that_is_none_is_the_files_mistake(gate: Gate, name: str) -> None:
+def test_an_invalid_operation_is_an_error_of_the_file(gate: Gate, name: str) -> None:
     circuit = QuantumCircuit(4, 4)
     circuit.append(gate, range(gate.num_qubits))
     for version in VERSIONS:
@@ -281,7 +281,7 @@ def test_an_operation_that_is_none_is_the_files_mistake(gate: Gate, name: str) -
 
 
 @pytest.mark.parametrize("place", ["load", "use"])
-def test_what_qiskits_native_code_raises_is_the_files_mistake(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_qiskits_native_code_are_errors_of_the_file(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # No known file does so in all versions of Qiskit.
     def fault(*_: object) -> None:
         raise SystemError("returned NULL without setting an exception")

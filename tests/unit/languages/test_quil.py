@@ -355,7 +355,7 @@ def test_a_loop_of_rigettis_library_is_counted() -> None:
     assert quil.read(text).quantum.count_ops() == {"x": 6, "measure": 3}
 
 
-def test_a_while_loop_stays_one_loop_of_the_hub() -> None:
+def test_a_while_loop_stays_one_ir_loop() -> None:
     circuit = quil.read(
         "DECLARE a BIT\nDECLARE b BIT\nMEASURE 0 a\nMEASURE 1 b\nLABEL @start\nJUMP-UNLESS @end a\nJUMP-WHEN @end b\n"
         "H 0\nMEASURE 0 a\nJUMP @start\nLABEL @end"
@@ -429,7 +429,7 @@ def test_refused(text: str) -> None:
     refused(text, REFUSED[text])
 
 
-def test_refusals_say_where() -> None:
+def test_refusals_have_a_position() -> None:
     assert refused("X 0\nRX(1, 2) 0", "SYNTAX_ERROR").line == 2
     assert refused("# one\nX 0\nX 0 ;; DEFGATE", "SYNTAX_ERROR").line == 3
     assert refused("DEFCIRCUIT F q:\n    FOO q\n\nX 1\nF 0", "UNKNOWN_GATE").line == 5

@@ -14,7 +14,7 @@ from tests import example_programs
 
 
 @pytest.mark.parametrize("language", sorted(example_programs.programs()), ids=name)
-def test_every_language_that_is_read_is_written_as_it_says(language: AssemblerLanguage) -> None:
+def test_every_readable_language_is_written_if_its_entry_says_so(language: AssemblerLanguage) -> None:
     languages = Languages()
     source = example_programs.programs()[language]
     binary = isinstance(source, bytes)
@@ -26,7 +26,7 @@ def test_every_language_that_is_read_is_written_as_it_says(language: AssemblerLa
         assert isinstance(languages.write(language, circuit).source, bytes) == binary
 
 
-def test_all_edges_are_told_with_what_they_cost() -> None:
+def test_all_translations_are_listed_with_their_cost() -> None:
     description = Languages().describe()
     edges = {each.name: each for each in description.translations}
     assert {"qasm3_to_hub", "hub_to_qasm3", "qiskit_to_hub", "hub_to_cirq", "quil_to_hub"} <= set(edges)

@@ -43,7 +43,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
 
 
-def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
+def test_the_cached_circuit_equals_the_one_read(tmp_path: Path) -> None:
     circuit = openqasm3_reader.read(PROGRAM, {"theta": 0.7})
     cache = kept(tmp_path)
     key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
@@ -55,7 +55,7 @@ def test_what_is_kept_is_what_was_read(tmp_path: Path) -> None:
     assert found.key(0b11) == circuit.key(0b11)
 
 
-def test_formulas_and_warnings_are_kept() -> None:
+def test_formulas_and_warnings_are_cached() -> None:
     formula = conjunction((parity((bit(0), bit(2))), negation(bit(1))))
     quantum = openqasm3_reader.read(
         'OPENQASM 3.0; include "stdgates.inc"; qubit[3] q; bit[3] c; c = measure q;'
@@ -77,7 +77,7 @@ def test_formulas_and_warnings_are_kept() -> None:
         ),
     ],
 )
-def test_what_cannot_be_kept_exactly_is_not_kept(circuit: Circuit, tmp_path: Path) -> None:
+def test_circuits_that_cannot_be_stored_exactly_are_not_cached(circuit: Circuit, tmp_path: Path) -> None:
     cache = kept(tmp_path)
     cache.put("ab" * 32, circuit)
     assert files(tmp_path) == []
@@ -101,7 +101,7 @@ def read_and_keep(folder: str) -> None:
     registry.Languages(TranslationCache(Path(folder), 1 << 20)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
 
 
-def test_what_is_read_quickly_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_are_read_quickly_are_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", 100.0)
     registry.Languages(kept(tmp_path)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
     assert files(tmp_path) == []
@@ -109,7 +109,7 @@ def test_what_is_read_quickly_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 5000])
-def test_a_damaged_file_is_read_anew(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_read_again(tmp_path: Path, damage: bytes) -> None:
     languages = registry.Languages(kept(tmp_path))
     first = languages.read(QASM3, PROGRAM, b"", {"theta": 0.7})
     (path,) = files(tmp_path)
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     assert languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}).registers
 
 
-def test_the_key_tells_apart_all_that_reading_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_depends_on_all_inputs_of_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = kept(tmp_path)
     keys = {cache.key(QASM3, "a", {}), cache.key(1, "a", {}), cache.key(QASM3, "b", {}), cache.key(QASM3, b"a", {})}
     keys |= {cache.key(QASM3, "a", {"x": 1.0}), cache.key(QASM3, "a", {"x": True}), cache.key(QASM3, "a", {"x": "1"})}
@@ -173,7 +173,7 @@ def test_the_key_tells_apart_all_that_reading_depends_on(tmp_path: Path, monkeyp
     assert len(keys) == 8
 
 
-def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_entries_are_evicted_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "_LOOK_EVERY", 1)
     circuit = openqasm3_reader.read(PROGRAM, {"theta": 0.7})
     size = len(serialization.dump(circuit) or b"") + 32
@@ -189,7 +189,7 @@ def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 9 * size
 
 
-def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
+def test_other_users_cannot_read_the_cache(tmp_path: Path) -> None:
     cache = kept(tmp_path)
     cache.put("ab" * 32, openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
     (path,) = files(tmp_path)

@@ -287,7 +287,7 @@ def test_an_overwritten_bit_is_written_as_one() -> None:
 
 
 @pytest.mark.parametrize("short", ["QASM2", "QASM3", "CIRQ", "QUIL", "BRAKET"])
-def test_a_bit_that_is_no_result_keeps_its_value_while_it_is_looked_at(short: str) -> None:
+def test_a_bit_outside_the_results_keeps_its_value_while_it_is_read(short: str) -> None:
     circuit = program(
         "qubit[3] q; bit m; output bit c; output bit d; x q[0]; m = measure q[0]; c = measure q[1]; "
         "if (m) { x q[2]; } d = measure q[2];"
@@ -303,7 +303,7 @@ def test_what_is_computed_at_the_end_keeps_its_value(computed: str) -> None:
     assert close(distribution(rewritten), distribution(circuit))
 
 
-def test_bits_that_are_no_result_are_kept_apart_from_those_that_are() -> None:
+def test_bits_outside_the_results_stay_separate_from_those_inside() -> None:
     builder = Builder()
     builder.add_qubits(2)
     builder.add_clbits(2)
@@ -397,7 +397,7 @@ def test_registers_are_renamed_only_where_they_must_be(short: str, names: list[s
         assert each in result.source  # type: ignore[operator]
 
 
-def test_what_is_left_out_is_told() -> None:
+def test_omitted_features_have_a_warning() -> None:
     builder = Builder()
     builder.add_qubits(2)
     clbits = builder.add_clbits(2)
@@ -432,7 +432,7 @@ def test_numbers_are_read_as_they_were(angle: float) -> None:
         assert back.quantum.data[0].operation.params == [angle]
 
 
-def test_conditions_of_every_kind_are_looked_at_once() -> None:
+def test_conditions_of_every_kind_are_evaluated_once() -> None:
     """A body that changes its condition's bits still runs to its end."""
     builder = Builder()
     builder.add_qubits(3)

@@ -51,7 +51,7 @@ def test_lines_are_written_in_the_order_in_which_they_came(pipe: tuple[FileIO, F
     assert read_lines(reading, "line 999 ü\\udcff") == [line.replace("\udcff", "\\udcff") for line in lines]
 
 
-def test_a_reader_that_stalls_blocks_nobody_and_hears_how_many_lines_were_dropped(pipe: tuple[FileIO, FileIO]) -> None:
+def test_a_stalled_reader_blocks_no_writer_and_gets_the_number_of_dropped_lines(pipe: tuple[FileIO, FileIO]) -> None:
     reading, writing = pipe
     fill(writing)
     kept_bytes = 100 * 1024

@@ -23,7 +23,7 @@ sys.stdin.read()
 """
 
 
-def test_a_program_that_looks_at_nothing_dies_with_its_parent() -> None:
+def test_a_program_dies_with_its_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
@@ -31,17 +31,15 @@ def test_a_program_that_looks_at_nothing_dies_with_its_parent() -> None:
     wait_gone([child])
 
 
-def test_a_program_whose_parent_is_gone_before_it_begins_never_begins() -> None:
+def test_a_program_whose_parent_died_earlier_never_starts() -> None:
     command = parent_death.with_death_signal(["/bin/echo", "begun"])
     command[command.index(str(os.getpid()))] = "1"
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", os.EX_UNAVAILABLE)
 
 
-def test_a_program_gets_its_arguments_and_a_name_is_looked_for() -> None:
-    done = subprocess.run(
-        parent_death.with_death_signal(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60
-    )
+def test_a_program_gets_its_arguments_and_its_name_is_searched_on_path() -> None:
+    done = subprocess.run(parent_death.with_death_signal(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60)
     assert done.stdout == b"two words"
 
 

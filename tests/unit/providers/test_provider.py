@@ -22,7 +22,7 @@ def test_readable_has_a_word_for_everything() -> None:
     assert format_bytes(16 << 4096).startswith("10^")
 
 
-def test_need_and_limit_are_told() -> None:
+def test_need_and_limit_are_reported() -> None:
     assert check_memory(10, 16, 1 << 20) == 16 << 10
     with pytest.raises(LimitError, match=r"simulating 30 qubits needs 16\.0 GiB, the limit is 1\.0 GiB.*26 qubits"):
         check_memory(30, 16, 1 << 30)

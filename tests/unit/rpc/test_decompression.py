@@ -22,7 +22,7 @@ def inflated(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08\x01", b"\x0a\x03abc" * 10_000])
-def test_what_was_compressed_is_inflated_and_what_was_not_stays(data: bytes) -> None:
+def test_compressed_data_is_inflated_and_other_data_is_unchanged(data: bytes) -> None:
     packed = gzip.compress(data)
     assert decompressed_size(packed, MOST) == decompressed_size(data, MOST) == len(data)
     assert inflated(packed) == inflated(data) == data
@@ -30,7 +30,7 @@ def test_what_was_compressed_is_inflated_and_what_was_not_stays(data: bytes) -> 
     assert decompressed_size(zlib.compress(data), MOST) == MOST
 
 
-def test_what_only_begins_as_deflate_does_stays() -> None:
+def test_data_that_only_starts_like_deflate_is_unchanged() -> None:
     message = b"\x78\x01" + b"\x08\x01" * 10  # field 15 is 1, field 1 is 1, ...
     assert inflated(message) == message
 
@@ -48,6 +48,6 @@ def test_what_only_begins_as_deflate_does_stays() -> None:
         zlib.compress(bytes(MOST + 1)),
     ],
 )
-def test_what_is_damaged_or_becomes_larger_than_it_says_is_refused(packed: bytes) -> None:
+def test_damaged_data_and_wrong_declared_sizes_are_refused(packed: bytes) -> None:
     with pytest.raises(InvalidArgument):
         inflated(packed)

@@ -16,7 +16,7 @@ def test_connections_take_turns_and_the_items_of_one_stay_in_order() -> None:
     assert turns.pop(lambda _: True) is None
 
 
-def test_who_may_not_be_served_keeps_its_turn() -> None:
+def test_a_connection_that_may_not_be_served_keeps_its_turn() -> None:
     turns: FairQueue[int] = FairQueue()
     turns.push("first", 1)
     turns.push("second", 2)
@@ -26,7 +26,7 @@ def test_who_may_not_be_served_keeps_its_turn() -> None:
     assert turns.pop(lambda _: True) == 1
 
 
-def test_however_many_want_all_a_newcomer_finds_room() -> None:
+def test_a_new_connection_finds_room_however_many_want_all() -> None:
     share = FairLimit(64)
     for connections in (1, 2, 5, 20, 60):
         names = [f"greedy {number}" for number in range(connections)]

@@ -52,7 +52,7 @@ def watching(health: Health, service: str = "") -> Held:
 
 
 @pytest.mark.parametrize("first", ["the send", "the drain"])
-def test_a_watcher_is_told_the_end_once_its_first_message_is_through(first: str) -> None:
+def test_a_watcher_gets_the_final_status_once_its_first_send_completed(first: str) -> None:
     health = Health(["a"])
     stream = watching(health, "a")
     for step in (stream.through, health.drain) if first == "the send" else (health.drain, stream.through):
@@ -62,7 +62,7 @@ def test_a_watcher_is_told_the_end_once_its_first_message_is_through(first: str)
     health.drain()
 
 
-def test_a_watcher_that_comes_while_the_server_drains_is_told_so() -> None:
+def test_a_new_watcher_during_a_drain_gets_not_serving() -> None:
     health = Health(["a"])
     health.drain()
     stream = watching(health, "a")

@@ -94,7 +94,7 @@ def test_extensions_are_found() -> None:
         {"all_extension_numbers_of_type": "no.such.Type"},
     ],
 )
-def test_what_is_not_known_is_told_as_such(question: dict[str, str]) -> None:
+def test_unknown_symbols_are_answered_with_not_found(question: dict[str, str]) -> None:
     assert ask(**question).error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 

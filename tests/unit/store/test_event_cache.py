@@ -24,7 +24,7 @@ def _sequences(recent: EventCache, job_id: int, after: int, limit: int = 100) ->
     return None if found is None else [event.sequence for event in found]
 
 
-def test_events_are_told_from_any_place_that_is_known() -> None:
+def test_events_are_returned_from_any_cached_sequence() -> None:
     recent = EventCache()
     recent.update(_wake(7, 1))
     recent.update(_wake(7, 2, 3))
@@ -42,7 +42,7 @@ def test_what_came_before_is_left_to_the_database() -> None:
     assert _sequences(recent, 7, 3) is None
 
 
-def test_a_gap_begins_anew() -> None:
+def test_the_cache_restarts_after_a_gap() -> None:
     recent = EventCache()
     recent.update(_wake(7, 1, 2))
     recent.update(_wake(7, 4))
@@ -50,7 +50,7 @@ def test_a_gap_begins_anew() -> None:
     assert _sequences(recent, 7, 3) == [4]
 
 
-def test_what_another_server_changed_or_somebody_deleted_is_forgotten() -> None:
+def test_events_changed_by_other_servers_or_deleted_are_evicted() -> None:
     recent = EventCache()
     recent.update(_wake(7, 1))
     recent.update(_wake(8, 1))

@@ -28,7 +28,7 @@ def test_a_second_server_on_the_file_is_refused_until_the_first_has_ended(tmp_pa
     second.close()
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"cannot open .*-server\.lock"):
         server_lock.acquire(f"sqlite:///{tmp_path / 'no' / 'q.sqlite3'}")
 

@@ -92,7 +92,7 @@ def test_a_call_that_breaks_the_transaction_is_refused_alone(file: Database) -> 
     assert [sorted(notification.jobs) for notification in wakes] == [[1], [2], [3]]
 
 
-def test_an_operation_with_a_fault_harms_nobody_else_and_the_writer_goes_on(file: Database) -> None:
+def test_a_faulty_operation_fails_alone_and_the_writer_continues(file: Database) -> None:
     def fine(transaction: Transaction, arguments: Sequence[int]) -> list[int]:
         return list(arguments)
 
@@ -139,9 +139,7 @@ def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) ->
     assert modes == [normal, full, full, full, normal]
 
 
-def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
-    file: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     transactions: Any = file._writer._transactions
     run = transactions.run
 
@@ -164,7 +162,7 @@ def test_everybody_looks_again_after_a_commit_whose_answer_was_lost(
     assert looked.wait(100)
 
 
-def test_wakes_come_after_the_commit_and_before_the_answer(file: Database) -> None:
+def test_notifications_follow_the_commit_and_precede_the_answer(file: Database) -> None:
     order: list[str] = []
 
     def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:

@@ -51,7 +51,7 @@ def reply(link: socket.socket) -> ForkServerReply:
             return ForkServerReply.FromString(body)
 
 
-def test_it_says_what_it_offers_without_the_sdk_and_ends_with_its_socket() -> None:
+def test_it_describes_its_provider_without_the_sdk_and_ends_with_its_socket() -> None:
     with forkserver("IBM") as (process, link):
         description = reply(link).description
         assert description.provider.name == "IBM"
@@ -105,7 +105,7 @@ def test_bell_on_aer(ibm: tuple[ProcessPool, RecordingListener]) -> None:
     assert len(draws) > 5  # workers do not share a random state
 
 
-def test_a_circuit_that_is_given_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, RecordingListener]) -> None:
+def test_a_circuit_with_all_cores_runs_in_a_forked_worker(ibm: tuple[ProcessPool, RecordingListener]) -> None:
     pool, listener = ibm
     entangle = "h q[0];\n" + "".join(f"cx q[{i}],q[{i + 1}];\n" for i in range(17))
     pool.submit([aer(500, BELL.replace("[2]", "[18]").replace("h q[0];\ncx q[0],q[1];\n", entangle))])

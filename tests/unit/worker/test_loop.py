@@ -105,14 +105,14 @@ def quick(job_id: int) -> Task:
     return Task(job_id=job_id, attempt=1)
 
 
-def test_tasks_run_in_order_and_each_says_that_it_began(server: Server) -> None:
+def test_tasks_run_in_order_and_each_reports_its_start(server: Server) -> None:
     server.send(quick(1), quick(2))
     assert server.until_finished(2) == [
         (job_id, kind) for job_id in (1, 2) for kind in ("started", "program_started", "finished")
     ]
 
 
-def test_what_was_taken_back_does_not_run(server: Server) -> None:
+def test_reclaimed_tasks_do_not_run(server: Server) -> None:
     server.send(slow(1), quick(2), quick(3))
     assert server.next_event() == (1, "started")
     assert server.reclaim() == [1, 2]
@@ -122,7 +122,7 @@ def test_what_was_taken_back_does_not_run(server: Server) -> None:
     assert server.batches == [[1], [3], [2]]
 
 
-def test_a_running_task_is_told_of_while_it_runs(server: Server) -> None:
+def test_a_running_task_is_reported_while_it_runs(server: Server) -> None:
     server.send(slow(1))
     assert [server.next_event(), server.next_event()] == [(1, "started"), (1, "program_started")]
     server.gate.release()
@@ -139,12 +139,12 @@ def test_waiting_tasks_may_be_run_together(server: Server) -> None:
     assert server.batches == [[1], [2, 3, 4, 5], [6, 7]]
 
 
-def test_it_ends_when_the_server_is_gone(server: Server) -> None:
+def test_it_ends_when_the_server_has_ended(server: Server) -> None:
     server.send(quick(1))
     server.until_finished(1)  # close() in the fixture does the rest
 
 
-def test_one_that_must_not_run_any_more_reports_its_task_and_leaves_the_next_one(server: Server) -> None:
+def test_a_worker_that_must_be_replaced_reports_its_task_and_leaves_the_next_one(server: Server) -> None:
     server.goes_on = False
     server.send(slow(1), quick(2))
     server.gate.release()

@@ -77,7 +77,7 @@ def test_many_outcomes_are_rows_in_ascending_order_of_their_columns() -> None:
     assert result.ByteSize() < 1000
 
 
-def test_what_looks_the_same_is_one_row_and_few_such_stand_in_the_message() -> None:
+def test_equal_outcomes_share_a_row_and_few_are_entries_of_the_message() -> None:
     counts = {outcome << 20 | place: 1 for place in range(20_000) for outcome in (1, 2)}
     result, rows = packed(circuit(low=20), counts)
     assert (len(rows), result.buffer.rows) == (20_000 * 11, 20_000)

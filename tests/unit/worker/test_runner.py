@@ -202,7 +202,7 @@ def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_n
     assert texts[-1] == ""
 
 
-def test_what_is_done_with_a_program_is_said_before_it_is_done() -> None:
+def test_each_phase_of_a_program_is_reported_before_it_starts() -> None:
     provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), runner.ProgramCache()
     said = [
         [event.phase.message for event in run(provider, PROGRAM, PROGRAM + " ", cache=cache) if event.HasField("phase")]
@@ -297,7 +297,7 @@ def test_the_cache_is_bounded() -> None:
     assert cache.get(("large",)) is None
 
 
-def test_what_a_device_lacks_is_named_before_anything_is_compiled() -> None:
+def test_missing_features_are_reported_before_anything_is_compiled() -> None:
     device = Device(name="d", num_qubits=2, capabilities=DeviceCapabilities(mid_circuit_measurement=True))
     provider = Scripted(Outcome({0: 10}), device=device)
     branching = "OPENQASM 2.0; qreg q[2]; creg c[1]; measure q[0] -> c[0]; if(c==1) U(0,0,0) q[1];"
@@ -314,7 +314,7 @@ def test_what_a_device_lacks_is_named_before_anything_is_compiled() -> None:
     assert provider.compiled == 1
 
 
-def test_the_line_of_what_a_device_lacks_is_told_where_it_is_known() -> None:
+def test_the_line_of_a_missing_feature_is_reported_where_it_is_known() -> None:
     class Knowing(Languages):
         def read(self, *program: Any) -> Circuit:
             return replace(super().read(*program), lines={"conditionals": 7})
@@ -328,7 +328,7 @@ def test_the_line_of_what_a_device_lacks_is_told_where_it_is_known() -> None:
     assert failed.failure.message.endswith("(line 7)")
 
 
-def test_a_failure_that_is_not_the_devices_tells_no_needs() -> None:
+def test_only_failures_of_the_device_carry_requirements() -> None:
     events = run(Scripted(compile=ProviderError("BROKEN", "no")), PROGRAM)
     (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
     assert not failed.HasField("needs")

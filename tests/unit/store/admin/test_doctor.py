@@ -148,12 +148,12 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["INSERT INTO options VALUES (:empty, '')"], "1 large options belong to no job", "warning"),
     ],
 )
-def test_a_hand_in_the_database(used: str, statements: list[str], words: str, level: str) -> None:
+def test_manual_changes_of_the_database(used: str, statements: list[str], words: str, level: str) -> None:
     hand(used, *statements)
     report(used, words, level)
 
 
-def test_an_index_that_is_missing_can_be_made_as_told(used: str) -> None:
+def test_the_recommended_fix_creates_a_missing_index(used: str) -> None:
     hand(used, "DROP INDEX uq_jobs_request_id")
     hand(used, report(used, "uq_jobs_request_id is missing").how_to_mend)
     assert look(used) == []
@@ -198,7 +198,7 @@ def test_large_options_that_are_damaged(database_url: str, statement: str, words
     assert [(each.level, each.what) for each in found if words in each.what and each.level == "error"], found
 
 
-def test_buffers_that_may_be_under_way_are_not_told(database_url: str) -> None:
+def test_buffers_that_may_be_in_progress_are_not_reported(database_url: str) -> None:
     db = open_database(database_url)
     submit(db)
     (task,) = claim(db)
@@ -237,14 +237,14 @@ def replace(db: Database, result: Result, data: bytes) -> None:
         "WHERE result_id = {id} AND piece = 0",
     ],
 )
-def test_buffers_that_are_not_what_their_result_says(used: str, statement: str) -> None:
+def test_buffers_that_differ_from_their_results(used: str, statement: str) -> None:
     result_id = with_buffer(used)
     assert look(used) == []
     hand(used, statement.format(id=result_id))
     report(used, f"1 result have a damaged buffer: its size or its SHA-256 differs ({result_id})")
 
 
-def test_jobs_that_nobody_runs(database_url: str) -> None:
+def test_jobs_without_a_server(database_url: str) -> None:
     db = open_database(database_url, clock=lambda: utc_now() - timedelta(hours=1))
     submit(db)
     submit(db)
@@ -254,7 +254,7 @@ def test_jobs_that_nobody_runs(database_url: str) -> None:
     assert [each.level for each in look(database_url)] == ["warning", "warning"]
 
 
-def test_looks_are_broken_off_unless_they_are_to_be_deep(used: str) -> None:
+def test_checks_are_bounded_unless_deep(used: str) -> None:
     numbers = "SELECT value FROM generate_series(1, 50000) AS value"
     if used.startswith("sqlite"):
         numbers = (
@@ -327,7 +327,7 @@ def as_nobody(url: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_file_of_somebody_else(file: str) -> None:
+def test_a_file_of_another_user(file: str) -> None:
     # Not below pytest's own folder: every starting pytest run makes that unreadable to other users.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "folder")
@@ -351,7 +351,7 @@ def test_a_file_that_every_user_may_read(file: str) -> None:
     assert str(file_of(file)) in report(file, "every user of this machine can read the database", "warning").how_to_mend
 
 
-def test_a_file_in_use_goes_on_undisturbed(file: str) -> None:
+def test_a_file_in_use_is_not_disturbed(file: str) -> None:
     lock = acquire(file)
     db = open_database(file)
     submit(db)
