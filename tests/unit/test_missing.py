@@ -37,7 +37,7 @@ def suite(folder: Path, *options: str, **environment: str) -> subprocess.Complet
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_what_is_lacking_is_listed_once(tmp_path: Path) -> None:
+def test_missing_tools_are_listed_once(tmp_path: Path) -> None:
     done = suite(tmp_path, "--numprocesses", "2", CI="")  # as `make test` does
     assert done.returncode == 0, done.stdout
     assert "1 passed, 5 skipped" in done.stdout
@@ -54,7 +54,7 @@ def test_what_is_lacking_is_listed_once(tmp_path: Path) -> None:
     assert "another reason" not in listed
 
 
-def test_in_ci_what_is_lacking_fails(tmp_path: Path) -> None:
+def test_in_ci_a_missing_tool_fails_its_test(tmp_path: Path) -> None:
     done = suite(tmp_path, CI="true")
     assert done.returncode == 1
     assert "4 failed, 1 passed, 1 skipped" in done.stdout

@@ -54,7 +54,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.provider_python == {"AWS": "/opt/python", "IBM": "/usr/bin/python"}
 
 
-def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _read(monkeypatch, ["--max-shots", "5"], QONDUIT_MAX_SHOTS="6").max_shots == 5
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_setting_is_a_usage_error_that_names_it(name: str, value: str) -
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:99999", "127.0.0.1:65536", "127.0.0.1", "h:", ":1", "h:-1", "h:²"])
-def test_an_address_that_would_become_another_one_is_refused(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_would_be_changed_is_refused(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(click.BadParameter) as refused:
         _read(monkeypatch, ["--listen", listen])
     assert "from 0 (a free one) to 65535" in refused.value.message

@@ -9,7 +9,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.retry import Retry
-from tests.both_clients import TWINS, Connect
+from tests.both_clients import CLIENTS, Connect
 from tests.unit.client.peer import Peer, serving_peer
 
 
@@ -20,10 +20,10 @@ def peer() -> Iterator[Peer]:
         yield running
 
 
-@pytest.fixture(params=TWINS)
+@pytest.fixture(params=CLIENTS)
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Return a client factory: blocking, and asyncio."""
-    return TWINS[request.param]
+    return CLIENTS[request.param]
 
 
 @pytest.fixture

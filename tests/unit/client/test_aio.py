@@ -15,7 +15,7 @@ import pytest
 import qonduit_client
 from qonduit_client import ClientClosed, QonduitError, aio
 from qonduit_client.retry import Retry
-from tests.both_clients import TWINS, Connect
+from tests.both_clients import CLIENTS, Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Refusal, Stream
 
 #: Deprecated properties of the blocking client that methods replace; the next release removes them.
@@ -84,7 +84,7 @@ def test_a_task_that_is_cancelled_while_it_follows_ends_its_stream(peer: Peer) -
     assert peer.cancelled == []
 
 
-def test_a_loop_that_is_left_ends_its_stream(peer: Peer) -> None:
+def test_leaving_a_loop_ends_its_stream(peer: Peer) -> None:
     peer.streams.append(Stream(send=2, hang=True))
 
     async def main() -> None:
@@ -154,7 +154,7 @@ def test_a_client_is_made_before_its_loop_and_belongs_to_it(peer: Peer) -> None:
     ids=["result", "wait", "events"],
 )
 @pytest.mark.parametrize("away", [False, True], ids=["stream open", "between two attempts"])
-def test_closing_ends_what_another_thread_waits_for(
+def test_closing_ends_the_wait_of_another_thread(
     peer: Peer, connect: Connect, ask: Callable[[object], object], away: bool
 ) -> None:
     refusal = AWAY_FOR_LONG if away else None
@@ -183,9 +183,9 @@ def test_closing_ends_what_another_thread_waits_for(
     assert "jobs go on" in str(errors[0])
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", CLIENTS)
 def test_every_call_after_close_raises_client_closed(peer: Peer, name: str) -> None:
-    with TWINS[name](peer.target) as client:
+    with CLIENTS[name](peer.target) as client:
         job = client.run(BELL)
         client.close()
         for ask in (job.job, job.cancel, lambda: list(job.events()), lambda: client.run(BELL)):

@@ -36,13 +36,13 @@ def connect() -> type[Client]:
 
 
 @pytest.mark.parametrize(("number", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])])
-def test_as_many_programs_a_job_as_it_may_have(number: int, sizes: list[int]) -> None:
+def test_jobs_have_as_many_programs_as_allowed(number: int, sizes: list[int]) -> None:
     chunks = list(chunks_of(programs(number), limits(3)))
     assert [len(chunk) for chunk in chunks] == sizes
     assert [program for chunk in chunks for program in chunk] == programs(number)
 
 
-def test_no_request_is_larger_than_it_may_be() -> None:
+def test_no_request_exceeds_the_size_limit() -> None:
     most = 1 << 20
     chunks = list(chunks_of(programs(40, 100_000), limits(500, most)))
     assert sum(map(len, chunks)) == 40
@@ -86,7 +86,7 @@ def test_no_programs_are_no_jobs(peer: Peer, few: Client) -> None:
     assert peer.created == []
 
 
-def test_what_was_submitted_is_cancelled_when_the_rest_is_refused(peer: Peer, few: Client) -> None:
+def test_submitted_jobs_are_cancelled_when_the_rest_is_refused(peer: Peer, few: Client) -> None:
     peer.refusals.extend([None, None, Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "queue full", "LIMIT_EXCEEDED")])
     with pytest.raises(LimitExceeded, match="queue full"):
         submit(few, programs(10), device="IBM/aer_simulator", shots=9)
@@ -116,7 +116,7 @@ class FakeJob:
         ([], "SUCCEEDED"),
     ],
 )
-def test_what_a_batch_is_as_a_whole(states: list[str], state: str) -> None:
+def test_the_state_of_a_batch(states: list[str], state: str) -> None:
     assert Batch([FakeJob(each) for each in states]).state() == state  # type: ignore[misc]
 
 
@@ -132,6 +132,6 @@ def test_the_first_failure_and_one_timeout_for_all(peer: Peer, few: Client) -> N
     batch.wait(100)
 
 
-def test_jobs_that_have_ended_are_there_though_time_is_over(peer: Peer, few: Client) -> None:
+def test_ended_jobs_are_returned_after_the_timeout(peer: Peer, few: Client) -> None:
     batch = Batch([few.run(BELL), few.job(JOB)])
     assert [result.shots for result in batch.results(0)] == [1000, 1000]

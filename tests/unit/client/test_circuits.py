@@ -92,7 +92,7 @@ def test_a_frozen_circuit_and_a_braket_program() -> None:
         programs_of(Program(source="OPENQASM 3; input float t;", inputs={"t": 1.0}))
 
 
-def test_metadata_of_any_type_stays_here() -> None:
+def test_metadata_of_any_type_is_not_sent() -> None:
     import io
 
     from qiskit import QuantumCircuit, qpy
@@ -167,7 +167,7 @@ def test_a_circuit_that_its_sdk_cannot_write_shows_the_reason() -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_the_client_loads_none_of_what_it_knows() -> None:
+def test_the_client_imports_no_sdk() -> None:
     code = (
         "import sys, qonduit_client, qonduit_client.aio, qonduit_client.client, qonduit_client.job\n"
         "qonduit_client.program_messages.programs_of(['OPENQASM 3;'])\n"

@@ -65,7 +65,7 @@ def bash(script: str, folder: Path, server: str, *tries: str) -> list[str]:
     return [line.rstrip() for line in done.stdout.splitlines()]
 
 
-def test_bash_completes_what_is_known_without_a_server(script: str, folder: Path) -> None:
+def test_bash_completes_commands_and_options_without_a_server(script: str, folder: Path) -> None:
     replies = bash(
         script,
         folder,
@@ -79,7 +79,7 @@ def test_bash_completes_what_is_known_without_a_server(script: str, folder: Path
     assert replies == ["watch", "--output", "csv", "QUIL", "compopt -o default", ""]
 
 
-def test_bash_completes_what_the_server_knows(script: str, folder: Path, peer: Peer) -> None:
+def test_bash_completes_names_from_the_server(script: str, folder: Path, peer: Peer) -> None:
     host, _, port = peer.target.partition(":")
     replies = bash(
         script,

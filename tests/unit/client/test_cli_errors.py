@@ -124,7 +124,7 @@ def test_a_failed_job_shows_the_next_step(peer: Peer) -> None:
     assert "mend the program there" in done.stderr
 
 
-def test_what_may_have_been_meant() -> None:
+def test_suggestions() -> None:
     known = ["IBM/aer_simulator", "GOOGLE/cirq_simulator", "AWS/local_simulator"]
     assert did_you_mean("aer_simulator", known) == ["IBM/aer_simulator"]
     assert did_you_mean("ibm/AER_SIMULATOR", known)[0] == "IBM/aer_simulator"
@@ -138,7 +138,7 @@ def test_the_worst_of_several_codes() -> None:
     assert worst([1, 3, 5, 4]) == 5
 
 
-def test_notes_stand_for_the_step() -> None:
+def test_notes_replace_the_next_step() -> None:
     error = ProgramUnreadable("no", reason="NOT_TEXT")
     error.add_note("send text")
     assert explain(error, "x").splitlines() == ["no", "send text"]

@@ -46,7 +46,7 @@ def test_no_help_shows_the_range_of_a_64_bit_integer() -> None:
         (["jobs", "--limit", "-1"], "a limit must be an integer of at least 0 (0 lists all), got '-1'"),
     ],
 )
-def test_the_error_of_an_invalid_number_names_the_option(arguments: list[str], words: str) -> None:
+def test_the_error_of_an_invalid_number_names_its_meaning(arguments: list[str], words: str) -> None:
     done = CliRunner().invoke(qonduit, arguments)
     assert done.exit_code == 2
     assert words in done.output

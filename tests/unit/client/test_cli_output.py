@@ -73,7 +73,7 @@ def test_a_program_that_failed_has_its_row(peer: Peer) -> None:
     assert "no gate foo" in done.stderr
 
 
-def test_names_with_commas_and_quotes_come_back_as_they_were(peer: Peer) -> None:
+def test_names_with_commas_and_quotes_survive_csv(peer: Peer) -> None:
     name = 'a, "b"\nc'
     for event in peer.events:
         event.state_change.job.name = name

@@ -19,7 +19,7 @@ from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal
 Code = grpc.StatusCode
 
 
-def test_submit_carries_all_that_was_asked(peer: Peer, client: Client) -> None:
+def test_submit_sends_all_options(peer: Peer, client: Client) -> None:
     job = client.run([BELL, "OPENQASM 3;"], "AWS/local_simulator", 50, seed=0, name="two")
     request = peer.created[0]
     assert job.id == JOB
@@ -72,7 +72,7 @@ def test_call_has_a_deadline(connect: Connect) -> None:
             client.info()
 
 
-def test_lists_are_read_as_they_are_taken(peer: Peer, client: Client) -> None:
+def test_lists_are_read_lazily(peer: Peer, client: Client) -> None:
     peer.page = 5
     assert len(list(client.jobs())) == 5
     assert len(list(client.jobs(limit=3))) == 3
@@ -81,7 +81,7 @@ def test_lists_are_read_as_they_are_taken(peer: Peer, client: Client) -> None:
     assert [provider.name for provider in client.providers()] == ["IBM"]
 
 
-def test_check_makes_nothing(peer: Peer, client: Client) -> None:
+def test_check_creates_no_job(peer: Peer, client: Client) -> None:
     client.check(BELL)
     assert peer.created[0].validate_only
     peer.refusals.append(Refusal(Code.INVALID_ARGUMENT, "bad"))

@@ -76,7 +76,7 @@ def test_broken_stream_is_resumed(peer: Peer, client: Client, broken: Stream) ->
     assert peer.watched == [0, 2, 4]
 
 
-def test_event_that_is_sent_twice_is_shown_once(peer: Peer, client: Client) -> None:
+def test_a_repeated_event_is_shown_once(peer: Peer, client: Client) -> None:
     peer.streams.extend([Stream(send=4, refusal=AWAY), Stream(again=3)])
     assert sequences(client) == ALL
 
@@ -87,7 +87,7 @@ def test_stream_may_break_again_and_again(peer: Peer, client: Client) -> None:
     assert len(peer.watched) == 11
 
 
-def test_patience_ends(peer: Peer, connect: Connect) -> None:
+def test_retries_end(peer: Peer, connect: Connect) -> None:
     gone = Refusal(Code.UNAVAILABLE, "away", "DRAINING", retry_after=30)
     peer.streams.append(Stream(send=2, refusal=gone))
     seen: list[int] = []
@@ -97,7 +97,7 @@ def test_patience_ends(peer: Peer, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.INTERNAL])
-def test_what_the_server_means_is_not_tried_again(peer: Peer, client: Client, code: grpc.StatusCode) -> None:
+def test_definite_errors_are_not_retried(peer: Peer, client: Client, code: grpc.StatusCode) -> None:
     peer.streams.append(Stream(send=2, refusal=Refusal(code, "gone", "MEANT")))
     with pytest.raises(Exception, match="gone") as caught:
         sequences(client)

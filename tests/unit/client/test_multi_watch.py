@@ -148,7 +148,7 @@ def test_watch_of_many(crowd: Crowd) -> None:
     assert "job 1 was cancelled" in done.stderr
 
 
-def test_watch_of_what_runs(crowd: Crowd) -> None:
+def test_watch_of_running_jobs(crowd: Crowd) -> None:
     done = CliRunner().invoke(qonduit, ["--server", crowd.target, "watch", "--running", "--output", "csv"])
     assert done.exit_code == 0, done.output
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["job_id", "3", "4"]

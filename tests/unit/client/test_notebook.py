@@ -66,7 +66,7 @@ def test_a_failed_job_shows_the_reason() -> None:
     assert "no gate foo (line 4, column 1) [PROGRAM/SYNTAX_ERROR]" in bar.html()
 
 
-def test_elsewhere_a_handle_is_text_or_a_bar_that_stands_still(client: Client) -> None:
+def test_outside_a_kernel_a_handle_is_text_or_a_static_bar(client: Client) -> None:
     job = client.run(BELL)
     with pytest.raises(NotImplementedError):  # IPython then falls back to another form
         job._ipython_display_()
@@ -110,7 +110,7 @@ def test_an_error_is_shown_in_the_bar(peer: Peer, client: Client, shown: list[st
     assert "it was &lt;deleted&gt;" in shown[-1]
 
 
-def test_what_holds_a_connection_is_not_pickled_and_results_are(client: Client) -> None:
+def test_objects_with_a_connection_are_not_pickled_and_results_are(client: Client) -> None:
     job = client.run(BELL)
     for held in (job, client):
         with pytest.raises(TypeError, match="cannot be pickled"):

@@ -82,7 +82,7 @@ def test_pipe_that_knows_no_bars(peer: Peer, bell: str) -> None:
     assert "####" in done.stdout.decode("ascii")
 
 
-def test_reader_that_goes_away(peer: Peer, bell: str) -> None:
+def test_reader_that_closes_the_pipe(peer: Peer, bell: str) -> None:
     process = subprocess.Popen(
         [*COMMAND, "run", bell], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(peer)
     )

@@ -65,7 +65,7 @@ def large() -> Result:
 
 
 @pytest.mark.parametrize("callable_token", [False, True])
-def test_a_token_goes_with_every_kind_of_call(
+def test_every_kind_of_call_carries_the_token(
     peer: Peer, certificates: dict[str, Path], connect: Connect, callable_token: bool
 ) -> None:
     message = large()
@@ -106,7 +106,7 @@ def test_without_a_token_none_is_sent(certificates: dict[str, Path], connect: Co
         (None, "ours", "is not trusted: it does not speak TLS"),
     ],
 )
-def test_untrusted_peers_fail_at_once(
+def test_calls_to_untrusted_servers_fail_at_once(
     certificates: dict[str, Path], connect: Connect, server: str | None, roots: str | None, said: str
 ) -> None:
     credentials = secured(certificates[server]) if server else None
@@ -125,7 +125,7 @@ def test_plain_text_to_a_server_with_tls(peer: Peer, connect: Connect) -> None:
         client.job(JOB).job()
 
 
-def test_no_token_goes_through_a_network_in_the_open(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_token_is_sent_without_tls_over_a_network(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"plain text.*tls=True"):
         connect(FAR, token="secret")
     monkeypatch.setenv("QONDUIT_TOKEN", "secret")
@@ -184,5 +184,5 @@ def test_invalid_roots_and_tokens(certificates: dict[str, Path], connect: Connec
         ("dns:///qonduit.example:443", False),
     ],
 )
-def test_which_targets_are_this_machine(target: str, local: bool) -> None:
+def test_local_targets(target: str, local: bool) -> None:
     assert is_local(target) == local

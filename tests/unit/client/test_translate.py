@@ -80,13 +80,13 @@ def test_a_binary_translation(binary: Peer, client: Client) -> None:
     assert binary.translated[0].program.quantum_circuit_binary == b"QISKIT\x01"
 
 
-def test_a_translation_is_asked_for_again_when_the_server_was_away(text: Peer, client: Client) -> None:
+def test_a_translation_is_retried_when_the_server_was_unreachable(text: Peer, client: Client) -> None:
     text.refusals.append(AWAY)
     assert client.translate(BELL, to="CIRQ").language == "CIRQ"
     assert len(text.translated) == 2
 
 
-def test_a_language_that_there_is_not(client: Client) -> None:
+def test_an_unknown_language(client: Client) -> None:
     with pytest.raises(ProgramUnreadable, match="QASM2, QASM3"):
         client.translate(BELL, to="COBOL")
 

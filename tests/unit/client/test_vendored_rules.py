@@ -37,7 +37,7 @@ def test_both_are_imported_by_one_program(imports: tuple[str, str], another: Pat
     assert done.stdout.split() == ["qonduit.v1.CreateJobRequest", str(another / "buf" / "validate" / "validate_pb2.py")]
 
 
-def test_no_package_of_ours_is_named_buf() -> None:
+def test_no_package_of_the_client_is_named_buf() -> None:
     code = "import qonduit_client.client, qonduit.v1.job_service_pb2, sys; print('buf' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

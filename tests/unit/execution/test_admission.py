@@ -257,7 +257,7 @@ def test_large_messages_that_wait_are_bounded_too() -> None:
     assert not admission.full("ANY")
 
 
-def test_the_time_limit_counts_what_was_run_and_not_what_was_waited(stage: FakePool) -> None:
+def test_the_time_limit_counts_running_time_and_not_waiting_time(stage: FakePool) -> None:
     stage.schedule.add(stage.one, task(1, provider="ONE", seconds=10.0))
     (worker,) = stage.schedule.place(100.0)
     (held,) = worker.held.values()

@@ -188,7 +188,7 @@ def test_drain_lets_running_jobs_end_and_claims_no_more(store: StoreFixture, tmp
     assert store.get(late).state == QUEUED
 
 
-def test_what_has_not_ended_when_draining_is_over_goes_back_as_if_never_begun(
+def test_jobs_still_running_after_the_drain_are_requeued_without_an_attempt(
     store: StoreFixture, tmp_path: Path
 ) -> None:
     gate = Gate(tmp_path)
@@ -374,9 +374,7 @@ def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(stor
         puppet.wait(lambda: len(puppet.submitted) == 6)
 
 
-def test_while_the_database_is_away_nothing_that_ended_is_lost(
-    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_the_database_is_down_no_ended_job_is_lost(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     record, away, failures = queue.record, threading.Event(), threading.Semaphore(0)
 
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:

@@ -88,9 +88,7 @@ class Lane:
 
 
 @pytest.mark.parametrize("error", [None, Unavailable("away"), StoreFault("never")])
-def test_what_follows_a_large_result_of_its_task_comes_after_it(
-    db: Database, gate: Gate, error: Exception | None
-) -> None:
+def test_later_events_of_a_task_follow_its_large_result(db: Database, gate: Gate, error: Exception | None) -> None:
     lane = Lane(db)
     gate.error = error
     small = [line(1), line(2), Requeue((3, 1), "tests", counts=True)]
@@ -173,7 +171,7 @@ def test_others_are_recorded_while_a_large_result_is_written(running: Running, g
     assert stored.buffer.size_bytes == len(DATA)
 
 
-def test_what_could_not_be_written_ahead_is_written_when_it_is_recorded(running: Running, gate: Gate) -> None:
+def test_a_result_that_was_not_written_ahead_is_written_when_recorded(running: Running, gate: Gate) -> None:
     job_id = running.ids[0]
     gate.error = Unavailable("the database does not answer")
     gate.open.set()
@@ -182,7 +180,7 @@ def test_what_could_not_be_written_ahead_is_written_when_it_is_recorded(running:
     assert result_rows.list_page(running.db, CALLER, job_id).items[0].buffer.size_bytes == len(DATA)
 
 
-def test_what_cannot_be_stored_at_all_fails_its_job(running: Running) -> None:
+def test_a_result_that_cannot_be_stored_fails_its_job(running: Running) -> None:
     job_id = running.ids[0]
     short = large(job_id)
     short.program_succeeded.buffer = b"what there is of it"

@@ -101,7 +101,7 @@ def test_cancel_kills_a_running_task_and_harms_no_other(tmp_path: Path, word: st
         assert 2 in listener.finished
 
 
-def test_cancel_of_what_has_not_begun_leaves_the_running_task_alone(tmp_path: Path) -> None:
+def test_cancelling_a_waiting_task_does_not_affect_the_running_one(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with pool(workers=1) as (made, listener):
         made.submit([task(i) for i in range(1, 30)])
@@ -179,7 +179,7 @@ def test_time_limit_ends_a_task_and_names_itself(tmp_path: Path) -> None:
         assert 2 in listener.finished
 
 
-def test_a_task_that_wants_too_much_memory_fails_and_its_worker_lives() -> None:
+def test_a_task_that_needs_too_much_memory_fails_and_its_worker_survives() -> None:
     with pool(workers=1, memory_limit_bytes=256 * 1024**2) as (made, listener):
         made.submit([task(1), task(2, f"allocate {2 * 1024**3}"), task(3, f"allocate {64 * 1024**2}")])
         listener.wait_ended(1, 2, 3)
@@ -260,7 +260,7 @@ def test_nothing_survives_a_killed_server(tmp_path: Path) -> None:
     wait_gone(pids)
 
 
-def test_stop_loses_what_runs_and_leaves_no_process(tmp_path: Path) -> None:
+def test_stop_ends_running_tasks_and_leaves_no_process(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     listener: RecordingListener
     with pool(workers=1) as (made, listener):
@@ -318,7 +318,7 @@ def test_capacity_asks_for_no_more_than_can_run_when_tasks_are_long(tmp_path: Pa
         assert made.capacity()["TEST"] >= 1
 
 
-def test_a_task_that_runs_for_long_is_logged_again_and_again_with_what_it_does(tmp_path: Path) -> None:
+def test_a_long_task_is_logged_repeatedly_with_its_phase(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with capture_logs() as lines, pool(slow_seconds=0.05, server="the server") as (made, listener):
         made.submit([task(1, f"wait {gate.path}")])
@@ -337,7 +337,7 @@ def test_a_task_that_runs_for_long_is_logged_again_and_again_with_what_it_does(t
     assert {line["log_level"] for line in slow} == {"info"}
 
 
-def test_workers_are_listed_with_what_they_do(tmp_path: Path) -> None:
+def test_workers_are_listed_with_their_tasks(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with pool(server="the server") as (made, listener):
         made.submit([task(1, f"phase compiling program 2 of 3 {gate.path}")])

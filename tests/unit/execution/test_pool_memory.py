@@ -27,7 +27,7 @@ def kinds(listener: RecordingListener, job_id: int) -> list[str | None]:
     return [event.WhichOneof("event") for event in listener.received[job_id]]
 
 
-def test_a_task_that_asks_for_memory_seems_to_be_run_once() -> None:
+def test_a_task_that_requests_memory_reports_one_run() -> None:
     with pool(memory_bytes=BUDGET) as (made, listener):
         made.submit([task(1, f"need {NEED} progress 2"), task(2)])
         listener.wait_ended(1, 2)
@@ -82,7 +82,7 @@ def test_a_time_limit_frees_memory_and_does_not_run_while_a_task_waits_for_it(tm
         assert 2 in listener.finished
 
 
-def test_a_provider_that_breaks_down_fails_what_waits_for_memory(tmp_path: Path) -> None:
+def test_a_broken_provider_fails_tasks_that_wait_for_memory(tmp_path: Path) -> None:
     with pool("TEST", "OTHER", workers=3, memory_bytes=BUDGET) as (made, listener):
         made.submit([task(1, f"need {NEED} wait {Gate(tmp_path).path}")])
         listener.wait_granted(1)

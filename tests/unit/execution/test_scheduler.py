@@ -73,7 +73,7 @@ def test_tasks_stuck_behind_a_slow_one_are_reclaimed_once_a_worker_is_idle(stage
     assert stage.holds() == [[3], [4]]
 
 
-def test_tasks_that_come_back_keep_their_order(stage: FakePool) -> None:
+def test_returned_tasks_keep_their_order(stage: FakePool) -> None:
     stage.add(1, 2, 3)
     taken = [held for number in (1, 2, 3) if (held := stage.schedule.remove((number, 1))) is not None]
     stage.add(4)

@@ -34,7 +34,7 @@ def recorded() -> Iterator[Recorded]:
     made.log.stop()  # a second time does nothing
 
 
-def test_what_a_process_writes_line_by_line_is_one_record(recorded: Recorded) -> None:
+def test_lines_written_one_by_one_are_one_record(recorded: Recorded) -> None:
     one, writing = recorded.log.open("worker", "IBM")
     one.pid = 42
     for line in (b"Traceback\n", b"  line 1\n", b"ValueError: \xff\n"):
@@ -78,7 +78,7 @@ def test_the_pipe_of_a_dead_process_is_closed_although_a_child_holds_it(recorded
     os.close(writing)
 
 
-def test_what_was_written_before_the_end_is_logged_at_the_end() -> None:
+def test_output_before_the_end_is_logged_at_the_end() -> None:
     made = Recorded()
     _, writing = made.log.open("worker", "IBM")
     os.write(writing, b"early")

@@ -21,7 +21,7 @@ def built() -> Builder:
     return builder
 
 
-def test_a_condition_is_about_what_occurs_in_it() -> None:
+def test_a_condition_has_the_operands_that_occur_in_it() -> None:
     program = built()
     guard = conjunction((bit(3), bit(5)))
     program.append(guard, CXGate(), (7, 2))
@@ -34,7 +34,7 @@ def test_a_condition_is_about_what_occurs_in_it() -> None:
     assert [circuit.find_bit(each).index for each in gate.qubits] == [7, 2]
 
 
-def test_a_loop_is_about_what_occurs_in_it_and_in_what_is_in_it() -> None:
+def test_a_loop_has_the_operands_of_its_nested_blocks() -> None:
     program = built()
     body = Block([Step(bit(3), XGate(), (1,)), Step(bit(4), Write(6, bit(5))), Step(TRUE, Measure(), (0,), (3,))])
     program.append(TRUE, Loop(bit(8), body))
@@ -46,7 +46,7 @@ def test_a_loop_is_about_what_occurs_in_it_and_in_what_is_in_it() -> None:
     assert [circuit.find_bit(each).index for each in (*inner.qubits, *inner.clbits)] == [1, 3]
 
 
-def test_how_much_bodies_are_about_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operands_of_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "MAX_PLACES", 20)
     program = built()
     for place in range(10):

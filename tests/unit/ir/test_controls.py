@@ -133,7 +133,7 @@ def test_gates_of_programs(gate: Gate, chain: list[object]) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_gates_under_conditions_are_deferred_to_what_qpy_keeps(name: str) -> None:
+def test_deferred_conditional_gates_survive_qpy(name: str) -> None:
     steps, size = KNOWN[name]
     builder = Builder()
     builder.add_qubits(size + 2)

@@ -123,7 +123,7 @@ def test_standard_gates_are_distinguished_from_others_of_their_names() -> None:
     assert standard_name(qk.UnitaryGate([[1, 0], [0, 1]])) == "unitary"
 
 
-def test_what_has_no_definition_is_refused() -> None:
+def test_operations_without_a_definition_are_refused() -> None:
     circuit = QuantumCircuit(1)
     circuit.append(Gate("mystery", 1, []), [0])
     with pytest.raises(ProgramError, match="TEST has no operation 'mystery'") as caught:

@@ -101,6 +101,6 @@ def test_parts_are_written_under_conditions_and_in_loops_that_end_by_a_measureme
         (f"def f(mutable array[int[8], #dim = 1] a) {{ int n = a[:][0]; }} {B}f(b[3:2]);", "out of range"),
     ],
 )
-def test_what_no_array_argument_can_be_is_refused(body: str, says: str) -> None:
+def test_invalid_array_arguments_are_refused(body: str, says: str) -> None:
     with pytest.raises(ProgramError, match=says):
         openqasm3_reader.read(HEAD + body)

@@ -38,7 +38,7 @@ END = " c = measure q;"
         ("int x = 2; x q[x];", 4),
     ],
 )  # fmt: skip
-def test_what_is_computed_while_reading(body: str, wanted: int) -> None:
+def test_computations_while_reading(body: str, wanted: int) -> None:
     found = distribution(openqasm3_reader.read(HEAD + body + END))
     assert close(found, {hex(wanted): 1.0})
 

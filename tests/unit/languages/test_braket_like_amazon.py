@@ -110,7 +110,7 @@ def test_an_integer_without_a_size_has_no_bits() -> None:
             braket_reader.read(program(body))
 
 
-def test_feedback_is_no_result_of_a_program() -> None:
+def test_feedback_is_not_in_the_results_of_a_program() -> None:
     source = "OPENQASM 3.0; qubit[2] q; h q[0]; measure_ff(7) q[0]; cc_prx(pi, 0.3, 7) q[1];"
     circuit = braket_reader.read(source)
     assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
@@ -119,7 +119,7 @@ def test_feedback_is_no_result_of_a_program() -> None:
     assert set(counts) == {"00", "11"}
 
 
-def test_feedback_from_a_whole_register_is_no_result_either() -> None:
+def test_feedback_from_a_whole_register_is_not_in_results_either() -> None:
     circuit = braket_reader.read("OPENQASM 3.0; qubit[2] q; h q; measure_ff(7) q; cc_prx(pi, 0, 7) q[0];")
     assert [(register.name, len(register.bits)) for register in circuit.registers] == [("meas", 2)]
     assert close(distribution(circuit), {"0x0": 0.25, "0x1": 0.25, "0x2": 0.25, "0x3": 0.25})

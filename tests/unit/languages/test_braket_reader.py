@@ -90,7 +90,7 @@ def test_names_of_other_libraries_need_their_include() -> None:
         ("", [], ""),
     ],
 )
-def test_what_is_shown(text: str, shown: list[tuple[str, int]], warning: str) -> None:
+def test_registers_in_results(text: str, shown: list[tuple[str, int]], warning: str) -> None:
     circuit = read(f"OPENQASM 3.0; {text}")
     assert registers(circuit) == shown
     assert bool(warning) == bool(circuit.warnings)

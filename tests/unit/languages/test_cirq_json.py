@@ -169,7 +169,7 @@ def test_cliffords() -> None:
     refused(cirq.Circuit(cirq.SingleQubitCliffordGate.H(A).controlled_by(B)), "UNSUPPORTED_CONSTRUCT", "phase")
 
 
-def test_qubits_stand_in_cirqs_order() -> None:
+def test_qubits_are_in_cirqs_order() -> None:
     names = [cirq.NamedQubit(name) for name in ("q10", "q2", "q02", "b")]
     others = [
         cirq.LineQubit(-3),

@@ -202,7 +202,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
         ("f += 0.5;", "changes 'f', a float: it may change bits, Booleans, integers"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(statement: str, says: str) -> None:
+def test_unsupported_statements_are_refused(statement: str, says: str) -> None:
     with pytest.raises(ProgramError, match=says) as caught:
         openqasm3_reader.read(looped("int n = 1; float f;", f"n += 1; {statement}"))
     assert caught.value.reason in ("TOO_LARGE", "UNSUPPORTED_CONSTRUCT")

@@ -151,7 +151,7 @@ BELL = {"qubits": 2, "circuit": [{"gate": "h", "target": 0}, {"gate": "cnot", "c
         ),
     ],
 )
-def test_what_is_sent_around_a_circuit(sent: dict[str, Any], ignored: tuple[str, ...]) -> None:
+def test_fields_around_a_circuit(sent: dict[str, Any], ignored: tuple[str, ...]) -> None:
     circuit = read(json.dumps(sent))
     assert [each.operation.name for each in circuit.quantum.data] == ["h", "cx", "measure", "measure"]
     assert len(circuit.warnings) == len(ignored)

@@ -113,7 +113,7 @@ def test_another_language_is_named(text: str, hint: str) -> None:
     assert hint in refused(text, "WRONG_LANGUAGE").message
 
 
-def test_where_constructs_stand_is_known() -> None:
+def test_constructs_have_a_position() -> None:
     circuit = read(HEADER + "qreg q[1]; creg c[1];\n// if (c) reset\nmeasure q -> c;\nif(c==1) x q[0];\nreset q;\n")
     begin = HEADER.count("\n")
     assert circuit.lines == {"conditionals": begin + 4, "reset": begin + 5}
@@ -129,7 +129,7 @@ def test_only_the_standard_include_is_read(tmp_path: Path) -> None:
         assert str(secret) not in error.message
 
 
-def test_an_include_in_a_comment_is_no_include() -> None:
+def test_an_include_in_a_comment_is_ignored() -> None:
     read(HEADER + '// include "other.inc"\n/* include "x" */ qreg q[1];')
 
 

@@ -62,7 +62,7 @@ def registers(circuit: Circuit) -> list[tuple[str, int]]:
         ("h $0; cx $0, $1;", ["h", "cx"]),
     ],
 )
-def test_what_is_known_leaves_no_trace(text: str, left: list[str]) -> None:
+def test_constants_are_evaluated_while_reading(text: str, left: list[str]) -> None:
     assert names(text) == left
 
 
@@ -116,7 +116,7 @@ def test_a_value_that_was_measured_into_a_bit_outlives_the_bit() -> None:
         "bool b = c[0] || c[1]; if (b) { x q[2]; } else { y q[2]; }",
     ],
 )
-def test_what_is_measured_guards_operations(text: str) -> None:
+def test_measured_bits_guard_operations(text: str) -> None:
     left = names("qubit[3] q; bit[2] c; h q; c = measure q[0:1]; " + text)
     assert left[:5] == ["h", "h", "h", "measure", "measure"]
     assert set(left[5:]) == {"if_else"}
@@ -128,7 +128,7 @@ def test_a_loop_that_ends_by_a_measurement_stays_a_loop() -> None:
     assert left == ["h", "measure", "store", "while_loop"]
 
 
-def test_what_a_loop_changes_only_in_its_later_rounds_is_kept_too() -> None:
+def test_changes_in_later_rounds_of_a_loop_are_kept_too() -> None:
     circuit = read(
         HEADER + "qubit q; bit c; bit a; bit b; c = measure q; "
         "while (c) { if (a) { b = 1; } a = 1; c = measure q; } if (b) { x q; }"
@@ -193,7 +193,7 @@ def test_another_language_is_named(text: str, hint: str) -> None:
     assert hint in refused(text, "WRONG_LANGUAGE").message
 
 
-def test_where_constructs_stand_is_known() -> None:
+def test_constructs_have_a_position() -> None:
     circuit = read(
         'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q; bit c;\nreset q;\nc = measure q[0];\nh q[1];\n'
         "x q[0];\nif (c) {\n  x q[1];\n}\nwhile (!c) {\n  c = measure q[0];\n}"
@@ -453,5 +453,5 @@ def test_loops_left_by_a_measurement(text: str, key: str) -> None:
     ],
     ids=["measured-in-one-round", "loop-in-a-loop", "booleans"],
 )
-def test_each_round_of_a_loop_begins_with_what_the_one_before_it_left(text: str, key: str) -> None:
+def test_each_round_of_a_loop_starts_with_the_values_of_the_previous_one(text: str, key: str) -> None:
     assert outcomes(text) == {key: 1.0}

@@ -27,7 +27,7 @@ def operations(text: str) -> list[tuple[str, tuple[float, ...], tuple[int, ...]]
     ]
 
 
-def test_they_are_what_antlr_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_path_agrees_with_antlr(monkeypatch: pytest.MonkeyPatch) -> None:
     text = HEADER + GATES + "c = measure q;\nif (c[0]) { x q[1]; }\n" + GATES + "reset q[0];" + GATES
     short, runs = plain_gates.take_out(text.replace("// all", ""))
     assert (len(runs), len(short) < len(text)) == (3, True)

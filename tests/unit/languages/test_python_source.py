@@ -221,7 +221,7 @@ def test_the_sandbox_lets_the_prelude_run() -> None:
     assert ESCAPED in error.message
 
 
-def test_nothing_is_left_open_but_three_pipes() -> None:
+def test_only_three_pipes_are_open() -> None:
     error = refused("import os\nopen_ = []\nfor n in range(256):\n  try: os.fstat(n); open_.append(n)\n"
                     "  except OSError: pass\nraise ValueError(open_)")  # fmt: skip
     assert "[0, 1, 2, 3]" in error.message  # the fourth is a duplicate of the response pipe
@@ -341,7 +341,7 @@ class TestForgedAnswers:
         built = build('import os\nos.write(3, b\'{"language": "CIRQ", "size": 4}\\nevil\')\nos._exit(0)')
         assert (built.language, built.program) == ("CIRQ", "evil")
 
-    def test_what_is_printed_is_no_answer(self) -> None:
+    def test_printed_text_is_not_a_response(self) -> None:
         built = build(f'{CIRCUIT}\nprint(\'{{"language": "QASM3", "size": 4}}\\nevil\')', "QISKIT")
         assert built.language == "QISKIT"
         assert "evil" in built.printed
@@ -413,7 +413,7 @@ class TestSources:
         assert error.reason == "NO_CIRCUIT"
         assert "(a, b)" in error.message
 
-    def test_a_language_that_is_not_enabled_is_refused_with_what_to_send(self) -> None:
+    def test_the_error_of_a_disabled_language_names_the_alternative(self) -> None:
         with pytest.raises(ProgramError, match=r"QPY.*python_source") as caught:
             PythonSource({}).build("QISKIT", CIRCUIT, {})
         assert caught.value.reason == "PYTHON_SOURCE_DISABLED"
@@ -464,7 +464,7 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 @pytest.mark.parametrize(
     ("number", "name"), [(444, "Landlock"), (317 if os.uname().machine == "x86_64" else 277, "seccomp")]
 )
-def test_where_the_kernel_lacks_a_layer_no_source_is_run(number: int, name: str, tmp_path: Path) -> None:
+def test_no_source_runs_where_the_kernel_lacks_a_layer(number: int, name: str, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(WITHOUT.format(python=sys.executable, number=number))
     python.chmod(0o755)

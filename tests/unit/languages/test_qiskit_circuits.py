@@ -310,7 +310,7 @@ def test_gates_are_kept_or_decomposed(gate: object, size: int, version: int) -> 
     assert found.equiv(Operator(circuit))
 
 
-def test_what_only_prepares_is_reset_first() -> None:
+def test_state_preparation_resets_first() -> None:
     circuit = QuantumCircuit(2, 2)
     circuit.x(0)
     circuit.initialize("10")

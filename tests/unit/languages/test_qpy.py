@@ -81,7 +81,7 @@ def test_ancilla_registers_are_registers_of_qubits(version: int) -> None:
     assert distribution(found) == pytest.approx({"0x0": np.cos(0.35) ** 2, "0x5": np.sin(0.35) ** 2})
 
 
-def test_what_only_simulators_know_is_named() -> None:
+def test_simulator_instructions_are_named() -> None:
     from qiskit_aer.library import SaveStatevector
 
     circuit = QuantumCircuit(1)

@@ -14,7 +14,7 @@ from tests import example_programs
 
 
 @pytest.mark.parametrize("language", sorted(example_programs.programs()), ids=name)
-def test_every_readable_language_is_written_if_its_entry_says_so(language: AssemblerLanguage) -> None:
+def test_each_language_is_read_and_written_as_its_entry_declares(language: AssemblerLanguage) -> None:
     languages = Languages()
     source = example_programs.programs()[language]
     binary = isinstance(source, bytes)

@@ -119,7 +119,7 @@ def test_many_rounds_within_a_loop_that_ends_by_a_measurement() -> None:
     assert close({" ".join(k.split()[-2:]): p for k, p in found.items()}, {key: 1.0})
 
 
-def test_what_is_read_grows_with_the_rounds_alone() -> None:
+def test_the_circuit_grows_only_with_the_rounds() -> None:
     programs = [program("nested", 1, rounds)[0] for rounds in (20, 40, 80)]
     sizes = [len(openqasm3_reader.read(each).quantum.data) for each in programs]
     assert sizes[2] - sizes[1] < 3 * (sizes[1] - sizes[0])

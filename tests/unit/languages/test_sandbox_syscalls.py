@@ -53,7 +53,7 @@ class TestFilter:
 
     ALLOWED = 0x7FFF0000
 
-    def test_what_would_help_an_attack_is_refused(self, machine: str) -> None:
+    def test_calls_useful_to_attacks_are_refused(self, machine: str) -> None:
         place = ("x86_64", "aarch64").index(machine)
         let_through = [name for name, each in FORBIDDEN.items() if judged(machine, each[place]) == self.ALLOWED]
         assert not let_through

@@ -106,7 +106,7 @@ def again(language: AssemblerLanguage, result: WriteResult) -> Circuit:
 
 @FAMILY
 @given(circuits("plain") | circuits("guarded"))
-def test_qiskit_reads_what_is_written_as_openqasm_2(circuit: Circuit) -> None:
+def test_qiskit_reads_written_openqasm_2(circuit: Circuit) -> None:
     back = with_registers(qasm2.loads(text("QASM2", circuit)))
     assert registers(back) == registers(circuit)
     if back.quantum.num_qubits <= MOST_QUBITS:
@@ -115,7 +115,7 @@ def test_qiskit_reads_what_is_written_as_openqasm_2(circuit: Circuit) -> None:
 
 @FAMILY
 @given(circuits("plain"))
-def test_qiskit_reads_what_is_written_as_openqasm_3(circuit: Circuit) -> None:
+def test_qiskit_reads_written_openqasm_3(circuit: Circuit) -> None:
     from qiskit import qasm3
 
     back = with_registers(qasm3.loads(text("QASM3", circuit)))
@@ -135,7 +135,7 @@ def test_qiskit_reads_conditions_on_a_bit_that_are_written_as_openqasm_3(conditi
 
 @FAMILY
 @given(circuits("plain") | circuits("guarded"))
-def test_qiskit_reads_what_is_written_as_qpy(circuit: Circuit) -> None:
+def test_qiskit_reads_written_qpy(circuit: Circuit) -> None:
     source = written("QISKIT", circuit).source
     assert isinstance(source, bytes)
     (quantum,) = qpy.load(io.BytesIO(source))
@@ -153,7 +153,7 @@ def with_registers(quantum: QuantumCircuit) -> Circuit:
 
 @FAMILY
 @given(circuits("plain") | circuits("guarded"))
-def test_cirq_reads_what_is_written_as_its_json(circuit: Circuit) -> None:
+def test_cirq_reads_written_json(circuit: Circuit) -> None:
     pytest.importorskip("cirq")
     found, probabilities = cirq_distribution(text("CIRQ", circuit))
     assert found == registers(circuit)
@@ -162,7 +162,7 @@ def test_cirq_reads_what_is_written_as_its_json(circuit: Circuit) -> None:
 
 @FAMILY
 @given(circuits("plain"))
-def test_brakets_simulator_runs_what_is_written_for_it(circuit: Circuit) -> None:
+def test_brakets_simulator_runs_written_programs(circuit: Circuit) -> None:
     pytest.importorskip("braket")
     found, probabilities = braket_distribution(text("BRAKET", circuit))
     assert found == registers(circuit)
@@ -171,7 +171,7 @@ def test_brakets_simulator_runs_what_is_written_for_it(circuit: Circuit) -> None
 
 @FAMILY
 @given(circuits("plain") | circuits("guarded"))
-def test_rigettis_parser_reads_what_is_written_as_quil(circuit: Circuit) -> None:
+def test_rigettis_parser_reads_written_quil(circuit: Circuit) -> None:
     parsed = Program.parse(text("QUIL", circuit))
     sizes = {each: declared.size.length for each, declared in parsed.declarations.items()}
     assert sizes == dict(registers(circuit))
@@ -227,7 +227,7 @@ def test_quil_jumps() -> None:
     ]  # fmt: skip
 
 
-def test_cirq_measures_registers_before_what_depends_on_them() -> None:
+def test_cirq_measures_registers_before_dependent_operations() -> None:
     circuit = program(TELEPORT)
     source = written("CIRQ", circuit)
     assert source.warnings == ()
@@ -297,7 +297,7 @@ def test_a_bit_outside_the_results_keeps_its_value_while_it_is_read(short: str) 
 
 
 @pytest.mark.parametrize("computed", ["!(c[0] ^ c[1])", "c[0] ^ c[1]", "!c[0]", "!c[0] && c[1]", "!(c[0] || c[1])"])
-def test_what_is_computed_at_the_end_keeps_its_value(computed: str) -> None:
+def test_bits_computed_at_the_end_keep_their_value(computed: str) -> None:
     circuit = program(f"qubit[2] q; bit[2] c; bit r; ry(0.8) q[0]; ry(1.9) q[1]; c = measure q; r = {computed}; ")
     rewritten = again(value("QASM2"), written("QASM2", circuit))
     assert close(distribution(rewritten), distribution(circuit))

@@ -11,7 +11,7 @@ from qonduit_server.process.framing import FrameBuffer, pack
 
 
 @given(st.lists(st.text(max_size=300), max_size=10), st.lists(st.integers(1, 200), min_size=1, max_size=20))
-def test_what_is_packed_comes_out_whatever_the_pieces(texts: list[str], cuts: list[int]) -> None:
+def test_packed_frames_are_unpacked_however_they_are_split(texts: list[str], cuts: list[int]) -> None:
     stream = b"".join(pack(Loaded(error=text)) for text in texts)
     buffer, turn = FrameBuffer(), 0
     bodies: list[bytes] = []
@@ -22,7 +22,7 @@ def test_what_is_packed_comes_out_whatever_the_pieces(texts: list[str], cuts: li
     assert [Loaded.FromString(body).error for body in bodies] == texts
 
 
-def test_large_frames_come_out_between_small_ones() -> None:
+def test_large_frames_are_unpacked_between_small_ones() -> None:
     texts = ["small", "x" * 3_000_000, "y" * 1_500_000, "", "z" * 2_000_000, "small again"]
     for size in (1 << 18, 1_000_003, 1 << 23):
         stream = b"".join(pack(Loaded(error=text)) for text in texts)

@@ -43,6 +43,6 @@ def test_a_program_gets_its_arguments_and_its_name_is_searched_on_path() -> None
     assert done.stdout == b"two words"
 
 
-def test_what_cannot_be_executed_is_refused(tmp_path: Path) -> None:
+def test_a_missing_executable_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no-such"):
         parent_death.with_death_signal([str(tmp_path / "no-such")])

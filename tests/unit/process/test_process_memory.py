@@ -26,7 +26,7 @@ def system(root: Path, cgroup: str, **limits: str) -> Path:
     return root
 
 
-def test_without_control_groups_it_is_what_the_machine_has(tmp_path: Path) -> None:
+def test_without_control_groups_it_is_the_machines_memory(tmp_path: Path) -> None:
     assert usable_memory(tmp_path) == MACHINE
     assert 0 < usable_memory() <= MACHINE
 

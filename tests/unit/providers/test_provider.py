@@ -31,7 +31,7 @@ def test_need_and_limit_are_reported() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 3 << 20, 64 << 20, 1 << 62])
-def test_what_is_promised_fits_and_no_more(limit: int) -> None:
+def test_the_promised_qubits_fit_and_no_more(limit: int) -> None:
     limit_task_memory(limit)
     try:
         for size in (16, 40, 72):

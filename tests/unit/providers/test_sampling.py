@@ -18,7 +18,7 @@ def test_bits_of_a_marginal_are_in_the_order_of_measurement() -> None:
 
 
 @pytest.mark.parametrize("outcomes", [2, 8, 20_000])
-def test_what_cannot_be_is_not_drawn(outcomes: int) -> None:
+def test_impossible_outcomes_are_not_drawn(outcomes: int) -> None:
     generator = np.random.default_rng(1)
     for place in (0, outcomes // 2, outcomes - 1):
         probabilities = np.full(outcomes, 1e-33)

@@ -39,7 +39,7 @@ def test_a_status_is_never_more_than_three_kib(error: errors.CallError) -> None:
     assert len(status.details) >= expected
 
 
-def test_a_fault_becomes_internal_and_keeps_its_text_to_itself() -> None:
+def test_a_fault_becomes_internal_without_its_text() -> None:
     def faulty() -> None:
         raise KeyError("a secret")
 

@@ -71,7 +71,7 @@ def test_a_new_watcher_during_a_drain_gets_not_serving() -> None:
     assert not stream.ended
 
 
-def test_services_are_not_serving_while_the_database_is_away_and_the_server_lives() -> None:
+def test_services_are_not_serving_while_the_database_is_down_and_the_server_is_live() -> None:
     health = Health(["a"])
     service, whole = watching(health, "a"), watching(health)
     call: Any = None

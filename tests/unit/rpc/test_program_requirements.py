@@ -45,7 +45,7 @@ def written(*circuits: QuantumCircuit, version: int) -> bytes:
 
 
 @pytest.mark.parametrize("version", range(13, qpy.common.QPY_VERSION + 1))
-def test_the_qubits_of_a_qpy_file_stand_in_its_header(version: int) -> None:
+def test_the_qubits_of_a_qpy_file_are_read_from_its_header(version: int) -> None:
     circuit = QuantumCircuit(60, 3, name="sixty", global_phase=0.5)
     circuit.h(range(60))
     data = written(circuit, version=version)

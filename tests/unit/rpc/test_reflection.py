@@ -98,7 +98,7 @@ def test_unknown_symbols_are_answered_with_not_found(question: dict[str, str]) -
     assert ask(**question).error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_nonsense_is_an_answer_too() -> None:
+def test_invalid_requests_get_an_error_response() -> None:
     invalid = grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert ask().error_response.error_code == invalid
     assert reflection.answer(b"\xff\xff").error_response.error_code == invalid

@@ -35,7 +35,7 @@ def test_a_rule_on_a_field_names_it() -> None:
     }
 
 
-def test_a_rule_on_a_message_names_the_field_its_text_begins_with() -> None:
+def test_a_rule_on_a_message_names_the_first_field_of_its_text() -> None:
     assert broken(CreateJobRequest()) == {
         "job.shots": "job.shots.range",
         "deployment": "deployment.exactly_one",
@@ -45,7 +45,7 @@ def test_a_rule_on_a_message_names_the_field_its_text_begins_with() -> None:
     assert broken(UpdateDeploymentRequest()) == {"deployment.id": "deployment.id.required"}
 
 
-def test_what_cannot_be_read_or_is_too_large() -> None:
+def test_unreadable_and_oversized_requests() -> None:
     with pytest.raises(InvalidArgument) as raised:
         parse(GetJobRequest, b"\xff\xff", 100)
     assert raised.value.violations[0].rule_id == "request.encoding"

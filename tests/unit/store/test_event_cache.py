@@ -35,7 +35,7 @@ def test_events_are_returned_from_any_cached_sequence() -> None:
     assert _sequences(recent, 8, 0) is None
 
 
-def test_what_came_before_is_left_to_the_database() -> None:
+def test_earlier_events_are_read_from_the_database() -> None:
     recent = EventCache()
     recent.update(_wake(7, 5, 6))
     assert _sequences(recent, 7, 4) == [5, 6]
@@ -117,7 +117,7 @@ def test_memory_is_bounded() -> None:
     assert len(recent._jobs[9_999]) <= 64
 
 
-def test_a_lookup_and_a_write_may_meet() -> None:
+def test_a_lookup_and_a_write_may_be_concurrent() -> None:
     recent = EventCache()
     found: list[list[int]] = []
     done = threading.Event()

@@ -113,7 +113,7 @@ def test_the_lock_leaves_sqlites_own_locks_alone(tmp_path: Path) -> None:
     lock.close()
 
 
-def test_the_file_and_all_that_lies_beside_it_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_access_the_file_and_its_companions(tmp_path: Path) -> None:
     lock = server_lock.acquire(f"sqlite:///{tmp_path / 'q.sqlite3'}")
     assert lock is not None
     db = open_database(f"sqlite:///{tmp_path / 'q.sqlite3'}")

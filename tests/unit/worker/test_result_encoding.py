@@ -42,7 +42,7 @@ def outcomes(bits: int, number: int) -> dict[int, int]:
     return {draw.getrandbits(bits): draw.randrange(1, 1000) for _ in range(number)}
 
 
-def test_few_outcomes_stand_in_the_message() -> None:
+def test_few_outcomes_are_entries_of_the_message() -> None:
     result, rows = packed(circuit(a=2, b=3), {0b00101: 3, 0b11110: 1})
     assert rows == b""
     assert not result.HasField("buffer")
@@ -87,7 +87,7 @@ def test_equal_outcomes_share_a_row_and_few_are_entries_of_the_message() -> None
     assert dict(result.counts_and_probabilities.counts) == {hex(place): 5000 for place in range(8)}
 
 
-def test_the_message_is_at_most_256_kib_and_the_buffer_begins_there() -> None:
+def test_results_above_256_kib_have_a_buffer() -> None:
     sizes = {}
     for number in (6_000, 8_600, 8_650, 8_700, 8_750, 9_000, 11_000):
         result, rows = packed(circuit(c=14), dict.fromkeys(range(number), 1))
@@ -136,7 +136,7 @@ def state(qubits: int) -> np.ndarray:  # type: ignore[type-arg]
     return draw.normal(size=1 << qubits) + 1j * draw.normal(size=1 << qubits)
 
 
-def test_a_small_statevector_stands_in_the_message() -> None:
+def test_a_small_statevector_is_in_the_message() -> None:
     result, rows = statevector(np.array([0.6, 0.8j]))
     assert rows == b""
     assert result.result_type == ResultType.RESULT_TYPE_STATEVECTOR

@@ -96,7 +96,7 @@ def test_warnings_become_log_lines() -> None:
     assert [event.log.message for event in events if event.HasField("log")] == ["it was bent a little"]
 
 
-def test_outcomes_that_show_the_same_are_added_up() -> None:
+def test_counts_of_equal_outcomes_are_added() -> None:
     # The program has 2 bits; the provider measured further ones.
     events = run(Scripted(Outcome({0b001: 4, 0b101: 6})), PROGRAM)
     (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]
@@ -104,7 +104,7 @@ def test_outcomes_that_show_the_same_are_added_up() -> None:
     assert dict(result.counts_and_probabilities.probabilities) == {"0x1": 1.0}
 
 
-def test_registers_stand_in_results_the_last_declared_one_first() -> None:
+def test_results_list_the_last_declared_register_first() -> None:
     program = "OPENQASM 2.0; qreg q[1]; creg first[2]; creg second[1]; creg third[3];"
     events = run(Scripted(Outcome({0b100_1_10: 7, 0b011_0_01: 3})), program)
     (result,) = [event.program_succeeded.result for event in events if event.HasField("program_succeeded")]

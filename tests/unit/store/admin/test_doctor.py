@@ -94,13 +94,13 @@ def test_a_sound_database(database_url: str) -> None:
     assert look(database_url) == []
 
 
-def test_what_does_not_exist_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
     assert [each.level for each in inspect(f"sqlite:///{tmp_path}/x.sqlite3")] == ["ok"]
     assert not (tmp_path / "x.sqlite3").exists()
     report(f"sqlite:///{tmp_path}/no/folder/x.sqlite3", "/no/folder of sqlite")
 
 
-def test_what_cannot_be_reached_or_read(tmp_path: Path) -> None:
+def test_unreachable_and_unreadable_databases(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite3").write_text("not a database " * 100)
     for url in ("nonsense", "postgresql://127.0.0.1:1/x", f"sqlite:///{tmp_path}/text.sqlite3"):
         (finding,) = inspect(url)
