@@ -81,4 +81,4 @@ def asynchronous(*args: Any, **options: Any) -> Any:
     return Blocking(client, loop)
 
 
-TWINS: Final[dict[str, Connect]] = {"waiting": Client, "asyncio": asynchronous}
+BOTH_CLIENTS: Final[dict[str, Connect]] = {"blocking": Client, "asyncio": asynchronous}

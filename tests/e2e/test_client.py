@@ -23,7 +23,7 @@ from qonduit_client import (
     PreconditionFailed,
 )
 from tests.benchmarks.programs import layered
-from tests.both_clients import TWINS
+from tests.both_clients import BOTH_CLIENTS
 from tests.server_process import Server
 from tests.upgrade.sample import ANGLES, TURNS
 
@@ -82,10 +82,10 @@ class Proxy:
         self.cut()
 
 
-@pytest.fixture(params=TWINS)
+@pytest.fixture(params=BOTH_CLIENTS)
 def client(server: Server, request: pytest.FixtureRequest) -> Iterator[Client]:
     """A client of the session's server: the waiting one, and the one for asyncio."""
-    with TWINS[request.param](server.target) as connected:
+    with BOTH_CLIENTS[request.param](server.target) as connected:
         yield connected
 
 
@@ -108,11 +108,11 @@ def test_seed_fixes_the_counts(client: Client) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("twin", BOTH_CLIENTS)
 def test_each_event_once_though_the_connection_is_cut(server: Server, twin: str) -> None:
     proxy = Proxy(server.target)
     try:
-        with TWINS[twin](proxy.target) as client:
+        with BOTH_CLIENTS[twin](proxy.target) as client:
             job = client.run([layered(12, 6, seed=k) for k in range(12)], shots=200)
             seen: list[int] = []
             cuts = 0

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from tests.benchmarks.programs import layered
-from tests.both_clients import TWINS
+from tests.both_clients import BOTH_CLIENTS
 from tests.e2e.test_client import Proxy
 from tests.server_process import serving
 
@@ -17,13 +17,13 @@ WAIT = 100.0
 
 def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    begun = {name: threading.Event() for name in TWINS}
+    begun = {name: threading.Event() for name in BOTH_CLIENTS}
     gone = threading.Event()
-    seen: dict[str, list[int]] = {name: [] for name in TWINS}
+    seen: dict[str, list[int]] = {name: [] for name in BOTH_CLIENTS}
     counts: dict[str, int] = {}
 
     def follow(name: str) -> None:
-        with TWINS[name](way.target, timeout=WAIT) as client:
+        with BOTH_CLIENTS[name](way.target, timeout=WAIT) as client:
             job = client.job(job_id)
             for event in job.events(timeout=WAIT):
                 seen[name].append(event.sequence)
@@ -34,9 +34,9 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
 
     with serving(url, preload="IBM", workers="1") as first:
         way = Proxy(first.target)
-        with TWINS["waiting"](way.target) as client:
+        with BOTH_CLIENTS["blocking"](way.target) as client:
             job_id = client.run([layered(14, 8, seed=k) for k in range(30)], shots=100).id
-        threads = [threading.Thread(target=follow, args=(name,)) for name in TWINS]
+        threads = [threading.Thread(target=follow, args=(name,)) for name in BOTH_CLIENTS]
         for thread in threads:
             thread.start()
         assert all(each.wait(WAIT) for each in begun.values())
@@ -49,10 +49,10 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
             way.lead_to(second.target)
             for thread in threads:
                 thread.join(WAIT)
-            with TWINS["waiting"](second.target) as client:
+            with BOTH_CLIENTS["blocking"](second.target) as client:
                 last = client.job(job_id).job().last_sequence
     finally:
         way.close()
-    for name in TWINS:
+    for name in BOTH_CLIENTS:
         assert seen[name] == list(range(1, last + 1)), name
         assert counts[name] == 30

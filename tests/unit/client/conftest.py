@@ -9,7 +9,7 @@ import pytest
 
 from qonduit_client.client import Client
 from qonduit_client.retry import Retry
-from tests.both_clients import CLIENTS, Connect
+from tests.both_clients import BOTH_CLIENTS, Connect
 from tests.unit.client.peer import Peer, serving_peer
 
 
@@ -20,10 +20,10 @@ def peer() -> Iterator[Peer]:
         yield running
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=BOTH_CLIENTS)
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Return a client factory: blocking, and asyncio."""
-    return CLIENTS[request.param]
+    return BOTH_CLIENTS[request.param]
 
 
 @pytest.fixture

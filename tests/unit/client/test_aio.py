@@ -15,7 +15,7 @@ import pytest
 import qonduit_client
 from qonduit_client import ClientClosed, QonduitError, aio
 from qonduit_client.retry import Retry
-from tests.both_clients import CLIENTS, Connect
+from tests.both_clients import BOTH_CLIENTS, Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Refusal, Stream
 
 #: Deprecated properties of the blocking client that methods replace; the next release removes them.
@@ -29,12 +29,12 @@ def public(of: type) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "asynchronous"),
+    ("blocking", "asynchronous"),
     [(qonduit_client.Client, aio.Client), (qonduit_client.JobHandle, aio.JobHandle)],
     ids=["Client", "JobHandle"],
 )
-def test_both_have_the_same_names_and_parameters(waiting: type, asynchronous: type) -> None:
-    ours, theirs = public(waiting), public(asynchronous)
+def test_both_have_the_same_names_and_parameters(blocking: type, asynchronous: type) -> None:
+    ours, theirs = public(blocking), public(asynchronous)
     assert ours.keys() == theirs.keys()
     for name, here in ours.items():
         there = theirs[name]
@@ -183,9 +183,9 @@ def test_closing_ends_the_wait_of_another_thread(
     assert "jobs go on" in str(errors[0])
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("name", BOTH_CLIENTS)
 def test_every_call_after_close_raises_client_closed(peer: Peer, name: str) -> None:
-    with CLIENTS[name](peer.target) as client:
+    with BOTH_CLIENTS[name](peer.target) as client:
         job = client.run(BELL)
         client.close()
         for ask in (job.job, job.cancel, lambda: list(job.events()), lambda: client.run(BELL)):
