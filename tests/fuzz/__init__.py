@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random input for the readers, guided by what it makes them do: `make fuzz`."""
+"""Random input for the readers, guided by code coverage: `make fuzz`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of deliberate faults, and what makes an entry of it valid."""
+"""The table of deliberate faults, and the validation of its entries."""
 
 from __future__ import annotations
 

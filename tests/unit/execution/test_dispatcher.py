@@ -240,7 +240,7 @@ def test_many_jobs_while_workers_and_fork_servers_are_killed(store: StoreFixture
 
 
 @dataclass
-class Puppet:
+class FakeExecutor:
     """An executor that does nothing unless the test acts."""
 
     room: int = 10
@@ -274,22 +274,22 @@ class Puppet:
 
 
 @contextmanager
-def puppeteering(
-    store: StoreFixture, *, owner: str = "puppeteer", lease: float = 30.0, max_attempts: int = 3
-) -> Iterator[tuple[Dispatcher, Puppet, Listener]]:
-    puppet = Puppet()
+def dispatching_to_fake(
+    store: StoreFixture, *, owner: str = "owner", lease: float = 30.0, max_attempts: int = 3
+) -> Iterator[tuple[Dispatcher, FakeExecutor, Listener]]:
+    executor = FakeExecutor()
     dispatcher = Dispatcher(
         store.db,
-        puppet,
+        executor,
         owner=owner,
         lease=timedelta(seconds=lease),
         max_attempts=max_attempts,
         memory_limit_bytes=77,
     )
     dispatcher.start()
-    assert puppet.listener is not None
+    assert executor.listener is not None
     try:
-        yield dispatcher, puppet, puppet.listener
+        yield dispatcher, executor, executor.listener
     finally:
         dispatcher.drain(0)
         dispatcher.stop()
@@ -300,16 +300,16 @@ def finished(job_id: int, attempt: int = 1) -> TaskEvent:
 
 
 def test_limits_are_filled_in(store: StoreFixture) -> None:
-    with puppeteering(store) as (_, puppet, _listener):
+    with dispatching_to_fake(store) as (_, executor, _listener):
         store.create()
-        puppet.wait(lambda: len(puppet.submitted) == 1)
-    assert puppet.submitted[0].memory_limit_bytes == 77
+        executor.wait(lambda: len(executor.submitted) == 1)
+    assert executor.submitted[0].memory_limit_bytes == 77
 
 
 def test_an_unsupported_feature_failure_lists_compatible_devices(store: StoreFixture) -> None:
-    with puppeteering(store) as (_, puppet, listener):
+    with dispatching_to_fake(store) as (_, executor, listener):
         job_id = store.create()
-        puppet.wait(lambda: len(puppet.submitted) == 1)
+        executor.wait(lambda: len(executor.submitted) == 1)
         failure = Failure(
             category=FailureCategory.FAILURE_CATEGORY_DEVICE, reason="UNSUPPORTED_CONSTRUCT", message="no"
         )
@@ -320,14 +320,14 @@ def test_an_unsupported_feature_failure_lists_compatible_devices(store: StoreFix
 
 
 def test_a_job_owned_by_another_server_is_ended_here(store: StoreFixture) -> None:
-    with puppeteering(store) as (dispatcher, puppet, listener):
+    with dispatching_to_fake(store) as (dispatcher, executor, listener):
         job_id = store.create()
-        puppet.wait(lambda: len(puppet.submitted) == 1)
-        queue.release(store.db, "puppeteer", [(job_id, 1)], "as if the lease had run out")
-        puppet.wait(lambda: len(puppet.submitted) == 2)
+        executor.wait(lambda: len(executor.submitted) == 1)
+        queue.release(store.db, "owner", [(job_id, 1)], "as if the lease had run out")
+        executor.wait(lambda: len(executor.submitted) == 2)
         listener.events([TaskEvent(job_id=job_id, attempt=1, progress=TaskProgress(progress=0.5))])
-        puppet.wait(lambda: (job_id, 1) in puppet.cancelled)
-        assert (job_id, 2) not in puppet.cancelled
+        executor.wait(lambda: (job_id, 1) in executor.cancelled)
+        assert (job_id, 2) not in executor.cancelled
         listener.lost(job_id, 1, Loss(LossKind.CANCELLED, "cancelled while it ran"))
         assert dispatcher.running() == 1
         assert store.get(job_id).state == RUNNING
@@ -337,14 +337,14 @@ def test_a_job_owned_by_another_server_is_ended_here(store: StoreFixture) -> Non
 def test_a_job_whose_worker_always_dies_is_started_max_attempts_times_and_not_once_more(
     store: StoreFixture, most: int
 ) -> None:
-    with puppeteering(store, max_attempts=most) as (_, puppet, listener):
+    with dispatching_to_fake(store, max_attempts=most) as (_, executor, listener):
         job_id = store.create()
         for attempt in range(1, most + 1):
-            puppet.wait(lambda attempt=attempt: len(puppet.submitted) == attempt)  # type: ignore[misc]
+            executor.wait(lambda attempt=attempt: len(executor.submitted) == attempt)  # type: ignore[misc]
             assert store.get(job_id).state == RUNNING
             listener.lost(job_id, attempt, Loss(LossKind.DIED, "the process that ran it was killed by SIGKILL"))
         (job,) = store.wait_ended(job_id)
-    assert [task.attempt for task in puppet.submitted] == list(range(1, most + 1))
+    assert [task.attempt for task in executor.submitted] == list(range(1, most + 1))
     assert (job.state, job.attempt, job.failure.reason) == (FAILED, most, "WORKER_DIED")
     assert f"started {most} times" in job.failure.message
 
@@ -356,22 +356,22 @@ def test_a_job_that_was_lost_with_its_servers_max_attempts_times_fails(store: St
         assert (task.job_id, task.attempt) == (job_id, attempt)
         if attempt == 1:
             assert queue.expire(store.db, max_attempts=2) == 1
-    with puppeteering(store, max_attempts=2, lease=0.3) as (_, puppet, listener):
+    with dispatching_to_fake(store, max_attempts=2, lease=0.3) as (_, executor, listener):
         (job,) = store.wait_ended(job_id)
-        puppet.wait(lambda: bool(puppet.submitted))
+        executor.wait(lambda: bool(executor.submitted))
         listener.events([finished(other)])
         store.wait_ended(other)
     assert (job.state, job.attempt, job.failure.reason) == (FAILED, 2, "SERVER_LOST")
-    assert {task.job_id for task in puppet.submitted} == {other}
+    assert {task.job_id for task in executor.submitted} == {other}
 
 
 def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(store: StoreFixture) -> None:
-    with puppeteering(store) as (_, puppet, listener):
+    with dispatching_to_fake(store) as (_, executor, listener):
         job_id = store.create()
         for attempt in range(1, 6):
-            puppet.wait(lambda attempt=attempt: len(puppet.submitted) == attempt)  # type: ignore[misc]
+            executor.wait(lambda attempt=attempt: len(executor.submitted) == attempt)  # type: ignore[misc]
             listener.lost(job_id, attempt, Loss(LossKind.STOPPED, "the engine was stopped"))
-        puppet.wait(lambda: len(puppet.submitted) == 6)
+        executor.wait(lambda: len(executor.submitted) == 6)
 
 
 def test_while_the_database_is_down_no_ended_job_is_lost(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,10 +411,10 @@ def test_leases_are_renewed_and_those_of_silent_servers_taken_over(
     monkeypatch.setattr(queue, "expire", expiring)
     job_id = store.create()
     (lost,) = queue.claim(store.db, "a server that was lost", {"TEST": 1}, timedelta(0))
-    with puppeteering(store, lease=0.6) as (_, puppet, listener):
-        puppet.wait(lambda: bool(puppet.submitted))
-        assert (puppet.submitted[0].job_id, puppet.submitted[0].attempt) == (job_id, lost.attempt + 1)
-        with puppeteering(store, owner="another", lease=0.6) as (_, other, _listener):
+    with dispatching_to_fake(store, lease=0.6) as (_, executor, listener):
+        executor.wait(lambda: bool(executor.submitted))
+        assert (executor.submitted[0].job_id, executor.submitted[0].attempt) == (job_id, lost.attempt + 1)
+        with dispatching_to_fake(store, owner="another", lease=0.6) as (_, other, _listener):
             # Six checks for expired leases, 0.2 s apart by two servers: longer than the first one's lease.
             assert all(renewed.acquire(timeout=PATIENCE) and expired.acquire(timeout=PATIENCE) for _ in range(12))
             assert not other.submitted
@@ -435,10 +435,10 @@ def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
         return tasks
 
     monkeypatch.setattr(queue, "claim", claiming)
-    with puppeteering(store, lease=0.3) as (_, puppet, listener):
+    with dispatching_to_fake(store, lease=0.3) as (_, executor, listener):
         job_id = store.create()
-        puppet.wait(lambda: bool(puppet.submitted))
-        assert (puppet.submitted[0].job_id, puppet.submitted[0].attempt) == (job_id, 2)
+        executor.wait(lambda: bool(executor.submitted))
+        assert (executor.submitted[0].job_id, executor.submitted[0].attempt) == (job_id, 2)
         listener.events([finished(job_id, 2)])
         store.wait_ended(job_id)
 
@@ -450,16 +450,16 @@ def test_after_a_fault_no_job_is_claimed_and_no_lease_renewed(
     def recording(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
         raise AssertionError("a fault of the store")
 
-    with puppeteering(store, lease=0.3) as (dispatcher, puppet, listener):
+    with dispatching_to_fake(store, lease=0.3) as (dispatcher, executor, listener):
         job_id = store.create()
-        puppet.wait(lambda: bool(puppet.submitted))
+        executor.wait(lambda: bool(executor.submitted))
         with monkeypatch.context() as patch:
             patch.setattr(queue, "record", recording)
             listener.events([finished(job_id)])
             for thread in dispatcher._threads[1:]:
                 thread.join(PATIENCE)
             assert not dispatcher.alive()
-        with puppeteering(store, owner="another", lease=0.3) as (_, other, _listener):
+        with dispatching_to_fake(store, owner="another", lease=0.3) as (_, other, _listener):
             other.wait(lambda: bool(other.submitted))
             assert other.submitted[0].attempt == 2
 
@@ -472,9 +472,9 @@ def test_a_job_that_cannot_be_recorded_fails_alone(store: StoreFixture, monkeypa
             raise StoreFault("as if a value did not fit its column")
         return really_record(db, owner, batch)
 
-    with puppeteering(store) as (dispatcher, puppet, listener):
+    with dispatching_to_fake(store) as (dispatcher, executor, listener):
         bad, good = store.create(), store.create()
-        puppet.wait(lambda: len(puppet.submitted) == 2)
+        executor.wait(lambda: len(executor.submitted) == 2)
         monkeypatch.setattr(queue, "record", recording)
         listener.events([finished(bad), finished(good)])
         assert store.wait_ended(bad)[0].failure.reason == "NOT_STORED"
@@ -489,7 +489,7 @@ def test_a_fault_is_reported_so_that_the_server_can_exit(store: StoreFixture, mo
 
     reported = threading.Event()
     monkeypatch.setattr(queue, "claim", claiming)
-    dispatcher = Dispatcher(store.db, Puppet(), owner="me", on_fault=reported.set)
+    dispatcher = Dispatcher(store.db, FakeExecutor(), owner="me", on_fault=reported.set)
     dispatcher.start()
     assert reported.wait(PATIENCE)
     dispatcher.stop()

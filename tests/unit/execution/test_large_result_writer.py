@@ -21,7 +21,7 @@ from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, submit
 from tests.unit.execution.pool_fixture import PATIENCE
-from tests.unit.execution.test_dispatcher import Puppet
+from tests.unit.execution.test_dispatcher import FakeExecutor
 
 DATA = bytes(3_000_000)
 
@@ -71,7 +71,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-class Lane:
+class RunningWriter:
     """Collects the output of a running `LargeResultWriter` until it has ended."""
 
     def __init__(self, db: Database) -> None:
@@ -89,22 +89,22 @@ class Lane:
 
 @pytest.mark.parametrize("error", [None, Unavailable("away"), StoreFault("never")])
 def test_later_events_of_a_task_follow_its_large_result(db: Database, gate: Gate, error: Exception | None) -> None:
-    lane = Lane(db)
+    writer = RunningWriter(db)
     gate.error = error
     small = [line(1), line(2), Requeue((3, 1), "tests", counts=True)]
-    assert lane.ahead.accept(small) == small
+    assert writer.ahead.accept(small) == small
     held: list[Item] = [large(1), line(1, "a"), finished(1), Requeue((1, 1), "tests", counts=True)]
-    assert lane.ahead.accept([*held[:2], line(2)]) == [line(2)]
+    assert writer.ahead.accept([*held[:2], line(2)]) == [line(2)]
     assert gate.reached.acquire(timeout=PATIENCE)
-    assert lane.ahead.accept([finished(2), *held[2:]]) == [finished(2)]
-    assert lane.out == []
-    assert lane.ahead.holds()
+    assert writer.ahead.accept([finished(2), *held[2:]]) == [finished(2)]
+    assert writer.out == []
+    assert writer.ahead.holds()
     gate.open.set()
-    out = lane.end()
+    out = writer.end()
     assert [(key_of(item), type(item)) for item in out] == [(key_of(item), type(item)) for item in held]
     assert out[1:] == held[1:]
-    assert not lane.ahead.holds()
-    assert lane.ahead.accept(small) == small
+    assert not writer.ahead.holds()
+    assert writer.ahead.accept(small) == small
 
 
 def test_ids_that_a_worker_made_up_are_not_taken(db: Database) -> None:
@@ -116,12 +116,12 @@ def test_ids_that_a_worker_made_up_are_not_taken(db: Database) -> None:
 
 
 def test_once_stopped_it_passes_on_the_rest_and_writes_nothing(db: Database, gate: Gate) -> None:
-    lane = Lane(db)
-    lane.ahead.accept([large(1), finished(1), large(2), finished(2)])
+    writer = RunningWriter(db)
+    writer.ahead.accept([large(1), finished(1), large(2), finished(2)])
     assert gate.reached.acquire(timeout=PATIENCE)
-    lane.ahead.stop()
+    writer.ahead.stop()
     gate.open.set()
-    assert [key_of(item) for item in lane.end()] == [(1, 1), (1, 1), (2, 1), (2, 1)]
+    assert [key_of(item) for item in writer.end()] == [(1, 1), (1, 1), (2, 1), (2, 1)]
     assert not gate.reached.acquire(blocking=False)
 
 
@@ -133,11 +133,11 @@ class Running:
         self._changed = threading.Condition()
         db.notifications.subscribe(self._woken)
         self.ids = [submit(db).id for _ in range(number)]
-        self.puppet = Puppet()
-        self.puppet.capacity = lambda: {"IBM": 10}  # type: ignore[method-assign]
-        self.dispatcher = Dispatcher(db, self.puppet, owner="me")
+        self.executor = FakeExecutor()
+        self.executor.capacity = lambda: {"IBM": 10}  # type: ignore[method-assign]
+        self.dispatcher = Dispatcher(db, self.executor, owner="me")
         self.dispatcher.start()
-        self.puppet.wait(lambda: len(self.puppet.submitted) >= number)
+        self.executor.wait(lambda: len(self.executor.submitted) >= number)
 
     def _woken(self, wake: object) -> None:
         with self._changed:

@@ -18,7 +18,7 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from tests.unit.execution.pool_fixture import PATIENCE
-from tests.unit.execution.test_dispatcher import StoreFixture, puppeteering
+from tests.unit.execution.test_dispatcher import StoreFixture, dispatching_to_fake
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_a_claim_under_way_is_drained_too(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(RunningJobs, "close", close_loudly)
     store = StoreFixture(tmp_path)
     job_id = store.create()
-    with puppeteering(store) as (dispatcher, puppet, _):
+    with dispatching_to_fake(store) as (dispatcher, executor, _):
         assert claiming.wait(PATIENCE)
         dispatcher.drain(0)
         assert dispatcher.running() == 0
-        assert [task.job_id for task in puppet.submitted] == [job_id]
+        assert [task.job_id for task in executor.submitted] == [job_id]
         assert (store.get(job_id).state, store.get(job_id).attempt) == (QUEUED, 0)
     store.db.close()
 

@@ -227,7 +227,7 @@ def test_only_three_pipes_are_open() -> None:
     assert "[0, 1, 2, 3]" in error.message  # the fourth is a duplicate of the response pipe
 
 
-class TestWhatBreaks:
+class TestCrashes:
     """Sources that crash their process or try to exhaust the machine."""
 
     def test_an_endless_loop_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
