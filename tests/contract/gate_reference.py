@@ -56,7 +56,7 @@ def u(theta: float, phi: float, lam: float) -> Matrix:
 
 
 def r(theta: float, phi: float) -> Matrix:
-    """Return the turn by theta around the axis at phi in the plane of X and Y."""
+    """Return the rotation by theta around the axis at phi in the plane of X and Y."""
     return turn(math.cos(phi) * X + math.sin(phi) * Y, theta)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real gRPC server over a real SQLite store, in this process; the tests of rpc play the dispatcher themselves."""
+"""A real gRPC server over a real SQLite store, in this process; rpc tests act as the dispatcher."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CALLER_KEY = "x-caller"
 
 
 def descriptions() -> list[ProviderDescription]:
-    """What the workers of two providers might say: a simulator, a device that samples, one that is away."""
+    """Return descriptions of two providers: a simulator, a device that samples, and one that is unavailable."""
 
     def device(name: str, *types: JobType, available: bool = True, max_shots: int = 100_000) -> Device:
         return Device(
@@ -91,7 +91,7 @@ def descriptions() -> list[ProviderDescription]:
 
 
 class RpcFixture:
-    """A gRPC server, its store, a client, and a hand that does a dispatcher's work."""
+    """A gRPC server, its store, a client, and methods that act as the dispatcher."""
 
     def __init__(self, db: Database, server: rpc_server.RpcServer, channel: grpc.Channel) -> None:
         self.db = db
@@ -112,18 +112,18 @@ class RpcFixture:
         self._tasks.update((task.job_id, task) for task in tasks)
         return tasks
 
-    def tell(self, job_id: int, **what: Any) -> None:
-        """Record one thing that happened to a claimed job."""
+    def record(self, job_id: int, **fields: Any) -> None:
+        """Record one event of a claimed job."""
         task = self._tasks[job_id]
-        event = TaskEvent(job_id=job_id, attempt=task.attempt, **what)
+        event = TaskEvent(job_id=job_id, attempt=task.attempt, **fields)
         assert not queue.record(self.db, OWNER, [event])
 
-    def say(self, job_id: int, message: str) -> None:
-        """Have a claimed job make a remark: one event."""
-        self.tell(job_id, log=LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message))
+    def log(self, job_id: int, message: str) -> None:
+        """Record one log event of a claimed job."""
+        self.record(job_id, log=LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message))
 
     def finish(self, job_id: int) -> None:
-        """Bring a claimed job to its good end, in one go, as a quick simulation does."""
+        """Run a claimed job to SUCCEEDED in one transaction, as a quick simulation does."""
         task = self._tasks[job_id]
         shots = task.spec.shots
         result = Result(
@@ -144,13 +144,13 @@ class RpcFixture:
         assert not queue.record(self.db, OWNER, events)
 
     def run(self, job_id: int) -> None:
-        """Claim what waits, and finish this job."""
+        """Claim the queued jobs and finish this one."""
         self.claim()
         self.finish(job_id)
 
 
 def by_name(default: str = "anonymous") -> auth.Authenticate:
-    """Return an `authenticate` that takes the principal's name from the metadata, without any proof."""
+    """Return an `authenticate` that reads the principal's name from the metadata, without any proof."""
 
     def principal(metadata: auth.Metadata) -> auth.Principal:
         return auth.Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), default))
@@ -171,7 +171,7 @@ def rpc_fixture(store: Path | str, *, clock: Callable[[], datetime] = utc_now, *
                 options=[
                     ("grpc.use_local_subchannel_pool", 1),
                     ("grpc.max_send_message_length", -1),
-                    # Windows stay as small as they begin, or a reader that is not reading would take megabytes.
+                    # Flow-control windows keep their initial size; otherwise a stalled reader would buffer megabytes.
                     ("grpc.http2.bdp_probe", 0),
                 ],
             ) as channel:
@@ -203,7 +203,7 @@ def refused(call: Callable[[], Any]) -> tuple[str, dict[str, Any]]:
 
 
 def details_of(error: Any) -> tuple[str, dict[str, Any]]:
-    """The code's name and the details of an error. Checks what is true of every error."""
+    """Return the code's name and the details of an error, after checking what holds for every error."""
     status = rpc_status.from_call(error)
     assert status is not None, error
     assert len(status.SerializeToString()) + len(error.details().encode()) <= 3 * 1024
@@ -219,7 +219,7 @@ def details_of(error: Any) -> tuple[str, dict[str, Any]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in another thread, for a bounded time."""
+    """Wait until another thread makes a condition true, for a bounded time."""
     deadline = time.monotonic() + WAIT
     pause = threading.Event()
     while not condition():
@@ -228,5 +228,5 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def sequences(events: list[JobEvent]) -> list[int]:
-    """The sequences of the stored events among those of a stream."""
+    """Return the sequences of the stored events in a stream."""
     return [event.sequence for event in events if event.WhichOneof("event") != "heartbeat"]

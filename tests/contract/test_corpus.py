@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs with exact reference distributions, in every language on every provider: none may be silently wrong.
+"""Programs with exact reference distributions, in every language on every provider: no result may be silently wrong.
 
-These are all programs of the repository's own corpus; `make corpus` runs those of MQT Bench as well, where they are.
+These are all programs of the repository's own corpus; `make corpus` also runs those of MQT Bench where they exist.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def test_programs_of_mqt_bench_are_run_where_they_are(tmp_path: Path, monkeypatc
     assert (last.file, last.path) == ("mqtbench/partial.qasm", tmp_path / "mqtbench" / "partial.qasm")
 
 
-def test_without_mqt_bench_the_corpus_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mqt_bench_the_corpus_has_only_its_own_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("QONDUIT_CORPUS", raising=False)
     monkeypatch.setattr(programs, "REPOSITORY", tmp_path / "alone")
     assert list(entries(mqtbench=True)) == list(entries())
@@ -74,7 +76,7 @@ def test_without_mqt_bench_the_corpus_is_its_own(tmp_path: Path, monkeypatch: py
     assert programs.beside() == beside / "INDEX.json"
 
 
-def test_a_folder_that_is_named_and_has_no_index_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_folder_without_an_index_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QONDUIT_CORPUS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="QONDUIT_CORPUS"):
         list(entries(mqtbench=True))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The corpus read twice, the second time from disk in another process: cached programs keep their distributions."""
+"""The corpus is read twice, the second time from disk in another process: cached programs keep their distributions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qonduit_server.languages.translation_cache import TranslationCache
 from qonduit_server.providers import registry as providers
 from tests.corpus.programs import LANGUAGES, Entry, entries, judge
 
-#: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
+#: The largest number of qubits, and the share of the (many) programs in OpenQASM.
 QUBITS = 5
 SHARE = 2
 
 
 def keep(languages: registry.Languages) -> list[Entry]:
-    """Read programs of every language; return those that are kept, which are all that QPY can hold."""
+    """Read programs of every language; return those in the cache, which are all that QPY can represent."""
     some: list[Entry] = []
     for language in LANGUAGES:
         of_language = list(entries("exact", language, QUBITS))
@@ -29,7 +29,7 @@ def keep(languages: registry.Languages) -> list[Entry]:
 
 
 def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
-    """Run programs that no reader may read again; returns what is wrong."""
+    """Run programs with all readers disabled; return the mismatches."""
     languages = registry.Languages(TranslationCache(Path(folder), 1 << 28))
     languages._read = None  # type: ignore[assignment,method-assign]
     provider = providers.get("IBM")
@@ -43,7 +43,7 @@ def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
     return wrong
 
 
-def test_a_corpus_from_disk_gives_what_its_references_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_read_from_disk_matches_its_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
     programs = keep(registry.Languages(TranslationCache(tmp_path, 1 << 28)))
     assert len(programs) > 120

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every translation of the corpus is read by the target's own SDK, or warns that it is not."""
+"""The target's own SDK reads every translation of the corpus, or the translation warns that it does not."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.registry import Languages
 from tests.corpus.programs import LANGUAGES, Entry, entries
 
-#: Qubits at most, and which share of the programs in OpenQASM, of which there are many.
+#: The largest number of qubits, and the share of the (many) programs in OpenQASM.
 QUBITS = 5
 SHARE = 3
-#: A warning that says so.
+#: A warning that the target's SDK does not read the translation.
 UNREAD = "does not read"
 MIDWAY = "no measurement, reset or condition midway"
 
@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "CIRQ": lambda text: cirq.read_json(json_text=text),
     "QUIL": QuilProgram.parse,
 }
-#: Programs that a target's SDK does not read, by reason: what is not listed here is read.
+#: Programs that a target's SDK does not read, by reason; every program not listed here is read.
 EXCEPTIONS = {
     "QASM3": {
         "Qiskit's importer of OpenQASM 3 does not read "
@@ -84,21 +84,21 @@ def test_the_targets_own_sdk_reads_every_translation(target: str, programs: list
         except ProgramError:
             tally["refused"] += 1
             continue
-        said = [each for each in written.warnings if UNREAD in each or MIDWAY in each]
-        assert set(said) <= EXCEPTIONS.get(target, set())
+        warned = [each for each in written.warnings if UNREAD in each or MIDWAY in each]
+        assert set(warned) <= EXCEPTIONS.get(target, set())
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 READERS[target](written.source)
         except Exception as error:  # noqa: BLE001 - of six SDKs, which raise what they like
             tally["unread"] += 1
-            if not said:
+            if not warned:
                 wrong.append(f"{file}: no warning of {type(error).__name__}: {error}")
         else:
             tally["read"] += 1
-            # A condition may be left out midway; that a reader does not read something must be so.
-            if any(UNREAD in each for each in said):
-                wrong.append(f"{file}: is read, in spite of {said}")
+            # A condition within the circuit may be absent; a warning that a reader fails must be correct.
+            if any(UNREAD in each for each in warned):
+                wrong.append(f"{file}: is read, in spite of {warned}")
     print(f"{target}: {dict(tally)}")
     assert not wrong
     assert tally["read"] > 100

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every executor promises its dispatcher, whatever runs the tasks."""
+"""The contract between every executor and its dispatcher, however the executor runs tasks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from qonduit_server.execution.executor import Executor, ExecutorOptions, LossKin
 from qonduit_server.execution.stderr_log import StderrLog
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
 
-#: What all tasks may take together, and what a large one takes of it: two do not fit.
+#: Memory of all tasks together, and of a large task: two large tasks do not fit.
 BUDGET, LARGE = 1024**3, 600 * 1024**2
-#: Makes a started executor that runs two tasks at once, and its listener; stops it in the end.
+#: Makes a started executor that runs two tasks at once, and its listener; stops the executor afterwards.
 Making = Callable[[], AbstractContextManager[tuple[Executor, RecordingListener]]]
 
 
 @pytest.fixture(params=seam.names())
 def making(request: pytest.FixtureRequest) -> Making:
-    """Each registered executor, with workers that do what a task's program says."""
+    """Each registered executor, with workers that follow the instructions in a task's program."""
 
     @contextmanager
     def make() -> Iterator[tuple[Executor, RecordingListener]]:
@@ -78,7 +78,7 @@ class TestExecutor:
             gate.open()
             listener.wait_ended(1)
 
-    def test_capacity_is_told_by_provider_and_grows_back(self, making: Making) -> None:
+    def test_capacity_is_reported_by_provider_and_grows_again(self, making: Making) -> None:
         with making() as (executor, listener):
             assert executor.capacity().get("TEST", 0) >= 1
             executor.submit([task(1)])
@@ -86,24 +86,24 @@ class TestExecutor:
             listener.wait(lambda: executor.capacity().get("TEST", 0) >= 1)
             assert listener.more.is_set()
 
-    def test_each_task_ends_once_and_nothing_is_said_afterwards(self, making: Making) -> None:
+    def test_each_task_ends_once_and_emits_nothing_afterwards(self, making: Making) -> None:
         with making() as (executor, listener):
             executor.submit([task(i, "progress 3") for i in range(1, 301)])
             listener.wait_ended(*range(1, 301))
         assert sorted(listener.endings) == list(range(1, 301))
         assert not listener.losses
-        for told in listener.received.values():
-            kinds = [event.WhichOneof("event") for event in told if event.WhichOneof("event") != "started"]
+        for events in listener.received.values():
+            kinds = [event.WhichOneof("event") for event in events if event.WhichOneof("event") != "started"]
             assert kinds == ["program_started", *["progress"] * 3, "program_succeeded", "progress", "finished"]
-            assert {event.attempt for event in told} == {1}
+            assert {event.attempt for event in events} == {1}
 
-    def test_more_may_be_submitted_than_was_wanted(self, making: Making) -> None:
+    def test_more_tasks_may_be_submitted_than_the_capacity(self, making: Making) -> None:
         with making() as (executor, listener):
             executor.submit([task(i) for i in range(1, 101)])
             assert all(count > 0 for count in executor.capacity().values())
             listener.wait_ended(*range(1, 101))
 
-    def test_as_many_run_at_once_as_there_are_workers(self, making: Making, tmp_path: Path) -> None:
+    def test_as_many_tasks_run_at_once_as_there_are_workers(self, making: Making, tmp_path: Path) -> None:
         one, two, three = (Gate(tmp_path, name) for name in ("one", "two", "three"))
         with making() as (executor, listener):
             executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}"), task(3, f"wait {three.path}")])
@@ -125,7 +125,7 @@ class TestExecutor:
             gate.open()
             listener.wait_ended(1)
 
-    def test_cancel_ends_tasks_running_or_waiting_and_no_others(self, making: Making, tmp_path: Path) -> None:
+    def test_cancel_ends_running_and_waiting_tasks_and_no_others(self, making: Making, tmp_path: Path) -> None:
         one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
         with making() as (executor, listener):
             executor.submit([task(1, f"hold {one.path}"), task(2, f"wait {two.path}"), *(task(i) for i in range(3, 9))])
@@ -139,7 +139,7 @@ class TestExecutor:
             listener.wait_ended(*range(1, 9))
             assert set(listener.finished) == {2, 3, 4, 6, 7, 8}
 
-    def test_cancel_of_what_is_not_there_does_nothing(self, making: Making) -> None:
+    def test_cancel_of_an_unknown_task_does_nothing(self, making: Making) -> None:
         with making() as (executor, listener):
             executor.submit([task(1)])
             listener.wait_ended(1)
@@ -149,7 +149,7 @@ class TestExecutor:
             listener.wait(lambda: len(listener.endings) == 2)
             assert not listener.losses
 
-    def test_a_death_names_the_signal_and_harms_no_other(self, making: Making) -> None:
+    def test_a_worker_death_names_the_signal_and_affects_no_other_task(self, making: Making) -> None:
         with making() as (executor, listener):
             executor.submit([task(1), task(2, "kill SIGKILL"), *(task(i) for i in range(3, 30))])
             listener.wait_ended(*range(1, 30))
@@ -157,14 +157,14 @@ class TestExecutor:
             assert listener.losses[2].kind is LossKind.DIED
             assert "SIGKILL" in listener.losses[2].message
 
-    def test_the_time_limit_is_kept(self, making: Making, tmp_path: Path) -> None:
+    def test_the_time_limit_is_enforced(self, making: Making, tmp_path: Path) -> None:
         with making() as (executor, listener):
             executor.submit([task(1, f"hold {Gate(tmp_path).path}", seconds=0.1), task(2, seconds=60)])
             listener.wait_ended(1, 2)
             assert listener.losses[1].kind is LossKind.TIME_LIMIT
             assert set(listener.losses) == {1}
 
-    def test_two_that_do_not_fit_run_one_after_the_other_and_small_ones_flow_past(
+    def test_two_tasks_that_do_not_fit_run_in_sequence_and_small_tasks_pass_them(
         self, making: Making, tmp_path: Path
     ) -> None:
         gate = Gate(tmp_path)
@@ -184,9 +184,9 @@ class TestExecutor:
             logs = [event.log.message for event in listener.received[2] if event.HasField("log")]
             assert logs == ["the job needs 600 MiB of memory and waits until they are free"]
             assert not any(event.HasField("log") for event in listener.received[1])
-            assert not any(event.HasField("declined") for told in listener.received.values() for event in told)
+            assert not any(event.HasField("declined") for events in listener.received.values() for event in events)
 
-    def test_what_waits_for_memory_is_cancelled_at_once(self, making: Making, tmp_path: Path) -> None:
+    def test_a_task_that_waits_for_memory_is_cancelled_at_once(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)
         with making() as (executor, listener):
             executor.submit([task(1, f"need {LARGE} wait {gate.path}")])
@@ -209,7 +209,7 @@ class TestExecutor:
             assert {listener.finished[i].finished.failure.reason for i in (1, 2)} == {"SDK_UNAVAILABLE"}
             assert not listener.finished[3].finished.HasField("failure")
 
-    def test_stop_tells_of_every_task(self, making: Making, tmp_path: Path) -> None:
+    def test_stop_reports_every_task(self, making: Making, tmp_path: Path) -> None:
         with making() as (executor, listener):
             executor.submit([task(1, f"need {LARGE} wait {Gate(tmp_path).path}")])
             listener.wait_granted(1)

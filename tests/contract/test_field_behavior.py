@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`google.api.field_behavior` of the contract: what it says is what comments say, and what the server does."""
+"""`google.api.field_behavior` of the contract agrees with its comments and with the server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
 
 @pytest.fixture(scope="module")
 def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The comment of each field of the contract, by the field's full name."""
+    """Return the comment of each field of the contract, by the field's full name."""
     written = tmp_path_factory.mktemp("descriptor") / "contract.binpb"
     sources = sorted(str(path) for path in PROTOS.glob("qonduit/v1/*.proto"))
     includes = [f"-I{PROTOS}", f"-I{PROTOS / 'third_party'}"]
@@ -60,7 +60,7 @@ def behaviors(field: FieldDescriptor) -> list[int]:
 
 
 def accepted_fields(message: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
-    """Every field of a request and of what it contains, except what is inside of output-only fields."""
+    """Yield every field of a request and of its messages, except fields inside output-only fields."""
     if message.full_name in seen or not message.full_name.startswith("qonduit."):
         return
     seen.add(message.full_name)
@@ -70,7 +70,7 @@ def accepted_fields(message: Descriptor, seen: set[str]) -> Iterator[FieldDescri
             yield from accepted_fields(field.message_type, seen)
 
 
-def test_comments_and_annotations_of_everything_a_client_may_send_agree(comments: dict[str, str]) -> None:
+def test_comments_and_annotations_of_all_request_fields_agree(comments: dict[str, str]) -> None:
     seen: set[str] = set()
     fields = [field for method in METHODS for field in accepted_fields(method.input_type, seen)]
     assert len(fields) > 80
@@ -100,7 +100,7 @@ def test_a_request_without_its_required_fields_is_refused_and_names_them(rpc: Rp
 
 
 def fill_output_only(message: Message) -> int:
-    """Set every output-only field to a value that the server would never give; return how many were set."""
+    """Set every output-only field to a value that the server would never return; return how many were set."""
     count = 0
     for field in message.DESCRIPTOR.fields:
         if OUTPUT_ONLY not in behaviors(field):
@@ -138,7 +138,7 @@ def test_output_only_fields_of_a_request_are_ignored(rpc: RpcFixture) -> None:
             run.ClearField("program_id")
     assert job == plain
 
-    # Nor do they make another request of a repeated one.
+    # Nor do they make a repeated request a different one.
     repeated = job_service.CreateJobRequest(
         job=Job(shots=10), deployment=programs(BELL), device="IBM/aer_simulator", request_id=str(uuid.uuid4())
     )

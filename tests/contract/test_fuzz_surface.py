@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever is sent to a server, it answers at once, with one of the contract's errors, and lives on.
+"""For any input, a server answers at once with one of the contract's errors, and keeps serving.
 
-The calls are random and the same every time; `make fuzz-surface` makes new ones for as long as one likes. Below are, by
-name, faults that were found beside it, by reading and by trying: random calls hardly ever come upon them.
+The calls are random with a fixed seed; `make fuzz-surface` generates new ones for as long as required. The named tests
+below cover faults found by reading and by manual tests, which random calls rarely reach.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
         yield it
 
 
-def test_no_call_brings_a_front_door_out_of_order(database_url: str) -> None:
+def test_no_call_breaks_a_server_without_workers(database_url: str) -> None:
     examples = 4 if database_url.startswith("postgresql") else 8
     with capture_logs() as lines, rpc_fixture(database_url, limits=LIMITS) as it:
 
@@ -57,7 +57,7 @@ def test_no_call_brings_a_front_door_out_of_order(database_url: str) -> None:
         seen = fuzz(it.channel, known, examples=examples, most_request_bytes=LIMITS.max_request_bytes)
         sweep(it.channel)
         every = {path(method) for method in methods(it.channel)}
-    # It was all of them: those of the contract, of health, and of reflection.
+    # All methods were called: those of the contract, of health, and of reflection.
     contract = {f"/{service.full_name}/{method.name}" for service in SERVICES.values() for method in service.methods}
     assert contract < every == {name for name, _ in seen}
     assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "a first message"} <= {
@@ -66,7 +66,7 @@ def test_no_call_brings_a_front_door_out_of_order(database_url: str) -> None:
     assert [line for line in lines if line["event"] != "call" or line["code"] == "INTERNAL"] == []
 
 
-def test_no_call_brings_a_server_with_workers_out_of_order(tmp_path: Path) -> None:
+def test_no_call_breaks_a_server_with_workers(tmp_path: Path) -> None:
     with fuzzed_server(tmp_path) as (running, channel, known):
         before = running.resident()
         fuzz(channel, known, examples=3, most_request_bytes=int(SMALL["max_request_bytes"]))
@@ -79,7 +79,7 @@ def test_no_call_brings_a_server_with_workers_out_of_order(tmp_path: Path) -> No
 
 
 def deep(levels: int) -> Struct:
-    """A list in a list in a list ..."""
+    """Return a list in a list in a list ..."""
     struct = Struct()
     value = struct.fields["deep"]
     for _ in range(levels):
@@ -89,8 +89,8 @@ def deep(levels: int) -> Struct:
 
 
 @pytest.mark.parametrize("levels", [26, 40, 47])
-def test_values_too_deep_to_be_told_in_events_are_refused(rpc: RpcFixture, levels: int) -> None:
-    """They could be read in the request, but not one message deeper: the caller's lists answered INTERNAL for ever."""
+def test_values_too_deep_for_events_are_refused(rpc: RpcFixture, levels: int) -> None:
+    """The request was parsed, but no message that nests it one level deeper: lists answered INTERNAL since."""
     of_job, of_program, options = bell(), bell(), bell()
     of_job.job.inputs.CopyFrom(deep(levels))
     of_program.deployment.programs[0].python_file_inputs.CopyFrom(deep(levels))
@@ -106,7 +106,7 @@ def test_values_too_deep_to_be_told_in_events_are_refused(rpc: RpcFixture, level
     sweep(rpc.channel)
 
 
-def test_values_as_deep_as_allowed_are_told_in_events(rpc: RpcFixture) -> None:
+def test_values_at_the_depth_limit_are_returned_in_events(rpc: RpcFixture) -> None:
     request = bell()
     request.job.inputs.CopyFrom(deep(25))
     job_id = next(rpc.jobs.RunJob(request, timeout=WAIT)).event.job_id
@@ -115,8 +115,8 @@ def test_values_as_deep_as_allowed_are_told_in_events(rpc: RpcFixture) -> None:
     sweep(rpc.channel)
 
 
-def test_what_is_not_known_is_not_stored(rpc: RpcFixture) -> None:
-    """Unknown fields within what is stored came back with it, as deep as they were."""
+def test_unknown_fields_are_not_stored(rpc: RpcFixture) -> None:
+    """Unknown fields within stored messages were returned, at any depth."""
     unknown = b"\xfb\x3f" * 90 + b"\xfc\x3f" * 90
     request = bell()
     request.job.inputs.ParseFromString(unknown)
@@ -129,7 +129,7 @@ def test_what_is_not_known_is_not_stored(rpc: RpcFixture) -> None:
     sweep(rpc.channel)
 
 
-def test_an_inline_deployment_too_large_to_be_read_back_is_refused(rpc: RpcFixture) -> None:
+def test_an_inline_deployment_too_large_to_be_listed_is_refused(rpc: RpcFixture) -> None:
     """It was stored, and no list of deployments could be read past it."""
     large = programs(*["x" * 900_000] * 4)
     for kind, call in (
@@ -144,8 +144,8 @@ def test_an_inline_deployment_too_large_to_be_read_back_is_refused(rpc: RpcFixtu
     sweep(rpc.channel)
 
 
-def test_a_job_that_was_just_made_is_told_from_its_first_event(rpc: RpcFixture) -> None:
-    """Its stream ended with OK and not one event, when the request said that it had a thousand."""
+def test_a_stream_of_a_new_job_starts_at_its_first_event(rpc: RpcFixture) -> None:
+    """The stream ended with OK and without any event when the request named event 1000 as its last one."""
     stream = rpc.jobs.RunJob(bell(after_sequence=1_000), timeout=WAIT)
     created = next(stream).event
     assert created.sequence == 1
@@ -154,8 +154,8 @@ def test_a_job_that_was_just_made_is_told_from_its_first_event(rpc: RpcFixture) 
     assert last.event.state_change.job.state == SUCCEEDED
 
 
-def test_reflection_repeats_no_question_that_is_too_large(rpc: RpcFixture) -> None:
-    """An answer holds its question twice: 16 MiB became 32."""
+def test_reflection_does_not_echo_a_question_that_is_too_large(rpc: RpcFixture) -> None:
+    """An answer repeats its question twice: 16 MiB became 32 MiB."""
     question = ServerReflectionRequest(host="h" * 1_500_000, file_containing_symbol="s" * 1_500_000)
     call = rpc.channel.stream_stream(REFLECTION)
     (data,) = call(iter([question.SerializeToString()]), timeout=WAIT)
@@ -165,7 +165,7 @@ def test_reflection_repeats_no_question_that_is_too_large(rpc: RpcFixture) -> No
 
 
 class Asking:
-    """A call of reflection that has its first answer and stays open, as grpcurl keeps it for as long as it runs."""
+    """Open a reflection call that has its first answer and stays open, as grpcurl does while it runs."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.closing = threading.Event()
@@ -179,8 +179,8 @@ class Asking:
         return len(ServerReflectionResponse.FromString(next(self.call)).list_services_response.service)
 
 
-def test_open_calls_of_reflection_keep_nobody_out(rpc: RpcFixture) -> None:
-    """The fifth waited for one of the four others to end; now the first too many is told so at once."""
+def test_open_reflection_calls_block_no_other_call(rpc: RpcFixture) -> None:
+    """The fifth call waited for one of the four others to end; now the first call over the limit is refused at once."""
     asking = [Asking(rpc.channel) for _ in range(reflection.MOST_OPEN)]
     try:
         with ThreadPoolExecutor(8) as threads:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run is said to take is what it takes: from the simulation to the last byte sent to the server."""
+"""A run's memory estimate matches its real use, from the simulation to the last byte sent to the server."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from qonduit_server.worker import loop, runner
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QUBITS = 20
-#: For runs that give counts alone: 32 MiB of amplitudes, beside which what a process takes otherwise is little.
+#: For runs that return counts only: 32 MiB of amplitudes, much more than a process uses otherwise.
 WIDE = 21
 #: The same programs with fewer amplitudes.
 NARROW = 17
-#: What a run takes beside its amplitudes.
+#: Memory of a run besides its amplitudes.
 SLACK = 4 * 1024**2
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the most memory a process had is told by Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak memory of a process")
 
 
 def resident(what: str) -> int:
-    """Bytes that this process has in memory ("VmRSS"), or had at most ("VmHWM")."""
+    """Return this process's resident bytes now ("VmRSS") or at their peak ("VmHWM")."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) * 1024
 
 
 class Measured:
-    """A provider in this process, and what its runs take."""
+    """A provider in this process, and the memory that its runs use."""
 
     def __init__(self, name: str) -> None:
         self.provider = registry.get(name)
@@ -51,21 +51,21 @@ class Measured:
         self.running.load()
         self.sent = 0
 
-    def said(self, text: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
-        """Return what a run of a program is said to take, in bytes."""
+    def estimate(self, text: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
+        """Return the memory estimate of a program's run, in bytes."""
         circuit = self.languages.read(QASM2, text, b"", {})
         if statevector:
             return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes, True)).memory_bytes
         return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes)).memory_bytes
 
-    def taken(self, text: str, warm: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
-        """Return what a run takes at most, from the simulation to the last byte sent to the server, in bytes.
+    def used(self, text: str, warm: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
+        """Return the peak memory of a run, from the simulation to the last byte sent to the server, in bytes.
 
         Args:
             text: the program.
-            warm: one like it that is run before: SDKs compile code of their own in the first run, and keep memory.
-            statevector: whether it gives its statevector, too.
-            limit_bytes: what it may take.
+            warm: a similar program that runs first: SDKs compile code in the first run and keep memory.
+            statevector: whether the run returns its statevector.
+            limit_bytes: the task's memory limit.
         """
         near, far = socket.socketpair()
 
@@ -97,21 +97,21 @@ class Measured:
             outbox.flush()
 
         run(warm)
-        # What earlier tests left free in this process would hide what is taken.
+        # Memory that earlier tests freed in this process would hide the run's use.
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         run(text)
-        taken = resident("VmHWM") - before
+        used = resident("VmHWM") - before
         near.shutdown(socket.SHUT_WR)
         reader.join(timeout=60)
         assert not failures
-        return taken
+        return used
 
 
 def program(qubits: int, end: str) -> str:
-    """A program with gates of each kind that act on all qubits, and then `end`."""
+    """Return a program with gates of each kind that act on all qubits, and then `end`."""
     gates = "h q; cx q[0],q[1]; ry(0.3) q[2]; u2(0.1,0.2) q[3]; ccx q[0],q[2],q[4]; cu1(0.2) q[5],q[0]; swap q[1],q[9];"
     return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}]; creg c[{qubits}]; {gates} {end}'
 
@@ -124,29 +124,33 @@ BRANCHES = (
 
 
 @pytest.mark.parametrize("name", sorted(registry.PROVIDERS))
-def test_a_run_takes_no_more_than_was_said(name: str) -> None:
+def test_a_run_uses_no_more_memory_than_estimated(name: str) -> None:
     it = Measured(name)
     text = program(QUBITS, ONE)
-    said, taken = it.said(text, statevector=True), it.taken(text, text, statevector=True)
+    estimate, used = it.estimate(text, statevector=True), it.used(text, text, statevector=True)
     assert it.sent > 2 * 16 << QUBITS
-    # Its array at the least is there at some time: else nothing was measured.
-    assert 16 << QUBITS < taken < said, f"{taken >> QUBITS} bytes an amplitude, {said >> QUBITS} were said"
+    # At least its array was allocated at some time; otherwise nothing was measured.
+    assert 16 << QUBITS < used < estimate, f"{used >> QUBITS} bytes an amplitude, {estimate >> QUBITS} were estimated"
 
 
 @pytest.mark.parametrize("name", sorted(registry.PROVIDERS))
-def test_counts_alone_take_no_more_than_was_said(name: str) -> None:
+def test_a_run_with_counts_only_uses_no_more_memory_than_estimated(name: str) -> None:
     it = Measured(name)
     text = program(WIDE, ALL)
-    said, taken = it.said(text), it.taken(text, program(NARROW, ALL))
-    # Others wait for what is said: it is not twice what is taken.
-    assert said / 2 < taken <= said + SLACK, f"{taken / 2**WIDE:.1f} bytes an amplitude, {said >> WIDE} were said"
+    estimate, used = it.estimate(text), it.used(text, program(NARROW, ALL))
+    # Other jobs wait for the estimate, so it is less than twice the use.
+    assert estimate / 2 < used <= estimate + SLACK, (
+        f"{used / 2**WIDE:.1f} bytes an amplitude, {estimate >> WIDE} were estimated"
+    )
 
 
 @pytest.mark.parametrize("name", ["AWS", "GOOGLE"])
-def test_a_program_that_branches_takes_no_more_than_was_said(name: str) -> None:
+def test_a_program_that_branches_uses_no_more_memory_than_estimated(name: str) -> None:
     it = Measured(name)
     text = program(WIDE, BRANCHES)
-    # With little more than the least: no room for states of branches that wait, so that all of it is accounted for.
+    # Slightly more than the minimum: no room for states of waiting branches, so all memory is accounted for.
     limit = (BYTES_PER_AMPLITUDE + 1) << WIDE
-    said, taken = it.said(text, limit_bytes=limit), it.taken(text, program(NARROW, BRANCHES), limit_bytes=limit)
-    assert said / 2 < taken <= said + SLACK, f"{taken / 2**WIDE:.1f} bytes an amplitude, {said / 2**WIDE:.1f} were said"
+    estimate, used = it.estimate(text, limit_bytes=limit), it.used(text, program(NARROW, BRANCHES), limit_bytes=limit)
+    assert estimate / 2 < used <= estimate + SLACK, (
+        f"{used / 2**WIDE:.1f} bytes an amplitude, {estimate / 2**WIDE:.1f} were estimated"
+    )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every provider applies every gate as the textbooks define it: angles with their sign, qubits in their order.
 
-Angles are such that no sign and no order of qubits hides behind a symmetry, and the reference shares no code with a
+The angles are chosen so that no symmetry hides a sign or an order of qubits. The reference shares no code with a
 provider or with an SDK.
 """
 
@@ -25,7 +25,7 @@ from qonduit_server.worker import runner
 from tests.contract.gate_reference import MATRICES, Matrix, Step, X, Y, composed, controlled, distribution, turn, u
 
 ANGLES = (0.7, -1.1, 0.4, 1.9)
-#: The names of OpenQASM 2's qelib1.inc, as Qiskit ships it, and how many qubits and angles each takes.
+#: The names of OpenQASM 2's qelib1.inc, as Qiskit ships it, with the number of qubits and angles of each gate.
 QELIB1 = {
     "rx": (1, 1), "ry": (1, 1), "rz": (1, 1), "u1": (1, 1), "u2": (1, 2), "u3": (1, 3), "s": (1, 0), "sdg": (1, 0),
     "t": (1, 0), "tdg": (1, 0), "sx": (1, 0), "cx": (2, 0), "cy": (2, 0), "ch": (2, 0), "csx": (2, 0), "crx": (2, 1),
@@ -62,7 +62,7 @@ def _unitary() -> UnitaryGate:
 
 
 def layer(qubits: int, number: int) -> list[tuple[str, float, int]]:
-    """Return turns of all qubits, different ones for each qubit and layer."""
+    """Return rotations of all qubits, different ones for each qubit and layer."""
     return [
         (name, start + 0.31 * qubit + 0.17 * number, qubit)
         for qubit in range(qubits)
@@ -71,12 +71,12 @@ def layer(qubits: int, number: int) -> list[tuple[str, float, int]]:
 
 
 def orders(qubits: int) -> tuple[list[int], list[int]]:
-    """Return two orders to apply a gate to: the usual one, and one that moves every qubit, of more than one."""
+    """Return two qubit orders for a gate: the usual one, and, for more than one qubit, one that moves every qubit."""
     return list(range(qubits)), [*range(1, qubits), 0]
 
 
 def around(gate: Gate, qubits: int) -> Circuit:
-    """Return a circuit that applies a gate in both orders, between layers of turns."""
+    """Return a circuit that applies a gate in both orders, between layers of rotations."""
     quantum = QuantumCircuit(qubits, qubits)
     for number in range(3):
         for name, angle, qubit in layer(qubits, number):
@@ -88,7 +88,7 @@ def around(gate: Gate, qubits: int) -> Circuit:
 
 
 def steps_around(first: Matrix, second: Matrix, qubits: int) -> Iterator[Step]:
-    """Return the same circuit as matrices, with one for each order."""
+    """Return the same circuit as matrices, one for each order."""
     for number in range(3):
         yield from ((MATRICES[name](angle), [qubit]) for name, angle, qubit in layer(qubits, number))
         if number < 2:
@@ -101,7 +101,7 @@ def apart(one: dict[int, float], other: dict[int, float]) -> float:
 
 
 @pytest.mark.parametrize("name", [*MATRICES, "unitary"])
-def test_a_gate_is_the_textbooks(name: str, provider: SimulatorProvider) -> None:
+def test_a_gate_matches_its_textbook_definition(name: str, provider: SimulatorProvider) -> None:
     gate, matrix = gate_of(name)
     qubits = gate.num_qubits
     device = provider.describe().devices[0].name
@@ -115,14 +115,14 @@ def test_every_basis_gate_is_compared(provider: SimulatorProvider) -> None:
 
 
 @pytest.mark.parametrize("name", [*MATRICES, "unitary"])
-def test_the_comparison_sees_a_wrong_sign_and_a_wrong_order(name: str) -> None:
+def test_the_comparison_detects_a_wrong_sign_and_a_wrong_order(name: str) -> None:
     gate, matrix = gate_of(name)
     qubits = gate.num_qubits
     right = distribution(qubits, list(steps_around(matrix, matrix, qubits)))
     angles = gate.params if name in MATRICES else ()
     wrong = [matrix.conj().T, *_with_a_wrong_sign(name, angles), *_in_another_order(matrix, qubits)]
     for each in wrong:
-        if abs(abs(np.trace(each.conj().T @ matrix)) - len(matrix)) > 1e-9:  # it is another gate
+        if abs(abs(np.trace(each.conj().T @ matrix)) - len(matrix)) > 1e-9:  # a different gate
             assert apart(right, distribution(qubits, list(steps_around(each, each, qubits)))) > 1e-3
 
 

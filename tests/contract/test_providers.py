@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every provider must do, on the real SDKs: the same program gives the same keys and numbers everywhere."""
+"""The contract of every provider, on the real SDKs: the same program gives the same keys and numbers everywhere."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BELL = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
 
 @pytest.fixture(scope="session", params=sorted(registry.PROVIDERS))
 def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
-    """Each provider, loaded once a session: their SDKs take seconds."""
+    """Each provider, loaded once a session, because their SDKs take seconds to import."""
     found = registry.get(request.param)
     runner.Runner(found, Languages()).load()
     return found
 
 
 class Run:
-    """What running a task emitted."""
+    """The events that running a task emitted."""
 
     def __init__(
         self, provider: SimulatorProvider, *programs: str, shots: int = 500, seed: int | None = 11, **task: object
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The counts of the only program."""
+        """Return the counts of the only program."""
         assert not self.failures, self.failures
         (result,) = self.results.values()
         return dict(result.counts_and_probabilities.counts)
@@ -83,14 +83,14 @@ class Run:
 
     @property
     def failure(self) -> Failure:
-        """The failure of the only program."""
+        """Return the failure of the only program."""
         assert not self.results, self.results
         (failure,) = self.failures.values()
         return failure
 
 
 def close(counts: Mapping[str, int], expected: Mapping[str, float]) -> bool:
-    """Whether counts are within five standard deviations of probabilities, and nothing impossible was seen."""
+    """Return whether counts are within five standard deviations of probabilities, without impossible outcomes."""
     shots = sum(counts.values())
     return set(counts) <= set(expected) and all(
         abs(counts.get(key, 0) - shots * probability) <= 5 * math.sqrt(shots * probability * (1 - probability)) + 1
@@ -99,7 +99,7 @@ def close(counts: Mapping[str, int], expected: Mapping[str, float]) -> bool:
 
 
 class TestCounts:
-    """Right keys, right registers, right numbers."""
+    """Keys, registers and numbers are correct."""
 
     def test_asymmetric(self, provider: SimulatorProvider) -> None:
         run = Run(provider, HEADER2 + "qreg q[3]; creg c[3]; x q[1]; ry(0.8) q[2]; measure q -> c;")
@@ -156,7 +156,7 @@ class TestCounts:
         assert run.counts == {hex(1 << 69): 500}
 
     def test_many_measured_bits_keep_their_order(self, provider: SimulatorProvider) -> None:
-        # More bits than those whose shots are drawn from probabilities on every provider, and all of them acted on.
+        # More bits than providers sample from probabilities, each of them changed by a gate.
         gates, measured = "x q; x q; x q[0]; x q[1]; x q[5]; h q[13];", "measure q -> c;"
         plain = Run(provider, f"{HEADER2}qreg q[14]; creg c[14]; {gates} {measured}")
         assert close(plain.counts, {"0x23": 0.5, "0x2023": 0.5})
@@ -196,7 +196,7 @@ class TestCounts:
     )
     def test_gates(self, provider: SimulatorProvider, text: str, expected: dict[str, float]) -> None:
         if "crz(pi)" in text:
-            # A controlled rz turns the target by half of what a controlled phase does: seen through two Hadamards.
+            # A controlled rz rotates the target by half the angle of a controlled phase: visible through two Hadamards.
             expected = {"0x3": 1.0}
         run = Run(provider, f"{HEADER2}qreg q[2]; creg c[2]; {text} measure q -> c;")
         assert close(run.counts, expected)
@@ -210,7 +210,7 @@ class TestCounts:
             provider, HEADER2 + text + "c3sqrtx q[0],q[2],q[4],q[1]; c3sqrtx q[0],q[2],q[4],q[1]; measure q -> c;"
         ).counts
 
-    def test_global_phases_are_seen_under_control_only(self, provider: SimulatorProvider) -> None:
+    def test_global_phases_are_visible_under_control_only(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[2] q; bit[2] c; gphase(1.1); h q[0]; ctrl @ gphase(pi) q[0]; h q[0]; "
             "negctrl @ x q[0], q[1]; c = measure q;"
@@ -219,7 +219,7 @@ class TestCounts:
 
 
 class TestControl:
-    """Measurement, reset and conditions within a circuit: every provider says it has them, so every one must."""
+    """Measurement, reset and conditions within a circuit: every provider declares them and must run them."""
 
     def test_described(self, provider: SimulatorProvider) -> None:
         for device in provider.describe().devices:
@@ -268,7 +268,7 @@ class TestControl:
         expected = {"0x0 0x0": 0.25, "0x1 0x1": 0.25, "0x1 0x2": 0.25, "0x0 0x3": 0.25}
         assert close(Run(provider, HEADER3 + text).counts, expected)
 
-    def test_every_bit_of_a_condition_counts_for_itself(self, provider: SimulatorProvider) -> None:
+    def test_every_bit_of_a_condition_is_evaluated(self, provider: SimulatorProvider) -> None:
         text = (
             "qubit[4] q; bit[3] c; bit d; ry(0.8) q[0]; ry(1.9) q[1]; ry(1.2) q[2]; c = measure q[0:2]; "
             "if (c[0] && !c[1] && !c[2]) { x q[3]; } d = measure q[3];"
@@ -282,7 +282,7 @@ class TestControl:
         }
         assert close(Run(provider, HEADER3 + text, shots=4000).counts, expected)
 
-    def test_a_loop_that_ends_by_a_measurement(self, provider: SimulatorProvider) -> None:
+    def test_a_loop_that_a_measurement_ends(self, provider: SimulatorProvider) -> None:
         text = "qubit q; bit c; bit d; h q; c = measure q; while (c) { h q; c = measure q; } x q; d = measure q;"
         assert Run(provider, HEADER3 + text).counts == {"0x1 0x0": 500}
 
@@ -293,11 +293,11 @@ class TestControl:
 
 
 class TestTask:
-    """What is emitted, and in which order."""
+    """The events that are emitted, and their order."""
 
     def test_events(self, provider: SimulatorProvider) -> None:
         run = Run(provider, BELL)
-        # Phases are for the log and ListWorkers alone.
+        # Phases appear in the log and in ListWorkers only.
         kinds = [kind for event in run.events if (kind := event.WhichOneof("event")) != "phase"]
         assert kinds == ["started", "program_started", "program_succeeded", "progress", "finished"]
         assert {(event.job_id, event.attempt) for event in run.events} == {(7, 2)}
@@ -339,7 +339,7 @@ class TestTask:
         assert counts[0][0] != counts[0][1]
 
     @pytest.mark.parametrize("seed", [0, 2**32 - 1])
-    def test_every_seed_will_do(self, provider: SimulatorProvider, seed: int) -> None:
+    def test_every_seed_is_accepted(self, provider: SimulatorProvider, seed: int) -> None:
         assert close(
             Run(provider, BELL, BELL, seed=seed).results[1].counts_and_probabilities.counts, {"0x0": 0.5, "0x3": 0.5}
         )
@@ -348,7 +348,7 @@ class TestTask:
         text = HEADER2 + "qreg q[8]; creg c[8]; h q; measure q -> c;"
         assert Run(provider, text, seed=None).counts != Run(provider, text, seed=None).counts
 
-    def test_compiled_programs_are_kept(self, provider: SimulatorProvider) -> None:
+    def test_compiled_programs_are_cached(self, provider: SimulatorProvider) -> None:
         keeping = runner.Runner(provider, Languages())
         task = Run(provider, BELL).task
         events: list[TaskEvent] = []
@@ -375,7 +375,7 @@ class TestTask:
 
 
 class TestProbabilities:
-    """The exact distribution, where the provider can tell it."""
+    """The exact distribution, where the provider can compute it."""
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -412,7 +412,7 @@ class TestProbabilities:
 
 
 class TestLimits:
-    """What does not fit is refused before anything is allocated."""
+    """A program that does not fit is refused before anything is allocated."""
 
     @pytest.mark.parametrize("gates", ["h q;", "ry(0.1) q;", ""], ids=["clifford", "rotations", "idle"])
     def test_forty_qubits(self, provider: SimulatorProvider, gates: str) -> None:
@@ -422,12 +422,12 @@ class TestLimits:
         assert "40 qubits" in run.failure.message
         assert "TiB" in run.failure.message
 
-    def test_the_limit_of_the_task_counts(self, provider: SimulatorProvider) -> None:
+    def test_the_memory_limit_of_the_task_applies(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[20]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         assert Run(provider, text, memory_limit_bytes=1024**2).failure.reason == "MEMORY_LIMIT"
         assert Run(provider, text, memory_limit_bytes=1024**3, shots=10).counts
 
-    def test_the_described_number_of_qubits_is_what_fits(self, provider: SimulatorProvider) -> None:
+    def test_the_described_number_of_qubits_fits(self, provider: SimulatorProvider) -> None:
         (device,) = provider.describe().devices
         assert 16 <= device.num_qubits < 64
         run = Run(provider, f"{HEADER2}qreg q[{device.num_qubits + 2}]; creg c[1]; h q[0]; measure q[0] -> c[0];")
@@ -435,7 +435,7 @@ class TestLimits:
 
 
 class TestDescription:
-    """What is told without the SDK."""
+    """Descriptions that need no SDK."""
 
     def test_names_and_languages(self, provider: SimulatorProvider) -> None:
         description = provider.describe()

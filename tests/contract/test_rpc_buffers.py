@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promise about large results: their rows are streamed from any offset, and no reader costs more than a piece."""
+"""Large results: rows are streamed from any offset, and a reader uses the memory of at most one chunk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rpc(database_url: str) -> Iterator[RpcFixture]:
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[RpcFixture]:
-    """A server that waits less long for its readers: half a second."""
+    """A server with a send timeout of half a second."""
     with rpc_fixture(tmp_path, stream_send_timeout_seconds=0.5 / 6) as it:
         yield it
 
@@ -44,8 +44,8 @@ def large_result(rpc: RpcFixture) -> Result:
     request = bell(100_000)
     job = rpc.jobs.CreateJob(CreateJobRequest(job=request.job, device=request.device, deployment=request.deployment))
     rpc.claim()
-    rpc.tell(job.job.id, program_succeeded=packed(COUNTS, 127))
-    rpc.tell(job.job.id, finished={})
+    rpc.record(job.job.id, program_succeeded=packed(COUNTS, 127))
+    rpc.record(job.job.id, finished={})
     (result,) = rpc.results.ListResults(ListResultsRequest(job_id=job.job.id)).results
     return result
 
@@ -80,7 +80,7 @@ def test_a_buffer_is_streamed_whole_and_from_any_offset(rpc: RpcFixture) -> None
     assert list(reading(rpc, result, len(data))) == []
 
 
-def test_what_cannot_be_read_is_refused(rpc: RpcFixture) -> None:
+def test_an_invalid_read_is_refused(rpc: RpcFixture) -> None:
     result = large_result(rpc)
     code, details = refused(lambda: rest(reading(rpc, result, result.buffer.size_bytes + 1)))
     assert code == "INVALID_ARGUMENT"
@@ -96,14 +96,14 @@ def test_what_cannot_be_read_is_refused(rpc: RpcFixture) -> None:
     ):
         assert refused(partial(rest, rpc.results.ReadBuffer(wrong)))[0] == "INVALID_ARGUMENT"
     stranger = rpc.results.ReadBuffer(
-        ReadBufferRequest(name=result.buffer.name), metadata=((CALLER_KEY, "somebody else"),)
+        ReadBufferRequest(name=result.buffer.name), metadata=((CALLER_KEY, "another caller"),)
     )
     assert refused(lambda: rest(stranger))[0] == "NOT_FOUND"
     rpc.jobs.DeleteJob(DeleteJobRequest(id=result.job_id))
     assert refused(lambda: rest(reading(rpc, result)))[0] == "NOT_FOUND"
 
 
-def test_a_job_that_is_deleted_ends_the_streams_of_its_buffers(rpc: RpcFixture) -> None:
+def test_deleting_a_job_ends_the_streams_of_its_buffers(rpc: RpcFixture) -> None:
     result = large_result(rpc)
     stream = reading(rpc, result)
     next(stream)
@@ -122,13 +122,13 @@ def test_draining_ends_the_streams_and_opens_no_new_ones(rpc: RpcFixture) -> Non
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_readers_that_take_nothing_are_cut_off_and_hold_up_nobody(impatient: RpcFixture) -> None:
+def test_stalled_readers_are_cut_off_and_delay_no_other(impatient: RpcFixture) -> None:
     rpc = impatient
     result = large_result(rpc)
     stuck = [reading(rpc, result) for _ in range(50)]
     for stream in stuck:
         next(stream)
-    # One a stream is this client's own; the server has the few that it had before.
+    # One file descriptor a stream belongs to this client; the server opens no others.
     assert sum("buffer" in thread.name or "rpc" in thread.name for thread in threading.enumerate()) < 50
     for _ in range(3):
         assert len(rest(reading(rpc, result))) == result.buffer.size_bytes
@@ -140,19 +140,17 @@ def test_readers_that_take_nothing_are_cut_off_and_hold_up_nobody(impatient: Rpc
         assert raised.value.code() is grpc.StatusCode.CANCELLED
 
 
-def test_a_slow_reader_that_takes_pieces_is_not_cut_off(impatient: RpcFixture) -> None:
+def test_a_slow_reader_that_accepts_chunks_is_not_cut_off(impatient: RpcFixture) -> None:
     result = large_result(impatient)
     pause = threading.Event()
     got = b""
     for piece in reading(impatient, result):
         got += piece.data
-        pause.wait(0.25)  # in all longer than the server waits for one piece
+        pause.wait(0.25)  # in total longer than the server's timeout for one chunk
     assert hashlib.sha256(got).hexdigest() == result.buffer.sha256
 
 
-def test_with_too_many_readers_the_one_that_is_stuck_makes_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_the_stream_limit_a_stalled_reader_is_evicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buffer_streams.BufferStreams.__init__, "__kwdefaults__", {"patience": 60.0, "most": 3})
     with rpc_fixture(tmp_path) as rpc:
         result = large_result(rpc)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors: each RPC refuses nonsense the same way, with details that fit into trailers, and tells no secrets."""
+"""Errors: each RPC refuses invalid input the same way, with details that fit into trailers, and leaks no secrets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
 
 
 def raw(rpc: RpcFixture, service: str, method: str, streaming: bool, data: bytes) -> tuple[str, dict[str, Any]]:
-    """Send bytes as they are to a method that must refuse them."""
+    """Send raw bytes to a method that must refuse them."""
     name = f"/{service}/{method}"
     if streaming:
         return refused(lambda: list(rpc.channel.unary_stream(name)(data, timeout=WAIT)))
@@ -52,7 +52,7 @@ def raw(rpc: RpcFixture, service: str, method: str, streaming: bool, data: bytes
 
 
 @pytest.mark.parametrize(("service", "method", "streaming"), METHODS)
-def test_every_rpc_refuses_bytes_it_cannot_read(rpc: RpcFixture, service: str, method: str, streaming: bool) -> None:
+def test_every_rpc_refuses_bytes_it_cannot_parse(rpc: RpcFixture, service: str, method: str, streaming: bool) -> None:
     code, details = raw(rpc, service, method, streaming, b"\xff\xff\xff\xff garbage")
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert details["BadRequest"].field_violations[0].reason == "request.encoding"
@@ -119,7 +119,7 @@ def test_an_unknown_method_is_unimplemented(rpc: RpcFixture) -> None:
 
 
 def create(**fields: Any) -> job_service.CreateJobRequest:
-    """A Bell job, with changes."""
+    """Return a request for a Bell job, with changes."""
     request = job_service.CreateJobRequest(job=Job(shots=10))
     if "device" not in fields and not (fields.get("job") and fields["job"].executed_on_id):
         request.device = "IBM/aer_simulator"
@@ -138,7 +138,7 @@ def struct(**values: Any) -> Struct:
 
 
 def one(**fields: Any) -> Deployment:
-    """A deployment with a good program, and one made of `fields`."""
+    """Return a request for a deployment with a valid program, and one made of `fields`."""
     return Deployment(
         programs=[
             QuantumProgram(quantum_circuit=BELL, assembler_language=QASM2),
@@ -178,13 +178,13 @@ INVALID: dict[str, tuple[job_service.CreateJobRequest, str]] = {
         create(deployment=one(quantum_circuit="", assembler_language=QISKIT)),
         "deployment.programs[1].quantum_circuit_binary",
     ),
-    "a request id that is none": (create(request_id="one"), "request_id"),
-    "a credential nobody asked for": (create(credential="s3cret"), "credential"),
-    "a credential that no provider would use": (create(device="OTHER/sampler", credential="s3cret"), "credential"),
+    "an invalid request id": (create(request_id="one"), "request_id"),
+    "an unexpected credential": (create(credential="s3cret"), "credential"),
+    "a credential for a provider that uses none": (create(device="OTHER/sampler", credential="s3cret"), "credential"),
     "a name that is too long": (create(job=Job(shots=1, name="n" * 256)), "job.name"),
-    "an input that is no number": (create(job=Job(shots=1, inputs=struct(theta=math.nan))), "job.inputs.theta"),
+    "an input that is not a number": (create(job=Job(shots=1, inputs=struct(theta=math.nan))), "job.inputs.theta"),
     "inputs that are too large": (create(job=Job(shots=1, inputs=struct(s="1" * 70_000))), "job.inputs"),
-    "an input of a program that is no number": (
+    "an input of a program that is not a number": (
         create(deployment=one(python_file_inputs=struct(a=[1.0, [math.inf]]))),
         "deployment.programs[1].python_file_inputs.a",
     ),
@@ -193,7 +193,7 @@ INVALID: dict[str, tuple[job_service.CreateJobRequest, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_what_breaks_a_rule_is_refused_naming_the_field(rpc: RpcFixture, case: str) -> None:
+def test_a_request_that_breaks_a_rule_is_refused_and_names_the_field(rpc: RpcFixture, case: str) -> None:
     request, field = INVALID[case]
     run = job_service.RunJobRequest.FromString(request.SerializeToString())
     calls: tuple[Callable[[], Any], ...] = (
@@ -216,7 +216,7 @@ MESSAGES = {
     "too many programs": "deployment.programs: must contain at most 5 programs (max_programs), got 6",
     "an empty program": "deployment.programs[1].quantum_circuit: must not be empty",
     "a program that is too large": "must have at most 2000 bytes (max_program_bytes), got 2002",
-    "an input that is no number": "job.inputs: 'theta' must contain finite numbers only",
+    "an input that is not a number": "job.inputs: 'theta' must contain finite numbers only",
 }
 
 
@@ -240,7 +240,7 @@ def test_more_qubits_than_the_device_has_are_refused_at_once(rpc: RpcFixture) ->
     rpc.jobs.CreateJob(create(deployment=one(quantum_circuit=text.format(20))), timeout=WAIT)
 
 
-def test_what_a_device_does_not_do_is_told_with_who_does(rpc: RpcFixture) -> None:
+def test_an_unsupported_feature_error_lists_the_devices_that_support_it(rpc: RpcFixture) -> None:
     code, details = refused(
         lambda: rpc.jobs.CreateJob(create(job=Job(shots=1, type=JobType.JOB_TYPE_SAMPLER)), timeout=WAIT)
     )
@@ -259,7 +259,7 @@ def test_what_a_device_does_not_do_is_told_with_who_does(rpc: RpcFixture) -> Non
     assert "on holiday" in details["PreconditionFailure"].violations[0].description
 
 
-def test_what_is_not_there_is_named(rpc: RpcFixture) -> None:
+def test_a_missing_resource_is_named(rpc: RpcFixture) -> None:
     code, details = refused(lambda: rpc.jobs.CreateJob(create(device="IBM/nope"), timeout=WAIT))
     assert code == "NOT_FOUND"
     assert details["ResourceInfo"].resource_name == "IBM/nope"
@@ -276,7 +276,7 @@ def test_lists_refuse_bad_filters_and_tokens(rpc: RpcFixture) -> None:
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN")
 
 
-def test_an_update_names_what_cannot_be_changed(rpc: RpcFixture) -> None:
+def test_an_update_of_an_immutable_field_names_it(rpc: RpcFixture) -> None:
     request = deployment_service.UpdateDeploymentRequest(deployment=Deployment(id=1))
     request.update_mask.paths.extend(["name", "deployed_by"])
     code, details = refused(lambda: rpc.deployments.UpdateDeployment(request))
@@ -295,17 +295,17 @@ def test_a_hundred_mistakes_still_fit_into_the_trailers(rpc: RpcFixture) -> None
     assert "more)" in violations[-1].description
 
 
-def test_a_request_that_is_too_large_is_told_the_limit(rpc: RpcFixture) -> None:
+def test_a_request_that_is_too_large_is_refused_with_the_limit(rpc: RpcFixture) -> None:
     code, details = refused(lambda: rpc.jobs.CreateJob(create(deployment=programs(*["x" * 100_000] * 4))))
     assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
     assert details["QuotaFailure"].violations[0].subject == "max_request_bytes"
-    # One far over the limit is not even received; gRPC itself says so.
+    # gRPC refuses a request far over the limit before it is received.
     with pytest.raises(grpc.RpcError) as raised:
         rpc.jobs.CreateJob(create(deployment=programs("x" * 2_000_000)), timeout=WAIT)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_a_deployment_too_large_to_be_read_back_is_refused(tmp_path: Path) -> None:
+def test_a_deployment_too_large_to_be_listed_is_refused(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path, limits=Limits(max_response_bytes=10_000)) as small:
         request = deployment_service.CreateDeploymentRequest(deployment=programs("x" * 6_000, "y" * 6_000))
         code, details = refused(lambda: small.deployments.CreateDeployment(request))
@@ -313,7 +313,7 @@ def test_a_deployment_too_large_to_be_read_back_is_refused(tmp_path: Path) -> No
         assert details["BadRequest"].field_violations[0].field == "deployment.programs"
 
 
-def test_a_full_queue_is_told(tmp_path: Path) -> None:
+def test_a_full_queue_is_reported(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path, limits=Limits(max_queued_jobs=2)) as full:
         for _ in range(2):
             full.jobs.CreateJob(create(), timeout=WAIT)
@@ -323,7 +323,7 @@ def test_a_full_queue_is_told(tmp_path: Path) -> None:
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_a_store_that_does_not_answer_is_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_store_is_reported_as_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> Job:
         raise errors.Unavailable("the database does not answer")
 

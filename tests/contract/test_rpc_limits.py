@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits: each that GetServerInfo tells is held by something real, where it stands; half requests harm nobody."""
+"""Limits: the server enforces each limit that GetServerInfo reports; incomplete requests delay no other call."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ WATCH = "/qonduit.v1.JobService/WatchJob"
 
 
 def create(shots: int = 10, deployment: Deployment | None = None) -> calls.CreateJobRequest:
-    """A job on the simulator."""
+    """Return a request for a job on the simulator."""
     request = calls.CreateJobRequest(job=Job(shots=shots), device="IBM/aer_simulator")
     request.deployment.CopyFrom(deployment or programs(BELL))
     return request
 
 
-def told(rpc: RpcFixture) -> ServerLimits:
-    """What the server says that it allows."""
+def reported_limits(rpc: RpcFixture) -> ServerLimits:
+    """Return the limits that the server reports."""
     return rpc.system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT).limits
 
 
 def breaks_rule(call: Callable[[], Any], field: str, setting: str, value: int) -> None:
-    """The call must be refused as one that will never do, naming the field, the limit and its setting."""
+    """Check that the call is refused permanently, naming the field, the limit and its setting."""
     code, details = refused(call)
     assert (code, details["ErrorInfo"].reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     violation = details["BadRequest"].field_violations[0]
@@ -63,7 +63,7 @@ def breaks_rule(call: Callable[[], Any], field: str, setting: str, value: int) -
 
 
 def exhausts(call: Callable[[], Any], setting: str, value: int, *, for_ever: bool = False) -> None:
-    """The call must be refused because a limit is reached, naming it and its setting, and when to try again."""
+    """Check that the call is refused because a limit is reached, naming it, its setting and when to retry."""
     code, details = refused(call)
     assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
     violation = details["QuotaFailure"].violations[0]
@@ -80,13 +80,13 @@ def request_bytes(folder: Path) -> None:
     exact = create(deployment=programs(BELL, BELL))
     size = exact.ByteSize()
     with rpc_fixture(folder, limits=Limits(max_request_bytes=size)) as rpc:
-        assert told(rpc).max_request_bytes == size
+        assert reported_limits(rpc).max_request_bytes == size
         rpc.jobs.CreateJob(exact, timeout=WAIT)
         over = calls.CreateJobRequest()
         over.CopyFrom(exact)
         over.deployment.programs[1].quantum_circuit += " "
         exhausts(lambda: rpc.jobs.CreateJob(over, timeout=WAIT), "max_request_bytes", size, for_ever=True)
-        # One that is far over the limit is not even received: gRPC refuses it by itself, without our details.
+        # gRPC itself refuses a request far over the limit, without the contract's details.
         far = create(deployment=programs("x" * 2 * MIB))
         with pytest.raises(grpc.RpcError) as raised:
             rpc.jobs.CreateJob(far, timeout=WAIT)
@@ -97,7 +97,7 @@ def request_bytes(folder: Path) -> None:
 def response_bytes(folder: Path) -> None:
     limit = 10_000
     with rpc_fixture(folder, limits=Limits(max_response_bytes=limit)) as rpc:
-        assert told(rpc).max_response_bytes == limit
+        assert reported_limits(rpc).max_response_bytes == limit
 
         def deploy(size: int) -> Any:
             request = CreateDeploymentRequest(deployment=programs("x" * size))
@@ -106,7 +106,7 @@ def response_bytes(folder: Path) -> None:
         room = limit - 1000
         deploy(room)
         breaks_rule(lambda: deploy(limit), "deployment.programs", "max_response_bytes", limit)
-        # A page that was full when the limit was larger is refused, and says so.
+        # A page that was full under a larger limit is refused with an error that names the limit.
         for _ in range(2):
             rpc.jobs.CreateJob(create(), timeout=WAIT)
         size = rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).ByteSize()
@@ -120,7 +120,7 @@ def response_bytes(folder: Path) -> None:
 def program_bytes(folder: Path) -> None:
     size = len(BELL) + 10
     with rpc_fixture(folder, limits=Limits(max_program_bytes=size)) as rpc:
-        assert told(rpc).max_program_bytes == size
+        assert reported_limits(rpc).max_program_bytes == size
         rpc.jobs.CreateJob(create(deployment=programs(BELL + " " * 10)), timeout=WAIT)
         over = create(deployment=programs(BELL, BELL + " " * 11))
         field = "deployment.programs[1].quantum_circuit"
@@ -130,12 +130,12 @@ def program_bytes(folder: Path) -> None:
 def programs_of_a_deployment(folder: Path) -> None:
     most = 500
     with rpc_fixture(folder) as rpc:
-        assert told(rpc).max_programs == most
+        assert reported_limits(rpc).max_programs == most
         full = create(deployment=programs(*[BELL] * most))
         job = rpc.jobs.CreateJob(full, timeout=WAIT).job
         assert len(job.program_runs) == most
         rpc.run(job.id)
-        # A stored deployment of so many can be run too: a job has the programs of one deployment, and no more.
+        # A stored deployment of this size can also be run: a job has the programs of exactly one deployment.
         stored = rpc.deployments.CreateDeployment(CreateDeploymentRequest(deployment=full.deployment), timeout=WAIT)
         again = calls.CreateJobRequest(job=Job(shots=1, deployment_id=stored.deployment.id), device="IBM/aer_simulator")
         assert len(rpc.jobs.CreateJob(again, timeout=WAIT).job.program_runs) == most
@@ -149,16 +149,16 @@ def programs_of_a_deployment(folder: Path) -> None:
 
 def shots(folder: Path) -> None:
     with rpc_fixture(folder, limits=Limits(max_shots=1000)) as rpc:
-        assert told(rpc).max_shots == 1000
+        assert reported_limits(rpc).max_shots == 1000
         rpc.jobs.CreateJob(create(shots=1000), timeout=WAIT)
         breaks_rule(lambda: rpc.jobs.CreateJob(create(shots=1001), timeout=WAIT), "job.shots", "max_shots", 1000)
 
 
 def queued_jobs(folder: Path) -> None:
-    """Just so many of many submits at once are taken, whatever transactions they come in."""
+    """Of many concurrent submits, exactly as many as the limit are accepted, however they share transactions."""
     most = 50
     with rpc_fixture(folder, limits=Limits(max_queued_jobs=most)) as rpc, ThreadPoolExecutor(16) as pool:
-        assert told(rpc).max_queued_jobs == most
+        assert reported_limits(rpc).max_queued_jobs == most
 
         def submit(_: int) -> str:
             try:
@@ -172,17 +172,17 @@ def queued_jobs(folder: Path) -> None:
         assert outcomes.count("RESOURCE_EXHAUSTED") == 2 * most
         exhausts(lambda: rpc.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
         exhausts(lambda: list(rpc.jobs.RunJob(bell(), timeout=WAIT)), "max_queued_jobs", most)
-        # What runs waits no more.
+        # Running jobs no longer count as queued.
         job_id = rpc.claim()[0].job_id
         rpc.jobs.CreateJob(create(), timeout=WAIT)
         rpc.finish(job_id)
 
 
 def streams(folder: Path) -> None:
-    """WatchJob and RunJob share the seats; RunJob makes no job that it cannot watch; health has seats of its own."""
+    """WatchJob and RunJob share a limit; RunJob creates no job that it cannot watch; health has a limit to itself."""
     most = 5
     with rpc_fixture(folder, limits=Limits(max_streams=most)) as rpc:
-        assert told(rpc).max_streams == most
+        assert reported_limits(rpc).max_streams == most
         job_id = rpc.jobs.CreateJob(create(), timeout=WAIT).job.id
         request = calls.WatchJobRequest(job_id=job_id)
         open_ones = [rpc.jobs.WatchJob(request, timeout=WAIT) for _ in range(most - 1)]
@@ -198,7 +198,7 @@ def streams(folder: Path) -> None:
         health = rpc.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=WAIT)
         next(health)
         health.cancel()
-        # A refused one takes no seat, and one that ends, however it does, gives its own back: none is ever lost.
+        # A refused stream counts nothing, and a stream that ends, in any way, is released: no slot leaks.
         for _ in range(3):
             open_ones.pop().cancel()
             until(lambda: rpc.server.streams == len(open_ones))
@@ -209,7 +209,7 @@ def streams(folder: Path) -> None:
 
 def job_retention(folder: Path) -> None:
     with rpc_fixture(folder, limits=Limits(retention_days=1.5)) as rpc:
-        assert told(rpc).job_retention.ToSeconds() == 129_600
+        assert reported_limits(rpc).job_retention.ToSeconds() == 129_600
         job = rpc.jobs.CreateJob(create(), timeout=WAIT).job
         rpc.run(job.id)
         ended = rpc.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT).job.finished_at.ToMicroseconds()
@@ -218,13 +218,13 @@ def job_retention(folder: Path) -> None:
         assert sweep(rpc.db, ended + 1, threading.Event()).jobs == 1
         assert refused(lambda: rpc.jobs.GetJob(calls.GetJobRequest(id=job.id), timeout=WAIT))[0] == "NOT_FOUND"
     with rpc_fixture(folder) as rpc:
-        assert not told(rpc).HasField("job_retention")
+        assert not reported_limits(rpc).HasField("job_retention")
 
 
 def test_servers_that_share_a_queue_exceed_its_limit_by_little(
     postgresql: PostgresqlServer, postgresql_template: str
 ) -> None:
-    """Neither waits for the other to count, so what both add at the same moment comes on top; and no more, ever."""
+    """Neither server waits for the other's count, so concurrent submits alone can exceed the limit."""
     most, clients = 40, 8
     name = postgresql.new_database(postgresql_template)
     limits = Limits(max_queued_jobs=most)
@@ -244,19 +244,19 @@ def test_servers_that_share_a_queue_exceed_its_limit_by_little(
             outcomes = list(pool.map(submit, range(200)))
         assert set(outcomes) == {"OK", "RESOURCE_EXHAUSTED"}
         taken = outcomes.count("OK")
-        # One transaction of the other server is what cannot be counted: at most as many jobs as it had clients.
+        # One transaction of the other server is not yet counted: at most as many jobs as it had clients.
         assert most <= taken <= most + clients
         for rpc in (here, there):
             exhausts(lambda rpc=rpc: rpc.jobs.CreateJob(create(), timeout=WAIT), "max_queued_jobs", most)
     postgresql.drop_database(name)
 
 
-#: What the engine room holds; a real server with workers is needed to see it.
+#: Limits that the execution engine enforces; tests of them need a real server with workers.
 MEMORY, SECONDS, RESULT = 30 * MIB, 6.0, 32 * 9
 
 
 class Engine:
-    """A real server with little of everything."""
+    """A real server with low limits."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.jobs = JobServiceStub(channel)
@@ -271,7 +271,7 @@ class Engine:
         return self.events(self.submit(*texts, shots=shots))[-1].state_change.job
 
     def events(self, job_id: int, last: Callable[[JobEvent], bool] = lambda event: False) -> list[JobEvent]:
-        """The job's events until one of this kind, or all."""
+        """Return the job's events until one of this kind, or all."""
         found: list[JobEvent] = []
         stream = self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60)
         for reply in stream:
@@ -282,7 +282,7 @@ class Engine:
         return found
 
     def fails(self, job: Job, reason: str, setting: str, value: str) -> None:
-        """The job must have ended at a limit, naming it and its setting."""
+        """Check that the job ended at a limit, naming it and its setting."""
         assert job.state == JobState.JOB_STATE_FAILED
         assert job.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
         assert job.failure.reason == reason
@@ -318,7 +318,7 @@ def task_memory(engine: Engine) -> None:
 
 
 def all_memory(engine: Engine) -> None:
-    """One job of 16 MiB runs; the next one waits for it, and says so."""
+    """One job of 16 MiB runs; the next one waits for it, and logs that it waits."""
     assert engine.limits.max_memory_bytes == MEMORY
     first = engine.submit(*[layered(20, 1)] * 200)
     engine.events(first, last=lambda event: event.program_run.state == JobState.JOB_STATE_RUNNING)
@@ -332,7 +332,7 @@ def all_memory(engine: Engine) -> None:
 def job_duration(engine: Engine) -> None:
     assert engine.limits.max_job_duration.ToMilliseconds() == SECONDS * 1e3
     begun = time.monotonic()
-    # Each shot is run by itself, since the second measurement depends on the first.
+    # Each shot is run separately, since the second measurement depends on the first.
     measured = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[12];\ncreg c[12];\ncreg d[12];\n' + (
         "h q;\nmeasure q -> c;\nh q;\nmeasure q -> d;\n"
     )
@@ -343,7 +343,7 @@ def job_duration(engine: Engine) -> None:
 
 
 def result_bytes(engine: Engine) -> None:
-    """Rows of nine bytes: one of bits, eight of their number."""
+    """Return the size of rows of nine bytes: one of bits, eight of their number."""
     assert engine.limits.max_result_bytes == RESULT
 
     def all_outcomes(qubits: int) -> str:
@@ -353,7 +353,7 @@ def result_bytes(engine: Engine) -> None:
     engine.fails(engine.run(all_outcomes(6), shots=5000), "RESULT_TOO_LARGE", "max_result_bytes", str(RESULT))
 
 
-#: For each field of ServerLimits: what is just at the limit passes, and what is over it is refused as promised.
+#: For each field of ServerLimits: a value at the limit passes, and a value over it is refused as documented.
 AT_THE_DOOR: dict[str, Callable[[Path], None]] = {
     "max_request_bytes": request_bytes,
     "max_response_bytes": response_bytes,
@@ -372,23 +372,23 @@ IN_THE_ENGINE: dict[str, Callable[[Engine], None]] = {
 }
 
 
-def test_every_limit_that_is_told_has_its_case() -> None:
+def test_every_reported_limit_has_a_case() -> None:
     fields = {field.name for field in ServerLimits.DESCRIPTOR.fields}
     assert fields == AT_THE_DOOR.keys() | IN_THE_ENGINE.keys()
 
 
 @pytest.mark.parametrize("limit", AT_THE_DOOR)
-def test_a_limit_of_the_front_door_is_held_where_it_stands(limit: str, tmp_path: Path) -> None:
+def test_a_limit_of_the_rpc_layer_is_enforced(limit: str, tmp_path: Path) -> None:
     AT_THE_DOOR[limit](tmp_path)
 
 
 @pytest.mark.parametrize("limit", IN_THE_ENGINE)
-def test_a_limit_of_the_engine_is_held_where_it_stands(limit: str, engine: Engine) -> None:
+def test_a_limit_of_the_execution_engine_is_enforced(limit: str, engine: Engine) -> None:
     IN_THE_ENGINE[limit](engine)
 
 
-def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
-    """More unfinished calls of each kind than there are threads: others are answered, and seats are free."""
+def test_calls_without_their_request_occupy_no_thread(tmp_path: Path) -> None:
+    """More unfinished calls of each kind than there are threads: other calls are served, and slots are free."""
     with rpc_fixture(tmp_path) as rpc, Rude(rpc.target) as rude:
         whole = calls.GetJobRequest(id=1).SerializeToString()
         for _ in range(20):
@@ -402,21 +402,21 @@ def test_calls_without_their_request_take_no_thread(tmp_path: Path) -> None:
         stream.cancel()
 
 
-def test_a_request_that_does_not_arrive_is_refused_in_time_and_those_behind_it_are_served(tmp_path: Path) -> None:
-    """More half requests than one connection may have received at once: each is refused in its turn."""
+def test_a_request_that_does_not_arrive_is_refused_in_time_and_later_ones_are_served(tmp_path: Path) -> None:
+    """More incomplete requests than one connection may have received at once: each is refused in its turn."""
     with rpc_fixture(tmp_path, request_receive_timeout_seconds=0.5) as rpc, Rude(rpc.target) as rude:
         half = rpc.server._receiver.slots.limit
         for _ in range(half):
             rude.call("/qonduit.v1.JobService/GetJob", message(b"\x08\x01")[:-1], ends=False)
-        told(rpc)
+        reported_limits(rpc)
         ended = rude.until_ended(half, WAIT)
         assert all(b"request_receive_timeout_seconds" in trailers for trailers in ended.values())
-        # Nobody waits for them any more.
+        # No thread waits for them any more.
         until(lambda: not rpc.server._receiver.receiving)
         assert rpc.server._receiver.waiting.total == 0
 
 
-def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_within_its_request_leaks_nothing(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path) as rpc:
         arrivals = rpc.server._receiver
         for _ in range(3):
@@ -425,45 +425,45 @@ def test_a_client_that_goes_away_in_the_middle_of_its_request_leaves_nothing_beh
                     rude.call(WATCH, message(b"\x08\x01")[:-1], ends=False)
                 until(lambda: len(arrivals.receiving) == arrivals.slots.limit // 2)
             until(lambda: arrivals.waiting.total == 0)
-        told(rpc)
+        reported_limits(rpc)
 
 
 def test_a_connection_whose_calls_do_not_arrive_delays_no_other(tmp_path: Path) -> None:
-    """As many calls that only send their headers as one connection may open: others are received at once."""
+    """As many header-only calls as one connection may open: other calls are received at once."""
     with rpc_fixture(tmp_path) as rpc, Rude(rpc.target) as rude:
         arrivals = rpc.server._receiver
         for _ in range(MAX_CONCURRENT_STREAMS):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
         until(lambda: arrivals.waiting.total == MAX_CONCURRENT_STREAMS)
         for _ in range(100):
-            told(rpc)
+            reported_limits(rpc)
         # None of them had to be refused for that.
         assert arrivals.waiting.total == MAX_CONCURRENT_STREAMS
         assert len(arrivals.receiving) == arrivals.slots.limit // 2
 
 
-def test_more_calls_than_may_wait_are_refused_at_once_with_details_and_others_are_served(
+def test_calls_over_the_waiting_limit_are_refused_at_once_with_details_and_others_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One connection may leave as many calls waiting as there is room for those of others."""
+    """One connection may leave calls waiting only up to the room reserved for other connections."""
     monkeypatch.setattr("qonduit_server.rpc.server.MOST_WAITING", 100)
     with rpc_fixture(tmp_path, limits=Limits(max_streams=10)) as rpc, Rude(rpc.target) as rude:
         for _ in range(60):
             rude.call("/qonduit.v1.JobService/GetJob", ends=False)
         ended = rude.until_ended(10, WAIT)
-        # What trailers repeat is sent once.
+        # Repeated trailers are sent once.
         assert any(b"waiting_calls" in trailers for trailers in ended.values())
         assert rpc.server._receiver.waiting.total == 50
-        told(rpc)
+        reported_limits(rpc)
 
 
 def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_path: Path) -> None:
-    """Threads are all busy, and large requests come: only so many bytes of them are in memory."""
+    """With all threads busy, large requests arrive: the server buffers a bounded number of their bytes."""
     free = threading.Event()
 
     def slow(_metadata: object) -> Principal:
         assert free.wait(WAIT)
-        return Principal("somebody")
+        return Principal("alice")
 
     size = 8 * MIB
     with rpc_fixture(tmp_path, threads=2, authenticate=slow, limits=Limits(max_program_bytes=size)) as rpc:
@@ -471,9 +471,9 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         create_job = rpc.channel.unary_unary("/qonduit.v1.JobService/CreateJob")
         futures = [create_job.future(request, timeout=60) for _ in range(24)]
         pool = rpc.server._receiver._pools[0]
-        # Half of what there is for all, for they come over one connection.
+        # Half of the total budget, because they arrive over one connection.
         until(lambda: pool.waiting_bytes.total >= request_receiver._WAITING_BYTES // 2)
-        # What was being received when the limit was reached comes on top, and no more.
+        # Requests in transit when the limit was reached add to it, and no others.
         assert pool.waiting_bytes.total <= len(futures) * len(request)
         free.set()
         for future in futures:
@@ -483,13 +483,13 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
         assert pool.waiting_bytes.total == 0
 
 
-def test_connections_that_say_nothing_are_closed(tmp_path: Path) -> None:
+def test_idle_connections_are_closed(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path, request_receive_timeout_seconds=1.0) as rpc:
         silent = [Rude(rpc.target, polite=False) for _ in range(20)]
         for one in silent:
             with one:
                 one.until_closed(WAIT)
-        told(rpc)
+        reported_limits(rpc)
 
 
 def test_metadata_is_bounded(tmp_path: Path) -> None:
@@ -498,7 +498,7 @@ def test_metadata_is_bounded(tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             rpc.system.GetServerInfo(GetServerInfoRequest(), metadata=[("x-note", "n" * 20_000)], timeout=WAIT)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        told(rpc)
+        reported_limits(rpc)
 
 
 @pytest.mark.parametrize("form", ["page_token", "filter"])
@@ -510,7 +510,7 @@ def test_tokens_and_filters_are_bounded(tmp_path: Path, form: str) -> None:
         assert details["BadRequest"].field_violations[0].field == form
 
 
-def test_heartbeats_are_not_asked_for_faster_than_every_fifty_milliseconds(tmp_path: Path) -> None:
+def test_heartbeat_intervals_have_a_minimum_of_fifty_milliseconds(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path) as rpc:
         request = calls.WatchJobRequest(job_id=1)
         request.heartbeat_interval.FromMilliseconds(49)
@@ -519,8 +519,8 @@ def test_heartbeats_are_not_asked_for_faster_than_every_fifty_milliseconds(tmp_p
         assert details["BadRequest"].field_violations[0].field == "heartbeat_interval"
 
 
-def test_text_that_is_binary_by_mistake_counts_in_bytes(tmp_path: Path) -> None:
-    """The limit of a program is one of bytes, also where characters take several."""
+def test_text_sent_as_binary_is_counted_in_bytes(tmp_path: Path) -> None:
+    """The limit of a program is in bytes, also where characters have several."""
     with rpc_fixture(tmp_path, limits=Limits(max_program_bytes=len(BELL) + 6)) as rpc:
         rpc.jobs.CreateJob(create(deployment=programs(BELL + "//éé")), timeout=WAIT)
         over = create(deployment=programs(BELL + "//ééé"))

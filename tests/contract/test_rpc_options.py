@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promise about what a job asks for: whatever its size, no message repeats it, and its caller can read it whole."""
+"""Job options: no message repeats them, whatever their size, and their caller can read them whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qonduit_server.rpc import submission_checks
 from qonduit_server.store.jobs.job_spec import spec_of
 from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, by_name, programs, refused, rpc_fixture
 
-#: As large as inputs may be, nearly.
+#: Close to the largest allowed size of inputs.
 ANGLES = {f"theta_{k:04}": k / 7 for k in range(2400)}
 
 
@@ -47,7 +47,7 @@ def read(rpc: RpcFixture, name: str, offset: int = 0, caller: str = "anonymous")
     )
 
 
-def test_large_inputs_are_read_by_name_from_any_offset_by_their_caller_alone(rpc: RpcFixture) -> None:
+def test_only_their_caller_reads_large_inputs_by_name_from_any_offset(rpc: RpcFixture) -> None:
     job = rpc.jobs.CreateJob(asking(ANGLES), timeout=WAIT).job
     assert not job.HasField("inputs")
     reference = job.inputs_reference
@@ -57,14 +57,14 @@ def test_large_inputs_are_read_by_name_from_any_offset_by_their_caller_alone(rpc
     assert read(rpc, reference.name, 1234) == data[1234:]
     assert read(rpc, reference.name, len(data)) == b""
     assert refused(lambda: read(rpc, reference.name, len(data) + 1))[0] == "INVALID_ARGUMENT"
-    code, details = refused(lambda: read(rpc, reference.name, caller="somebody else"))
+    code, details = refused(lambda: read(rpc, reference.name, caller="another caller"))
     assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "buffer")
     rpc.run(job.id)
     rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id), timeout=WAIT)
     assert refused(lambda: read(rpc, reference.name))[0] == "NOT_FOUND"
 
 
-def test_nothing_that_is_answered_or_streamed_repeats_large_inputs(rpc: RpcFixture) -> None:
+def test_no_response_or_stream_repeats_large_inputs(rpc: RpcFixture) -> None:
     run = job_service.RunJobRequest.FromString(asking(ANGLES).SerializeToString())
     stream = rpc.jobs.RunJob(run, timeout=WAIT)
     messages = [next(stream)]
@@ -83,7 +83,7 @@ def test_nothing_that_is_answered_or_streamed_repeats_large_inputs(rpc: RpcFixtu
     assert max(message.ByteSize() for message in messages) < 2048
 
 
-def test_a_repeated_request_with_large_inputs_is_known(rpc: RpcFixture) -> None:
+def test_a_repeated_request_with_large_inputs_is_recognized(rpc: RpcFixture) -> None:
     request = asking(ANGLES)
     request.request_id = str(uuid.uuid4())
     first = rpc.jobs.CreateJob(request, timeout=WAIT)
@@ -110,7 +110,7 @@ def test_a_repeated_request_with_large_inputs_is_known(rpc: RpcFixture) -> None:
         (Job(shots=1), {}, "0368cd19851f5e7c985d1773b7b9c6c2a3b5c73a03abc0f7447c0876d56fbc1b"),
     ],
 )
-def test_the_hash_of_a_request_is_the_one_that_older_versions_stored(
+def test_the_hash_of_a_request_equals_the_one_older_versions_stored(
     job: Job, inputs: dict[str, Any] | None, expected: str
 ) -> None:
     request = job_service.CreateJobRequest(job=job, device="IBM/aer_simulator", request_id="x")
@@ -133,7 +133,7 @@ def test_a_thousand_jobs_with_forty_parameters_are_sent_and_listed_without_repea
         sum(response.ByteSize() for response in rpc.jobs.WatchJob(job_service.WatchJobRequest(job_id=job_id)))
         for job_id in ids[:100]
     ]
-    # The first event has them; two changes of state have not.
+    # The first event has them; the two state changes do not.
     assert inputs < min(sizes) <= max(sizes) < inputs + 900
     page = rpc.jobs.ListJobs(job_service.ListJobsRequest(page_size=1000), timeout=WAIT)
     assert len(page.jobs) == 1000

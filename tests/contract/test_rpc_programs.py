@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProgramService at the gRPC server: whose fault is which status, who waits, and who is not kept waiting."""
+"""ProgramService over gRPC: status codes by cause, waiting calls, and other calls that are not delayed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LIMITS = Limits(max_program_bytes=2_000)
 
 
 class Programs:
-    """A gRPC server whose translator does what programs say, and its stub."""
+    """A gRPC server whose fake translator follows the instructions in programs, and its stub."""
 
     def __init__(self, rpc: RpcFixture, translator: Translator) -> None:
         self.rpc = rpc
@@ -63,14 +63,14 @@ class Programs:
         return self.stub.TranslateProgram(request(text, **fields), timeout=timeout)
 
     def refused(self, text: str = "say hello", **fields: Any) -> tuple[str, str, dict[str, Any]]:
-        """Code, reason and details of a translation that must be refused."""
+        """Return code, reason and details of a translation that must be refused."""
         code, details = refused(lambda: self.translate(text, **fields))
         assert details["ErrorInfo"].reason in {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118
         return code, details["ErrorInfo"].reason, details
 
 
 def request(text: str = "say hello", **fields: Any) -> TranslateProgramRequest:
-    """A program for Cirq, with changes to it (`program`) and to the request."""
+    """Return a request with a program for Cirq, with changes to it (`program`) and to the request."""
     program = {"quantum_circuit": text, "assembler_language": QASM2} | fields.pop("program", {})
     return TranslateProgramRequest(**{"program": QuantumProgram(**program), "target_language": CIRQ} | fields)
 
@@ -98,7 +98,7 @@ def struct(**values: Any) -> Struct:
 
 
 class Waiting:
-    """Calls whose programs wait in workers until they are let go."""
+    """Calls whose programs wait in workers until they are released."""
 
     def __init__(self, programs: Programs, folder: Path, calls: int = 1, timeout: float = WAIT) -> None:
         self._path = folder / "gate"
@@ -110,15 +110,15 @@ class Waiting:
         ]
 
     def worker(self) -> int:
-        """The process that has one of them."""
+        """Return the process that runs one of them."""
         return int(self._workers.read_text())
 
     def open(self) -> None:
-        """Let one go on."""
+        """Release one of them."""
         self._path.open("wb").close()
 
 
-def test_languages_are_told_without_a_process(tmp_path: Path) -> None:
+def test_languages_are_described_without_a_process(tmp_path: Path) -> None:
     with opened(tmp_path) as programs:
         assert programs.stub.ListLanguages(ListLanguagesRequest(), timeout=WAIT) == LANGUAGES
         assert programs.refused(target_language=QUIL)[0] == "INVALID_ARGUMENT"
@@ -133,7 +133,7 @@ def test_a_translation(programs: Programs) -> None:
     assert (answer.read_seconds, answer.write_seconds) == (0.25, 0.5)
 
 
-def test_inputs_of_the_request_go_before_those_of_the_program(programs: Programs) -> None:
+def test_inputs_of_the_request_take_precedence_over_those_of_the_program(programs: Programs) -> None:
     own = {"python_file_inputs": struct(theta=1)}
     assert "{'theta': 2.0}" in programs.translate(inputs=struct(theta=2), program=own).program.quantum_circuit
     assert "{'theta': 1.0}" in programs.translate(program=own).program.quantum_circuit
@@ -158,7 +158,9 @@ def test_inputs_of_the_request_go_before_those_of_the_program(programs: Programs
         ({"program": {"python_file_inputs": struct(theta=float("inf"))}}, "program.python_file_inputs.theta"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_naming_the_field(programs: Programs, fields: dict[str, Any], field: str) -> None:
+def test_a_request_that_breaks_a_rule_is_refused_and_names_the_field(
+    programs: Programs, fields: dict[str, Any], field: str
+) -> None:
     code, reason, details = programs.refused(**fields)
     assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     violations = details["BadRequest"].field_violations
@@ -171,7 +173,7 @@ def test_a_request_without_a_program_is_refused(programs: Programs) -> None:
     assert (code, details["BadRequest"].field_violations[0].field) == ("INVALID_ARGUMENT", "program")
 
 
-def test_languages_that_there_are_are_named(programs: Programs) -> None:
+def test_an_unknown_language_error_lists_the_known_ones(programs: Programs) -> None:
     assert "QASM2, QISKIT, CIRQ" in str(programs.refused(target_language=QUIL)[2])
 
 
@@ -207,7 +209,7 @@ def test_a_binary_program_at_fault_is_named_as_such(programs: Programs) -> None:
     assert details["BadRequest"].field_violations[0].field == "program.quantum_circuit_binary"
 
 
-def test_a_language_that_cannot_say_it(programs: Programs) -> None:
+def test_a_program_that_the_target_language_cannot_express(programs: Programs) -> None:
     code, reason, details = programs.refused("fail PROGRAM UNSUPPORTED_BY_LANGUAGE a loop that depends on a bit")
     assert (code, reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_LANGUAGE")
     (violation,) = details["PreconditionFailure"].violations
@@ -223,7 +225,7 @@ def test_a_limit(programs: Programs, failure: str) -> None:
     assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_a_server_without_what_it_takes(programs: Programs) -> None:
+def test_a_server_without_the_required_sdk(programs: Programs) -> None:
     code, _, details = programs.refused("fail PROVIDER SDK_UNAVAILABLE install qonduit-quantum[worker]")
     assert code == "FAILED_PRECONDITION"
     assert "install qonduit-quantum[worker]" in details["PreconditionFailure"].violations[0].description
@@ -243,10 +245,12 @@ def test_a_translation_that_is_too_large(programs: Programs) -> None:
     (violation,) = details["QuotaFailure"].violations
     assert violation.subject == "max_response_bytes"
     assert f"{limit}" in violation.description
-    assert "RetryInfo" not in details  # trying again would not help
+    assert "RetryInfo" not in details  # a retry would not help
 
 
-def test_a_program_that_kills_its_workers_is_told_and_the_next_call_works(programs: Programs, tmp_path: Path) -> None:
+def test_a_program_that_kills_its_workers_is_reported_and_the_next_call_works(
+    programs: Programs, tmp_path: Path
+) -> None:
     waiting = Waiting(programs, tmp_path)
     for _ in range(2):
         os.kill(waiting.worker(), signal.SIGKILL)
@@ -257,7 +261,7 @@ def test_a_program_that_kills_its_workers_is_told_and_the_next_call_works(progra
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
-def test_a_call_that_is_over_frees_its_worker(programs: Programs, tmp_path: Path, how: str) -> None:
+def test_a_cancelled_call_frees_its_worker(programs: Programs, tmp_path: Path, how: str) -> None:
     waiting = Waiting(programs, tmp_path, timeout=WAIT if how == "cancel" else 1.0)
     worker = waiting.worker()
     if how == "cancel":
@@ -292,7 +296,7 @@ def test_too_many_are_refused_and_other_calls_do_not_wait(tmp_path: Path, monkey
         assert programs.stub.ListLanguages(ListLanguagesRequest(), timeout=WAIT)
 
 
-def test_while_draining_nothing_is_taken_and_what_waits_is_told(tmp_path: Path) -> None:
+def test_while_draining_new_calls_are_refused_and_waiting_calls_are_ended(tmp_path: Path) -> None:
     with opened(tmp_path) as programs:
         waiting = Waiting(programs, tmp_path)
         waiting.worker()

@@ -33,7 +33,7 @@ def rpcs(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[tup
 
 
 def watching(rpc: RpcFixture, job_id: int, after: int) -> Any:
-    """Open a stream at a server. Its heartbeats are far apart: only a wake can bring an event in time."""
+    """Open a stream at a server. Its heartbeat interval is long: only a notification brings an event in time."""
     request = job_service.WatchJobRequest(job_id=job_id, after_sequence=after)
     request.heartbeat_interval.FromSeconds(3600)
     return rpc.jobs.WatchJob(request, timeout=WAIT)
@@ -53,7 +53,7 @@ def test_an_event_at_one_server_reaches_a_watcher_at_the_other(rpcs: tuple[RpcFi
     assert stream.code() is other.code() is grpc.StatusCode.OK
 
 
-def test_a_stream_broken_at_one_server_goes_on_at_the_other(rpcs: tuple[RpcFixture, RpcFixture]) -> None:
+def test_a_stream_broken_at_one_server_resumes_at_the_other(rpcs: tuple[RpcFixture, RpcFixture]) -> None:
     chance = random.Random("two servers")
     request = bell(request_id=str(uuid.uuid4()))
     stream = rpcs[0].jobs.RunJob(request, timeout=WAIT)
@@ -61,7 +61,7 @@ def test_a_stream_broken_at_one_server_goes_on_at_the_other(rpcs: tuple[RpcFixtu
     rpcs[1].claim()
     mine = [1]
     for _ in range(60):
-        rpcs[1].say(job_id, "a remark")
+        rpcs[1].log(job_id, "a remark")
         if chance.random() < 0.5:
             stream.cancel()
             rpc = chance.choice(rpcs)
@@ -70,8 +70,8 @@ def test_a_stream_broken_at_one_server_goes_on_at_the_other(rpcs: tuple[RpcFixtu
             else:
                 request.after_sequence = len(mine)
                 stream = rpc.jobs.RunJob(request, timeout=WAIT)
-        told = mine[-1]
-        while mine[-1] == told:
+        last = mine[-1]
+        while mine[-1] == last:
             mine += sequences([next(stream).event])
     rpcs[1].finish(job_id)
     mine += sequences([response.event for response in stream])
@@ -79,10 +79,10 @@ def test_a_stream_broken_at_one_server_goes_on_at_the_other(rpcs: tuple[RpcFixtu
     assert stream.code() is grpc.StatusCode.OK
 
 
-def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
+def test_a_late_notification_of_one_server_does_not_hide_later_events_of_the_other(
     rpcs: tuple[RpcFixture, RpcFixture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other server has run the job, and told so, before this one's writer delivers the event of its own commit."""
+    """The other server has run the job and sent its notifications before this one delivers that of its own commit."""
     here, there = rpcs
     request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     deliver = here.db._writer._deliver
@@ -92,7 +92,7 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
     def deliver_late(wake: Notification) -> None:
         (job,) = wake.jobs
         there.run(job)
-        # Notifications come in the order of the commits: with this one, the listener has taken all of the job's.
+        # Notifications arrive in commit order: after this one, the listener has received all of the job's.
         last = there.jobs.CreateJob(request, timeout=WAIT).job.id
         while last not in heard.get(timeout=WAIT):
             pass
@@ -115,7 +115,7 @@ def test_an_own_event_that_is_late_does_not_hide_what_the_other_server_did(
 def test_jobs_that_one_server_runs_end_for_all_their_watchers_at_the_other(
     postgresql: PostgresqlServer, postgresql_template: str, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    """Created and watched at one server while the other runs them; no recheck comes to help."""
+    """The jobs are created and watched at one server while the other runs them, without any recheck."""
     monkeypatch.setattr(job_watches, "RECHECK", 3600.0)
     name = postgresql.new_database(postgresql_template)
     with (
@@ -131,7 +131,7 @@ def test_jobs_that_one_server_runs_end_for_all_their_watchers_at_the_other(
 
 @contextmanager
 def running_at_once(rpc: RpcFixture) -> Iterator[None]:
-    """Have a server claim and finish every job as soon as it hears of it."""
+    """Make a server claim and finish every job as soon as it is notified."""
     news, stopping = threading.Event(), threading.Event()
     unsubscribe = rpc.db.notifications.subscribe(lambda wake: news.set() if wake.queue else None)
 

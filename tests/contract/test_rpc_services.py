@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every RPC does what its proto says, over a real server and a real store."""
+"""Every RPC works as its proto documents it, over a real server and a real store."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def test_providers_and_devices(rpc: RpcFixture) -> None:
     rpc.run(job.id)
 
 
-def test_a_deployment_lives_and_is_run_and_cannot_go_while_a_job_refers_to_it(rpc: RpcFixture) -> None:
+def test_a_deployment_is_created_run_and_cannot_be_deleted_while_a_job_refers_to_it(rpc: RpcFixture) -> None:
     given = programs(BELL, BELL)
     given.name = "pair"
     given.id = 77
-    given.deployed_by = "somebody else"
+    given.deployed_by = "another caller"
     request_id = str(uuid.uuid4())
     request = deployment_service.CreateDeploymentRequest(deployment=given, request_id=request_id)
     made = rpc.deployments.CreateDeployment(request).deployment
@@ -143,7 +143,7 @@ def test_the_same_request_id_gives_the_same_job(rpc: RpcFixture) -> None:
         job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL), request_id=str(uuid.uuid4())
     )
     first = rpc.jobs.CreateJob(request)
-    # Output-only fields are ignored, so they make no other request of it.
+    # Output-only fields are ignored, so the request with them counts as the same one.
     request.job.progress = 0.3
     request.deployment.programs[0].id = 12
     second = rpc.jobs.CreateJob(request)
@@ -186,7 +186,7 @@ def test_server_info(rpc: RpcFixture) -> None:
     assert info.store == "sqlite"
 
 
-def test_a_request_id_comes_back(rpc: RpcFixture) -> None:
+def test_a_request_id_is_returned(rpc: RpcFixture) -> None:
     info = rpc.system.GetServerInfo
     _, call = info.with_call(GetServerInfoRequest(), metadata=[("x-request-id", "abc-1")])
     assert dict(call.trailing_metadata())["x-request-id"] == "abc-1"
@@ -200,8 +200,8 @@ def test_health_of_each_service(tmp_path: Path) -> None:
         for service in ("", *rpc_server.SERVICES):
             status = health.Check(health_pb2.HealthCheckRequest(service=service)).status
             assert status == health_pb2.HealthCheckResponse.SERVING
-        assert refused(lambda: health.Check(health_pb2.HealthCheckRequest(service="nobody")))[0] == "NOT_FOUND"
-        unknown = health.Watch(health_pb2.HealthCheckRequest(service="nobody"))
+        assert refused(lambda: health.Check(health_pb2.HealthCheckRequest(service="unknown")))[0] == "NOT_FOUND"
+        unknown = health.Watch(health_pb2.HealthCheckRequest(service="unknown"))
         assert next(unknown).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         unknown.cancel()
         watch = health.Watch(health_pb2.HealthCheckRequest(service="qonduit.v1.JobService"), timeout=WAIT)
@@ -210,21 +210,21 @@ def test_health_of_each_service(tmp_path: Path) -> None:
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert list(watch) == []
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        # Those who wait for results still get them; new jobs go elsewhere.
+        # Clients that wait for results are still served; load balancers send new jobs elsewhere.
         rpc.system.GetServerInfo(GetServerInfoRequest())
         code, details = refused(lambda: list(rpc.jobs.RunJob(bell())))
         assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "DRAINING")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
 
 
-def test_an_address_in_use_is_told(rpc: RpcFixture) -> None:
+def test_an_address_in_use_is_reported(rpc: RpcFixture) -> None:
     with pytest.raises(StartError, match="in use"):
         rpc_server.serve(rpc.db, rpc_server.RpcOptions(listen=rpc.target))
     with pytest.raises(StartError):
         rpc_server.serve(rpc.db, rpc_server.RpcOptions(listen="no such address"))
 
 
-def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
+def test_resources_of_other_callers_are_not_found(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path, authenticate=by_name("anna")) as rpc:
         job = create(rpc)
         rpc.run(job.id)
@@ -260,7 +260,7 @@ def test_other_peoples_things_are_not_found(tmp_path: Path) -> None:
 
 
 def test_a_burst_of_opens_loses_none(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A busy machine may need longer for so many than a request that delays others is given.
+    # On a busy machine this many calls may exceed the default timeout for receiving requests.
     monkeypatch.setattr(request_receiver, "HURRY", WAIT)
     job = create(rpc)
     rpc.run(job.id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No response is larger than 3 MiB, whatever the store holds: every RPC is called with the worst that is accepted."""
+"""No response is larger than 3 MiB, whatever the store holds: every RPC is called with the largest accepted data."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from tests.large_result_samples import noise, packed
 MOST = 3 * 1024**2
 PROGRAMS = 500
 JOBS = 500
-#: As a runner cuts it: 2,000 characters, and none of them has more bytes.
+#: As a runner truncates it: 2,000 characters, each of the most bytes.
 MESSAGE = "\U0001f6a7" * 2000
 LARGE = {"bits": "0" * 65_000}
-#: The largest inputs that stand in lists.
+#: The largest inputs that lists contain.
 INLINE = {"bits": "0" * (INLINE_BYTES - 20)}
 TINY = "OPENQASM 2.0;"
 
 
 def translate(program: QuantumProgram, *_: Any) -> TranslateProgramResponse:
-    """Give back what was asked for, grown to the size that it names."""
+    """Return the requested value, grown to the size that it names."""
     size = int(program.quantum_circuit)
     return TranslateProgramResponse(program=QuantumProgram(quantum_circuit="x" * (size - 9)))
 
@@ -67,7 +67,7 @@ def workers() -> list[Worker]:
 
 
 def fill(rpc: RpcFixture) -> None:
-    """Bring in the largest things of each kind, and so many that pages must end by size."""
+    """Store the largest resources of each kind, enough of them that page sizes reach the byte limit."""
     many = ProviderDescription(
         provider=Provider(name="MANY", supported_languages=[ProviderAssemblerLanguage(supported_language=QASM2)]),
         devices=[
@@ -86,13 +86,13 @@ def fill(rpc: RpcFixture) -> None:
     )
     catalogue.sync(rpc.db, [*descriptions(), many])
 
-    # Deployments: many with small programs, where ids weigh as much as texts, and one as large as they may be.
+    # Deployments: many with small programs, where ids are as large as texts, and one of the largest allowed size.
     small = Deployment(programs=[QuantumProgram(quantum_circuit=TINY, assembler_language=QASM2)] * PROGRAMS)
     for _ in range(175):
         deployments.create(rpc.db, "anonymous", small)
     rpc.deployments.CreateDeployment(CreateDeploymentRequest(deployment=largest(rpc)))
 
-    # A job of 500 programs that all fail with the longest message, and one whose results are as large as may be.
+    # A job of 500 programs that all fail with the longest message, and one whose results have the largest size.
     failing, succeeding = (
         rpc.jobs.CreateJob(CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=small)).job
         for _ in range(2)
@@ -116,7 +116,7 @@ def fill(rpc: RpcFixture) -> None:
             *({"log": {"message": MESSAGE}} for _ in range(600)),
         ],
     )
-    # Jobs that take much room in a list, and some whose inputs take none.
+    # Jobs that are large in a list, and some whose inputs are empty.
     with ThreadPoolExecutor(16) as pool:
         made = [job(INLINE) for _ in range(JOBS - 10)] + [job() for _ in range(10)]
         requests = [CreateJobRequest(job=each, device="IBM/aer_simulator", deployment=one()) for each in made]
@@ -135,12 +135,12 @@ def one() -> Deployment:
 
 
 def record(rpc: RpcFixture, of: Job, events: list[dict[str, Any]]) -> None:
-    told = [TaskEvent(job_id=of.id, attempt=1, **event) for event in (*events, {"finished": TaskFinished()})]
-    assert not queue.record(rpc.db, OWNER, told)
+    task_events = [TaskEvent(job_id=of.id, attempt=1, **event) for event in (*events, {"finished": TaskFinished()})]
+    assert not queue.record(rpc.db, OWNER, task_events)
 
 
 def deployment_of(size: int) -> Deployment:
-    """A deployment of so many bytes of text."""
+    """Return a deployment with this many bytes of text."""
     each, more = divmod(size, 3)
     texts = [" " * (each + more * (not k) - len(TINY)) for k in range(3)]
     return Deployment(
@@ -149,7 +149,7 @@ def deployment_of(size: int) -> Deployment:
 
 
 def largest(rpc: RpcFixture) -> Deployment:
-    """The largest deployment that is taken, to the byte."""
+    """Return the largest deployment that is accepted, to the byte."""
     taken, refused = MOST - 4096, MOST
     device = "IBM/aer_simulator"
     while refused - taken > 1:
@@ -167,7 +167,7 @@ def largest(rpc: RpcFixture) -> Deployment:
 
 
 class Calls:
-    """Calls RPCs and measures their responses as they come over the wire."""
+    """Calls RPCs and measures their responses on the wire."""
 
     def __init__(self, rpc: RpcFixture) -> None:
         self.channel = grpc.insecure_channel(rpc.target, options=[("grpc.max_receive_message_length", -1)])
@@ -177,7 +177,7 @@ class Calls:
         }
 
     def __call__(self, name: str, request: Any = None, /, **fields: Any) -> list[Any]:
-        """Call; with what the call gives, note its largest response."""
+        """Call a method; record the size of its largest response."""
         method = self.methods[name]
         request = request if request is not None else message_factory.GetMessageClass(method.input_type)(**fields)
         path = f"/{method.containing_service.full_name}/{method.name}"
@@ -208,7 +208,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
         watched = call("JobService/WatchJob", job_id=each.id)
         listed = [event for page in call.pages("JobService/ListJobEvents", job_id=each.id) for event in page.events]
         assert [response.event for response in watched] == listed
-    # Every failure says as much as there is room for, and says that there was more.
+    # Every failure message is truncated at the limit and marked as truncated.
     assert all(
         len(run.failure.message.encode()) > 1500 and run.failure.message.endswith("...")
         for run in call("JobService/GetJob", id=failing.id)[0].job.program_runs
@@ -259,14 +259,14 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
 
     assert set(call.sizes) == set(call.methods), "a new RPC is to be called here with the worst that it accepts"
     assert {name: size for name, size in call.sizes.items() if size > MOST} == {}
-    # The worst was there: pages that end by size are nearly full.
+    # The largest data was returned: pages that the byte limit ends are nearly full.
     full = ("ListJobs", "ListJobEvents", "ListDeployments", "GetDeployment", "ListDevices", "ListResults")
     for name, size in call.sizes.items():
         if name.rpartition("/")[2] in full:
             assert size > MOST * 0.6, (name, size)
 
 
-def test_what_would_be_too_large_to_be_read_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+def test_data_too_large_to_be_read_is_refused_before_it_is_stored(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path, limits=Limits(max_program_bytes=4 * 1024**2)) as rpc:
         too_large = Deployment(programs=[QuantumProgram(quantum_circuit=" " * MOST + "x", assembler_language=QASM2)])
         call = Calls(rpc)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promise about events: each once and in order, whatever breaks; a first message at once, and OK after the last."""
+"""Events: each once and in order, across any disconnect; a first message at once, and OK after the last event."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[RpcFixture]:
-    """A server that waits less long for its readers."""
+    """A server with a shorter send timeout."""
     with rpc_fixture(tmp_path, stream_send_timeout_seconds=1.0) as it:
         yield it
 
 
 def started(rpc: RpcFixture, remarks: int = 0) -> Job:
-    """A running job with some events."""
+    """Create a running job with some events."""
     request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     job = rpc.jobs.CreateJob(request).job
     rpc.claim()
     for number in range(remarks):
-        rpc.say(job.id, f"remark {number}")
+        rpc.log(job.id, f"remark {number}")
     return job
 
 
 def watching(job_id: int, after: int = 0, heartbeat: float = 20.0) -> job_service.WatchJobRequest:
-    """Ask for a job's events."""
+    """Open a watch of a job's events."""
     request = job_service.WatchJobRequest(job_id=job_id, after_sequence=after)
     request.heartbeat_interval.FromMilliseconds(int(heartbeat * 1000))
     return request
@@ -82,7 +82,7 @@ def test_all_events_in_order_and_the_end_with_ok(rpc: RpcFixture) -> None:
     assert list(listed) == events
 
 
-def test_the_stored_bytes_are_sent_untouched(rpc: RpcFixture) -> None:
+def test_the_stored_bytes_are_sent_unchanged(rpc: RpcFixture) -> None:
     job = started(rpc, remarks=1)
     rpc.finish(job.id)
     raw = rpc.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
@@ -94,7 +94,7 @@ def test_the_stored_bytes_are_sent_untouched(rpc: RpcFixture) -> None:
     ]
 
 
-def test_the_reader_of_the_last_event_is_told_nothing_more_and_ok(rpc: RpcFixture) -> None:
+def test_a_watch_from_the_last_event_ends_with_ok(rpc: RpcFixture) -> None:
     job = started(rpc)
     rpc.finish(job.id)
     last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
@@ -107,8 +107,8 @@ def test_the_reader_of_the_last_event_is_told_nothing_more_and_ok(rpc: RpcFixtur
 
 
 @pytest.mark.parametrize("method", ["WatchJob", "RunJob"])
-def test_whatever_breaks_each_event_comes_once_and_in_order(rpc: RpcFixture, method: str) -> None:
-    """Several watchers of one job break off at random points, hundreds of times, and see 1..n all the same."""
+def test_each_event_arrives_once_and_in_order_across_any_disconnect(rpc: RpcFixture, method: str) -> None:
+    """Several watchers of one job disconnect at random points, hundreds of times, and all receive 1..n."""
     chance = random.Random(f"breaks of {method}")
     request = bell(request_id=str(uuid.uuid4()))
     begun = rpc.jobs.RunJob(request, timeout=WAIT)
@@ -127,14 +127,14 @@ def test_whatever_breaks_each_event_comes_once_and_in_order(rpc: RpcFixture, met
 
     seen: list[list[int]] = [[], [], []]
     streams = [open_stream(0) for _ in seen]
-    told = 2
+    expected = 2
     while breaks < 300:
         for _ in range(chance.randrange(4)):
-            rpc.say(job_id, "a remark")
-            told += 1
+            rpc.log(job_id, "a remark")
+            expected += 1
         for number, mine in enumerate(seen):
             for _ in range(chance.randrange(6)):
-                if len(mine) == told:
+                if len(mine) == expected:
                     break
                 event = next(streams[number]).event
                 if event.sequence:
@@ -153,13 +153,13 @@ def test_whatever_breaks_each_event_comes_once_and_in_order(rpc: RpcFixture, met
 
 
 def test_watchers_that_race_with_the_writer_miss_nothing(rpc: RpcFixture) -> None:
-    """Events are written as fast as the store takes them while watchers read, break off and come back."""
+    """The store writes events at full speed while watchers read, disconnect and return."""
     job_ids = [started(rpc).id for _ in range(4)]
 
     def write() -> None:
         for _ in range(60):
             for job_id in job_ids:
-                rpc.say(job_id, "as fast as it goes")
+                rpc.log(job_id, "a remark")
         for job_id in job_ids:
             rpc.finish(job_id)
 
@@ -191,7 +191,7 @@ def test_watchers_that_race_with_the_writer_miss_nothing(rpc: RpcFixture) -> Non
     until(lambda: rpc.server.streams == 0)
 
 
-def test_many_events_are_read_in_portions(rpc: RpcFixture) -> None:
+def test_many_events_are_read_in_batches(rpc: RpcFixture) -> None:
     job = started(rpc, remarks=2 * job_watches.EVENTS + 10)
     early = rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)
     late = rpc.jobs.WatchJob(watching(job.id, after=job_watches.EVENTS + 5), timeout=WAIT)
@@ -201,13 +201,13 @@ def test_many_events_are_read_in_portions(rpc: RpcFixture) -> None:
     assert sequences([response.event for response in late]) == list(range(job_watches.EVENTS + 6, last + 1))
 
 
-def test_silence_is_filled_with_heartbeats(rpc: RpcFixture) -> None:
+def test_heartbeats_are_sent_while_a_job_is_silent(rpc: RpcFixture) -> None:
     job = started(rpc)
     stream = rpc.jobs.WatchJob(watching(job.id, after=2, heartbeat=0.05), timeout=WAIT)
     beats = [next(stream).event for _ in range(4)]
     assert [beat.heartbeat.last_sequence for beat in beats] == [2, 2, 2, 2]
     assert all(beat.job_id == job.id and not beat.sequence for beat in beats)
-    rpc.say(job.id, "not so silent")
+    rpc.log(job.id, "a remark")
     events: list[JobEvent] = []
     while not sequences(events):
         events.append(next(stream).event)
@@ -218,10 +218,10 @@ def test_silence_is_filled_with_heartbeats(rpc: RpcFixture) -> None:
 
 
 @pytest.mark.parametrize("heartbeat", [0.1, 3600.0])
-def test_a_lost_wake_delays_and_does_not_hang(
+def test_a_lost_notification_delays_an_event_and_does_not_hang_a_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heartbeat: float
 ) -> None:
-    """Nothing but the recheck can find these events: the cache did not get them either."""
+    """Only the recheck can find these events, because the cache did not receive them either."""
     monkeypatch.setattr(job_watches, "RECHECK", 0.1)
     with rpc_fixture(tmp_path) as rpc:
         job, other, ended = started(rpc), started(rpc), started(rpc)
@@ -233,23 +233,23 @@ def test_a_lost_wake_delays_and_does_not_hang(
         assert next(gone).event.WhichOneof("event") == "heartbeat"
         monkeypatch.setattr(rpc.db._writer, "_deliver", lambda wake: None)
         for message in ("no watcher hears this", "nor this"):
-            rpc.say(job.id, message)
+            rpc.log(job.id, message)
             for stream in streams[:2]:
                 assert next(each for each in stream if each.event.sequence).event.log.message == message
         for each in (job, other):
             rpc.finish(each.id)
         for stream in streams:
             assert list(stream)[-1].event.state_change.to_state == JobState.JOB_STATE_SUCCEEDED
-        # A job that is deleted while no watcher hears of it.
+        # A job is deleted without a notification to its watchers.
         with rpc.db._engine.begin() as connection:
             connection.execute(events_store.jobs.delete().where(events_store.jobs.c.id == ended.id))
         assert broken(gone)[0] == "NOT_FOUND"
 
 
-def test_a_watch_may_begin_with_an_event_whose_notification_is_still_to_come(
+def test_a_watch_may_begin_with_an_event_whose_notification_is_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GetJob reads what is committed, and the cache learns of it a moment later."""
+    """GetJob reads the committed state; the cache is notified of it a moment later."""
     with rpc_fixture(tmp_path) as rpc:
         request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
         job = rpc.jobs.CreateJob(request).job
@@ -303,7 +303,7 @@ def test_a_deleted_job_ends_its_streams(rpc: RpcFixture, monkeypatch: pytest.Mon
     last = rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id)).job.last_sequence
     rpc.jobs.DeleteJob(job_service.DeleteJobRequest(id=job.id))
     assert broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))[0] == "NOT_FOUND"
-    # Deleted after the stream was opened, before it was read for.
+    # Deleted after the stream was opened, before its first read.
     monkeypatch.setattr(events_store, "require_job", lambda *_: None)
     code, details = broken(rpc.jobs.WatchJob(watching(job.id, after=last), timeout=WAIT))
     assert code == "NOT_FOUND"
@@ -319,7 +319,7 @@ def test_ending_a_stream_cancels_no_job(rpc: RpcFixture) -> None:
     rpc.run(job_id)
 
 
-def test_a_store_that_goes_away_ends_streams_with_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_store_ends_streams_with_unavailable(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     job = started(rpc)
     stream = rpc.jobs.WatchJob(watching(job.id), timeout=WAIT)
     assert [next(stream).event.sequence for _ in range(2)] == [1, 2]
@@ -328,7 +328,7 @@ def test_a_store_that_goes_away_ends_streams_with_unavailable(rpc: RpcFixture, m
         raise errors.Unavailable("the database does not answer")
 
     monkeypatch.setattr(events_store, "read_after_many", away)
-    rpc.say(job.id, "news")
+    rpc.log(job.id, "a remark")
     code, details = broken(stream)
     assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
     assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
@@ -339,7 +339,7 @@ def test_a_store_that_goes_away_ends_streams_with_unavailable(rpc: RpcFixture, m
     assert list(resumed)
 
 
-def test_a_slow_reader_is_cut_off_and_holds_up_nobody(impatient: RpcFixture) -> None:
+def test_a_slow_reader_is_cut_off_and_delays_no_other(impatient: RpcFixture) -> None:
     rpc = impatient
     job = started(rpc)
     slow = [rpc.jobs.WatchJob(watching(job.id), timeout=WAIT) for _ in range(20)]
@@ -347,13 +347,13 @@ def test_a_slow_reader_is_cut_off_and_holds_up_nobody(impatient: RpcFixture) -> 
     for stream in (*slow, quick):
         next(stream)
     for _ in range(150):
-        rpc.say(job.id, "x" * 100_000)
+        rpc.log(job.id, "x" * 100_000)
     assert [next(quick).event.sequence for _ in range(151)] == list(range(2, 153))
     until(lambda: rpc.server.streams == 1)
     with pytest.raises(grpc.RpcError) as raised:
         list(slow[0])
     assert raised.value.code() is grpc.StatusCode.CANCELLED
-    rpc.say(job.id, "the quick one reads on")
+    rpc.log(job.id, "a remark")
     assert next(quick).event.sequence == 153
     resumed = rpc.jobs.WatchJob(watching(job.id, after=1), timeout=WAIT)
     rpc.finish(job.id)
@@ -377,7 +377,7 @@ def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(rpc: RpcFixture) 
     with grpc.insecure_channel(rpc.target) as other:
         system = SystemServiceStub(other)
         for job in jobs:
-            rpc.say(job.id, "to a hundred of you")
+            rpc.log(job.id, "a remark")
             begun = time.perf_counter()
             system.GetServerInfo(GetServerInfoRequest(), timeout=WAIT)
             took.append(time.perf_counter() - begun)
@@ -391,7 +391,7 @@ def test_a_thousand_watchers_cost_no_threads_and_delay_no_call(rpc: RpcFixture) 
     until(lambda: rpc.server.streams == 0)
 
 
-def test_draining_ends_streams_and_takes_no_new_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_draining_ends_streams_and_refuses_new_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
     with rpc_fixture(tmp_path_factory.mktemp("rpc")) as rpc:
         job = started(rpc)
         streams = [rpc.jobs.WatchJob(watching(job.id, after=2), timeout=WAIT) for _ in range(3)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any order of calls and of workers' doings leads to what a simple model says, on every database."""
+"""Any order of calls and of worker events matches a simple model, on every database."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.fuzz.machine import Machine
 from tests.fuzz.observing import Clock
 
 
-def test_jobs_deployments_and_streams_are_what_the_contract_says(database_url: str) -> None:
+def test_jobs_deployments_and_streams_match_the_contract(database_url: str) -> None:
     clock = Clock()
     few = database_url.startswith("postgresql")
-    with rpc_fixture(database_url, clock=clock, authenticate=by_name("nobody")) as rpc:
+    with rpc_fixture(database_url, clock=clock, authenticate=by_name("unnamed")) as rpc:
         run_state_machine_as_test(
             lambda: Machine(rpc, clock),
             settings=settings(

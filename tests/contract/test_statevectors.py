@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact states: every provider tells the same one, or what keeps a program from having one; who may ask for them."""
+"""Exact states: every provider returns the same one, or the reason why a program has none; access to them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LANGUAGES = Languages()
 HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 HEADER3 = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 MEBIBYTE = 1024**2
-#: What differs by rounding alone.
+#: The tolerance for rounding errors.
 EXACT = 1e-9
 
 
@@ -60,7 +60,7 @@ def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
 
 
 class Run:
-    """What running a task emitted. A program is its text, in OpenQASM, or a language and its source."""
+    """The events that running a task emitted. A program is its text, in OpenQASM, or a language and its source."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def state(self) -> NDArray[np.complex128]:
-        """The state of the only program."""
+        """Return the state of the only program."""
         assert not self.failures, self.failures
         ((further,),) = self.further.values()
         assert further.result.result_type == ResultType.RESULT_TYPE_STATEVECTOR
@@ -118,21 +118,21 @@ class Run:
 
     @property
     def failure(self) -> Failure:
-        """The failure of the only program."""
+        """Return the failure of the only program."""
         assert not self.further
         (failure,) = self.failures.values()
         return failure
 
 
 def distance(found: NDArray[np.complex128], wanted: NDArray[np.complex128]) -> float:
-    """The largest difference of amplitudes, once both states have the same global phase."""
+    """Return the largest difference of amplitudes, after both states have the same global phase."""
     assert found.shape == wanted.shape
     overlap = np.vdot(found, wanted)
     return float(np.abs(found * (overlap / abs(overlap)) - wanted).max())
 
 
 def drawn(seed: int) -> QuantumCircuit:
-    """A random circuit of up to 6 qubits, one of them idle, with barriers and a global phase."""
+    """Return a random circuit of up to 6 qubits, one of them idle, with barriers and a global phase."""
     qubits = 1 + seed % 5
     inner = random_circuit(qubits, 4, max_operands=3, seed=seed)
     places = np.random.default_rng(seed).permutation(qubits + 1)[:qubits].tolist()
@@ -146,7 +146,7 @@ def drawn(seed: int) -> QuantumCircuit:
 
 
 def measured(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit, with one qubit measured before gates on the others, and one at the end."""
+    """Return the circuit with one qubit measured before gates on the others, and one at the end."""
     whole = circuit.copy()
     whole.measure(0, 1)
     for qubit in range(1, whole.num_qubits):
@@ -157,7 +157,7 @@ def measured(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def source_of(name: str, circuit: QuantumCircuit) -> str | bytes:
-    """A Qiskit circuit in a language: by Qiskit where it writes it, else as Qonduit translates it."""
+    """Return a Qiskit circuit in a language: written by Qiskit where it can, else translated by Qonduit."""
     if name == "QASM2":
         return str(qasm2.dumps(circuit))
     if name == "QASM3":
@@ -171,7 +171,7 @@ def source_of(name: str, circuit: QuantumCircuit) -> str | bytes:
 
 
 class TestStates:
-    """The right amplitudes at the right places."""
+    """The amplitudes are correct and in the correct order."""
 
     @pytest.mark.parametrize("name", ["QASM2", "QASM3", "QISKIT", "BRAKET", "CIRQ", "QUIL"])
     def test_random_circuits_in_every_language(self, provider: SimulatorProvider, name: str) -> None:
@@ -189,14 +189,12 @@ class TestStates:
         assert Run(provider, HEADER3 + "x $7; id $2;").state[0b10] == 1
         assert Run(provider, ("QUIL", "X 7\nI 2\n")).state[0b10] == 1
 
-    def test_qubits_that_are_only_declared_are_part_of_it(self, provider: SimulatorProvider) -> None:
+    def test_declared_but_unused_qubits_are_part_of_the_state(self, provider: SimulatorProvider) -> None:
         assert Run(provider, HEADER2 + "qreg q[3]; creg c[1];").state.tolist() == [1] + [0] * 7
         assert Run(provider, HEADER2 + "qreg q[2]; qreg idle[2]; x q[1]; barrier idle;").state[0b0010] == 1
         assert Run(provider, HEADER2 + "creg c[2];").state.tolist() == [1]
 
-    def test_global_phases_are_those_of_the_gates_whatever_they_are_replaced_by(
-        self, provider: SimulatorProvider
-    ) -> None:
+    def test_global_phases_are_those_of_the_original_gates_on_every_provider(self, provider: SimulatorProvider) -> None:
         circuit = QuantumCircuit(5)
         circuit.h(range(5))
         circuit.unitary(Operator(random_circuit(4, 3, seed=4)), [3, 0, 4, 1])
@@ -208,12 +206,12 @@ class TestStates:
         text = "gphase(0.3); qubit[2] q; h q[0]; s q[0]; cx q[0], q[1]; ctrl @ gphase(pi) q[1];"
         assert distance(Run(provider, HEADER3 + text).state, np.array([1, 0, 0, -1j]) / np.sqrt(2)) < EXACT
 
-    def test_resets_of_what_is_zero_and_final_measurements_change_nothing(self, provider: SimulatorProvider) -> None:
+    def test_resets_of_zero_states_and_final_measurements_change_nothing(self, provider: SimulatorProvider) -> None:
         text = "reset q; h q[0]; c[0] = measure q[0]; x q[2]; barrier q; reset q[1]; c[1] = measure q[1];"
         run = Run(provider, f"{HEADER3}qubit[3] q; bit[3] c; {text}")
         assert distance(run.state, np.array([0, 0, 0, 0, 1, 1, 0, 0]) / np.sqrt(2)) < EXACT
 
-    def test_counts_are_what_they_are_without_it(self, provider: SimulatorProvider) -> None:
+    def test_counts_are_the_same_without_a_statevector(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[4]; creg c[4]; h q; cx q[0],q[1]; measure q -> c;"
         counts = [
             next(event.program_succeeded.result for event in run.events if event.HasField("program_succeeded"))
@@ -221,7 +219,7 @@ class TestStates:
         ]
         assert counts[0].counts_and_probabilities == counts[1].counts_and_probabilities
 
-    def test_a_large_state_comes_in_rows(self, provider: SimulatorProvider) -> None:
+    def test_a_large_state_is_sent_in_rows(self, provider: SimulatorProvider) -> None:
         qubits = 14
         text = f"{HEADER2}qreg q[{qubits}]; h q; " + "".join(
             f"cu1({0.1 * k}) q[{k}],q[{(k + 3) % qubits}]; ry({0.2 * k}) q[{k}]; " for k in range(qubits)
@@ -231,15 +229,15 @@ class TestStates:
         assert further.result.buffer.size_bytes == len(further.buffer) == 16 << qubits
         assert distance(run.state, Statevector(qasm2.loads(text)).data) < EXACT
 
-    def test_metadata_tell_the_sdk_and_not_the_shots(self, provider: SimulatorProvider) -> None:
+    def test_metadata_name_the_sdk_and_not_the_shots(self, provider: SimulatorProvider) -> None:
         ((further,),) = Run(provider, HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c;").further.values()
-        told = further.result.meta_data
-        assert told["sdk"]
-        assert told["sdk_version"]
-        assert told["method"] == "statevector"
-        assert "seed" not in told
+        metadata = further.result.meta_data
+        assert metadata["sdk"]
+        assert metadata["sdk_version"]
+        assert metadata["method"] == "statevector"
+        assert "seed" not in metadata
 
-    def test_a_program_that_was_run_without_it_before(self, provider: SimulatorProvider) -> None:
+    def test_a_program_that_already_ran_without_a_statevector(self, provider: SimulatorProvider) -> None:
         keeping = runner.Runner(provider, LANGUAGES)
         text = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
         bare = Run(provider, text, statevector=False, by=keeping)
@@ -248,7 +246,7 @@ class TestStates:
             assert distance(Run(provider, text, by=keeping).state, np.array([1, 0, 0, 1]) / np.sqrt(2)) < EXACT
 
 
-#: Programs without a state of their own before the end: what is named, and the line of QASM3 where it stands.
+#: Programs without a pure state before the end: the reported operation, and its line in QASM3.
 REFUSED = {
     "a gate on a measured qubit": ("h q[0];\nc[0] = measure q[0];\nh q[0];", "measurements within a circuit", 7),
     "a diagonal gate on one": ("h q[0];\nc[0] = measure q[0];\nz q[0];", "measurements within a circuit", 7),
@@ -261,10 +259,10 @@ REFUSED = {
 
 
 class TestRefusals:
-    """Programs that have no such state fail as a whole, and are told why and what to do."""
+    """Programs that have no such state fail as a whole; the message has the reason and the fix."""
 
     @pytest.mark.parametrize("case", REFUSED)
-    def test_what_is_not_unitary_is_named(self, provider: SimulatorProvider, case: str) -> None:
+    def test_a_nonunitary_operation_is_named(self, provider: SimulatorProvider, case: str) -> None:
         body, construct, line = REFUSED[case]
         text = f"{HEADER3}qubit[2] q;\nbit[2] c;\n{body}\n"
         failure = Run(provider, text).failure
@@ -283,7 +281,7 @@ class TestRefusals:
         assert distance(state, np.array([0.6, 0.8, 0, 0])) < EXACT
         assert Run(provider, ("QISKIT", source_of("QISKIT", used))).failure.reason == "NO_STATEVECTOR"
 
-    def test_the_others_of_the_job_run(self, provider: SimulatorProvider) -> None:
+    def test_the_other_programs_of_the_job_run(self, provider: SimulatorProvider) -> None:
         bad = HEADER2 + "qreg q[1]; creg c[1]; h q[0]; measure q -> c; x q[0];"
         good = HEADER2 + "qreg q[1]; creg c[1]; x q[0]; measure q -> c;"
         run = Run(provider, good, bad, good)
@@ -291,7 +289,7 @@ class TestRefusals:
         assert run.failures[1].reason == "NO_STATEVECTOR"
 
     @pytest.mark.parametrize("qubits", [23, 40])
-    def test_more_than_a_result_may_have_is_refused_before_it_is_computed(
+    def test_a_state_over_the_result_limit_is_refused_before_it_is_computed(
         self, provider: SimulatorProvider, qubits: int
     ) -> None:
         text = f"{HEADER2}qreg q[{qubits}]; creg c[1]; h q[0]; measure q[0] -> c[0];"
@@ -300,13 +298,13 @@ class TestRefusals:
         assert "22 qubits" in run.failure.message
         assert not any(event.progress.message == "running" for event in run.events)
 
-    def test_memory_counts_the_state_and_its_way_to_the_server(self, provider: SimulatorProvider) -> None:
+    def test_memory_includes_the_state_and_its_encoding(self, provider: SimulatorProvider) -> None:
         text = HEADER2 + "qreg q[18]; creg c[1]; h q[0]; measure q[0] -> c[0];"
         device = provider.describe().devices[0].name
         circuit = LANGUAGES.read(language("QASM2"), text, b"", {})
         bare = provider.compile(circuit, device).memory_bytes
         need = provider.compile(circuit, device, CompileOptions(statevector=True)).memory_bytes
-        # Simulated, given as an array, and packed into rows at the least.
+        # At least: simulated, returned as an array, and packed into rows.
         assert need >= max(bare, 3 * 16 << 18)
         assert Run(provider, text, memory_limit_bytes=need).state[0]
         failure = Run(provider, text, memory_limit_bytes=need - 1).failure
@@ -318,7 +316,7 @@ class TestRefusals:
 
 
 class Older:
-    """A provider of a third party that was written before there were statevectors, or breaks down over one."""
+    """A third-party provider written before statevectors existed, or one that fails while computing one."""
 
     name = "OLDER"
 
@@ -349,18 +347,18 @@ class Older:
 
 
 class TestProvidersOfOthers:
-    """Capability false: nothing is asked of them that they do not know."""
+    """Capability false: the server calls no statevector method of them."""
 
     TEXT = "OPENQASM 2.0; qreg q[1]; creg c[1];"
 
-    def test_one_that_has_none_runs_and_is_not_asked(self) -> None:
+    def test_a_provider_without_statevectors_runs_and_is_not_asked_for_one(self) -> None:
         assert len(Run(Older(), self.TEXT, statevector=False).further) == 1
         run = Run(Older(), self.TEXT)
         failure = run.events[-1].finished.failure
         assert (failure.reason, failure.category) == ("NO_STATEVECTOR", FailureCategory.FAILURE_CATEGORY_DEVICE)
         assert not run.further
 
-    def test_one_that_breaks_down_fails_that_program_alone(self) -> None:
+    def test_a_provider_that_fails_fails_that_program_only(self) -> None:
         run = Run(Older(exact=True), self.TEXT, self.TEXT + " creg d[1];", self.TEXT)
         assert sorted(run.further) == [0, 2]
         assert run.failures[1].reason == "BROKEN"
@@ -368,13 +366,13 @@ class TestProvidersOfOthers:
 
 @pytest.fixture
 def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
-    """A gRPC server to devices that give no statevectors, and to one that does."""
+    """A gRPC server with devices that return no statevectors, and with one that does."""
     with rpc_fixture(tmp_path) as it:
         yield it
 
 
 def exact() -> ProviderDescription:
-    """What a provider whose device gives statevectors says."""
+    """Return the description of a provider whose device returns statevectors."""
     description = ProviderDescription()
     description.CopyFrom(descriptions()[0])
     description.provider.CopyFrom(ProviderMessage(name="EXACT"))
@@ -385,7 +383,7 @@ def exact() -> ProviderDescription:
 
 
 def asking(device: str = "EXACT/aer_simulator", **fields: Any) -> job_service.CreateJobRequest:
-    """A Bell job whose statevector is asked for."""
+    """Return a request for a Bell job with a statevector."""
     job = Job(**{"shots": 10, "include_statevector": True} | fields.pop("job", {}))
     return job_service.CreateJobRequest(job=job, device=device, deployment=programs(BELL), **fields)
 
@@ -393,7 +391,7 @@ def asking(device: str = "EXACT/aer_simulator", **fields: Any) -> job_service.Cr
 class TestJobs:
     """From the request to the worker's task."""
 
-    def test_devices_that_give_none_are_refused_at_submit(self, rpc: RpcFixture) -> None:
+    def test_devices_without_statevectors_are_refused_at_submit(self, rpc: RpcFixture) -> None:
         code, details = refused(lambda: rpc.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
         assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
         (violation,) = details["PreconditionFailure"].violations
@@ -403,7 +401,7 @@ class TestJobs:
         _, details = refused(lambda: rpc.jobs.CreateJob(asking("IBM/aer_simulator"), timeout=WAIT))
         assert "compatible devices: EXACT/aer_simulator" in details["PreconditionFailure"].violations[0].description
 
-    def test_a_refusal_for_qubits_lists_only_devices_that_give_them(self, rpc: RpcFixture) -> None:
+    def test_a_refusal_for_qubits_lists_only_devices_with_statevectors(self, rpc: RpcFixture) -> None:
         counting, large = descriptions()[0], exact()
         counting.provider.name = "COUNTING"
         counting.devices[0].num_qubits = 60
@@ -417,13 +415,13 @@ class TestJobs:
             details["PreconditionFailure"].violations[0].description.endswith("compatible devices: LARGE/aer_simulator")
         )
 
-    def test_other_types_of_job_give_none(self, rpc: RpcFixture) -> None:
+    def test_other_job_types_refuse_a_statevector(self, rpc: RpcFixture) -> None:
         request = asking("OTHER/sampler", job={"type": JobType.JOB_TYPE_SAMPLER})
         code, details = refused(lambda: rpc.jobs.CreateJob(request, timeout=WAIT))
         assert code == "INVALID_ARGUMENT"
         assert details["BadRequest"].field_violations[0].field == "job.include_statevector"
 
-    def test_it_is_kept_with_the_job_claimed_and_run_again(self, rpc: RpcFixture) -> None:
+    def test_the_option_is_stored_with_the_job_and_kept_for_reruns(self, rpc: RpcFixture) -> None:
         catalogue.sync(rpc.db, [*descriptions(), exact()])
         assert rpc.jobs.CreateJob(asking(validate_only=True), timeout=WAIT).job.include_statevector
         made = rpc.jobs.CreateJob(asking(), timeout=WAIT).job
@@ -433,7 +431,7 @@ class TestJobs:
             assert rpc.jobs.GetJob(job_service.GetJobRequest(id=job.id), timeout=WAIT).job.include_statevector
         assert [each.spec.include_statevector for each in self.claim(rpc)] == [True, True]
 
-    def test_it_makes_another_request_of_it(self, rpc: RpcFixture) -> None:
+    def test_the_option_makes_a_request_a_different_one(self, rpc: RpcFixture) -> None:
         catalogue.sync(rpc.db, [*descriptions(), exact()])
         request_id = str(uuid.uuid4())
         rpc.jobs.CreateJob(asking(request_id=request_id), timeout=WAIT)

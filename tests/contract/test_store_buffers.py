@@ -18,11 +18,11 @@ from qonduit_server.store.results import buffers, result_rows
 from tests.large_result_samples import further, noise, packed, unpacked
 from tests.store_fixture import CALLER, claim, finished, history, kinds, result, submit, succeeded
 
-#: Several pieces, the last of them short.
+#: Several chunks, the last of them short.
 LARGE = noise(127, 12_000)
 
 
-def told(task: Task, what: ProgramSucceeded) -> TaskEvent:
+def success(task: Task, what: ProgramSucceeded) -> TaskEvent:
     return TaskEvent(job_id=task.job_id, attempt=task.attempt, program_succeeded=what)
 
 
@@ -45,7 +45,7 @@ def read(db: Database, name: str) -> bytes:
 def test_a_large_result_is_stored_with_its_event_and_its_rows(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
-    assert queue.record(db, "me", [told(task, packed(LARGE, 127)), finished(task)]) == set()
+    assert queue.record(db, "me", [success(task, packed(LARGE, 127)), finished(task)]) == set()
     ended = job_rows.get(db, CALLER, job.id)
     assert ended.state == SUCCEEDED
     (result_id,) = ended.program_runs[0].result_ids
@@ -64,7 +64,7 @@ def test_further_results_have_ids_events_and_buffers_of_their_own(db: Database) 
     small.program_succeeded.further.append(further(large))
     other = packed(noise(100, 13_000), 100, index=1)
     other.further.append(further(succeeded(task).program_succeeded))
-    assert queue.record(db, "me", [small, told(task, other), finished(task)]) == set()
+    assert queue.record(db, "me", [small, success(task, other), finished(task)]) == set()
     ended = job_rows.get(db, CALLER, job.id)
     ids = [list(run.result_ids) for run in ended.program_runs]
     assert [len(of_program) for of_program in ids] == [2, 2]
@@ -80,39 +80,39 @@ def test_further_results_have_ids_events_and_buffers_of_their_own(db: Database) 
     assert unpacked(read(db, f"results/{ids[1][0]}"), 100) == noise(100, 13_000)
 
 
-def test_the_first_outcome_stands_and_leaves_the_only_rows(db: Database) -> None:
+def test_the_first_outcome_is_kept_with_the_only_rows(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
-    queue.record(db, "me", [told(task, packed(LARGE, 127))])
+    queue.record(db, "me", [success(task, packed(LARGE, 127))])
     before = pieces(db)
     queue.release(db, "me", [(job.id, 1)], "tests")
     (again,) = claim(db)
     second = packed(noise(127, 12_000, seed=12), 127)
-    # A late word of the first attempt, then the second attempt from the start.
-    assert queue.record(db, "me", [told(task, second)]) == {(job.id, 1)}
-    queue.record(db, "me", [told(again, second), told(again, second)])
+    # A late event of the first attempt, then the second attempt from the start.
+    assert queue.record(db, "me", [success(task, second)]) == {(job.id, 1)}
+    queue.record(db, "me", [success(again, second), success(again, second)])
     assert pieces(db) == before
     (stored,) = result_rows.list_page(db, CALLER, job.id).items
     assert unpacked(read(db, stored.buffer.name), 127) == LARGE
     assert kinds(db, job.id).count("result_ready") == 1
 
 
-def test_rows_that_came_short_are_not_stored_at_all(db: Database) -> None:
+def test_incomplete_rows_are_not_stored(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
     short = packed(LARGE, 127)
     short.buffer = short.buffer[:-1]
     with pytest.raises(StoreFault):
-        queue.record(db, "me", [told(task, short)])
+        queue.record(db, "me", [success(task, short)])
     assert pieces(db) == 0
     assert result_rows.list_page(db, CALLER, job.id).items == []
 
 
-def test_a_deleted_job_leaves_no_piece(db: Database) -> None:
+def test_a_deleted_job_leaves_no_chunks(db: Database) -> None:
     first, second = submit(db), submit(db)
     tasks = claim(db)
     for task in tasks:
-        queue.record(db, "me", [told(task, packed(LARGE, 127)), finished(task)])
+        queue.record(db, "me", [success(task, packed(LARGE, 127)), finished(task)])
     both = pieces(db)
     (kept,) = result_rows.list_page(db, CALLER, second.id).items
     (gone,) = result_rows.list_page(db, CALLER, first.id).items
@@ -129,7 +129,7 @@ def test_a_deleted_job_leaves_no_piece(db: Database) -> None:
 def test_only_the_exact_name_and_the_owner_find_a_buffer(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
-    queue.record(db, "me", [told(task, packed(LARGE, 127)), succeeded(task, 1), finished(task)])
+    queue.record(db, "me", [success(task, packed(LARGE, 127)), succeeded(task, 1), finished(task)])
     large, small = result_rows.list_page(db, CALLER, job.id).items
     assert buffers.find(db, CALLER, f"results/{large.id}") == (large.id, large.buffer.size_bytes)
     for name in (
@@ -147,4 +147,4 @@ def test_only_the_exact_name_and_the_owner_find_a_buffer(db: Database) -> None:
         with pytest.raises(NotFound):
             buffers.find(db, CALLER, name)
     with pytest.raises(NotFound):
-        buffers.find(db, "somebody else", f"results/{large.id}")
+        buffers.find(db, "another caller", f"results/{large.id}")

@@ -18,7 +18,7 @@ from qonduit_server.store.notification_bus import Notification
 from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
 
 
-def test_what_workers_describe_can_be_read(db: Database) -> None:
+def test_described_devices_can_be_read(db: Database) -> None:
     with pytest.raises(NotFound):
         catalogue.device_by_name(db, "IBM/aer_simulator")
     catalogue.sync(db, [description(), description("AWS", ["braket_sv", "braket_dm"])])
@@ -46,13 +46,13 @@ def test_what_workers_describe_can_be_read(db: Database) -> None:
             catalogue.provider(db, number)
 
 
-def test_callers_cannot_change_what_is_kept_in_memory(db: Database) -> None:
+def test_callers_cannot_change_the_cached_catalogue(db: Database) -> None:
     catalogue.sync(db, [description()])
     catalogue.device_by_name(db, "IBM/aer_simulator").num_qubits = 1
     assert catalogue.device_by_name(db, "IBM/aer_simulator").num_qubits == 29
 
 
-def test_a_sync_that_changes_nothing_tells_nobody(db: Database) -> None:
+def test_a_sync_without_changes_sends_no_notification(db: Database) -> None:
     catalogue.sync(db, [description()])
     wakes: list[Notification] = []
     db.notifications.subscribe(wakes.append)
@@ -60,7 +60,7 @@ def test_a_sync_that_changes_nothing_tells_nobody(db: Database) -> None:
     assert wakes == []
 
 
-def test_devices_described_no_longer_stay_and_become_unavailable(db: Database) -> None:
+def test_devices_no_longer_described_are_kept_as_unavailable(db: Database) -> None:
     catalogue.sync(db, [description(devices=["one", "two"])])
     before = catalogue.device_by_name(db, "IBM/two")
     catalogue.sync(db, [description(devices=["one"])])

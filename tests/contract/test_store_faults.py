@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store when its database is away, its process is killed, or other servers share it."""
+"""The store when its database is unavailable, its process is killed, or other servers share it."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from tests.store_fixture import CALLER, LEASE, claim, description, history, know
 
 
 class Heard:
-    """Collects wakes, and waits for one."""
+    """Collects notifications, and waits for one."""
 
     def __init__(self, db: Database) -> None:
         self._changed = threading.Condition()
-        self.wakes: list[Notification] = []
+        self.notifications: list[Notification] = []
         db.notifications.subscribe(self._note)
 
     def _note(self, notification: Notification) -> None:
         with self._changed:
-            self.wakes.append(notification)
+            self.notifications.append(notification)
             self._changed.notify_all()
 
     def one(self, *, jobs: frozenset[int] = frozenset(), **flags: bool) -> bool:
-        """Wait until a wake came that says all of this."""
+        """Wait until a notification with all of these fields arrived."""
 
-        def said(notification: Notification) -> bool:
+        def matches(notification: Notification) -> bool:
             return jobs <= notification.jobs and all(
                 getattr(notification, name) == value for name, value in flags.items()
             )
 
         with self._changed:
-            return self._changed.wait_for(lambda: any(map(said, self.wakes)), 10)
+            return self._changed.wait_for(lambda: any(map(matches, self.notifications)), 10)
 
 
 @pytest.fixture
 def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[tuple[Database, Database]]:
-    """Two servers' databases, which are one."""
+    """Two servers' databases, which are the same one."""
     name = postgresql.new_database(postgresql_template)
     first, second = open_database(postgresql.url(name)), open_database(postgresql.url(name))
     yield first, second
@@ -61,7 +61,7 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[t
     postgresql.drop_database(name)
 
 
-def test_servers_wake_each_other_once(shared: tuple[Database, Database]) -> None:
+def test_servers_notify_each_other_once(shared: tuple[Database, Database]) -> None:
     first, second = shared
     here, there = Heard(first), Heard(second)
     catalogue.sync(first, [description()])
@@ -77,11 +77,11 @@ def test_servers_wake_each_other_once(shared: tuple[Database, Database]) -> None
     assert not succeed(second, [task])
     last = submit(second)
     assert here.one(queue=True, jobs=frozenset({last.id}))
-    # Everything was heard by now: no wake came back to where it was made.
-    assert len([notification for notification in here.wakes if notification.cancels]) == 1
+    # All notifications have arrived: none returned to the server that sent it.
+    assert len([notification for notification in here.notifications if notification.cancels]) == 1
 
 
-def test_a_catalogue_that_another_server_changed_is_read_anew(shared: tuple[Database, Database]) -> None:
+def test_a_catalogue_that_another_server_changed_is_read_again(shared: tuple[Database, Database]) -> None:
     first, second = shared
     catalogue.sync(first, [description()])
     assert catalogue.list_devices(second).items[0].available
@@ -91,7 +91,7 @@ def test_a_catalogue_that_another_server_changed_is_read_anew(shared: tuple[Data
     assert not catalogue.device_by_name(second, "IBM/aer_simulator").available
 
 
-def test_wakes_about_thousands_of_jobs(shared: tuple[Database, Database]) -> None:
+def test_notifications_about_thousands_of_jobs(shared: tuple[Database, Database]) -> None:
     first, second = shared
     known_device(first)
     with ThreadPoolExecutor(64) as pool:
@@ -101,7 +101,7 @@ def test_wakes_about_thousands_of_jobs(shared: tuple[Database, Database]) -> Non
     wanted = set(made)
     assert there.one(jobs=frozenset({made[0]}))
     assert there.one(jobs=frozenset({made[-1]}))
-    assert set().union(*(notification.jobs for notification in there.wakes)) == wanted
+    assert set().union(*(notification.jobs for notification in there.notifications)) == wanted
 
 
 def test_servers_never_claim_the_same_job_nor_make_one_twice(shared: tuple[Database, Database]) -> None:
@@ -133,7 +133,7 @@ def test_servers_never_claim_the_same_job_nor_make_one_twice(shared: tuple[Datab
 
 
 def eventually(db: Database) -> None:
-    """Submit until it works, for a few seconds at most."""
+    """Submit until it succeeds, for a few seconds at most."""
     deadline = time.monotonic() + 100
     while True:
         try:
@@ -144,7 +144,7 @@ def eventually(db: Database) -> None:
             return
 
 
-def test_postgresql_goes_away_and_comes_back() -> None:
+def test_postgresql_becomes_unavailable_and_recovers() -> None:
     server = start_or_skip()
     try:
         db = open_database(server.url(server.new_database()))
@@ -161,7 +161,7 @@ def test_postgresql_goes_away_and_comes_back() -> None:
         with pytest.raises(StartError):
             open_database(server.url())
         server.start()
-        # What was missed cannot be known: everyone is told to look.
+        # Missed notifications cannot be recovered: every subscriber is notified to recheck.
         assert heard.one(all_jobs=True, queue=True, cancels=True)
         eventually(db)
         assert len(claim(db)) >= 2
@@ -206,9 +206,9 @@ def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             submit(db)
         assert time.monotonic() - began < 6
-        # Readers are not held up by a writer.
+        # A writer does not block readers.
         assert job_rows.get(db, CALLER, job.id) == job
-        # And nobody waits for a lock of which it is known that it is held.
+        # And no thread waits for a lock that is known to be held.
         began = time.monotonic()
         with pytest.raises(Unavailable):
             submit(db)
@@ -235,7 +235,7 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(database_url: str) -> None:
+def test_no_acknowledged_write_is_lost_when_the_process_is_killed(database_url: str) -> None:
     root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", _WRITE_FOR_EVER, database_url], stdout=subprocess.PIPE, cwd=root
@@ -247,10 +247,10 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(databa
     db = open_database(database_url)
     for job_id in acknowledged:
         job = job_rows.get(db, CALLER, job_id)
-        told = event_log.read_after(db, job_id, 0, 100)
-        assert [event.sequence for event in told] == list(range(1, job.last_sequence + 1))
-        assert told[-1].terminal == (job.state == SUCCEEDED)
-    # A new server takes over what the killed one was running.
+        events = event_log.read_after(db, job_id, 0, 100)
+        assert [event.sequence for event in events] == list(range(1, job.last_sequence + 1))
+        assert events[-1].terminal == (job.state == SUCCEEDED)
+    # A new server takes over the jobs that the killed one was running.
     queue.release(db, "me", [(job.id, job.attempt) for job in _running(db)], "lost")
     assert not _running(db)
     db.close()
@@ -260,7 +260,7 @@ def _running(db: Database) -> list[job_rows.Job]:
     return [job for job in job_rows.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
 
 
-def test_what_cannot_be_opened(tmp_path: Path, postgresql: PostgresqlServer) -> None:
+def test_invalid_databases_are_refused(tmp_path: Path, postgresql: PostgresqlServer) -> None:
     no_database = tmp_path / "text.sqlite3"
     no_database.write_text("this is not a database, and long enough to look like one " * 20)
     for url in (
@@ -282,7 +282,7 @@ def test_what_cannot_be_opened(tmp_path: Path, postgresql: PostgresqlServer) -> 
     assert "secret" not in str(caught.value)
 
 
-def test_a_closed_store_says_so(db: Database) -> None:
+def test_a_closed_store_reports_that_it_is_closed(db: Database) -> None:
     job = submit(db)
     db.close()
     with pytest.raises(Unavailable):

@@ -46,7 +46,7 @@ def new_job(db: Database, **changes: object) -> job_rows.NewJob:
     return replace(new, **changes)  # type: ignore[arg-type]
 
 
-def test_a_created_job_is_queued_and_its_first_event_tells_it(db: Database) -> None:
+def test_a_created_job_is_queued_and_its_first_event_contains_it(db: Database) -> None:
     job = submit(db, name="bell", programs=2)
     assert job.state == QUEUED
     assert (job.name, job.shots, job.seed, job.executed_by) == ("bell", 1000, 7, CALLER)
@@ -65,7 +65,7 @@ def test_a_created_job_is_queued_and_its_first_event_tells_it(db: Database) -> N
     assert [program.id for program in stored.programs] == [run.program_id for run in job.program_runs]
 
 
-def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(db: Database) -> None:
+def test_a_job_names_its_device_and_the_server_that_runs_it_in_every_read(db: Database) -> None:
     names = ("IBM/aer_simulator", "IBM/other")
     catalogue.sync(db, [description(devices=("aer_simulator", "other"))])
     made = [submit(db, device=catalogue.device_by_name(db, name), request_id=str(uuid.uuid4())) for name in names]
@@ -74,7 +74,7 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(
     repeated = submit(db, device=catalogue.device_by_name(db, names[1]), request_id="twice")
     assert (repeated.id, repeated.device) == (again.id, names[1])
     assert job_rows.rerun(db, CALLER, made[1].id).job.device == names[1]
-    # An owner that lost an answer claims under a name of its server's.
+    # An owner whose answer was lost claims under a name derived from its server's.
     succeed(db, claim(db, "server/7", capacity=2), "server/7")
     (task,) = claim(db, "server", capacity=1)
     running = job_rows.get(db, CALLER, again.id)
@@ -83,18 +83,18 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_wherever_it_is_read(
     assert {job.device for job in job_rows.list_page(db, CALLER).items} == set(names)
     assert {job.id for job in job_rows.list_page(db, CALLER).items if job.server} == {again.id}
     for job, name in zip(made, names, strict=True):
-        told = [
+        reads = [
             event.created if event.HasField("created") else event.state_change.job
             for event in history(db, job.id)
             if event.HasField("created") or event.HasField("state_change")
         ]
-        assert [(each.device, each.server) for each in told] == [(name, ""), (name, "server"), (name, "")]
-        assert not any(each.HasField("celery_id") for each in told)
+        assert [(each.device, each.server) for each in reads] == [(name, ""), (name, "server"), (name, "")]
+        assert not any(each.HasField("celery_id") for each in reads)
     queue.release(db, "server", [(again.id, 1)], "stopping")
     assert job_rows.get(db, CALLER, again.id).server == ""
 
 
-def test_a_submit_wakes_the_dispatcher(db: Database) -> None:
+def test_a_submit_notifies_the_dispatcher(db: Database) -> None:
     known_device(db)
     wakes: list[Notification] = []
     stop = db.notifications.subscribe(wakes.append)
@@ -104,7 +104,7 @@ def test_a_submit_wakes_the_dispatcher(db: Database) -> None:
     assert [(notification.queue, notification.jobs) for notification in wakes] == [(True, frozenset({job.id}))]
 
 
-def test_a_repeated_request_returns_the_job_as_it_is_now_also_after_it_ended(db: Database) -> None:
+def test_a_repeated_request_returns_the_current_job_also_after_it_ended(db: Database) -> None:
     new = new_job(db)
     first = job_rows.create(db, new)
     assert not first.deduplicated
@@ -143,7 +143,7 @@ def test_equal_submits_from_many_threads_make_one_job(db: Database) -> None:
     assert len(job_rows.list_page(db, CALLER).items) == 1
 
 
-def test_one_bad_submit_among_many_harms_nobody_else(db: Database) -> None:
+def test_one_bad_submit_among_many_fails_alone(db: Database) -> None:
     good = new_job(db)
     news = [replace(good, request_id=str(uuid.uuid4())) for _ in range(40)]
     news[7] = replace(good, request_id="", deployment=None, deployment_id=999)
@@ -164,7 +164,7 @@ def test_one_bad_submit_among_many_harms_nobody_else(db: Database) -> None:
     assert sum(isinstance(one, job_rows.Created) for one in made) == 38
 
 
-def test_what_cannot_be_submitted(db: Database) -> None:
+def test_invalid_submits_are_refused(db: Database) -> None:
     with pytest.raises(NotFound):
         job_rows.create(db, new_job(db, device_id=4711))
     for deployment_id in (4711, 0, -1, 2**63 - 1, 2**70):
@@ -181,7 +181,7 @@ def test_what_cannot_be_submitted(db: Database) -> None:
     assert job_rows.list_page(db, CALLER).items == []
 
 
-def test_programs_may_hold_any_text_and_large_numbers_are_kept(db: Database) -> None:
+def test_programs_may_contain_any_text_and_large_numbers_are_kept(db: Database) -> None:
     text = "// \0 nul, \U0001f600 and " + "x" * 1_000_000
     odd = Deployment(programs=[QuantumProgram(quantum_circuit=text, id=5, deployment_id=6)])
     job = job_rows.create(db, new_job(db, deployment=odd, spec=spec_of(Job(shots=2**62, seed=2**32 - 1)))).job
@@ -193,14 +193,14 @@ def test_programs_may_hold_any_text_and_large_numbers_are_kept(db: Database) -> 
     assert task.programs[0].text == text
 
 
-def test_an_unavailable_device_takes_no_jobs(db: Database) -> None:
+def test_an_unavailable_device_accepts_no_jobs(db: Database) -> None:
     device = known_device(db)
     catalogue.sync(db, [description(unavailable="install qonduit-quantum[ibm]")])
     with pytest.raises(FailedPrecondition, match="install"):
         job_rows.create(db, new_job(db, device_id=device.id))
 
 
-def test_a_full_queue_refuses_and_takes_jobs_again_when_they_are_claimed(db: Database) -> None:
+def test_a_full_queue_refuses_jobs_and_accepts_them_again_after_a_claim(db: Database) -> None:
     for _ in range(3):
         submit(db, max_queued=3)
     with pytest.raises(ResourceExhausted):
@@ -223,7 +223,7 @@ def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, mo
     assert busy.wait(60)
     new = new_job(db)
     with monkeypatch.context() as patched:
-        patched.setattr(db, "write", db.write_later)  # what waits together becomes one transaction
+        patched.setattr(db, "write", db.write_later)  # waiting submits become one transaction
         waiting: list[Future[job_rows.Created]] = [
             job_rows.create(db, replace(new, request_id=str(number), max_queued=3))  # type: ignore[misc]
             for number in range(5)
@@ -233,7 +233,7 @@ def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, mo
     assert [type(each) for each in errors] == [type(None)] * 2 + [ResourceExhausted] * 3
 
 
-def test_others_see_nothing_of_a_job(db: Database) -> None:
+def test_other_callers_cannot_see_a_job(db: Database) -> None:
     job = submit(db)
     for call in (
         job_rows.get,
@@ -251,7 +251,7 @@ def test_others_see_nothing_of_a_job(db: Database) -> None:
 
 
 @pytest.mark.parametrize("job_id", [0, -1, 12345, 2**63 - 1, 2**63, 2**200])
-def test_ids_that_do_not_exist(db: Database, job_id: int) -> None:
+def test_unknown_ids_are_not_found(db: Database, job_id: int) -> None:
     for call in (
         job_rows.get,
         job_rows.cancel,
@@ -282,19 +282,19 @@ def test_cancel_before_during_and_after_a_run(db: Database) -> None:
     db.notifications.subscribe(wakes.append)
     assert job_rows.cancel(db, CALLER, running.id).state == CANCELLING
     assert wakes[-1].cancels
-    told = history(db, running.id)[-1].state_change
-    assert (told.from_state, told.to_state, told.job.state) == (RUNNING, CANCELLING, CANCELLING)
+    change = history(db, running.id)[-1].state_change
+    assert (change.from_state, change.to_state, change.job.state) == (RUNNING, CANCELLING, CANCELLING)
     again = job_rows.cancel(db, CALLER, running.id)
     assert (again.state, again.last_sequence) == (CANCELLING, 3)
 
-    # It ended before the cancel took effect.
+    # The job ended before the cancel took effect.
     assert not succeed(db, [task])
     ended = job_rows.cancel(db, CALLER, running.id)
     assert ended.state == SUCCEEDED
     assert ended.last_sequence == len(history(db, running.id))
 
 
-def test_delete_takes_events_and_results_along_and_wakes_watchers(db: Database) -> None:
+def test_delete_removes_events_and_results_and_notifies_watchers(db: Database) -> None:
     job = submit(db)
     with pytest.raises(FailedPrecondition, match="QUEUED"):
         job_rows.delete(db, CALLER, job.id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of the store, on every database: large results are written ahead of their events, in small steps."""
+"""The contract of the store, on every database: large results are written before their events, in small steps."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
 from qonduit_server.store.writer import Operation
 from tests.store_fixture import CALLER, claim, finished, kinds, submit, succeeded
 
-#: Pieces of the buffers here; the last one is short.
+#: Chunks of the buffers here; the last one is short.
 PIECES = 19
 DATA = b"".join(bytes([number % 251]) * buffers.CHUNK_BYTES for number in range(PIECES - 1)) + b"the end"
 HOUR = 3600.0
 
 
 def large(task: Task, data: bytes = DATA) -> TaskEvent:
-    """Say that a program gave a large result."""
+    """Return the event of a program with a large result."""
     given = Result(shots=1)
     given.buffer.size_bytes = len(data)
     done = ProgramSucceeded(index=0, result=given, buffer=data)
@@ -40,7 +40,7 @@ def large(task: Task, data: bytes = DATA) -> TaskEvent:
 
 
 def pieces(db: Database) -> dict[int, int]:
-    """How many pieces there are, by result."""
+    """Return the number of chunks, by result."""
     found: dict[int, list[int]] = {}
     with db.read() as connection:
         for result_id, piece in connection.execute(select(schema.buffers.c.result_id, schema.buffers.c.piece)):
@@ -49,7 +49,7 @@ def pieces(db: Database) -> dict[int, int]:
 
 
 def rows(db: Database) -> list[int]:
-    """The ids of all results."""
+    """Return the ids of all results."""
     with db.read() as connection:
         return list(connection.execute(select(schema.results.c.id).order_by(schema.results.c.id)).scalars())
 
@@ -63,12 +63,12 @@ def read(db: Database, job_id: int) -> bytes:
 
 
 class Steps:
-    """Looks at each step of a database, and breaks the one it is told to: before it is made, or after."""
+    """Records each step of a database, and fails a chosen one before or after it is executed."""
 
     def __init__(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self._db = db
         self._write = db.write
-        #: Each step's operation, and what pieces there were after it.
+        #: Each step's operation, and the chunks after it.
         self.made: list[tuple[Operation[Any, Any], int]] = []
         self.break_before = self.break_after = -1
         monkeypatch.setattr(db, "write", self)
@@ -84,18 +84,18 @@ class Steps:
         return answer
 
     def changes(self) -> list[int]:
-        """How many pieces came, or went, with each step."""
+        """Return how many chunks each step added or removed."""
         counts = [0, *(count for _, count in self.made)]
         return [after - before for before, after in pairwise(counts)]
 
 
 @pytest.fixture
 def steps(db: Database, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """The steps of the database, from now on."""
+    """Return the steps of the database, from now on."""
     return Steps(db, monkeypatch)
 
 
-def test_pieces_are_written_in_small_steps_and_none_with_the_event(db: Database, steps: Steps) -> None:
+def test_chunks_are_written_in_small_steps_and_none_with_the_event(db: Database, steps: Steps) -> None:
     job = submit(db)
     (task,) = claim(db)
     steps.made.clear()
@@ -108,7 +108,7 @@ def test_pieces_are_written_in_small_steps_and_none_with_the_event(db: Database,
     assert read(db, job.id) == DATA
 
 
-def test_others_write_between_two_pieces(db: Database, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_write_between_two_chunks(db: Database, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     first = submit(db)
     (task,) = claim(db)
     made: list[int] = []
@@ -126,9 +126,7 @@ def test_others_write_between_two_pieces(db: Database, steps: Steps, monkeypatch
     assert read(db, first.id) == DATA
 
 
-def test_what_is_written_ahead_is_seen_by_nobody_and_recorded_without_writing_it_again(
-    db: Database, steps: Steps
-) -> None:
+def test_chunks_written_ahead_are_invisible_and_recorded_without_writing_them_again(db: Database, steps: Steps) -> None:
     job = submit(db)
     (task,) = claim(db)
     event = large(task)
@@ -140,7 +138,7 @@ def test_what_is_written_ahead_is_seen_by_nobody_and_recorded_without_writing_it
     with pytest.raises(NotFound):
         buffers.find(db, CALLER, f"results/{reserved}")
     assert "result_ready" not in kinds(db, job.id)
-    # Meanwhile other results are stored: no id is given twice.
+    # Meanwhile other results are stored: no id is assigned twice.
     other = submit(db)
     (second,) = claim(db)
     assert not queue.record(db, "me", [succeeded(second), finished(second)])
@@ -154,7 +152,7 @@ def test_what_is_written_ahead_is_seen_by_nobody_and_recorded_without_writing_it
 
 @pytest.mark.parametrize("lost", ["the question", "the answer"])
 @pytest.mark.parametrize("place", [1, 2, 6])
-def test_a_retry_goes_on_where_it_was(db: Database, steps: Steps, place: int, lost: str) -> None:
+def test_a_retry_resumes_where_it_stopped(db: Database, steps: Steps, place: int, lost: str) -> None:
     job = submit(db)
     (task,) = claim(db)
     event = large(task)
@@ -168,14 +166,14 @@ def test_a_retry_goes_on_where_it_was(db: Database, steps: Steps, place: int, lo
     steps.break_after = -1
     queue.record(db, "me", [event, finished(task)])
     assert read(db, job.id) == DATA
-    # Nothing was written twice, under whatever id.
+    # No chunk was written twice, under any id.
     assert pieces(db) == dict.fromkeys(rows(db), PIECES)
     writes = [change for change, (operation, _) in zip(steps.changes(), steps.made, strict=True) if change]
     assert len(writes) == -(-PIECES // 4)
     assert kinds(db, job.id).count("result_ready") == 1
 
 
-def test_a_record_whose_answer_was_lost_keeps_its_pieces(db: Database, steps: Steps) -> None:
+def test_a_record_whose_answer_was_lost_keeps_its_chunks(db: Database, steps: Steps) -> None:
     job = submit(db)
     (task,) = claim(db)
     event = large(task)
@@ -184,13 +182,13 @@ def test_a_record_whose_answer_was_lost_keeps_its_pieces(db: Database, steps: St
     with pytest.raises(Unavailable):
         queue.record(db, "me", [event, finished(task)])
     steps.break_after = -1
-    # It was recorded; told again, it is refused, and nothing of it is deleted.
+    # It was recorded; a repeated event is refused, and none of its chunks is deleted.
     assert queue.record(db, "me", [event, finished(task)]) == {(job.id, 1)}
     assert job_rows.get(db, CALLER, job.id).state == SUCCEEDED
     assert read(db, job.id) == DATA
 
 
-def test_pieces_of_an_outcome_that_does_not_stand_are_deleted_in_small_steps(db: Database, steps: Steps) -> None:
+def test_chunks_of_a_refused_outcome_are_deleted_in_small_steps(db: Database, steps: Steps) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     first, second = large(task), large(task, DATA[:-1])
@@ -201,7 +199,7 @@ def test_pieces_of_an_outcome_that_does_not_stand_are_deleted_in_small_steps(db:
     assert not queue.record(db, "me", [second])
     assert min(steps.changes()[1:]) * buffers.CHUNK_BYTES >= -4 * 1024**2
     assert pieces(db) == dict.fromkeys(rows(db), PIECES)
-    # So are those of an attempt that is over, and those that are given up.
+    # The same holds for chunks of an attempt that is over, and for abandoned ones.
     late, given_up = large(task), large(task)
     queue.write_ahead(db, late)
     queue.write_ahead(db, given_up)
@@ -213,7 +211,7 @@ def test_pieces_of_an_outcome_that_does_not_stand_are_deleted_in_small_steps(db:
 
 
 @pytest.mark.parametrize("how_much", ["all", "the end", "a gap"])
-def test_pieces_that_were_deleted_meanwhile_are_written_anew(db: Database, how_much: str) -> None:
+def test_chunks_that_were_deleted_meanwhile_are_written_again(db: Database, how_much: str) -> None:
     job = submit(db)
     (task,) = claim(db)
     event = large(task)
@@ -232,7 +230,7 @@ def test_pieces_that_were_deleted_meanwhile_are_written_anew(db: Database, how_m
     assert pieces(db)[stored] == PIECES
 
 
-def test_rows_that_came_short_are_refused_before_anything_is_written(db: Database, steps: Steps) -> None:
+def test_incomplete_rows_are_refused_before_anything_is_written(db: Database, steps: Steps) -> None:
     submit(db)
     (task,) = claim(db)
     short = large(task)
@@ -253,7 +251,7 @@ class Seconds:
         return self.now
 
 
-def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database_url: str) -> None:
+def test_chunks_of_a_lost_server_are_found_when_no_server_can_own_them(database_url: str) -> None:
     db, seconds = open_database(database_url), Seconds()
     kept, lost = submit(db), submit(db)
     tasks = {task.job_id: task for task in claim(db)}
@@ -261,7 +259,7 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     event = large(tasks[lost.id])
     queue.write_ahead(db, event)
     left = event.program_succeeded.result.id
-    db.close()  # between the pieces and the event
+    db.close()  # between the chunks and the event
 
     db = open_database(database_url)
     orphans = OrphanedChunks(db, clock=seconds)
@@ -271,7 +269,7 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     (again,) = claim(db)
     fresh = large(again)
     queue.write_ahead(db, fresh)
-    # One server alone knows at once whose they are not; where others may be, an hour has to pass.
+    # A single server knows at once that they are orphans; with several servers, an hour has to pass.
     seconds.now += HOUR * 0.99
     assert orphans.without_result() == ([left] if db.kind == "sqlite" else [])
     seconds.now += HOUR * 0.99
@@ -285,7 +283,7 @@ def test_what_a_lost_server_wrote_ahead_is_found_when_it_can_be_nobodys(database
     db.close()
 
 
-def test_an_orphan_that_is_found_late_is_given_its_hour(db: Database) -> None:
+def test_a_late_discovered_orphan_is_kept_for_an_hour(db: Database) -> None:
     seconds = Seconds()
     orphans = OrphanedChunks(db, clock=seconds)
     submit(db)
@@ -300,7 +298,7 @@ def test_an_orphan_that_is_found_late_is_given_its_hour(db: Database) -> None:
 
 @pytest.fixture
 def left_behind(database_url: str) -> Iterator[tuple[Database, int]]:
-    """A database, opened anew, with pieces that a server left that was lost."""
+    """A reopened database with chunks that a lost server left."""
     db = open_database(database_url)
     submit(db)
     (task,) = claim(db)
@@ -312,7 +310,7 @@ def left_behind(database_url: str) -> Iterator[tuple[Database, int]]:
     db.close()
 
 
-def test_a_server_that_starts_deletes_them_though_it_keeps_jobs_for_ever(left_behind: tuple[Database, int]) -> None:
+def test_a_starting_server_deletes_them_though_it_keeps_jobs_for_ever(left_behind: tuple[Database, int]) -> None:
     db, left = left_behind
     swept = threading.Event()
     retention = Retention(db, 0, lambda line, **fields: fields["orphans"] == 1 and swept.set())
@@ -329,7 +327,7 @@ def test_a_server_that_starts_deletes_them_though_it_keeps_jobs_for_ever(left_be
     assert pieces(db) == {}
 
 
-def test_who_is_about_to_insert_the_result_is_not_robbed_of_its_pieces(database_url: str) -> None:
+def test_a_pending_insert_of_a_result_keeps_its_chunks(database_url: str) -> None:
     first = open_database(database_url)
     second = open_database(database_url)
     submit(first)
@@ -350,7 +348,7 @@ def test_who_is_about_to_insert_the_result_is_not_robbed_of_its_pieces(database_
         assert holds.wait(100)
         erasing = pool.submit(second.write, buffers.ERASE, reserved)
         if first.kind == "postgresql":
-            assert erasing.result(100) == 0  # it waits for nobody
+            assert erasing.result(100) == 0  # it does not wait for a lock
             assert pieces(second) == {reserved: PIECES}
         may_go.set()
         assert holding.result(100)
@@ -359,7 +357,7 @@ def test_who_is_about_to_insert_the_result_is_not_robbed_of_its_pieces(database_
     second.close()
 
 
-def test_a_deleted_job_is_gone_at_once_and_its_pieces_follow_in_small_steps(db: Database, steps: Steps) -> None:
+def test_a_deleted_job_disappears_at_once_and_its_chunks_follow_in_small_steps(db: Database, steps: Steps) -> None:
     job, other = submit(db), submit(db)
     for task in claim(db):
         assert not queue.record(db, "me", [large(task), finished(task)])
@@ -367,7 +365,7 @@ def test_a_deleted_job_is_gone_at_once_and_its_pieces_follow_in_small_steps(db: 
     steps.made.clear()
     steps.made.append((Operation(lambda transaction, arguments: []), 2 * PIECES))
     steps.break_before = 2
-    job_rows.delete(db, CALLER, job.id)  # the job is gone, so this is no failure
+    job_rows.delete(db, CALLER, job.id)  # the job is deleted, so this is no failure
     assert steps.changes()[1:] == [0]
     with pytest.raises(NotFound):
         buffers.find(db, CALLER, stored.buffer.name)

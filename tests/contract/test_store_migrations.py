@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of the store, on every database: its schema is brought up to date, and only ever by what knows it."""
+"""The contract of the store, on every database: migrations upgrade its schema, and unknown schemas are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.store_fixture import submit
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_url(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[], str]:
-    """Gives URLs of databases without any table, all of one kind."""
+    """Returns URLs of databases without any table, all of one kind."""
     if request.param == "sqlite":
         numbers = itertools.count(1)
         return lambda: f"sqlite:///{tmp_path}/empty{next(numbers)}.sqlite3"
@@ -38,7 +38,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: object) -> Callable[[], st
 
 @pytest.fixture
 def empty_url(new_url: Callable[[], str]) -> str:
-    """The URL of a database without any table."""
+    """Return the URL of a database without any table."""
     return new_url()
 
 
@@ -47,7 +47,7 @@ def engine_of(url: str) -> Engine:
 
 
 def run_revisions(url: str, revision: str = "head") -> None:
-    """Migrate by the revisions, as a database of an older version is."""
+    """Migrate by the revisions, as a database of an older version is upgraded."""
     with engine_of(url).begin() as connection:
         config = migrations.configuration()
         config.attributes["connection"] = connection
@@ -55,7 +55,7 @@ def run_revisions(url: str, revision: str = "head") -> None:
 
 
 def described(url: str) -> dict[str, object]:
-    """Return what a database says of its tables."""
+    """Return a database's description of its tables."""
     found: dict[str, object] = {}
     inspector = inspect(engine_of(url))
     for table in sorted(inspector.get_table_names()):
@@ -76,7 +76,7 @@ def described(url: str) -> dict[str, object]:
     return found
 
 
-def test_the_newest_revision_is_the_one_the_code_asks_for() -> None:
+def test_the_newest_revision_is_the_one_the_code_requires() -> None:
     scripts = ScriptDirectory.from_config(migrations.configuration())
     assert scripts.get_heads() == [migrations.HEAD]
 
@@ -102,7 +102,7 @@ def test_a_database_that_was_migrated_works(empty_url: str) -> None:
     db.close()
 
 
-def test_revisions_can_be_taken_back(empty_url: str) -> None:
+def test_revisions_can_be_downgraded(empty_url: str) -> None:
     run_revisions(empty_url)
     run_revisions(empty_url, "base")
     assert set(inspect(engine_of(empty_url)).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
@@ -116,7 +116,7 @@ def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) 
     run_revisions(empty_url, "0002")
     engine = engine_of(empty_url)
     with engine.connect() as connection:
-        # What is of a newer schema is gone: an older version could not read it.
+        # Columns and rows of a newer schema are removed: an older version could not read them.
         assert connection.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
     columns = "id, caller, method, provider_id, device_id, deployment_id, type, shots, created_at, state, progress"
     with engine.begin() as connection:
@@ -166,7 +166,7 @@ def test_a_database_of_a_newer_version_is_refused(empty_url: str) -> None:
     assert migrations.current(empty_url) == "9999"
 
 
-def test_servers_that_start_together_do_not_clash(empty_url: str) -> None:
+def test_servers_that_start_together_do_not_conflict(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(migrations.upgrade, [empty_url] * 4)) == [migrations.HEAD] * 4
 

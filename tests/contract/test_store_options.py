@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of the store, on every database: what a job asks for, and its large options, which are stored once."""
+"""The contract of the store, on every database: job options, and large options, which are stored once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_whole(db: Database, name: str, caller: str = CALLER) -> bytes:
 
 
 def stored(db: Database) -> tuple[int, int]:
-    """How many options there are, and how many links of jobs to them."""
+    """Return the number of options, and of links from jobs to them."""
     with db.read() as connection:
         return (
             connection.execute(select(func.count()).select_from(schema.options)).scalar_one(),
@@ -54,7 +54,7 @@ def stored(db: Database) -> tuple[int, int]:
         )
 
 
-def test_a_spec_has_fields_of_a_job_and_the_bytes_of_one_are_those_of_the_other() -> None:
+def test_a_spec_has_fields_of_a_job_and_the_same_bytes() -> None:
     of_job = Job.DESCRIPTOR.fields_by_number
     for field in JobSpec.DESCRIPTOR.fields:
         same = of_job[field.number]
@@ -65,7 +65,7 @@ def test_a_spec_has_fields_of_a_job_and_the_bytes_of_one_are_those_of_the_other(
         assert {name, f"{name}_reference"} <= set(JobSpec.DESCRIPTOR.fields_by_name)
 
 
-def test_what_a_job_asks_for_reaches_its_task_whole_and_every_job_that_repeats_it(db: Database) -> None:
+def test_options_reach_the_task_whole_and_every_rerun_of_the_job(db: Database) -> None:
     job = asking(db, {"theta": 0.7, "bits": "01"}, seed=3, include_statevector=True)
     (task,) = claim(db)
     assert (task.spec.shots, task.spec.seed, task.spec.include_statevector) == (10, 3, True)
@@ -77,7 +77,7 @@ def test_what_a_job_asks_for_reaches_its_task_whole_and_every_job_that_repeats_i
     assert (again.inputs, again.seed, again.include_statevector) == (job.inputs, 3, True)
 
 
-def test_small_inputs_stand_on_the_job_and_in_its_first_event_only(db: Database) -> None:
+def test_small_inputs_are_in_the_job_and_its_first_event_only(db: Database) -> None:
     job = asking(db, {"bits": "0" * (INLINE_BYTES - 20)})
     assert not job.HasField("inputs_reference")
     succeed(db, claim(db))
@@ -123,7 +123,7 @@ def test_large_inputs_are_stored_once_and_jobs_refer_to_them(db: Database) -> No
     assert MessageToDict(claim(db)[0].spec.inputs) == ANGLES
 
 
-def test_a_lost_claim_gives_large_inputs_again(db: Database) -> None:
+def test_a_lost_claim_returns_large_inputs_again(db: Database) -> None:
     job = asking(db, ANGLES)
     claim(db)
     ((task,),) = queue.claimed(db, ["me"]).values()
@@ -137,11 +137,11 @@ def test_only_the_caller_reads_large_inputs(db: Database) -> None:
         with pytest.raises(NotFound):
             stored_buffers.find(db, CALLER, name)
     with pytest.raises(NotFound):
-        stored_buffers.find(db, "somebody else", job.inputs_reference.name)
+        stored_buffers.find(db, "another caller", job.inputs_reference.name)
 
 
 def test_an_option_of_many_chunks(db: Database) -> None:
-    """Ten thousand points of forty parameters, as one option: the store has no limit of its own."""
+    """Ten thousand points of forty parameters, as one option: the store itself has no limit."""
     point = [0.5] * 40
     job = asking(db, {"points": [point] * 10_000})
     reference = job.inputs_reference
@@ -155,7 +155,7 @@ def test_an_option_of_many_chunks(db: Database) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "swept"])
-def test_an_option_goes_with_its_last_job(db: Database, how: str) -> None:
+def test_an_option_is_deleted_with_its_last_job(db: Database, how: str) -> None:
     def go(job: Job) -> None:
         if how == "deleted":
             job_rows.delete(db, CALLER, job.id)
@@ -168,7 +168,7 @@ def test_an_option_goes_with_its_last_job(db: Database, how: str) -> None:
     reading = stored_buffers.find(db, CALLER, first.inputs_reference.name)
     go(first)
     assert stored(db) == (1, 1)
-    assert reading.read(0) is None  # who reads it for a job that is gone is cut off, though others have it
+    assert reading.read(0) is None  # a reader for a deleted job is cut off, though other jobs refer to the option
     assert read_whole(db, second.inputs_reference.name)
     succeed(db, claim(db))
     go(second)
@@ -218,8 +218,8 @@ def test_a_new_job_keeps_the_option_whose_last_job_another_server_deletes(
     second.close()
 
 
-def test_a_job_of_an_older_schema_runs_and_keeps_what_it_asks_for(db: Database) -> None:
-    """Its spec is NULL: type, shots and seed stand in columns, the rest beside its programs."""
+def test_a_job_of_an_older_schema_runs_and_keeps_its_options(db: Database) -> None:
+    """Its spec is NULL: type, shots and seed are in columns, the other options beside its programs."""
     job = asking(db, {"theta": 0.7}, seed=5, include_statevector=True)
     before = Job(program_runs=job.program_runs, inputs=job.inputs, include_statevector=True).SerializeToString()
     with db._engine.begin() as connection:

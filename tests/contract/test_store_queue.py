@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of the store, on every database: leases, and what becomes of running jobs."""
+"""The contract of the store, on every database: leases, and the recovery of running jobs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.store_fixture import (
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that advances only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = utc_now()
@@ -58,7 +58,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def timed(database_url: str, clock: Clock) -> Iterator[Database]:
-    """A database whose time the test tells."""
+    """A database whose time the test controls."""
     database = open_database(database_url, clock=clock)
     yield database
     database.close()
@@ -83,13 +83,13 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
         "progress",
         "state_change",
     ]
-    told = history(db, job.id)
-    assert [event.sequence for event in told] == [1, 2, 3, 4, 5, 6]
+    events = history(db, job.id)
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
     ended = job_rows.get(db, CALLER, job.id)
-    assert told[-1].state_change.job == ended
+    assert events[-1].state_change.job == ended
     assert (ended.state, ended.progress, ended.last_sequence) == (SUCCEEDED, 1.0, 6)
     assert ended.finished_at.ToMicroseconds() >= ended.started_at.ToMicroseconds()
-    result_id = told[3].result_ready.result_id
+    result_id = events[3].result_ready.result_id
     assert list(ended.program_runs[0].result_ids) == [result_id]
     stored = result_rows.get(db, CALLER, result_id)
     assert (stored.id, stored.job_id, stored.program_id) == (result_id, job.id, task.programs[0].program_id)
@@ -105,7 +105,7 @@ def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None
     new.spec.inputs.update({"theta": 0.7, "flag": True})
     job = job_rows.create(db, new).job
     (task,) = claim(db)
-    # The worker puts them together, the job's before the program's own.
+    # The worker merges them: the job's inputs before the program's.
     assert dict(task.spec.inputs) == {"theta": 0.7, "flag": True}
     assert [set(each.inputs) for each in task.programs] == [set(), {"phi", "theta"}]
     queue.record(db, "me", [started(task), succeeded(task), succeeded(task, 1), finished(task)])
@@ -115,7 +115,7 @@ def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None
     assert again.inputs == ended.inputs
 
 
-def test_oldest_first_by_provider_and_no_more_than_asked_for(db: Database) -> None:
+def test_oldest_first_by_provider_and_no_more_than_requested(db: Database) -> None:
     catalogue.sync(db, [description("IBM"), description("AWS", ["braket_sv"])])
     made = [submit(db, device=catalogue.device_by_name(db, "IBM/aer_simulator")) for _ in range(4)]
     other = submit(db, device=catalogue.device_by_name(db, "AWS/braket_sv"))
@@ -150,7 +150,7 @@ def test_a_task_that_fails_as_a_whole(db: Database) -> None:
     assert ended.failure.message
 
 
-def test_a_task_that_forgets_a_program_has_failed(db: Database) -> None:
+def test_a_task_that_omits_a_program_has_failed(db: Database) -> None:
     job = submit(db, programs=2)
     (task,) = claim(db)
     queue.record(db, "me", [succeeded(task, 0), succeeded(task, 17), finished(task)])
@@ -158,7 +158,7 @@ def test_a_task_that_forgets_a_program_has_failed(db: Database) -> None:
     assert (ended.state, ended.failure.reason) == (FAILED, "PROGRAM_NOT_RUN")
 
 
-def test_programs_and_logs_are_told_as_they_happen(db: Database) -> None:
+def test_program_and_log_events_are_stored_as_they_happen(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
     queue.record(db, "me", [started(task)])
@@ -191,7 +191,7 @@ def test_a_cancelled_task_ends_as_cancelled(db: Database) -> None:
     assert queue.cancelling(db, "me") == []
 
 
-def test_nobody_can_say_that_a_job_was_cancelled_which_nobody_cancelled(db: Database) -> None:
+def test_a_job_without_a_cancel_request_cannot_be_recorded_as_cancelled(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db)
     queue.record(db, "me", [finished(task, "CANCELLED")])
@@ -240,7 +240,7 @@ def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> N
     assert sequences == list(range(1, len(sequences) + 1))
 
 
-def test_a_released_job_whose_cancel_was_asked_for_is_cancelled(db: Database) -> None:
+def test_a_released_job_with_a_cancel_request_is_cancelled(db: Database) -> None:
     job = submit(db)
     claim(db)
     job_rows.cancel(db, CALLER, job.id)
@@ -250,18 +250,18 @@ def test_a_released_job_whose_cancel_was_asked_for_is_cancelled(db: Database) ->
 
 
 def assert_in_order(db: Database, job_id: int) -> None:
-    """No event is earlier than the one before, and the job's own times are those of its events."""
-    told = history(db, job_id)
-    times = [event.event_time.ToDatetime() for event in told]
+    """Check that no event is earlier than the one before, and that the job's times are those of its events."""
+    events = history(db, job_id)
+    times = [event.event_time.ToDatetime() for event in events]
     assert times == sorted(times)
     job = job_rows.get(db, CALLER, job_id)
-    assert [job.created_at, job.finished_at] == [told[0].event_time, told[-1].event_time]
+    assert [job.created_at, job.finished_at] == [events[0].event_time, events[-1].event_time]
     assert job.created_at.ToDatetime() <= job.started_at.ToDatetime() <= job.finished_at.ToDatetime()
 
 
 def test_the_times_of_a_jobs_events_never_go_backwards(timed: Database, clock: Clock) -> None:
     ended, cancelled, begun_again = submit(timed), submit(timed), submit(timed)
-    clock.now -= timedelta(seconds=10)  # set back, as a clock that was wrong is
+    clock.now -= timedelta(seconds=10)  # set back, as when a wrong clock is corrected
     tasks = claim(timed)
     clock.now -= timedelta(seconds=10)
     succeed(timed, tasks[:1])
@@ -271,7 +271,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards(timed: Database, clock: C
     succeed(timed, claim(timed))
     for job in (ended, cancelled, begun_again):
         assert_in_order(timed, job.id)
-    # Other jobs are not held to that.
+    # Other jobs are not affected.
     assert submit(timed).created_at.ToDatetime() < ended.created_at.ToDatetime()
 
 
@@ -294,7 +294,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards_on_two_servers(
     postgresql.drop_database(name)
 
 
-def test_leases_run_out_unless_renewed(timed: Database, clock: Clock) -> None:
+def test_leases_expire_unless_renewed(timed: Database, clock: Clock) -> None:
     lost, kept, cancelled = submit(timed), submit(timed), submit(timed)
     claim(timed, "lost", capacity=1)
     claim(timed, "kept", capacity=1)
@@ -328,13 +328,13 @@ def test_a_job_is_lost_with_its_server_max_attempts_times_and_then_fails(
     assert (ended.state, ended.attempt, ended.failure.reason) == (FAILED, most, "SERVER_LOST")
     assert (ended.failure.category, ended.failure.retryable) == (FAILURE_CATEGORY_WORKER, True)
     assert f"started {most} times" in ended.failure.message
-    # What had ended before stays.
+    # Programs that ended before keep their outcomes.
     assert [run.state for run in ended.program_runs] == [SUCCEEDED, FAILED]
     last = event_log.read_after(timed, job.id, 0, 100)[-1]
     assert last.terminal
     assert JobEvent.FromString(last.payload).state_change.job == ended
     assert claim(timed) == []
-    # A cancel that was asked for is still what the job ends by.
+    # A requested cancel still decides how the job ends.
     cancelled = submit(timed)
     claim(timed, "another")
     job_rows.cancel(timed, CALLER, cancelled.id)
@@ -388,9 +388,9 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
             worker.result()
     assert len(claimed) == len(set(claimed))
     for job_id in made:
-        told = event_log.read_after(db, job_id, 0, 1000)
-        assert [event.sequence for event in told] == list(range(1, len(told) + 1))
-        assert [event.terminal for event in told] == [False] * (len(told) - 1) + [True]
+        events = event_log.read_after(db, job_id, 0, 1000)
+        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+        assert [event.terminal for event in events] == [False] * (len(events) - 1) + [True]
         assert job_rows.get(db, CALLER, job_id).state in (SUCCEEDED, CANCELLED)
     assert CANCELLING not in {job_rows.get(db, CALLER, job_id).state for job_id in made}
 
@@ -405,7 +405,7 @@ def test_a_claim_whose_answer_was_lost_is_found_again(db: Database) -> None:
     assert queue.claimed(db, ["lost", "never"]) == {}
 
 
-def test_an_attempt_that_does_not_count_gives_its_number_to_the_next_and_is_refused_all_the_same(db: Database) -> None:
+def test_an_uncounted_attempt_passes_its_number_to_the_next_and_is_still_refused(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db, "stopped")
     queue.release(db, "stopped", [(job.id, 1)], "the server that ran it is stopping", counts=False)

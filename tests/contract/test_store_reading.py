@@ -115,7 +115,7 @@ def test_a_page_of_results_is_ended_by_its_size_but_never_empty(db: Database) ->
     assert sizes == [2, 1, 1]
 
 
-def test_jobs_are_listed_newest_first_whatever_is_made_meanwhile(db: Database) -> None:
+def test_jobs_are_listed_newest_first_while_others_are_created(db: Database) -> None:
     made = [submit(db).id for _ in range(23)]
 
     def read(token: str) -> Page[Job]:
@@ -159,7 +159,7 @@ def test_page_tokens_belong_to_one_list_filter_and_caller(db: Database) -> None:
 
 
 class Ticking:
-    """A clock that goes on by a second each time it is asked."""
+    """A clock that advances by a second at each reading."""
 
     def __init__(self) -> None:
         self.now = utc_now()
@@ -190,7 +190,7 @@ def test_jobs_are_filtered(ticking: Database) -> None:
         "state = JOB_STATE_SUCCEEDED": [plain],
         f"state=QUEUED AND executed_on_id={other.id}": [elsewhere],
         'name = "a \\"b\\" \\\\ c"': [named],
-        "name = 'nobody'": [],
+        "name = 'unknown'": [],
         f"deployment_id = {named.deployment_id}": [named],
         f'created_at > "{moment}"': [elsewhere],
         f"created_at >= '{moment}'": [elsewhere, named],
@@ -235,7 +235,7 @@ def test_jobs_are_filtered(ticking: Database) -> None:
         "=" * 2000,
     ],
 )
-def test_bad_filters_say_what_would_be_understood(db: Database, filter: str) -> None:
+def test_bad_filters_list_the_supported_ones(db: Database, filter: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         job_rows.list_page(db, CALLER, filter=filter)
     assert caught.value.reason == "INVALID_FILTER"
@@ -261,7 +261,7 @@ def test_a_page_of_deployments_is_ended_by_its_size(db: Database) -> None:
     assert len(deployments.list_page(db, CALLER).items) == 1
 
 
-def test_a_job_that_ended_stays_readable_after_the_store_was_closed(database_url: str) -> None:
+def test_a_job_that_ended_is_readable_after_the_store_was_closed(database_url: str) -> None:
     db = open_database(database_url)
     job = submit(db)
     succeed(db, claim(db))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of retention, on every database: what ended too long ago goes with all it had, nothing else goes."""
+"""The contract of retention, on every database: expired jobs are deleted with all their rows, and nothing else is."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def go(db: Database, times: Times, days: float = 30) -> SweepCounts:
 
 
 def run(db: Database, job: Job) -> None:
-    """Bring the only queued job to its good end."""
+    """Run the only queued job to SUCCEEDED."""
     (task,) = claim(db)
     assert task.job_id == job.id
     assert not succeed(db, [task])
@@ -79,7 +79,7 @@ def on(db: Database, deployment_id: int) -> Job:
 
 
 def rows(db: Database) -> dict[str, int]:
-    """How many rows each table of jobs has."""
+    """Return the number of rows in each table of jobs."""
     tables = [schema.jobs, schema.events, schema.results, schema.buffers, schema.deployments, schema.programs]
     counts = {one.name: select(func.count()).select_from(one) for one in tables}
     with db.read() as connection:
@@ -87,14 +87,14 @@ def rows(db: Database) -> dict[str, int]:
 
 
 def add_buffer(db: Database, result_id: int, pieces: int) -> None:
-    """Give a result a buffer."""
+    """Add a buffer to a result."""
     with db._engine.begin() as connection:
         connection.execute(
             insert(schema.buffers), [{"result_id": result_id, "piece": k, "data": b"x" * 10} for k in range(pieces)]
         )
 
 
-def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times) -> None:
+def test_expired_jobs_are_deleted_and_the_others_are_kept(old: Database, times: Times) -> None:
     request = str(uuid.uuid4())
     gone = submit(old, request_id=request)
     run(old, gone)
@@ -129,12 +129,12 @@ def test_what_ended_long_ago_goes_and_the_rest_stays(old: Database, times: Times
         "deployments": 3,
         "programs": 3,
     }
-    # Its request id went with it: the same request makes a new job.
+    # Its request id was deleted with it: the same request creates a new job.
     assert submit(old, request_id=request).id > queued.id
     assert not go(old, times)
 
 
-def test_running_jobs_stay_however_old(old: Database, times: Times) -> None:
+def test_running_jobs_are_kept_at_any_age(old: Database, times: Times) -> None:
     running, cancelling = submit(old), submit(old)
     claim(old)
     job_rows.cancel(old, CALLER, cancelling.id)
@@ -143,7 +143,7 @@ def test_running_jobs_stay_however_old(old: Database, times: Times) -> None:
     assert job_rows.get(old, CALLER, running.id).id == running.id
 
 
-def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> None:
+def test_explicitly_created_deployments_are_kept(old: Database, times: Times) -> None:
     made = deployments.create(old, CALLER, deployment())
     run(old, on(old, made.id))
     named = submit(old)
@@ -165,7 +165,7 @@ def test_deployments_that_somebody_made_stay(old: Database, times: Times) -> Non
         assert deployments.get(old, CALLER, kept).programs
 
 
-def test_an_inline_deployment_goes_with_its_last_job(old: Database, times: Times) -> None:
+def test_an_inline_deployment_is_deleted_with_its_last_job(old: Database, times: Times) -> None:
     first = submit(old)
     run(old, first)
     times.now += 50 * DAY
@@ -177,23 +177,23 @@ def test_an_inline_deployment_goes_with_its_last_job(old: Database, times: Times
     assert go(old, times) == SweepCounts(jobs=1)
     assert deployments.get(old, CALLER, again.deployment_id).programs
     times.now += 50 * DAY
-    # That of the job that was deleted by a call goes as well.
+    # The deployment of the job that a call deleted is deleted as well.
     assert go(old, times) == SweepCounts(jobs=1, deployments=2)
     assert set(rows(old).values()) == {0}
 
 
-def test_replaced_programs_go_when_no_job_ran_them(old: Database, times: Times) -> None:
+def test_replaced_programs_are_deleted_when_no_job_ran_them(old: Database, times: Times) -> None:
     made = deployments.create(old, CALLER, deployment(programs=2))
     used = on(old, made.id)
     run(old, used)
     for _ in range(2):
         deployments.update(old, CALLER, Deployment(id=made.id, programs=deployment(programs=3).programs))
     times.now += 10 * DAY
-    assert not go(old, times)  # replaced only lately
+    assert not go(old, times)  # replaced recently
     times.now += 50 * DAY
     again = job_rows.rerun(old, CALLER, used.id).job
     assert go(old, times) == SweepCounts(jobs=1, programs=3)
-    # What the other job's programs are is still known, since it was run again.
+    # The other job still refers to its programs, since it was rerun.
     run(old, again)
     assert len(deployments.get(old, CALLER, made.id).programs) == 3
     times.now += 50 * DAY
@@ -201,7 +201,7 @@ def test_replaced_programs_go_when_no_job_ran_them(old: Database, times: Times) 
     assert rows(old)["programs"] == 3
 
 
-def test_a_job_whose_programs_went_is_not_run_again(
+def test_a_job_with_deleted_programs_cannot_be_rerun(
     old: Database, times: Times, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = submit(old)
@@ -220,7 +220,9 @@ def test_a_job_whose_programs_went_is_not_run_again(
     assert claim(old) == []
 
 
-def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_jobs_are_deleted_in_small_transactions(
+    old: Database, times: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known_device(old)
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda _: submit(old), range(520)))
@@ -228,15 +230,15 @@ def test_many_jobs_go_in_small_transactions(old: Database, times: Times, monkeyp
     heavy = result_rows.list_page(old, CALLER, made[510].id).items[0].id
     add_buffer(old, heavy, 100)
     times.now += 100 * DAY
-    told: list[Notification] = []
-    old.notifications.subscribe(told.append)
+    notifications: list[Notification] = []
+    old.notifications.subscribe(notifications.append)
     assert go(old, times) == SweepCounts(jobs=520, deployments=520)
-    assert max(len(notification.jobs) for notification in told) <= 100
-    assert set().union(*(notification.jobs for notification in told)) == {job.id for job in made}
+    assert max(len(notification.jobs) for notification in notifications) <= 100
+    assert set().union(*(notification.jobs for notification in notifications)) == {job.id for job in made}
     assert set(rows(old).values()) == {0}
 
 
-def test_a_sweep_that_is_stopped_ends_between_two_transactions(old: Database, times: Times) -> None:
+def test_a_stopped_sweep_ends_between_two_transactions(old: Database, times: Times) -> None:
     known_device(old)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: submit(old), range(250)))
@@ -250,7 +252,7 @@ def test_a_sweep_that_is_stopped_ends_between_two_transactions(old: Database, ti
 
 def test_servers_that_sweep_together_delete_each_job_once(database_url: str, times: Times) -> None:
     first = open_database(database_url, clock=times)
-    # A SQLite file has one server; there two threads of it sweep.
+    # A SQLite file has one server; there, two of its threads sweep.
     second = open_database(database_url, clock=times) if first.kind == "postgresql" else first
     try:
         known_device(first)
@@ -262,7 +264,7 @@ def test_servers_that_sweep_together_delete_each_job_once(database_url: str, tim
             new = pool.submit(lambda: [submit(second).id for _ in range(100)])
             one, other = pool.map(lambda db: go(db, times), [first, second])
             assert len(new.result()) == 100
-        left = go(first, times)  # what one had locked while the other came by
+        left = go(first, times)  # rows that one had locked while the other skipped them
         assert one.jobs + other.jobs + left.jobs == 300
         assert one.deployments + other.deployments + left.deployments == 300
         assert rows(first) == {**dict.fromkeys(rows(first), 0), "jobs": 100, "events": 100} | {
@@ -275,8 +277,8 @@ def test_servers_that_sweep_together_delete_each_job_once(database_url: str, tim
             second.close()
 
 
-class Told:
-    """Collects what would be logged, and waits for the next."""
+class RecordingLog:
+    """Collects log records, and waits for the next."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -294,16 +296,16 @@ class Told:
 
 
 @pytest.fixture
-def sweeping(old: Database, times: Times) -> Callable[[float], tuple[Retention, Told]]:
-    """Starts retention of thirty days on the database's own clock, with an interval; stops it in the end."""
+def sweeping(old: Database, times: Times) -> Callable[[float], tuple[Retention, RecordingLog]]:
+    """Starts retention of thirty days on the database's clock, with an interval; stops it afterwards."""
     made: list[Retention] = []
 
-    def start(interval: float) -> tuple[Retention, Told]:
-        told = Told()
-        retention = Retention(old, 30, told, interval=interval, clock=times)
+    def start(interval: float) -> tuple[Retention, RecordingLog]:
+        log = RecordingLog()
+        retention = Retention(old, 30, log, interval=interval, clock=times)
         made.append(retention)
         retention.start()
-        return retention, told
+        return retention, log
 
     yield start  # type: ignore[misc]
     for retention in made:
@@ -311,24 +313,24 @@ def sweeping(old: Database, times: Times) -> Callable[[float], tuple[Retention, 
 
 
 def test_the_thread_sweeps_at_once_and_then_again(
-    old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, Told]]
+    old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, RecordingLog]]
 ) -> None:
     run(old, submit(old))
     times.now += 50 * DAY
-    retention, told = sweeping(0.01)
-    line, fields = told.wait(1)
+    retention, log = sweeping(0.01)
+    line, fields = log.wait(1)
     assert line == "retention"
     assert {"jobs": 1, "deployments": 1, "programs": 0}.items() <= fields.items()
     run(old, submit(old))
     times.now += 50 * DAY
-    assert told.wait(2)[1]["jobs"] == 1
+    assert log.wait(2)[1]["jobs"] == 1
     retention.stop()
     assert not retention._thread.is_alive()
-    assert len(told.lines) == 2
+    assert len(log.lines) == 2
 
 
-def test_the_thread_outlives_a_database_that_is_away(
-    old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, Told]]
+def test_the_thread_survives_an_unavailable_database(
+    old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, RecordingLog]]
 ) -> None:
     run(old, submit(old))
     times.now += 50 * DAY
@@ -338,18 +340,18 @@ def test_the_thread_outlives_a_database_that_is_away(
     else:
         lock.execution_options(isolation_level="READ COMMITTED")
         lock.exec_driver_sql("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-    _, told = sweeping(0.01)
-    line, fields = told.wait(1)
+    _, log = sweeping(0.01)
+    line, fields = log.wait(1)
     assert "failed" in line
     assert fields["error"] == "the database does not answer"
     lock.exec_driver_sql("ROLLBACK")
     lock.close()
-    with told._changed:
-        assert told._changed.wait_for(lambda: told.lines[-1][0] == "retention", 20)
-    assert told.lines[-1][1]["jobs"] == 1
+    with log._changed:
+        assert log._changed.wait_for(lambda: log.lines[-1][0] == "retention", 20)
+    assert log.lines[-1][1]["jobs"] == 1
 
 
-def test_nothing_is_old_enough_for_an_endless_time(old: Database, times: Times) -> None:
+def test_an_unlimited_retention_deletes_nothing(old: Database, times: Times) -> None:
     run(old, submit(old))
     for days in (1e12, float("inf")):
         retention = Retention(old, days, print, clock=times)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes ten thousand jobs take, each with forty parameters of its own: stored, streamed and listed."""
+"""The bytes of ten thousand jobs, each with forty different parameters: stored, streamed and listed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.store_fixture import CALLER, claim, deployment, known_device, succeed
 
 JOBS = 10_000
 PARAMETERS = 40
-#: What a job takes besides its inputs, in bytes: its rows and six events; the events; its place in a list.
+#: Bytes of a job besides its inputs: its rows and six events; the events; its entry in a list.
 STORED, STREAMED, LISTED = 800, 650, 250
-#: No event and no job in a list is larger, whatever a job asks for.
+#: The largest event and the largest job in a list, whatever options a job has.
 MOST = 16 * 1024
 
 
 def ask(db: Database, count: int, parameters: int, *, same: bool) -> tuple[list[int], int]:
-    """Run jobs with inputs; return their ids, and how many bytes the inputs of one are."""
+    """Run jobs with inputs; return their ids, and the bytes of one job's inputs."""
     device, stored = known_device(db), deployments.create(db, CALLER, deployment())
 
     def submit(number: int) -> Job:
@@ -44,7 +44,7 @@ def ask(db: Database, count: int, parameters: int, *, same: bool) -> tuple[list[
 
 
 def stored_bytes(db: Database) -> tuple[int, int]:
-    """What jobs and their events take, and what large options take."""
+    """Return the bytes of jobs with their events, and of large options."""
     columns = (schema.jobs.c.spec, schema.jobs.c.program_runs, schema.events.c.payload, schema.options.c.data)
     with db.read() as connection:
         queries = [select(func.coalesce(func.sum(func.length(column)), 0)) for column in columns]
@@ -53,14 +53,14 @@ def stored_bytes(db: Database) -> tuple[int, int]:
 
 
 def streamed_bytes(db: Database, ids: list[int]) -> int:
-    """What watchers of these jobs are sent."""
+    """Return the bytes that watchers of these jobs receive."""
     sizes = [len(event.payload) for job_id in ids for event in event_log.read_after(db, job_id, 0, 100)]
     assert max(sizes) < MOST
     return sum(sizes)
 
 
 def listed_bytes(db: Database) -> tuple[int, int]:
-    """How many jobs the first page lists, and their bytes."""
+    """Return the number of jobs on the first page, and their bytes."""
     jobs = job_rows.list_page(db, CALLER, 1000).items
     assert max(job.ByteSize() for job in jobs) < MOST
     return len(jobs), sum(job.ByteSize() for job in jobs)
@@ -84,7 +84,7 @@ def test_jobs_with_the_largest_inputs(db: Database, same: bool) -> None:
     assert inputs > 60_000
     rows, options = stored_bytes(db)
     assert options == (inputs if same else 100 * inputs)
-    # A reference, with a kibibyte of names, stands in the row and in the first event.
+    # The row and the first event contain a reference, with a kibibyte of names.
     reference = 1600
     assert rows < 100 * (2 * reference + STORED)
     assert streamed_bytes(db, ids) < 100 * (reference + STREAMED)

@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 #: A reference gives impossible outcomes a probability below this.
 _NEVER = 1e-9
-#: The chi-square test joins outcomes until so many shots are expected of them.
+#: The chi-square test joins outcomes until this many shots are expected of them.
 _EXPECTED = 5
 
 

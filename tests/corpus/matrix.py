@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix: every program of the corpus on every provider, identical, refused or wrong; and what translating costs.
+"""The matrix: every program of the corpus on every provider (identical, refused or wrong), and translation times.
 
-Exact probabilities are compared where a provider gives them, counts always: by a chi-square test that rejects a right
-result once in a million. Ends with 1 if anything is wrong.
+Exact probabilities are compared where a provider returns them, counts always: by a chi-square test that rejects a
+right result once in a million. The exit code is 1 if any result is wrong.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.corpus", description=__doc__)
     parser.add_argument("--provider", action="append", choices=sorted(registry.PROVIDERS), help="only these")
     parser.add_argument("--language", action="append", choices=sorted(LANGUAGES), help="only these")
-    parser.add_argument("--qubits", type=int, default=10**6, help="only programs of up to so many")
+    parser.add_argument("--qubits", type=int, default=10**6, help="only programs with at most this many")
     options = parser.parse_args(arguments)
     names = options.provider or sorted(registry.PROVIDERS)
     languages = options.language or list(LANGUAGES)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         running = {name: pool.submit(run, name, languages, options.qubits) for name in names}
-        told = {name: each.result() for name, each in running.items()}
+        verdicts_by_provider = {name: each.result() for name, each in running.items()}
     if beside() is None:
         print("without MQT Bench: QONDUIT_CORPUS names no folder, and there is no ../shared/corpus\n")
-    wrong = show(told, languages)
+    wrong = show(verdicts_by_provider, languages)
     print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
     for language in languages:
         print(costs(language, options.qubits))
@@ -73,15 +73,15 @@ def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, V
     ]
 
 
-def show(told: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str]) -> int:
-    """Print the tallies, what was refused and what is wrong; returns how many are wrong."""
+def show(verdicts_by_provider: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str]) -> int:
+    """Print the tallies, the refused programs and the wrong results; return the number of wrong results."""
     print("identical / refused / wrong (identical also by exact probabilities)")
     print(f"{SHOTS} shots; a right result is rejected with a probability of {FALSE_ALARM:g}\n")
-    print(f"{'':8}" + "".join(f"{name:>24}" for name in told))
-    total: dict[str, Counter[str]] = {name: Counter() for name in told}
+    print(f"{'':8}" + "".join(f"{name:>24}" for name in verdicts_by_provider))
+    total: dict[str, Counter[str]] = {name: Counter() for name in verdicts_by_provider}
     for language in languages:
         line = f"{language:8}"
-        for name, verdicts in told.items():
+        for name, verdicts in verdicts_by_provider.items():
             tally: Counter[str] = Counter()
             for entry, verdict in verdicts:
                 if entry.language == language:
@@ -94,7 +94,7 @@ def show(told: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str])
     for kind in ("refused", "wrong"):
         lines = [
             f"  {name:7} {entry.file}: {verdict.detail}"
-            for name, verdicts in told.items()
+            for name, verdicts in verdicts_by_provider.items()
             for entry, verdict in verdicts
             if verdict.kind == kind
         ]
@@ -108,7 +108,7 @@ def _tally(tally: Counter[str]) -> str:
 
 
 def costs(language: str, qubits: int) -> str:
-    """How long reading takes, beside the library's own call."""
+    """Print the time of reading, beside the library's own call."""
     reading = Languages()
     bare = _bare(language)
     ours: list[float] = []
@@ -116,7 +116,7 @@ def costs(language: str, qubits: int) -> str:
     failed = 0
     for entry in (each for check in ("exact", "speed") for each in entries(check, language, qubits, mqtbench=True)):
         try:
-            entry.read(reading)  # what is imported for the first one, or learnt, does not count
+            entry.read(reading)  # imports and caches of the first program do not count
             ours.append(_seconds(lambda entry=entry: entry.read(reading)))
         except RunError:
             continue
@@ -135,7 +135,7 @@ def costs(language: str, qubits: int) -> str:
 
 
 def edges(language: str) -> str:
-    """What reading and writing cost for one circuit, as the registry tells it of each language."""
+    """Print the time to read and write one circuit, as the language registry reports it."""
     languages = Languages()
     number = LANGUAGES[language]
     circuit = languages.read(LANGUAGES["qasm2"], _HUNDRED_GATES, b"", {})
@@ -162,7 +162,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _bare(language: str) -> Callable[[bytes], Any] | None:
-    """What people call who use the SDK itself."""
+    """Return the calls that users of the SDK itself make."""
 
     def module(name: str) -> Any:
         return importlib.import_module(name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The corpus, and whether what a provider gives for one of its programs is what its reference says.
+"""The corpus, and the comparison of a provider's result for one of its programs with the reference.
 
-The corpus stands beside this file. Programs of MQT Bench, which are not part of the repository, are looked for in the
-folder that QONDUIT_CORPUS names, else in ../shared/corpus beside the repository; without it they are left out.
+The corpus is beside this file. Programs of MQT Bench are not part of the repository: they are read from the folder
+that QONDUIT_CORPUS names, else from ../shared/corpus beside the repository; without it they are left out.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a program fared on a provider.
+    """The outcome of a program on a provider.
 
     `kind`: "identical", "refused" or "wrong". `exact`: judged by exact probabilities, not by counts. Times in seconds.
     """
@@ -77,7 +77,7 @@ class Verdict:
 
 
 def beside() -> Path | None:
-    """Return the index of programs that are not part of the repository, or None where there are none.
+    """Return the index of programs that are not part of the repository, or None if there is none.
 
     Raises:
         FileNotFoundError: QONDUIT_CORPUS names a folder without one.
@@ -99,8 +99,8 @@ def entries(
     Args:
         check: "exact", "speed" or "refuse".
         language: only programs in this one.
-        most_qubits: only programs of up to so many.
-        mqtbench: whether programs of MQT Bench follow, where they are on this machine.
+        most_qubits: only programs with at most this many qubits.
+        mqtbench: whether programs of MQT Bench follow, if this machine has them.
     """
     outside = beside() if mqtbench else None
     for index in (OWN, *([outside] if outside else [])):
@@ -121,7 +121,7 @@ def _inputs(path: Path) -> dict[str, Any]:
 
 
 def judge(entry: Entry, languages: Languages, provider: SimulatorProvider, device: str) -> Verdict:
-    """Read, compile and run one program, and compare what comes out with its reference."""
+    """Read, compile and run one program, and compare its result with the reference."""
     began = time.perf_counter()
     seconds = 0.0
     try:
@@ -152,7 +152,7 @@ def _counted(entry: Entry, circuit: Circuit, outcome: Outcome) -> tuple[str, str
 
 
 def _off(entry: Entry, circuit: Circuit, exact: Any) -> str:
-    """Where exact probabilities differ from the reference; "" if nowhere."""
+    """Return a description of the difference from the exact probabilities of the reference; "" if there is none."""
     wanted = {judging.to_hex(key): each for key, each in judging.reference(entry.path)["probs"].items()}
     given: Counter[str] = Counter()
     for value, probability in exact.items():

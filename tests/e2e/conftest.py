@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real server, started once for the end-to-end tests that only use it."""
+"""A real server, started once for the end-to-end tests that do not change it."""
 
 from __future__ import annotations
 

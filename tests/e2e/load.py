@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that use a server the way people do while its database goes away: submit, watch, look, try again."""
+"""Clients that use a server while its database becomes unavailable: submit, watch, list, retry."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_results, results_of, sound
 from tests.e2e.faults.submitting import SUCCEEDED, a_job
 
-#: Nothing that is waited for here takes longer on a machine that is not stuck.
+#: The timeout of every wait here; only a stuck machine exceeds it.
 PATIENCE = 60.0
 _SUBMITTERS = 4
 
 
 class Load:
-    """Small jobs from several threads, each job watched to its end, and a longer one that runs all the while.
+    """Small jobs from several threads, each watched to its end, and a longer one that runs throughout.
 
-    A call that is refused with UNAVAILABLE is tried again as it was, after a moment; a stream that is cut off is
-    resumed where it was. Anything else that goes wrong is kept for `check`.
+    A call refused with UNAVAILABLE is retried unchanged after a moment; a stream that is cut off resumes at its last
+    event. Any other error is kept for `check`.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
-        #: Seconds until the slowest call had its answer, and how many were refused.
+        #: Seconds of the slowest answer, and the number of refusals.
         self.slowest_answer = 0.0
         self.refused = 0
         self.resumed = 0
@@ -69,7 +69,7 @@ class Load:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
         self._channel.close()
 
-    # What a test waits for.
+    # Conditions that a test waits for.
 
     def wait_until_busy(self) -> None:
         """Wait until jobs have ended, and the long one runs."""
@@ -86,7 +86,7 @@ class Load:
         self._wait(lambda: len(self._requests) >= seen + 2 * _SUBMITTERS)
 
     def go_on(self, seconds: float) -> None:
-        """Go on for so long."""
+        """Keep the load running for this long."""
         assert not self._over.wait(seconds)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
@@ -99,24 +99,24 @@ class Load:
     def _broken(self) -> bool:
         return any(future.done() and future.exception() is not None for future in self._futures)
 
-    # What is checked in the end.
+    # Final checks.
 
     def check(self) -> None:
-        """Every job that was acknowledged, and no other, is there, ended well, once, and its history is whole."""
+        """Check that exactly the acknowledged jobs exist, ended well, once, with complete histories."""
         assert len(set(self._requests.values())) == len(self._requests), "two requests gave one job"
         assert set(self._histories) == set(self._requests.values())
         for job_id, seen in self._histories.items():
             final = sound(seen)
             assert final.state == SUCCEEDED, final
             assert_results(results_of(self.target, job_id), final)
-        assert {job.id for job in self._all_jobs()} == set(self._histories), "a job is there that nobody has"
+        assert {job.id for job in self._all_jobs()} == set(self._histories), "a job exists that no client submitted"
 
     def attempts(self) -> set[int]:
-        """How often jobs were begun."""
+        """Return how often jobs were started."""
         return {seen[-1].state_change.job.attempt for seen in self._histories.values()}
 
     def summary(self) -> str:
-        """The figures of this load."""
+        """Return a summary of this load."""
         return (
             f"{len(self._requests)} jobs, {self.refused} calls refused, the slowest answer after "
             f"{self.slowest_answer:.2f} s, {self.resumed} streams resumed, {self._deduplicated} submits found made"
@@ -141,7 +141,7 @@ class Load:
             self._over.wait(0.02)
 
     def _submit_without_waiting(self) -> None:
-        """Jobs that others follow: submits go on also when no job ends any more."""
+        """Submit jobs that other threads watch: submits continue also when no job ends."""
         following = []
         while not self._over.is_set():
             following.append(self._pool.submit(self._follow, self._submit(a_job(1, 0, 0))))
@@ -167,7 +167,7 @@ class Load:
         return int(made.job.id)
 
     def _insist(self, call: Callable[[], Any]) -> Any:
-        """Call until it is answered; each refusal must come soon, and say when to try again."""
+        """Call until it is answered; each refusal must come soon, with a retry delay."""
         until = time.monotonic() + 2 * PATIENCE
         while True:
             began = time.monotonic()
@@ -180,7 +180,7 @@ class Load:
             else:
                 self._note(time.monotonic() - began, refused=False)
                 return answer
-            # A tenth of what it asks for: many clients are less polite than one should be.
+            # A tenth of the requested delay: many clients retry sooner than asked.
             threading.Event().wait(again / 10)
 
     def _note(self, seconds: float, *, refused: bool) -> None:
@@ -215,7 +215,7 @@ class Load:
 
 
 def retry_after(error: grpc.RpcError) -> float:
-    """When to try again, of a refusal that is UNAVAILABLE because of the database; any other is a fault."""
+    """Return the retry delay of an UNAVAILABLE because of the database; raise any other error."""
     assert isinstance(error, grpc.Call)
     assert error.code() == grpc.StatusCode.UNAVAILABLE, error
     status = rpc_status.from_call(error)
@@ -228,13 +228,13 @@ def retry_after(error: grpc.RpcError) -> float:
 
 
 def health(target: str, service: str, wait_for: int | None = None) -> int:
-    """What the server says of a service; if asked for, once it says so."""
+    """Return the health of a service; if requested, wait for a status first."""
     with grpc.insecure_channel(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
         if wait_for is None:
             return int(stub.Check(request, timeout=PATIENCE).status)
-        for said in stub.Watch(request, timeout=PATIENCE):
-            if said.status == wait_for:
-                return int(said.status)
-    raise AssertionError(f"never said {wait_for}")
+        for response in stub.Watch(request, timeout=PATIENCE):
+            if response.status == wait_for:
+                return int(response.status)
+    raise AssertionError(f"never reported {wait_for}")

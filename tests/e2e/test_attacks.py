@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that want a server's memory and time: what they get of it is bounded, and others are served meanwhile.
+"""Clients that exhaust a server's memory and time: their share is bounded, and others are served meanwhile.
 
-Bounds of memory are far above what is needed, and far below what it was when nothing bounded it.
+Memory bounds are far above the need, and far below the use without any bound.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.watchers.measure import until
 from tests.watchers.rude import Rude, message
 
 MIB = 2**20
-#: Seconds; only reached when something hangs.
+#: Seconds; only reached when a call hangs.
 WAIT = 120.0
 INFO = "/qonduit.v1.SystemService/GetServerInfo"
 
 
 class Innocent:
-    """A client that makes one call after the other, while others attack."""
+    """A client that makes one call after the other during an attack."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -71,7 +71,7 @@ class Innocent:
 
 @contextmanager
 def attacked(folder: Path, **settings: str) -> Iterator[tuple[Server, Innocent]]:
-    """A real server, and somebody who uses it meanwhile: each of their calls must be answered."""
+    """A real server, and a client that uses it meanwhile: each of its calls must be answered."""
     with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", **settings) as server:
         with Innocent(server) as innocent:
             innocent.answered_again()
@@ -81,13 +81,13 @@ def attacked(folder: Path, **settings: str) -> Iterator[tuple[Server, Innocent]]
 
 
 def given_back(server: Server, most: int) -> Callable[[], bool]:
-    """Whether the server needs no more memory than this."""
+    """Return whether the server uses no more memory than this."""
     return lambda: server.resident() < most
 
 
 @pytest.mark.timeout(200)
-def test_responses_that_are_never_read_are_bounded_and_cut_off(tmp_path: Path) -> None:
-    """2.9 MB each, 400 times, of which the client takes nothing: without a bound that is 2.7 GB."""
+def test_unread_responses_are_bounded_and_cut_off(tmp_path: Path) -> None:
+    """2.9 MB each, 400 times, none of them read: without a bound that is 2.7 GB."""
     with attacked(tmp_path, stream_send_timeout_seconds="0.2") as (server, innocent):
         before = server.resident()
         with grpc.insecure_channel(server.target) as channel:
@@ -100,7 +100,7 @@ def test_responses_that_are_never_read_are_bounded_and_cut_off(tmp_path: Path) -
         with Rude(server.target, window=0) as rude:
             for _ in range(400):
                 rude.call("/qonduit.v1.DeploymentService/GetDeployment", get)
-            # The first ones are cut off, and others take their place.
+            # The server cuts off the first ones, and others take their place.
             rude.until_ended(20, WAIT)
         assert innocent.peak < before + 500 * MIB
         until(given_back(server, before + 100 * MIB), WAIT)
@@ -123,21 +123,21 @@ def test_calls_that_are_opened_and_reset_in_a_loop_cost_little(tmp_path: Path, c
 
 
 @pytest.mark.timeout(200)
-def test_calls_that_only_send_their_headers_delay_nobody_else(tmp_path: Path) -> None:
-    """4,000 over four connections: what they take turns for is not what others wait for."""
+def test_header_only_calls_delay_no_other_client(tmp_path: Path) -> None:
+    """4,000 over four connections: they share slots that other connections do not wait for."""
     with attacked(tmp_path) as (server, innocent), ExitStack() as stack:
         for _ in range(4):
             rude = stack.enter_context(Rude(server.target))
             for _ in range(1000):
                 rude.call(INFO, ends=False)
             rude.settle(WAIT)
-        # All of them are there now; were others served after them, this would take minutes.
+        # All of them have arrived; if others were served after them, this would last minutes.
         innocent.answered_again(300)
 
 
 @pytest.mark.timeout(200)
 def test_requests_that_inflate_a_thousandfold_are_bounded_in_bytes(tmp_path: Path) -> None:
-    """15 KB become 15 MiB, 400 times: without a bound they were gigabytes, and were kept."""
+    """15 KB become 15 MiB, 400 times: without a bound they were gigabytes, and were not freed."""
     request = CreateJobRequest()
     request.deployment.programs.add(quantum_circuit="x" * 15 * MIB)
     bomb = message(gzip.compress(request.SerializeToString()), compressed=True)

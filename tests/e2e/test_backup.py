@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backups of a server that is hard at work, restored: all that was acknowledged is there, what ran is run again."""
+"""Backups of a server under load, restored: every acknowledged job is in them, and running jobs are run again."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def backup(database: str, file: Path, **options: object) -> subprocess.Completed
 
 
 def creating(text: str = BELL) -> calls.CreateJobRequest:
-    """A job of one program."""
+    """Return a request for a job of one program."""
     request = calls.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator")
     request.deployment.programs.extend(programs(text))
     return request
 
 
 def ended(target: str, job_id: int) -> Job:
-    """Watch a job to its end; its events are 1, 2, 3 ..."""
+    """Watch a job to its end; check that its events are 1, 2, 3 ..."""
     with grpc.insecure_channel(target) as channel:
         watching = JobServiceStub(channel).WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60)
         events = [reply.event for reply in watching if reply.event.WhichOneof("event") != "heartbeat"]
@@ -49,7 +49,7 @@ def ended(target: str, job_id: int) -> Job:
 
 
 class Load:
-    """Submits jobs from several threads, one after the other, and notes those that were acknowledged."""
+    """Submits jobs from several threads, and records those that were acknowledged."""
 
     def __init__(self, server: Server, threads: int = 4) -> None:
         self.acknowledged: list[int] = []
@@ -68,12 +68,12 @@ class Load:
                 self._some.notify_all()
 
     def wait(self, count: int) -> None:
-        """Wait until so many were acknowledged."""
+        """Wait until this many were acknowledged."""
         with self._some:
             assert self._some.wait_for(lambda: len(self.acknowledged) >= count, 60)
 
     def stop(self) -> None:
-        """End, and raise what went wrong."""
+        """Stop, and raise any error."""
         self._stop.set()
         for each in self._running:
             each.result(timeout=100)
@@ -81,7 +81,7 @@ class Load:
 
 
 @pytest.mark.timeout(240)
-def test_a_backup_under_load_holds_all_that_was_acknowledged_and_goes_on(tmp_path: Path) -> None:
+def test_a_backup_under_load_contains_every_acknowledged_job_and_the_server_continues(tmp_path: Path) -> None:
     url, copy = f"sqlite:///{tmp_path / 'q.sqlite3'}", tmp_path / "copy.sqlite3"
     with serving(url, providers="IBM", preload="IBM") as server:
         with grpc.insecure_channel(server.target) as channel:
@@ -113,7 +113,7 @@ def test_a_backup_under_load_holds_all_that_was_acknowledged_and_goes_on(tmp_pat
                 assert final.attempt == 2
 
 
-def test_nothing_is_overwritten_and_what_failed_leaves_nothing(tmp_path: Path) -> None:
+def test_no_file_is_overwritten_and_a_failed_backup_leaves_none(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     subprocess.run([*QONDUIT, "migrate", "--database", url], check=True, capture_output=True)
     there = tmp_path / "there"
@@ -168,5 +168,5 @@ def test_postgresql_is_backed_up_by_its_own_tools(postgresql: PostgresqlServer, 
         for job_id in before:
             assert ended(restored.target, job_id).state == JobState.JOB_STATE_SUCCEEDED
         with grpc.insecure_channel(restored.target) as channel:
-            # Ids go on behind the highest that was ever given.
+            # New ids continue after the highest assigned one.
             assert JobServiceStub(channel).CreateJob(creating(), timeout=100).job.id > max(before)

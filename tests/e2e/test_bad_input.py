@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input gets a clear answer within a second, and the next job runs as if nothing had happened."""
+"""Bad input gets a clear error within a second, and the next job runs normally."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server_process import Server
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
 HEADER = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
-#: How long an answer may take. The machine may be busy with other things, so the bound is looser than what is promised.
+#: The time limit for an answer. The machine may be busy, so it is looser than the documented one.
 SOON = 5.0
 
 
@@ -38,7 +38,7 @@ def jobs(server: Server) -> Iterator[JobServiceStub]:
 def request(
     text: str, language: AssemblerLanguage = QASM2, shots: int = 10, **fields: object
 ) -> job_service_pb2.RunJobRequest:
-    """A job of one program on Aer."""
+    """Return a request for a job of one program on Aer."""
     message = job_service_pb2.RunJobRequest(job=Job(shots=shots), **{"device": "IBM/aer_simulator"} | fields)
     message.deployment.programs.add(quantum_circuit=text, assembler_language=language)
     return message
@@ -51,7 +51,7 @@ def outcome(jobs: JobServiceStub, message: job_service_pb2.RunJobRequest) -> Job
 
 
 def refused(call: grpc.RpcError) -> tuple[grpc.StatusCode, dict[str, object]]:
-    """The status of a refused call and its details by name."""
+    """Return the status of a refused call and its details by name."""
     status = status_pb2.Status.FromString(dict(call.trailing_metadata())["grpc-status-details-bin"])
     details: dict[str, object] = {}
     for packed in status.details:
@@ -69,7 +69,7 @@ REFUSED = {
     "negative shots": (request(BELL, shots=-5), "INVALID_ARGUMENT", "job.shots"),
     "absurd shots": (request(BELL, shots=2**62), "INVALID_ARGUMENT", "job.shots"),
     "unknown device": (request(BELL, device="IBM/no_such_device"), "NOT_FOUND", "IBM/no_such_device"),
-    "unknown provider": (request(BELL, device="NOBODY/x"), "NOT_FOUND", "NOBODY/x"),
+    "unknown provider": (request(BELL, device="UNKNOWN/x"), "NOT_FOUND", "UNKNOWN/x"),
     "no device": (request(BELL, device=""), "INVALID_ARGUMENT", "device"),
     "unknown deployment": (
         job_service_pb2.RunJobRequest(job=Job(shots=1, deployment_id=999_999_999), device="IBM/aer_simulator"),
@@ -141,7 +141,7 @@ def test_an_unknown_job_is_not_found(jobs: JobServiceStub) -> None:
         assert isinstance(details["ResourceInfo"], error_details_pb2.ResourceInfo)
 
 
-def test_a_request_that_is_no_request(server: Server) -> None:
+def test_a_malformed_request_is_refused(server: Server) -> None:
     with grpc.insecure_channel(server.target) as channel:
         call = channel.unary_unary("/qonduit.v1.JobService/CreateJob", lambda b: b, lambda b: b)
         with pytest.raises(grpc.RpcError) as raised:

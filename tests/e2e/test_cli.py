@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line with a real server: what people and programs see, and its exit codes."""
+"""The command line with a real server: its output for people and programs, and its exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAIN = {name: value for name, value in os.environ.items() if name not in ("NO_C
 
 
 def process(server: Server, *arguments: str, text: str | None = None) -> tuple[int, str, str]:
-    """Runs a command as a process in a pipe; returns its exit code, standard output and standard error."""
+    """Run a command as a process in a pipe; return its exit code, standard output and standard error."""
     done = subprocess.run(
         [*COMMAND, "--server", server.target, *arguments],
         input=text,
@@ -38,13 +38,13 @@ def process(server: Server, *arguments: str, text: str | None = None) -> tuple[i
 
 
 def qonduit(server: Server, *arguments: str, text: str | None = None) -> tuple[int, str, str]:
-    """Runs a command in this process, which is quicker; returns the same."""
+    """Run a command in this process, which is quicker; return the same."""
     done = CliRunner().invoke(cli.qonduit, ["--server", server.target, *arguments], input=text)
     return done.exit_code, done.stdout, done.stderr
 
 
 def objects(written: str) -> list[Any]:
-    """The JSON objects on standard output, a line each."""
+    """Return the JSON objects on standard output, one a line."""
     return [json.loads(line) for line in written.splitlines()]
 
 
@@ -57,8 +57,8 @@ def bell(tmp_path: Path) -> str:
 
 
 def test_run_in_a_pipe(server: Server, bell: str) -> None:
-    code, written, said = process(server, "run", bell, "--device", "IBM/aer_simulator", "--shots", "1000")
-    assert (code, said) == (0, "")
+    code, written, errors = process(server, "run", bell, "--device", "IBM/aer_simulator", "--shots", "1000")
+    assert (code, errors) == (0, "")
     lines = written.splitlines()
     assert lines[0].split()[1:3] == ["s", "created"]
     assert any(line.split()[1:3] == ["s", "running"] for line in lines)
@@ -70,8 +70,8 @@ def test_run_in_a_pipe(server: Server, bell: str) -> None:
 
 
 def test_run_with_json(server: Server, bell: str) -> None:
-    code, written, said = process(server, "run", bell, "-", "--json", "--seed", "1", text=BELL)
-    assert (code, said) == (0, "")
+    code, written, errors = process(server, "run", bell, "-", "--json", "--seed", "1", text=BELL)
+    assert (code, errors) == (0, "")
     *events, final = objects(written)
     assert [event["event"]["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert final["job"]["state"] == "JOB_STATE_SUCCEEDED"
@@ -116,18 +116,18 @@ def test_detached_then_followed(server: Server, bell: str) -> None:
 
 
 def test_exit_codes(server: Server, bell: str) -> None:
-    code, _, said = process(server, "run", "-", text="OPENQASM 2.0;\nqreg q[1];\nnonsense q[0];\n")
+    code, _, errors = process(server, "run", "-", text="OPENQASM 2.0;\nqreg q[1];\nnonsense q[0];\n")
     assert code == 1
-    assert "Failed" in said
+    assert "Failed" in errors
     for expected, arguments in {
         2: ["run", "no/such/file.qasm"],
-        3: ["run", bell, "--device", "NOBODY/nothing"],
+        3: ["run", bell, "--device", "UNKNOWN/nothing"],
         4: ["run", bell, "--shots", "0"],
     }.items():
-        code, _, said = qonduit(server, *arguments)
-        assert code == expected, said
-        assert "Traceback" not in said
-        assert said
+        code, _, errors = qonduit(server, *arguments)
+        assert code == expected, errors
+        assert "Traceback" not in errors
+        assert errors
 
 
 def test_validate_only(server: Server, bell: str) -> None:
@@ -146,8 +146,8 @@ def test_deployments(server: Server, bell: str) -> None:
 
 
 def test_devices_and_info(server: Server) -> None:
-    code, written, said = qonduit(server, "devices")
-    assert code == 0, said
+    code, written, errors = qonduit(server, "devices")
+    assert code == 0, errors
     assert {"IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"} <= {
         line.split()[0] for line in written.splitlines()
     }

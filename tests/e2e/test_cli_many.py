@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line with a real server and much to do: sweeps, many jobs at once, and the system before taken over."""
+"""The command line with a real server and many jobs: sweeps, job groups, and imports from the previous system."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ c = measure q;
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one provider that takes four programs a job."""
+    """A server with one provider that accepts four programs a job."""
     folder = tmp_path_factory.mktemp("server")
     with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", max_programs="4") as running:
         yield running
 
 
 def call(server: Server, *arguments: str, text: str | None = None) -> Result:
-    """Runs a command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(qonduit, ["--server", server.target, *arguments], input=text)
 
 
 def rows(done: Result) -> list[dict[str, str]]:
-    """The rows of CSV on standard output."""
+    """Return the rows of CSV on standard output."""
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
@@ -61,7 +61,7 @@ def turn(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_sweep_is_as_few_jobs_as_may_be(small: Server, turn: str) -> None:
+def test_a_sweep_uses_as_few_jobs_as_possible(small: Server, turn: str) -> None:
     sweep = ("--sweep", "theta=0:pi:5", "--sweep", "phi=[0, 1.5]", "--seed", "11", "--shots", "2000")
     done = call(small, "run", turn, *sweep, "--output", "csv")
     assert done.exit_code == 0, done.stderr
@@ -111,7 +111,7 @@ def test_a_sweep_of_a_deployment_and_one_that_fails(small: Server, turn: str) ->
     assert "--input NAME=VALUE" in failed.stderr
 
 
-def test_a_sweep_checked_and_left_alone(small: Server, turn: str) -> None:
+def test_a_sweep_validated_and_detached(small: Server, turn: str) -> None:
     sweep = ("run", turn, "--sweep", "theta=0:1:9", "--input", "phi=0")
     assert "9 programs in 3 jobs" in call(small, *sweep, "--validate-only").stdout
     done = call(small, *sweep, "--detach", "--output", "csv")
@@ -122,7 +122,7 @@ def test_a_sweep_checked_and_left_alone(small: Server, turn: str) -> None:
     assert list(dict.fromkeys(row["job_id"] for row in rows(watched))) == ids
 
 
-def test_ctrl_c_in_a_sweep_says_how_to_see_it(small: Server, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_sweep_prints_how_to_follow_it(small: Server, tmp_path: Path) -> None:
     path = tmp_path / "long.qasm"
     path.write_text("OPENQASM 3.0; input int n; qubit q; bit c; for int i in [0:2000] { U(1, 0, 0) q; } c = measure q;")
     process = subprocess.Popen(
@@ -136,25 +136,27 @@ def test_ctrl_c_in_a_sweep_says_how_to_see_it(small: Server, tmp_path: Path) -> 
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "on.\n" in said
-    assert "qonduit cancel" in said
-    assert "--request-id" in said
-    ids = said.split("qonduit cancel ")[1].split(" --server")[0].split()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "on.\n" in errors
+    assert "qonduit cancel" in errors
+    assert "--request-id" in errors
+    ids = errors.split("qonduit cancel ")[1].split(" --server")[0].split()
     assert call(small, "cancel", *ids).exit_code == 0
     assert call(small, "watch", *ids).exit_code in (0, 6)
     left = rows(call(small, "jobs", "--limit", "0", "--output", "csv"))
-    assert {row["state"] for row in left} <= {"SUCCEEDED", "FAILED", "CANCELLED"}, "a job goes on that was not named"
+    assert {row["state"] for row in left} <= {"SUCCEEDED", "FAILED", "CANCELLED"}, (
+        "a job is still running that was not named"
+    )
 
 
 def deployment(name: str, source: str = BELL, language: str = "QASM2") -> dict[str, Any]:
-    """A deployment as the system before takes it."""
+    """Return a deployment in the previous system's form."""
     return {"name": name, "programs": [{"quantumCircuit": source, "assemblerLanguage": language}]}
 
 
 def request(name: str, deployment_id: int, **other: Any) -> dict[str, Any]:
-    """A job request as the system before takes it."""
+    """Return a job request in the previous system's form."""
     return {
         "name": name,
         "providerName": "IBM",
@@ -166,7 +168,7 @@ def request(name: str, deployment_id: int, **other: Any) -> dict[str, Any]:
     } | other
 
 
-def test_the_system_before_is_taken_over_once(small: Server, tmp_path: Path) -> None:
+def test_data_of_the_previous_system_is_imported_once(small: Server, tmp_path: Path) -> None:
     (tmp_path / "deployments.json").write_text(json.dumps([deployment("one"), deployment("two")]))
     (tmp_path / "jobs.json").write_text(
         json.dumps(
@@ -215,7 +217,7 @@ def test_the_system_before_is_taken_over_once(small: Server, tmp_path: Path) -> 
         assert client.job(int(made["job_id"])).job().name == "a"
 
 
-def test_what_no_job_names_is_run_on_request(small: Server, tmp_path: Path) -> None:
+def test_deployments_without_a_job_are_run_on_request(small: Server, tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text(json.dumps(deployment("alone") | {"id": 40}))
     done = call(small, "import-qunicorn", str(path), "--run", "--shots", "20")
@@ -234,7 +236,7 @@ def test_what_no_job_names_is_run_on_request(small: Server, tmp_path: Path) -> N
     assert json.loads(mapped.stdout)["deployment_id"] == known
 
 
-def test_files_that_make_no_sense_stop_nothing(small: Server, tmp_path: Path) -> None:
+def test_invalid_files_do_not_stop_the_import(small: Server, tmp_path: Path) -> None:
     (tmp_path / "good.json").write_text(json.dumps(deployment("good")))
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "bytes.json").write_bytes(bytes(range(256)))

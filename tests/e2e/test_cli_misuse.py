@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line with arguments, files and standard input that make no sense: words and a documented exit code."""
+"""The command line with invalid arguments, files and standard input: an error message and a documented exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
 USAGE, NOT_FOUND, REFUSED, UNAVAILABLE = 2, 3, 4, 5
 HUGE = str(2**70)
 
-#: Arguments, and the exit codes that they may end with. FOLDER stands for a folder with the files of `folder`.
+#: Arguments, and their allowed exit codes. FOLDER stands for a folder with the files of `folder`.
 CASES: dict[str, tuple[list[str], set[int]]] = {
     # Commands and options.
     "no such command": (["dance"], {USAGE}),
@@ -30,15 +30,15 @@ CASES: dict[str, tuple[list[str], set[int]]] = {
     "an empty command": ([""], {USAGE}),
     "control characters": (["\x1b[31m\x00".replace("\0", "\x01")], {USAGE}),
     # Numbers.
-    "shots that are no number": (["run", "FOLDER/bell.qasm", "--shots", "many"], {USAGE}),
+    "shots that are not a number": (["run", "FOLDER/bell.qasm", "--shots", "many"], {USAGE}),
     "shots below nothing": (["run", "FOLDER/bell.qasm", "--shots", "-1"], {USAGE, REFUSED}),
     "shots beyond 64 bits": (["run", "FOLDER/bell.qasm", "--shots", HUGE], {USAGE, REFUSED}),
     "shots beyond the limit": (["run", "FOLDER/bell.qasm", "--shots", str(2**62)], {REFUSED}),
-    "a seed below nothing": (["run", "FOLDER/bell.qasm", "--seed", "-5"], {USAGE, REFUSED}),
+    "a negative seed": (["run", "FOLDER/bell.qasm", "--seed", "-5"], {USAGE, REFUSED}),
     "a seed beyond 64 bits": (["run", "FOLDER/bell.qasm", "--seed", HUGE], {USAGE, REFUSED}),
-    "a job that is no number": (["job", "one"], {USAGE}),
+    "a job id that is not a number": (["job", "one"], {USAGE}),
     "job 0": (["job", "0"], {USAGE, NOT_FOUND, REFUSED}),
-    "a job below nothing": (["job", "--", "-1"], {USAGE, NOT_FOUND, REFUSED}),
+    "a negative job id": (["job", "--", "-1"], {USAGE, NOT_FOUND, REFUSED}),
     "a job beyond 64 bits": (["job", HUGE], {USAGE, NOT_FOUND, REFUSED}),
     "no such job": (["job", "999999999"], {NOT_FOUND}),
     "no such job to watch": (["watch", "999999999"], {NOT_FOUND}),
@@ -60,8 +60,8 @@ CASES: dict[str, tuple[list[str], set[int]]] = {
     "an empty file": (["run", "FOLDER/empty.qasm"], {1, USAGE, REFUSED}),
     "bytes for text": (["run", "FOLDER/bytes.qasm"], {1, USAGE, REFUSED}),
     "a file of another language": (["run", "FOLDER/bytes.qpy"], {1, USAGE, REFUSED}),
-    "a name that tells no language": (["run", "FOLDER/what.xyz"], {1, USAGE, REFUSED}),
-    "JSON that is none": (["run", "FOLDER/broken.json"], {1, USAGE, REFUSED}),
+    "a name without a known extension": (["run", "FOLDER/what.xyz"], {1, USAGE, REFUSED}),
+    "invalid JSON": (["run", "FOLDER/broken.json"], {1, USAGE, REFUSED}),
     "a file that is too large": (["run", "FOLDER/large.qasm"], {USAGE, REFUSED}),
     "nothing to store": (["deployments", "create", "FOLDER/empty.qasm"], {USAGE, REFUSED}),
     "bytes to store": (["deployments", "create", "FOLDER/bytes.qasm"], {0, USAGE, REFUSED}),
@@ -69,22 +69,25 @@ CASES: dict[str, tuple[list[str], set[int]]] = {
     "nothing to translate": (["translate", "FOLDER/empty.qasm", "--to", "QASM3"], {USAGE, REFUSED}),
     "no such language": (["translate", "FOLDER/bell.qasm", "--to", "KLINGON"], {USAGE, REFUSED}),
     # Values.
-    "a device that is none": (["run", "FOLDER/bell.qasm", "--device", "///"], {NOT_FOUND, REFUSED, USAGE}),
+    "an invalid device name": (["run", "FOLDER/bell.qasm", "--device", "///"], {NOT_FOUND, REFUSED, USAGE}),
     "an empty device": (["run", "FOLDER/bell.qasm", "--device", ""], {NOT_FOUND, REFUSED, USAGE}),
     "a device of 64 KiB": (["run", "FOLDER/bell.qasm", "--device", "x" * 65_536], {NOT_FOUND, REFUSED, USAGE}),
     "a name of 64 KiB": (["run", "FOLDER/bell.qasm", "--name", "ü" * 30_000], {REFUSED, USAGE}),
-    "a name that is no Unicode": (["run", "FOLDER/bell.qasm", "--name", "\udcff"], {0, REFUSED, USAGE}),
-    "a file name that is no Unicode": (["run", "FOLDER/\udcff.qasm"], {USAGE}),
-    "a device that is no Unicode": (["run", "FOLDER/bell.qasm", "--device", "IBM/\udcff"], {NOT_FOUND, REFUSED, USAGE}),
+    "a name that is not Unicode": (["run", "FOLDER/bell.qasm", "--name", "\udcff"], {0, REFUSED, USAGE}),
+    "a file name that is not Unicode": (["run", "FOLDER/\udcff.qasm"], {USAGE}),
+    "a device that is not Unicode": (
+        ["run", "FOLDER/bell.qasm", "--device", "IBM/\udcff"],
+        {NOT_FOUND, REFUSED, USAGE},
+    ),
     "no such state": (["jobs", "--state", "asleep"], {USAGE, REFUSED}),
     # Servers.
-    "a server that is none": (["--server", "127.0.0.1:1", "info"], {UNAVAILABLE}),
-    "a server that is no address": (["--server", "::::", "info"], {USAGE, UNAVAILABLE}),
+    "an unreachable server": (["--server", "127.0.0.1:1", "info"], {UNAVAILABLE}),
+    "an invalid server address": (["--server", "::::", "info"], {USAGE, UNAVAILABLE}),
     "a server without a port": (["--server", "127.0.0.1:port", "info"], {USAGE, UNAVAILABLE}),
     "an empty server": (["--server", "", "info"], {USAGE, UNAVAILABLE}),
-    "a server that is no Unicode": (["--server", "\udcff:1", "info"], {USAGE, UNAVAILABLE}),
+    "a server that is not Unicode": (["--server", "\udcff:1", "info"], {USAGE, UNAVAILABLE}),
 }
-#: What comes on standard input for `run -`.
+#: Standard input of `run -`.
 INPUTS: dict[str, bytes] = {
     "nothing": b"",
     "spaces": b" \n\t\n",
@@ -107,7 +110,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files, sound and not."""
+    """Valid and invalid files."""
     made = tmp_path_factory.mktemp("files")
     (made / "bell.qasm").write_text(BELL)
     (made / "empty.qasm").write_text("")
@@ -120,27 +123,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_makes_no_sense_is_told_in_words(small: Server, folder: Path, case: str) -> None:
+def test_invalid_arguments_get_a_message(small: Server, folder: Path, case: str) -> None:
     arguments, codes = CASES[case]
     arguments = [each.replace("FOLDER", str(folder)) for each in arguments]
     if arguments[0] != "--server":
         arguments = ["--server", small.target, *arguments]
     done = CliRunner().invoke(cli.qonduit, arguments)
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    assert done.exit_code in codes, told[-500:]
-    assert "Traceback" not in told
-    assert done.exit_code == 0 or done.stderr.strip(), "nothing was said"
-    assert len(told) < 5_000, told[:300]
+    assert done.exit_code in codes, output[-500:]
+    assert "Traceback" not in output
+    assert done.exit_code == 0 or done.stderr.strip(), "no message was printed"
+    assert len(output) < 5_000, output[:300]
 
 
 @pytest.mark.parametrize("case", INPUTS)
-def test_what_comes_on_standard_input_is_told_in_words(small: Server, case: str) -> None:
+def test_invalid_standard_input_gets_a_message(small: Server, case: str) -> None:
     done = CliRunner().invoke(cli.qonduit, ["--server", small.target, "run", "-", "--shots", "10"], input=INPUTS[case])
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-    assert done.exit_code in (1, USAGE, REFUSED), told[-500:]
-    assert "Traceback" not in told
+    assert done.exit_code in (1, USAGE, REFUSED), output[-500:]
+    assert "Traceback" not in output
     assert done.stderr.strip()
 
 
@@ -169,7 +172,7 @@ def test_a_process_with_closed_input_and_a_plain_locale(
     assert b"Traceback" not in done.stdout + done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_fault_of_the_command(small: Server) -> None:
+def test_a_reader_that_exits_early_is_no_error_of_the_command(small: Server) -> None:
     """`qonduit devices --json | head -c 0`."""
     reading, writing = os.pipe()
     os.close(reading)

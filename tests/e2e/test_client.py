@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python client with a real server: submit, follow across a connection that is cut, read, refuse, cancel."""
+"""The Python client with a real server: submit, follow across a disconnect, read, refuse, cancel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAIT = 100.0
 
 
 class Proxy:
-    """Stands between client and server, and cuts every connection when told to."""
+    """A proxy between client and server that can cut every connection."""
 
     def __init__(self, target: str) -> None:
         self.lead_to(target)
@@ -43,7 +43,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, target: str) -> None:
-        """New connections are let through to this server."""
+        """Forward new connections to this server."""
         host, _, port = target.rpartition(":")
         self._server = (host, int(port))
 
@@ -53,7 +53,7 @@ class Proxy:
                 near, _ = self._listener.accept()
                 try:
                     far = socket.create_connection(self._server)
-                except OSError:  # no server there just now
+                except OSError:  # no server at the moment
                     near.close()
                     continue
                 self._open += [near, far]
@@ -68,7 +68,7 @@ class Proxy:
             sink.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """Cuts what is open now; new connections are let through."""
+        """Cut the open connections; new ones are forwarded."""
         for each in self._open:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -109,7 +109,7 @@ def test_seed_fixes_the_counts(client: Client) -> None:
 
 
 @pytest.mark.parametrize("twin", BOTH_CLIENTS)
-def test_each_event_once_though_the_connection_is_cut(server: Server, twin: str) -> None:
+def test_each_event_arrives_once_though_the_connection_is_cut(server: Server, twin: str) -> None:
     proxy = Proxy(server.target)
     try:
         with BOTH_CLIENTS[twin](proxy.target) as client:
@@ -139,7 +139,7 @@ def test_same_request_id_gives_the_same_job(client: Client) -> None:
     job.wait(WAIT)
 
 
-def test_program_at_fault_fails_the_job_and_says_where(client: Client) -> None:
+def test_program_at_fault_fails_the_job_with_its_place(client: Client) -> None:
     job = client.run('OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\nnonsense q[0];\n')
     with pytest.raises(JobFailed) as caught:
         job.result(WAIT)
@@ -149,7 +149,7 @@ def test_program_at_fault_fails_the_job_and_says_where(client: Client) -> None:
     assert job.state() == "FAILED"
 
 
-def test_refusals_name_what_is_wrong(client: Client) -> None:
+def test_refusals_name_the_invalid_value(client: Client) -> None:
     with pytest.raises(InvalidRequest) as invalid:
         client.run(BELL2, shots=0)
     assert any("shots" in violation.field + violation.rule_id for violation in invalid.value.violations)
@@ -164,13 +164,13 @@ def test_refusals_name_what_is_wrong(client: Client) -> None:
         list(client.jobs("nonsense ="))
 
 
-def test_check_makes_no_job(client: Client) -> None:
+def test_check_creates_no_job(client: Client) -> None:
     newest = next(client.jobs(limit=1), None)
     assert client.check(BELL2, shots=5).job.shots == 5
     assert (newest and newest.id) == ((after := next(client.jobs(limit=1), None)) and after.id)
 
 
-def test_deployment_is_stored_run_and_kept_while_it_is_needed(client: Client, tmp_path: Path) -> None:
+def test_a_deployment_in_use_is_kept(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "bell.qasm"
     file.write_text(BELL3)
     made = client.deploy([file, BELL2], name="two")

@@ -45,7 +45,7 @@ def turned() -> dict[str, Any]:
 
 
 def two_registers() -> dict[str, Any]:
-    """One bit `a` that is 0 and two bits `b` that are 0 and 1."""
+    """Return one bit `a` that is 0 and two bits `b` that are 0 and 1, in each SDK."""
     qiskit = QuantumCircuit(QuantumRegister(3), ClassicalRegister(1, "a"), ClassicalRegister(2, "b"))
     qiskit.x(2)
     qiskit.measure([0, 1, 2], [0, 1, 2])
@@ -60,7 +60,7 @@ def two_registers() -> dict[str, Any]:
 
 
 def unmeasured() -> dict[str, Any]:
-    """Circuits without classical bits, in SDKs where that means: nothing is measured."""
+    """Return circuits without classical bits, in SDKs where this means that nothing is measured."""
     qiskit = QuantumCircuit(1)
     qiskit.x(0)
     return {"qiskit": qiskit, "cirq": cirq.Circuit(cirq.X(A)), "quil": QuilProgram.parse("X 0\n")}
@@ -74,7 +74,7 @@ def client(server: Server) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_same_circuit_of_every_sdk_gives_the_same(client: Client, device: str) -> None:
+def test_the_same_circuit_of_every_sdk_gives_the_same_result(client: Client, device: str) -> None:
     alike, apart, silent = turned(), two_registers(), unmeasured()
     circuits = [*alike.values(), *apart.values(), *silent.values()]
     results = client.run(circuits, device, SHOTS, seed=7).results(WAIT)
@@ -120,7 +120,7 @@ def test_circuits_are_translated_and_deployed(client: Client) -> None:
     assert [set(result.counts) <= {"0x1", "0x3"} for result in results] == [True] * len(circuits)
 
 
-def test_a_device_of_the_catalogue_is_one_to_run_on(client: Client) -> None:
+def test_a_device_of_the_catalogue_can_run_programs(client: Client) -> None:
     device = next(each for each in client.devices() if each.name == "cirq_simulator")
     job = client.run(unmeasured()["cirq"], device, 10)
     assert job.wait(WAIT).executed_on_id == device.id

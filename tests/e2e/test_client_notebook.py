@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A notebook, executed by a real kernel against a real server: bars that reach their end, a histogram, a picture."""
+"""A notebook, executed by a real kernel against a real server: complete progress bars, a histogram, a picture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nbclient import NotebookClient
 from tests.server_process import Server
 
 BELL = 'OPENQASM 3; include "stdgates.inc"; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;'
-#: Whoever executes a notebook without a page takes updates only while a cell runs: so the cell waits for its bar.
+#: Without a page, a notebook runner receives updates only while a cell runs: so the cell waits for its bar.
 FINISH = "for thread in threading.enumerate():\n    if thread.name.startswith('bar of job'): thread.join(60)"
 
 
 def displayed(cell: Any) -> dict[str, Any]:
-    """What a cell shows, by type."""
+    """Return the outputs of a cell, by type."""
     (output,) = (each for each in cell.outputs if "data" in each)
     return dict(output["data"])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that is killed under both clients, and comes back: each event once, in order, and then the results."""
+"""A server is killed and restarted under both clients: each event arrives once, in order, and then the results."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The database goes away under load and comes back: nobody hangs, nothing acknowledged is lost, nothing runs twice."""
+"""The database becomes unavailable under load and returns: no call hangs, no write is lost, no job runs twice."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.e2e.load import Load, health
 from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.server_process import Server, serving
 
-#: How long the database is away; `make away` has it away for longer.
+#: Seconds without the database; `make away` uses more.
 AWAY = float(os.environ.get("SECONDS_AWAY", "2.5"))
-#: A call is answered within so many seconds, whatever the database does: a few for the first to notice, and some room.
+#: The bound of every answer in seconds: a few for the first call to detect the outage, and some room.
 ANSWER = 8.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -29,14 +29,14 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture
 def own_postgresql() -> Iterator[PostgresqlServer]:
-    """A PostgreSQL that nobody else uses."""
+    """A PostgreSQL for this test alone."""
     server = start_or_skip()
     yield server
     server.close()
 
 
 def go_through(server: Server, log: Path, take_away: object, give_back: object, *, refused: bool = True) -> Load:
-    """Load a server, take its database away for a while, give it back, and check everything."""
+    """Load a server, stop its database for a while, restore it, and check everything."""
     assert callable(take_away)
     assert callable(give_back)
     with Load(server.target) as load:
@@ -54,7 +54,7 @@ def go_through(server: Server, log: Path, take_away: object, give_back: object, 
         back = time.monotonic()
         load.wait_until_served()
         print(f"away {AWAY:g} s; served {time.monotonic() - back:.2f} s after; {load.summary()}")
-        # What came while it was away did not pile up.
+        # Work that arrived during the outage did not pile up.
         assert server.resident() - before < 150 * 1024**2
         load.go_on(1.0)
     load.check()
@@ -63,17 +63,17 @@ def go_through(server: Server, log: Path, take_away: object, give_back: object, 
     assert server.process.poll() is None
     lines = log.read_text().splitlines()
     away = sum('"database unavailable"' in line for line in lines)
-    told = sum("STORE_UNAVAILABLE" in line for line in lines)
-    # One line a second for each of the methods that the load calls, and a word when it goes and comes.
+    logged = sum("STORE_UNAVAILABLE" in line for line in lines)
+    # One line a second for each method that the load calls, and one for each change.
     assert away <= 2 + AWAY, away
-    assert told <= 4 * (AWAY + 15), told
+    assert logged <= 4 * (AWAY + 15), logged
     assert not any('"level":"critical"' in line or "Traceback" in line for line in lines)
     return load
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["stopped", "silent"])
-def test_postgresql_is_away(own_postgresql: PostgresqlServer, tmp_path: Path, how: str) -> None:
+def test_postgresql_is_unavailable(own_postgresql: PostgresqlServer, tmp_path: Path, how: str) -> None:
     url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
     with serving(url, preload="IBM", workers="2", lease_seconds=str(3 * AWAY + 20), log=log) as server:
         take_away, give_back = (
@@ -89,13 +89,13 @@ def test_postgresql_is_away(own_postgresql: PostgresqlServer, tmp_path: Path, ho
 
         load = go_through(server, log, take_it_away, give_back)
         assert watched == [NOT_SERVING]
-        # The database was away for less than the lease: what ran goes on, and nothing is begun again.
+        # The outage was shorter than the lease: running jobs continue, and none is started again.
         assert load.attempts() == {1}
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.long
-def test_postgresql_takes_no_changes(own_postgresql: PostgresqlServer, tmp_path: Path) -> None:
+def test_postgresql_is_read_only(own_postgresql: PostgresqlServer, tmp_path: Path) -> None:
     name, log = own_postgresql.new_database(), tmp_path / "log"
     with serving(own_postgresql.url(name), preload="IBM", workers="2", log=log) as server:
 
@@ -137,7 +137,7 @@ def test_sqlite_is_locked_by_another_process(tmp_path: Path, how: str, seconds: 
 
     with serving(f"sqlite:///{path}", preload="IBM", workers="2", log=log) as server:
         if seconds < 2:
-            # Within the patience: nobody notices more than a delay.
+            # Within the lock timeout: clients see only a delay.
             with Load(server.target) as load:
                 load.wait_until_busy()
                 lock()
@@ -153,7 +153,7 @@ def test_sqlite_is_locked_by_another_process(tmp_path: Path, how: str, seconds: 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """Mount a file system of few megabytes, where that is allowed; says whether it is there."""
+    """Mount a file system of a few megabytes, where that is allowed; return whether it is mounted."""
     folder.mkdir()
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)], capture_output=True, check=False
@@ -168,11 +168,11 @@ def small_disk(folder: Path) -> Iterator[bool]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["full", pytest.param("limited", marks=pytest.mark.long)])
 def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
-    """A file system with no byte left, where one may be mounted; and in any case files that may not grow."""
+    """A full file system, where one may be mounted; and in any case files that may not grow."""
     log = tmp_path / "log"
     with small_disk(tmp_path / "disk") as mounted:
         if how == "full" and not mounted:
-            # Where nobody may mount, the other case holds the promise: the writes of both fail in the kernel.
+            # Where mounting is not allowed, the other case covers it: the writes of both fail in the kernel.
             print("no file system may be mounted here: a limit of the size of files stands for a full disk")
             how = "limited"
         folder = tmp_path / ("disk" if how == "full" else "")
@@ -203,7 +203,7 @@ def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["stopped", "silent"])
-def test_a_start_without_a_database_fails_soon_and_says_so(own_postgresql: PostgresqlServer, how: str) -> None:
+def test_a_start_without_a_database_fails_soon_with_a_message(own_postgresql: PostgresqlServer, how: str) -> None:
     url = own_postgresql.url(own_postgresql.new_database())
     (own_postgresql.stop if how == "stopped" else own_postgresql.freeze)()
     try:
@@ -214,7 +214,7 @@ def test_a_start_without_a_database_fails_soon_and_says_so(own_postgresql: Postg
 
 
 @pytest.mark.long
-def test_a_start_with_a_locked_file_fails_soon_and_says_so(tmp_path: Path) -> None:
+def test_a_start_with_a_locked_file_fails_soon_with_a_message(tmp_path: Path) -> None:
     path = tmp_path / "q.sqlite3"
     with serving(f"sqlite:///{path}", preload="IBM"):
         pass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration that a newcomer sees first: three providers, live, and then nothing is left behind."""
+"""The demonstration for newcomers: three providers, live output, and no process left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QONDUIT = str(Path(sys.executable).parent / "qonduit")
 
 
 def _left(mark: str) -> set[int]:
-    """Processes that have a mark in their environment: those of the demo, and no other test's."""
+    """Return the processes with a mark in their environment: those of the demo, and no other test's."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -31,7 +31,7 @@ def _left(mark: str) -> set[int]:
 
 
 @pytest.mark.timeout(300)
-def test_the_demo_shows_the_same_answer_three_times_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_demo_shows_the_same_answer_three_times_and_leaves_no_process_behind(tmp_path: Path) -> None:
     mark = f"QONDUIT_DEMO_MARK={uuid.uuid4()}"
     done = subprocess.run(
         [QONDUIT, "demo", "--shots", "500"],

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every command and code block of the documents, in order, as a reader would, so that none can rot.
+"""Run every command and code block of the documents, in order, as a reader would, so that none becomes outdated.
 
-A document is one session in an empty folder: `.venv` points to the environment, servers that a block starts go on in
-the background and end with the document. So that SDKs are loaded once, blocks of Python are run by one interpreter,
-each with names of its own, and documents that start a server with no options share one. Ports and the PostgreSQL URL
-that a document shows are exchanged for free ones.
+A document is one session in an empty folder: `.venv` points to the environment; servers that a block starts run in
+the background and end with the document. So that SDKs are loaded once, one interpreter runs the blocks of Python, each
+document with its own names, and documents that start a server with no options share one. Ports and the PostgreSQL URL
+in a document are replaced by free ones.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").glob("*.md")]
 )
-#: Blocks in these languages are run; others (text, proto, json ...) are shown only.
+#: Blocks in these languages are run; others (text, proto, json ...) are not.
 RUN = {"bash", "python"}
-#: Documents that speak of the files of the server they start, or of its first job.
+#: Documents that refer to the files of the server they start, or to its first job.
 OWN_SERVER = {"README.md", "docs/operating.md", "docs/tutorial.md"}
-#: Programs that blocks need and that not every machine has.
+#: Programs that blocks need and that some machines lack.
 TOOLS = ("grpcurl", "jq", "protoc")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
@@ -46,11 +46,11 @@ _SHOWN_DATABASE = "postgresql://qonduit@127.0.0.1:5432/qonduit"
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
-    """The document's code blocks as (language, text)."""
+    """Return the document's code blocks as (language, text)."""
     return [(m[1], m[2]) for m in _FENCE.finditer((ROOT / document).read_text())]
 
 
-#: Runs blocks that come as lines of JSON; what they write goes to a file, replies go to standard output.
+#: Runs blocks received as lines of JSON; their output is written to a file, replies to standard output.
 _INTERPRETER = """
 import json, os, sys, traceback
 replies = os.fdopen(os.dup(1), "w")
@@ -72,7 +72,7 @@ for line in sys.stdin:
 
 @dataclass
 class Session:
-    """One reader at work: a folder, the servers started so far, and what shown addresses really are."""
+    """The session of one document: a folder, the servers started so far, and the real addresses of those shown."""
 
     folder: Path
     database: str
@@ -97,7 +97,7 @@ class Session:
             path = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=True).stdout.strip()
             environment["PATH"] += f":{path}/bin"
         if grpcurl := shutil.which("grpcurl", path=environment["PATH"]):
-            # It gives up after 10 s if a busy machine does not connect; the documents need not speak of that.
+            # grpcurl gives up after 10 s if a busy machine does not connect; the documents need not mention that.
             patient = self.folder / "bin" / "grpcurl"
             if not patient.exists():
                 patient.parent.mkdir()
@@ -154,7 +154,7 @@ class Session:
         assert reply == "0\n", f"{text}\n{written.read_text()}"
 
     def end(self) -> None:
-        """End what blocks started."""
+        """End the processes that blocks started."""
         if self.interpreter is not None:
             self.interpreter.communicate(timeout=60)
             assert self.interpreter.returncode == 0, "the interpreter of the blocks did not end well"
@@ -164,7 +164,7 @@ class Session:
             server.wait(timeout=60)
 
     def needed(self, text: str) -> list[str]:
-        """What a block needs that not every machine has."""
+        """Return the programs that a block needs and this machine lacks."""
         tools = [tool for tool in TOOLS if re.search(rf"\b{tool}\b", text)]
         return [*tools, "PostgreSQL"] if _SHOWN_DATABASE in text else tools
 
@@ -174,7 +174,7 @@ class Session:
         return shutil.which(tool, path=self._environment()["PATH"]) is not None
 
     def follow(self, language: str, text: str) -> None:
-        """Do what one block says; what it needs and is not here is in `missing` afterwards."""
+        """Run one block; `missing` then has the programs that it needs and this machine lacks."""
         if missing := [tool for tool in self.needed(text) if not self._has(tool)]:
             self.missing.update(dict.fromkeys(missing))
             return
@@ -183,8 +183,8 @@ class Session:
         elif serve := _SERVE.match(text.strip()):
             self._serve(serve["options"])
         elif make := re.fullmatch(r"make (\w+).*", text.strip()):
-            # Running the tests inside a test would not end, cold builds take minutes; what the target would do is asked
-            # instead.
+            # Running the tests inside a test would not end, and builds without caches last minutes: only the target's
+            # commands are printed.
             dry = ["--dry-run"] if make[1] in {"test", "bench", "check", "clients"} else []
             self._run(["make", "-C", str(ROOT), *dry, *text.split()[1:]], text)
         else:
@@ -193,7 +193,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Server]]:
-    """The server of the documents that start one with no options of their own; started for the first of them."""
+    """The server of the documents that start one without options; started for the first of them."""
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path_factory.mktemp('documents') / 'qonduit.sqlite3'}"
         yield cache(lambda: stack.enter_context(serving(url, preload="IBM,AWS,GOOGLE")))
@@ -201,9 +201,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Se
 
 @pytest.fixture
 def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], Server]) -> Iterator[Session]:
-    """A reader in an empty folder that has the environment."""
+    """A session in an empty folder with the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    (tmp_path / "build").symlink_to(ROOT / "build")  # what `make` makes
+    (tmp_path / "build").symlink_to(ROOT / "build")  # files that `make` generates
     database = ""
     if find_binaries() is not None:
         postgresql: PostgresqlServer = request.getfixturevalue("postgresql")
@@ -224,14 +224,14 @@ def test_every_block_of_the_document_works(document: str, session: Session) -> N
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_link_of_the_document_leads_somewhere(document: str) -> None:
+def test_every_link_of_the_document_has_a_target(document: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / document).read_text()):
         if "://" not in target:
             assert ((ROOT / document).parent / target).exists(), f"{document} names {target}"
 
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if "tests/" in (ROOT / name).read_text()])
-def test_every_test_that_the_document_names_is_there(document: str) -> None:
+def test_every_test_that_the_document_names_exists(document: str) -> None:
     for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / document).read_text()):
         assert (ROOT / path).exists(), f"{document} names {path}"
         assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{document} names {path}::{name}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that is told to stop takes no more work, tells everybody, ends in time whatever hangs, and leaves nobody."""
+"""A draining server accepts no jobs, notifies all clients, ends in bounded time and leaves no process running."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from tests.e2e.faults.submitting import RUNNING, a_job, submit, wait_for, watch
 from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.server_process import Server, serving
 
-#: What a second signal may take on a busy machine: less than the 10 s of a slow reader and the 20 s of a start, for
-#: which it must not wait. Alone it is a fraction of a second.
+#: The bound after a second signal on a busy machine: less than the 10 s of a slow reader and the 20 s of a start, for
+#: which the server must not wait. On an idle machine it is a fraction of a second.
 AT_ONCE = 9.0
-#: What is left to do once nobody has to be waited for.
+#: The time to stop when there is no job to wait for.
 SOON = 10.0
 
 
 def endless() -> calls.CreateJobRequest:
-    """One simulation of minutes, in which Aer holds Python's lock."""
+    """Return one simulation of minutes, in which Aer holds Python's lock."""
     return a_job(1, 24, 400)
 
 
 def run(target: str, request: calls.CreateJobRequest) -> int:
-    """Submit, and wait until it runs."""
+    """Submit, and wait until the job runs."""
     job_id = submit(target, request)
     wait_for(target, job_id, lambda event: event.state_change.to_state == RUNNING)
     return job_id
 
 
 def refusal(error: grpc.RpcError) -> tuple[str, float]:
-    """The reason of an UNAVAILABLE, and after how many seconds to try again."""
+    """Return the reason of an UNAVAILABLE, and its retry delay in seconds."""
     assert error.code() == grpc.StatusCode.UNAVAILABLE, error
     status = rpc_status.from_call(error)
     assert status is not None, error
@@ -55,7 +55,7 @@ def refusal(error: grpc.RpcError) -> tuple[str, float]:
 
 
 def assert_ends(server: Server, processes: list[int], within: float) -> None:
-    """The server ends with 0, and with it all of its processes."""
+    """Check that the server ends with 0, and all of its processes with it."""
     began = time.monotonic()
     assert server.process.wait(timeout=60) == 0
     assert time.monotonic() - began < within
@@ -63,7 +63,7 @@ def assert_ends(server: Server, processes: list[int], within: float) -> None:
         wait_until_gone(pid)
 
 
-def test_no_work_is_taken_every_stream_is_told_and_what_runs_goes_back_uncounted(tmp_path: Path) -> None:
+def test_new_work_is_refused_streams_are_notified_and_running_jobs_are_requeued_uncounted(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     with (
         serving(url, preload="IBM", workers="1", drain_seconds="60", log=tmp_path / "log") as server,
@@ -78,21 +78,21 @@ def test_no_work_is_taken_every_stream_is_told_and_what_runs_goes_back_uncounted
             next(stream)
         server.process.send_signal(signal.SIGTERM)
         for stream in streams:
-            with pytest.raises(grpc.RpcError) as told:
+            with pytest.raises(grpc.RpcError) as refusal_error:
                 list(stream)
-            assert refusal(told.value) == ("DRAINING", 1.0)
+            assert refusal(refusal_error.value) == ("DRAINING", 1.0)
         with pytest.raises(grpc.RpcError) as refused:
             jobs.CreateJob(a_job(1, 0, 0), timeout=100)
         assert refusal(refused.value) == ("DRAINING", 1.0)
         with pytest.raises(grpc.RpcError) as refused:
             list(jobs.RunJob(calls.RunJobRequest(**_inline(a_job(1, 0, 0))), timeout=100))
         assert refusal(refused.value) == ("DRAINING", 1.0)
-        # Who only looks is answered for as long as jobs run.
+        # Read-only calls are served as long as jobs run.
         assert jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=100).job.state == RUNNING
         processes = family(server)
         server.process.send_signal(signal.SIGTERM)
         assert_ends(server, processes, AT_ONCE)
-    # Two hundred streams that end for one reason are no two hundred lines.
+    # Two hundred streams that end for one reason are logged in fewer lines.
     assert (tmp_path / "log").read_text().count("DRAINING") < 20
     with serving(url, preload="IBM", workers="2", drain_seconds="0") as server:
         assert assert_ended_well(server.target, queued, 1).attempt == 1
@@ -102,7 +102,7 @@ def test_no_work_is_taken_every_stream_is_told_and_what_runs_goes_back_uncounted
                 begun.append(event.state_change.job.attempt)
             if len(begun) == 2:
                 break
-        # Begun twice, and the first time does not count.
+        # The job was started twice, and the first attempt does not count.
         assert begun == [1, 1]
 
 
@@ -110,7 +110,7 @@ def _inline(request: calls.CreateJobRequest) -> dict[str, object]:
     return {"job": request.job, "device": request.device, "deployment": request.deployment}
 
 
-def test_a_reader_that_takes_nothing_holds_up_no_end(tmp_path: Path) -> None:
+def test_a_stalled_reader_does_not_delay_the_shutdown(tmp_path: Path) -> None:
     with (
         serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server,
         grpc.insecure_channel(server.target) as channel,
@@ -123,12 +123,12 @@ def test_a_reader_that_takes_nothing_holds_up_no_end(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGINT)
         assert_ends(server, processes, AT_ONCE)
-        with pytest.raises(grpc.RpcError) as told:
+        with pytest.raises(grpc.RpcError) as refusal_error:
             list(stream)
-        assert told.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert refusal_error.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
-def test_time_for_running_jobs_is_bounded_also_for_one_that_hears_nothing(tmp_path: Path) -> None:
+def test_the_time_for_running_jobs_is_bounded_also_for_an_unresponsive_one(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="1") as server:
         run(server.target, endless())
         processes = family(server)
@@ -138,7 +138,7 @@ def test_time_for_running_jobs_is_bounded_also_for_one_that_hears_nothing(tmp_pa
 
 def test_a_second_signal_while_a_fork_server_loads(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}") as server:
-        # All SDKs are to be loaded ahead, one after another, which takes seconds.
+        # All SDKs are preloaded, one after another, for some seconds.
         processes = family(server)
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGINT)
@@ -147,7 +147,7 @@ def test_a_second_signal_while_a_fork_server_loads(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_postgresql() -> Iterator[PostgresqlServer]:
-    """A PostgreSQL that nobody else uses."""
+    """A PostgreSQL for this test alone."""
     server = start_or_skip()
     yield server
     server.close()
@@ -167,7 +167,7 @@ def test_a_second_signal_while_the_database_is_away_and_a_simulation_runs(
             own_postgresql.freeze()
         try:
             server.process.send_signal(signal.SIGTERM)
-            # Asked for by a signal of its own, not folded into the first.
+            # Sent as a separate signal, not merged into the first.
             wait_until_draining(server)
             server.process.send_signal(signal.SIGTERM)
             assert_ends(server, processes, AT_ONCE)
@@ -177,7 +177,7 @@ def test_a_second_signal_while_the_database_is_away_and_a_simulation_runs(
 
 
 def wait_until_draining(server: Server) -> None:
-    """Wait until the server takes no more work."""
+    """Wait until the server refuses new work."""
     until = time.monotonic() + SOON
     with grpc.insecure_channel(server.target) as channel:
         while time.monotonic() < until:
@@ -186,10 +186,10 @@ def wait_until_draining(server: Server) -> None:
             except grpc.RpcError as refused:
                 if refusal(refused)[0] == "DRAINING":
                     return
-    raise AssertionError("the server still takes work")
+    raise AssertionError("the server still accepts work")
 
 
-def test_a_terminal_that_closes_drains_however_often_it_says_so(tmp_path: Path) -> None:
+def test_a_closing_terminal_drains_the_server_however_many_hangups_it_sends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="3", log=log) as server:
         job_id = run(server.target, endless())
@@ -203,10 +203,12 @@ def test_a_terminal_that_closes_drains_however_often_it_says_so(tmp_path: Path) 
     stopped = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "stopped"]
     assert stopped
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", drain_seconds="0") as server:
-        wait_for(server.target, job_id, lambda event: event.state_change.job.attempt == 1)  # it went back, uncounted
+        wait_for(
+            server.target, job_id, lambda event: event.state_change.job.attempt == 1
+        )  # the job was requeued, uncounted
 
 
-def test_nohup_keeps_a_server_from_its_terminal(tmp_path: Path) -> None:
+def test_nohup_detaches_a_server_from_its_terminal(tmp_path: Path) -> None:
     process = subprocess.Popen(
         ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "qonduit_server", "serve"],
         env=os.environ
@@ -227,17 +229,17 @@ def test_nohup_keeps_a_server_from_its_terminal(tmp_path: Path) -> None:
 
 
 def submitted(channel: grpc.Channel) -> int:
-    """The id of a new job; a server that drains makes none."""
+    """Return the id of a new job; a draining server creates none."""
     return JobServiceStub(channel).CreateJob(a_job(1, 0, 0), timeout=60).job.id
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_while_starting_up(tmp_path: Path, number: signal.Signals) -> None:
-    """A provider's process that says nothing holds up the start for twenty seconds; a signal does not wait for that."""
-    told = tmp_path / "told"
-    os.mkfifo(told)
+def test_a_signal_during_startup(tmp_path: Path, number: signal.Signals) -> None:
+    """A silent provider process delays the start by up to twenty seconds; a signal does not wait for it."""
+    pid_pipe = tmp_path / "pid"
+    os.mkfifo(pid_pipe)
     python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\necho $$ > {told}\nexec sleep 1000\n")
+    python.write_text(f"#!/bin/sh\necho $$ > {pid_pipe}\nexec sleep 1000\n")
     python.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "-m", "qonduit_server", "serve", "--listen", "127.0.0.1:0"],
@@ -246,7 +248,7 @@ def test_a_signal_while_starting_up(tmp_path: Path, number: signal.Signals) -> N
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    child = int(told.read_text())
+    child = int(pid_pipe.read_text())
     process.send_signal(number)
     began = time.monotonic()
     out, _ = process.communicate(timeout=100)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What explains a job to an operator: tracebacks and stderr of workers, log lines of its steps, the list of workers."""
+"""Diagnostics of a job for operators: tracebacks and stderr of workers, log lines of its steps, the list of workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.benchmarks.programs import BELL, layered
 from tests.server_process import Server, serving
 
 PATIENCE = 60.0
-#: An SDK and a reader that break, in processes of the server that load this at their start.
+#: An SDK and a reader that fail, in processes of the server that load this at their start.
 BROKEN = """
 import sys
 if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
@@ -48,7 +48,7 @@ if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose SDK breaks for jobs of 13 shots, and whose writers break always; it logs everything."""
+    """A server whose SDK fails for jobs of 13 shots, and whose writers always fail; it logs everything."""
     folder = tmp_path_factory.mktemp("broken")
     (folder / "sitecustomize.py").write_text(BROKEN)
     with serving(
@@ -58,7 +58,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         log_level="debug",
         providers="IBM",
         workers="2",
-        # Little, so that a large job is declined once and asks for more.
+        # A low value, so that a large job is declined once and requests more.
         max_memory_bytes=str(512 * 1024**2),
         max_task_memory_bytes=str(512 * 1024**2),
     ) as server:
@@ -66,7 +66,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def lines(server: Server, wanted: Callable[[dict[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
-    """Wait until so many wanted lines are in the log; all lines are JSON objects."""
+    """Wait until this many wanted lines are in the log; all lines are JSON objects."""
     assert server.log is not None
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -84,7 +84,7 @@ def request(shots: int, text: str = BELL) -> calls.RunJobRequest:
     return made
 
 
-def test_an_exception_inside_a_worker_is_in_the_log_and_nowhere_else(broken: Server) -> None:
+def test_an_exception_inside_a_worker_is_in_the_log_only(broken: Server) -> None:
     with grpc.insecure_channel(broken.target) as channel:
         events = [reply.event for reply in JobServiceStub(channel).RunJob(request(13), timeout=PATIENCE)]
     job = events[-1].state_change.job
@@ -108,7 +108,7 @@ def test_an_exception_while_translating_is_in_the_log(broken: Server) -> None:
     assert "ZeroDivisionError: deep inside of a writer" in line["exception"]
 
 
-def test_what_processes_write_to_stderr_is_in_the_log_with_provider_and_pid(broken: Server) -> None:
+def test_stderr_of_processes_is_in_the_log_with_provider_and_pid(broken: Server) -> None:
     with grpc.insecure_channel(broken.target) as channel:
         list(JobServiceStub(channel).RunJob(request(13), timeout=PATIENCE))
     spoke = lines(broken, lambda line: line.get("output") == "the worker speaks")[-1]
@@ -116,12 +116,12 @@ def test_what_processes_write_to_stderr_is_in_the_log_with_provider_and_pid(brok
     with grpc.insecure_channel(broken.target) as channel:
         workers = SystemServiceStub(channel).ListWorkers(ListWorkersRequest(), timeout=PATIENCE).workers
     assert spoke["pid"] in {worker.pid for worker in workers}
-    said = lines(broken, lambda line: line.get("output") == "the fork server speaks" and line["provider"] == "IBM")[0]
-    assert said["event"] == "fork server wrote to stderr"
-    assert said["pid"] not in {0, *(worker.pid for worker in workers)}
+    output = lines(broken, lambda line: line.get("output") == "the fork server speaks" and line["provider"] == "IBM")[0]
+    assert output["event"] == "fork server wrote to stderr"
+    assert output["pid"] not in {0, *(worker.pid for worker in workers)}
 
 
-def test_a_running_job_is_explained_by_the_list_of_workers_and_by_the_log(broken: Server) -> None:
+def test_a_running_job_is_described_by_the_list_of_workers_and_by_the_log(broken: Server) -> None:
     with grpc.insecure_channel(broken.target) as channel:
         jobs, system = JobServiceStub(channel), SystemServiceStub(channel)
         long = request(100, layered(24, 200, seed=1))
@@ -161,9 +161,9 @@ def test_a_running_job_is_explained_by_the_list_of_workers_and_by_the_log(broken
     assert {line["owner"] for line in steps} == {start["owner"]}
     assert {line["attempt"] for line in steps} == {1}
     assert {line["level"] for line in steps} == {"debug"}
-    told = [line["event"] for line in steps]
-    # It needs more memory than a task has unasked: it was declined once.
-    assert told == ["claimed", "handed over", "started", "declined", "handed over", "started", "killed", "lost"]
+    logged_steps = [line["event"] for line in steps]
+    # It needs more memory than the default grant of a task: it was declined once.
+    assert logged_steps == ["claimed", "handed over", "started", "declined", "handed over", "started", "killed", "lost"]
     # A worker that is still being forked has no pid.
     assert {line["pid"] for line in steps if line.get("pid")} == {worker.pid}
     assert steps[-1]["kind"] == "cancelled"

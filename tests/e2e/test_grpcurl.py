@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything works with grpcurl, a client that knows nothing but what reflection tells it, on one line a call."""
+"""Every call works with grpcurl, a client that learns the API from reflection, on one line a call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
 
 @pytest.fixture(scope="session")
 def grpcurl() -> str:
-    """The grpcurl on PATH, or the one that Go has built or can build."""
+    """Return the grpcurl on PATH, or the one that Go has built or can build."""
     found = shutil.which("grpcurl")
     go = shutil.which("go")
     if found is None and go is not None:
@@ -51,7 +51,7 @@ class Caller:
         self._target = target
 
     def run(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run it with these words after the address."""
+        """Run it with these arguments after the address."""
         command = [
             self._program,
             "-plaintext",
@@ -66,19 +66,19 @@ class Caller:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     def text(self, *words: str) -> str:
-        """What it prints; it must succeed."""
+        """Return its output; the command must succeed."""
         done = self.run(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def call(self, method: str, **request: Any) -> list[dict[str, Any]]:
-        """Call a method; every response message."""
+        """Call a method; return every response message."""
         done = self.run(method, options=("-d", json.dumps(request)))
         assert done.returncode == 0, done.stderr
         return _messages(done.stdout)
 
     def refused(self, method: str, **request: Any) -> dict[str, Any]:
-        """Call a method that must refuse; the status with its details."""
+        """Call a method that must refuse; return the status with its details."""
         done = self.run(method, options=("-d", json.dumps(request), "-format-error"))
         assert done.returncode != 0
         status: dict[str, Any] = _messages(done.stderr)[0]
@@ -110,7 +110,7 @@ def job(**fields: Any) -> dict[str, Any]:
 
 
 def methods() -> list[str]:
-    """Every method that a client can call, as "package.Service/Method"."""
+    """Return every method that a client can call, as "package.Service/Method"."""
     modules = [path.relative_to(PROTOS).with_suffix("") for path in PROTOS.glob("qonduit/v1/*_service.proto")]
     files = [import_module(".".join(module.parts) + "_pb2").DESCRIPTOR for module in modules]
     files += [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
@@ -130,7 +130,7 @@ def test_the_cookbook_has_a_recipe_for_every_call(method: str) -> None:
     )
 
 
-def test_the_cookbook_calls_nothing_that_is_not_there() -> None:
+def test_the_cookbook_calls_no_unknown_method() -> None:
     called = set(re.findall(r"\b((?:qonduit|grpc)(?:\.\w+)+/\w+)", PAGE.read_text()))
     assert called - set(methods()) == {"grpc.reflection.v1.ServerReflection/ServerReflectionInfo"}
 
@@ -146,7 +146,7 @@ def test_every_service_is_listed(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "told"),
+    ("symbol", "expected"),
     [
         (
             "qonduit.v1.JobService",
@@ -164,8 +164,8 @@ def test_every_service_is_listed(caller: Caller) -> None:
         ("grpc.health.v1.Health.Check", "rpc Check"),
     ],
 )
-def test_every_symbol_is_described(caller: Caller, symbol: str, told: str) -> None:
-    assert told in caller.text("describe", symbol)
+def test_every_symbol_is_described(caller: Caller, symbol: str, expected: str) -> None:
+    assert expected in caller.text("describe", symbol)
 
 
 def test_a_bell_job_on_one_line(caller: Caller) -> None:
@@ -188,7 +188,7 @@ def test_a_bell_job_on_one_line(caller: Caller) -> None:
     assert info["version"]
 
 
-def test_a_program_that_does_not_parse_is_a_failure_and_no_error(caller: Caller) -> None:
+def test_a_program_that_does_not_parse_is_a_failed_job_and_no_error(caller: Caller) -> None:
     broken = {"programs": [{"quantumCircuit": "OPENQASM 2.0; qreg q[;", "assemblerLanguage": 1}]}
     events = [response["event"] for response in caller.call("qonduit.v1.JobService/RunJob", **job(deployment=broken))]
     done = events[-1]["stateChange"]["job"]
@@ -199,32 +199,32 @@ def test_a_program_that_does_not_parse_is_a_failure_and_no_error(caller: Caller)
 
 def test_a_translation_on_one_line(caller: Caller) -> None:
     bell = {"quantumCircuit": BELL, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM2"}
-    told = caller.call(
+    response = caller.call(
         "qonduit.v1.ProgramService/TranslateProgram", program=bell, target_language="ASSEMBLER_LANGUAGE_QASM3"
     )[0]
-    assert told["program"]["quantumCircuit"].startswith("OPENQASM 3")
-    assert told["program"]["assemblerLanguage"] == "ASSEMBLER_LANGUAGE_QASM3"
-    assert told["registers"] == [{"name": "c", "size": 2}]
+    assert response["program"]["quantumCircuit"].startswith("OPENQASM 3")
+    assert response["program"]["assemblerLanguage"] == "ASSEMBLER_LANGUAGE_QASM3"
+    assert response["registers"] == [{"name": "c", "size": 2}]
 
     turn = "OPENQASM 3.0; input float theta; qubit q; bit c; U(theta, 0, 0) q; c = measure q;"
-    told = caller.call(
+    response = caller.call(
         "qonduit.v1.ProgramService/TranslateProgram",
         program={"quantumCircuit": turn, "assemblerLanguage": "ASSEMBLER_LANGUAGE_QASM3"},
         target_language="ASSEMBLER_LANGUAGE_QASM2",
         inputs={"theta": 0.7},
     )[0]
-    assert "0.7" in told["program"]["quantumCircuit"]
+    assert "0.7" in response["program"]["quantumCircuit"]
 
 
 def test_languages_on_one_line(caller: Caller) -> None:
-    told = caller.call("qonduit.v1.ProgramService/ListLanguages")[0]
-    languages = {each["language"]: each for each in told["languages"]}
+    response = caller.call("qonduit.v1.ProgramService/ListLanguages")[0]
+    languages = {each["language"]: each for each in response["languages"]}
     assert languages["ASSEMBLER_LANGUAGE_QASM2"]["readable"] is True
     assert languages["ASSEMBLER_LANGUAGE_QASM2"]["pythonSource"] is False
-    assert "qasm2_to_hub" in [each["name"] for each in told["translations"]]
+    assert "qasm2_to_hub" in [each["name"] for each in response["translations"]]
 
 
-def test_errors_come_with_their_details(caller: Caller) -> None:
+def test_errors_contain_their_details(caller: Caller) -> None:
     def details(status: dict[str, Any], kind: str) -> dict[str, Any]:
         found: dict[str, Any] = next(one for one in status["details"] if one["@type"].endswith(f"google.rpc.{kind}"))
         return found
@@ -256,7 +256,7 @@ def test_health(caller: Caller) -> None:
     assert _messages(done.stdout)[0] == {"status": "SERVING"}
 
 
-def test_where_reflection_is_off_the_contract_is_brought_along(grpcurl: str, tmp_path: Path) -> None:
+def test_without_reflection_the_client_uses_the_descriptor_file(grpcurl: str, tmp_path: Path) -> None:
     made = subprocess.run(["make", "descriptor"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert made.returncode == 0, made.stderr
     contract = str(ROOT / "build" / "qonduit.binpb")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that were written to harm a parser: each is refused quickly, in bounded memory, and its worker lives on."""
+"""Programs written to attack a parser: each is refused quickly, in bounded memory, and its worker keeps running."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.benchmarks.programs import BELL
 from tests.server_process import Server, serving
 
-#: How long a refusal may take. What is promised is one second; the machine may be busy with other things.
+#: The time limit of a refusal. The documented one is one second; the machine may be busy.
 SOON = 5.0
-#: What one task may use, and what its worker may ever have held.
+#: The memory limit of one task, and the peak memory of its worker.
 MEMORY = 1 << 30
-SECRET = "do-not-tell-this-to-anybody"
+SECRET = "content-of-a-secret-file"
 
 QASM2_HEADER = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2];\n'
 QASM3_HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c;\n'
@@ -36,14 +36,14 @@ QASM3_HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c;\n'
 
 @dataclass
 class SharedServer:
-    """A server with one worker, how to reach it, and a folder with a file that is nobody's business."""
+    """A server with one worker, how to reach it, and a folder with a file that programs must not read."""
 
     server: Server
     jobs: JobServiceStub
     folder: Path
 
     def run(self, language: str, program: str | bytes, **fields: Any) -> Job:
-        """Run a program; returns the job as it ended."""
+        """Run a program; return the job as it ended."""
         message = job_service_pb2.RunJobRequest(job=Job(shots=10), device="IBM/aer_simulator")
         made = message.deployment.programs.add(assembler_language=f"ASSEMBLER_LANGUAGE_{language}", **fields)
         if isinstance(program, str):
@@ -54,7 +54,7 @@ class SharedServer:
         return last.event.state_change.job
 
     def workers(self) -> dict[int, int]:
-        """The workers' process ids, and the most memory each has held, in bytes."""
+        """Return the workers' process ids with the peak memory of each, in bytes."""
         found = {}
         parents = {pid: parent for pid, parent in _parents().items() if pid in self.server.family()}
         forkservers = {pid for pid, parent in parents.items() if parent == self.server.process.pid}
@@ -78,7 +78,7 @@ def _parents() -> dict[int, int]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+def single_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "secret.inc").write_text(f"{SECRET};\n")
     settings = {"providers": "IBM", "workers": "1", "max_task_memory_bytes": str(MEMORY), "max_attempts": "1"}
@@ -92,7 +92,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
 
 
 def doubling(levels: int) -> str:
-    """Gates of which each is made of two of the one before."""
+    """Return gates of which each consists of two of the one before."""
     lines = ["gate g0 a { x a; }"]
     lines += [f"gate g{n} a {{ g{n - 1} a; g{n - 1} a; }}" for n in range(1, levels + 1)]
     return "\n".join(lines) + f"\ng{levels} q[0];\n"
@@ -103,12 +103,12 @@ def recursion(gate: str) -> str:
 
 
 def nested(thing: object, levels: int) -> str:
-    """JSON nested so deep that it can only be made as text."""
+    """Return JSON nested so deep that it can only be written as text."""
     return "[" * levels + json.dumps(thing) + "]" * levels
 
 
 def cirq(operation: dict[str, Any]) -> str:
-    """A Cirq circuit of one operation."""
+    """Return a Cirq circuit of one operation."""
     moment = {"cirq_type": "Moment", "operations": [operation]}
     return json.dumps({"cirq_type": "Circuit", "moments": [moment]})
 
@@ -117,13 +117,13 @@ LINE = {"cirq_type": "LineQubit", "x": 0}
 
 
 def rotation(exponent: object) -> str:
-    """A Cirq circuit of X to a power."""
+    """Return a Cirq circuit of X to a power."""
     gate = {"cirq_type": "XPowGate", "exponent": exponent, "global_shift": 0.0}
     return cirq({"cirq_type": "GateOperation", "gate": gate, "qubits": [LINE]})
 
 
 def repeated(times: int, levels: int) -> str:
-    """A Cirq circuit that repeats a circuit that repeats a circuit ..."""
+    """Return a Cirq circuit that repeats a circuit that repeats a circuit ..."""
     gate = {"cirq_type": "XPowGate", "exponent": 1.0, "global_shift": 0.0}
     inner: dict[str, Any] = {"cirq_type": "GateOperation", "gate": gate, "qubits": [LINE]}
     for _ in range(levels):
@@ -151,7 +151,7 @@ def dumped(version: int = 13) -> bytes:
 
 
 def crafted_qpy(canary: str) -> bytes:
-    """QPY of version 12, the parameter expression of which is Python that makes a file."""
+    """Return QPY of version 12 with a parameter expression that is Python and creates a file."""
     body = f"__import__('os').system('touch {canary}')".encode()
     head = struct.pack("!6sBBBBQ", b"QISKIT", 12, 1, 0, 0, 1)
     return head + b"p" + b"q" + body
@@ -235,35 +235,37 @@ PROGRAMS: dict[str, tuple[str, str | bytes]] = {
 
 
 @pytest.mark.parametrize("case", PROGRAMS)
-def test_a_hostile_program_is_refused_and_its_worker_lives_on(case: str, house: SharedServer, tmp_path: Path) -> None:
+def test_a_hostile_program_is_refused_and_its_worker_keeps_running(
+    case: str, single_worker: SharedServer, tmp_path: Path
+) -> None:
     language, program = PROGRAMS[case]
     canary = tmp_path / "canary"
     if isinstance(program, str):
-        program = program.replace("{canary}", str(canary)).replace("{folder}", str(house.folder))
+        program = program.replace("{canary}", str(canary)).replace("{folder}", str(single_worker.folder))
     else:
         program = program.replace(b"{canary}", str(canary).encode())
-    before = set(house.workers())
+    before = set(single_worker.workers())
     begun = time.perf_counter()
     try:
-        failure = house.run(language, program).failure
-    except grpc.RpcError as error:  # what is plain without a parser is refused at submit
-        told, code = str(error.details()), error.code()
+        failure = single_worker.run(language, program).failure
+    except grpc.RpcError as error:  # programs that are visibly invalid without a parser are refused at submit
+        message, code = str(error.details()), error.code()
         assert code == grpc.StatusCode.FAILED_PRECONDITION
     else:
-        told = failure.message
+        message = failure.message
         assert failure.category in (
             FailureCategory.FAILURE_CATEGORY_PROGRAM,
             FailureCategory.FAILURE_CATEGORY_LIMIT,
         ), failure
     assert time.perf_counter() - begun < SOON
-    assert SECRET not in told
-    assert len(told) <= 2000
+    assert SECRET not in message
+    assert len(message) <= 2000
     assert not canary.exists()
-    assert set(house.workers()) == before
-    assert max(house.workers().values()) < MEMORY
+    assert set(single_worker.workers()) == before
+    assert max(single_worker.workers().values()) < MEMORY
 
 
-def test_what_is_only_absurd_runs(house: SharedServer) -> None:
-    """A condition that can never hold is no mistake."""
-    job = house.run("QASM2", QASM2_HEADER + f"if(c=={'9' * 100_000}) x q[0]; measure q -> c;")
+def test_an_absurd_but_valid_program_runs(single_worker: SharedServer) -> None:
+    """A condition that can never hold is no error."""
+    job = single_worker.run("QASM2", QASM2_HEADER + f"if(c=={'9' * 100_000}) x q[0]; measure q -> c;")
     assert job.state == JobState.JOB_STATE_SUCCEEDED

@@ -58,7 +58,7 @@ def results(channel: grpc.Channel, job: Job) -> list[Result]:
 
 
 def is_right(result: Result, registers: list[tuple[str, int]]) -> None:
-    """Within five standard deviations, and on no key that should not be there."""
+    """Check that counts are within five standard deviations, and on no impossible key."""
     assert [(each.name, each.size) for each in result.registers] == registers
     counts = result.counts_and_probabilities.counts
     assert set(counts) == set(example_programs.EXPECTED)
@@ -69,7 +69,7 @@ def is_right(result: Result, registers: list[tuple[str, int]]) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("language", LANGUAGES, ids=AssemblerLanguage.Name)
-def test_the_same_answer(channel: grpc.Channel, language: AssemblerLanguage, device: str) -> None:
+def test_the_same_result(channel: grpc.Channel, language: AssemblerLanguage, device: str) -> None:
     (result,) = results(channel, run(channel, request(language, device, theta=example_programs.THETA)))
     is_right(result, example_programs.registers_of(language))
 
@@ -109,10 +109,8 @@ def test_a_missing_input_is_named(channel: grpc.Channel, language: AssemblerLang
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=AssemblerLanguage.Name)
-def test_translated_to_every_language_it_still_means_the_same(
-    channel: grpc.Channel, language: AssemblerLanguage
-) -> None:
-    """Translates, and runs what comes out: together on one device, since many are to be run."""
+def test_translations_to_every_language_keep_the_meaning(channel: grpc.Channel, language: AssemblerLanguage) -> None:
+    """Translate and run the results: together on one device, since there are many."""
     service = ProgramServiceStub(channel)
     known = service.ListLanguages(program_service_pb2.ListLanguagesRequest(), timeout=100).languages
     targets = [each.language for each in known if each.writable]
@@ -129,13 +127,13 @@ def test_translated_to_every_language_it_still_means_the_same(
             ask.program.quantum_circuit = source
         ask.inputs.update({"theta": example_programs.THETA})
         try:
-            told = service.TranslateProgram(ask, timeout=60)
+            translated = service.TranslateProgram(ask, timeout=60)
         except grpc.RpcError as error:
-            # What branches on a measurement cannot be said in every language.
+            # Some languages cannot express a branch on a measurement.
             if error.code() != grpc.StatusCode.FAILED_PRECONDITION:
                 raise
             continue
-        message.deployment.programs.append(told.program)
+        message.deployment.programs.append(translated.program)
         wanted.append(target)
     assert len(wanted) >= 5
     for target, result in zip(wanted, results(channel, run(channel, message)), strict=True):
@@ -143,8 +141,8 @@ def test_translated_to_every_language_it_still_means_the_same(
         is_right(result, [("meas", 2)] if renamed else example_programs.registers_of(language))
 
 
-def test_what_was_costly_to_read_is_not_read_again_by_the_next_server(tmp_path: Path) -> None:
-    """A long program in OpenQASM 3 takes ANTLR a while; the next server's worker has it from the cache."""
+def test_the_next_server_does_not_read_a_slow_program_again(tmp_path: Path) -> None:
+    """A long program in OpenQASM 3 is slow to parse with ANTLR; the next server's worker has it from the cache."""
     loop = "for int i in [0:199] { rx(theta * i) q[0]; cz q[0], q[1]; }\n"
     text = example_programs.QASM3.replace("c[0] =", loop * 5 + "c[0] =")
     message = job_service_pb2.RunJobRequest(job=Job(shots=10), device=DEVICES[0])
@@ -160,6 +158,6 @@ def test_what_was_costly_to_read_is_not_read_again_by_the_next_server(tmp_path: 
             results(made, run(made, message))
         (file,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
         kept.append(file.stat())
-    # A program that is read is written to another file; one that is found has its file marked as used.
+    # Reading a program writes a new file; a cache hit marks the existing file as used.
     assert kept[1].st_ino == kept[0].st_ino
     assert kept[1].st_mtime_ns > kept[0].st_mtime_ns

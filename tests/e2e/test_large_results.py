@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that are too large for a message, with a real server and the client: read as all others are."""
+"""Results that are too large for a message, with a real server and the client: read in the same way as all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.e2e.test_client import Proxy
 from tests.large_result_samples import noise, packed
 from tests.server_process import Server
 
-#: 127 bits of noise: one qubit, measured again and again.
+#: 127 bits of noise: one qubit, measured repeatedly.
 NOISE = "\n".join(
     [
         "OPENQASM 3;",
@@ -39,14 +39,14 @@ WAIT = 100.0
 
 @pytest.fixture(scope="module")
 def job(server: Server) -> Iterator[JobHandle]:
-    """A job whose result is large, on a real server."""
+    """A job with a large result, on a real server."""
     with Client(server.target) as client:
         handle = client.run(NOISE, shots=SHOTS, seed=5)
         handle.wait(WAIT)
         yield handle
 
 
-def test_a_large_result_of_a_real_job_is_read_as_a_small_one(job: JobHandle) -> None:
+def test_a_large_result_of_a_real_job_is_read_like_a_small_one(job: JobHandle) -> None:
     result = job.result(WAIT)
     assert result.buffer is not None
     assert not result.message.counts_and_probabilities.counts
@@ -70,7 +70,9 @@ def test_a_large_result_of_a_real_job_is_read_as_a_small_one(job: JobHandle) -> 
     assert [len(part) for part in bits.split()] == [27, 100]
 
 
-def test_the_command_line_shows_the_most_frequent_and_writes_all_as_json(job: JobHandle, server: Server) -> None:
+def test_the_command_line_shows_the_most_frequent_outcomes_and_writes_all_as_json(
+    job: JobHandle, server: Server
+) -> None:
     runner = CliRunner()
     shown = runner.invoke(qonduit, ["result", str(job.id), "--server", server.target, "--top", "5"])
     assert shown.exit_code == 0, shown.output
@@ -83,7 +85,7 @@ def test_the_command_line_shows_the_most_frequent_and_writes_all_as_json(job: Jo
     assert found["buffer"]["rows"] == len(found["counts_and_probabilities"]["counts"])
 
 
-def test_a_stream_that_breaks_again_and_again_is_gone_on_with(job: JobHandle, server: Server) -> None:
+def test_a_stream_that_breaks_repeatedly_is_resumed(job: JobHandle, server: Server) -> None:
     known = job.result(WAIT)
     assert known.buffer is not None
     proxy = Proxy(server.target)
@@ -108,7 +110,7 @@ def test_a_stream_that_breaks_again_and_again_is_gone_on_with(job: JobHandle, se
         proxy.close()
 
 
-def test_what_is_read_too_late_says_why(server: Server) -> None:
+def test_a_result_read_too_late_names_the_reason(server: Server) -> None:
     with Client(server.target) as client:
         result = client.run(NOISE, shots=SHOTS, seed=6).result(WAIT)
     with pytest.raises(QonduitError, match="read it while the client is open"):
@@ -122,7 +124,7 @@ def test_what_is_read_too_late_says_why(server: Server) -> None:
 
 @pytest.fixture
 def rpc(tmp_path: Path) -> Iterator[RpcFixture]:
-    """A gRPC server in this process, for results that are made by hand."""
+    """A gRPC server in this process, for synthetic results."""
     with rpc_fixture(tmp_path) as it:
         yield it
 
@@ -134,8 +136,8 @@ def finished(rpc: RpcFixture, *succeeded: object) -> int:
     )
     rpc.claim()
     for each in succeeded:
-        rpc.tell(created.job.id, program_succeeded=each)
-    rpc.tell(created.job.id, finished={})
+        rpc.record(created.job.id, program_succeeded=each)
+    rpc.record(created.job.id, finished={})
     return created.job.id
 
 
@@ -148,7 +150,7 @@ def test_noise_of_127_bits_and_100_000_shots(rpc: RpcFixture) -> None:
         assert sum(result.probabilities.values()) == pytest.approx(1)
 
 
-def test_a_large_statevector_is_read_as_a_small_one(rpc: RpcFixture) -> None:
+def test_a_large_statevector_is_read_like_a_small_one(rpc: RpcFixture) -> None:
     draw = random.Random(2)
     state = [complex(draw.gauss(0, 1), draw.gauss(0, 1)) for _ in range(1 << 15)]
     succeeded = packed({0: 5}, 1)
@@ -182,7 +184,7 @@ def test_a_large_statevector_is_read_as_a_small_one(rpc: RpcFixture) -> None:
     assert [complex(*pair) for pair in zip(found["real"], found["imaginary"], strict=True)] == state
 
 
-def test_rows_that_came_damaged_are_refused(rpc: RpcFixture) -> None:
+def test_damaged_rows_are_refused(rpc: RpcFixture) -> None:
     succeeded = packed(noise(127, 20_000), 127)
     succeeded.buffer = b"\xff" + succeeded.buffer[1:]
     job_id = finished(rpc, succeeded)
@@ -190,7 +192,7 @@ def test_rows_that_came_damaged_are_refused(rpc: RpcFixture) -> None:
         _ = client.job(job_id).result(WAIT).counts
 
 
-def test_a_result_without_a_connection_says_so() -> None:
+def test_a_result_without_a_connection_names_the_reason() -> None:
     message = ResultMessage(id=1, shots=1)
     message.counts_and_probabilities.SetInParent()
     message.buffer.size_bytes = 9

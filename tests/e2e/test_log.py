@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log of a server at work says: one line a call, one a step of a job; ids, and never a program."""
+"""The log of a working server: one line a call and one a step of a job, with ids and without programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.benchmarks.programs import BELL
 from tests.server_process import serving
 
 
-def test_calls_and_steps_are_told_with_their_ids_and_programs_are_not(tmp_path: Path) -> None:
+def test_calls_and_steps_are_logged_with_their_ids_and_programs_are_not(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     broken = "OPENQASM 2.0;\nqreg secret_register[1]\n"
     ended = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As many streams as one connection may have: a client opens further connections, and none of its calls waits."""
+"""The maximum of streams on one connection: a client opens further connections, and none of its calls waits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from qonduit_client.transport import Transport
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from tests.contract.rpc_fixture import bell, rpc_fixture
 
-#: Seconds; only reached when something hangs.
+#: Seconds; only reached when a call hangs.
 WAIT = 60.0
 
 
 def watch(job_id: int) -> Request[WatchJobResponse]:
-    """Watch a job that nothing happens to."""
+    """Watch a job without further events."""
     return Request("JobService/WatchJob", WatchJobRequest(job_id=job_id), WatchJobResponse)
 
 
-def test_a_client_with_as_many_streams_as_one_connection_takes_still_makes_calls(tmp_path: Path) -> None:
+def test_a_client_with_the_maximum_of_streams_on_one_connection_still_makes_calls(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path) as rpc, ExitStack() as stack:
         job_id = next(rpc.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
         transport = stack.enter_context(closing(Transport(rpc.target)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real server with little memory for its jobs: those that do not fit together wait, and all others flow past."""
+"""A real server with little memory for jobs: jobs that do not fit together wait, and all others pass them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.contract.rpc_fixture import refused
 from tests.server_process import serving
 
 MIB = 1024**2
-#: Twenty qubits take 16 MiB: one such job fits, two do not. Twenty-one take 32, and never fit.
+#: Twenty qubits use 16 MiB: one such job fits, two do not. Twenty-one use 32 MiB, and never fit.
 LARGE, BUDGET = 20, 30 * MIB
 WAITS = "the job needs 16.0 MiB of memory and waits until they are free"
 
@@ -36,7 +36,7 @@ class LoadClient:
         self.system = SystemServiceStub(channel)
 
     def submit(self, programs: int, qubits: int = 0) -> int:
-        """Queue a job of so many programs of so many qubits, or of Bell's."""
+        """Queue a job of this many programs of this many qubits, or of Bell circuits."""
         request = calls.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator")
         for k in range(programs):
             request.deployment.programs.add(
@@ -46,7 +46,7 @@ class LoadClient:
         return int(self.jobs.CreateJob(request, timeout=100).job.id)
 
     def watch(self, job_id: int, until: Callable[[JobEvent], bool] = lambda event: False) -> list[JobEvent]:
-        """The job's events until one of this kind, or its last."""
+        """Return the job's events until one of this kind, or its last."""
         events: list[JobEvent] = []
         stream = self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=100)
         for reply in stream:
@@ -77,26 +77,26 @@ def waits(event: JobEvent) -> bool:
 
 
 def outcomes(events: list[JobEvent]) -> list[int]:
-    """When each of a job's programs succeeded, in nanoseconds."""
+    """Return the time when each of a job's programs succeeded, in nanoseconds."""
     succeeded = JobState.JOB_STATE_SUCCEEDED
     return [e.event_time.ToNanoseconds() for e in events if e.program_run.state == succeeded]
 
 
-def test_the_limits_that_count_are_told(customer: LoadClient) -> None:
+def test_the_effective_limits_are_reported(customer: LoadClient) -> None:
     limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=100).limits
     assert limits.max_memory_bytes == BUDGET
-    # One task was allowed half of the machine's memory, and may have no more than all together.
+    # One task was allowed half of the machine's memory, and may have no more than all tasks together.
     assert limits.max_task_memory_bytes == BUDGET
 
 
-def test_a_job_that_never_fits_is_refused_and_says_what_would(customer: LoadClient) -> None:
+def test_a_job_that_never_fits_is_refused_with_the_number_that_fits(customer: LoadClient) -> None:
     code, details = refused(lambda: customer.submit(1, LARGE + 1))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     (broken,) = details["PreconditionFailure"].violations
     assert "declares 21 qubits, IBM/aer_simulator has 20 (as max_task_memory_bytes allows)" in broken.description
 
 
-def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(customer: LoadClient) -> None:
+def test_small_jobs_pass_one_that_waits_and_it_runs_when_there_is_room(customer: LoadClient) -> None:
     running = customer.submit(300, LARGE)
     customer.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
     waiting, unwanted = customer.submit(2, LARGE), customer.submit(2, LARGE)
@@ -109,7 +109,7 @@ def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(cust
     cancelled = customer.watch(unwanted)
     assert cancelled[-1].state_change.to_state == JobState.JOB_STATE_CANCELLED
     assert not outcomes(cancelled)
-    # All that time the first one ran, and the second one waited.
+    # Throughout, the first one ran, and the second one waited.
     assert customer.state(running) == JobState.JOB_STATE_RUNNING
     customer.cancel(running)
     first, second = customer.watch(running), customer.watch(waiting)
@@ -119,7 +119,7 @@ def test_small_jobs_flow_past_one_that_waits_and_it_runs_when_there_is_room(cust
     assert max(outcomes(first)) < min(outcomes(second))
     assert sum(map(waits, second)) == 1
     started = [e.program_run.index for e in second if e.program_run.state == JobState.JOB_STATE_RUNNING]
-    assert started == [0, 1]  # nothing is said twice
+    assert started == [0, 1]  # no event is repeated
     progress = [event.progress.progress for event in second if event.HasField("progress")]
     assert progress == sorted(set(progress))
 
@@ -134,7 +134,7 @@ def test_large_jobs_never_run_at_the_same_time(customer: LoadClient) -> None:
         times = outcomes(customer.watch(job_id))
         assert len(times) == 2
         ran.append((times[0], times[1]))
-    # Two that ran at once would have had an outcome each before either had its second.
+    # If two ran at once, each would have an outcome before either had its second.
     ran.sort()
     assert all(before[1] <= after[0] for before, after in pairwise(ran)), ran
 
@@ -152,6 +152,6 @@ def test_devices_publish_the_qubits_that_they_accept(tmp_path: Path) -> None:
 
 
 def chain(qubits: int) -> str:
-    """A program that entangles so many qubits."""
+    """Return a program that entangles this many qubits."""
     gates = "h q[0];" + "".join(f"cx q[{k}],q[{k + 1}];" for k in range(qubits - 1))
     return f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{qubits}]; creg c[1]; {gates} measure q[0] -> c[0];'

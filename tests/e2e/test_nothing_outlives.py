@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever ends a server, nothing that it started outlives it: fork servers, workers, translators, sandboxes."""
+"""However a server ends, every process that it started ends: fork servers, workers, translators, sandboxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENDLESS = "from qiskit import QuantumCircuit\nwhile True:\n    pass\n"
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes that descend from one."""
+    """Return all descendants of a process."""
     found = [pid]
     for each in found:
         with suppress(FileNotFoundError):
@@ -38,12 +38,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def sandboxes(server: Server) -> list[int]:
-    """The server's processes that run Python source: they have a session of their own."""
+    """Return the server's processes that run Python source, which are in separate sessions."""
     return [pid for pid in descendants(server.process.pid) if os.getsid(pid) == pid]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_a_fork_server_that_never_looks_at_its_socket(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_fork_server_that_never_reads_its_socket(tmp_path: Path, number: signal.Signals) -> None:
     python, began = tmp_path / "python", tmp_path / "began"
     os.mkfifo(began)
     python.write_text(f"#!/bin/sh\necho $$ > {began}\nexec sleep 1000\n")
@@ -63,7 +63,7 @@ def test_a_fork_server_that_never_looks_at_its_socket(tmp_path: Path, number: si
         wait_until_gone(pid)
 
 
-def test_translators_and_a_sandbox_at_work(tmp_path: Path) -> None:
+def test_translators_and_a_busy_sandbox(tmp_path: Path) -> None:
     request = CreateJobRequest(device="IBM/aer_simulator")
     request.job.shots = 1
     request.deployment.programs.add(

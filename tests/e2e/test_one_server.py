@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server a SQLite file: real processes, other names of the file, and what lies on the disk for others to see."""
+"""One server a SQLite file: real processes, other names of the file, and the modes of files on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def second(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def open_files(pid: int) -> list[str]:
-    """The files that a process has open."""
+    """Return the files that a process has open."""
     return [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
 
 
@@ -35,7 +35,7 @@ def run(server: Server, request: RunJobRequest) -> list[int]:
     return [event.sequence for event in events if event.sequence]
 
 
-def test_a_second_server_is_refused_whatever_name_it_uses_and_the_files_are_private(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_under_any_file_name_and_the_files_are_private(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
@@ -48,7 +48,7 @@ def test_a_second_server_is_refused_whatever_name_it_uses_and_the_files_are_priv
             f"q.sqlite3{end}" for end in ("", "-wal", "-shm", "-server.lock")
         }
 
-        # Fork server and workers are children of the server: none of them may keep the lock once it has ended.
+        # Fork server and workers are children of the server: none of them may hold the lock after it has ended.
         main, *children = server.family()
         assert str(file) in open_files(main)
         assert children
@@ -62,13 +62,13 @@ def test_a_second_server_is_refused_whatever_name_it_uses_and_the_files_are_priv
             assert refused.returncode == 1
             assert "another server uses" in refused.stderr, refused.stderr
             assert "Traceback" not in refused.stderr
-        assert run(server, bell()) == history  # nothing was requeued meanwhile
+        assert run(server, bell()) == history  # no job was requeued meanwhile
 
         copy = elsewhere / "copy.sqlite3"
         subprocess.run([*QONDUIT, "backup", str(copy), "--database", f"sqlite:///{file}"], check=True, timeout=120)
         assert copy.stat().st_mode & 0o777 == 0o600
 
-        # Killed, it leaves nothing that is locked, though its children may live a moment longer.
+        # A killed server leaves no lock behind, though its children may live a moment longer.
         server.process.kill()
         server.process.wait()
         with serving(f"sqlite:///{elsewhere / 'link.sqlite3'}", providers="IBM", workers="1") as next_server:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel and the sdist, installed as users install them: into environments that have nothing else."""
+"""The wheel and the sdist, installed as users install them, into environments without other packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNTESTED = "the packages, installed into empty environments"
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
-#: What a user of Qiskit writes; nothing here may need the server's libraries.
+#: A program of a Qiskit user; it must not need the server's libraries.
 QISKIT = """
 import importlib.metadata, importlib.util, sys
 from qiskit import QuantumCircuit
@@ -42,7 +42,7 @@ for absent in ("buf", "protovalidate", "sqlalchemy", "qiskit_aer"):
 print(importlib.metadata.version("qonduit-quantum"))
 """
 
-#: A few lines of a user that mypy must understand without help.
+#: A few lines of a user that mypy must check without further configuration.
 TYPED = """
 import grpc
 from qonduit.v1.event_pb2 import JobEvent
@@ -82,7 +82,7 @@ REVEALED = [
 
 
 def environment(folder: Path, package: Path, extras: str, *further: str) -> Path:
-    """Return the bin folder of an environment with the package and what it needs, as requirements.lock pins it."""
+    """Return the bin folder of an environment with the package and its requirements, pinned by requirements.lock."""
     uv("venv", "--python", sys.executable, folder, untested=UNTESTED)
     wanted = [f"{DISTRIBUTION}[{extras}] @ {package.as_uri()}" if extras else str(package), *further]
     install = ("pip", "install", "--python", folder / "bin" / "python", "--constraint", "requirements.lock")
@@ -107,26 +107,26 @@ def client_only(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     return environment(tmp_path_factory.mktemp("client"), built[0], "qiskit", *typing)
 
 
-def test_what_the_packages_hold(built: tuple[Path, Path]) -> None:
+def test_the_packages_have_the_expected_files_and_metadata(built: tuple[Path, Path]) -> None:
     wheel, sdist = built
     with zipfile.ZipFile(wheel) as archive:
         files = archive.namelist()
         (described,) = [name for name in files if name.endswith(".dist-info/METADATA")]
-        told = Parser().parsestr(archive.read(described).decode())
+        metadata = Parser().parsestr(archive.read(described).decode())
     tops = {name.split("/")[0] for name in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"qonduit", "qonduit_client", "qonduit_server"}
     assert {"qonduit/py.typed", "qonduit_client/py.typed"} <= set(files)
     assert not [name for name in files if "__pycache__" in name or name.startswith("tests/")]
-    assert told["Name"] == DISTRIBUTION
-    assert "Operating System :: POSIX" in told.get_all("Classifier", [])
-    assert {url.split(",")[0] for url in told.get_all("Project-URL", [])} >= {"Homepage", "Documentation", "Source"}
+    assert metadata["Name"] == DISTRIBUTION
+    assert "Operating System :: POSIX" in metadata.get_all("Classifier", [])
+    assert {url.split(",")[0] for url in metadata.get_all("Project-URL", [])} >= {"Homepage", "Documentation", "Source"}
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "protos/qonduit/v1/job.proto"} <= inside
     assert not [name for name in inside if name.startswith(("tests", ".venv", "build"))]
 
 
-def test_qiskits_adapter_is_all_that_a_user_of_qiskit_installs(client_only: Path, server: Server) -> None:
+def test_a_user_of_qiskit_installs_the_qiskit_adapter_only(client_only: Path, server: Server) -> None:
     done = subprocess.run(
         [client_only / "python", "-I", "-c", QISKIT, server.target],
         capture_output=True,
@@ -135,11 +135,11 @@ def test_qiskits_adapter_is_all_that_a_user_of_qiskit_installs(client_only: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # Between tags, that of the next release with the number of commits and the last one.
+    # Between tags, the version is that of the next release with the number of commits and the last one.
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?(\.dev\d+)?(\+\S+)?\n", done.stdout)
 
 
-def test_the_command_line_says_what_brings_the_server(client_only: Path) -> None:
+def test_the_command_line_names_the_extra_that_installs_the_server(client_only: Path) -> None:
     done = subprocess.run(
         [client_only / "qonduit", "serve"], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -168,7 +168,7 @@ def test_a_server_is_installed_from_the_sdist_and_serves(built: tuple[Path, Path
     assert sum(counts.values()) == 200
 
 
-def test_hints_what_to_install_name_this_project() -> None:
+def test_install_hints_name_this_project() -> None:
     folders = ("server", "clients/python", "docs", "tests", "protos")
     files = [
         *ROOT.glob("*.*"),

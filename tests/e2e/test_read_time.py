@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that takes too long to read fails alone, says why, and costs one worker."""
+"""A program that takes too long to read fails alone, with the reason, and costs one worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_program_that_takes_too_long_to_read(tmp_path: Path) -> None:
         assert (long.failure.reason, len(bell.result_ids)) == ("READ_TIME", 1)
         assert "max_read_seconds" in long.failure.message
         client.run(BELL).result(timeout=120)
-        # What the interruption left behind went with its process.
+        # The interrupted process ended with all of its state.
         until(lambda: len(before - set(server.family())) == 1)
         with pytest.raises(LimitExceeded, match="max_read_seconds"):
             client.check(LONG)

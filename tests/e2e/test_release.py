@@ -31,7 +31,7 @@ def git(tree: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """The work tree as it is now, in a repository with one commit and no tags."""
+    """A copy of the work tree, in a repository with one commit and no tags."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ":!tests"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     folder = tmp_path / "tree"
@@ -62,7 +62,7 @@ def version(tree: Path, out: Path) -> str:
 
 
 def release(tree: Path, tag: str) -> subprocess.CompletedProcess[str]:
-    """Do what the release workflow does after `make descriptor`."""
+    """Run the steps of the release workflow after `make descriptor`."""
     (tree / "build").mkdir(exist_ok=True)
     (tree / "build" / "qonduit.binpb").write_bytes(b"descriptor")
     path = f"{os.environ['PATH']}{os.pathsep}{ROOT / '.venv-uv' / 'bin'}"
@@ -81,7 +81,7 @@ def test_a_tag_is_a_release(tree: Path, tmp_path: Path) -> None:
     changelog = tree / "CHANGELOG.md"
     changelog.write_text(changelog.read_text() + f"\n## 1.2.3 - 2026-01-02\n\n{NOTES}\n{OLDER}")
     commit(tree, "describe the release", "v1.2.3")
-    # An archive of the repository, as forges offer it, knows its version too.
+    # An archive of the repository, as forges offer it, has its version too.
     (tmp_path / "archive").mkdir()
     git(tree, "archive", "--output", str(tmp_path / "tree.tar"), "v1.2.3")
     shutil.unpack_archive(tmp_path / "tree.tar", tmp_path / "archive")
@@ -99,7 +99,7 @@ def test_a_tag_is_a_release(tree: Path, tmp_path: Path) -> None:
     assert (out / "notes.md").read_text().strip() == NOTES.strip()
 
 
-def test_what_is_no_release_is_refused_before_anything_is_built(tree: Path) -> None:
+def test_an_invalid_release_is_refused_before_anything_is_built(tree: Path) -> None:
     changelog = tree / "CHANGELOG.md"
     changelog.write_text(changelog.read_text() + f"\n{OLDER}\n## 1.2.3\n\n")
     commit(tree, "forget what the release adds", "v1.2.3", "v2.0.0", "1.2.2", "v1.2")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that keeps jobs for a while only: what ended before it started goes at once, and is told in one line."""
+"""A server with a retention time: jobs that expired before its start are deleted at once, and logged in one line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.upgrade.sample import creating
 
 
 @pytest.mark.timeout(240)
-def test_a_server_deletes_what_ended_too_long_ago_and_says_so(database_url: str, tmp_path: Path) -> None:
+def test_a_server_deletes_and_logs_expired_jobs(database_url: str, tmp_path: Path) -> None:
     with (
         serving(database_url, providers="IBM", preload="IBM") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         jobs = JobServiceStub(channel)
         made = [jobs.CreateJob(creating(name), timeout=100).job.id for name in ("succeeded", "failed")]
-        # Watched from before its end until after it: the stream ends as ever.
+        # Watched from before its end until after it: the stream ends as usual.
         for job_id in made:
             list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=60))
     log = tmp_path / "log"
@@ -37,9 +37,9 @@ def test_a_server_deletes_what_ended_too_long_ago_and_says_so(database_url: str,
         assert info.limits.HasField("job_retention")
         gone = [code(jobs, job_id) for job_id in made]
         assert gone == [grpc.StatusCode.NOT_FOUND] * 2
-        # Its request id went with it.
+        # Its request id was deleted with it.
         assert not jobs.CreateJob(creating("succeeded"), timeout=100).deduplicated
-        # A server that stops breaks its sweep off, so it must have told of it first.
+        # A stopping server aborts its sweep, so the log line must come first.
         end = time.monotonic() + 100
         while '"event":"retention"' not in log.read_text() and time.monotonic() < end:
             SystemServiceStub(channel).GetServerInfo(GetServerInfoRequest(), timeout=100)
@@ -49,7 +49,7 @@ def test_a_server_deletes_what_ended_too_long_ago_and_says_so(database_url: str,
 
 
 def code(jobs: JobServiceStub, job_id: int) -> grpc.StatusCode:
-    """How a watch of a job ends that is to be deleted any moment: once it is, it cannot be watched."""
+    """Return how a watch of a job that may be deleted at any moment ends: a deleted job cannot be watched."""
     end = time.monotonic() + 100
     while time.monotonic() < end:
         try:

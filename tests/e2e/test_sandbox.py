@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python source through a real server: it runs where the operator allows it, and nothing it does harms a worker."""
+"""Python source through a real server: it runs where the operator allows it, and cannot harm a worker."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if __name__ == "__main__":
 
 
 def run(server: Server, source: str, language: str, **fields: object) -> tuple[Job, list[str]]:
-    """Run one program; the job as it ended, and what its log says."""
+    """Run one program; return the job as it ended, and its log messages."""
     program = deployment_pb2.QuantumProgram(
         quantum_circuit=source, assembler_language=AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{language}")
     )
@@ -86,7 +86,7 @@ def failure(job: Job) -> Failure:
 
 @pytest.fixture(scope="module")
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with one worker that runs the source of all SDKs it has."""
+    """A server with one worker that runs the source of all installed SDKs."""
     folder = tmp_path_factory.mktemp("sandbox")
     allowed = ",".join(PROGRAMS)
     with serving(
@@ -125,19 +125,19 @@ ATTACKS = {
 }
 
 
-def test_the_worker_outlives_whatever_a_source_does(open_server: Server) -> None:
+def test_the_worker_survives_any_source(open_server: Server) -> None:
     before = set(open_server.family())
     for name, source in ATTACKS.items():
         job, _ = run(open_server, source, "PYTHON")
-        told = failure(job)
-        assert told.reason not in ("INTERNAL", "WORKER_DIED"), (name, told)
-        assert told.category in (1, 3), (name, told)  # the program's fault, or a limit
+        reported = failure(job)
+        assert reported.reason not in ("INTERNAL", "WORKER_DIED"), (name, reported)
+        assert reported.category in (1, 3), (name, reported)  # the program's fault, or a limit
     result = Client(open_server.target).run(BELL, device=DEVICE, shots=10).result(timeout=60)
     assert sum(result.counts.values()) == 10
     assert set(open_server.family()) == before
 
 
-def test_cancelling_ends_a_source_that_runs(open_server: Server) -> None:
+def test_cancel_ends_a_running_source(open_server: Server) -> None:
     before = set(open_server.family())
     handle = Client(open_server.target).run("import time\ntime.sleep(1000)", DEVICE, language="PYTHON")
     deadline = time.monotonic() + 60
@@ -151,29 +151,29 @@ def test_cancelling_ends_a_source_that_runs(open_server: Server) -> None:
     assert Client(open_server.target).run(BELL, device=DEVICE, shots=10).result(timeout=60).counts
 
 
-def test_source_is_translated_too(open_server: Server) -> None:
+def test_source_can_be_translated(open_server: Server) -> None:
     done = Client(open_server.target).translate(
         PROGRAMS["QISKIT"], to="QASM3", language="QISKIT", inputs={"angle": 0.5}
     )
     assert "rx(0.5)" in done.source
 
 
-def test_a_language_without_source_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_a_language_without_source_is_an_invalid_setting(tmp_path: Path) -> None:
     settings = Settings(database=f"sqlite:///{tmp_path / 'q.sqlite3'}", enable_python_source=("QASM2",))
     with pytest.raises(StartError, match="QASM2"):
         app.start(settings)
 
 
-def test_the_server_says_what_it_runs(open_server: Server) -> None:
+def test_the_server_lists_the_languages_it_runs(open_server: Server) -> None:
     with grpc.insecure_channel(open_server.target) as channel:
         info = SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest(), timeout=100)
     assert set(info.features) >= {"python-source:QISKIT", "python-source:PYTHON"}
 
 
 class TestOffByDefault:
-    """What a server says that runs no source."""
+    """The responses of a server that runs no source."""
 
-    def test_source_is_refused_with_what_to_send_instead(self, server: Server) -> None:
+    def test_source_is_refused_and_the_supported_form_is_named(self, server: Server) -> None:
         with grpc.insecure_channel(server.target) as channel:
             assert not SystemServiceStub(channel).GetServerInfo(system_service_pb2.GetServerInfoRequest()).features
         for language, needle in (
@@ -189,7 +189,7 @@ class TestOffByDefault:
         assert failure(job).reason == "PYTHON_SOURCE_DISABLED"
         assert "enable_python_source" in failure(job).message
 
-    def test_qrisps_openqasm_is_read_all_the_same(self, server: Server) -> None:
+    def test_qrisps_openqasm_is_still_read(self, server: Server) -> None:
         job, _ = run(server, BELL, "QRISP")
         assert job.state == JobState.JOB_STATE_SUCCEEDED
 
@@ -204,7 +204,7 @@ circuit = number
 
 
 @pytest.mark.timeout(300)
-def test_qrisp_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
+def test_qrisp_runs_in_a_separate_environment(tmp_path: Path) -> None:
     if not QRISP.exists():
         lacking("Python source that builds a Qrisp program", "Qrisp")
     with serving(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statevectors through a real server: large ones row by row, small ones as JSON, again when the job is run again."""
+"""Statevectors through a real server: large ones as rows, small ones as JSON, and again for a rerun."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.server_process import Server
 
 WAIT = 100.0
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
-#: Qubit 0 is 1, qubit 1 is idle, qubit 2 turned by a quarter: seen at places 1 and 5.
+#: Qubit 0 is 1, qubit 1 is idle, qubit 2 is rotated by a quarter turn: nonzero at indexes 1 and 5.
 THREE = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[3] q;\nbit c;\nx q[0];\nh q[2];\ns q[2];\nc = measure q[0];\n'
 DEVICES = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
 
@@ -33,7 +33,7 @@ def client(server: Server) -> Iterator[Client]:
 
 
 def phases(qubits: int) -> tuple[str, np.ndarray[tuple[int], np.dtype[np.complex128]]]:
-    """A program whose amplitudes are all alike but for their phases, each of its own, and its exact state."""
+    """Return a program whose amplitudes differ in their phases only, and its exact state."""
     lines = ["OPENQASM 2.0;", 'include "qelib1.inc";', f"qreg q[{qubits}];", f"creg c[{qubits}];", "h q;"]
     places = np.arange(1 << qubits)
     angles = np.zeros(1 << qubits)
@@ -48,7 +48,7 @@ def phases(qubits: int) -> tuple[str, np.ndarray[tuple[int], np.dtype[np.complex
 
 
 def same(found: list[complex] | None, wanted: np.ndarray[tuple[int], np.dtype[np.complex128]]) -> bool:
-    """Whether two states are the same within 1e-9, up to a global phase."""
+    """Return whether two states are the same within 1e-9, up to a global phase."""
     assert found is not None
     state = np.array(found)
     assert state.shape == wanted.shape
@@ -70,7 +70,7 @@ def test_twenty_qubits(client: Client) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_every_device_gives_it_with_its_counts(client: Client, device: str) -> None:
+def test_every_device_returns_it_with_its_counts(client: Client, device: str) -> None:
     first, second = client.run([THREE, BELL], device, shots=50, statevector=True).results(timeout=WAIT)
     assert first.counts == {"0x1": 50}
     assert same(first.statevector, np.array([0, 1, 0, 0, 0, 1j, 0, 0]) / np.sqrt(2))
@@ -79,7 +79,7 @@ def test_every_device_gives_it_with_its_counts(client: Client, device: str) -> N
     assert client.run(BELL, device, shots=5).result(timeout=WAIT).statevector is None
 
 
-def test_a_job_that_is_run_again_gives_it_again(client: Client) -> None:
+def test_a_rerun_returns_it_again(client: Client) -> None:
     first = client.run(BELL, shots=5, statevector=True)
     first.wait(timeout=WAIT)
     again = client.rerun(first.id)
@@ -87,7 +87,7 @@ def test_a_job_that_is_run_again_gives_it_again(client: Client) -> None:
     assert same(again.result(timeout=WAIT).statevector, np.array([1, 0, 0, 1]) / np.sqrt(2))
 
 
-def test_a_program_that_has_none_fails_with_what_keeps_it_from_it(client: Client) -> None:
+def test_a_program_without_one_fails_with_the_reason(client: Client) -> None:
     program = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit q;\nbit c;\nh q;\nc = measure q;\nif (c) { x q; }\n'
     job = client.run(program, shots=5, statevector=True)
     with pytest.raises(JobFailed) as failed:
@@ -99,7 +99,7 @@ def test_a_program_that_has_none_fails_with_what_keeps_it_from_it(client: Client
     assert client.run(program, shots=5).result(timeout=WAIT).counts
 
 
-def test_more_than_a_result_may_have_is_refused_at_once(client: Client) -> None:
+def test_a_state_over_the_result_limit_is_refused_at_once(client: Client) -> None:
     job = client.run('OPENQASM 2.0;include "qelib1.inc";qreg q[23];h q;', shots=5, statevector=True)
     with pytest.raises(JobFailed) as failed:
         job.results(timeout=WAIT)
@@ -107,18 +107,18 @@ def test_more_than_a_result_may_have_is_refused_at_once(client: Client) -> None:
 
 
 def test_as_json(client: Client) -> None:
-    """What grpcurl and other readers of protobuf's JSON see."""
+    """The form that grpcurl and other readers of protobuf's JSON receive."""
     request = {"job": {"shots": "5", "includeStatevector": True}, "device": DEVICES[0]}
     assert json_format.ParseDict(request, CreateJobRequest()).job.include_statevector
     job = client.run(THREE, shots=5, statevector=True)
     job.wait(timeout=WAIT)
     _, state = job.stored_results()
-    told = json.loads(json_format.MessageToJson(state.message))
-    assert told["resultType"] == "RESULT_TYPE_STATEVECTOR"
-    assert told["statevector"]["numQubits"] == 3
-    assert len(told["statevector"]["real"]) == len(told["statevector"]["imaginary"]) == 8
-    assert told["metaData"]["sdk"] == "qiskit-aer"
-    assert json_format.ParseDict(told, Result()) == state.message
+    printed = json.loads(json_format.MessageToJson(state.message))
+    assert printed["resultType"] == "RESULT_TYPE_STATEVECTOR"
+    assert printed["statevector"]["numQubits"] == 3
+    assert len(printed["statevector"]["real"]) == len(printed["statevector"]["imaginary"]) == 8
+    assert printed["metaData"]["sdk"] == "qiskit-aer"
+    assert json_format.ParseDict(printed, Result()) == state.message
     assert state.message.result_type == ResultType.RESULT_TYPE_STATEVECTOR
 
 
@@ -146,12 +146,12 @@ def test_on_the_command_line(server: Server, tmp_path: Path) -> None:
     assert "statevector of 3 qubits" in shown
     assert "001  " in shown
     assert "101  " in shown
-    told = json.loads(qonduit("--shots", "7", "--statevector", "--json").splitlines()[-1])
-    assert [each["result_type"] for each in told["results"]] == [
+    printed = json.loads(qonduit("--shots", "7", "--statevector", "--json").splitlines()[-1])
+    assert [each["result_type"] for each in printed["results"]] == [
         "RESULT_TYPE_COUNTS_AND_PROBABILITIES",
         "RESULT_TYPE_STATEVECTOR",
     ]
-    state = told["results"][1]["statevector"]
+    state = printed["results"][1]["statevector"]
     parts = [complex(*pair) for pair in zip(state["real"], state["imaginary"], strict=True)]
     assert same(parts, np.array([0, 1, 0, 0, 0, 1j, 0, 0]) / np.sqrt(2))
     assert qonduit("--statevector", "--validate-only").startswith("valid: ")

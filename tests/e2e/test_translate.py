@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translation through a real server, from the client and the command line: and what it costs those who need it not."""
+"""Translation through a real server, from the client and the command line, and its cost to clients without it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose processes are this file's own to kill."""
+    """A server for this file alone, whose processes tests may kill."""
     with serving(f"sqlite:///{tmp_path_factory.mktemp('lone')}/q.sqlite3", providers="IBM") as running:
         yield running
 
 
 def long(number: int, rounds: int = 1200) -> str:
-    """A program whose reading takes a millisecond a round; another one for each number, so that none is kept."""
+    """Return a program that is read in a millisecond a round, different for each number, so that no cache applies."""
     return f'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q;\nrx({number}) q[0];\n' + "".join(
         f"rx({k} * pi / 7) q[0]; cz q[0], q[1];\n" for k in range(rounds)
     )
 
 
 def translators(server: Server) -> list[int]:
-    """The processes of a server that only translate: their fork server first."""
+    """Return the processes of a server that only translate: their fork server first."""
     found = []
     for pid in server.family():
         try:
@@ -56,7 +56,7 @@ def translators(server: Server) -> list[int]:
     return found
 
 
-def test_a_server_that_is_not_asked_has_no_process_for_it(lone: Server) -> None:
+def test_a_server_without_translations_has_no_process_for_them(lone: Server) -> None:
     with Client(lone.target) as client:
         assert client.languages().translations
         assert translators(lone) == []
@@ -64,7 +64,7 @@ def test_a_server_that_is_not_asked_has_no_process_for_it(lone: Server) -> None:
         assert translators(lone)
 
 
-def test_a_bell_circuit_in_every_language_gives_the_same(client: Client) -> None:
+def test_a_bell_circuit_in_every_language_gives_the_same_result(client: Client) -> None:
     known = [each for each in client.languages().languages if each.readable and each.writable]
     both = [AssemblerLanguage.Name(each.language).rpartition("_")[2] for each in known]
     translations = [client.translate(BELL, to=each) for each in both]
@@ -85,7 +85,7 @@ def test_inputs_are_given_by_the_request(client: Client) -> None:
     assert "job.inputs" not in str(caught.value)
 
 
-def test_a_mistake_is_told_with_its_place(client: Client) -> None:
+def test_a_mistake_is_reported_with_its_place(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="line 4, column") as caught:
         client.translate('OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\nnonsense q[0];\n', to="QASM3")
     assert caught.value.reason == "INVALID_PROGRAM"
@@ -94,7 +94,7 @@ def test_a_mistake_is_told_with_its_place(client: Client) -> None:
     assert violation.rule_id.startswith("program.")
 
 
-def test_a_language_that_cannot_say_it_is_told(client: Client) -> None:
+def test_a_target_language_that_cannot_express_the_program_is_reported(client: Client) -> None:
     loop = BELL.replace("c = measure q;", "c = measure q;\nwhile (c[0]) { x q[0]; c[0] = measure q[0]; }")
     with pytest.raises(PreconditionFailed, match="IONQ") as caught:
         client.translate(loop, to="IONQ")
@@ -109,8 +109,8 @@ def test_many_at_once(client: Client) -> None:
                 lambda k: client.translate(BELL.replace("h q[0];", f"rx({k}) q[0];"), to="QASM2").source, range(64)
             )
         )
-    told = [float(re.search(r"rx\(([^)]*)\)", str(answer))[1]) for answer in answers]  # type: ignore[index]
-    assert told == [float(k) for k in range(64)]
+    angles = [float(re.search(r"rx\(([^)]*)\)", str(answer))[1]) for answer in answers]  # type: ignore[index]
+    assert angles == [float(k) for k in range(64)]
 
 
 def test_a_translation_that_is_too_large_is_refused(client: Client) -> None:
@@ -129,7 +129,7 @@ def test_the_callers_deadline_is_kept_and_frees_the_worker(lone: Server) -> None
         assert client.translate(BELL, to="QASM3").language == "QASM3"
 
 
-def test_a_process_that_is_killed_at_work_is_replaced(lone: Server) -> None:
+def test_a_process_killed_during_a_translation_is_replaced(lone: Server) -> None:
     with Client(lone.target) as client, ThreadPoolExecutor(1) as callers:
         client.translate(BELL, to="QASM2")
         forkserver, *workers = translators(lone)
@@ -152,30 +152,30 @@ def _cpu(pid: int) -> float:
 def test_the_command_line_translates(server: Server, tmp_path: Path) -> None:
     file, cirq = tmp_path / "bell.qasm", tmp_path / "bell.json"
     file.write_text(BELL)
-    code, written, said = process(server, "translate", str(file), "--to", "cirq")
-    assert (code, said) == (0, "")
+    code, written, errors = process(server, "translate", str(file), "--to", "cirq")
+    assert (code, errors) == (0, "")
     cirq.write_text(written)
     assert (
         qonduit(server, "translate", "-", "--to", "QISKIT", "--output", str(tmp_path / "bell.qpy"), text=BELL)[0] == 0
     )
     assert (tmp_path / "bell.qpy").read_bytes().startswith(b"QISKIT")
-    code, written, said = qonduit(server, "run", str(cirq), str(tmp_path / "bell.qpy"), "--json")
-    assert code == 0, said
+    code, written, errors = qonduit(server, "run", str(cirq), str(tmp_path / "bell.qpy"), "--json")
+    assert code == 0, errors
     for result in objects(written)[-1]["results"]:
         assert set(result["counts_and_probabilities"]["counts"]) == {"0x0", "0x3"}
 
 
-def test_the_command_line_gives_inputs(server: Server, tmp_path: Path) -> None:
+def test_the_command_line_passes_inputs(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "turn.qasm"
     file.write_text(TURN)
     code, written, _ = qonduit(server, "translate", str(file), "--to", "QASM2", "--input", "theta=0.7")
     assert code == 0
     assert "rx(0.7)" in written
-    code, _, said = qonduit(server, "translate", str(file), "--to", "QASM2")
+    code, _, errors = qonduit(server, "translate", str(file), "--to", "QASM2")
     assert code == 4
-    assert "--input NAME=VALUE" in said
-    code, written, said = qonduit(server, "run", str(file), "--input", "theta=3.141592653589793", "--shots", "20")
-    assert code == 0, said
+    assert "--input NAME=VALUE" in errors
+    code, written, errors = qonduit(server, "run", str(file), "--input", "theta=3.141592653589793", "--shots", "20")
+    assert code == 0, errors
     assert "0x1  20" in written
 
 
@@ -203,6 +203,6 @@ def test_stopping_ends_all_of_its_processes(tmp_path: Path) -> None:
         assert isinstance(waiting.exception(WAIT), ServerUnavailable | TimedOut)
     assert processes
     for running in processes:
-        # They end by themselves once the server has: a descriptor can be read as soon as its process is no more.
+        # They end without a signal once the server has ended: their pidfds become readable.
         assert select.select([running], [], [], WAIT)[0]
         os.close(running)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose standard error and output nobody reads serves and ends; what libraries write is part of its log."""
+"""A server with unread standard error and output serves and ends; its log includes the output of libraries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @contextmanager
 def full_pipe() -> Iterator[int]:
-    """The writing end of a small pipe that takes nothing any more, and that nobody reads."""
+    """The writing end of a small pipe that is full and has no reader."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writing, False)
@@ -43,7 +43,7 @@ def full_pipe() -> Iterator[int]:
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
+    """Return a free port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_server_whose_output_and_log_nobody_reads_answers_and_ends(tmp_path: Path, signals: int) -> None:
+def test_a_server_with_unread_output_and_log_answers_and_ends(tmp_path: Path, signals: int) -> None:
     target = f"127.0.0.1:{free_port()}"
     with full_pipe() as log, full_pipe() as out:
         server = subprocess.Popen(
@@ -73,10 +73,10 @@ def test_a_server_whose_output_and_log_nobody_reads_answers_and_ends(tmp_path: P
             server.wait()
 
 
-def test_a_server_that_cannot_start_ends_though_nobody_reads_why(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_ends_though_its_error_is_not_read(tmp_path: Path) -> None:
     with full_pipe() as log:
         done = subprocess.run(
-            [sys.executable, "-m", "qonduit_server", "serve", "--providers", "NOBODY"],
+            [sys.executable, "-m", "qonduit_server", "serve", "--providers", "UNKNOWN"],
             env=os.environ | {"QONDUIT_DATABASE": f"sqlite:///{tmp_path / 'q.sqlite3'}"},
             stderr=log,
             timeout=PATIENCE,
@@ -85,9 +85,9 @@ def test_a_server_that_cannot_start_ends_though_nobody_reads_why(tmp_path: Path)
     assert done.returncode == 1
 
 
-def test_what_a_library_writes_to_standard_error_is_in_the_log_as_json(tmp_path: Path) -> None:
+def test_standard_error_of_libraries_is_in_the_log_as_json(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    # gRPC's core writes in C++, past everything that Python could replace.
+    # gRPC's core writes in C++, past any replacement in Python.
     tracing = {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "api"}
     with (
         serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", log=log, providers="IBM", environment=tracing) as server,

@@ -28,7 +28,7 @@ HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3];\ncreg c[3];\n'
 GHZ = HEAD + "h q[0];\ncx q[0],q[1];\ncx q[1],q[2];\nmeasure q -> c;\n"
 TELEPORT = HEAD + "h q[0];\nmeasure q[0] -> c[0];\nif(c==1) x q[1];\nreset q[0];\nmeasure q -> c;\n"
 WRONG = HEAD + "h q[0];\nfoo q[1];\n"
-#: Loading an SDK on a busy machine takes its time.
+#: Loading an SDK is slow on a busy machine.
 WAIT = 180.0
 
 
@@ -65,7 +65,7 @@ def test_an_undefined_gate_is_named_with_its_line_and_nothing_is_stored(jobs: Jo
 
 
 @pytest.mark.parametrize("device", ["IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"])
-def test_what_compiling_found(jobs: JobServiceStub, device: str) -> None:
+def test_the_compilation_is_reported(jobs: JobServiceStub, device: str) -> None:
     before = newest(jobs)
     answer = jobs.CreateJob(request(GHZ, TELEPORT, device=device), timeout=WAIT)
     ghz, teleport = answer.compiled
@@ -78,15 +78,13 @@ def test_what_compiling_found(jobs: JobServiceStub, device: str) -> None:
 
 
 def test_every_gate_of_a_branching_circuit_is_counted(jobs: JobServiceStub) -> None:
-    # Twenty qubits that are measured and used again: too many helpers, so that it branches.
+    # Twenty qubits that are measured and reused: too many helpers, so the circuit branches.
     head = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[1];\n'
     rounds = "h q[0];\ncx q[0],q[1];\nmeasure q[0] -> c[0];\nif(c==1) x q[1];\n" * 20
     for device in ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"):
         (found,) = jobs.CreateJob(request(head + rounds, device=device), timeout=WAIT).compiled
         assert (found.num_qubits, found.two_qubit_gates) == (2, 20)
-        assert (
-            found.depth == 61
-        )  # one behind the other, but the last x of each round, which the next h need not wait for
+        assert found.depth == 61  # in sequence, except the last x of each round, which the next h need not wait for
 
 
 def test_a_device_that_is_too_small_is_no_fault_of_the_program(jobs: JobServiceStub) -> None:
@@ -123,7 +121,7 @@ def test_a_stored_deployment_and_the_statevector(server: Server) -> None:
             client.check(WRONG)
 
 
-def test_the_command_line_shows_what_was_found(server: Server, tmp_path: Path) -> None:
+def test_the_command_line_shows_the_compilation(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "ghz.qasm"
     file.write_text(GHZ)
     code, written, _ = qonduit(server, "run", str(file), "--validate-only")
@@ -134,6 +132,6 @@ def test_the_command_line_shows_what_was_found(server: Server, tmp_path: Path) -
     answer = json.loads(qonduit(server, "run", str(file), "--validate-only", "--json")[1])
     assert answer["compiled"][0]["two_qubit_gates"] == 2
     file.write_text(WRONG)
-    code, _, said = qonduit(server, "run", str(file), "--validate-only")
+    code, _, errors = qonduit(server, "run", str(file), "--validate-only")
     assert code != 0
-    assert "line 6" in said
+    assert "line 6" in errors

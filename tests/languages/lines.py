@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many lines of code a user writes for the first result, per client: `python -m tests.languages.lines`."""
+"""Count the lines of code that a user writes for the first result, per client: `python -m tests.languages.lines`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-#: What is counted: all sources of a program, or the first block of Python of a guide.
+#: The counted sources: all of a program, or the first block of Python of a guide.
 PROGRAMS: Final = {
     "Go": "clients/go/*.go",
     "TypeScript": "clients/typescript/src/*.ts",
@@ -29,7 +29,7 @@ _BLOCK: Final = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def lines_of(client: str) -> int:
-    """Counts lines that are neither empty nor comments."""
+    """Count lines that are neither empty nor comments."""
     if client in PROGRAMS:
         text = "\n".join(_COMMENTS.sub("", path.read_text()) for path in sorted(ROOT.glob(PROGRAMS[client])))
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clients in other languages, built by their make targets, do what they say against a real server."""
+"""The clients in other languages, built by their make targets, work as documented against a real server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.missing_components import lacking
 from tests.server_process import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-#: How each client is started, once it is built.
+#: The command of each client, once it is built.
 COMMANDS = {
     "cpp": ["clients/cpp/build/bell"],
     "go": ["clients/go/build/bell"],
@@ -31,7 +31,7 @@ TITLES = {"cpp": "C++", "go": "Go", "java": "Java", "rust": "Rust", "typescript"
 #: Six standard deviations of 1000 tosses of a coin.
 SIX_SIGMA = 95
 
-pytestmark = pytest.mark.timeout(1200)  # A cold build downloads and compiles a language's gRPC.
+pytestmark = pytest.mark.timeout(1200)  # A build without caches downloads and compiles a language's gRPC.
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def _make(target: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100, check=False)
 
 
-def _events(told: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^event (\d+):", told, re.MULTILINE)]
+def _events(output: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^event (\d+):", output, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -75,11 +75,11 @@ def program(request: pytest.FixtureRequest) -> Program:
     return Program(language)
 
 
-def test_every_language_is_here() -> None:
+def test_every_language_is_tested() -> None:
     assert sorted(COMMANDS) == sorted(template.parent.name for template in ROOT.glob("clients/*/buf.gen.yaml"))
 
 
-def test_a_job_is_followed_over_a_break_to_its_counts(program: Program, server: Server) -> None:
+def test_a_job_is_followed_across_a_disconnect_to_its_counts(program: Program, server: Server) -> None:
     done = program.run(server.target)
     assert done.returncode == 0, done.stderr
 
@@ -99,10 +99,10 @@ def test_a_job_is_followed_over_a_break_to_its_counts(program: Program, server: 
     assert re.search(r"SUCCEEDED, 100 ?%$", done.stderr.rstrip()), done.stderr
 
 
-def test_an_error_is_told_with_status_message_and_reason(program: Program, server: Server) -> None:
+def test_an_error_is_printed_with_status_message_and_reason(program: Program, server: Server) -> None:
     done = program.run(server.target, "IBM/no_such_device")
     assert done.returncode == 1
     assert done.stdout == ""
-    # Each language has its own way to write a status: NOT_FOUND, NotFound, not_found.
+    # Each language spells a status differently: NOT_FOUND, NotFound, not_found.
     assert re.search(r"not_?found\b.*IBM/no_such_device does not exist", done.stderr, re.IGNORECASE), done.stderr
     assert re.search(r"reason:? NOT_FOUND\b", done.stderr), done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines that the page on clients tells are the lines that there are."""
+"""The line counts on the page about clients match the programs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ _ROW = re.compile(r"^\| ([\w+# ]+) \| .* \| (\d+) \|$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("client", [*GUIDES, *PROGRAMS])
-def test_the_page_tells_how_many_lines_a_client_takes(client: str) -> None:
-    told = {name: int(lines) for name, lines in _ROW.findall((ROOT / "clients/README.md").read_text())}
-    assert told[client] == lines_of(client)
+def test_the_page_has_the_number_of_lines_of_each_client(client: str) -> None:
+    documented = {name: int(lines) for name, lines in _ROW.findall((ROOT / "clients/README.md").read_text())}
+    assert documented[client] == lines_of(client)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to jobs, events and submits when processes are killed or stopped at any step of a job's way."""
+"""Tests of jobs, events and submits when processes are killed or stopped at any step of a job."""

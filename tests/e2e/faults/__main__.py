@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make crash`: hundreds of kills, on one database of each kind at a time, and what was counted on the way."""
+"""`make crash`: hundreds of kills, on one database of each kind at a time, and a summary of the checks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.e2e.faults.campaign import Campaign
 from tests.e2e.faults.points import POINTS
 from tests.postgresql import PostgresqlServer, find_binaries
 
-#: After so many kills everything is checked that happened since the last time; jobs and events stay in the database.
+#: After this many kills everything since the last check is verified; jobs and events stay in the database.
 _BETWEEN_CHECKS = 25
 _DATABASES = ("sqlite", "postgresql")
 
 
 def main() -> int:
-    """Kill, check, and tell."""
+    """Run the campaigns and print their summaries."""
     parser = argparse.ArgumentParser(prog="make crash")
     parser.add_argument("--kills", type=int, default=500, help="how many, over both databases")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a run")
@@ -42,7 +42,7 @@ def main() -> int:
             threading.Thread(target=_run, args=(name, Path(kept), options.seed, each, done, failed, enough))
             for name in names
         ]
-        # Side by side: a campaign waits most of the time, for processes to start and for leases to run out.
+        # Concurrently: a campaign mostly waits for processes to start and for leases to expire.
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -63,7 +63,7 @@ def _run(
     failed: list[str],
     enough: threading.Event,
 ) -> None:
-    """One campaign, of so many kills or until somebody has had enough."""
+    """Run one campaign of this many kills, or until a stop is requested."""
     postgresql: PostgresqlServer | None = None
     try:
         url = f"sqlite:///{folder / 'qonduit.sqlite3'}"
@@ -79,7 +79,7 @@ def _run(
             _fight(campaign, kills, enough)
         finally:
             campaign.close()
-    except BaseException:  # noqa: BLE001 - the other campaign goes on, and the end tells of this one
+    except BaseException:  # noqa: BLE001 - the other campaign continues, and the summary reports this one
         failed.append(traceback.format_exc())
         print(f"{name}: failed", flush=True)
     finally:

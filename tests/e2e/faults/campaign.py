@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A campaign: kill after kill against one database, under load, and what must be true in between and at the end."""
+"""A campaign: repeated kills against one database under load, with checks of the invariants during and after it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
 from tests.e2e.faults.trap import Trap
 from tests.server_process import Server, serving
 
-#: With so many customers waiting, they are let catch up before the next kill.
+#: With this many waiting clients, the campaign lets them catch up before the next kill.
 _CROWD = 24
-#: So often more customers come until a point must have been reached.
+#: How many times more clients are started before a point must have been reached.
 _BATCHES = 6
 _PATIENCE = 100.0
 
 
 class Campaign:
-    """One database, the servers that come and go on it, and their customers.
+    """One database, the servers that start and die on it, and their clients.
 
     Args:
-        name: of the database, for people.
+        name: of the database, for output.
         url: of the database.
         folder: for the pipes and the servers' log.
-        seed: what is killed and what is submitted is drawn from it.
+        seed: decides which processes are killed and which jobs are submitted.
     """
 
     def __init__(self, name: str, url: str, folder: Path, seed: int) -> None:
@@ -51,7 +51,7 @@ class Campaign:
         self.returns = 0
         self.restarts = 0
         self._began = time.monotonic()
-        # Apart, so that how many customers come changes no draw of what is killed.
+        # A separate generator, so that the number of clients changes no draw of a kill.
         self._plan = random.Random(f"{seed} {name} plan")
         self._load = random.Random(f"{seed} {name} load")
         self._url = url
@@ -67,27 +67,27 @@ class Campaign:
 
     @property
     def total(self) -> int:
-        """How many processes were killed so far."""
+        """Return the number of processes killed so far."""
         return sum(self.kills.values())
 
     def summary(self) -> str:
-        """What was done and checked so far."""
+        """Return a summary of the kills and checks so far."""
         return (
             f"{self.total} kills, {self.restarts} servers replaced, {self.jobs} jobs and {self.events} events checked, "
             f"customers came back {self.returns} times, {time.monotonic() - self._began:.0f} s"
         )
 
     def close(self) -> None:
-        """Stop the server and disarm everything."""
+        """Stop the server and disarm all points."""
         self._life.close()
         self._trap.close()
 
     def draw(self, points: list[KillPoint]) -> list[KillPoint]:
-        """The points in an order of their own."""
+        """Yield the points in random order."""
         return self._plan.sample(points, len(points))
 
     def strike(self, point: KillPoint) -> None:
-        """Arm a point, let customers come until a process was killed there, and have what died replaced."""
+        """Arm a point, start clients until a process was killed there, and replace what was killed."""
         number, n = self.total + 1, self._plan.randint(1, point.often)
         try:
             self._strike(point, n)
@@ -97,7 +97,7 @@ class Campaign:
             ) from error
 
     def settle(self) -> None:
-        """Let every customer be served, then check all that was promised to each."""
+        """Wait until every client is served, then check every guarantee for each."""
         try:
             self._wait(lambda: not self._waiting)
             clients, self._customers = self._customers, []
@@ -114,7 +114,7 @@ class Campaign:
             self._wait(lambda: len(self._waiting) <= _CROWD // 3)
         self._trap.arm(point.name, n)
         wanted = [point.name]
-        if point.process == "forkserver":  # one forks when a worker has died
+        if point.process == "forkserver":  # the fork server forks one when a worker has died
             wanted.append("task-not-begun")
             self._trap.arm("task-not-begun")
         for _ in range(_BATCHES):
@@ -165,7 +165,7 @@ class Campaign:
                 self._hits.append(news)
 
     def _open_batch(self, *, with_process: bool) -> None:
-        """Small jobs, a longer one, one that is cancelled; one from a process of its own."""
+        """Start small jobs, a longer one, one that is cancelled, and one from a client process."""
         chance = self._load
         batch = [
             self._customer(1, 0, by_run_job=True),
@@ -194,20 +194,20 @@ class Campaign:
         )
 
     def _check(self, customer: CrashClient) -> None:
-        """All of a job's promises: its end, its events once and in order, its results once."""
+        """Check a job's guarantees: its end, its events once and in order, its results once."""
         job = f"job {customer.job_id}, request {customer.request.request_id}"
         final = sound(customer.events)
         assert final.state in customer.allowed(), f"{job} is {JobState.Name(final.state)}: {final.failure}"
         assert final.shots == customer.request.job.shots
         assert len(final.program_runs) == len(customer.request.deployment.programs)
         assert_results(results_of(self._server.target, final.id), final)
-        # What was seen in pieces, across the kills, is what is stored.
+        # The events seen in parts, across the kills, equal the stored ones.
         assert list(watch(self._server.target, final.id)) == customer.events, job
         self.events += len(customer.events)
         self.returns += customer.returns
 
     def _check_nothing_else_is_there(self) -> None:
-        """Every request made one job and one deployment, however often it was sent."""
+        """Check that every request created one job and one deployment, however often it was sent."""
         with grpc.insecure_channel(self._server.target) as channel:
             jobs = {job.id: job.state for job in _all_jobs(JobServiceStub(channel))}
             deployments = _count_deployments(DeploymentServiceStub(channel))
@@ -237,7 +237,7 @@ def _count_deployments(stub: DeploymentServiceStub) -> int:
 
 
 def _faults_in(log: Path) -> list[str]:
-    """What a server called an error in its log; a line that a kill cut off is none."""
+    """Return the errors in a server's log, ignoring a line that a kill truncated."""
     found: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
         if '"level": "error"' in line or '"level":"error"' in line or "Traceback" in line:

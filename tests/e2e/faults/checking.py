@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true of jobs, events and results whatever died, and what is left of processes."""
+"""Invariants of jobs, events and results after any kill, and of leftover processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ENDS = (SUCCEEDED, FAILED, CANCELLED)
 
 
 def sound(events: Sequence[JobEvent]) -> Job:
-    """Check that a job's history is whole and hangs together; returns the job as it ended."""
+    """Check that a job's history is complete and consistent; return the job as it ended."""
     assert [event.sequence for event in events] == list(range(1, len(events) + 1)), [e.sequence for e in events]
     assert events[0].HasField("created")
     state, attempt, progress = JobState.JOB_STATE_QUEUED, 0, 0.0
     outcomes: list[int] = []
     given: list[int] = []
     for event in events[1:]:
-        assert state not in _ENDS, f"event {event.sequence} came after the end"
+        assert state not in _ENDS, f"event {event.sequence} arrived after the end"
         kind = event.WhichOneof("event")
         if kind == "state_change":
             assert event.state_change.from_state == state, event
@@ -38,7 +38,7 @@ def sound(events: Sequence[JobEvent]) -> Job:
                 attempt += 1
                 assert event.state_change.job.attempt == attempt
             elif state == JobState.JOB_STATE_QUEUED:
-                # A server that was stopped, rather than lost, takes its attempt back.
+                # A server that was stopped, rather than lost, does not count its attempt.
                 assert attempt - 1 <= event.state_change.job.attempt <= attempt
                 attempt = event.state_change.job.attempt
         elif kind == "program_run" and event.program_run.state in _ENDS:
@@ -49,8 +49,8 @@ def sound(events: Sequence[JobEvent]) -> Job:
             assert event.progress.progress > progress, "progress went back"
             progress = event.progress.progress
     assert state in _ENDS, JobState.Name(state)
-    assert len(set(outcomes)) == len(outcomes), f"programs ended twice: {outcomes}"
-    assert len(set(given)) == len(given), f"results were given twice: {given}"
+    assert len(set(outcomes)) == len(outcomes), f"programs that ended twice: {outcomes}"
+    assert len(set(given)) == len(given), f"results emitted twice: {given}"
     final = events[-1].state_change.job
     assert final.last_sequence == len(events)
     assert sorted(result for run in final.program_runs for result in run.result_ids) == sorted(given)
@@ -58,7 +58,7 @@ def sound(events: Sequence[JobEvent]) -> Job:
 
 
 def results_of(target: str, job_id: int) -> list[Result]:
-    """All results of a job."""
+    """Return all results of a job."""
     with grpc.insecure_channel(target) as channel:
         answer = ResultServiceStub(channel).ListResults(
             ListResultsRequest(job_id=job_id, page_size=1000), timeout=100, wait_for_ready=True
@@ -68,7 +68,7 @@ def results_of(target: str, job_id: int) -> list[Result]:
 
 
 def assert_results(results: Sequence[Result], final: Job) -> None:
-    """Each program that ran has one result of all its shots, and no other has one."""
+    """Check that each program that ran has one result with all its shots, and no other program has one."""
     ran = [run.program_id for run in final.program_runs if run.state == SUCCEEDED]
     assert sorted(result.program_id for result in results) == sorted(ran)
     for result in results:
@@ -77,7 +77,7 @@ def assert_results(results: Sequence[Result], final: Job) -> None:
 
 
 def assert_ended_well(target: str, job_id: int, programs: int) -> Job:
-    """The job succeeded, its history is sound, and each program has one result of all its shots."""
+    """Check that the job succeeded with a valid history, and that each program has one result with all its shots."""
     final = sound(list(watch(target, job_id)))
     assert final.state == SUCCEEDED, final
     assert len(final.program_runs) == programs
@@ -88,18 +88,18 @@ def assert_ended_well(target: str, job_id: int, programs: int) -> Job:
 
 
 def family(server: Server) -> list[int]:
-    """The server's fork servers and their workers."""
+    """Return the server's fork servers and their workers."""
     return [pid for child in children(server.process.pid) for pid in (child, *children(child))]
 
 
 def busiest_worker(server: Server) -> int:
-    """The process of the server's family that has used most CPU, leaving the server and its fork servers out."""
+    """Return the process that used most CPU among the server's descendants, fork servers excluded."""
     workers = [pid for forkserver in children(server.process.pid) for pid in children(forkserver)]
     return max(workers, key=_cpu_of)
 
 
 def children(pid: int) -> list[int]:
-    """The process's children."""
+    """Return the process's children."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += map(int, (task / "children").read_text().split())
@@ -107,12 +107,12 @@ def children(pid: int) -> list[int]:
 
 
 def _cpu_of(pid: int) -> int:
-    """Clock ticks a process has used."""
+    """Return the clock ticks that a process has used."""
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the process has ended."""
+    """Return whether the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -120,13 +120,13 @@ def _is_gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Wait until a process that is nobody's child here has ended: its pidfd becomes readable then."""
+    """Wait until a process that is no child of this one has ended: its pidfd becomes readable then."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
         ready, _, _ = select.select([handle], [], [], 10)
-        assert ready or _is_gone(pid), f"process {pid} goes on"
+        assert ready or _is_gone(pid), f"process {pid} is still running"
     finally:
         os.close(handle)

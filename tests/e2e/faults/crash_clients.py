@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Customers: each wants one job run and all of its events, and tries again for as long as it was told nothing final."""
+"""Clients: each runs one job and receives all of its events, and retries until it has a final answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 class Place:
-    """Where the server is: whoever was cut off from one server waits here for the next."""
+    """The address of the current server: a client that was cut off waits here for the next one."""
 
     def __init__(self) -> None:
         self._moved = threading.Condition()
@@ -33,14 +33,14 @@ class Place:
         self._target = ""
 
     def move(self, target: str) -> None:
-        """A new server serves here."""
+        """Announce a new server."""
         with self._moved:
             self._generation += 1
             self._target = target
             self._moved.notify_all()
 
     def later_than(self, generation: int) -> tuple[int, str]:
-        """The number and the target of a server after that one."""
+        """Return the number and the target of a server after that one."""
         with self._moved:
             if not self._moved.wait_for(lambda: self._generation > generation, _PATIENCE):
                 raise AssertionError(f"cut off from server {generation}, and no other came")
@@ -48,13 +48,13 @@ class Place:
 
 
 class CrashClient:
-    """Submits in one way or the other and follows the events; each must be the next one.
+    """Submits in one of the two ways and follows the events; each must be the next one.
 
     Args:
-        request: with a request id of its own.
+        request: with a unique request id.
         by_run_job: RunJob, else CreateJob and WatchJob.
-        cancel_after: asks for a cancel once it has so many events; 0: never.
-        over: called when it has seen the end, or failed.
+        cancel_after: requests a cancel after this many events; 0: never.
+        over: called when the client has received the end, or failed.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class CrashClient:
         self.events: list[JobEvent] = []
         self.job_id = 0
         self.fault: BaseException | None = None
-        #: How often it had to come back.
+        #: How often the client had to reconnect.
         self.returns = 0
         self._place = place
         self._over = over
         self._by_run_job = by_run_job
         self._cancel_after = cancel_after
         self._asked_to_cancel = False
-        #: Nothing while the answer may have been lost.
+        #: Empty while the answer may have been lost.
         self._cancel_answer: JobState = JobState.JOB_STATE_UNSPECIFIED
         self._thread = threading.Thread(target=self._live, name="customer", daemon=True)
 
@@ -87,14 +87,14 @@ class CrashClient:
 
     @property
     def served(self) -> bool:
-        """Whether it has seen the end of its job."""
+        """Return whether the client has received the end of its job."""
         return bool(self.events) and self.events[-1].state_change.to_state in (SUCCEEDED, FAILED, CANCELLED)
 
     def allowed(self) -> set[JobState]:
-        """How its job may have ended."""
+        """Return the states in which its job may have ended."""
         if not self._asked_to_cancel:
             return {SUCCEEDED}
-        if self._cancel_answer in (SUCCEEDED, CANCELLED):  # it had ended by then
+        if self._cancel_answer in (SUCCEEDED, CANCELLED):  # the job had ended by then
             return {self._cancel_answer}
         return {SUCCEEDED, CANCELLED}
 
@@ -106,12 +106,12 @@ class CrashClient:
                 try:
                     self._visit(target)
                 except grpc.RpcError as error:
-                    if error.code() is grpc.StatusCode.CANCELLED:  # cut off, being too slow on a busy machine
+                    if error.code() is grpc.StatusCode.CANCELLED:  # cut off because of a busy machine
                         generation -= 1
                     elif error.code() is not grpc.StatusCode.UNAVAILABLE:
                         raise
                     self.returns += 1
-        except BaseException as fault:  # noqa: BLE001 - told to whoever looks at it
+        except BaseException as fault:  # noqa: BLE001 - reported by the campaign
             self.fault = fault
         finally:
             self._over(self)
@@ -149,10 +149,10 @@ class CrashClient:
 
 
 class CrashClientProcess(CrashClient):
-    """A customer in a process of its own, which is started again with what it has when it was killed.
+    """A client process that is killed, and started again with the events that it has received.
 
     Args:
-        environment: what makes it one that can be hit.
+        environment: the variables that arm the points in the process.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where processes are killed: each of the twelve steps of a job's way, before and after it happened."""
+"""The points where processes are killed: each of the twelve steps of a job, before and after it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class KillPoint:
     """A call in one of the processes.
 
     Attributes:
-        name: says what is known and what is not at that moment.
-        step: the step of a job's way, 1 to 12.
-        process: whose call it is.
+        name: describes the committed state at that moment.
+        step: the step of a job, 1 to 12.
+        process: the process that makes the call.
         module: where the function is defined.
         function: its path in the module.
         moment: whether the process dies before the call or after it.
         often: the n-th call kills, n from 1 to this.
-        when: only calls that `deadly/sitecustomize.py` finds to be such.
+        when: only calls that match this predicate of `deadly/sitecustomize.py`.
     """
 
     name: str
@@ -48,11 +48,11 @@ def _worker(
 
 
 _CLIENT: Final = "tests.e2e.faults.running"
-#: What is done inside a transaction is killed after its statements and before its commit.
+#: A step inside a transaction is killed after its statements and before its commit.
 POINTS: Final = (
     KillPoint("submit-not-sent", 1, "client", "qonduit_client.transport", "_bytes_of", "before", often=1),
     KillPoint("event-not-taken", 1, "client", _CLIENT, "take", "before"),
-    KillPoint("event-taken", 1, "client", _CLIENT, "take", "after"),
+    KillPoint("event-received", 1, "client", _CLIENT, "receive", "after"),
     _server(2, "call-arrived", "rpc.call_context", "CallContext.__init__", "after", when="is a submit"),
     _server(2, "call-not-answered", "rpc.call_context", "CallContext.ended", "before"),
     _server(3, "request-not-checked", "rpc.request_validation", "parse", "before"),
@@ -79,8 +79,8 @@ POINTS: Final = (
     _server(10, "events-not-committed", "store.jobs.queue", "_RECORD.run", "after", often=3),
     _server(10, "events-committed", "store.jobs.queue", "record", "after", often=8),
     _server(11, "end-not-committed", "store.jobs.queue", "_RECORD_ENDS.run", "after"),
-    _server(11, "end-committed", "store.notification_bus", "NotificationBus.deliver", "before", when="tells an end"),
-    _server(11, "end-told", "store.notification_bus", "NotificationBus.deliver", "after", when="tells an end"),
+    _server(11, "end-committed", "store.notification_bus", "NotificationBus.deliver", "before", when="ends a job"),
+    _server(11, "end-notified", "store.notification_bus", "NotificationBus.deliver", "after", when="ends a job"),
     _server(12, "event-not-sent", "rpc.stream_sender", "Stream.send", "before", often=12),
     _server(12, "event-sent", "rpc.stream_sender", "Stream.send", "after", often=12),
     _server(12, "last-event-not-sent", "rpc.stream_sender", "Stream.finish", "before"),
@@ -89,5 +89,5 @@ POINTS: Final = (
 
 
 def named(name: str, points: Iterable[KillPoint] = POINTS) -> KillPoint:
-    """The point of this name."""
+    """Return the point of this name."""
     return next(point for point in points if point.name == name)

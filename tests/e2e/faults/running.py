@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client process that runs a job in one call and writes down each event that it took: to be killed.
+"""A client process that runs a job in one call and writes each event that it receives; tests kill it.
 
-It is started with HOST:PORT, its request comes on standard input, and each event leaves as a line of hexadecimal.
+Its argument is HOST:PORT, its standard input the request, and it prints each event as a line of hexadecimal.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from qonduit_client.retry import Retry
 from qonduit_client.transport import Transport
 
 
-def take(event: JobEvent) -> None:
-    """Write an event down: from now on this client has it."""
+def receive(event: JobEvent) -> None:
+    """Write an event: from now on this client has received it."""
     print(event.SerializeToString().hex(), flush=True)
 
 
 def main() -> int:
-    """Run the job; returns 75 when the server is away."""
+    """Run the job; return 75 if the server is unavailable."""
     request = RunJobRequest.FromString(sys.stdin.buffer.read())
     transport = Transport(sys.argv[1], timeout=100, connect_timeout=5, retry=Retry())
     try:
         for response in transport.stream(Request("JobService/RunJob", request, RunJobResponse), timeout=100):
             if response.event.WhichOneof("event") != "heartbeat":
-                take(response.event)
+                receive(response.event)
     except ServerUnavailable:
         return os.EX_TEMPFAIL
     finally:

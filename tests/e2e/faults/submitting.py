@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs to submit while processes die, and the calls that submit, watch and cancel them."""
+"""Jobs to submit while processes are killed, and the calls that submit, watch and cancel them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIMULATOR = "IBM/aer_simulator"
 
 
 def circuits(programs: int, qubits: int, depth: int, first: int = 0) -> Deployment:
-    """So many programs, each its own circuit; without qubits all are Bell's."""
+    """Return this many programs, each a different circuit; without qubits all are Bell circuits."""
     deployment = Deployment()
     for k in range(first, first + programs):
         deployment.programs.add(
@@ -36,17 +36,17 @@ def circuits(programs: int, qubits: int, depth: int, first: int = 0) -> Deployme
 
 
 def a_job(programs: int, qubits: int, depth: int, device: str = SIMULATOR) -> calls.CreateJobRequest:
-    """A job of so many programs."""
+    """Return a job of this many programs."""
     return calls.CreateJobRequest(job=Job(shots=100), device=device, deployment=circuits(programs, qubits, depth))
 
 
 def long_job() -> calls.CreateJobRequest:
-    """About two seconds of work in forty programs: long enough to be killed in the middle."""
+    """Return about two seconds of work in forty programs: long enough to be killed within it."""
     return a_job(programs=40, qubits=15, depth=8)
 
 
 def new_uuid(chance: random.Random) -> str:
-    """A request id that a seed repeats."""
+    """Return a request id that a seed reproduces."""
     return str(uuid.UUID(int=chance.getrandbits(128), version=4))
 
 
@@ -57,7 +57,7 @@ def submit(target: str, request: calls.CreateJobRequest) -> int:
 
 
 def watch(target: str, job_id: int, after: int = 0) -> Iterator[JobEvent]:
-    """The job's events without heartbeats, until the stream ends."""
+    """Yield the job's events without heartbeats, until the stream ends."""
     with grpc.insecure_channel(target) as channel:
         stream = JobServiceStub(channel).WatchJob(
             calls.WatchJobRequest(job_id=job_id, after_sequence=after), timeout=100, wait_for_ready=True
@@ -68,7 +68,7 @@ def watch(target: str, job_id: int, after: int = 0) -> Iterator[JobEvent]:
 
 
 def wait_for(target: str, job_id: int, happened: Callable[[JobEvent], bool]) -> list[JobEvent]:
-    """Watch from the start until something happened; returns the events so far."""
+    """Watch from the start until a condition holds; return the events so far."""
     events: list[JobEvent] = []
     for event in watch(target, job_id):
         events.append(event)
@@ -78,5 +78,5 @@ def wait_for(target: str, job_id: int, happened: Callable[[JobEvent], bool]) -> 
 
 
 def working(event: JobEvent) -> bool:
-    """Whether the event shows that the worker is in the middle of the job."""
+    """Return whether the event shows that the worker is in the middle of the job."""
     return event.WhichOneof("event") == "program_run"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process dies at each step of a job's way, on each database, and every promise is kept; `make crash` goes on."""
+"""A process dies at each step of a job, on each database, and every guarantee holds; `make crash` runs more kills."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_every_step_has_a_point_before_and_after_it() -> None:
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
-def test_every_point_is_a_function_that_there_is(point: KillPoint) -> None:
+def test_every_point_names_an_existing_function(point: KillPoint) -> None:
     assert callable(functools.reduce(getattr, point.function.split("."), importlib.import_module(point.module)))
 
 
 @pytest.mark.timeout(240)
-def test_whatever_dies_at_whatever_step_every_promise_is_kept(database_url: str, tmp_path: Path) -> None:
-    # Each step on each database, each point on one of them; the next seed has it the other way round.
+def test_every_guarantee_holds_at_every_point(database_url: str, tmp_path: Path) -> None:
+    # Each step on each database, each point on one of them; the next seed swaps the databases.
     name = database_url.partition(":")[0]
     points = list(POINTS[(SEED + (name == "sqlite")) % 2 :: 2])
     assert {point.step for point in points} == set(range(1, 13))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same request id and the same request give the same job: at once, on other servers, after crashes and ends."""
+"""The same request with the same id returns the same job: concurrently, on other servers, after crashes and ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def a_request(**fields: Any) -> calls.CreateJobRequest:
-    """A Bell job with a request id of its own."""
+    """Return a request for a Bell job with a unique request id."""
     request = a_job(1, 0, 0)
     request.request_id = str(uuid.uuid4())
     for name, value in fields.items():
@@ -42,7 +42,7 @@ def a_request(**fields: Any) -> calls.CreateJobRequest:
 
 
 def as_run(request: calls.CreateJobRequest, after: int = 0) -> calls.RunJobRequest:
-    """The same, to be run in one call."""
+    """Return the same request, to be run in one call."""
     run = calls.RunJobRequest(
         job=request.job, device=request.device, request_id=request.request_id, after_sequence=after
     )
@@ -53,7 +53,7 @@ def as_run(request: calls.CreateJobRequest, after: int = 0) -> calls.RunJobReque
 
 @contextmanager
 def channels(targets: Sequence[str]) -> Iterator[list[grpc.Channel]]:
-    """Connections of their own, one for each client, to these servers in turn."""
+    """Open a connection for each client, to these servers in turn."""
     opened = [
         grpc.insecure_channel(targets[k % len(targets)], options=[("grpc.use_local_subchannel_pool", 1)])
         for k in range(CLIENTS)
@@ -68,7 +68,7 @@ def channels(targets: Sequence[str]) -> Iterator[list[grpc.Channel]]:
 
 
 def at_once(opened: Sequence[grpc.Channel], call: Callable[[grpc.Channel], _T]) -> list[_T]:
-    """Have all clients call in the same moment."""
+    """Call from all clients at the same moment."""
     barrier = threading.Barrier(len(opened))
 
     def one(channel: grpc.Channel) -> _T:
@@ -85,7 +85,7 @@ def create(request: calls.CreateJobRequest) -> Callable[[grpc.Channel], calls.Cr
 
 
 def run(request: calls.RunJobRequest) -> Callable[[grpc.Channel], list[JobEvent]]:
-    """Submit and watch on a connection; returns the events."""
+    """Submit and watch on a connection; return the events."""
 
     def call(channel: grpc.Channel) -> list[JobEvent]:
         replies = JobServiceStub(channel).RunJob(request, timeout=60)
@@ -95,7 +95,7 @@ def run(request: calls.RunJobRequest) -> Callable[[grpc.Channel], list[JobEvent]
 
 
 def everything(target: str) -> tuple[list[int], list[int]]:
-    """The ids of all jobs and of all deployments."""
+    """Return the ids of all jobs and of all deployments."""
     with grpc.insecure_channel(target) as channel:
         jobs = JobServiceStub(channel).ListJobs(calls.ListJobsRequest(page_size=1000), timeout=100)
         deployments = DeploymentServiceStub(channel).ListDeployments(
@@ -105,7 +105,7 @@ def everything(target: str) -> tuple[list[int], list[int]]:
 
 
 def submit_everything_64_times(targets: Sequence[str]) -> None:
-    """Each way to submit, 64 times at once with the same request id: one job, one deployment."""
+    """Submit in each way, 64 times at once with the same request id: one job, one deployment."""
     with channels(targets) as opened:
         made = at_once(opened, create(request := a_request()))
         assert sum(not one.deduplicated for one in made) == 1
@@ -113,7 +113,7 @@ def submit_everything_64_times(targets: Sequence[str]) -> None:
         (deployment,) = {one.job.deployment_id for one in made}
         assert everything(targets[0]) == ([created], [deployment])
 
-        # A request id counts for its method alone, so that this makes another job.
+        # A request id is scoped to its method, so this creates another job.
         histories = at_once(opened, run(as_run(request)))
         assert all(history == histories[0] for history in histories)
         assert [event.sequence for event in histories[0]] == list(range(1, len(histories[0]) + 1))
@@ -172,7 +172,7 @@ def test_equal_submits_at_two_servers_make_one_job(postgresql: PostgresqlServer,
     postgresql.drop_database(name)
 
 
-def test_a_repeated_run_goes_on_after_what_its_caller_has(tmp_path: Path) -> None:
+def test_a_repeated_run_resumes_after_the_events_its_caller_has(tmp_path: Path) -> None:
     with rpc_fixture(tmp_path) as rpc:
         request = bell(request_id=str(uuid.uuid4()))
         stream = rpc.jobs.RunJob(request, timeout=100)
@@ -189,7 +189,7 @@ def test_a_repeated_run_goes_on_after_what_its_caller_has(tmp_path: Path) -> Non
         assert list(watch(rpc.target, created.job_id)) == whole
 
 
-def test_a_request_id_is_its_callers_own(tmp_path: Path) -> None:
+def test_a_request_id_is_scoped_to_its_caller(tmp_path: Path) -> None:
     ben = [(CALLER_KEY, "ben")]
     with rpc_fixture(tmp_path, authenticate=by_name("anna")) as rpc:
         request = a_request()
@@ -242,7 +242,7 @@ def test_another_request_under_the_same_id_is_refused_and_leaves_the_first(tmp_p
                 assert (code, details["ErrorInfo"].reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED"), what
         rpc.run(job.id)
         rpc.finish(ran)
-        # Ended or not, it stays that request's.
+        # The id still belongs to that request, before and after its job ends.
         other = calls.CreateJobRequest()
         other.CopyFrom(first)
         other.job.shots = 7

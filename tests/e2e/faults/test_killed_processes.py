@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes are killed in the middle of jobs: no acknowledged job is lost or unfinished, no event missed or doubled."""
+"""Processes are killed during jobs: no acknowledged job is lost or unfinished, no event missed or doubled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.server_process import serving
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_worker_costs_its_own_job_one_attempt_and_others_nothing(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_own_job_one_attempt_and_no_other_job_any(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server:
         job_id = submit(server.target, long_job())
         wait_for(server.target, job_id, working)
@@ -29,7 +29,7 @@ def test_a_killed_worker_costs_its_own_job_one_attempt_and_others_nothing(tmp_pa
 
 
 @pytest.mark.timeout(240)
-def test_a_job_whose_workers_keep_dying_fails_with_a_reason_that_says_so(tmp_path: Path) -> None:
+def test_a_job_whose_workers_keep_dying_fails_with_a_clear_reason(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", max_attempts="1") as server:
         job_id = submit(server.target, long_job())
         wait_for(server.target, job_id, working)
@@ -39,7 +39,7 @@ def test_a_job_whose_workers_keep_dying_fails_with_a_reason_that_says_so(tmp_pat
         assert final.failure.reason == "WORKER_DIED"
         assert final.failure.retryable
         assert "SIGKILL" in final.failure.message or "signal 9" in final.failure.message
-        # The next job runs as if nothing had happened.
+        # The next job runs normally.
         assert_ended_well(server.target, submit(server.target, a_job(1, 0, 0)), 1)
 
 
@@ -56,7 +56,7 @@ def test_a_running_job_is_cancelled_and_the_next_one_runs(tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database_url: str) -> None:
+def test_a_killed_server_leaves_no_process_running_and_no_job_unfinished(database_url: str) -> None:
     with serving(database_url, preload="IBM", lease_seconds="3") as first:
         running = submit(first.target, long_job())
         queued = [submit(first.target, a_job(1, 0, 0)) for _ in range(20)]
@@ -70,7 +70,7 @@ def test_a_killed_server_leaves_nothing_running_and_nothing_unfinished(database_
             assert_ended_well(second.target, running, 40)
             for job_id in queued:
                 assert_ended_well(second.target, job_id, 1)
-            # A watcher that resumes where it was cut off misses nothing and gets nothing twice.
+            # A watcher that resumes where it was cut off misses no event and gets none twice.
             resumed = list(watch(second.target, running, after=seen[-1].sequence))
             assert resumed[0].sequence == seen[-1].sequence + 1
             assert seen == list(watch(second.target, running))[: len(seen)]

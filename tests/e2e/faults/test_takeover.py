@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two servers on one PostgreSQL: one falls silent, the other finishes its jobs; what comes late is refused."""
+"""Two servers on one PostgreSQL: one stops responding, the other finishes its jobs; late events are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 SETTINGS = {"providers": "IBM", "preload": "IBM", "lease_seconds": "1"}
-#: What the other server has taken over is refused to the one that was late.
+#: Events of jobs that the other server has taken over are refused.
 REFUSED = KillPoint(
     "late-events-refused", 11, "server", "qonduit_server.store.jobs.queue", "record", "after", when="refuses"
 )
@@ -30,24 +30,24 @@ UNCOMMITTED = named("events-not-committed")
 
 @pytest.fixture
 def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
-    """The URL of a new database that servers can share."""
+    """Return the URL of a new database that servers can share."""
     name = postgresql.new_database(postgresql_template)
     yield postgresql.url(name)
     postgresql.drop_database(name)
 
 
-class Told:
-    """What a trap told."""
+class RecordingTrap:
+    """The hits that a trap reported."""
 
     def __init__(self, folder: Path) -> None:
-        self.news: SimpleQueue[str] = SimpleQueue()
-        self.trap = Trap(folder, lambda name, _: self.news.put(name), [REFUSED, UNCOMMITTED])
+        self.hits: SimpleQueue[str] = SimpleQueue()
+        self.trap = Trap(folder, lambda name, _: self.hits.put(name), [REFUSED, UNCOMMITTED])
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[Told]:
-    """A trap, and what it told."""
-    one = Told(tmp_path / "trap")
+def recording(tmp_path: Path) -> Iterator[RecordingTrap]:
+    """A trap, and the hits that it reported."""
+    one = RecordingTrap(tmp_path / "trap")
     yield one
     one.trap.close()
 
@@ -55,7 +55,7 @@ def told(tmp_path: Path) -> Iterator[Told]:
 @pytest.mark.timeout(240)
 def test_a_killed_servers_jobs_are_finished_by_the_other(shared: str) -> None:
     with serving(shared, **SETTINGS) as first, serving(shared, **SETTINGS) as second:
-        # Each runs two at once: of four long jobs both servers have some.
+        # Each runs two at once, so both servers run some of four long jobs.
         long = [submit(target, long_job()) for target in (first.target, second.target) * 2]
         short = [submit(target, a_job(2, 3, 2)) for target in (first.target, second.target) * 3]
         with ThreadPoolExecutor(len(long)) as pool:
@@ -67,17 +67,17 @@ def test_a_killed_servers_jobs_are_finished_by_the_other(shared: str) -> None:
         assert set(attempts) == {1, 2}, "one of the servers had run nothing"
         for job_id in short:
             assert assert_ended_well(second.target, job_id, 2).attempt <= 2
-        # Who watched at the server that is gone goes on at the other.
+        # A watcher at the killed server resumes at the other one.
         whole = list(watch(second.target, long[0]))
         assert seen + list(watch(second.target, long[0], after=len(seen))) == whole
 
 
 @pytest.mark.timeout(240)
-def test_what_a_stopped_server_tells_late_is_refused(shared: str, told: Told) -> None:
-    with serving(shared, environment=told.trap.environment, **SETTINGS) as stale:
+def test_late_events_of_a_stopped_server_are_refused(shared: str, recording: RecordingTrap) -> None:
+    with serving(shared, environment=recording.trap.environment, **SETTINGS) as stale:
         job_id = submit(stale.target, long_job())
         seen: list[object] = []
-        # Its stream may break, being silent for so long; then it is resumed.
+        # Its stream may break after such a silence; then it is resumed.
         client = Client(stale.target, timeout=100)
         watching = threading.Thread(target=lambda: seen.extend(client.job(job_id).events()))
         watching.start()
@@ -89,16 +89,16 @@ def test_what_a_stopped_server_tells_late_is_refused(shared: str, told: Told) ->
                 final = assert_ended_well(fresh.target, job_id, 40)
                 assert final.attempt == 2
                 history = list(watch(fresh.target, job_id))
-                told.trap.arm(REFUSED.name, action="T")
+                recording.trap.arm(REFUSED.name, action="T")
                 stale.process.send_signal(signal.SIGCONT)
-                # Its worker had gone on; what it had done meanwhile comes in now, under the first attempt.
-                assert told.news.get(timeout=60) == REFUSED.name
+                # Its worker continued meanwhile; its events now arrive under the first attempt.
+                assert recording.hits.get(timeout=60) == REFUSED.name
                 watching.join(60)
                 client.close()
                 assert seen == history
                 fresh.process.send_signal(signal.SIGTERM)
                 assert fresh.process.wait(60) == 0
-            # It is a server like any other again, and has lost nobody.
+            # The stopped server is a member again, and has lost no worker.
             assert assert_ended_well(stale.target, submit(stale.target, a_job(1, 0, 0)), 1).attempt == 1
             assert set(workers) & set(family(stale)), "its fork server went with the job"
             assert list(watch(stale.target, job_id)) == history
@@ -108,19 +108,19 @@ def test_what_a_stopped_server_tells_late_is_refused(shared: str, told: Told) ->
 
 
 @pytest.mark.timeout(240)
-def test_a_server_stopped_inside_a_transaction_locks_nobody_out(shared: str, told: Told) -> None:
-    with serving(shared, environment=told.trap.environment, **SETTINGS) as stale:
-        told.trap.arm(UNCOMMITTED.name, action="S")
+def test_a_server_stopped_inside_a_transaction_blocks_no_other(shared: str, recording: RecordingTrap) -> None:
+    with serving(shared, environment=recording.trap.environment, **SETTINGS) as stale:
+        recording.trap.arm(UNCOMMITTED.name, action="S")
         job_id = submit(stale.target, long_job())
-        assert told.news.get(timeout=60) == UNCOMMITTED.name
+        assert recording.hits.get(timeout=60) == UNCOMMITTED.name
         try:
             with serving(shared, **SETTINGS) as fresh:
-                # Its locks last until PostgreSQL has lost patience with it.
+                # Its locks last until PostgreSQL ends the transaction by its timeout.
                 final = assert_ended_well(fresh.target, job_id, 40)
                 assert final.attempt == 2
-                told.trap.arm(REFUSED.name, action="T")
+                recording.trap.arm(REFUSED.name, action="T")
                 stale.process.send_signal(signal.SIGCONT)
-                assert told.news.get(timeout=60) == REFUSED.name
+                assert recording.hits.get(timeout=60) == REFUSED.name
                 history = list(watch(stale.target, job_id))
                 assert history == list(watch(fresh.target, job_id))
                 assert sound(history).state == SUCCEEDED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hand on the deadly functions: arms them, in processes that already run, and hears of those that were hit."""
+"""Arm the points in processes that already run, and report the calls that were hit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DEADLY = Path(__file__).with_name("deadly")
 
 
 class Trap:
-    """The pipes of all points; processes that are started with `environment` die by them.
+    """The pipes of all points; processes started with `environment` are killed by them.
 
     Args:
-        folder: for the pipes; is made.
-        hit: told the point and the process id, in a thread of its own, just before it happens.
+        folder: for the pipes; is created.
+        hit: called with the point and the process id, in a separate thread, just before the call is hit.
     """
 
     def __init__(self, folder: Path, hit: Callable[[str, int], None], points: Iterable[KillPoint] = POINTS) -> None:
@@ -28,7 +28,7 @@ class Trap:
         listed = list(points)
         self._folder = folder
         self._hit = hit
-        # Open for both, so that none is ever without a reader or a writer.
+        # Open for both, so that no pipe is ever without a reader or a writer.
         self._pipes = {point.name: self._pipe(point.name) for point in listed}
         self._news = self._pipe("news", blocking=True)
         (folder / "points.json").write_text(json.dumps([asdict(point) for point in listed]))
@@ -42,17 +42,17 @@ class Trap:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a process one that can be hit."""
+        """Return the variables that arm the points in a process."""
         path = [str(_DEADLY), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {"DEADLY": str(self._folder), "PYTHONPATH": os.pathsep.join(path)}
 
     def arm(self, name: str, n: int = 1, action: str = "K") -> None:
-        """Have the n-th call of this point from now on kill its process ("K"), stop it ("S"), or only tell ("T")."""
+        """Arm the n-th next call of this point: kill ("K") or stop ("S") its process, or only report it ("T")."""
         self.disarm(name)
         os.write(self._pipes[name], b"." * (n - 1) + action.encode())
 
     def disarm(self, name: str) -> None:
-        """Let calls of this point be."""
+        """Disarm this point."""
         try:
             os.read(self._pipes[name], 65536)
         except BlockingIOError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills, or stops, the process that loaded it at the call that it was told to: Python imports this when it starts.
+"""Kill or stop the process at an armed call: Python imports this module when it starts.
 
-The folder that DEADLY names holds `points.json`, which functions are deadly, and a pipe for each. Each call of such a
-function takes one byte out of its pipe, if there is one, and does what it says. So what is to happen can be
-changed while processes run, counts the calls of all processes together, and hits exactly one of them.
+The folder that DEADLY names holds `points.json`, which lists the functions with a point, and a pipe for each. Each
+call of such a function reads one byte from its pipe, if there is one, and executes that action. So the actions can be
+changed while processes run, count the calls of all processes together, and hit exactly one of them.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from types import ModuleType
 from typing import Any
 
 _FOLDER = os.environ.get("DEADLY", "")
-#: Killed, stopped, or only told.
+#: Killed, stopped, or only reported.
 _ACTIONS = {b"K": signal.SIGKILL, b"S": signal.SIGSTOP, b"T": None}
 
 
-def _tells_an_end(arguments: Sequence[Any], _: Any) -> bool:
-    """Whether a wake tells that a job has ended."""
+def _ends_a_job(arguments: Sequence[Any], _: Any) -> bool:
+    """Return whether a notification reports that a job has ended."""
     return any(event.terminal for events in arguments[1].events.values() for event in events)
 
 
 def _is_submit(arguments: Sequence[Any], _: Any) -> bool:
-    """Whether a call is one that submits."""
+    """Return whether a call is a submit."""
     return arguments[1] in ("JobService/CreateJob", "JobService/RunJob")
 
 
 def _refuses(_: Sequence[Any], result: Any) -> bool:
-    """Whether something was refused."""
+    """Return whether an event was refused."""
     return bool(result)
 
 
 _WHEN: dict[str, Callable[[Sequence[Any], Any], bool]] = {
     "": lambda *_: True,
-    "tells an end": _tells_an_end,
+    "ends a job": _ends_a_job,
     "is a submit": _is_submit,
     "refuses": _refuses,
 }
 
 
 class _Trap:
-    """One deadly function: what its calls do, before or after it."""
+    """One function with a point: the action of its calls, before or after it."""
 
     def __init__(self, point: dict[str, str]) -> None:
         self._name = point["name"]
