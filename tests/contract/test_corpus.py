@@ -73,7 +73,7 @@ def test_without_mqt_bench_the_corpus_has_only_its_own_programs(
     beside = tmp_path / "shared" / "corpus"
     beside.mkdir(parents=True)
     (beside / "INDEX.json").write_text('{"programs": []}')
-    assert programs.beside() == beside / "INDEX.json"
+    assert programs.mqtbench_index() == beside / "INDEX.json"
 
 
 def test_a_named_folder_without_an_index_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

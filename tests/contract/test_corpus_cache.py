@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The corpus is read twice, the second time from disk in another process: cached programs keep their distributions."""
+"""The corpus is read twice, the second time from disk in another process: cached programs cached_programs their distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUBITS = 5
 SHARE = 2
 
 
-def keep(languages: registry.Languages) -> list[Entry]:
+def cached_programs(languages: registry.Languages) -> list[Entry]:
     """Read programs of every language; return those in the cache, which are all that QPY can represent."""
     some: list[Entry] = []
     for language in LANGUAGES:
@@ -45,7 +45,7 @@ def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
 
 def test_a_corpus_read_from_disk_matches_its_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
-    programs = keep(registry.Languages(TranslationCache(tmp_path, 1 << 28)))
+    programs = cached_programs(registry.Languages(TranslationCache(tmp_path, 1 << 28)))
     assert len(programs) > 120
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(run_from_disk, (str(tmp_path), programs)) == []

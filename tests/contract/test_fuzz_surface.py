@@ -145,7 +145,7 @@ def test_an_inline_deployment_too_large_to_be_listed_is_refused(rpc: RpcFixture)
 
 
 def test_a_stream_of_a_new_job_starts_at_its_first_event(rpc: RpcFixture) -> None:
-    """The stream ended with OK and without any event when the request named event 1000 as its last one."""
+    """The stream ended with OK and without any event when `after_sequence` was larger than the number of events."""
     stream = rpc.jobs.RunJob(bell(after_sequence=1_000), timeout=WAIT)
     created = next(stream).event
     assert created.sequence == 1
@@ -155,7 +155,7 @@ def test_a_stream_of_a_new_job_starts_at_its_first_event(rpc: RpcFixture) -> Non
 
 
 def test_reflection_does_not_echo_a_question_that_is_too_large(rpc: RpcFixture) -> None:
-    """An answer repeats its question twice: 16 MiB became 32 MiB."""
+    """An answer contains its question twice: 16 MiB became 32 MiB."""
     question = ServerReflectionRequest(host="h" * 1_500_000, file_containing_symbol="s" * 1_500_000)
     call = rpc.channel.stream_stream(REFLECTION)
     (data,) = call(iter([question.SerializeToString()]), timeout=WAIT)
@@ -164,8 +164,8 @@ def test_reflection_does_not_echo_a_question_that_is_too_large(rpc: RpcFixture) 
     assert answer.error_response.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-class Asking:
-    """Open a reflection call that has its first answer and stays open, as grpcurl does while it runs."""
+class ReflectionCall:
+    """A reflection call that has its first answer and stays open, as grpcurl does while it runs."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.closing = threading.Event()
@@ -181,18 +181,18 @@ class Asking:
 
 def test_open_reflection_calls_block_no_other_call(rpc: RpcFixture) -> None:
     """The fifth call waited for one of the four others to end; now the first call over the limit is refused at once."""
-    asking = [Asking(rpc.channel) for _ in range(reflection.MOST_OPEN)]
+    open_calls = [ReflectionCall(rpc.channel) for _ in range(reflection.MOST_OPEN)]
     try:
         with ThreadPoolExecutor(8) as threads:
-            assert set(threads.map(Asking.first, asking)) == {len(SERVICES) + 3}
-        one_more = Asking(rpc.channel)
-        asking.append(one_more)
-        code, details = refused(one_more.first)
+            assert set(threads.map(ReflectionCall.first, open_calls)) == {len(SERVICES) + 3}
+        refused_call = ReflectionCall(rpc.channel)
+        open_calls.append(refused_call)
+        code, details = refused(refused_call.first)
         assert (code, details["ErrorInfo"].reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
         assert details["RetryInfo"].retry_delay.ToNanoseconds() > 0
-        asking[0].closing.set()
-        assert list(asking[0].call) == []
+        open_calls[0].closing.set()
+        assert list(open_calls[0].call) == []
     finally:
-        for each in asking:
+        for each in open_calls:
             each.closing.set()
             each.call.cancel()

@@ -128,7 +128,7 @@ def test_stalled_readers_are_cut_off_and_delay_no_other(impatient: RpcFixture) -
     stuck = [reading(rpc, result) for _ in range(50)]
     for stream in stuck:
         next(stream)
-    # One file descriptor a stream belongs to this client; the server opens no others.
+    # This client has one thread a stream; the server starts none for them.
     assert sum("buffer" in thread.name or "rpc" in thread.name for thread in threading.enumerate()) < 50
     for _ in range(3):
         assert len(rest(reading(rpc, result))) == result.buffer.size_bytes

@@ -315,7 +315,7 @@ class TestRefusals:
         assert not asked.further
 
 
-class Older:
+class ThirdPartyProvider:
     """A third-party provider written before statevectors existed, or one that fails while computing one."""
 
     name = "OLDER"
@@ -352,14 +352,14 @@ class TestProvidersOfOthers:
     TEXT = "OPENQASM 2.0; qreg q[1]; creg c[1];"
 
     def test_a_provider_without_statevectors_runs_and_is_not_asked_for_one(self) -> None:
-        assert len(Run(Older(), self.TEXT, statevector=False).further) == 1
-        run = Run(Older(), self.TEXT)
+        assert len(Run(ThirdPartyProvider(), self.TEXT, statevector=False).further) == 1
+        run = Run(ThirdPartyProvider(), self.TEXT)
         failure = run.events[-1].finished.failure
         assert (failure.reason, failure.category) == ("NO_STATEVECTOR", FailureCategory.FAILURE_CATEGORY_DEVICE)
         assert not run.further
 
     def test_a_provider_that_fails_fails_that_program_only(self) -> None:
-        run = Run(Older(exact=True), self.TEXT, self.TEXT + " creg d[1];", self.TEXT)
+        run = Run(ThirdPartyProvider(exact=True), self.TEXT, self.TEXT + " creg d[1];", self.TEXT)
         assert sorted(run.further) == [0, 2]
         assert run.failures[1].reason == "BROKEN"
 

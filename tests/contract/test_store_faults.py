@@ -25,7 +25,7 @@ from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.store_fixture import CALLER, LEASE, claim, description, history, known_device, submit, succeed
 
 
-class Heard:
+class RecordingListener:
     """Collects notifications, and waits for one."""
 
     def __init__(self, db: Database) -> None:
@@ -63,7 +63,7 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[t
 
 def test_servers_notify_each_other_once(shared: tuple[Database, Database]) -> None:
     first, second = shared
-    here, there = Heard(first), Heard(second)
+    here, there = RecordingListener(first), RecordingListener(second)
     catalogue.sync(first, [description()])
     assert there.one(catalogue=True)
     assert catalogue.device_by_name(second, "IBM/aer_simulator").name == "aer_simulator"
@@ -85,7 +85,7 @@ def test_a_catalogue_that_another_server_changed_is_read_again(shared: tuple[Dat
     first, second = shared
     catalogue.sync(first, [description()])
     assert catalogue.list_devices(second).items[0].available
-    there = Heard(second)
+    there = RecordingListener(second)
     catalogue.sync(first, [description(unavailable="broken")])
     assert there.one(catalogue=True)
     assert not catalogue.device_by_name(second, "IBM/aer_simulator").available
@@ -96,7 +96,7 @@ def test_notifications_about_thousands_of_jobs(shared: tuple[Database, Database]
     known_device(first)
     with ThreadPoolExecutor(64) as pool:
         made = list(pool.map(lambda _: submit(first).id, range(400)))
-    there = Heard(second)
+    there = RecordingListener(second)
     assert len(claim(first, capacity=1000)) == 400
     wanted = set(made)
     assert there.one(jobs=frozenset({made[0]}))
@@ -149,7 +149,7 @@ def test_postgresql_becomes_unavailable_and_recovers() -> None:
     try:
         db = open_database(server.url(server.new_database()))
         job = submit(db)
-        heard = Heard(db)
+        recording = RecordingListener(db)
         server.stop()
         began = time.monotonic()
         for _ in range(3):
@@ -162,7 +162,7 @@ def test_postgresql_becomes_unavailable_and_recovers() -> None:
             open_database(server.url())
         server.start()
         # Missed notifications cannot be recovered: every subscriber is notified to recheck.
-        assert heard.one(all_jobs=True, queue=True, cancels=True)
+        assert recording.one(all_jobs=True, queue=True, cancels=True)
         eventually(db)
         assert len(claim(db)) >= 2
         db.close()

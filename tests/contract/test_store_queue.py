@@ -371,7 +371,7 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
             if done and not tasks:
                 return
 
-    def meddle(job_id: int) -> None:
+    def request_cancel(job_id: int) -> None:
         try:
             job_rows.cancel(db, CALLER, job_id)
         except NotFound:
@@ -380,7 +380,7 @@ def test_no_job_is_claimed_twice_and_sequences_have_no_gaps_under_load(db: Datab
     with ThreadPoolExecutor(threads + 4) as pool:
         workers = [pool.submit(work, f"owner{n}") for n in range(4)]
         made = list(pool.map(lambda _: submit(db).id, range(total)))
-        cancels = [pool.submit(meddle, job_id) for job_id in made[::10]]
+        cancels = [pool.submit(request_cancel, job_id) for job_id in made[::10]]
         for cancel in cancels:
             cancel.result()
         submitted.set()

@@ -22,7 +22,7 @@ from typing import Any
 from qonduit_server.errors import RunError
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, beside, entries, judge
+from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge, mqtbench_index
 
 #: A layer of rotations, a chain of controlled gates, and so on; all measured.
 _HUNDRED_GATES = (
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         running = {name: pool.submit(run, name, languages, options.qubits) for name in names}
         verdicts_by_provider = {name: each.result() for name, each in running.items()}
-    if beside() is None:
+    if mqtbench_index() is None:
         print("without MQT Bench: QONDUIT_CORPUS names no folder, and there is no ../shared/corpus\n")
     wrong = show(verdicts_by_provider, languages)
     print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
     for language in languages:
-        print(costs(language, options.qubits))
+        print(reading_times(language, options.qubits))
     print("\nA circuit of 100 gates on 10 qubits, milliseconds: read, written, and read by the library itself\n")
     for language in languages:
         print(edges(language))
@@ -107,10 +107,10 @@ def _tally(tally: Counter[str]) -> str:
     return f"{tally['identical']} / {tally['refused']} / {tally['wrong']} ({tally['exact']})"
 
 
-def costs(language: str, qubits: int) -> str:
+def reading_times(language: str, qubits: int) -> str:
     """Print the time of reading, beside the library's own call."""
     reading = Languages()
-    bare = _bare(language)
+    bare = _sdk_call(language)
     ours: list[float] = []
     theirs: list[float] = []
     failed = 0
@@ -141,7 +141,7 @@ def edges(language: str) -> str:
     circuit = languages.read(LANGUAGES["qasm2"], _HUNDRED_GATES, b"", {})
     source = languages.write(number, circuit).source
     text, data = (source, b"") if isinstance(source, str) else ("", source)
-    bare = _bare(language)
+    bare = _sdk_call(language)
     raw = data or text.encode()
     rounds = [
         (
@@ -161,7 +161,7 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _bare(language: str) -> Callable[[bytes], Any] | None:
+def _sdk_call(language: str) -> Callable[[bytes], Any] | None:
     """Return the calls that users of the SDK itself make."""
 
     def module(name: str) -> Any:

@@ -76,7 +76,7 @@ class Verdict:
     read_seconds: float = 0.0
 
 
-def beside() -> Path | None:
+def mqtbench_index() -> Path | None:
     """Return the index of programs that are not part of the repository, or None if there is none.
 
     Raises:
@@ -102,7 +102,7 @@ def entries(
         most_qubits: only programs with at most this many qubits.
         mqtbench: whether programs of MQT Bench follow, if this machine has them.
     """
-    outside = beside() if mqtbench else None
+    outside = mqtbench_index() if mqtbench else None
     for index in (OWN, *([outside] if outside else [])):
         for entry in json.loads(index.read_text())["programs"]:
             if index != OWN and entry["source"] != "mqtbench":

@@ -50,8 +50,8 @@ class Load:
         self._channel = grpc.insecure_channel(target)
         self._jobs = JobServiceStub(self._channel)
         self._pool = ThreadPoolExecutor(200)
-        self._futures = [self._pool.submit(self._submit_for_ever) for _ in range(_SUBMITTERS)]
-        self._futures.append(self._pool.submit(self._look_for_ever))
+        self._futures = [self._pool.submit(self._keep_submitting) for _ in range(_SUBMITTERS)]
+        self._futures.append(self._pool.submit(self._keep_listing))
         self._futures.append(self._pool.submit(self._submit_without_waiting))
         # Some seconds of work on one worker.
         self._futures.append(self._pool.submit(self._one_job, a_job(60, 14, 8)))
@@ -85,7 +85,7 @@ class Load:
         seen = len(self._requests)
         self._wait(lambda: len(self._requests) >= seen + 2 * _SUBMITTERS)
 
-    def go_on(self, seconds: float) -> None:
+    def keep_running(self, seconds: float) -> None:
         """Keep the load running for this long."""
         assert not self._over.wait(seconds)
 
@@ -135,7 +135,7 @@ class Load:
 
     # Clients.
 
-    def _submit_for_ever(self) -> None:
+    def _keep_submitting(self) -> None:
         while not self._over.is_set():
             self._one_job(a_job(1, 0, 0))
             self._over.wait(0.02)
@@ -149,9 +149,9 @@ class Load:
         for future in following:
             future.result(PATIENCE)
 
-    def _look_for_ever(self) -> None:
+    def _keep_listing(self) -> None:
         while not self._over.is_set():
-            self._insist(lambda: self._jobs.ListJobs(calls.ListJobsRequest(page_size=3), timeout=PATIENCE))
+            self._retry(lambda: self._jobs.ListJobs(calls.ListJobsRequest(page_size=3), timeout=PATIENCE))
             self._over.wait(0.05)
 
     def _one_job(self, request: calls.CreateJobRequest) -> None:
@@ -159,14 +159,14 @@ class Load:
 
     def _submit(self, request: calls.CreateJobRequest) -> int:
         request.request_id = str(uuid.uuid4())
-        made = self._insist(lambda: self._jobs.CreateJob(request, timeout=PATIENCE))
+        made = self._retry(lambda: self._jobs.CreateJob(request, timeout=PATIENCE))
         with self._changed:
             self._requests[request.request_id] = made.job.id
             self._deduplicated += made.deduplicated
             self._changed.notify_all()
         return int(made.job.id)
 
-    def _insist(self, call: Callable[[], Any]) -> Any:
+    def _retry(self, call: Callable[[], Any]) -> Any:
         """Call until it is answered; each refusal must come soon, with a retry delay."""
         until = time.monotonic() + 2 * PATIENCE
         while True:

@@ -32,7 +32,7 @@ WAIT = 120.0
 INFO = "/qonduit.v1.SystemService/GetServerInfo"
 
 
-class Innocent:
+class RegularClient:
     """A client that makes one call after the other during an attack."""
 
     def __init__(self, server: Server) -> None:
@@ -43,7 +43,7 @@ class Innocent:
         self.answered = 0
         self.codes: set[str] = set()
 
-    def __enter__(self) -> Innocent:
+    def __enter__(self) -> RegularClient:
         self._thread.start()
         return self
 
@@ -51,7 +51,7 @@ class Innocent:
         self._stop.set()
         self._thread.join()
 
-    def answered_again(self, times: int = 20) -> None:
+    def wait_until_served(self, times: int = 20) -> None:
         """Wait until further calls were answered."""
         before = self.answered
         until(lambda: self.answered >= before + times, WAIT)
@@ -70,17 +70,17 @@ class Innocent:
 
 
 @contextmanager
-def attacked(folder: Path, **settings: str) -> Iterator[tuple[Server, Innocent]]:
+def attacked_server(folder: Path, **settings: str) -> Iterator[tuple[Server, RegularClient]]:
     """A real server, and a client that uses it meanwhile: each of its calls must be answered."""
     with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", **settings) as server:
-        with Innocent(server) as innocent:
-            innocent.answered_again()
-            yield server, innocent
-            innocent.answered_again()
-        assert innocent.codes == {"OK"}
+        with RegularClient(server) as regular:
+            regular.wait_until_served()
+            yield server, regular
+            regular.wait_until_served()
+        assert regular.codes == {"OK"}
 
 
-def given_back(server: Server, most: int) -> Callable[[], bool]:
+def memory_freed(server: Server, most: int) -> Callable[[], bool]:
     """Return whether the server uses no more memory than this."""
     return lambda: server.resident() < most
 
@@ -88,7 +88,7 @@ def given_back(server: Server, most: int) -> Callable[[], bool]:
 @pytest.mark.timeout(200)
 def test_unread_responses_are_bounded_and_cut_off(tmp_path: Path) -> None:
     """2.9 MB each, 400 times, none of them read: without a bound that is 2.7 GB."""
-    with attacked(tmp_path, stream_send_timeout_seconds="0.2") as (server, innocent):
+    with attacked_server(tmp_path, stream_send_timeout_seconds="0.2") as (server, regular):
         before = server.resident()
         with grpc.insecure_channel(server.target) as channel:
             program = QuantumProgram(
@@ -102,15 +102,15 @@ def test_unread_responses_are_bounded_and_cut_off(tmp_path: Path) -> None:
                 rude.call("/qonduit.v1.DeploymentService/GetDeployment", get)
             # The server cuts off the first ones, and others take their place.
             rude.until_ended(20, WAIT)
-        assert innocent.peak < before + 500 * MIB
-        until(given_back(server, before + 100 * MIB), WAIT)
+        assert regular.peak < before + 500 * MIB
+        until(memory_freed(server, before + 100 * MIB), WAIT)
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("connections", [1, 4])
 def test_calls_that_are_opened_and_reset_in_a_loop_cost_little(tmp_path: Path, connections: int) -> None:
     """100,000 over each connection: without a bound they are a gigabyte."""
-    with attacked(tmp_path) as (server, innocent), ExitStack() as stack:
+    with attacked_server(tmp_path) as (server, regular), ExitStack() as stack:
         before = server.resident()
         attackers = [stack.enter_context(Rude(server.target)) for _ in range(connections)]
         threads = [threading.Thread(target=attacker.reset, args=(INFO, 100_000)) for attacker in attackers]
@@ -118,21 +118,21 @@ def test_calls_that_are_opened_and_reset_in_a_loop_cost_little(tmp_path: Path, c
             thread.start()
         for thread in threads:
             thread.join()
-        innocent.answered_again()
-        assert innocent.peak < before + 400 * MIB
+        regular.wait_until_served()
+        assert regular.peak < before + 400 * MIB
 
 
 @pytest.mark.timeout(200)
 def test_header_only_calls_delay_no_other_client(tmp_path: Path) -> None:
     """4,000 over four connections: they share slots that other connections do not wait for."""
-    with attacked(tmp_path) as (server, innocent), ExitStack() as stack:
+    with attacked_server(tmp_path) as (server, regular), ExitStack() as stack:
         for _ in range(4):
             rude = stack.enter_context(Rude(server.target))
             for _ in range(1000):
                 rude.call(INFO, ends=False)
             rude.settle(WAIT)
         # All of them have arrived; if others were served after them, this would last minutes.
-        innocent.answered_again(300)
+        regular.wait_until_served(300)
 
 
 @pytest.mark.timeout(200)
@@ -142,7 +142,7 @@ def test_requests_that_inflate_a_thousandfold_are_bounded_in_bytes(tmp_path: Pat
     request.deployment.programs.add(quantum_circuit="x" * 15 * MIB)
     bomb = message(gzip.compress(request.SerializeToString()), compressed=True)
     assert len(bomb) < 20_000
-    with attacked(tmp_path) as (server, innocent), ExitStack() as stack:
+    with attacked_server(tmp_path) as (server, regular), ExitStack() as stack:
         before = server.resident()
         attackers = [stack.enter_context(Rude(server.target, window=65_535)) for _ in range(4)]
         for rude in attackers:
@@ -153,14 +153,14 @@ def test_requests_that_inflate_a_thousandfold_are_bounded_in_bytes(tmp_path: Pat
                 rude.call("/qonduit.v1.JobService/CreateJob", bomb, gzip=True)
         for rude in attackers:
             rude.until_ended(100, WAIT)
-        assert innocent.peak < before + 600 * MIB
-        until(given_back(server, before + 100 * MIB), WAIT)
+        assert regular.peak < before + 600 * MIB
+        until(memory_freed(server, before + 100 * MIB), WAIT)
 
 
 @pytest.mark.timeout(200)
 def test_a_compressed_request_is_served_and_one_that_becomes_too_large_is_refused(tmp_path: Path) -> None:
     """80 KB that become 80 MiB are refused before they are inflated."""
-    with attacked(tmp_path) as (server, innocent), grpc.insecure_channel(server.target) as channel:
+    with attacked_server(tmp_path) as (server, regular), grpc.insecure_channel(server.target) as channel:
         before = server.resident()
         deploy = DeploymentServiceStub(channel).CreateDeployment
         request = CreateDeploymentRequest()
@@ -175,4 +175,4 @@ def test_a_compressed_request_is_served_and_one_that_becomes_too_large_is_refuse
             packed(request.SerializeToString(), compression=grpc.Compression.Gzip, timeout=WAIT)
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "max_request_bytes" in str(raised.value.details())
-        assert innocent.peak < before + 50 * MIB
+        assert regular.peak < before + 50 * MIB

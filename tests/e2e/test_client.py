@@ -36,13 +36,13 @@ class Proxy:
     """A proxy between client and server that can cut every connection."""
 
     def __init__(self, target: str) -> None:
-        self.lead_to(target)
+        self.forward_to(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def lead_to(self, target: str) -> None:
+    def forward_to(self, target: str) -> None:
         """Forward new connections to this server."""
         host, _, port = target.rpartition(":")
         self._server = (host, int(port))

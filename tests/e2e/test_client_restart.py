@@ -46,7 +46,7 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
         gone.set()
     try:
         with serving(url, preload="IBM", workers="1") as second:
-            way.lead_to(second.target)
+            way.forward_to(second.target)
             for thread in threads:
                 thread.join(WAIT)
             with BOTH_CLIENTS["blocking"](second.target) as client:

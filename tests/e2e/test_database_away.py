@@ -35,10 +35,10 @@ def own_postgresql() -> Iterator[PostgresqlServer]:
     server.close()
 
 
-def go_through(server: Server, log: Path, take_away: object, give_back: object, *, refused: bool = True) -> Load:
+def go_through(server: Server, log: Path, take_away: object, start_database: object, *, refused: bool = True) -> Load:
     """Load a server, stop its database for a while, restore it, and check everything."""
     assert callable(take_away)
-    assert callable(give_back)
+    assert callable(start_database)
     with Load(server.target) as load:
         load.wait_until_busy()
         before = server.resident()
@@ -46,17 +46,17 @@ def go_through(server: Server, log: Path, take_away: object, give_back: object, 
         try:
             if refused:
                 load.wait_until_refused()
-            load.go_on(AWAY)
+            load.keep_running(AWAY)
             if refused:
                 assert health(server.target, "") == SERVING, "a server is not to be restarted for its database"
         finally:
-            give_back()
+            start_database()
         back = time.monotonic()
         load.wait_until_served()
         print(f"away {AWAY:g} s; served {time.monotonic() - back:.2f} s after; {load.summary()}")
         # Work that arrived during the outage did not pile up.
         assert server.resident() - before < 150 * 1024**2
-        load.go_on(1.0)
+        load.keep_running(1.0)
     load.check()
     assert load.slowest_answer < ANSWER, load.summary()
     assert health(server.target, "qonduit.v1.JobService") == SERVING
@@ -76,18 +76,18 @@ def go_through(server: Server, log: Path, take_away: object, give_back: object, 
 def test_postgresql_is_unavailable(own_postgresql: PostgresqlServer, tmp_path: Path, how: str) -> None:
     url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
     with serving(url, preload="IBM", workers="2", lease_seconds=str(3 * AWAY + 20), log=log) as server:
-        take_away, give_back = (
+        take_away, start_database = (
             (own_postgresql.stop, own_postgresql.start)
             if how == "stopped"
             else (own_postgresql.freeze, own_postgresql.thaw)
         )
         watched: list[int] = []
 
-        def take_it_away() -> None:
+        def stop_database() -> None:
             take_away()
             watched.append(health(server.target, "qonduit.v1.JobService", wait_for=NOT_SERVING))
 
-        load = go_through(server, log, take_it_away, give_back)
+        load = go_through(server, log, stop_database, start_database)
         assert watched == [NOT_SERVING]
         # The outage was shorter than the lease: running jobs continue, and none is started again.
         assert load.attempts() == {1}
@@ -141,9 +141,9 @@ def test_sqlite_is_locked_by_another_process(tmp_path: Path, how: str, seconds: 
             with Load(server.target) as load:
                 load.wait_until_busy()
                 lock()
-                load.go_on(seconds)
+                load.keep_running(seconds)
                 unlock()
-                load.go_on(0.5)
+                load.keep_running(0.5)
             load.check()
             assert load.refused == 0, load.summary()
         else:
@@ -192,13 +192,13 @@ def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
                         except OSError:
                             continue
 
-            def make_room() -> None:
+            def free_disk() -> None:
                 if how == "limited":
                     resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
                 else:
                     filler.unlink()
 
-            load = go_through(server, log, fill, make_room)
+            load = go_through(server, log, fill, free_disk)
             assert load.attempts() == {1}
 
 

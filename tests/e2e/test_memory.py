@@ -65,7 +65,7 @@ class LoadClient:
 
 
 @pytest.fixture(scope="module")
-def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadClient]:
+def load_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadClient]:
     url = f"sqlite:///{tmp_path_factory.mktemp('memory') / 'q.sqlite3'}"
     settings = {"providers": "IBM", "workers": "2", "max_memory_bytes": str(BUDGET)}
     with serving(url, **settings) as server, grpc.insecure_channel(server.target) as channel:
@@ -82,37 +82,37 @@ def outcomes(events: list[JobEvent]) -> list[int]:
     return [e.event_time.ToNanoseconds() for e in events if e.program_run.state == succeeded]
 
 
-def test_the_effective_limits_are_reported(customer: LoadClient) -> None:
-    limits = customer.system.GetServerInfo(GetServerInfoRequest(), timeout=100).limits
+def test_the_effective_limits_are_reported(load_client: LoadClient) -> None:
+    limits = load_client.system.GetServerInfo(GetServerInfoRequest(), timeout=100).limits
     assert limits.max_memory_bytes == BUDGET
     # One task was allowed half of the machine's memory, and may have no more than all tasks together.
     assert limits.max_task_memory_bytes == BUDGET
 
 
-def test_a_job_that_never_fits_is_refused_with_the_number_that_fits(customer: LoadClient) -> None:
-    code, details = refused(lambda: customer.submit(1, LARGE + 1))
+def test_a_job_that_never_fits_is_refused_with_the_number_that_fits(load_client: LoadClient) -> None:
+    code, details = refused(lambda: load_client.submit(1, LARGE + 1))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     (broken,) = details["PreconditionFailure"].violations
     assert "declares 21 qubits, IBM/aer_simulator has 20 (as max_task_memory_bytes allows)" in broken.description
 
 
-def test_small_jobs_pass_one_that_waits_and_it_runs_when_there_is_room(customer: LoadClient) -> None:
-    running = customer.submit(300, LARGE)
-    customer.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
-    waiting, unwanted = customer.submit(2, LARGE), customer.submit(2, LARGE)
+def test_small_jobs_pass_one_that_waits_and_it_runs_when_there_is_room(load_client: LoadClient) -> None:
+    running = load_client.submit(300, LARGE)
+    load_client.watch(running, until=lambda event: event.program_run.state == JobState.JOB_STATE_SUCCEEDED)
+    waiting, unwanted = load_client.submit(2, LARGE), load_client.submit(2, LARGE)
     for job_id in (waiting, unwanted):
-        (log,) = [event.log for event in customer.watch(job_id, until=waits) if event.HasField("log")]
+        (log,) = [event.log for event in load_client.watch(job_id, until=waits) if event.HasField("log")]
         assert log.level == LogLevel.LOG_LEVEL_INFO
     for _ in range(5):
-        assert customer.watch(customer.submit(1))[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
-    customer.cancel(unwanted)
-    cancelled = customer.watch(unwanted)
+        assert load_client.watch(load_client.submit(1))[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+    load_client.cancel(unwanted)
+    cancelled = load_client.watch(unwanted)
     assert cancelled[-1].state_change.to_state == JobState.JOB_STATE_CANCELLED
     assert not outcomes(cancelled)
     # Throughout, the first one ran, and the second one waited.
-    assert customer.state(running) == JobState.JOB_STATE_RUNNING
-    customer.cancel(running)
-    first, second = customer.watch(running), customer.watch(waiting)
+    assert load_client.state(running) == JobState.JOB_STATE_RUNNING
+    load_client.cancel(running)
+    first, second = load_client.watch(running), load_client.watch(waiting)
     assert first[-1].state_change.to_state == JobState.JOB_STATE_CANCELLED
     assert second[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
     assert len(outcomes(second)) == 2
@@ -124,14 +124,14 @@ def test_small_jobs_pass_one_that_waits_and_it_runs_when_there_is_room(customer:
     assert progress == sorted(set(progress))
 
 
-def test_large_jobs_never_run_at_the_same_time(customer: LoadClient) -> None:
-    large = [customer.submit(2, LARGE) for _ in range(4)]
-    small = [customer.submit(1) for _ in range(20)]
+def test_large_jobs_never_run_at_the_same_time(load_client: LoadClient) -> None:
+    large = [load_client.submit(2, LARGE) for _ in range(4)]
+    small = [load_client.submit(1) for _ in range(20)]
     for job_id in small:
-        assert customer.watch(job_id)[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
+        assert load_client.watch(job_id)[-1].state_change.to_state == JobState.JOB_STATE_SUCCEEDED
     ran = []
     for job_id in large:
-        times = outcomes(customer.watch(job_id))
+        times = outcomes(load_client.watch(job_id))
         assert len(times) == 2
         ran.append((times[0], times[1]))
     # If two ran at once, each would have an outcome before either had its second.

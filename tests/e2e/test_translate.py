@@ -30,9 +30,9 @@ def client(server: Server) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for this file alone, whose processes tests may kill."""
-    with serving(f"sqlite:///{tmp_path_factory.mktemp('lone')}/q.sqlite3", providers="IBM") as running:
+    with serving(f"sqlite:///{tmp_path_factory.mktemp('own_server')}/q.sqlite3", providers="IBM") as running:
         yield running
 
 
@@ -56,12 +56,12 @@ def translators(server: Server) -> list[int]:
     return found
 
 
-def test_a_server_without_translations_has_no_process_for_them(lone: Server) -> None:
-    with Client(lone.target) as client:
+def test_a_server_without_translations_has_no_process_for_them(own_server: Server) -> None:
+    with Client(own_server.target) as client:
         assert client.languages().translations
-        assert translators(lone) == []
+        assert translators(own_server) == []
         assert client.translate(BELL, to="QASM2").language == "QASM2"
-        assert translators(lone)
+        assert translators(own_server)
 
 
 def test_a_bell_circuit_in_every_language_gives_the_same_result(client: Client) -> None:
@@ -120,8 +120,8 @@ def test_a_translation_that_is_too_large_is_refused(client: Client) -> None:
     assert caught.value.retry_after is None
 
 
-def test_the_callers_deadline_is_kept_and_frees_the_worker(lone: Server) -> None:
-    with Client(lone.target) as client, Client(lone.target, timeout=0.3) as hasty:
+def test_the_callers_deadline_is_kept_and_frees_the_worker(own_server: Server) -> None:
+    with Client(own_server.target) as client, Client(own_server.target, timeout=0.3) as hasty:
         client.translate(BELL, to="QASM2")
         for number in range(4):
             with pytest.raises(TimedOut):
@@ -129,17 +129,17 @@ def test_the_callers_deadline_is_kept_and_frees_the_worker(lone: Server) -> None
         assert client.translate(BELL, to="QASM3").language == "QASM3"
 
 
-def test_a_process_killed_during_a_translation_is_replaced(lone: Server) -> None:
-    with Client(lone.target) as client, ThreadPoolExecutor(1) as callers:
+def test_a_process_killed_during_a_translation_is_replaced(own_server: Server) -> None:
+    with Client(own_server.target) as client, ThreadPoolExecutor(1) as callers:
         client.translate(BELL, to="QASM2")
-        forkserver, *workers = translators(lone)
+        forkserver, *workers = translators(own_server)
         before = {pid: _cpu(pid) for pid in workers}
         waiting = callers.submit(client.translate, long(10, 500), to="QASM2")
         while not (busy := [pid for pid in workers if _cpu(pid) > before[pid] + 0.2]):
             assert not waiting.done()
         os.kill(busy[0], signal.SIGKILL)
         assert str(waiting.result(WAIT).source).count("cz q[0], q[1];") == 500
-        assert busy[0] not in translators(lone)
+        assert busy[0] not in translators(own_server)
         os.kill(forkserver, signal.SIGKILL)
         assert client.translate(BELL, to="QUIL").language == "QUIL"
 

@@ -47,7 +47,7 @@ def main() -> int:
             thread.start()
         for thread in threads:
             thread.join()
-    _tell(done)
+    _print_summary(done)
     if failed:
         again = f"make crash KILLS={options.kills} SEED={options.seed}"
         print(*failed, f"FAILED. To repeat it: {again}", sep="\n", file=sys.stderr)
@@ -76,7 +76,7 @@ def _run(
         campaign = Campaign(name, url, folder / name, seed)
         done.append(campaign)
         try:
-            _fight(campaign, kills, enough)
+            _run_kills(campaign, kills, enough)
         finally:
             campaign.close()
     except BaseException:  # noqa: BLE001 - the other campaign continues, and the summary reports this one
@@ -87,23 +87,23 @@ def _run(
             postgresql.close()
 
 
-def _fight(campaign: Campaign, kills: int, enough: threading.Event) -> None:
+def _run_kills(campaign: Campaign, kills: int, enough: threading.Event) -> None:
     since_check = 0
     while True:
         for point in campaign.draw(list(POINTS)):
             before = campaign.total
-            campaign.strike(point)
+            campaign.kill_at(point)
             since_check += campaign.total - before
             over = campaign.total >= kills or enough.is_set()
             if since_check >= _BETWEEN_CHECKS or over:
                 since_check = 0
-                campaign.settle()
+                campaign.finish()
                 print(f"{campaign.name}: {campaign.summary()}", flush=True)
             if over:
                 return
 
 
-def _tell(done: list[Campaign]) -> None:
+def _print_summary(done: list[Campaign]) -> None:
     print(f"\n{'step':>4}  {'killed at':24}{'process':10}" + "".join(f"{campaign.name:>12}" for campaign in done))
     for point in POINTS:
         counts = "".join(f"{campaign.kills[point.name]:12}" for campaign in done)

@@ -19,7 +19,7 @@ from qonduit.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_results, results_of, sound, wait_until_gone, watch
-from tests.e2e.faults.crash_clients import CrashClient, CrashClientProcess, Place
+from tests.e2e.faults.crash_clients import CrashClient, CrashClientProcess, ServerAddress
 from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
 from tests.e2e.faults.trap import Trap
@@ -56,12 +56,12 @@ class Campaign:
         self._load = random.Random(f"{seed} {name} load")
         self._url = url
         self._log = folder / "log.jsonl"
-        self._news: SimpleQueue[CrashClient | tuple[str, int]] = SimpleQueue()
-        self._customers: list[CrashClient] = []
+        self._reports: SimpleQueue[CrashClient | tuple[str, int]] = SimpleQueue()
+        self._clients: list[CrashClient] = []
         self._waiting: set[CrashClient] = set()
         self._hits: list[tuple[str, int]] = []
-        self._place = Place()
-        self._trap = Trap(folder / "trap", lambda point, pid: self._news.put((point, pid)))
+        self._place = ServerAddress()
+        self._trap = Trap(folder / "trap", lambda point, pid: self._reports.put((point, pid)))
         self._life = ExitStack()
         self._server = self._start()
 
@@ -74,7 +74,7 @@ class Campaign:
         """Return a summary of the kills and checks so far."""
         return (
             f"{self.total} kills, {self.restarts} servers replaced, {self.jobs} jobs and {self.events} events checked, "
-            f"customers came back {self.returns} times, {time.monotonic() - self._began:.0f} s"
+            f"clients came back {self.returns} times, {time.monotonic() - self._began:.0f} s"
         )
 
     def close(self) -> None:
@@ -83,33 +83,33 @@ class Campaign:
         self._trap.close()
 
     def draw(self, points: list[KillPoint]) -> list[KillPoint]:
-        """Yield the points in random order."""
+        """Return the points in random order."""
         return self._plan.sample(points, len(points))
 
-    def strike(self, point: KillPoint) -> None:
+    def kill_at(self, point: KillPoint) -> None:
         """Arm a point, start clients until a process was killed there, and replace what was killed."""
         number, n = self.total + 1, self._plan.randint(1, point.often)
         try:
-            self._strike(point, n)
+            self._kill_at(point, n)
         except (AssertionError, grpc.RpcError, Empty, OSError, RuntimeError) as error:
             raise AssertionError(
                 f"seed {self.seed}, {self.name}: kill {number}, call {n} of {point.name} (step {point.step}): {error!r}"
             ) from error
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Wait until every client is served, then check every guarantee for each."""
         try:
             self._wait(lambda: not self._waiting)
-            clients, self._customers = self._customers, []
-            for customer in clients:
-                self._check(customer)
+            clients, self._clients = self._clients, []
+            for client in clients:
+                self._check(client)
             self.jobs += len(clients)
             self._check_nothing_else_is_there()
             assert not (faults := _faults_in(self._log)), faults
         except (AssertionError, grpc.RpcError, Empty) as error:
             raise AssertionError(f"seed {self.seed}, {self.name}: after {self.total} kills: {error!r}") from error
 
-    def _strike(self, point: KillPoint, n: int) -> None:
+    def _kill_at(self, point: KillPoint, n: int) -> None:
         if len(self._waiting) > _CROWD:
             self._wait(lambda: len(self._waiting) <= _CROWD // 3)
         self._trap.arm(point.name, n)
@@ -154,36 +154,36 @@ class Campaign:
         deadline = time.monotonic() + _PATIENCE
         while not happened():
             try:
-                news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+                report = self._reports.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
-                raise AssertionError(f"nothing more happens; {len(self._waiting)} customers wait") from None
-            if isinstance(news, CrashClient):
-                self._waiting.discard(news)
-                if news.fault is not None:
-                    raise AssertionError(f"a customer of job {news.job_id}: {news.fault!r}") from news.fault
+                raise AssertionError(f"no progress; {len(self._waiting)} clients wait") from None
+            if isinstance(report, CrashClient):
+                self._waiting.discard(report)
+                if report.fault is not None:
+                    raise AssertionError(f"a client of job {report.job_id}: {report.fault!r}") from report.fault
             else:
-                self._hits.append(news)
+                self._hits.append(report)
 
     def _open_batch(self, *, with_process: bool) -> None:
         """Start small jobs, a longer one, one that is cancelled, and one from a client process."""
         chance = self._load
         batch = [
-            self._customer(1, 0, by_run_job=True),
-            self._customer(chance.randint(1, 3), 3, by_run_job=False),
-            self._customer(12, 11, by_run_job=chance.random() < 0.5),
-            self._customer(8, 12, by_run_job=chance.random() < 0.5, cancel_after=chance.choice((1, 1, 2, 3, 5))),
+            self._client(1, 0, by_run_job=True),
+            self._client(chance.randint(1, 3), 3, by_run_job=False),
+            self._client(12, 11, by_run_job=chance.random() < 0.5),
+            self._client(8, 12, by_run_job=chance.random() < 0.5, cancel_after=chance.choice((1, 1, 2, 3, 5))),
         ]
         if with_process:
             request = self._request(3, 3)
-            batch.append(CrashClientProcess(self._place, request, self._news.put, self._trap.environment))
-        self._customers += batch
+            batch.append(CrashClientProcess(self._place, request, self._reports.put, self._trap.environment))
+        self._clients += batch
         self._waiting.update(batch)
-        for customer in batch:
-            customer.start()
+        for client in batch:
+            client.start()
 
-    def _customer(self, programs: int, qubits: int, *, by_run_job: bool, cancel_after: int = 0) -> CrashClient:
+    def _client(self, programs: int, qubits: int, *, by_run_job: bool, cancel_after: int = 0) -> CrashClient:
         request = self._request(programs, qubits)
-        return CrashClient(self._place, request, self._news.put, by_run_job=by_run_job, cancel_after=cancel_after)
+        return CrashClient(self._place, request, self._reports.put, by_run_job=by_run_job, cancel_after=cancel_after)
 
     def _request(self, programs: int, qubits: int) -> calls.RunJobRequest:
         return calls.RunJobRequest(
@@ -193,18 +193,18 @@ class Campaign:
             request_id=new_uuid(self._load),
         )
 
-    def _check(self, customer: CrashClient) -> None:
+    def _check(self, client: CrashClient) -> None:
         """Check a job's guarantees: its end, its events once and in order, its results once."""
-        job = f"job {customer.job_id}, request {customer.request.request_id}"
-        final = sound(customer.events)
-        assert final.state in customer.allowed(), f"{job} is {JobState.Name(final.state)}: {final.failure}"
-        assert final.shots == customer.request.job.shots
-        assert len(final.program_runs) == len(customer.request.deployment.programs)
+        job = f"job {client.job_id}, request {client.request.request_id}"
+        final = sound(client.events)
+        assert final.state in client.allowed(), f"{job} is {JobState.Name(final.state)}: {final.failure}"
+        assert final.shots == client.request.job.shots
+        assert len(final.program_runs) == len(client.request.deployment.programs)
         assert_results(results_of(self._server.target, final.id), final)
         # The events seen in parts, across the kills, equal the stored ones.
-        assert list(watch(self._server.target, final.id)) == customer.events, job
-        self.events += len(customer.events)
-        self.returns += customer.returns
+        assert list(watch(self._server.target, final.id)) == client.events, job
+        self.events += len(client.events)
+        self.returns += client.returns
 
     def _check_nothing_else_is_there(self) -> None:
         """Check that every request created one job and one deployment, however often it was sent."""

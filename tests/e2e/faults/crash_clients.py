@@ -24,7 +24,7 @@ _PATIENCE = 100.0
 _ROOT = Path(__file__).parents[3]
 
 
-class Place:
+class ServerAddress:
     """The address of the current server: a client that was cut off waits here for the next one."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class CrashClient:
 
     def __init__(
         self,
-        place: Place,
+        place: ServerAddress,
         request: calls.RunJobRequest,
         over: Callable[[CrashClient], None],
         *,
@@ -79,7 +79,7 @@ class CrashClient:
         self._asked_to_cancel = False
         #: Empty while the answer may have been lost.
         self._cancel_answer: JobState = JobState.JOB_STATE_UNSPECIFIED
-        self._thread = threading.Thread(target=self._live, name="customer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="crash-client", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -98,7 +98,7 @@ class CrashClient:
             return {self._cancel_answer}
         return {SUCCEEDED, CANCELLED}
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         generation = 0
         try:
             while not self.served:
@@ -120,7 +120,7 @@ class CrashClient:
         with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             jobs = JobServiceStub(channel)
             for event in self._stream(jobs):
-                self._take(event)
+                self._receive(event)
                 if 0 < self._cancel_after <= len(self.events) and not self._cancel_answer and not self.served:
                     self._asked_to_cancel = True
                     answer = jobs.CancelJob(calls.CancelJobRequest(id=self.job_id), timeout=_PATIENCE)
@@ -141,7 +141,7 @@ class CrashClient:
             if reply.event.WhichOneof("event") != "heartbeat":
                 yield reply.event
 
-    def _take(self, event: JobEvent) -> None:
+    def _receive(self, event: JobEvent) -> None:
         assert event.sequence == len(self.events) + 1, f"event {event.sequence} came after {len(self.events)}"
         self.job_id = self.job_id or event.job_id
         assert event.job_id == self.job_id, "the same request id gave two jobs"
@@ -157,7 +157,7 @@ class CrashClientProcess(CrashClient):
 
     def __init__(
         self,
-        place: Place,
+        place: ServerAddress,
         request: calls.RunJobRequest,
         over: Callable[[CrashClient], None],
         environment: Mapping[str, str],
@@ -175,7 +175,7 @@ class CrashClientProcess(CrashClient):
                 process.stdin.write(self.request.SerializeToString())
                 process.stdin.close()
                 for line in process.stdout:
-                    self._take(JobEvent.FromString(bytes.fromhex(line.decode())))
+                    self._receive(JobEvent.FromString(bytes.fromhex(line.decode())))
                 code = process.wait(_PATIENCE)
             self.returns += code != os.EX_OK
         assert code == os.EX_TEMPFAIL or (code == os.EX_OK and self.served), f"the client ended with {code}"

@@ -38,8 +38,8 @@ def test_every_guarantee_holds_at_every_point(database_url: str, tmp_path: Path)
     campaign = Campaign(name, database_url, tmp_path / "campaign", SEED)
     try:
         for point in campaign.draw(points):
-            campaign.strike(point)
-        campaign.settle()
+            campaign.kill_at(point)
+        campaign.finish()
     finally:
         campaign.close()
     assert set(campaign.kills) >= {point.name for point in points}

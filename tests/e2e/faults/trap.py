@@ -30,7 +30,7 @@ class Trap:
         self._hit = hit
         # Open for both, so that no pipe is ever without a reader or a writer.
         self._pipes = {point.name: self._pipe(point.name) for point in listed}
-        self._news = self._pipe("news", blocking=True)
+        self._hits = self._pipe("hits", blocking=True)
         (folder / "points.json").write_text(json.dumps([asdict(point) for point in listed]))
         self._listener = threading.Thread(target=self._listen, name="trap", daemon=True)
         self._listener.start()
@@ -60,16 +60,16 @@ class Trap:
 
     def close(self) -> None:
         """Close the pipes."""
-        os.write(self._news, b"closed 0\n")
+        os.write(self._hits, b"closed 0\n")
         self._listener.join(100)
-        for pipe in (*self._pipes.values(), self._news):
+        for pipe in (*self._pipes.values(), self._hits):
             os.close(pipe)
 
     def _listen(self) -> None:
-        heard = b""
+        received = b""
         while True:
-            heard += os.read(self._news, 65536)
-            *lines, heard = heard.split(b"\n")
+            received += os.read(self._hits, 65536)
+            *lines, received = received.split(b"\n")
             for line in lines:
                 name, pid = line.decode().split()
                 if name == "closed":

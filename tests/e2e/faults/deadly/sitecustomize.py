@@ -62,15 +62,15 @@ class _Trap:
         @functools.wraps(original)
         def deadly(*arguments: Any, **named: Any) -> Any:
             if self._moment == "before":
-                self._spring(arguments, None)
+                self._fire(arguments, None)
             result = original(*arguments, **named)
             if self._moment == "after":
-                self._spring(arguments, result)
+                self._fire(arguments, result)
             return result
 
         return deadly
 
-    def _spring(self, arguments: Sequence[Any], result: Any) -> None:
+    def _fire(self, arguments: Sequence[Any], result: Any) -> None:
         if not self._when(arguments, result):
             return
         try:
@@ -78,9 +78,9 @@ class _Trap:
         except BlockingIOError:
             return
         if letter in _ACTIONS:
-            news = os.open(os.path.join(_FOLDER, "news"), os.O_WRONLY)  # noqa: PTH118
-            os.write(news, f"{self._name} {os.getpid()}\n".encode())
-            os.close(news)
+            hits = os.open(os.path.join(_FOLDER, "hits"), os.O_WRONLY)  # noqa: PTH118
+            os.write(hits, f"{self._name} {os.getpid()}\n".encode())
+            os.close(hits)
             if (number := _ACTIONS[letter]) is not None:
                 os.kill(os.getpid(), number)
 
