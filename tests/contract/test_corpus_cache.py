@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The corpus is read twice, the second time from disk in another process: cached programs cached_programs their distributions."""
+"""The corpus is read twice, the second time from disk in another process: cached programs keep their distributions."""
 
 from __future__ import annotations
 

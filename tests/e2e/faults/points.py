@@ -51,7 +51,7 @@ _CLIENT: Final = "tests.e2e.faults.running"
 #: A step inside a transaction is killed after its statements and before its commit.
 POINTS: Final = (
     KillPoint("submit-not-sent", 1, "client", "qonduit_client.transport", "_bytes_of", "before", often=1),
-    KillPoint("event-not-taken", 1, "client", _CLIENT, "take", "before"),
+    KillPoint("event-not-received", 1, "client", _CLIENT, "receive", "before"),
     KillPoint("event-received", 1, "client", _CLIENT, "receive", "after"),
     _server(2, "call-arrived", "rpc.call_context", "CallContext.__init__", "after", when="is a submit"),
     _server(2, "call-not-answered", "rpc.call_context", "CallContext.ended", "before"),
