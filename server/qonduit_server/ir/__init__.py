@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between languages and providers: circuits, formulas over measured bits, and what both do with them."""
+"""The intermediate representation between languages and providers: circuits and formulas over measured bits."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Hub gate -> Braket's name. The modifier `ctrl @` is never written: Braket's simulator gets some gates with it wrong.
+#: IR gate -> Braket's name. The modifier `ctrl @` is never written: Braket's simulator computes some such gates
+#: wrongly.
 BRAKET_NAMES: Final = {
     "id": "i", "x": "x", "y": "y", "z": "z", "h": "h", "s": "s", "sdg": "si", "t": "t", "tdg": "ti",
     "sx": "v", "sxdg": "vi", "rx": "rx", "ry": "ry", "rz": "rz", "p": "phaseshift", "u1": "phaseshift",

@@ -23,13 +23,13 @@ from qiskit.circuit.classical import expr
 from qonduit_server.ir.formula import TRUE, Formula
 from qonduit_server.ir.limits import MAX_CLBITS, MAX_OPERATIONS, MAX_QUBITS, too_large
 
-#: How many qubits and bits the bodies of conditional operations and loops may have all together.
+#: Maximum number of qubits and bits of all bodies of conditional operations and loops together.
 MAX_PLACES: Final = 1_000_000
 
 
 @dataclass(frozen=True)
 class Write:
-    """Sets a classical bit."""
+    """An assignment to a classical bit."""
 
     clbit: int
     value: Formula
@@ -37,7 +37,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Loop:
-    """Repeats operations while a formula holds."""
+    """A loop that repeats operations while a formula holds."""
 
     condition: Formula
     body: Block
@@ -45,7 +45,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation and the condition under which it is done."""
+    """An operation and the condition under which it is applied."""
 
     guard: Formula
     operation: Instruction | Write | Loop
@@ -61,15 +61,15 @@ class Block:
 
 
 class Builder:
-    """Collects operations; knows nothing of languages."""
+    """Collects the operations of a circuit, independent of the language."""
 
     def __init__(self) -> None:
         self.qubits = 0
         self.clbits = 0
         self.block = Block()
-        #: The line of the program that is being read, from 1; 0: not known.
+        #: Current line of the program, from 1; 0: unknown.
         self.line = 0
-        #: Where constructs stand first, by their names in `hub.needs`.
+        #: First line of each construct, by the names of `ir.requirements`.
         self.lines: dict[str, int] = {}
         self._measured: set[int] = set()
         self._count = 0
@@ -89,7 +89,7 @@ class Builder:
         return tuple(range(self.clbits - number, self.clbits))
 
     def spend(self, operations: int) -> None:
-        """Count operations against what one program may have."""
+        """Count operations against the limit of a program."""
         self._count += operations
         if self._count > MAX_OPERATIONS:
             raise too_large(f"the program unrolls to more than {MAX_OPERATIONS} operations")
@@ -121,11 +121,11 @@ class Builder:
                 self._measured.update(qubits)
 
     def renumber(self, order: Mapping[int, int]) -> None:
-        """Give the qubits of everything that was appended other numbers."""
+        """Renumber the qubits of all appended operations."""
         _renumber(self.block, order)
 
     def finish(self) -> QuantumCircuit:
-        """Return the circuit, with as many loose qubits and classical bits as were added."""
+        """Return the circuit, with the qubits and classical bits that were added, in no register."""
         circuit = QuantumCircuit([Qubit() for _ in range(self.qubits)], [Clbit() for _ in range(self.clbits)])
         _Writer(circuit).write(self.block, circuit)
         return circuit
@@ -139,7 +139,7 @@ def _renumber(block: Block, order: Mapping[int, int]) -> None:
 
 
 class _Writer:
-    """Writes blocks into the circuit and the bodies in it. A body has the qubits and bits that occur in it."""
+    """Writes blocks into the circuit and its bodies. A body has only the qubits and bits that it uses."""
 
     def __init__(self, circuit: QuantumCircuit) -> None:
         self._qubits = circuit.qubits
@@ -178,12 +178,12 @@ class _Writer:
         _collect(steps, qubits, clbits)
         self._places += len(qubits) + len(clbits)
         if self._places > MAX_PLACES:
-            raise too_large("its loops and conditional operations are about too many qubits and classical bits")
+            raise too_large("its loops and conditional operations use too many qubits and classical bits")
         return QuantumCircuit([self._qubits[k] for k in sorted(qubits)], [self._clbits[k] for k in sorted(clbits)])
 
 
 def _collect(steps: Iterable[Step], qubits: set[int], clbits: set[int]) -> None:
-    """Add the qubits and bits that occur in some steps."""
+    """Add the qubits and bits that steps use."""
     for step in steps:
         qubits.update(step.qubits)
         clbits.update(step.clbits)
@@ -197,7 +197,7 @@ def _collect(steps: Iterable[Step], qubits: set[int], clbits: set[int]) -> None:
 
 
 def expression(formula: Formula, clbits: Sequence[Clbit]) -> expr.Expr:
-    """Return a formula as Qiskit writes it. Long ones are balanced: evaluators recurse."""
+    """Return a formula as a Qiskit expression. Long formulas become balanced trees: evaluators recurse."""
     match formula.kind:
         case "constant":
             return expr.lift(bool(formula.number))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IR between languages and providers: a Qiskit circuit and the program's own registers.
 
-What readers give and exporters take is a part of what Qiskit's circuits can hold: gates, `Measure`, `Reset`, `Barrier`
-and `Delay` on qubits and bits; `IfElseOp` with one body and `WhileLoopOp`, whose conditions are logic of bits; `Store`
-of such logic into a bit. No parameters, no other control flow, and Qiskit's own registers mean nothing.
+The IR is a subset of Qiskit's circuits: gates, `Measure`, `Reset`, `Barrier` and `Delay` on qubits and bits; `IfElseOp`
+with one body and `WhileLoopOp`, whose conditions are Boolean expressions of bits; `Store` of such an expression into a
+bit. It has no parameters and no other control flow, and ignores Qiskit's registers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ClassicalRegister:
     """A classical register of the program.
 
     Bit i of its number is `bits[i]`: a classical bit of the IR circuit, or a formula over several of them (a program
-    may compute with what it measured).
+    may compute with measured bits).
     """
 
     name: str
@@ -33,10 +33,10 @@ class ClassicalRegister:
 
 @dataclass(frozen=True)
 class Circuit:
-    """A program, read. `registers` are in declaration order; results are told under these names and no others.
+    """A program in the IR. `registers` are in declaration order; results name these registers only.
 
-    `warnings` say what was changed or lost in reading it, for people. `lines` are where constructs (as `hub.needs` has
-    them) stand first, as far as the reader knows.
+    `warnings` describe what the reader changed or dropped. `lines` map constructs (named as in `ir.requirements`) to
+    their first line, where the reader knows it.
     """
 
     quantum: QuantumCircuit
@@ -61,7 +61,7 @@ class Circuit:
 
 
 def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
-    """How a register's number is got from an outcome: by one shift where its bits lie side by side, as most do."""
+    """Return a function from outcomes to a register's number; adjacent bits, the usual case, take one shift."""
     first = bits[0] if bits else 0
     if isinstance(first, int) and bits == tuple(range(first, first + len(bits))):
         mask = (1 << len(bits)) - 1
@@ -72,10 +72,9 @@ def _reader(bits: tuple[int | Formula, ...]) -> Callable[[int], int]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a provider measured for one circuit.
+    """A provider's measurement of one circuit.
 
-    `counts` maps an outcome (bit k is classical bit k of the IR circuit; bits never written are 0) to how often it was
-    seen.
+    `counts` maps an outcome (bit k is classical bit k of the IR circuit; bits never written are 0) to its count.
     `meta_data` holds JSON values: SDK, version, method, times in seconds.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of an IR circuit's control flow as formulas: for providers that have no control flow of Qiskit's kind."""
+"""Conditions of an IR circuit's control flow as formulas, for providers without Qiskit's control flow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qiskit.circuit.classical import expr, types
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.formula import FALSE, Formula, choice, conjunction, constant, disjunction, negation, parity
 
-#: The value of a classical bit where the condition stands.
+#: Returns the value of a classical bit at the condition.
 Read = Callable[[Clbit], Formula]
 
 
@@ -27,7 +27,7 @@ def condition_formula(condition: Any, read: Read) -> Formula:
 
 
 def equals(bits: Sequence[Formula], value: int) -> Formula:
-    """Whether bits, lowest first, are a number."""
+    """Return whether bits, lowest first, equal a number."""
     if value < 0 or value >> len(bits):
         return FALSE
     return conjunction(each if value >> place & 1 else negation(each) for place, each in enumerate(bits))
@@ -37,7 +37,7 @@ def bits_of_expression(node: expr.Expr, read: Read) -> list[Formula]:
     """Return the bits of an expression, lowest first; a Boolean is one bit.
 
     Raises:
-        DeviceError: it is more than logic and comparison.
+        DeviceError: the expression has operations other than logic and comparison.
     """
     if isinstance(node, expr.Var):
         if isinstance(node.var, Clbit):
@@ -61,7 +61,7 @@ def bits_of_expression(node: expr.Expr, read: Read) -> list[Formula]:
     if result is not None:
         return result
     raise DeviceError(
-        "UNSUPPORTED_CONSTRUCT", "a condition that is more than logic and comparison of measured bits is not run here"
+        "UNSUPPORTED_CONSTRUCT", "only logic and comparison of measured bits are supported in conditions here"
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls of gates, for every module that puts gates into the IR: Qiskit's own, except those of `CUGate`.
+"""Controlled gates for every module that adds gates to the IR: Qiskit's own, except for `CUGate`.
 
-A control of `CUGate` in Qiskit 2 is a gate over a `UGate` of four parameters. QPY writes it and cannot read it back,
-and its inverse loses the fourth parameter, a phase.
+In Qiskit 2 a controlled `CUGate` is based on a `UGate` of four parameters. QPY writes it but cannot read it, and its
+inverse loses the fourth parameter, a phase.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TypeAlias, cast
 from qiskit.circuit import ControlledGate, Gate
 from qiskit.circuit import library as qk
 
-#: A gate of the IR on places of the operation it is part of. A global phase has no places.
+#: An IR gate on qubit indices of the operation that contains it. A global phase has no qubits.
 Step: TypeAlias = tuple[Gate, tuple[int, ...]]
 
 
 def controlled(gate: Gate, controls: int, state: int) -> list[Step]:
-    """Return a gate under controls, which take the first places.
+    """Return a controlled gate; the controls come first.
 
     Args:
-        state: bit k is the value that control k must have.
+        state: bit k is the required value of control k.
     """
     places = tuple(range(controls + gate.num_qubits))
     if gate.base_class is not qk.CUGate:
@@ -32,7 +32,7 @@ def controlled(gate: Gate, controls: int, state: int) -> list[Step]:
 
 
 def controlled_phase(angle: float, controls: int, state: int) -> list[Step]:
-    """Return a global phase under controls: a phase of the last control."""
+    """Return a controlled global phase: a phase of the last control."""
     places = tuple(range(controls))
     flips: list[Step] = [(qk.XGate(), (each,)) for each in places if not state >> each & 1]
     turn: Gate = qk.PhaseGate(angle)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits with measurements, resets and conditions in their midst, rewritten to gates followed by measurement.
+"""Deferred measurement: rewrites mid-circuit measurements, resets and conditions to gates followed by measurement.
 
-For simulators that have none of these, or run them once a shot. Nothing is approximated: by the principle of deferred
-measurement a measured qubit that is used again is first copied to a helper qubit, a reset goes on with a fresh one,
-and an operation that is conditioned on measured bits is controlled by the qubits that hold them. All of it costs
-qubits, not time for each shot.
+For simulators that lack these operations or run them once a shot. The rewriting is exact: a measured qubit that is used
+again is first copied to a helper qubit, a reset replaces the qubit by a fresh one, and an operation conditioned on
+measured bits is controlled by the qubits that hold them. This costs qubits, not time for each shot.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from qonduit_server.ir.lowering import Lowering
 
 _Number = TypeVar("_Number", int, float)
 
-#: A condition may fall apart into this many products of bits.
+#: Maximum number of products of bits in a condition.
 _MAX_CUBES: Final = 256
-#: A classical bit may become a formula of this many parts, nested this deep: each use of it takes time for each part.
+#: Maximum number of parts and nesting depth of a classical bit's formula: each use takes time for each part.
 _MAX_PARTS: Final = 5_000
 _MAX_DEPTH: Final = 200
-#: Gates that leave the basis in which qubits are measured as it is.
+#: Gates that are diagonal in the measurement basis.
 _DIAGONAL: Final = frozenset(
     ("z", "s", "sdg", "t", "tdg", "rz", "p", "u1", "cz", "cp", "cu1", "crz", "rzz", "ccz", "mcphase", "id")
 )
@@ -51,8 +50,8 @@ _DIAGONAL: Final = frozenset(
 class Deferred:
     """Gates, then measurement of `measured`.
 
-    `values[k]` is classical bit k of the IR, as a formula in which bit j is what `measured[j]` gave. Qubits that no
-    gate acts on do not appear: they are 0. `qubits` counts those that do, numbered from 0.
+    `values[k]` is classical bit k of the IR, as a formula in which bit j is the outcome of `measured[j]`. `qubits` is
+    the number of qubits that gates act on, numbered from 0; the others are omitted, because they are 0.
     """
 
     gates: list[tuple[Instruction, tuple[int, ...]]] = field(default_factory=list)
@@ -62,18 +61,18 @@ class Deferred:
     values: tuple[Formula, ...] = ()
 
     def operations(self) -> Iterator[Sequence[int]]:
-        """Give the qubits of each gate, then of each measurement."""
+        """Yield the qubits of each gate, then of each measurement."""
         for _, places in self.gates:
             yield places
         for place in self.measured:
             yield (place,)
 
     def outcome(self, sample: int) -> int:
-        """Return the IR's outcome for a sample in which bit j is what `measured[j]` gave."""
+        """Return the IR outcome of a sample in which bit j is the outcome of `measured[j]`."""
         return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
 
     def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
-        """Return the IR's outcomes for samples, which are counted or have probabilities."""
+        """Return the IR outcomes of samples with their counts or probabilities."""
         found: dict[int, _Number] = {}
         for sample, number in samples.items():
             outcome = self.outcome(sample)
@@ -82,13 +81,13 @@ class Deferred:
 
 
 def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]) -> Deferred:
-    """Rewrite a circuit.
+    """Defer a circuit's measurements.
 
     Args:
         quantum: the IR circuit.
-        lowering: expands what the device does not have.
+        lowering: expands operations that the device lacks.
         device: for messages, "PROVIDER/device".
-        check: is given the number of qubits and of helpers among them, as they grow; raises where they are too many.
+        check: called with the growing number of qubits and of helpers among them; raises where they are too many.
 
     Raises:
         DeviceError: a construct that cannot be rewritten, by name.
@@ -106,13 +105,13 @@ class _Deferral:
         self._device = device
         self._check = check
         self._gates: list[tuple[Instruction, tuple[int, ...]]] = []
-        #: The simulated qubit that a qubit of the IR is at present; None: untouched since it was 0.
+        #: The simulated qubit that an IR qubit currently maps to; None: still untouched, 0.
         self._wires: list[int | None] = [None] * quantum.num_qubits
         self._qubits = 0
         self._helpers = 0
-        #: Where each measurement's value can be read; None: it is 0.
+        #: The qubit that holds each measurement's value; None: the value is 0.
         self._sources: list[int | None] = []
-        #: Measurements whose value is still held by the qubit that was measured.
+        #: Measurements whose value the measured qubit still holds.
         self._held: dict[int, list[int]] = {}
         #: The IR's classical bits, as formulas over measurements.
         self._values: list[Formula] = [FALSE] * quantum.num_clbits
@@ -180,7 +179,7 @@ class _Deferral:
             self._expanded(operation, places, guard)
 
     def _expanded(self, operation: Instruction, places: Sequence[int], guard: Formula) -> None:
-        """Add an operation as the gates and resets that the device has."""
+        """Add an operation, expanded to gates and resets that the device has."""
         for step, own in self._lowering.expand(operation):
             targets = tuple(places[place] for place in own)
             if step.name == "reset":
@@ -210,12 +209,12 @@ class _Deferral:
 
     def _set(self, clbit: int, value: Formula, guard: Formula, fresh: bool = True) -> None:
         old = self._values[clbit]
-        # A measurement under a condition gives 0 where that does not hold.
+        # A conditional measurement is 0 where its condition is false.
         value = value if guard == TRUE or (fresh and old == FALSE) else choice(guard, value, old)
         if value.exceeds(_MAX_PARTS, _MAX_DEPTH):
             raise LimitError(
                 "TOO_LARGE",
-                f"a classical bit depends on more conditions than {self._device} can be given: as a formula it has "
+                f"a classical bit depends on more conditions than {self._device} accepts: its formula has "
                 f"more than {_MAX_PARTS} parts, or is nested more than {_MAX_DEPTH} deep",
             )
         self._values[clbit] = value
@@ -253,7 +252,7 @@ class _Deferral:
         return bit(number)
 
     def _release(self, wire: int) -> None:
-        """Copy what a measured qubit holds before it is changed."""
+        """Copy a measured qubit before it changes."""
         holders = self._held.pop(wire, None)
         if holders:
             helper = self._fresh(helper=True)
@@ -267,7 +266,7 @@ class _Deferral:
             return
         if guard == TRUE:
             self._wires[place] = None
-            self._helpers += 1  # the next use of this qubit takes a fresh one
+            self._helpers += 1  # the next use of this IR qubit allocates a fresh one
             self._held.pop(wire, None)
             return
         self._release(wire)
@@ -290,7 +289,7 @@ class _Deferral:
 
     def _controlled(self, gate: Instruction, wires: tuple[int, ...], controls: tuple[tuple[int, bool], ...]) -> None:
         """Add a gate that acts where each control has its value."""
-        # Qiskit reads the first control from the right end.
+        # In Qiskit's control strings, the rightmost character is the first control.
         state = sum(value << place for place, (_, value) in enumerate(controls))
         targets = (*(wire for wire, _ in controls), *wires)
         places = tuple(range(gate.num_qubits))
@@ -304,7 +303,7 @@ class _Deferral:
     # ---- conditions
 
     def _cubes(self, formula: Formula) -> list[tuple[tuple[int, bool], ...]]:
-        """Return a condition as products of qubits' values that exclude one another."""
+        """Return a condition as mutually exclusive products of qubits' values."""
 
         def source(k: int) -> Formula:
             place = self._sources[k]
@@ -319,7 +318,7 @@ class _Deferral:
                 cubes.append(taken)
                 if len(cubes) > _MAX_CUBES:
                     raise LimitError(
-                        "TOO_LARGE", f"a condition falls apart into more than {_MAX_CUBES} cases on {self._device}"
+                        "TOO_LARGE", f"a condition expands to more than {_MAX_CUBES} cases on {self._device}"
                     )
                 return
             pivot = min(rest.bits)
@@ -334,7 +333,7 @@ class _Deferral:
 def _joined(
     controls: tuple[tuple[int, bool], ...], more: tuple[tuple[int, bool], ...]
 ) -> tuple[tuple[int, bool], ...] | None:
-    """Both sets of controls, or None where they contradict each other."""
+    """Return the union of two sets of controls; None where they contradict."""
     joined = dict(controls)
     for wire, value in more:
         if joined.setdefault(wire, value) != value:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boolean functions of classical bits: the one kind of classical logic that every provider can be given."""
+"""Boolean functions of classical bits: the classical logic that every provider supports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Formula:
-    """A Boolean function of numbered bits: the one kind of classical logic that every provider can be given.
+    """A Boolean function of numbered bits: the classical logic that every provider supports.
 
-    Build it with the functions below, which simplify as they go: formulas that are plainly the same are equal.
+    Build it with the functions below. They simplify, so that obviously equivalent formulas are equal.
     """
 
     kind: Literal["constant", "bit", "not", "and", "or", "xor"]
@@ -22,7 +22,7 @@ class Formula:
     parts: tuple[Formula, ...] = ()
 
     def __post_init__(self) -> None:
-        # Computed once, from those of the parts: formulas are looked up while larger ones are made of them.
+        # Computed once, from the hashes of the parts: building larger formulas looks up smaller ones.
         object.__setattr__(self, "_hash", hash((self.kind, self.number, self.parts)))
 
     def __hash__(self) -> int:
@@ -53,8 +53,8 @@ class Formula:
         return frozenset().union(*(part.bits for part in self.parts)) if self.parts else frozenset()
 
     def substitute(self, values: Callable[[int], Formula]) -> Formula:
-        """Put a formula in the place of each bit."""
-        #: By identity: a part that occurs many times is substituted once.
+        """Substitute a formula for each bit."""
+        #: By identity: a repeated part is substituted once.
         done: dict[int, Formula] = {}
 
         def substituted(formula: Formula) -> Formula:
@@ -81,7 +81,7 @@ class Formula:
         return substituted(self)
 
     def exceeds(self, most_parts: int, most_depth: int) -> bool:
-        """Return whether it has more parts, counted each time they occur, or is nested deeper."""
+        """Return whether it has more parts, repeated ones included, or is nested deeper."""
         stack, parts = [(self, 1)], 0
         while stack:
             part, depth = stack.pop()
@@ -107,14 +107,14 @@ def bit(number: int) -> Formula:
 
 
 def negation(part: Formula) -> Formula:
-    """Whether `part` is 0."""
+    """Return the formula that `part` is 0."""
     if part.kind == "constant":
         return constant(not part.number)
     return part.parts[0] if part.kind == "not" else Formula("not", 0, (part,))
 
 
 def conjunction(parts: Iterable[Formula]) -> Formula:
-    """Whether all are 1."""
+    """Return the formula that all parts are 1."""
     kept: dict[Formula, None] = {}
     for part in parts:
         for inner in part.parts if part.kind == "and" else (part,):
@@ -129,7 +129,7 @@ def conjunction(parts: Iterable[Formula]) -> Formula:
 
 
 def disjunction(parts: Iterable[Formula]) -> Formula:
-    """Whether any is 1."""
+    """Return the formula that any part is 1."""
     kept: dict[Formula, None] = {}
     for part in parts:
         for inner in part.parts if part.kind == "or" else (part,):
@@ -144,7 +144,7 @@ def disjunction(parts: Iterable[Formula]) -> Formula:
 
 
 def parity(parts: Iterable[Formula]) -> Formula:
-    """Whether an odd number of them are 1."""
+    """Return the formula that an odd number of parts are 1."""
     odd: dict[Formula, None] = {}
     flip = 0
     for part in parts:
@@ -161,10 +161,10 @@ def parity(parts: Iterable[Formula]) -> Formula:
 
 
 def choice(condition: Formula, then: Formula, otherwise: Formula) -> Formula:
-    """`then` where `condition` is 1, else `otherwise`."""
+    """Return the formula `then` where `condition` is 1, else `otherwise`."""
     if then == otherwise:
         return then
-    if otherwise == negation(condition):  # each would stand there twice, and grow with every choice
+    if otherwise == negation(condition):  # otherwise each occurs twice, and grows with every choice
         return disjunction((then, otherwise))
     if then == TRUE:
         return disjunction((condition, otherwise))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one program may have at most, whatever language it is written in; refused before anything large is allocated."""
+"""Size limits of a program in any language, checked before anything large is allocated."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 
 from qonduit_server.errors import ProgramError
 
-#: No simulator holds more; a vendor's largest machine has fewer.
+#: More than any simulator or vendor's machine has.
 MAX_QUBITS: Final = 4096
 MAX_CLBITS: Final = 65_536
 #: Operations after loops, subroutines and gate definitions are unrolled.
 MAX_OPERATIONS: Final = 300_000
-#: How deep gate definitions, blocks and brackets may be nested.
+#: Maximum nesting depth of gate definitions, blocks and brackets.
 MAX_DEPTH: Final = 100
-#: A formula of classical bits may have this many parts, and be nested this deep: whatever runs it recurses into it.
+#: Maximum number of parts and nesting depth of a formula of classical bits: evaluators recurse into it.
 MAX_FORMULA_PARTS: Final = 20_000
 MAX_FORMULA_DEPTH: Final = 100
-#: A register's name stands in every result; so does a number for each register in every key.
+#: Every result holds each register's name, and every key a number for each register.
 MAX_NAME_BYTES: Final = 1024
 MAX_REGISTERS: Final = 4096
 
 
 def too_large(message: str) -> ProgramError:
-    """Return the error of a program that would cost too much."""
+    """Return the error for a program that exceeds a limit."""
     return ProgramError("TOO_LARGE", message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates a device does not have, replaced by gates it has; for every provider's compile()."""
+"""Lowering: replaces gates that a device lacks by gates that it has, for every provider's compile()."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qonduit_server.errors import DeviceError, LimitError, ProgramError
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction, Instruction, QuantumCircuit
 
-#: Operations one program may expand to; readers bound theirs too, this holds for what they cannot see.
+#: Maximum number of operations after lowering. Readers limit their operations too, but do not see this expansion.
 MAX_OPERATIONS: Final = 2_000_000
 _MAX_DEPTH: Final = 200
 
@@ -20,14 +20,15 @@ _MAX_DEPTH: Final = 200
 class Lowering:
     """Expands operations by their definitions until `is_native` accepts all of them.
 
-    Global phases of definitions are told apart: nothing measured depends on them, since controls are expanded last.
+    Global phases of definitions are collected separately: no measurement depends on them, since controls are expanded
+    last.
 
     Args:
         device: for messages, "PROVIDER/device".
-        is_native: whether the device takes an operation as it is.
+        is_native: whether the device has an operation.
 
     Attributes:
-        phase: the global phase, in radians, of all that was expanded.
+        phase: the global phase, in radians, of all expansions.
     """
 
     def __init__(self, device: str, is_native: Callable[[Instruction], bool]) -> None:
@@ -38,11 +39,11 @@ class Lowering:
         self.phase = 0.0
 
     def expand(self, operation: Instruction) -> list[tuple[Instruction, tuple[int, ...]]]:
-        """Return the native operations an operation stands for, each with its places among the operation's qubits.
+        """Return the native operations of an operation, each with its indices into the operation's qubits.
 
         Raises:
-            DeviceError: UNSUPPORTED_CONSTRUCT, it has no definition.
-            LimitError: it expands to too much.
+            DeviceError: UNSUPPORTED_CONSTRUCT, the operation has no definition.
+            LimitError: it expands to too many operations.
         """
         steps, phase = self._expansion(operation, 0)
         self.phase += phase
@@ -67,7 +68,7 @@ class Lowering:
         return known
 
     def _key(self, operation: Instruction) -> object:
-        """Return what two operations that expand to the same have in common; None where this is not known."""
+        """Return a cache key that operations of equal expansion share; None where there is none."""
         if operation.mutable or getattr(operation, "_standard_gate", None) is None:
             return None
         return (operation.base_class, tuple(operation.params))
@@ -95,7 +96,7 @@ class Lowering:
 
 
 def standard_gate_classes() -> frozenset[type]:
-    """Return the classes of Qiskit's standard gates: a gate that a program defines under such a name is not one."""
+    """Return the classes of Qiskit's standard gates, which distinguish them from a program's gates of the same name."""
     from qiskit.circuit.library import standard_gates
 
     return frozenset(each for each in vars(standard_gates).values() if isinstance(each, type))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a circuit needs of the device that runs it, beyond gates followed by measurement."""
+"""The device features that a circuit requires beyond gates followed by measurement."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", 
 
 
 def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
-    """Return what an IR circuit needs.
+    """Return the requirements of an IR circuit.
 
-    `num_qubits` counts all of its qubits, used or not. `mid_circuit_measurement`: a qubit is used again after being
-    measured, or something depends on its outcome. `reset`: a qubit is reset that may be other than 0. `conditionals`:
-    operations depend on measured bits. `loops`: operations are repeated as long as measured bits say so. `noise`: the
-    circuit has channels or readout errors. For gates
-    followed by measurement only the measurements are looked at.
+    `num_qubits` counts all of its qubits, used or not. `mid_circuit_measurement`: a qubit is used again after its
+    measurement, or an operation depends on the outcome. `reset`: a qubit is reset that may not be 0. `conditionals`:
+    operations depend on measured bits. `loops`: a condition on measured bits repeats operations. `noise`: the circuit
+    has channels or readout errors. For gates followed by measurement only the measurements are inspected.
     """
     kinds = quantum.count_ops()
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
@@ -41,7 +40,7 @@ def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
 
 
 def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:
-    """Whether all measurements stand at the end, each of another qubit."""
+    """Return whether all measurements are at the end, each of another qubit."""
     measured = set()
     data = quantum.data
     place = len(data)
@@ -76,13 +75,13 @@ class _Walk:
             places = [qubits[find(qubit).index] for qubit in instruction.qubits]
             blocks = getattr(operation, "blocks", None)
             if blocks is not None or name == "store":
-                # What depends on measured bits comes after their measurement.
+                # An operation that depends on measured bits follows their measurement.
                 self.mid_circuit = self.mid_circuit or any(self._measured)
                 self.loops = self.loops or name == "while_loop"
                 self.conditionals = self.conditionals or name != "while_loop"
                 for inner in blocks or ():
                     self.block(inner, places)
-                    if name == "while_loop":  # what a round leaves is what the next one finds
+                    if name == "while_loop":  # an iteration starts in the state that the previous one left
                         self.block(inner, places)
                 continue
             if any(self._measured[place] for place in places):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits of the IR as bytes and back, as the cache of translations keeps them: bytes that this program wrote."""
+"""Serialization of IR circuits for the translation cache, which reads only bytes that this program wrote."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from qiskit.circuit import CircuitInstruction, QuantumCircuit
 
-#: Changes whenever the form of what is written does.
+#: Version of the format; change it with the format.
 FORMAT: Final = 2
 _LENGTH: Final = struct.Struct(">I")
 
 
 def dump(circuit: Circuit) -> bytes | None:
-    """Write a circuit: its registers as JSON, behind their length, and its Qiskit circuit as QPY.
+    """Serialize a circuit: the header's length, the header (registers, warnings, lines) as JSON, the circuit as QPY.
 
     Returns:
-        The bytes; None for the few circuits that QPY (of Qiskit 2.6) does not keep: with loops, whose conditions come
-        back about other bits, and with conditions on numbers of more than 63 bits.
+        The bytes; None for circuits that QPY (Qiskit 2.6) does not preserve: with loops, whose conditions are read back
+        with other bits, and with conditions on numbers of more than 63 bits.
     """
     from qiskit import qpy
 
     if any(instruction.operation.name == "while_loop" for instruction in _all_of(circuit.quantum)):
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
-    told = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
-    head = json.dumps(told, separators=(",", ":")).encode()
+    header = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
+    head = json.dumps(header, separators=(",", ":")).encode()
     out = io.BytesIO()
     try:
         qpy.dump(circuit.quantum, out)
@@ -44,7 +44,7 @@ def dump(circuit: Circuit) -> bytes | None:
 
 
 def load(data: bytes) -> Circuit:
-    """Read what `dump` wrote."""
+    """Deserialize the bytes of `dump`."""
     from qiskit import qpy
 
     (length,) = _LENGTH.unpack_from(data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a circuit that is gates alone: what its exact state before the final measurements comes from."""
+"""The unitary part of a circuit, which determines its exact state before the final measurements."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction, tuple[int, ...]]]:
-    """Split a circuit into gates and final measurements, and leave out the latter.
+    """Return a circuit's gates without the final measurements.
 
-    A measurement is final where nothing acts on its qubit afterwards and nothing depends on what it gave; gates on
-    other qubits may follow it. A reset of a qubit that no gate has acted on does nothing.
+    A measurement is final where no operation acts on its qubit or depends on its outcome afterwards; gates on other
+    qubits may follow it. A reset of a qubit that no gate has acted on has no effect.
 
     Args:
         circuit: the IR circuit.
-        lowering: expands what the device does not have, and is left with the global phase of these gates.
+        lowering: expands operations that the device lacks, and collects the global phase of the gates.
 
     Returns:
-        Gates, each with the numbers of its qubits in the circuit.
+        The gates, each with its qubits' numbers in the circuit.
 
     Raises:
-        ProgramError: reason NO_STATEVECTOR; names what keeps the circuit from having a state of its own.
+        ProgramError: reason NO_STATEVECTOR; names the construct that prevents an exact state.
         DeviceError: a gate that the device does not have, by name.
-        LimitError: it expands to too much.
+        LimitError: it expands to too many operations.
     """
     quantum = circuit.quantum
     needs = requirements_of(quantum)
@@ -43,7 +43,7 @@ def unitary_part(circuit: Circuit, lowering: Lowering) -> list[tuple[Instruction
     touched: set[int] = set()
     for instruction in quantum.data:
         operation = instruction.operation
-        # What is left of resets is of qubits that are 0.
+        # Remaining resets are of qubits that are 0.
         if operation.name in ("measure", "reset", "barrier", "delay"):
             continue
         places, _ = bits_of(quantum, instruction)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IR circuit as plain steps, for whoever writes it down; the inverse of building."""
+"""The IR circuit as plain steps, for the language writers; the inverse of the builder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.ir.lowering import Lowering
 
-#: Larger matrices are never written as such.
+#: Maximum number of qubits of a matrix that is written as such.
 MATRIX_QUBITS: Final = 3
 
 
 @dataclass(frozen=True)
 class GateStep:
-    """A gate. `name` is that of Qiskit's standard gate, and says which it is; "" for a gate of another kind."""
+    """A gate. `name` is the name of Qiskit's standard gate; "" for any other gate."""
 
     name: str
     operation: Instruction
@@ -40,7 +40,7 @@ class GateStep:
 
     @property
     def matrix(self) -> np.ndarray[Any, Any]:
-        """What it does; qubit k is bit k of rows and columns."""
+        """Its unitary matrix; qubit k is bit k of rows and columns."""
         matrix: np.ndarray[Any, Any] = self.operation.to_matrix()
         return matrix
 
@@ -78,7 +78,7 @@ class DelayStep:
 
 @dataclass(frozen=True)
 class BranchStep:
-    """One of two bodies: the condition is evaluated once, before either."""
+    """A branch into one of two bodies: the condition is evaluated once, before either."""
 
     condition: Formula
     then: tuple[Plain, ...]
@@ -87,7 +87,7 @@ class BranchStep:
 
 @dataclass(frozen=True)
 class LoopStep:
-    """Repeats a body while a formula holds."""
+    """A loop that repeats a body while a formula holds."""
 
     condition: Formula
     body: tuple[Plain, ...]
@@ -102,11 +102,11 @@ def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None)
     Args:
         quantum: the IR circuit.
         language: for messages: "OpenQASM 2".
-        natives: the standard gates, by `standard_name`, that are kept; others are replaced by what they are made of.
-            None keeps all gates.
+        natives: the standard gates, by `standard_name`, to keep; others are replaced by their definitions. None keeps
+            all gates.
 
     Raises:
-        ProgramError: a gate has no definition; or there are too many steps, or nested too deep.
+        ProgramError: a gate has no definition, or the steps are too many or nested too deep.
     """
     return _Walk(language, natives).block(
         quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), depth=0
@@ -114,9 +114,9 @@ def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None)
 
 
 def standard_name(operation: Instruction) -> str:
-    """Qiskit's name of a standard gate, also "c3x" and "c4x", or "unitary" for a small matrix; else "".
+    """Return Qiskit's name of a standard gate, also "c3x" and "c4x", or "unitary" for a small matrix; else "".
 
-    A program may define a gate of its own under the name of a standard one, so names alone say nothing.
+    Names alone are not enough: a program may define its own gate under the name of a standard one.
     """
     name = _standard_classes().get(operation.base_class, "")
     if name == "unitary" and operation.num_qubits > MATRIX_QUBITS:
@@ -223,14 +223,14 @@ def _formula(condition: Any, read: Callable[[Clbit], Formula]) -> Formula:
     try:
         return condition_formula(condition, read)
     except DeviceError as error:
-        raise ProgramError(error.reason, "a condition that is more than logic of bits cannot be written") from error
+        raise ProgramError(error.reason, "only conditions of Boolean logic on bits can be written") from error
 
 
 def _bits(value: Any, read: Callable[[Clbit], Formula]) -> list[Formula]:
     try:
         return bits_of_expression(value, read)
     except DeviceError as error:
-        raise ProgramError(error.reason, "an assignment that is more than logic of bits cannot be written") from error
+        raise ProgramError(error.reason, "only assignments of Boolean logic on bits can be written") from error
 
 
 def _branched(condition: Formula, then: tuple[Plain, ...], otherwise: tuple[Plain, ...]) -> Iterator[Plain]:
@@ -245,7 +245,7 @@ def _branched(condition: Formula, then: tuple[Plain, ...], otherwise: tuple[Plai
 
 
 def every(steps: Sequence[Plain]) -> Iterator[Plain]:
-    """Yield the steps and those inside of them, each before what it holds."""
+    """Yield the steps and their nested steps in pre-order."""
     for step in steps:
         yield step
         if isinstance(step, BranchStep):
@@ -267,12 +267,12 @@ def bits_read(steps: Sequence[Plain]) -> frozenset[int]:
 
 
 def bits_written(steps: Sequence[Plain]) -> frozenset[int]:
-    """Return the classical bits that are measured into or assigned to."""
+    """Return the classical bits that measurements and assignments write."""
     return frozenset(step.clbit for step in every(steps) if isinstance(step, MeasureStep | Write))
 
 
 def qubits_used(steps: Sequence[Plain]) -> frozenset[int]:
-    """Return the qubits that anything is done to."""
+    """Return the qubits that steps act on."""
     found: set[int] = set()
     for step in every(steps):
         if isinstance(step, GateStep | BarrierStep):

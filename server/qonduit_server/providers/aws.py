@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from qonduit_server.providers.branching import State
     from qonduit_server.providers.steps import Gate
 
-#: complex128: the state that is given, two that gates are applied between, and room for a gate. Measured: 69 with
-#: 2^21 amplitudes, 64 with 2^22, for the simulator takes some memory beside them.
+#: complex128: the input state, two buffers between which gates are applied, and room for a gate. Measured: 69 with 2^21
+#: amplitudes, 64 with 2^22; the simulator adds a constant amount.
 _BYTES_PER_AMPLITUDE: Final = 72
 
 
@@ -55,13 +55,13 @@ class AWS(StatevectorSimulator):
         }
 
     def is_native(self, operation: Instruction) -> bool:
-        """Return whether the SDK has a gate as it is."""
-        # By name and by class: a program may define a gate of its own under the name of one that Braket has.
+        """Return whether the SDK has a gate."""
+        # By name and class: a program may define its own gate under the name of one that Braket has.
         return operation.name in BRAKET_NAMES and operation.base_class in self._classes
 
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
-        """Return the runs of gates as the SDK takes them."""
-        # One parse of all runs.
+        """Return the runs of gates in the SDK's form."""
+        # Parse all runs at once.
         lines = [_line(*gate) for run in runs for gate in run]
         if not lines:
             return [()] * len(runs)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits run step by step, their shots in groups of those that measured the same.
+"""Branching simulation: runs circuits step by step, with shots grouped by their measured values.
 
-For simulators that have no measurement, reset, conditions or loops within a circuit. A group is a number of shots, what
-they measured so far, and the state that all of them are in. The SDK's engine takes a group's state from one measurement
-to the next; there the group is split by a draw from the exact probabilities. So the counts have the distribution that
-running each shot alone would give them, there are never more groups than shots, and no helper qubits.
+For simulators without measurement, reset, conditions or loops within a circuit. A group is a number of shots with their
+measured values and their common state. The SDK's engine evolves a group's state from one measurement to the next, where
+a draw from the exact probabilities splits the group. The counts have the same distribution as independent shots, there
+are never more groups than shots, and no helper qubits are needed.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ from qonduit_server.providers.steps import ApplyUnitary, Assign, Collapse, Gate,
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-#: How often the loops of a program may go round in one shot.
+#: Maximum number of loop iterations in one shot.
 MAX_ROUNDS: Final = 10_000
 #: The name of the method in a result's meta data.
 METHOD: Final = "statevector, branching on measurements"
-#: complex128: a state, two more while gates are applied or it is split, and what waits of groups that were split off.
-#: Measured with 2^21 amplitudes: 96 in Braket's engine, 80 in Cirq's.
+#: complex128: a state, two more while gates are applied or it is split, and the states of waiting groups. Measured with
+#: 2^21 amplitudes: 96 in Braket's engine, 80 in Cirq's.
 BYTES_PER_AMPLITUDE: Final = 104
-#: More states than this never wait beside them: each split leaves at most half of what was, log2(shots) times.
+#: Maximum number of additional waiting states: each split leaves at most half of the shots, so log2(shots) splits wait.
 MOST_SPARE_STATES: Final = 16
-#: Up to so many qubits each run of gates is made one matrix, by the engine, if all of them take no more than this.
+#: Up to this many qubits, the engine merges each run of gates into one matrix if all matrices fit `_MATRICES_BYTES`.
 #: With more qubits a matrix costs more than its gates.
 _MATRIX_QUBITS: Final = 5
 _MATRICES_BYTES: Final = 16 * 1024**2
 
-#: An axis of two for each qubit, the first qubit's first. There may be more axes behind, which gates leave alone.
+#: One axis of length 2 for each qubit, in order. Gates ignore further axes.
 State: TypeAlias = NDArray[np.complex128]
 
 
 class Engine(Protocol):
-    """An SDK's way of applying gates."""
+    """Applies gates with an SDK."""
 
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
-        """Bring runs of gates into the SDK's form."""
+        """Convert runs of gates to the SDK's form."""
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
-        """Apply one of them. The state that was given may be overwritten."""
+        """Apply a run to a state, which may be overwritten."""
 
 
 @dataclass
 class Branching:
-    """A circuit as steps. `runs` are its gates in the SDK's form; qubits that no gate acts on do not appear."""
+    """A circuit as steps. `runs` are its gates in the SDK's form; qubits that no gate acts on are omitted."""
 
     device: str
     steps: Sequence[Step]
     runs: Sequence[Any]
     qubits: int
-    #: What states of waiting groups may take beside what `BYTES_PER_AMPLITUDE` counts; those beyond are computed again.
+    #: Bytes for states of waiting groups beyond `BYTES_PER_AMPLITUDE`; states that exceed it are recomputed.
     spare_bytes: int = 0
     #: The qubits of each gate of each run.
     places: Sequence[Sequence[Sequence[int]]] = ()
 
     def operations(self) -> Iterator[Sequence[int] | None]:
-        """Give the qubits of each operation, as `CompiledCircuit.operations` does."""
+        """Yield the qubits of each operation, as `CompiledCircuit.operations` does."""
         for step in self.steps:
             match step:
                 case ApplyUnitary():
@@ -80,7 +80,7 @@ class Branching:
 
 
 def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: Engine) -> Branching:
-    """Bring a circuit into steps and lower its gates; for the arguments see `steps_of`.
+    """Convert a circuit to steps and lower its gates; for the arguments see `steps_of`.
 
     Raises:
         DeviceError: an operation that the device does not have, by name.
@@ -90,13 +90,13 @@ def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: 
     return Branching(device, found.steps, engine.lower(found.runs, found.qubits), found.qubits, places=places)
 
 
-#: What was measured on the way to a group, the last outcome first; None: nothing yet.
+#: The measured outcomes of a group, latest first; None: nothing measured yet.
 _Path: TypeAlias = "tuple[int, _Path] | None"
 
 
 @dataclass
 class _Group:
-    """Shots that measured the same. `part` is what a measurement left of their state; None: to be computed again."""
+    """Shots with equal measured values. `part` is their state after the measurement; None: to be recomputed."""
 
     shots: int
     place: int = 0
@@ -109,7 +109,7 @@ class _Group:
 def run(
     program: Branching, engine: Engine, shots: int, seed: int | None, meta_data: Mapping[str, object]
 ) -> Outcome | LimitError:
-    """Run a compiled circuit; a LimitError with reason LOOP_LIMIT if a shot goes round in loops too often."""
+    """Run a compiled circuit; return a LimitError with reason LOOP_LIMIT if a shot exceeds the loop limit."""
     began = time.perf_counter()
     walk = _Walk(program, engine, shots, np.random.default_rng(seed))
     try:
@@ -130,7 +130,7 @@ def run(
 
 
 class _Walk:
-    """Takes one group after another to the end, always the smallest first: so at most log2(shots) splits wait."""
+    """Runs one group after another to the end, the smallest first, so that at most log2(shots) splits wait."""
 
     def __init__(self, program: Branching, engine: Engine, shots: int, generator: np.random.Generator) -> None:
         self._program = program
@@ -172,14 +172,14 @@ class _Walk:
         self.groups += 1
 
     def _split(self, group: _Group, collapse: Collapse, front: State, drawn: dict[int, int]) -> _Group:
-        """Make a group of each outcome; all but the smallest wait."""
+        """Split a group by outcome; return the smallest group and queue the others."""
         parts: list[_Group] = []
         alike: dict[int, list[_Group]] = {}
         for outcome, number in drawn.items():
             part = front[outcome] / np.linalg.norm(front[outcome])
             bits = collapse.write(group.bits, outcome)
             others = alike.setdefault(bits, [])
-            # A reset leaves one and the same state where the qubit was not entangled with others.
+            # A reset of a qubit that was not entangled leaves the same state for both outcomes.
             same = next((each for each in others if abs(np.vdot(each.part, part)) > 1 - 1e-13), None)
             if same is not None:
                 same.shots += number
@@ -197,7 +197,7 @@ class _Walk:
         return parts[-1]
 
     def _resume(self, group: _Group) -> State:
-        """Return the state of a group that waited."""
+        """Return the state of a waiting group."""
         if group.path is None:
             return self._zero()
         if group.part is not None:
@@ -210,18 +210,18 @@ class _Walk:
         while path is not None:
             outcomes.append(path[0])
             path = path[1]
-        again, state = _Group(group.shots), self._zero()
+        replay, state = _Group(group.shots), self._zero()
         for outcome in reversed(outcomes):
-            state = self._advance(again, state)
-            collapse = self._program.steps[again.place]
+            state = self._advance(replay, state)
+            collapse = self._program.steps[replay.place]
             assert isinstance(collapse, Collapse)
             part = self._front(state, collapse)[outcome]
             state = self._whole(part / np.linalg.norm(part), collapse, (outcome, None))
-            again.bits, again.place = collapse.write(again.bits, outcome), again.place + 1
+            replay.bits, replay.place = collapse.write(replay.bits, outcome), replay.place + 1
         return state
 
     def _advance(self, group: _Group, state: State) -> State:
-        """Take a group to its next measurement, or to the end."""
+        """Run a group to its next measurement or to the end."""
         steps = self._program.steps
         place, bits = group.place, group.bits
         while place < len(steps):
@@ -244,8 +244,9 @@ class _Walk:
                     if group.rounds > MAX_ROUNDS:
                         raise LimitError(
                             "LOOP_LIMIT",
-                            f"a loop that ends by a measurement goes round more than {MAX_ROUNDS} times in one shot on "
-                            f"{self._program.device}: let it end by what is measured, or write a counter into it",
+                            f"a loop that ends by a measurement exceeds {MAX_ROUNDS} iterations in one shot on "
+                            f"{self._program.device}: "
+                            "end it by a measurement that is likely to succeed, or count its iterations",
                         )
         group.place, group.bits = place, bits
         return state
@@ -287,7 +288,7 @@ class _Walk:
 
 
 def _probabilities(front: State) -> NDArray[np.float64]:
-    """How probable each row is."""
+    """Return the probability of each row."""
     if len(front) > 64:
         return np.asarray(born_probabilities(front).sum(axis=1))
     return np.array([np.vdot(row, row).real for row in front])

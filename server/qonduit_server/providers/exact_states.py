@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact states of programs: how simulators that apply gates to an array compute them, and what they cost."""
+"""Exact states of programs: their computation by simulators that apply gates to an array, and its memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers.branching import Engine, State
 from qonduit_server.providers.provider import CompiledCircuit, check_memory
 
-#: What becomes of 16 bytes on their way from the array to the server: rows, message and frame, each for a while beside
-#: the one before.
+#: Copies of the 16 bytes of an amplitude on their way to the server: rows, message and frame, two of them at a time.
 _RESULT_BYTES_PER_AMPLITUDE: Final = 112
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """The gates of a circuit in an SDK's form, how many qubits the circuit has, used or not, and its global phase."""
+    """The gates of a circuit in an SDK's form, the circuit's number of qubits, used or not, and its global phase."""
 
     native: Any
     qubits: int
@@ -38,13 +37,13 @@ def with_statevector(
     memory_limit_bytes: int,
     phase: float = 0.0,
 ) -> CompiledCircuit:
-    """Add to a compiled circuit what its statevector needs.
+    """Add the evolution for the statevector to a compiled circuit.
 
     Args:
-        compiled: made to be measured.
+        compiled: the circuit compiled for measurement.
         native: the circuit's gates, in the SDK's form.
-        qubits: how many the circuit has.
-        bytes_per_amplitude: what computing the statevector takes, the array that is given included.
+        qubits: the circuit's number of qubits.
+        bytes_per_amplitude: memory to compute the statevector, including the returned array.
         memory_limit_bytes: what a run may need; 0 means as much as the machine has.
         phase: a global phase that the gates lack, in radians.
 
@@ -70,13 +69,13 @@ def with_evolution(
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
 ) -> CompiledCircuit:
-    """Add to a compiled circuit what an engine needs to give its statevector: its gates, in the engine's form.
+    """Add the evolution for the statevector to a compiled circuit: its gates, in the engine's form.
 
     Args:
-        compiled: made to be measured.
+        compiled: the circuit compiled for measurement.
         circuit: the IR circuit.
-        lowering: expands what the device does not have.
-        engine: is going to apply them.
+        lowering: expands operations that the device lacks.
+        engine: applies the gates.
         bytes_per_amplitude: as for `with_statevector`.
         memory_limit_bytes: as for `with_statevector`.
 
@@ -87,14 +86,14 @@ def with_evolution(
     """
     qubits = circuit.quantum.num_qubits
     gates = unitary_part(circuit, lowering)
-    # An engine's first axis is the highest bit of an amplitude's place; the program's first qubit is the lowest.
+    # An engine's first axis is the highest bit of an amplitude's index; the program's first qubit is the lowest.
     turned = [(gate, tuple([qubits - 1 - place for place in places])) for gate, places in gates]
     (run,) = engine.lower([turned], qubits)
     return with_statevector(compiled, run, qubits, bytes_per_amplitude, memory_limit_bytes, lowering.phase)
 
 
 def evolve(engine: Engine, evolution: Evolution) -> NDArray[np.complex128]:
-    """Return the state that all of a circuit's gates make of zeros; bit i of an amplitude's place is qubit i."""
+    """Return the state after all of a circuit's gates, from |0...0>; bit i of an amplitude's index is qubit i."""
     qubits = evolution.qubits
     state: State = np.zeros((2,) * qubits, dtype=np.complex128)
     state[(0,) * qubits] = cmath.exp(1j * evolution.phase)

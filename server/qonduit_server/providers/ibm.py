@@ -36,20 +36,21 @@ if TYPE_CHECKING:
     from qonduit_server.ir.deferral import Deferred
 
 DEVICE: Final = "aer_simulator"
-#: complex128, one copy; the rest of the process was measured to stay below this.
+#: complex128, one copy; by measurement, the rest of the process stays below this.
 _BYTES_PER_AMPLITUDE: Final = 16
-#: With the array that a state is given in. Measured with its way to the server: 127.9 bytes an amplitude, of 144.
+#: With the array that holds the returned state. Measured with its transfer to the server: 127.9 bytes an amplitude, of
+#: 144.
 _STATE_BYTES_PER_AMPLITUDE: Final = 32
-#: From here on a circuit is given all cores; below, waiting for threads costs more than they bring.
+#: From this many qubits a circuit uses all cores; below, thread synchronization costs more than it saves.
 _THREADED_QUBITS: Final = 14
-#: With up to this many measured qubits their probabilities are computed once and shots drawn from them: Aer's own
-#: shots cost more than the simulation of a small circuit.
+#: Up to this many measured qubits, shots are drawn from probabilities computed once: Aer's own sampling costs more than
+#: the simulation of a small circuit.
 _EXACT_BITS: Final = 10
-#: A circuit that branches is simulated once for each shot, or once in all with helper qubits, up to this many.
+#: A circuit that branches is simulated once for each shot, or once in total with up to this many helper qubits.
 _MOST_HELPERS: Final = 6
-#: A call of the SDK with many circuits is cut so that progress is told about this often.
+#: Interval between progress reports, in seconds: calls of the SDK with many circuits are split accordingly.
 _CHUNK_SECONDS: Final = 0.1
-#: What Aer says where it gets no more memory.
+#: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 
 _BASIS: Final = (
@@ -60,15 +61,16 @@ _BASIS: Final = (
 
 
 _NATIVE: Final = frozenset((*_BASIS, "measure", "reset", "barrier", "delay"))
-#: Take no time, or are classical.
+#: Operations that take no time or are classical.
 _NO_OPERATIONS: Final = frozenset(("barrier", "delay", "store", "break_loop", "continue_loop"))
 
 
 @dataclass(frozen=True)
 class _Native:
-    """A program as Aer runs it; no circuit where nothing random is measured.
+    """A program in Aer's form; without a circuit where no outcome is random.
 
-    With `deferred` the circuit is its gates. `exact`: it tells the probabilities of what is measured, to be drawn from.
+    With `deferred` the circuit holds the gates only. `exact`: the circuit returns the probabilities of the measured
+    qubits, from which shots are drawn.
     """
 
     circuit: QuantumCircuit | None
@@ -103,7 +105,7 @@ class IBM:
         """Import the SDK; see `Provider`."""
         if self._backend is not None:
             return
-        # Threads that wait for work by spinning take the cores from other workers. Read when the library is loaded.
+        # Waiting threads that spin take cores from other workers. The library reads this when it is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import qiskit
@@ -122,7 +124,7 @@ class IBM:
             "sdk_version": installed_version("qiskit-aer"),
             "qiskit": qiskit.__version__,
         }
-        # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
+        # Do not run a circuit here: Aer (up to 0.17) keeps a thread for its runs, and workers forked after that hang.
         self._backend = AerSimulator(method="statevector", max_parallel_threads=1)
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
@@ -137,7 +139,7 @@ class IBM:
         return with_statevector(compiled, evolution, qubits, _STATE_BYTES_PER_AMPLITUDE, options.memory_limit_bytes)
 
     def _evolution(self, circuit: Circuit) -> QuantumCircuit:
-        """Return the circuit's gates alone, then its state."""
+        """Return a circuit of the gates that then saves its state."""
         from qiskit.circuit import CircuitInstruction, QuantumCircuit
         from qiskit_aer.library import SaveStatevector
 
@@ -158,7 +160,7 @@ class IBM:
         import numpy as np
 
         evolution = compiled.evolution
-        if not evolution.qubits:  # of which Aer gives none
+        if not evolution.qubits:  # Aer returns no state of 0 qubits
             return np.ones(1, dtype=np.complex128)
         (result,) = self._simulate([evolution.native], 1, None, evolution.qubits >= _THREADED_QUBITS)
         if not result.success:
@@ -193,7 +195,7 @@ class IBM:
         )
 
     def _defer(self, quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
-        """Return the circuit with its measurements at the end, where that is faster; None where it is not."""
+        """Return the circuit with its measurements at the end if that is faster, else None."""
         from qiskit.circuit import ControlFlowOp
 
         measurements, flow = 0, False
@@ -246,11 +248,11 @@ class IBM:
         return deferred.outcomes(as_mapping(result.data.probabilities))
 
     def _is_native(self, operation: Instruction) -> bool:
-        # By name and by class: a program may define a gate of its own under the name of one that Aer has.
+        # By name and class: a program may define its own gate under the name of one that Aer has.
         return operation.name in _NATIVE and operation.base_class in self._classes
 
     def _lower(self, quantum: QuantumCircuit, lowering: Lowering) -> tuple[QuantumCircuit, bool]:
-        """Replace what Aer has not; a circuit that needs nothing replaced stays as it is. Tells whether it measures."""
+        """Lower operations that Aer lacks; return the circuit, unchanged if there are none, and whether it measures."""
         measures, clean = False, True
         for instruction in quantum.data:
             operation = instruction.operation
@@ -271,10 +273,10 @@ class IBM:
         clbits: Sequence[Clbit],
         lowering: Lowering,
     ) -> None:
-        """Append what a block does, lowered, where its qubits and bits are these of the target.
+        """Append a block's lowered operations on the given qubits and bits of the target.
 
-        Blocks of control flow are given all qubits: Aer (0.18) puts them in line between marks, in an order that only
-        shared qubits keep.
+        Blocks of control flow get all qubits: Aer (0.18) inlines them between marks, in an order that only shared
+        qubits preserve.
         """
         from qiskit.circuit import CircuitInstruction, ControlFlowOp, QuantumCircuit
 
@@ -311,7 +313,7 @@ class IBM:
             began = time.perf_counter()
             natives = [_native(each) for each in compiled[start:end]]
             seeds = [program_seed(seed, place) for place in range(start, end)]
-            # Aer gives the circuits of one call seeds in a row: this goes on where the last call ended.
+            # Aer seeds the circuits of one call in sequence: continue where the previous call ended.
             yield from self._call(natives, shots, seeds, program_seed(seed, sampled), large)
             sampled += sum(each.circuit is not None and not each.exact for each in natives)
             seconds = time.perf_counter() - began
@@ -365,7 +367,7 @@ class IBM:
     def _simulate(
         self, circuits: list[QuantumCircuit | None], shots: int, seed: int | None, large: bool
     ) -> Iterator[Any]:
-        """One call of the SDK; gives a result for each circuit."""
+        """Call the SDK once; yield a result for each circuit."""
         if not circuits:
             return iter(())
         options: dict[str, object] = {"shots": shots}
@@ -384,7 +386,7 @@ class IBM:
             return iter(done.results)
         if len(circuits) == 1:
             return iter((SimpleNamespace(success=False, status=done.status),))
-        # Aer takes none where it cannot load one of them.
+        # Aer rejects all circuits of a call if it cannot load one of them.
         return (result for circuit in circuits for result in self._simulate([circuit], shots, seed, large))
 
 
@@ -399,7 +401,7 @@ def _native(compiled: CompiledCircuit) -> _Native:
 
 
 def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
-    """Give the qubits of each operation, as `CompiledCircuit.operations` does."""
+    """Yield the qubits of each operation, as `CompiledCircuit.operations` does."""
     from qiskit.circuit import IfElseOp
 
     find = circuit.find_bit
@@ -407,7 +409,7 @@ def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
         operation = instruction.operation
         blocks = getattr(operation, "blocks", None)
         if blocks is not None:
-            for block in blocks:  # which have all of the circuit's qubits
+            for block in blocks:  # these have all of the circuit's qubits
                 yield None
                 yield from _operations(block)
             if not isinstance(operation, IfElseOp):
@@ -417,7 +419,7 @@ def _operations(circuit: QuantumCircuit) -> Iterator[Sequence[int] | None]:
 
 
 def _deferred(quantum: QuantumCircuit, lowering: Lowering, memory_limit_bytes: int) -> Deferred | None:
-    """Return the circuit with its measurements at the end; None where that takes too many helper qubits or fails."""
+    """Return the circuit with its measurements at the end; None if that fails or takes too many helper qubits."""
     from qonduit_server.ir.deferral import defer
 
     def check(qubits: int, helpers: int) -> None:
@@ -435,4 +437,4 @@ def _failure(status: str) -> RunError:
     if any(sign in status for sign in _OUT_OF_MEMORY):
         message = "the run needed more memory than one task may use: use fewer qubits or shots"
         return LimitError("MEMORY_LIMIT", message)
-    return ProviderError("SIMULATION_FAILED", f"Aer could not run it: {status}", retryable=False)
+    return ProviderError("SIMULATION_FAILED", f"Aer failed to run the circuit: {status}", retryable=False)

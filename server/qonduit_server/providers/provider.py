@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provider protocol: the seam between the runner and each SDK."""
+"""The provider protocol: the interface between the runner and each SDK."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The seed of circuit i of one call is the call's seed plus i times this: Aer's own rule, kept for all providers.
+#: The seed of circuit i of a call is the call's seed plus i times this: Aer's rule, used for all providers.
 SEED_STRIDE: Final = 2113
-#: Of so many measured bits at most, exact probabilities are given.
+#: Maximum number of measured bits for exact probabilities.
 MOST_EXACT_BITS: Final = 20
-#: The qubits of one operation after another, measurements included. None: all that follows waits for all before, as
-#: behind a condition on measured bits. Of branches and loops each body is given once.
+#: Yields the qubits of each operation, measurements included. None: a barrier, as at a condition on measured bits. Each
+#: body of a branch or loop is yielded once.
 Operations: TypeAlias = Iterable[Sequence[int] | None]
 
 
 @dataclass(frozen=True)
 class CompiledCircuit:
-    """A circuit compiled for one device; kept and run again as often as the same program comes.
+    """A circuit compiled for one device; cached for further jobs with the same program.
 
     Args:
-        native: the SDK's own form of it.
-        qubits: how many qubits are simulated, helpers included.
-        memory_bytes: what a run of it is going to need.
-        warnings: what was changed on the way, for people.
-        evolution: what `statevector` needs, where the circuit was compiled for it.
-        circuits: how many circuits the device runs for it.
-        operations: gives the qubits of each operation of the compiled circuit; None where it is not known.
+        native: the circuit in the SDK's form.
+        qubits: number of simulated qubits, helpers included.
+        memory_bytes: memory that a run needs.
+        warnings: changes made while compiling, as text.
+        evolution: input of `statevector`, where the circuit was compiled for it.
+        circuits: number of circuits that the device runs.
+        operations: yields the qubits of each operation of the compiled circuit; None if unknown.
     """
 
     native: object
@@ -83,11 +83,11 @@ class RunProgress:
 
 
 class SimulatorProvider(Protocol):
-    """The simulators of one SDK. Lives in a worker process, one object a process.
+    """The simulators of one SDK; one instance for each worker process.
 
     A run occupies its worker; the pool cancels it by killing the process. Simulators that apply gates to an array share
-    `StatevectorSimulator`. This protocol does not cover devices at a vendor: there a job is submitted once, polled and
-    fetched, and needs no worker while it waits.
+    `StatevectorSimulator`. This protocol does not cover a vendor's remote devices: such a job is submitted once, polled
+    and fetched, and needs no worker while it waits.
     """
 
     @property
@@ -95,10 +95,10 @@ class SimulatorProvider(Protocol):
         """The first half of "PROVIDER/device"."""
 
     def describe(self) -> ProviderDescription:
-        """Describe its devices without importing its SDK."""
+        """Describe the devices without importing the SDK."""
 
     def load(self) -> None:
-        """Import the SDK. Does nothing the second time.
+        """Import the SDK. Idempotent.
 
         Raises:
             ProviderError: the SDK is not installed; the message says which extra installs it.
@@ -113,8 +113,8 @@ class SimulatorProvider(Protocol):
             options: what the job asks for.
 
         Raises:
-            DeviceError: the device cannot run it; the message names the construct.
-            ProgramError: reason NO_STATEVECTOR, it has none.
+            DeviceError: the device cannot run the circuit; the message names the construct.
+            ProgramError: reason NO_STATEVECTOR, the circuit has no exact state.
             LimitError: reason MEMORY_LIMIT.
         """
 
@@ -129,7 +129,7 @@ class SimulatorProvider(Protocol):
         """
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
-        """Return the exact distribution of a circuit's outcomes, each within 1e-9; None where only sampling gives it.
+        """Return the exact distribution of a circuit's outcomes, each within 1e-9; None where it must be sampled.
 
         Bit k of an outcome is classical bit k of the IR circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
@@ -138,27 +138,27 @@ class SimulatorProvider(Protocol):
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return the exact state before the final measurements of a circuit that was compiled for it.
 
-        Asked only of devices whose capabilities have `statevector`.
+        Called only for devices whose capabilities have `statevector`.
 
         Returns:
-            2^n amplitudes, within 1e-9 and up to a global phase; bit i of an amplitude's place is qubit i of the IR
-            circuit. All of its qubits are in it, also those that nothing acts on.
+            2^n amplitudes, within 1e-9 and up to a global phase; bit i of an amplitude's index is qubit i of the IR
+            circuit. All n qubits count, including unused ones.
         """
 
 
 def describe_simulator(
     name: str, device: str, *, num_qubits: int, basis_gates: Sequence[str], missing: str, status: str
 ) -> ProviderDescription:
-    """Describe a provider that offers one simulator of its SDK, as far as all of them are alike.
+    """Describe a provider that offers one simulator of its SDK.
 
-    Its languages are those that are read where it runs: the fork server adds them.
+    The fork server adds the languages, which depend on its Python environment.
 
     Args:
-        name: the provider's.
+        name: the provider's name.
         device: the simulator's name.
-        num_qubits: how many fit this machine.
+        num_qubits: number of qubits that fit this machine.
         basis_gates: its native gates, by their OpenQASM names.
-        missing: what to install, if the SDK is not there; else empty.
+        missing: what to install if the SDK is missing; else empty.
         status: SDK and version.
     """
     return ProviderDescription(
@@ -188,7 +188,7 @@ def describe_simulator(
 
 
 def installed_version(distribution: str) -> str:
-    """Return the version of an installed distribution, "" if it is not installed. Import nothing."""
+    """Return the version of an installed distribution, "" if it is not installed, without importing it."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -196,13 +196,13 @@ def installed_version(distribution: str) -> str:
 
 
 class _TaskMemory:
-    """What one task of this process may use, in bytes; 0 until it is known."""
+    """Memory limit of a task in this process, in bytes; 0 until it is known."""
 
     limit_bytes = 0
 
 
 def limit_task_memory(limit_bytes: int) -> None:
-    """Set what one task of this process may use at most, as the server's settings say; 0 means no limit."""
+    """Set the memory limit of a task in this process from the server's settings; 0 means no limit."""
     _TaskMemory.limit_bytes = limit_bytes
 
 
@@ -212,23 +212,23 @@ def _usable() -> int:
 
 
 def task_memory() -> int:
-    """Return the memory that one task may use here, in bytes: the machine's, or the limit if that is less."""
+    """Return the memory that a task may use here, in bytes: the lesser of the machine's memory and the limit."""
     return min(_TaskMemory.limit_bytes or _usable(), _usable())
 
 
 def most_qubits(bytes_per_amplitude: int) -> int:
-    """Return how many qubits a task can simulate here: `check_memory` accepts so many and no more."""
+    """Return the maximum number of qubits that a task can simulate here, as `check_memory` accepts it."""
     return max(1, (task_memory() // bytes_per_amplitude).bit_length() - 1)
 
 
 def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int, note: str = "") -> int:
-    """Refuse a statevector that does not fit.
+    """Reject a statevector that does not fit the memory.
 
     Returns:
-        What it needs, in bytes.
+        The memory it needs, in bytes.
 
     Raises:
-        LimitError: reason MEMORY_LIMIT, naming need and limit.
+        LimitError: reason MEMORY_LIMIT; the message names need and limit.
     """
     need = bytes_per_amplitude << qubits
     limit = min(memory_limit_bytes or task_memory(), task_memory())
@@ -243,12 +243,12 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
 
 
 def program_seed(seed: int | None, place: int) -> int | None:
-    """Return the seed of one circuit of a call: each has randomness of its own, and the same one every time."""
+    """Return the seed of one circuit of a call: distinct for each circuit and reproducible."""
     return None if seed is None else seed + SEED_STRIDE * place
 
 
 def depth_of(operations: Operations) -> tuple[int, int]:
-    """Return the depth of a compiled circuit, and how many of its operations act on two or more qubits."""
+    """Return the depth of a compiled circuit, and its number of operations on two or more qubits."""
     levels: dict[int, int] = {}
     floor = depth = large = 0
     for qubits in operations:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which providers there are: one line each here; third parties' join by the entry point `qonduit.providers`."""
+"""The registry of providers: built-in ones, and third parties' by the entry point group `qonduit.providers`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Final
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers.provider import SimulatorProvider
 
-#: Name -> "module:class". A provider's module imports its SDK in load() only.
+#: Name -> "module:class". A provider's module imports its SDK only in load().
 PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm:IBM",
     "AWS": "qonduit_server.providers.aws:AWS",
     "GOOGLE": "qonduit_server.providers.google:Google",
 }
-#: The entry point group of providers that come from other distributions; an entry's name is the provider's.
+#: The entry point group of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"
 
 
 def names() -> tuple[str, ...]:
-    """All providers' names, ours first. Imports none of them."""
+    """Return the names of all providers, built-in ones first, without importing them."""
     return (*PROVIDERS, *(name for name in _others() if name not in PROVIDERS))
 
 
@@ -29,7 +29,7 @@ def get(name: str) -> SimulatorProvider:
     """Make a provider.
 
     Raises:
-        ProviderError: there is none of that name, or its module cannot be imported.
+        ProviderError: no provider has that name, or its module cannot be imported.
     """
     if name in PROVIDERS:
         module, _, attribute = PROVIDERS[name].partition(":")

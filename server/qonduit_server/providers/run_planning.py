@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a simulator that measures at the end only runs a circuit: once, with measurement deferred, or branching."""
+"""Run planning for simulators that measure at the end only: one run with deferred measurement, or branching."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from qonduit_server.providers.provider import check_memory, task_memory
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
 
-#: Helper qubits are taken up to so many qubits in all. One run of these costs no more than a few hundred groups of
-#: shots; beyond, each helper doubles the cost of the one run, and of branching at most.
+#: Maximum number of qubits with helpers. Up to here one run costs no more than a few hundred groups of shots. Beyond,
+#: each helper doubles the cost of the one run, but at most that of branching.
 _DEFERRED_QUBITS: Final = 14
 
 
@@ -28,21 +28,21 @@ def plan(
     bytes_per_amplitude: int,
     memory_limit_bytes: int,
 ) -> tuple[Deferred | Branching, int, int]:
-    """Choose the cheaper way to run a circuit, and bring it into that form.
+    """Choose the cheaper way to run a circuit, and convert it to that form.
 
     Args:
         quantum: the IR circuit.
         device: for messages, "PROVIDER/device".
-        is_native: whether the device takes an operation as it is.
-        engine: applies gates where the circuit branches.
-        bytes_per_amplitude: what the device needs for one run without branches.
-        memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+        is_native: whether the device has an operation.
+        engine: applies gates of a branching circuit.
+        bytes_per_amplitude: memory of one run without branches.
+        memory_limit_bytes: memory limit of a run; 0 means the machine's memory.
 
     Returns:
-        The circuit in that form, how many qubits it simulates, and the memory in bytes that it needs.
+        The circuit in that form, its number of simulated qubits, and the memory it needs, in bytes.
 
     Raises:
-        DeviceError: the device has not what the circuit needs, by name.
+        DeviceError: the device lacks a construct, by name.
         LimitError: reason MEMORY_LIMIT.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distributions over measured bits: how they are got from amplitudes, and how shots are drawn from them."""
+"""Distributions over measured bits: computed from amplitudes, and sampled."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: A probability below this is the square of a rounding error: amplitudes are off by 1e-16 for each of many gates.
+#: A probability below this is rounding noise: amplitudes are off by 1e-16 for each of many gates.
 NOISE: Final = 1e-20
-#: With more outcomes than this, and than shots, each shot is looked up instead of each outcome being given its share.
+#: With more outcomes than this, and than shots, each shot is looked up instead of drawing a count for each outcome.
 _MANY_OUTCOMES: Final = 4096
 
 
 def born_probabilities(amplitudes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the probabilities of amplitudes."""
+    """Return the Born probabilities of amplitudes."""
     return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float64)
 
 
 def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence[int]) -> NDArray[np.float64]:
-    """Return the distribution of what some qubits give.
+    """Return the marginal distribution of some qubits.
 
     Args:
         probabilities: of all 2^qubits states; qubit 0 is the highest bit of a state's number.
-        qubits: how many there are.
+        qubits: number of qubits.
         measured: the qubits of interest.
 
     Returns:
-        2^len(measured) probabilities; bit j of an outcome's number is what `measured[j]` gives.
+        2^len(measured) probabilities; bit j of an outcome is the value of `measured[j]`.
     """
     others = tuple(qubit for qubit in range(qubits) if qubit not in measured)
     rest = probabilities.reshape((2,) * qubits)
@@ -40,18 +40,18 @@ def marginal(probabilities: NDArray[np.float64], qubits: int, measured: Sequence
 
 
 def as_mapping(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict[int, float]:
-    """Return the outcomes of a distribution that are more than noise."""
+    """Return the outcomes of a distribution whose probability exceeds rounding noise."""
     (seen,) = (probabilities > noise).nonzero()
     return dict(zip(seen.tolist(), probabilities[seen].tolist(), strict=True))
 
 
 def draw(probabilities: NDArray[np.float64], shots: int, generator: np.random.Generator) -> dict[int, int]:
-    """Sample a distribution that need not add up to 1. What is not 0 by rounding alone is never drawn.
+    """Sample a distribution that need not add up to 1. Outcomes with only rounding noise are never drawn.
 
     Returns:
-        How often each outcome was seen, in the order of outcomes.
+        The count of each outcome, in the order of outcomes.
     """
-    if len(probabilities) == 2:  # as below, and quicker
+    if len(probabilities) == 2:  # a faster special case
         zero, one = probabilities.tolist()
         if zero <= NOISE or one <= NOISE:
             return {int(one > NOISE): shots}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of simulators whose SDK applies gates to a statevector and measures at the end only.
 
-The SDK contributes its gates (`lower`), their application to an array (`evolve`) and its own way to final probabilities
-(`distribution`). Deferred measurement, branching, sampling with a seed, and statevectors are the same for all of them.
+A subclass provides the SDK's gates (`lower`), their application to an array (`evolve`) and the final probabilities
+(`distribution`). Deferred measurement, branching, seeded sampling and statevectors are common to all.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class DeferredCircuit:
 
 
 class StatevectorSimulator(ABC):
-    """A `SimulatorProvider` with one device, made from an SDK's gates."""
+    """A `SimulatorProvider` with one device, based on an SDK's gates."""
 
     name: ClassVar[str]
     device: ClassVar[str]
     #: The extra that installs the SDK, and its distributions; `status` names the first one.
     extra: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    #: Stands in `status` behind the version.
+    #: Follows the version in `status`.
     status_suffix: ClassVar[str] = ""
     basis_gates: ClassVar[Sequence[str]]
     #: Memory for one amplitude, in bytes: of `run`, of `probabilities` and of `statevector`.
@@ -73,11 +73,11 @@ class StatevectorSimulator(ABC):
 
     @abstractmethod
     def is_native(self, operation: Instruction) -> bool:
-        """Return whether `lower` takes an operation as it is."""
+        """Return whether `lower` accepts an operation."""
 
     @abstractmethod
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
-        """Bring runs of native gates into the SDK's form."""
+        """Convert runs of native gates to the SDK's form."""
 
     @abstractmethod
     def evolve(self, state: State, run: Any, qubits: int) -> State:
@@ -89,7 +89,7 @@ class StatevectorSimulator(ABC):
 
         Args:
             circuit: measures at least one qubit.
-            exact: each is needed within 1e-9; otherwise they are only drawn from.
+            exact: whether an accuracy of 1e-9 is needed; otherwise shots are drawn from the probabilities.
         """
 
     def describe(self) -> ProviderDescription:
@@ -174,7 +174,7 @@ class StatevectorSimulator(ABC):
         from qonduit_server.providers.sampling import draw
 
         began = time.perf_counter()
-        # The SDKs' own sampling takes no seed (Braket) or microseconds a shot (Cirq).
+        # The SDKs' own sampling has no seed (Braket) or takes microseconds a shot (Cirq).
         samples = draw(self.distribution(circuit, exact=False), shots, np.random.default_rng(seed))
         metadata: dict[str, object] = {
             **self._metadata,

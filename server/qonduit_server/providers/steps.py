@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A IR circuit as a list of steps with jumps: runs of gates, measurements, assignments, conditions, loops."""
+"""An IR circuit as a list of steps with jumps: runs of gates, measurements, assignments, conditions, loops."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Gate: TypeAlias = tuple[Instruction, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class ApplyUnitary:
-    """Applies a run of gates."""
+    """Apply a run of gates."""
 
     run: int
 
 
 @dataclass
 class Collapse:
-    """Measures qubits, all at once. `writes` are classical bits and the qubit each gets, None: it gets 0."""
+    """Measure qubits together. `writes` are classical bits, each with the qubit it stores; None: it stores 0."""
 
     qubits: list[int] = field(default_factory=list)
     writes: list[tuple[int, int | None]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class Assign:
-    """Sets a classical bit."""
+    """Set a classical bit."""
 
     clbit: int
     value: Formula
@@ -53,7 +53,7 @@ class Assign:
 
 @dataclass
 class JumpIfNot:
-    """Goes on elsewhere where a condition does not hold."""
+    """Jump to a target if a condition is false."""
 
     condition: Formula
     target: int = 0
@@ -61,7 +61,7 @@ class JumpIfNot:
 
 @dataclass(frozen=True)
 class Jump:
-    """Goes back to the beginning of a loop."""
+    """Jump back to the beginning of a loop."""
 
     target: int
 
@@ -71,7 +71,7 @@ Step: TypeAlias = ApplyUnitary | Collapse | Assign | JumpIfNot | Jump
 
 @dataclass(frozen=True)
 class Steps:
-    """A circuit. An `ApplyUnitary` names one of `runs`; qubits that no gate acts on do not appear: they are 0."""
+    """A circuit. An `ApplyUnitary` refers to one of `runs`; qubits that no gate acts on are 0 and omitted."""
 
     steps: Sequence[Step]
     runs: Sequence[Sequence[Gate]]
@@ -79,11 +79,11 @@ class Steps:
 
 
 def steps_of(quantum: QuantumCircuit, lowering: Lowering, device: str) -> Steps:
-    """Bring a circuit into steps.
+    """Convert a circuit to steps.
 
     Args:
         quantum: the IR circuit.
-        lowering: expands what the device does not have.
+        lowering: expands operations that the device lacks.
         device: for messages, "PROVIDER/device".
 
     Raises:
@@ -100,7 +100,7 @@ _NO_GATES: Final = frozenset(("measure", "reset", "barrier", "delay", "store", "
 
 
 def _find_touched(block: QuantumCircuit, qubits: Sequence[int], wires: dict[int, int]) -> None:
-    """Give each qubit that gates act on a number; all others stay 0."""
+    """Assign numbers to the qubits that gates act on; all others stay 0."""
     for instruction in block.data:
         operation = instruction.operation
         if operation.name in _NO_GATES:
@@ -122,7 +122,7 @@ class _Compiler:
         self._wires = wires
         self.steps: list[Step] = []
         self.runs: list[list[Gate]] = []
-        #: Whether the last step may be added to: nothing jumps to behind it.
+        #: Whether the last step may be extended: no jump targets the position after it.
         self._open = False
 
     def block(self, block: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int]) -> None:
@@ -160,7 +160,7 @@ class _Compiler:
                 self._expanded(operation, places)
 
     def _expanded(self, operation: Instruction, places: Sequence[int]) -> None:
-        """Add an operation as the gates and resets that the device has."""
+        """Add an operation, expanded to gates and resets that the device has."""
         for step, own in self._lowering.expand(operation):
             if step.name == "reset":
                 self._reset(places[own[0]])
@@ -198,7 +198,7 @@ class _Compiler:
         self.runs[-1].append((gate, wires))
 
     def _collapse(self, wire: int) -> Collapse:
-        """Return the measurement of a qubit, together with those of others just before."""
+        """Return the measurement step for a qubit, shared with directly preceding measurements."""
         last = self.steps[-1] if self._open and self.steps else None
         if not isinstance(last, Collapse):
             last = Collapse()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a worker put together: provider, languages, cache and runner. For the fork server and for engines."""
+"""Assembles a worker from provider, languages, cache and runner, for the fork server and for engines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from qonduit_server.worker import loop
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What a runner may do with programs.
+    """Options of a runner.
 
     Args:
-        python_source: the Python for each language whose source may be run.
-        cache: the folder for programs that were costly to read.
-        cache_bytes: how large that folder may grow; 0: nothing is kept.
-        read_seconds: how long reading one program may take; 0 means no limit. Kept in the main thread only.
+        python_source: the Python interpreter for each language whose source may be executed.
+        cache: the directory of the translation cache.
+        cache_bytes: maximum size of that directory; 0 disables the cache.
+        read_seconds: time limit for reading one program; 0 means no limit. Enforced in the main thread only.
     """
 
     python_source: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class RunnerOptions:
 
 
 def describe_provider(provider: SimulatorProvider, options: RunnerOptions | None = None) -> ProviderDescription:
-    """Return what a provider offers, with the languages that are read in this process; imports no SDK."""
+    """Describe a provider, with the languages that this process reads, without importing its SDK."""
     from qonduit_server.languages.registry import readable
 
     description = provider.describe()
@@ -45,19 +45,19 @@ def describe_provider(provider: SimulatorProvider, options: RunnerOptions | None
 
 
 def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | None = None) -> loop.Run:
-    """Load a provider's SDK and return what runs its tasks, one after another, in this process.
+    """Load a provider's SDK and return a function that runs its tasks one after another in this process.
 
-    An engine decodes `Task` messages, calls the returned function, and sends on the `TaskEvent` messages that it emits.
-    The function returns False when the process must be replaced before it runs another task.
+    An engine decodes `Task` messages, calls the function, and forwards the `TaskEvent` messages that it emits. The
+    function returns False when the process must be replaced before it runs another task.
 
     Args:
         provider: runs programs; None for a process that only translates.
-        options: what the runner may do; default: no Python source, no cache, no time limit.
+        options: default: no Python source, no cache, no time limit.
 
     Raises:
         ProviderError: the SDK is not installed.
     """
-    # Late: a fork server describes its provider before it loads anything.
+    # Imported late: a fork server describes its provider before it loads anything.
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.languages.translation_cache import TranslationCache

@@ -34,7 +34,7 @@ _HINTS: Final = {
 
 
 def check_job(device: Device, name: str, spec: JobSpec) -> None:
-    """Refuse a job that its device cannot run, whatever its programs are.
+    """Reject a job that its device cannot run, independent of its programs.
 
     Args:
         device: the device's description; an empty one for a device that the provider does not describe.
@@ -54,7 +54,7 @@ def check_job(device: Device, name: str, spec: JobSpec) -> None:
 
 
 def check_program(device: Device, name: str, spec: JobSpec, circuit: Circuit) -> None:
-    """Refuse a program that its device cannot run. The provider decides how many qubits a simulator can hold.
+    """Reject a program that its device cannot run; the provider checks a simulator's number of qubits.
 
     Args:
         device: the device's description.

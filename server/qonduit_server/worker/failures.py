@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a run as the failures that workers send: bounded, with a stable reason and a traceback for the log."""
+"""Converts errors of a run to failures that workers send: bounded, with a stable reason and a traceback for the log."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import LimitError, RunError
 
-#: Messages longer than this are cut: they are stored with the job and sent with its last event.
+#: Longer messages are truncated: the server stores them with the job and sends them with its last event.
 _MESSAGE_CHARACTERS: Final = 2000
-#: Tracebacks longer than this lose their beginning.
+#: Longer tracebacks lose their beginning.
 _DIAGNOSTIC_BYTES: Final = 8 * 1024
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return a failure as it is stored and sent: its category, a stable reason, what happened and what to do."""
+    """Return the failure for an error: its category, a stable reason, and a message with the cause and the remedy."""
     if isinstance(error, RunError):
         return Failure(
             category=f"FAILURE_CATEGORY_{error.category}",
@@ -41,7 +41,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return the end of an error's traceback with its causes, at most 8 KiB: the end names what was raised."""
+    """Return the end of an error's traceback with its causes, at most 8 KiB: the end names the raised exception."""
     data = "".join(traceback.format_exception(error)).encode(errors="replace")
     if len(data) > _DIAGNOSTIC_BYTES:
         data = b"..." + data[3 - _DIAGNOSTIC_BYTES :]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fork server (`python -m qonduit_server.worker.forkserver`): loads one SDK once and forks workers.
 
-It is started with the Python that the provider's SDK lives in, tells at once what the provider offers, and loads the
-SDK when it is told to. Forking from a loaded process makes a new worker in tens of milliseconds instead of seconds. It
-has one thread, so that forking is safe, and ends with its workers when the server closes its socket or dies.
+It runs with the Python environment of the provider's SDK, reports the provider's description at once, and loads the SDK
+on request. Forking a loaded process takes tens of milliseconds instead of seconds. It has one thread, so that forking
+is safe, and exits with its workers when the server closes its socket or dies.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from qonduit_server.providers.provider import SimulatorProvider, limit_task_memo
 from qonduit_server.worker import loop
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
-#: Set before the SDK is imported; values from outside win. Waiting OpenMP threads would spin on cores that other
-#: workers need, and BLAS threads do not survive a fork.
+#: Defaults set before the SDK is imported; existing values take precedence. Waiting OpenMP threads would spin on cores
+#: that other workers need, and BLAS threads do not survive a fork.
 _ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-#: The kernel kills the process with the highest score, from 0 to 1000: the share of the memory that it has, and this.
+#: The kernel kills the process with the highest score, from 0 to 1000: its share of the memory plus this value.
 _OOM_SCORE: Final = 500
 _WORST_OOM_SCORE: Final = 1000
 
-#: Loads a provider's SDK, makes what a worker calls for its tasks, and says how many tasks one call takes. Without a
-#: provider, its workers translate and run nothing.
+#: Loads a provider's SDK; returns the function that a worker calls to run tasks, and the maximum number of tasks a
+#: call. Without a provider, workers only translate.
 RunnerOf = Callable[[SimulatorProvider | None], tuple[loop.Run, int]]
 
 
@@ -61,19 +61,19 @@ def main(
     provider_of: Callable[[str], SimulatorProvider] = registry.get,
     runner_of: RunnerOf | None = None,
 ) -> int:
-    """Serve as a fork server until the server goes away."""
+    """Serve as a fork server until the server closes the socket."""
     parser = argparse.ArgumentParser(
-        prog="qonduit_server.worker.forkserver", description="Started by the server, not by people."
+        prog="qonduit_server.worker.forkserver", description="Started by the server; not for direct use."
     )
     parser.add_argument("--provider", required=True, help="the provider's name; empty: only translate")
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--languages", type=json.loads, default={}, help="the fields of RunnerOptions, as JSON")
-    parser.add_argument("--task-memory", type=int, default=0, help="what one task may use, in bytes; 0: no limit")
+    parser.add_argument("--task-memory", type=int, default=0, help="memory limit of a task, in bytes; 0: no limit")
     options = parser.parse_args(arguments)
-    # Where the operator put a wrapper between the server and this program: it is tied to the server, this to it.
+    # The parent may be an operator's wrapper: the wrapper is tied to the server, and this process to the wrapper.
     parent_death.set_death_signal(os.getppid())
     limit_task_memory(options.task_memory)
-    faulthandler.enable()  # where an SDK crashes, its stack goes to stderr, which the server logs
+    faulthandler.enable()  # if an SDK crashes, its stack goes to stderr, which the server logs
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     server = socket.socket(fileno=options.socket)
@@ -93,7 +93,7 @@ def main(
 
 
 class _ForkServer:
-    """The loop: what the server says, and children that ended."""
+    """The main loop: handles requests of the server and exits of children."""
 
     def __init__(
         self,
@@ -107,33 +107,33 @@ class _ForkServer:
         self._provider = provider
         self._runner_of = runner_of
         self._run: loop.Run | None = None
-        self._fold = 1
+        self._batch_size = 1
         self._buffer = framing.FrameBuffer()
         self._descriptors: deque[int] = deque()
         self._children: dict[int, int] = {}
 
     def serve(self) -> None:
-        # Ctrl-C, a terminal that closes and a service manager's SIGTERM reach every process of the server; it alone
+        # Ctrl-C, a closed terminal and a service manager's SIGTERM reach every process of the group; only the server
         # decides when tasks end.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        woken, wake = os.pipe()
-        os.set_blocking(woken, False)
-        os.set_blocking(wake, False)
+        wakeup_read, wakeup_write = os.pipe()
+        os.set_blocking(wakeup_read, False)
+        os.set_blocking(wakeup_write, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._wakeup = (woken, wake)
+        signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+        self._wakeup = (wakeup_read, wakeup_write)
         provider = self._provider
         description = describe_provider(provider, self._options) if provider else ProviderDescription()
-        self._say(ForkServerReply(description=description))
+        self._send(ForkServerReply(description=description))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
-        poll.register(woken, select.POLLIN)
+        poll.register(wakeup_read, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
-            if woken in ready:
+            if wakeup_read in ready:
                 with contextlib.suppress(BlockingIOError):
-                    os.read(woken, 4096)
+                    os.read(wakeup_read, 4096)
                 self._reap()
             if self._server.fileno() in ready:
                 piece, descriptors, _, _ = socket.recv_fds(self._server, 65536, 16)
@@ -147,24 +147,24 @@ class _ForkServer:
                     elif self._run is None:
                         self._load()
 
-    def _say(self, reply: ForkServerReply) -> None:
+    def _send(self, reply: ForkServerReply) -> None:
         self._server.sendall(framing.pack(reply))
 
     def _load(self) -> loop.Run | None:
         began = time.monotonic()
         try:
-            self._run, self._fold = self._runner_of(self._provider)
+            self._run, self._batch_size = self._runner_of(self._provider)
         except (ProviderError, ImportError, OSError) as error:
-            self._say(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
+            self._send(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began, error=str(error))))
             return None
-        # What is alive now stays: keep the collector from touching, and so copying, pages shared with the workers.
+        # Objects alive now stay: keep the collector from touching, and thereby copying, pages shared with the workers.
         gc.collect()
         gc.freeze()
-        self._say(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began)))
+        self._send(ForkServerReply(loaded=Loaded(seconds=time.monotonic() - began)))
         return self._run
 
     def _fork(self, request: Fork) -> None:
-        """Fork a worker: its socket, the reading end of its tokens and its standard error came with the request."""
+        """Fork a worker; the request carried its socket, the read end of its token pipe and its standard error."""
         link, tokens, errors = (self._descriptors.popleft() for _ in range(3))
         try:
             run = self._run or self._load()
@@ -179,10 +179,10 @@ class _ForkServer:
         for descriptor in (link, tokens, errors):
             os.close(descriptor)
         if pid < 0:
-            self._say(ForkServerReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
+            self._send(ForkServerReply(exited=Exited(worker_id=request.worker_id, exit_code=os.EX_OSERR)))
         else:
             self._children[pid] = request.worker_id
-            self._say(ForkServerReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
+            self._send(ForkServerReply(forked=Forked(worker_id=request.worker_id, pid=pid)))
 
     def _become_worker(
         self, forkserver: int, link: int, tokens: int, errors: int, memory_limit_bytes: int, run: loop.Run
@@ -201,7 +201,7 @@ class _ForkServer:
             if memory_limit_bytes:
                 _limit_memory(memory_limit_bytes)
             with socket.socket(fileno=link) as server:
-                loop.serve(server, tokens, run, self._fold)
+                loop.serve(server, tokens, run, self._batch_size)
             code = os.EX_OK
         finally:
             if code:
@@ -210,30 +210,30 @@ class _ForkServer:
             os._exit(code)
 
     def _reap(self) -> None:
-        """Report children that ended. Others than our own are left alone: an SDK may have started some."""
+        """Report workers that exited. Other children are not reaped: an SDK may have started them."""
         for pid in list(self._children):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 code = os.waitstatus_to_exitcode(status)
-                self._say(ForkServerReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
+                self._send(ForkServerReply(exited=Exited(worker_id=self._children.pop(pid), exit_code=code)))
 
 
 def _reseed() -> None:
-    """Give this worker randomness of its own; all are forked with the same state."""
+    """Reseed the random generators: all workers are forked with the same state."""
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
 
 
 def _prefer_for_oom_kill() -> None:
-    """Where the machine runs out of memory, have a worker killed and not the server: its task can be run again."""
+    """Make the kernel's OOM killer prefer a worker over the server: a worker's task can be retried."""
     with contextlib.suppress(OSError, ValueError):  # not Linux
         score = Path("/proc/self/oom_score_adj")
         score.write_text(str(min(_WORST_OOM_SCORE, int(score.read_text()) + _OOM_SCORE)))
 
 
 def _limit_memory(limit_bytes: int) -> None:
-    """Limit what this process may add to its address space."""
+    """Limit the growth of this process's address space."""
     with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
         now = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

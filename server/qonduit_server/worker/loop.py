@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker: a forked process that takes tasks from the server, runs them one after another and tells their events.
+"""A worker: a forked process that receives tasks from the server, runs them one after another and sends their events.
 
-Aer and its like hold Python's lock for a whole simulation, so a busy worker cannot answer anything. Which tasks have
-begun is therefore settled by the kernel: with each task the server puts a token into a pipe. The worker takes the token
-to begin the task; the server takes the token back (it holds that end of the pipe too) to hand the task to another.
+SDKs such as Aer hold Python's GIL for a whole simulation, so a busy worker cannot answer requests. The kernel therefore
+decides which tasks have begun: the server writes a token to a pipe with each task. The worker reads the token to begin
+the task; the server reads the token itself (it holds that end too) to reassign the task to another worker.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from qonduit.execution.v1.worker_pb2 import WorkerReply, WorkerRequest
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.process import framing
 
-#: Events wait this long for others to travel with, in seconds.
+#: Events wait this long to be sent in a batch, in seconds.
 _BATCH_SECONDS: Final = 0.005
-#: After a silence longer than that, events travel alone for this long: what is called next may hold Python's lock.
-_ALONE_SECONDS: Final = 0.02
+#: After a longer pause, events are sent immediately for this long, in seconds: the next call may hold the GIL.
+_IMMEDIATE_SECONDS: Final = 0.02
 
 Emit = Callable[[TaskEvent], None]
-#: Runs these tasks, in order, and emits their events, `finished` of each included. False: this process must not run
-#: any more, and is to be replaced.
+#: Runs tasks in order and emits their events, `finished` of each included. Returns False when this process must be
+#: replaced before it runs more tasks.
 Run = Callable[[Sequence[Task], Emit], bool | None]
 
 
-def serve(server: socket.socket, tokens: int, run: Run, fold: int = 1) -> None:
+def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1) -> None:
     """Run tasks until the server closes its end.
 
     Args:
-        server: carries `WorkerRequest` here and `WorkerReply` back.
-        tokens: the pipe's end for reading; token n stands for the n-th task sent, from 0.
+        server: socket for incoming `WorkerRequest` and outgoing `WorkerReply`.
+        tokens: the pipe's read end; token n stands for the n-th task sent, from 0.
         run: runs tasks.
-        fold: how many waiting tasks are given to `run` at once, at most.
+        batch_size: maximum number of waiting tasks in one call of `run`.
     """
     outbox = Outbox(server)
     inbox = _Inbox(server)
@@ -53,16 +53,16 @@ def serve(server: socket.socket, tokens: int, run: Run, fold: int = 1) -> None:
         while True:
             poll.poll()
             try:
-                taken = os.read(tokens, framing.TOKEN.size * fold)
-            except BlockingIOError:  # the server took it back
+                data = os.read(tokens, framing.TOKEN.size * batch_size)
+            except BlockingIOError:  # the server reclaimed the task
                 continue
-            if not taken:
+            if not data:
                 return
-            tasks = [inbox.task(ordinal) for (ordinal,) in framing.TOKEN.iter_unpack(taken)]
-            outbox.begin(tasks, lonely=not _waiting(tokens))
-            goes_on = run(tasks, outbox) is not False
+            tasks = [inbox.task(ordinal) for (ordinal,) in framing.TOKEN.iter_unpack(data)]
+            outbox.begin(tasks, queue_empty=not _waiting(tokens))
+            reusable = run(tasks, outbox) is not False
             outbox.end(tasks)
-            if not goes_on:
+            if not reusable:
                 outbox.flush()
                 return
             if not _waiting(tokens):
@@ -78,7 +78,7 @@ def _waiting(tokens: int) -> bool:
 
 
 class _Inbox:
-    """The tasks that were sent, read when they are begun."""
+    """The sent tasks, read when they begin."""
 
     def __init__(self, server: socket.socket) -> None:
         self._server = server
@@ -87,7 +87,7 @@ class _Inbox:
         self._tasks: deque[tuple[int, Task]] = deque()
 
     def task(self, ordinal: int) -> Task:
-        """Give the task with this number; those before it were taken back, and are forgotten."""
+        """Return the task with this number; discard those before it, which the server reclaimed."""
         while True:
             while self._tasks:
                 number, task = self._tasks.popleft()
@@ -103,7 +103,7 @@ class _Inbox:
 
 
 class Outbox:
-    """Collects events and sends them in batches, none later than 5 ms unless Python's lock is held for longer."""
+    """Collects events and sends them in batches, none later than 5 ms unless the GIL is held for longer."""
 
     def __init__(self, server: socket.socket) -> None:
         self._server = server
@@ -112,38 +112,38 @@ class Outbox:
         self._events: list[TaskEvent] = []
         self._oldest = 0.0
         self._last = 0.0
-        self._alone_until = 0.0
-        self._lonely = False
+        self._immediate_until = 0.0
+        self._queue_empty = False
         self._unfinished: set[tuple[int, int]] = set()
         threading.Thread(target=self._flush_late, name="outbox-flusher", daemon=True).start()
 
-    def begin(self, tasks: Sequence[Task], *, lonely: bool) -> None:
-        """Tell that these tasks were begun. `lonely`: none wait behind them."""
-        self._lonely = lonely
+    def begin(self, tasks: Sequence[Task], *, queue_empty: bool) -> None:
+        """Report that these tasks began. `queue_empty`: no tasks wait behind them."""
+        self._queue_empty = queue_empty
         self._last = time.monotonic()
         self._unfinished = {(task.job_id, task.attempt) for task in tasks}
         for task in tasks:
             self._add(TaskEvent(job_id=task.job_id, attempt=task.attempt, started=TaskStarted()))
 
     def end(self, tasks: Sequence[Task]) -> None:
-        """Make sure that these tasks are told to have finished, or they would seem to run for ever."""
+        """Report tasks that sent no last event as finished; otherwise the server waits for them forever."""
         for task in tasks:
             if (task.job_id, task.attempt) in self._unfinished:
                 failure = Failure(
                     category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
                     reason="INTERNAL",
-                    message="The task ended without saying how. This is a fault of the server; please report it.",
+                    message="The task ended without an outcome. This is a server error; please report it.",
                 )
                 self(TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure)))
 
     def __call__(self, event: TaskEvent) -> None:
-        """Take an event of a running task."""
+        """Queue an event of a running task."""
         kind = event.WhichOneof("event")
-        if kind == "started":  # told by begin
+        if kind == "started":  # reported by begin
             return
         if kind in ("finished", "declined"):
             self._unfinished.discard((event.job_id, event.attempt))
-        if self._add(event) or (kind == "program_started" and self._lonely):
+        if self._add(event) or (kind == "program_started" and self._queue_empty):
             self.flush()
 
     def _add(self, event: TaskEvent) -> bool:
@@ -154,12 +154,12 @@ class Outbox:
                 self._filled.notify()
             self._events.append(event)
             if now - self._last > _BATCH_SECONDS:
-                self._alone_until = now + _ALONE_SECONDS
+                self._immediate_until = now + _IMMEDIATE_SECONDS
             self._last = now
-            return now < self._alone_until or now - self._oldest > _BATCH_SECONDS
+            return now < self._immediate_until or now - self._oldest > _BATCH_SECONDS
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send the queued events."""
         with self._sending:
             with self._filled:
                 events, self._events = self._events, []
@@ -177,6 +177,6 @@ class Outbox:
                     time.sleep(_BATCH_SECONDS - age)
                 else:
                     self.flush()
-        finally:  # without this thread events would be stuck; the server replaces a dead worker
+        finally:  # without this thread events are not sent; the server replaces a dead worker
             sys.stderr.flush()
             os._exit(os.EX_SOFTWARE)

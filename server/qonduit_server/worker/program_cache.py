@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs that a worker has read and compiled lately, so that the next job with one of them runs at once."""
+"""A worker's cache of recently read and compiled programs, so that further jobs with them start at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit_server.providers.provider import CompiledCircuit
 
 @dataclass(frozen=True)
 class CachedProgram:
-    """A program, read and compiled, as the cache keeps it."""
+    """A program that was read and compiled."""
 
     circuit: Circuit
     compiled: CompiledCircuit
@@ -23,34 +23,34 @@ class CachedProgram:
 
 
 class ProgramCache:
-    """Programs that were read and compiled lately, by what they are and where they run; the oldest go first.
+    """An LRU cache of compiled programs, keyed by program, inputs and device.
 
     Args:
-        entries: how many are kept at most.
-        source_bytes: how long their sources may be together; what is kept of a program grows with its source.
+        entries: maximum number of entries.
+        source_bytes: maximum total size of their sources; an entry's size grows with its source.
     """
 
     def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
         self._entries = entries
         self._source_bytes = source_bytes
-        self._kept: OrderedDict[tuple[object, ...], tuple[int, CachedProgram]] = OrderedDict()
+        self._programs: OrderedDict[tuple[object, ...], tuple[int, CachedProgram]] = OrderedDict()
         self._size = 0
 
     def get(self, key: tuple[object, ...]) -> CachedProgram | None:
-        """Return the entry of a key, which then counts as used."""
-        found = self._kept.get(key)
+        """Return the entry of a key and mark it as recently used."""
+        found = self._programs.get(key)
         if found is None:
             return None
-        self._kept.move_to_end(key)
+        self._programs.move_to_end(key)
         return found[1]
 
-    def put(self, key: tuple[object, ...], size: int, kept: CachedProgram) -> None:
-        """Keep a program whose source has `size` bytes."""
+    def put(self, key: tuple[object, ...], size: int, program: CachedProgram) -> None:
+        """Store a program whose source has `size` bytes."""
         if size > self._source_bytes // 4:
             return
-        before = self._kept.pop(key, None)
+        before = self._programs.pop(key, None)
         self._size += size - (before[0] if before else 0)
-        self._kept[key] = (size, kept)
-        while len(self._kept) > self._entries or self._size > self._source_bytes:
-            _, (gone, _) = self._kept.popitem(last=False)
+        self._programs[key] = (size, program)
+        while len(self._programs) > self._entries or self._size > self._source_bytes:
+            _, (gone, _) = self._programs.popitem(last=False)
             self._size -= gone

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes of what a provider gave a result: entries in its message, or, where that would be too large, rows beside it."""
+"""Encodes a provider's outcome as a result: entries in the message, or rows in a buffer if the message is too large."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: A result whose message would be larger has its entries in a buffer.
+#: A larger result has its entries in a buffer instead of the message.
 MESSAGE_BYTES: Final = 256 * 1024
-#: What the store adds to a message: two ids, and the buffer's name.
+#: Bytes that the store adds to a message: two ids, and the buffer's name.
 _ADDED_BYTES: Final = 64
-#: Responses have at most 3 MiB: no result may be larger, whatever names and metadata it carries.
+#: Responses have at most 3 MiB: no result may be larger, with all its names and metadata.
 _MOST_BYTES: Final = 3 * 1024**2 - 64 * 1024
-#: An entry of each of the two maps, with a count of one byte; the key comes on top, twice.
+#: An entry in each of the two maps, with a count of one byte; add the key twice.
 _ENTRY_BYTES: Final = 19
 #: The columns of numbers have 8 bytes: uint64 and float64.
 _NUMBER_BYTES: Final = 8
@@ -31,14 +31,14 @@ def encode_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], m
     """Fill in a result's counts and probabilities, or refer to rows.
 
     Args:
-        result: has everything else already: shots, registers, metadata.
-        circuit: names outcomes. One without registers shows nothing.
-        counts: how often each outcome was seen; bit k is classical bit k of the IR circuit. Outcomes that differ in
-            bits which the program does not show become one.
-        max_bytes: the most bytes that its rows may have; 0 means no limit.
+        result: already has shots, registers and metadata.
+        circuit: names outcomes; without registers, the result has no entries.
+        counts: the count of each outcome; bit k is classical bit k of the IR circuit. Outcomes that differ only in bits
+            outside the program's registers are merged.
+        max_bytes: maximum size of the rows; 0 means no limit.
 
     Returns:
-        The rows of the result's buffer; nothing where the message holds the entries.
+        The rows of the result's buffer; empty where the message holds the entries.
 
     Raises:
         LimitError: reason RESULT_TOO_LARGE.
@@ -76,12 +76,12 @@ def encode_statevector(result: Result, amplitudes: NDArray[np.complex128], max_b
     """Fill in a result's statevector, or refer to rows.
 
     Args:
-        result: has everything else already.
-        amplitudes: 2^n of them; bit i of an amplitude's place is qubit i.
-        max_bytes: the most bytes that its rows may have; 0 means no limit.
+        result: already has all other fields.
+        amplitudes: 2^n amplitudes; bit i of an amplitude's index is qubit i.
+        max_bytes: maximum size of the rows; 0 means no limit.
 
     Returns:
-        The rows of the result's buffer; nothing where the message holds the amplitudes.
+        The rows of the result's buffer; empty where the message holds the amplitudes.
 
     Raises:
         LimitError: reason RESULT_TOO_LARGE.
@@ -100,15 +100,15 @@ def encode_statevector(result: Result, amplitudes: NDArray[np.complex128], max_b
         BufferColumn(name=name, kind=ColumnKind.COLUMN_KIND_FLOAT64, width=_NUMBER_BYTES)
         for name in ("real", "imaginary")
     ]
-    # A complex number of 16 bytes is its real part, then its imaginary part: as the rows have it.
+    # A complex128 is the real part followed by the imaginary part, as in the rows.
     return _buffered(result, columns, amplitudes.astype(">c16").tobytes(), row_bytes)
 
 
 def check_statevector(qubits: int, max_bytes: int) -> None:
-    """Refuse the statevector of too many qubits; to be asked before it is computed.
+    """Reject the statevector of too many qubits before it is computed.
 
     Args:
-        max_bytes: the most bytes that its rows may have; 0 means no limit.
+        max_bytes: maximum size of the rows; 0 means no limit.
 
     Raises:
         LimitError: reason RESULT_TOO_LARGE.
@@ -125,7 +125,7 @@ def check_statevector(qubits: int, max_bytes: int) -> None:
 
 
 def _named(circuit: Circuit, counts: Mapping[int, int], most_rows: int | None) -> dict[str, int] | None:
-    """Return counts under their keys; None once they are certain to be too large for a message."""
+    """Return counts by key; None once they exceed the size of a message."""
     named: dict[str, int] = {}
     size = 0
     for outcome, number in counts.items():
@@ -146,7 +146,7 @@ def _named(circuit: Circuit, counts: Mapping[int, int], most_rows: int | None) -
 def _rows(
     circuit: Circuit, counts: Mapping[int, int], widths: list[int], row_bytes: int, most_rows: int | None
 ) -> Iterable[bytes]:
-    """Rows in ascending order of their columns, which is that of their bytes."""
+    """Return rows in ascending order of their columns, which is the order of their bytes."""
     merged: dict[bytes, int] = {}
     for outcome, number in counts.items():
         start = b"".join(
@@ -158,7 +158,8 @@ def _rows(
         elif most_rows is not None and len(merged) == most_rows:
             raise LimitError(
                 "RESULT_TOO_LARGE",
-                f"the program gave more than {most_rows} different outcomes of {_size(row_bytes)} each, and a result "
+                f"the program produced more than {most_rows} different outcomes of {_size(row_bytes)} each, and a "
+                "result "
                 f"may have at most {most_rows * row_bytes} bytes (max_result_bytes): use fewer shots, or measure fewer "
                 "bits",
             )
@@ -178,7 +179,7 @@ def _buffered(result: Result, columns: list[BufferColumn], rows: bytes, row_byte
 
 
 def _check_message(result: Result) -> None:
-    """Check the rest of the message: mostly the registers' names."""
+    """Check the size of the message without its entries: mostly the registers' names."""
     size = result.ByteSize()
     if size > _MOST_BYTES:
         raise LimitError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job from start to finish inside a worker: a Task in, TaskEvents out."""
+"""Runs one job inside a worker: a Task in, TaskEvents out."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from qonduit_server.worker.result_encoding import check_statevector, encode_coun
 
 Emit = Callable[[TaskEvent], None]
 
-#: The share of a job's work that reading and compiling its programs counts for.
+#: The share of reading and compiling in a job's progress.
 _PREPARING: Final = 0.1
-#: Tracebacks that a task sends at most.
+#: Maximum number of tracebacks that a task sends.
 _DIAGNOSTICS: Final = 4
-#: Failures for which the server or an SDK may be at fault, and not the program.
+#: Categories of failures that the server or an SDK may have caused.
 _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, FailureCategory.FAILURE_CATEGORY_PROVIDER))
-#: No response is larger, so a larger translation would only cost the server memory.
+#: No response is larger, so a larger translation could not be delivered.
 _MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
-#: What the metadata of counts say of these counts alone; the rest holds for the statevector, too.
+#: Metadata that describe the counts only; the rest also applies to the statevector.
 _OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper_qubits", "branches"))
 
 
@@ -59,9 +59,9 @@ class Runner:
     """Runs tasks in one process.
 
     Args:
-        provider: where programs are run; None for a process that only translates.
+        provider: runs programs; None for a process that only translates.
         languages: reads and writes programs.
-        cache: keeps programs that were read and compiled.
+        cache: caches programs that were read and compiled.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class Runner:
         self.devices: dict[str, Device] = {device.name: device for device in devices}
 
     def load(self) -> None:
-        """Import what runs need ahead of the first one: the provider's SDK and the readers of all languages."""
+        """Import the provider's SDK and the readers of all languages before the first run."""
         if self.provider is not None:
             self.provider.load()
         self.languages.load()
 
     def run(self, task: Task, emit: Emit) -> None:
-        """Run one task. Everything that happens is emitted, what goes wrong too; the last event is `finished`."""
+        """Run one task. All progress and errors are emitted as events; the last event is `finished`."""
         _Run(task, emit, self).run()
 
 
 class _Run:
-    """One task on its way: what its events need to know."""
+    """The state of a running task."""
 
     def __init__(self, task: Task, emit: Emit, runner: Runner) -> None:
         self._task = task
@@ -121,11 +121,11 @@ class _Run:
 
     def _provider(self) -> SimulatorProvider:
         if self._runner.provider is None:
-            raise DeviceError("UNKNOWN_DEVICE", f"this process runs nothing on {self._task.provider}")
+            raise DeviceError("UNKNOWN_DEVICE", f"this process does not run programs of {self._task.provider}")
         return self._runner.provider
 
     def _translate(self) -> int:
-        """Translate the programs; returns as `_run` does."""
+        """Translate the programs; return as `_run` does."""
         for index, program in enumerate(self._task.programs):
             try:
                 began = time.perf_counter()
@@ -155,8 +155,8 @@ class _Run:
         check_job(self._device(), self._device_name, self._task.spec)
         for index, program in enumerate(self._task.programs):
             try:
-                kept, _ = self._read_and_compile(index, program, provider)
-                compiled = kept.compiled
+                cached, _ = self._read_and_compile(index, program, provider)
+                compiled = cached.compiled
                 depth, large = depth_of(compiled.operations()) if compiled.operations is not None else (0, 0)
             except MemoryNotGranted as short:
                 return short.memory_bytes
@@ -170,7 +170,7 @@ class _Run:
                 two_qubit_gates=large,
                 memory_bytes=compiled.memory_bytes,
                 circuits=compiled.circuits,
-                warnings=(*kept.circuit.warnings, *compiled.warnings),
+                warnings=(*cached.circuit.warnings, *compiled.warnings),
             )
             self._send(program_compiled=report)
         return 0
@@ -195,7 +195,7 @@ class _Run:
         except ProgramError as error:
             if error.reason == "UNSUPPORTED_LANGUAGE":
                 raise
-            # The program is sound, or it had not been read: the language lacks something.
+            # The program was read, so it is valid: the target language lacks a feature.
             raise ProgramError("UNSUPPORTED_BY_LANGUAGE", error.message) from error
         size = len(written.source) if isinstance(written.source, bytes) else len(written.source.encode())
         if size > _MAX_TRANSLATION_BYTES:
@@ -211,40 +211,42 @@ class _Run:
         return f"{self._task.provider}/{self._task.device}"
 
     def _device(self) -> Device:
-        """Return the description of the job's device; of one that the provider does not describe, an empty one."""
+        """Return the description of the job's device; an empty one if the provider does not describe it."""
         return self._runner.devices.get(self._task.device, Device())
 
     def _run(self, provider: SimulatorProvider) -> int:
-        """Run the programs; or, where that takes more memory than was granted, return how much it takes, in bytes."""
+        """Run the programs; return 0, or the memory needed in bytes if that exceeds the granted memory."""
         task = self._task
         check_job(self._device(), self._device_name, self._task.spec)
         number = len(task.programs)
         ready, failed, need = self._compile_all(provider)
         if 0 < task.memory_granted_bytes < need:
             return need
-        for index, kept, _ in ready:
-            for warning in (*kept.circuit.warnings, *kept.compiled.warnings):
+        for index, cached, _ in ready:
+            for warning in (*cached.circuit.warnings, *cached.compiled.warnings):
                 self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
         if ready:
-            self._do("running", ready[0][0])
+            self._report_phase("running", ready[0][0])
         spec = task.spec
         seed = spec.seed if spec.HasField("seed") else None
-        outcomes = provider.run(task.device, [kept.compiled for _, kept, _ in ready], spec.shots, seed)
+        outcomes = provider.run(task.device, [cached.compiled for _, cached, _ in ready], spec.shots, seed)
 
         def progressed(done: int, share: float) -> None:
-            self._tell(
+            self._report_progress(
                 (failed + done + share * (1 - _PREPARING) + (len(ready) - done) * _PREPARING) / number, "running"
             )
 
         each = zip(ready, self._each(outcomes, len(ready), progressed), strict=True)
-        for done, ((index, kept, hit), outcome) in enumerate(each, start=1):
+        for done, ((index, cached, hit), outcome) in enumerate(each, start=1):
             if isinstance(outcome, Outcome):
-                self._succeed(provider, index, kept, hit, outcome)
+                self._succeed(provider, index, cached, hit, outcome)
             else:
-                self._fail(index, outcome, kept.circuit)
-            self._tell((failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else "")
+                self._fail(index, outcome, cached.circuit)
+            self._report_progress(
+                (failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else ""
+            )
             if done < len(ready):
-                self._do("running", ready[done][0])
+                self._report_phase("running", ready[done][0])
         return 0
 
     def _compile_all(self, provider: SimulatorProvider) -> tuple[list[tuple[int, CachedProgram, bool]], int, int]:
@@ -257,18 +259,18 @@ class _Run:
             if not task.declined_before:
                 self._send(program_started=ProgramStarted(index=index))
             try:
-                kept, hit = self._read_and_compile(index, program, provider)
+                cached, hit = self._read_and_compile(index, program, provider)
             except MemoryNotGranted as short:
                 need = max(need, short.memory_bytes)
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
                 self._fail(index, error, self._circuit)
                 failed += 1
             else:
-                ready.append((index, kept, hit))
+                ready.append((index, cached, hit))
             if number > 1:
-                self._tell((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
-        # They run one after another: the largest decides.
-        return ready, failed, max((need, *(kept.compiled.memory_bytes for _, kept, _ in ready)))
+                self._report_progress((failed + (index + 1 - failed) * _PREPARING) / number, "reading and compiling")
+        # Programs run one after another: the largest determines the memory.
+        return ready, failed, max((need, *(cached.compiled.memory_bytes for _, cached, _ in ready)))
 
     def _each(
         self, outcomes: Iterator[Outcome | RunError | RunProgress], number: int, done: Callable[[int, float], None]
@@ -310,10 +312,10 @@ class _Run:
             self._noise,
         )
         # How a noisy circuit is simulated depends on the number of shots.
-        kept = self._runner.cache.get(key) or self._runner.cache.get((*key, shots))
-        if kept is not None:
-            return kept, True
-        self._do("reading", index)
+        cached = self._runner.cache.get(key) or self._runner.cache.get((*key, shots))
+        if cached is not None:
+            return cached, True
+        self._report_phase("reading", index)
         began = time.perf_counter()
         self._circuit = None
         circuit = self._read(program, inputs)
@@ -325,16 +327,16 @@ class _Run:
         parsed = time.perf_counter()
         if task.device in self._runner.devices:
             check_program(self._device(), self._device_name, task.spec, circuit)
-        self._do("compiling", index)
+        self._report_phase("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
         options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
         compiled = provider.compile(circuit, task.device, options)
-        kept = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
+        cached = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         if requirements_of(circuit.quantum).noise:
             key = (*key, shots)  # type: ignore[assignment]
-        self._runner.cache.put(key, len(program.text) + len(program.binary), kept)
-        return kept, False
+        self._runner.cache.put(key, len(program.text) + len(program.binary), cached)
+        return cached, False
 
     def _fail(self, index: int, error: Exception, circuit: Circuit | None) -> None:
         failure = failure_of(error)
@@ -352,55 +354,55 @@ class _Run:
         return traceback_of(error)
 
     def _succeed(
-        self, provider: SimulatorProvider, index: int, kept: CachedProgram, hit: bool, outcome: Outcome
+        self, provider: SimulatorProvider, index: int, cached: CachedProgram, hit: bool, outcome: Outcome
     ) -> None:
-        succeeded = ProgramSucceeded(index=index, result=self._result(index, kept, hit, outcome))
+        succeeded = ProgramSucceeded(index=index, result=self._result(index, cached, hit, outcome))
         try:
             succeeded.buffer = encode_counts(
-                succeeded.result, kept.circuit, outcome.counts, self._task.max_result_bytes
+                succeeded.result, cached.circuit, outcome.counts, self._task.max_result_bytes
             )
             if self._task.spec.include_statevector:
-                self._add_statevector(succeeded, provider, kept, outcome)
+                self._add_statevector(succeeded, provider, cached, outcome)
         except Exception as error:  # noqa: BLE001 - see run()
-            self._fail(index, error, kept.circuit)
+            self._fail(index, error, cached.circuit)
         else:
             self._send(program_succeeded=succeeded)
 
     def _add_statevector(
-        self, succeeded: ProgramSucceeded, provider: SimulatorProvider, kept: CachedProgram, outcome: Outcome
+        self, succeeded: ProgramSucceeded, provider: SimulatorProvider, cached: CachedProgram, outcome: Outcome
     ) -> None:
         began = time.perf_counter()
-        amplitudes = provider.statevector(self._task.device, kept.compiled)
+        amplitudes = provider.statevector(self._task.device, cached.compiled)
         seconds = time.perf_counter() - began
         further = succeeded.further.add(result=Result(program_id=succeeded.result.program_id))
-        told = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
-        further.result.meta_data.update({**told, "method": "statevector", "run_seconds": seconds})  # type: ignore[dict-item]
+        metadata = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
+        further.result.meta_data.update({**metadata, "method": "statevector", "run_seconds": seconds})  # type: ignore[dict-item]
         further.buffer = encode_statevector(further.result, amplitudes, self._task.max_result_bytes)
 
-    def _result(self, index: int, kept: CachedProgram, hit: bool, outcome: Outcome) -> Result:
-        """Return a result as far as it is known without its entries."""
+    def _result(self, index: int, cached: CachedProgram, hit: bool, outcome: Outcome) -> Result:
+        """Return a result without its entries."""
         result = Result(
-            program_id=self._task.programs[index].program_id, shots=self._task.spec.shots, registers=kept.registers
+            program_id=self._task.programs[index].program_id, shots=self._task.spec.shots, registers=cached.registers
         )
         result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(
             {
-                "parse_seconds": 0.0 if hit else kept.parse_seconds,
-                "compile_seconds": 0.0 if hit else kept.compile_seconds,
+                "parse_seconds": 0.0 if hit else cached.parse_seconds,
+                "compile_seconds": 0.0 if hit else cached.compile_seconds,
                 "from_cache": hit,
             }
         )
         return result
 
-    def _tell(self, progress: float, message: str) -> None:
-        """Tell progress where it grew by a hundredth, and always its end."""
+    def _report_progress(self, progress: float, message: str) -> None:
+        """Report progress if it grew by at least a hundredth, and always its end."""
         progress = min(1.0, progress)
         if progress >= self._progress + 0.01 or (progress >= 1.0 > self._progress):
             self._progress = progress
             self._send(progress=TaskProgress(progress=progress, message=message))
 
-    def _do(self, what: str, index: int) -> None:
-        """Say what is done now with a program; nothing is stored of it."""
+    def _report_phase(self, what: str, index: int) -> None:
+        """Report the current phase of a program; phases are not stored."""
         self._send(phase=TaskPhase(message=f"{what} program {index + 1} of {len(self._task.programs)}"))
 
     def _log(self, level: LogLevel, message: str, program_id: int) -> None:
@@ -411,5 +413,5 @@ class _Run:
 
 
 def _registers(circuit: Circuit) -> tuple[Register, ...]:
-    """Return a program's registers, in the order in which keys list them."""
+    """Return a program's registers, in the order of keys."""
     return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))

@@ -22,7 +22,7 @@ PATIENCE = 100.0
 class Server:
     """The server's side of one worker."""
 
-    def __init__(self, fold: int) -> None:
+    def __init__(self, batch_size: int) -> None:
         self.link, self._worker_end = socket.socketpair()
         self.link.settimeout(PATIENCE)
         self.tokens_in, self.tokens_out = os.pipe()
@@ -34,12 +34,12 @@ class Server:
         self._buffer = framing.FrameBuffer()
         self._events: list[TaskEvent] = []
         self._sent = 0
-        self._thread = threading.Thread(target=self._serve, args=(fold,))
+        self._thread = threading.Thread(target=self._serve, args=(batch_size,))
         self._thread.start()
 
-    def _serve(self, fold: int) -> None:
+    def _serve(self, batch_size: int) -> None:
         with self._worker_end:
-            loop.serve(self._worker_end, self.tokens_in, self._run, fold)
+            loop.serve(self._worker_end, self.tokens_in, self._run, batch_size)
 
     def _run(self, tasks: Sequence[Task], emit: loop.Emit) -> bool:
         self.batches.append([task.job_id for task in tasks])

@@ -50,7 +50,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 
 def _divided(left: Number, right: Number) -> Number:
-    # Exact where both are whole and it divides; a fraction otherwise, which an integer variable cuts off.
+    # An integer where the division is exact; otherwise a fraction, which integer variables truncate.
     if isinstance(left, int) and isinstance(right, int) and left % right == 0:
         return left // right
     return left / right
@@ -126,14 +126,14 @@ def _unchanged(formula: Formula) -> Formula:
 def binary(
     sign: str, left: Value, right: Value, division_rounds_down: bool = False, keep: words.Keep = _unchanged
 ) -> Value:
-    """Apply a binary operator; on bits it stays logic on bits wherever it can.
+    """Apply a binary operator; operations on bits stay bitwise logic where possible.
 
     Args:
         sign: as OpenQASM 3 writes it.
         left: the first operand.
         right: the second operand.
-        division_rounds_down: whether / of two whole numbers does.
-        keep: is given the longer formulas of a sum; see `words.Keep`.
+        division_rounds_down: whether / of two integers rounds down.
+        keep: stores long formulas of sums in bits; see `words.Keep`.
     """
     if sign == "/" and division_rounds_down:
         found = _on_words(sign, left, right, keep, True)
@@ -163,11 +163,11 @@ def binary(
             return Bits(left.formulas[by:] + (FALSE,) * by)
     function = _ARITHMETIC.get(sign)
     if function is None:
-        raise wrong(f"{sign} does not join two values")
+        raise wrong(f"{sign} is not a binary operator")
     found = _on_words(sign, left, right, keep, False)
     return apply(function, left, right) if found is None else found
 
 
 def _on_words(sign: str, left: Value, right: Value, keep: words.Keep, division_rounds_down: bool) -> Value | None:
-    """Compute bit by bit where that is needed and can be done."""
+    """Compute bit by bit where this is necessary and possible; else return None."""
     return words.binary(sign, left, right, keep, division_rounds_down) if needs_words(left, right) else None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Branches and loops while a program is read: known ones are followed, of measured ones both sides, under guards.
+"""Branches and loops while a program is read.
 
-`break` and `continue` write bits of their own, which tell from where on nothing more of a round is done.
+The reader follows the one path of a known condition, and both paths of a measured condition, each under a guard.
+`break` and `continue` set reader-internal bits that guard the rest of the iteration.
 """
 
 from __future__ import annotations
@@ -21,51 +22,51 @@ from qonduit_server.ir.classical.variables import Variable
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.ir.limits import too_large
 
-#: Statements that may be executed while reading.
+#: Maximum number of statements executed while reading.
 MAX_STEPS: Final = 30_000
-#: Seconds of a processor that reading may take, its parser apart.
+#: Maximum CPU seconds for reading, without parsing.
 MAX_SECONDS: Final = 5.0
-#: Longer formulas within sums of whole numbers are stored into a bit: each bit of a sum depends on all lower ones.
+#: Sums of integers store longer formulas in a bit: each bit of a sum depends on all lower ones.
 KEPT_FORMULA_PARTS: Final = 16
 KEPT_FORMULA_DEPTH: Final = 20
 
 
 class LoopExit(Exception):
-    """The rest of a block is not reached."""
+    """Skips the rest of a block."""
 
 
 @dataclass(frozen=True)
 class LoopRound:
-    """The round of a loop that is being read: whether it is over already, and whether the whole loop is."""
+    """The current iteration of a loop: flags for the end of the iteration and of the loop."""
 
     left: Variable
     broken: Variable
 
 
 class Flow:
-    """The IR circuit that a program becomes, and what holds where the reader is."""
+    """The IR circuit under construction, and the reader's state within it."""
 
     def __init__(self) -> None:
         self._deadline = time.thread_time() + MAX_SECONDS
-        #: Statements and rounds of loops so far.
+        #: Statements and loop iterations so far.
         self.steps = 0
         self.conditions = GuardedVariables(self._store_in_clbit)
         self.builder = Builder()
-        #: The rounds of the loops around, the innermost last.
+        #: The current iterations of the enclosing loops, innermost last.
         self.rounds: list[LoopRound] = []
-        #: The guards under which the subroutines around were entered; None where a loop of the IR lies between,
-        #: which they cannot leave.
+        #: The guards at the entry of the enclosing subroutines; None where an IR loop lies between, because a return
+        #: cannot leave it.
         self.call_guards: list[Formula | None] = []
         #: Qubits measured so far.
         self.measurements = 0
-        #: How many of the loops around stay loops in the IR.
+        #: Number of enclosing loops that stay loops in the IR.
         self.runtime_loops = 0
 
     def step(self, number: int = 1) -> None:
-        """Count statements or rounds of loops, and look at the clock.
+        """Count statements or loop iterations, and check the time limit.
 
         Raises:
-            ProgramError: TOO_LARGE, there were too many, or they take too long.
+            ProgramError: TOO_LARGE, the number of steps or the time exceeds its limit.
         """
         self.steps += number
         if self.steps > MAX_STEPS:
@@ -73,18 +74,18 @@ class Flow:
         self.check_time()
 
     def check_time(self) -> None:
-        """Refuse a program whose reading takes too long, whatever it is that takes so long."""
+        """Reject a program whose reading exceeds the time limit."""
         if time.thread_time() > self._deadline:
             raise too_large(f"reading the program takes more than {MAX_SECONDS:.0f} seconds")
 
     def branch(
         self, condition: Formula, then: Callable[[], None], otherwise: Callable[[], None] = lambda: None
     ) -> None:
-        """Do one of two things; both, under guards, where only a run can tell which."""
+        """Run one of two actions; both, under guards, where the condition depends on measurements."""
         self.conditions.branch(condition, lambda: _arm(then), lambda: _arm(otherwise))
 
     def sequence(self, number: int, do: Callable[[int], None], first: int = 0) -> None:
-        """Do steps `first`, ..., `number` - 1: what follows a break or continue only where it was not taken."""
+        """Run steps `first`, ..., `number` - 1; those after a break or continue only where it was not taken."""
         for k in range(first, number):
             do(k)
             if self.rounds and (left := truth(self.rounds[-1].left.value)) != FALSE:  # type: ignore[arg-type]
@@ -97,9 +98,9 @@ class Flow:
         self.sequence(number, do, first)
 
     def round(self, broken: Variable, body: Callable[[], None], sure: bool = False) -> None:
-        """Do one round of a loop unless it is broken; `sure`: the loop's condition says already that it is not."""
+        """Run one iteration of a loop unless it is broken; `sure`: the loop's condition already implies that."""
 
-        def go() -> None:
+        def iterate() -> None:
             if broken.value != _NO:
                 self.conditions.write(broken, _NO)
             self.rounds.append(LoopRound(flag(), broken))
@@ -109,19 +110,19 @@ class Flow:
                 self.rounds.pop()
 
         if sure:
-            go()
+            iterate()
         else:
-            self.branch(negation(truth(broken.value)), go)  # type: ignore[arg-type]
+            self.branch(negation(truth(broken.value)), iterate)  # type: ignore[arg-type]
 
     def keep(self, formula: Formula) -> Formula:
-        """Return a formula, or where it is long a bit of the IR that holds its value."""
+        """Return a formula; for a long one, an IR bit that stores its value."""
         long = formula.exceeds(KEPT_FORMULA_PARTS, KEPT_FORMULA_DEPTH)
         return self._store_in_clbit(formula) if long else formula
 
     def _store_in_clbit(self, formula: Formula) -> Formula:
-        """Set a new bit of the IR to a formula; returns the bit."""
+        """Store a formula in a new IR bit; return the bit."""
         (clbit,) = self.builder.add_clbits(1)
-        if not self.runtime_loops:  # where it may hold what an earlier round stored
+        if not self.runtime_loops:  # in a loop, an earlier iteration may have set it
             self.conditions.note_measured(clbit)
         self.builder.append(self.conditions.guard, Write(clbit, formula))
         return bit(clbit)
@@ -129,11 +130,11 @@ class Flow:
     def emit(
         self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
     ) -> None:
-        """Put an operation into the IR, under what holds here."""
+        """Append an operation to the IR, under the current guard."""
         self.builder.append(self.conditions.guard, operation, qubits, clbits)
 
     def over(self, values: Sequence[object], body: Callable[[int], None]) -> None:
-        """Run a loop whose rounds are counted: do `body(k)` for the place of each value."""
+        """Run a counted loop: call `body(k)` for the index of each value."""
         try:
             count = len(values)
         except OverflowError:
@@ -148,10 +149,10 @@ class Flow:
             self.round(broken, lambda k=k: body(k))  # type: ignore[misc]
 
     def leave(self, breaks: bool) -> None:
-        """`break`, or `continue`.
+        """Execute `break` or `continue`.
 
         Raises:
-            Left: always.
+            LoopExit: always.
         """
         if not self.rounds:
             raise wrong("break and continue need a loop around them")
@@ -163,7 +164,7 @@ class Flow:
 
 
 def flag() -> Variable:
-    """Return a bit of the reader's own, which is 0."""
+    """Return a reader-internal bit, initially 0."""
     return Variable("", Type("bit"), _NO)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depends on measurements: the condition under which something is done, and what variables hold after it."""
+"""Guards: conditions on measured bits under which statements run, and the values of variables after them."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from qonduit_server.ir.classical.values import (
 from qonduit_server.ir.classical.variables import Held, Slice, Variable, View
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, choice, conjunction, negation
 
-#: Variables that were written, by identity, with what they held before.
+#: Written variables, by identity, with their previous values.
 Journal: TypeAlias = dict[int, tuple[Variable, Held]]
 
 
 class GuardedVariables:
-    """Writes variables, and reads both sides of a branch where only a run can tell which is taken."""
+    """Writes variables, and reads both sides of a branch whose condition depends on measurements."""
 
     def __init__(self, store: Callable[[Formula], Formula]) -> None:
-        #: Set a bit of the IR to the value of a formula; returns that bit.
+        #: Stores the value of a formula in an IR bit; returns that bit.
         self._store = store
-        #: What holds wherever the statement that is being read is reached.
+        #: The condition under which the current statement runs.
         self.guard = TRUE
         self._journals: list[Journal] = []
         self._measured: set[int] = set()
 
     def note_measured(self, clbit: int) -> None:
-        """Tell that an IR bit is written under the present guard, and never otherwise: it is 0 elsewhere."""
+        """Record that an IR bit is written under the current guard only, so it is 0 otherwise."""
         self._measured.add(clbit)
 
     def write(self, variable: Variable, value: Held) -> None:
-        """Write a variable under the present guard."""
+        """Write a variable under the current guard."""
         _check_variable(variable)
         while isinstance(variable, Slice):
             value = variable.placed(value)
@@ -52,13 +52,13 @@ class GuardedVariables:
         variable.value = value if isinstance(value, tuple) else self.shortened(value)
 
     def shortened(self, value: Value) -> Value:
-        """Return the same value, whose long formulas are stored into bits of the IR."""
+        """Return the same value, with long formulas stored in IR bits."""
         if not isinstance(value, Bits | Word) or not any(map(_long, value.formulas)):
             return value
         return replace(value, formulas=tuple(self._store(each) if _long(each) else each for each in value.formulas))
 
     def write_bits(self, view: View, formulas: Sequence[Formula]) -> None:
-        """Write some bits of a register under the present guard."""
+        """Write some bits of a register under the current guard."""
         old = view.variable.value
         assert isinstance(old, Bits)
         changed = list(old.formulas)
@@ -68,7 +68,7 @@ class GuardedVariables:
 
     @contextmanager
     def under(self, guard: Formula) -> Iterator[None]:
-        """Take another guard, not a further one."""
+        """Replace the guard instead of adding to it."""
         outer, self.guard = self.guard, guard
         try:
             yield
@@ -77,7 +77,7 @@ class GuardedVariables:
 
     @contextmanager
     def recorded(self) -> Iterator[Journal]:
-        """Record what is written meanwhile, with the values before, also in the journal outside."""
+        """Record written variables with their previous values, also in the enclosing journal."""
         journal: Journal = {}
         self._journals.append(journal)
         try:
@@ -89,7 +89,7 @@ class GuardedVariables:
                     self._journals[-1].setdefault(key, entry)
 
     def branch(self, condition: Formula, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """Do one of two things; both, under guards, where only a run can tell which."""
+        """Run one of two actions; both, under guards, where the condition depends on measurements."""
         if condition == TRUE or conjunction((self.guard, negation(condition))) == FALSE:
             then()
         elif condition == FALSE or conjunction((self.guard, condition)) == FALSE:
@@ -107,7 +107,7 @@ class GuardedVariables:
     def _guarded(
         self, condition: Formula, action: Callable[[], None]
     ) -> dict[int, tuple[Variable, Held, frozenset[int]]]:
-        """Do something under a further condition; returns what it wrote, having put everything back."""
+        """Run an action under a further condition; return what it wrote, after restoring all variables."""
         outer, outer_measured = self.guard, self._measured
         self.guard, self._measured = conjunction((outer, condition)), set()
         with self.recorded() as journal:
@@ -131,16 +131,19 @@ def _long(formula: Formula) -> bool:
 
 
 def _merged(condition: Formula, then: Held, otherwise: Held, measured: frozenset[int]) -> Held:
-    """`then` where the condition is 1, else `otherwise`; `measured` are the bits first written under the condition."""
+    """Return `then` where the condition is 1, else `otherwise`.
+
+    `measured` are the bits first written under the condition.
+    """
     if isinstance(then, tuple) or isinstance(otherwise, tuple):
         if not isinstance(then, tuple) or not isinstance(otherwise, tuple):
-            raise wrong("an array cannot be put in the place of a number")
+            raise wrong("an array cannot replace a number")
         return tuple(
             _merged(condition, a, b, measured)  # type: ignore[arg-type]
             for a, b in zip(then, otherwise, strict=True)
         )
     if isinstance(then, Bits) and isinstance(otherwise, Bits) and len(then.formulas) == len(otherwise.formulas):
-        # A bit that is measured under the condition is 0 where it does not hold.
+        # A bit measured under the condition is 0 where the condition is false.
         return Bits(
             tuple(
                 a if b == FALSE and a.kind == "bit" and a.number in measured else checked(choice(condition, a, b))

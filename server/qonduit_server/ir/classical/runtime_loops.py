@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loops whose end depends on a measurement: the only ones that stay loops in the IR.
 
-What such a loop writes lives in bits of the IR, set before it and after each round.
+IR bits hold the variables that such a loop writes; they are set before the loop and after each iteration.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 
 _WHOLE: Final = ("int", "uint")
 
-#: A variable that the loop changes, and the IR bits it lives in from then on.
+#: A variable that the loop changes, and the IR bits that hold it from then on.
 _Home: TypeAlias = tuple[Variable, tuple[int, ...]]
 
 
 def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
-    """Run a loop while a condition holds: unrolled as long as that is known, then as a loop of the IR."""
+    """Run a loop while a condition holds: unrolled while the condition is known, then as an IR loop."""
     broken = flag()
 
     def holds() -> Formula:
-        again = flag()
-        flow.branch(negation(_bit(broken)), lambda: _set(flow, again, condition()))
-        return _bit(again)
+        repeats = flag()
+        flow.branch(negation(_bit(broken)), lambda: _set(flow, repeats, condition()))
+        return _bit(repeats)
 
     steps = len(flow.builder.block.steps)
     while (known := holds()) == TRUE:
@@ -42,16 +42,16 @@ def repeat(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None
 
 
 def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formula], body: Callable[[], None]) -> None:
-    """Put a loop into the IR, which goes on while a condition holds.
+    """Append a loop to the IR that repeats while a condition holds.
 
-    Condition and body are read more than once: what they stand for depends on what the loop changes.
+    The condition and the body are read more than once: their meaning depends on the variables that the loop changes.
 
     Args:
         flow: the circuit.
-        first: what the condition is before the first round.
-        acts: whether it took operations to find that out.
-        condition: returns what it is, by the variables' present values.
-        body: reads one round.
+        first: the condition before the first iteration.
+        acts: whether evaluating it emitted operations.
+        condition: evaluates the condition with the variables' current values.
+        body: reads one iteration.
     """
     block = Block()
     line = flow.builder.line
@@ -62,22 +62,22 @@ def _loop(flow: Flow, first: Formula, acts: bool, condition: Callable[[], Formul
         homes: list[_Home] = []
 
         def move(action: Callable[[], None]) -> None:
-            # What a round changes may depend on what the one before it changed.
+            # The variables that an iteration changes may depend on those that the previous one changed.
             while changed := _tried(flow, action, homes)[1]:
                 homes.extend(_moved(flow, variable) for variable in changed)
 
         move(body)
         if acts or any(_tried(flow, condition, homes)):
-            # The loop of the IR only looks at bits between its rounds: one that is set before it and in each round.
-            again = flag()
-            _set(flow, again, first)
+            # An IR loop tests bits only: one bit is set before the loop and in each iteration.
+            repeats = flag()
+            _set(flow, repeats, first)
 
             def whole() -> None:
                 body()
-                _set(flow, again, condition())
+                _set(flow, repeats, condition())
 
             move(whole)
-            holds, read = _bit(again), whole
+            holds, read = _bit(repeats), whole
         else:
             holds, read = condition(), body
         with _round(flow, block):
@@ -103,7 +103,7 @@ def _set(flow: Flow, variable: Variable, value: Formula) -> None:
 
 @contextmanager
 def _round(flow: Flow, body: Block) -> Iterator[None]:
-    """Read one round of the loop into a block of its own."""
+    """Read one iteration of the loop into a separate block."""
     builder = flow.builder
     outer, builder.block = builder.block, body
     try:
@@ -114,10 +114,10 @@ def _round(flow: Flow, body: Block) -> Iterator[None]:
 
 
 def _tried(flow: Flow, action: Callable[[], object], homes: Sequence[_Home]) -> tuple[int, Sequence[Variable]]:
-    """Read a part of a round that is thrown away.
+    """Read a part of an iteration and discard the result.
 
     Returns:
-        How many operations it has, and the variables that it changes and that have no home yet.
+        The number of operations, and the changed variables that have no IR bits yet.
     """
     mark, clbits = Variable("", Type("bit"), False).born, flow.builder.clbits
     block = Block()
@@ -131,11 +131,11 @@ def _tried(flow: Flow, action: Callable[[], object], homes: Sequence[_Home]) -> 
 
 
 def _moved(flow: Flow, variable: Variable) -> _Home:
-    """Give a variable bits of its own, and set them to what it holds before the loop."""
+    """Assign IR bits to a variable, and set them to its value before the loop."""
     formulas = _formulas(variable)
     own = flow.builder.add_clbits(len(formulas))
     for place, formula in zip(own, formulas, strict=True):
-        # In a loop around this one, an earlier round has set the bit already.
+        # In an enclosing loop, an earlier iteration may have set the bit.
         if formula != FALSE or flow.runtime_loops > 1:
             flow.builder.append(flow.conditions.guard, Write(place, formula))
     flow.conditions.write(variable, _at_home(variable, own))
@@ -143,14 +143,14 @@ def _moved(flow: Flow, variable: Variable) -> _Home:
 
 
 def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
-    """Set the variables' bits to what a round made of them, as if all at once."""
+    """Set the variables' bits to their values after an iteration, as if simultaneously."""
     left = {
         place: formula
         for variable, own in homes
         for place, formula in zip(own, _formulas(variable), strict=True)
         if formula != bit(place)
     }
-    # How many bits that are still to be set depend on this one.
+    # Number of unset bits that depend on each bit.
     readers = dict.fromkeys(left, 0)
     for place, formula in left.items():
         for each in formula.bits & left.keys() - {place}:
@@ -161,7 +161,7 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
         if free:
             place = free.pop()
             target, formula = place, left.pop(place)
-        else:  # Each of them is still needed: another bit holds what one of them becomes.
+        else:  # A cycle: all are still read, so a further bit holds the new value of one.
             place = next(iter(left))
             (target,), formula = builder.add_clbits(1), left.pop(place)
             last.append((place, bit(target)))
@@ -175,7 +175,7 @@ def _write_back(builder: Builder, homes: Sequence[_Home]) -> None:
 
 
 def _at_home(variable: Variable, own: Sequence[int]) -> Held:
-    """Return what a variable holds whose bits are these of the IR."""
+    """Return the value of a variable that these IR bits hold."""
     places = iter(own)
 
     def at_home(held: Held) -> Held:
@@ -191,7 +191,7 @@ def _at_home(variable: Variable, own: Sequence[int]) -> Held:
 
 
 def _formulas(variable: Variable) -> tuple[Formula, ...]:
-    """Return all bits of a variable; those of an array one element after the other."""
+    """Return all bits of a variable; arrays element by element."""
 
     def every(held: Held) -> Iterator[Formula]:
         if isinstance(held, tuple):
@@ -204,7 +204,7 @@ def _formulas(variable: Variable) -> tuple[Formula, ...]:
 
 
 def _bits(variable: Variable, value: Value) -> Bits:
-    """Return what a variable, or an element of its array, holds as bits; a Boolean is one, also if it is known."""
+    """Return the value of a variable or array element as bits; a Boolean, known or not, is one bit."""
     kind = variable.type
     if kind.kind == "bool":
         return Bits((truth(value),), scalar=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classical values while a program is read: known numbers, and what is only known once qubits are measured."""
+"""Classical values while a program is read: known numbers, and values that depend on measured bits."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
 from qonduit_server.ir.limits import MAX_FORMULA_DEPTH, MAX_FORMULA_PARTS, too_large
 
-#: A value may depend on this many measured bits, unless it is logic on bits or a word, which have no such bound.
+#: Maximum number of measured bits that a value may depend on; Boolean logic and words have no such limit.
 MAX_TABLE_BITS: Final = 12
-#: A variable holds formulas up to this; longer ones are stored into a bit, so that a program that computes with what it
-#: has computed does not grow exponentially.
+#: Maximum size of a variable's formulas. Longer ones are stored in a bit, so that repeated computation does not grow
+#: them exponentially.
 STORED_FORMULA_PARTS: Final = 1000
 STORED_FORMULA_DEPTH: Final = 60
-#: An angle of this many bits or more is kept as a number of radians.
+#: Angles of this many bits or more are stored in radians.
 MAX_ANGLE_BITS: Final = 53
-#: Integers may have this many bits.
+#: Maximum number of bits of an integer.
 MAX_INTEGER_BITS: Final = 4096
-#: An integer that is declared without a size has this many.
+#: Number of bits of an integer declared without a size.
 INTEGER_BITS: Final = 64
 
 Number: TypeAlias = bool | int | float | complex
@@ -48,7 +48,7 @@ class Table:
 class Word:
     """A whole number in two's complement, lowest bit first; each bit is a formula over measured bits.
 
-    It takes part in sums, comparisons and bitwise logic, however many measured bits it depends on.
+    Sums, comparisons and bitwise logic accept it however many measured bits it depends on.
     """
 
     formulas: tuple[Formula, ...]
@@ -59,7 +59,7 @@ Value: TypeAlias = bool | int | float | complex | Bits | Table | Word
 
 @dataclass(frozen=True)
 class Type:
-    """A classical type; `width` is 0 where the program does not say."""
+    """A classical type; `width` is 0 where the program gives none."""
 
     kind: str
     width: int = 0
@@ -76,17 +76,17 @@ def wrong(message: str) -> ProgramError:
 
 
 def checked(formula: Formula) -> Formula:
-    """Return the formula; refuse one that is too long: parts that are shared are computed each time they occur."""
+    """Return the formula; reject one that is too long: shared parts are computed at each occurrence."""
     if formula.exceeds(MAX_FORMULA_PARTS, MAX_FORMULA_DEPTH):
         raise too_large(
-            f"what is computed from measured bits has more than {MAX_FORMULA_PARTS} parts, "
+            f"an expression of measured bits has more than {MAX_FORMULA_PARTS} parts, "
             f"or is nested more than {MAX_FORMULA_DEPTH} deep"
         )
     return formula
 
 
 def apply(function: Callable[..., Number], *values: Value) -> Value:
-    """Compute with known numbers at once, with measured ones for every assignment of their bits."""
+    """Apply a function to known numbers, or to measured ones for every assignment of their bits."""
     numbers = [number(value) for value in values]
     if not any(isinstance(each, Table) for each in numbers):
         return _compute(function, numbers)
@@ -125,7 +125,7 @@ def _compute(function: Callable[..., Number], numbers: Sequence[object]) -> Numb
 
 
 def number(value: Value) -> Value:
-    """Bits as an unsigned number, a word as what it is worth; other values as they are."""
+    """Return bits as an unsigned number and a word as its value; other values unchanged."""
     if not isinstance(value, Bits | Word):
         return value
     weights = [1 << place for place in range(len(value.formulas))]
@@ -155,12 +155,12 @@ def measured_bits(*values: Value) -> set[int]:
 
 
 def needs_words(*values: Value) -> bool:
-    """Return whether one of some values is a word, or there are too many measured bits to compute with each value."""
+    """Return whether a value is a word, or the values depend on too many measured bits for a table."""
     return any(isinstance(each, Word) for each in values) or len(measured_bits(*values)) > MAX_TABLE_BITS
 
 
 def word(formulas: Sequence[Formula]) -> Value:
-    """Return bits in two's complement as a number: a known one if they are, else a word without needless bits."""
+    """Return bits in two's complement as a number if all are known, else as a word of minimal width."""
     end = len(formulas)
     while end > 1 and formulas[end - 1] == formulas[end - 2]:
         end -= 1
@@ -169,7 +169,7 @@ def word(formulas: Sequence[Formula]) -> Value:
 
 
 def as_word(value: Value) -> Word | None:
-    """Return a whole number as a word; None where a value is not always one."""
+    """Return an integer as a word; None where a value may not be an integer."""
     if isinstance(value, Word):
         return value
     if isinstance(value, Bits):
@@ -182,12 +182,12 @@ def as_word(value: Value) -> Word | None:
 
 
 def extended(value: Word, width: int) -> tuple[Formula, ...]:
-    """Return the lowest bits of a word, which repeats its highest bit."""
+    """Return the lowest bits of a word, sign-extended."""
     return (value.formulas + value.formulas[-1:] * (width - len(value.formulas)))[:width]
 
 
 def _spread(bits: Sequence[int]) -> Callable[[int], int]:
-    """Row k of a table as an outcome in which those bits have their values."""
+    """Return row k of a table as an outcome in which those bits have their values."""
     return lambda row: sum((row >> place & 1) << own for place, own in enumerate(bits))
 
 
@@ -211,12 +211,12 @@ def _formula(bits: tuple[int, ...], truths: tuple[bool, ...]) -> Formula:
 
 
 def of_formula(formula: Formula) -> Value:
-    """Return a condition as a value: known if it is constant."""
+    """Return a condition as a value, known if it is constant."""
     return bool(formula.number) if formula.kind == "constant" else Bits((formula,), scalar=True)
 
 
 def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
-    """Return a value as `width` bits; what does not fit is cut off."""
+    """Return a value as `width` bits; higher bits are cut off."""
     if isinstance(value, Bits):
         if len(value.formulas) != width:
             raise wrong(f"{width} bits are needed, but there are {len(value.formulas)}")
@@ -233,7 +233,7 @@ def as_bits(value: Value, width: int, scalar: bool = False) -> Bits:
 
 
 def angle_bits(value: Value, width: int) -> Bits:
-    """Return an angle of so many bits as those bits: the highest is half a turn."""
+    """Return an angle as `width` bits; the highest bit is half a turn."""
     return as_bits(apply(lambda v: round(_real(v) / math.tau * (1 << width)) % (1 << width), value), width)
 
 
@@ -246,7 +246,7 @@ def _whole(value: Number) -> int:
 
 
 def equal(left: Value, right: Value) -> Value:
-    """Whether two values are the same. Bits compare as unsigned numbers, however many they are."""
+    """Return whether two values are equal. Bits compare as unsigned numbers of any width."""
     if isinstance(right, Bits) and not isinstance(left, Bits):
         left, right = right, left
     if isinstance(left, Bits) and not isinstance(right, Table | Word):
@@ -270,12 +270,12 @@ def equal(left: Value, right: Value) -> Value:
 
 
 def padded(value: Bits, width: int) -> tuple[Formula, ...]:
-    """Return the bits of a value with zeros above."""
+    """Return the bits of a value, zero-extended."""
     return value.formulas + (FALSE,) * (width - len(value.formulas))
 
 
 def coerce(kind: Type, value: Value) -> Value:
-    """Return a value as a variable of that type holds it."""
+    """Return a value converted to a variable's type."""
     width = kind.width
     match kind.kind:
         case "bit":
@@ -301,7 +301,7 @@ def coerce(kind: Type, value: Value) -> Value:
 
 
 def _cut(value: Word, width: int, signed: bool) -> Value:
-    """Return a word as an integer of so many bits holds it."""
+    """Return a word converted to an integer of `width` bits."""
     if signed or value.formulas[-1] != FALSE or len(value.formulas) > width:
         return word(extended(value, width) + (() if signed else (FALSE,)))
     return word(value.formulas)

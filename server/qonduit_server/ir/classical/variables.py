@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the names of an OpenQASM 3 program stand for, and the scopes they are looked up in."""
+"""The named entities of an OpenQASM 3 program, and the scopes that resolve names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openqasm3 import ast
 
 from qonduit_server.ir.classical.values import Type, Value, wrong
 
-#: What a variable holds: a value, or an array as a tuple of such.
+#: The value of a variable; an array is a nested tuple of values.
 Held: TypeAlias = Value | tuple[object, ...]
 
 
@@ -27,23 +27,23 @@ class Qubits:
 
 @dataclass(eq=False)
 class Variable:
-    """A classical variable. `homes` are the IR's bits set aside for a register, until each is written once."""
+    """A classical variable. `homes` are the IR bits reserved for a register until each is written once."""
 
     name: str
     type: Type
     value: Held
     constant: bool = False
     homes: dict[int, int] = field(default_factory=dict)
-    #: Grows from each variable to the next.
+    #: Increases from each variable to the next.
     born: int = field(default_factory=itertools.count().__next__)
 
 
-#: What is selected in the first dimensions of an array: one place or several, for each of them.
+#: A selection in the first dimensions of an array: an index or a range for each.
 Path: TypeAlias = tuple[int | range, ...]
 
 
 class Slice(Variable):
-    """An array, or a part of one, under another name: what is written into it is written into that array."""
+    """An alias of an array or a part of one: writes go to that array."""
 
     def __init__(self, name: str, whole: Variable, path: Path, constant: bool) -> None:
         self.whole = whole
@@ -52,15 +52,15 @@ class Slice(Variable):
 
     @property
     def value(self) -> Held:
-        """What the array holds there at present."""
+        """The current value of that part."""
         return picked(self.whole.value, self.path)
 
     @value.setter
     def value(self, value: Held) -> None:
-        """Leave the array as it is: `Conditions.write` writes into it."""
+        """Leave the array unchanged: `GuardedVariables.write` writes it."""
 
     def placed(self, value: Held) -> Held:
-        """Return the whole array, in which the part is another."""
+        """Return the whole array with this part replaced."""
         return replaced(self.whole.value, self.path, value)
 
 
@@ -76,7 +76,7 @@ def picked(held: Held, path: Path) -> Held:
 
 
 def replaced(held: Held, path: Path, part: Held) -> Held:
-    """Return an array in which the part that a path selects is another, of the same shape."""
+    """Return an array with the part that a path selects replaced by one of the same shape."""
     if not path:
         return part
     assert isinstance(held, tuple)
@@ -93,7 +93,7 @@ def replaced(held: Held, path: Path, part: Held) -> Held:
 
 @dataclass(frozen=True)
 class View:
-    """Bits of a variable under another name (let, or part of a register)."""
+    """An alias of bits of a variable (let, or part of a register)."""
 
     variable: Variable
     places: tuple[int, ...]
@@ -117,7 +117,7 @@ Entry: TypeAlias = Qubits | Variable | View | GateDefinition | Subroutine
 
 
 class Scopes:
-    """The scopes around the statement that is being read."""
+    """The scopes around the current statement."""
 
     def __init__(self) -> None:
         #: The innermost comes last.
@@ -130,7 +130,7 @@ class Scopes:
         return self._stack[0]
 
     def lookup(self, name: str) -> Entry | None:
-        """Return what a name stands for here; None for an undeclared one."""
+        """Return the entity that a name refers to; None if it is undeclared."""
         for scope in reversed(self._stack):
             entry = scope.get(name)
             if entry is not None:
@@ -140,14 +140,14 @@ class Scopes:
         return None
 
     def declare(self, name: str, entry: Entry) -> None:
-        """Give a name a meaning in the innermost scope."""
+        """Declare a name in the innermost scope."""
         if name in self._stack[-1]:
             raise wrong(f"{name!r} is declared twice")
         self._stack[-1][name] = entry
 
     @contextmanager
     def inner(self, names: dict[str, Entry]) -> Iterator[None]:
-        """Yield a further scope, in which those names are known from the start."""
+        """Enter an inner scope that starts with these names."""
         self._stack.append(names)
         try:
             yield
@@ -156,7 +156,7 @@ class Scopes:
 
     @contextmanager
     def apart(self, constants_only: bool = False) -> Iterator[None]:
-        """Only the program's own scope: what the bodies of subroutines see, and those of gates its constants."""
+        """Hide all scopes but the outermost, as in bodies of subroutines; bodies of gates see only its constants."""
         kept, self._stack = self._stack, self._stack[:1]
         outer, self._constants_only = self._constants_only, constants_only or self._constants_only
         try:

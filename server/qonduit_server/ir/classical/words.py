@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arithmetic of whole numbers that depend on too many measured bits to compute with each of their values."""
+"""Bitwise arithmetic of integers that depend on too many measured bits for a table of their values."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from qonduit_server.ir.classical.values import (
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, choice, conjunction, disjunction, negation, parity
 from qonduit_server.ir.limits import MAX_FORMULA_DEPTH, too_large
 
-#: A whole number may have this many bits while it is computed with.
+#: Maximum number of bits of an intermediate result.
 MAX_WORD_BITS: Final = 256
-#: One factor of a product may have this many bits if neither is known: a sum for each of them.
+#: Maximum number of bits of the smaller factor if neither is known: the product takes a sum for each bit.
 MAX_FACTOR_BITS: Final = 8
-#: A comparison is one formula up to so many parts; others are made of the stored ones of a difference.
+#: A comparison of at most this many parts is one formula; a longer one is the sign of a difference with stored bits.
 MAX_COMPARISON_PARTS: Final = 1000
 
-#: Returns a formula, or where it is long a bit of the IR that holds its value.
+#: Returns a formula; for a long one, an IR bit that stores its value.
 Keep: TypeAlias = Callable[[Formula], Formula]
 _Bitwise: TypeAlias = Callable[[Iterable[Formula]], Formula]
 _BITWISE: Final[dict[str, _Bitwise]] = {"&": conjunction, "|": disjunction, "^": parity}
 
 
 def binary(sign: str, left: Value, right: Value, keep: Keep, division_rounds_down: bool) -> Value | None:
-    """Apply a binary operator to two whole numbers; None where it cannot be done bit by bit."""
+    """Apply a binary operator to two integers; return None where this is not possible bit by bit."""
     first, second = as_word(left), as_word(right)
     if first is None or second is None:
         return None
@@ -80,13 +80,13 @@ def negative(value: Value, keep: Keep) -> Value:
 
 
 def inverted(value: Value) -> Value:
-    """Return ~value of a whole number, which is -value - 1."""
+    """Return ~value of an integer: -value - 1."""
     whole = as_word(value) if needs_words(value) else None
     return apply(lambda v: ~v, value) if whole is None else _word(_inverted(whole).formulas)
 
 
 def ones(value: Value, keep: Keep) -> Value | None:
-    """Return how many bits of a number are 1; None for what is not a whole number, or may be negative."""
+    """Return the number of 1 bits; None for a value that is not an integer or may be negative."""
     whole = as_word(value)
     if whole is None or whole.formulas[-1] != FALSE:
         return None
@@ -139,7 +139,7 @@ def _sum(left: Word, right: Word, carry: Formula, keep: Keep) -> list[Formula]:
 
 
 def _majority(a: Formula, b: Formula, c: Formula) -> Formula:
-    """Return whether at least two of three bits are 1; `c`, which may be the longest, occurs once."""
+    """Return the majority of three bits; `c`, which may be the longest, occurs once."""
     a, b, c = sorted((a, b, c), key=lambda each: each.kind == "constant")
     if c.kind == "constant":
         return disjunction((a, b)) if c.number else conjunction((a, b))
@@ -194,8 +194,8 @@ def _less(left: Word, right: Word, keep: Keep) -> Formula:
 
 
 def _divided(left: Word, right: int, keep: Keep) -> tuple[Value, Value]:
-    """Divide by a known positive number, rounding down; returns the quotient and the remainder."""
-    # The highest bit counts as negative: begin with -1 there, which is a quotient of -1 and a remainder of right - 1.
+    """Divide by a known positive number, rounding down; return the quotient and the remainder."""
+    # The highest bit counts as negative: -1 is a quotient of -1 with a remainder of right - 1.
     quotient = [left.formulas[-1]]
     remainder: Value = select(left.formulas[-1], right - 1, 0)
     for formula in reversed(left.formulas[:-1]):
