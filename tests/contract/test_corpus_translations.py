@@ -29,7 +29,7 @@ QUBITS = 5
 SHARE = 3
 #: A warning that the target's SDK does not read the translation.
 UNREAD = "does not read"
-MIDWAY = "no measurement, reset or condition midway"
+MIDWAY = "no mid-circuit measurement, reset or condition"
 
 
 def run_by_braket(source: str) -> None:
@@ -56,7 +56,7 @@ EXCEPTIONS = {
     "BRAKET": {
         "Braket's local simulator does not read a measurement into no bit",
         "Braket's local simulator does not read measurements into more than one register",
-        "Braket's local simulator and many of its devices take no measurement, reset or condition midway",
+        "Braket's local simulator and many of its devices support no mid-circuit measurement, reset or condition",
     },
 }
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Languages: a file or folder for each, and the registry of them."""
+"""Readers and writers of languages: a file or folder for each, and their registry."""

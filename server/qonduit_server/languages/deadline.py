@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bound on the time that code takes which knows of none: readers, and the SDKs' parsers that they call."""
+"""A time limit for code that has none of its own: readers, and the SDKs' parsers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-#: Where something swallows the exception, it is raised again after so many seconds.
+#: Interval in seconds after which a swallowed exception is raised again.
 _AGAIN_SECONDS: Final = 0.1
 
 
 class DeadlineExceeded(BaseException):
-    """Raised within the code that takes too long. No Exception, so that no parser takes it for one of its own."""
+    """Raised within code that exceeds its time limit. Not an Exception, so that parsers do not catch it."""
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise `DeadlineExceeded` in the body if it takes longer than this; 0 means no limit.
+    """Raise `DeadlineExceeded` in the body if it exceeds this time; 0 means no limit.
 
-    Signals reach the main thread alone, in which workers do all their work; in other threads there is no limit. What
-    the exception interrupts may be left half done, so the process should not be used for long afterwards.
+    Signals reach only the main thread, in which workers do all their work; other threads have no limit. The exception
+    may leave interrupted code in an inconsistent state, so the process should be replaced soon.
     """
     if not seconds or threading.current_thread() is not threading.main_thread():
         yield
@@ -40,7 +40,7 @@ def at_most(seconds: float) -> Iterator[None]:
         timer = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_SECONDS)
         try:
             yield
-        finally:  # which may be interrupted itself, and then the one around it is not
+        finally:  # this block may be interrupted too; then the outer one is not
             over = True
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the modifiers of gates (inverse, controls, powers) make of them; for every reader."""
+"""Modifiers of gates (inverse, controls, powers), for every reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.controls import Step, controlled, controlled_phase
 from qonduit_server.ir.limits import too_large
 
-#: A power with a fraction of a gate of this many qubits is computed as a matrix.
+#: Maximum number of qubits of a fractional power, which is computed as a matrix.
 _MAX_MATRIX_QUBITS: Final = 6
 MAX_CONTROLS: Final = 20
 
@@ -26,22 +26,22 @@ def phase(angle: float) -> list[Step]:
 
 
 def inverse(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps that undo these."""
+    """Return the inverse of steps."""
     return [(gate.inverse(), places) for gate, places in reversed(steps)]
 
 
 def conjugated(change: Sequence[Step], steps: Sequence[Step]) -> list[Step]:
-    """Return these in another basis: between a change and what undoes it."""
+    """Return steps in another basis: between a change of basis and its inverse."""
     return [*change, *steps, *inverse(change)]
 
 
 def control(steps: Sequence[Step], controls: int, state: int | None = None) -> list[Step]:
-    """Return these under controls, which take the first places.
+    """Return controlled steps; the controls take the first places.
 
-    Gates that only conjugate could go without controls; that is left to compilers.
+    Gates of a change of basis need no controls; this optimization is left to compilers.
 
     Args:
-        state: bit k is the value that control k must have; None: all 1.
+        state: bit k is the required value of control k; None: all 1.
     """
     if controls > MAX_CONTROLS:
         raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
@@ -61,7 +61,7 @@ def control(steps: Sequence[Step], controls: int, state: int | None = None) -> l
 
 
 def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
-    """Return a matrix under controls, which are the first of the qubits, with the value that each must have."""
+    """Return a controlled matrix; the controls are the first qubits, each with its required value."""
     if gate.num_qubits + controls > _MAX_MATRIX_QUBITS:
         raise _too_wide("controls of a matrix")
     matrix: np.ndarray[Any, Any] = np.eye(1 << (gate.num_qubits + controls), dtype=complex)
@@ -71,11 +71,11 @@ def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
 
 
 def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
-    """Return these to a power. A whole exponent repeats; a fraction is a matrix, where the gate is small enough.
+    """Return steps to a power. An integer exponent repeats them; a fractional one yields a matrix of a small gate.
 
     Args:
-        qubits: how many places the steps have together.
-        budget: is told how many steps are made.
+        qubits: number of places of the steps.
+        budget: called with the number of steps.
     """
     if exponent == int(exponent):
         times = abs(int(exponent))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits in IonQ's JSON (its API, versions 0.3 and 0.4) read into the IR.
+"""Reader of circuits in IonQ's JSON (API versions 0.3 and 0.4).
 
 Rotations are in radians, phases and angles of native gates in turns. IonQ measures all qubits at the end, so programs
 have one register, "meas", in which bit k is qubit k.
@@ -40,19 +40,19 @@ from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
 REGISTER: Final = "meas"
-#: Terms that do not commute are exponentiated together as a matrix, up to this many qubits.
+#: Maximum number of qubits of non-commuting terms, which are exponentiated together as a matrix.
 _MAX_MATRIX_QUBITS: Final = 6
 _MAX_TERMS: Final = 1000
 _FORMATS: Final = ("ionq.circuit.v0", "ionq.circuit.v1")
-#: What stands beside the gates in a circuit; anything else there is told to be left out.
+#: Known fields of a circuit beside its gates; others produce a warning.
 _CIRCUIT_FIELDS: Final = frozenset(("circuit", "qubits", "gateset", "format", "type"))
-#: What stands around a circuit.
+#: Known fields around a circuit.
 _WRAPPERS: Final = ("input", "body")
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A gate: on how many targets, by which fields it is given beside qubits, and what it is."""
+    """A gate: its number of targets, its fields beside qubits, and a function that makes it."""
 
     targets: int
     steps: Callable[..., list[Step]]
@@ -63,7 +63,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read a circuit.
 
     Raises:
-        ProgramError: with line and column for what is no JSON, with the gate's number for the rest.
+        ProgramError: with line and column for invalid JSON, else with the gate's number.
     """
     warnings: dict[str, None] = {}
     program = _unwrapped(parse(source), warnings)
@@ -79,7 +79,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     builder.add_qubits(size)
     for entry in entries:
         for gate, own in entry.steps:
-            if own:  # a global phase of the whole program is seen by nobody
+            if own:  # a global phase of the whole program is not observable
                 builder.append(TRUE, gate, [entry.qubits[place] for place in own])
     clbits = builder.add_clbits(size)
     for place in clbits:
@@ -91,7 +91,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 
 def _unwrapped(root: object, warnings: dict[str, None]) -> Node:
-    """Return the circuit within what is sent to IonQ around it."""
+    """Return the circuit inside the job object of IonQ's API."""
     for _ in range(len(_WRAPPERS) + 1):
         if not isinstance(root, dict):
             raise wrong(f"the program is {shown(root)}, not an object with a circuit")
@@ -122,10 +122,10 @@ def _check_format(root: Node) -> None:
 
 
 def _only(root: Node) -> Node:
-    """Return the one circuit of a list, with the fields that hold for all of them."""
+    """Return the only circuit of a list, with the common fields."""
     circuits = sequence(root["circuits"], "circuits")
     if len(circuits) != 1:
-        raise unsupported(f"the program holds {len(circuits)} circuits: send each as a program of its own")
+        raise unsupported(f"the program holds {len(circuits)} circuits: send each as a separate program")
     shared = {key: value for key, value in root.items() if key != "circuits"}
     return {**shared, **mapping(circuits[0], "a circuit")}
 
@@ -133,22 +133,22 @@ def _only(root: Node) -> Node:
 def _note_ignored(root: Node, known: frozenset[str], warnings: dict[str, None]) -> None:
     for key in root:
         if key not in known:
-            warnings[f"{shown(key)} of IonQ's JSON is ignored: the job says what it needs"] = None
+            warnings[f"{shown(key)} of IonQ's JSON is ignored: set it in the job"] = None
 
 
 def _declared(node: object, used: int) -> int:
-    """How many qubits the program says it has."""
+    """Return the declared number of qubits."""
     size = integer(node, "qubits")
     if size > MAX_QUBITS:
         raise too_large(f"the program has more than {MAX_QUBITS} qubits")
     if size < max(used, 1):
-        raise wrong(f"the program says it has {size} qubits, and uses number {used - 1}")
+        raise wrong(f"the program declares {size} qubits, but uses number {used - 1}")
     return size
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A gate of the program: its steps on places, and which qubits these are."""
+    """Return the steps of a gate on places, and the qubits of these places."""
 
     steps: list[Step]
     qubits: tuple[int, ...]
@@ -172,7 +172,7 @@ def _gate(node: Node, gates: dict[str, _Kind]) -> _Entry:
     fields = ("terms", "coefficients", "time") if kind is None else kind.fields
     strange = next((key for key in node if key not in (*_PLACES, "gate", *fields)), None)
     if strange is not None:
-        raise unsupported(f"the gate {name!r} has {shown(strange)}, which is not read here: leave it out")
+        raise unsupported(f"the gate {name!r} has {shown(strange)}, which is not supported: remove it")
     targets, controls = _qubits(node, "target", "targets"), _qubits(node, "control", "controls")
     qubits = (*controls, *targets)
     if len(set(qubits)) != len(qubits):
@@ -197,7 +197,7 @@ _PLACES: Final = ("target", "targets", "control", "controls")
 
 
 def _qubits(node: Node, single: str, many: str) -> tuple[int, ...]:
-    """Qubits, one given as a number or several as a list."""
+    """Return qubits, given as a number or as a list."""
     given = [node[key] for key in (single, many) if node.get(key) is not None]
     if len(given) > 1:
         raise wrong(f"give {single} or {many}, not both")
@@ -233,7 +233,7 @@ def _rotation(gate: Callable[[float], Any], targets: int = 1) -> _Kind:
 
 
 def _gpi(phase: float) -> list[Step]:
-    """X about an axis between X and Y: half a turn, with the phase i."""
+    """Return half a turn about an axis between X and Y, with the phase i."""
     return [(qk.RGate(math.pi, math.tau * phase), (0,)), *gate_modifiers.phase(math.pi / 2)]
 
 
@@ -242,7 +242,7 @@ def _gpi2(phase: float) -> list[Step]:
 
 
 def _ms(phases: Sequence[float], angle: float) -> list[Step]:
-    """XX about axes between X and Y."""
+    """Return an XX rotation about axes between X and Y."""
     turns: list[Step] = [(qk.RZGate(-math.tau * phase), (place,)) for place, phase in enumerate(phases) if phase]
     return gate_modifiers.conjugated(turns, [(qk.RXXGate(math.tau * angle), (0, 1))])
 
@@ -252,7 +252,7 @@ def _native_zz(angle: float) -> list[Step]:
 
 
 def _evolution(node: Node, size: int) -> tuple[list[Step], tuple[str, ...]]:
-    """exp(-i time H), where H is a sum of products of Paulis; their last letter is that of the first target."""
+    """Return exp(-i time H), where H is a sum of products of Paulis; the last letter acts on the first target."""
     terms = [text(each, "a term") for each in sequence(node.get("terms"), "terms")]
     weights = [number(each, "coefficients") for each in sequence(node.get("coefficients"), "coefficients")]
     time = number(node.get("time"), "time")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs in JSON: parsed within bounds, and values of expected kinds taken out of the tree."""
+"""Programs in JSON: bounded parsing, and typed access to values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qonduit_server.languages.source_text import Position, place, refusal
 #: A JSON object.
 Node: TypeAlias = dict[str, object]
 
-#: How deep arrays and objects may be nested: some ten levels for each circuit within another.
+#: Maximum nesting depth of arrays and objects: some ten levels for each nested circuit.
 MAX_NESTING: Final = 400
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
@@ -30,10 +30,10 @@ def parse(text: str, hook: Callable[[Node], object] | None = None) -> object:
     """Return the tree of a program.
 
     Args:
-        hook: is given each object, the inner ones first, and returns what is put in its place.
+        hook: called with each object, innermost first; returns its replacement.
 
     Raises:
-        ProgramError: with line and column where they are known.
+        ProgramError: with line and column if known.
     """
     text = text.removeprefix("\ufeff")
     _check_nesting(text)
@@ -52,7 +52,7 @@ def _constant(name: str) -> object:
 
 
 def _check_nesting(text: str) -> None:
-    """Refuse what a recursive parser would run out of stack with; the place is looked for only where it is needed."""
+    """Reject nesting that would overflow a recursive parser; compute the location only for an error."""
     plain = _ESCAPE.sub("", text) if "\\" in text else text
     signs = _TEXT.sub(b"", plain.encode("utf-8", "replace").translate(None, _OTHER_SIGNS))
     if max(accumulate(map(_STEPS.__getitem__, signs)), default=0) <= MAX_NESTING:
@@ -66,17 +66,17 @@ def _check_nesting(text: str) -> None:
 
 
 def wrong(message: str) -> ProgramError:
-    """Return the error of a program that its language does not allow."""
+    """Return the error for a program that its language does not allow."""
     return ProgramError("SYNTAX_ERROR", message)
 
 
 def unsupported(message: str) -> ProgramError:
-    """Return the error of what a language has and no device here can do, or this reader does not know."""
+    """Return the error for a construct of a language that no device or this reader supports."""
     return ProgramError("UNSUPPORTED_CONSTRUCT", message)
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: short, whatever it is."""
+    """Return a short form of a value for messages."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -102,7 +102,7 @@ def sequence(value: object, what: str) -> list[object]:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is a number, and not true or false."""
+    """Return whether a value is a number, not a Boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -119,7 +119,7 @@ def number(value: object, what: str) -> float:
 
 
 def integer(value: object, what: str) -> int:
-    """Return a whole number; 2.0 is one, too."""
+    """Return an integer; 2.0 is accepted."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -128,11 +128,11 @@ def integer(value: object, what: str) -> int:
 
 
 def text(value: object, what: str, most_bytes: int = MAX_NAME_BYTES) -> str:
-    """Return a text, by default of a length that names have."""
+    """Return a text, by default of at most a name's length."""
     if not isinstance(value, str):
         raise wrong(f"{what} is {shown(value)}, not a text")
     if (size := len(value.encode("utf-8", "replace"))) > most_bytes:
         raise too_large(f"{what} is longer than {most_bytes} bytes: it has {size}")
     if any(0xD800 <= ord(sign) <= 0xDFFF for sign in value):
-        raise wrong(f"{what} holds half a character")
+        raise wrong(f"{what} contains a lone surrogate")
     return value

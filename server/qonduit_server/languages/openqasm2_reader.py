@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 2.0 (arXiv:1707.03429) read into the IR, by Qiskit's parser behind checks that bound what it may cost."""
+"""Reader of OpenQASM 2.0 (arXiv:1707.03429), by Qiskit's parser behind checks that bound its cost."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _OPERAND: Final = re.compile(r"([A-Za-z]\w*)\s*(\[)?")
 _LIBRARY: Final = frozenset(each.name for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS) | {"ryy", "U", "CX"}
 _PLACED: Final = re.compile(r"^<input>:(\d+),(\d+): (.*)$", re.DOTALL)
 
-#: Constructs, by their names in `hub.needs`, and how they begin.
+#: Patterns of constructs, by their names in `ir.requirements`.
 _CONSTRUCTS: Final = (("conditionals", re.compile(r"\bif\s*\(")), ("reset", re.compile(r"\breset\b")))
 
-#: What programs use without defining it: exporters took these to be part of qelib1.inc, whose text grew over the years.
+#: Gates that exporters use as part of qelib1.inc, although its published text does not define them.
 _CUSTOM: Final = (
     *(each for each in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if each.name != "delay"),
     qasm2.CustomInstruction("ryy", 1, 2, RYYGate, builtin=True),
@@ -48,7 +48,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read an OpenQASM 2 program.
 
     Raises:
-        ProgramError: with line and column where they are known.
+        ProgramError: with line and column if known.
     """
     code = without_comments(text)
     check_language(code, version=2)
@@ -63,13 +63,13 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     except qasm2.QASM2ParseError as error:
         raise _refusal(error, renamed, names) from error
     except TypeError as error:
-        # The parser does not count the parameters of gates that are handed to it ready-made.
+        # The parser does not count the parameters of gates that are passed to it.
         raise _miscounted(code) from error
     except BaseException as error:
-        # A panic of the parser's Rust half is a BaseException, not an Exception.
+        # A panic of the parser's Rust code is a BaseException, not an Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and names") from error
+        raise ProgramError("SYNTAX_ERROR", "the parser failed on this program; check its numbers and names") from error
     _check_gates(quantum)
     index = {clbit: number for number, clbit in enumerate(quantum.clbits)}
     return Circuit(
@@ -84,10 +84,10 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 
 def _rename_registers(code: str) -> tuple[str, dict[str, str]]:
-    """Give registers that are named like a library's gate another name, for the parser keeps both in one space.
+    """Rename registers that have the name of a library gate: the parser keeps both in one namespace.
 
     Returns:
-        The program, and the names to tell instead of the new ones.
+        The program, and the original names by the new ones.
     """
     clashes = {match.group(2) for match in _REGISTER.finditer(code)} & _LIBRARY
     if not clashes:
@@ -122,7 +122,7 @@ def _check_includes(code: str) -> None:
 
 
 def _check_cost(code: str) -> None:
-    """Bound qubits, bits and the operations that gates expand to, before anything is allocated."""
+    """Check the limits of qubits, bits and expanded operations before anything is allocated."""
     sizes: dict[str, int] = {}
     totals = {"q": 0, "c": 0}
     for match in _REGISTER.finditer(code):
@@ -162,7 +162,7 @@ def _without_definitions(code: str) -> str:
 
 
 def _weight(statement: str, weights: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """How many operations a statement unrolls to, and how deep; gates of the standard library count as one."""
+    """Return the number of operations that a statement unrolls to, and its depth; library gates count as one."""
     name = _NAME.match(statement)
     return weights.get(name.group(1), (1, 0)) if name else (0, 0)
 
@@ -174,7 +174,7 @@ def _too_large(why: str, where: Position) -> ProgramError:
 
 
 def _check_gates(quantum: QuantumCircuit) -> None:
-    """Refuse numbers that are none; those of the program's own gates are computed only when asked for, so ask now."""
+    """Reject parameters that are not finite; definitions of the program's gates are lazy, so evaluate them here."""
     circuits = [quantum]
     seen = set()
     while circuits:
@@ -205,7 +205,7 @@ def _definition(gate: Instruction) -> list[QuantumCircuit]:
 
 
 def _miscounted(code: str) -> ProgramError:
-    """Find the gate that is given no parameters, though it takes some."""
+    """Return the error for a call without the parameters that its gate takes."""
     takes = {each.name: each.num_params for each in _CUSTOM}
     for match in _STATEMENT.finditer(code):
         name = _NAME.match(match.group())
@@ -218,7 +218,7 @@ def _miscounted(code: str) -> ProgramError:
 
 
 def _refusal(error: qasm2.QASM2ParseError, code: str, names: dict[str, str]) -> ProgramError:
-    """Qiskit's message, with its place taken out of the text; unknown gates are told from other mistakes."""
+    """Return an error with Qiskit's message, without its location; unknown gates have their own reason."""
     match = _PLACED.match(error.message)
     if match is None:
         return ProgramError("SYNTAX_ERROR", error.message)

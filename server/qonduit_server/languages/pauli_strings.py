@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of Pauli matrices, given as letters, and what is made of them: for every reader.
+"""Products of Pauli matrices, given as letters, and their gates, for every reader.
 
 Letter k is the factor on place k.
 """
@@ -18,7 +18,7 @@ _GATES: Final[dict[str, Callable[[], Any]]] = {"X": qk.XGate, "Y": qk.YGate, "Z"
 
 
 def product(letters: str) -> list[Step]:
-    """Return the product itself."""
+    """Return the steps of the product."""
     return [(_GATES[letter](), (place,)) for place, letter in enumerate(letters) if letter != "I"]
 
 
@@ -29,7 +29,7 @@ def z_basis(letter: str, place: int) -> list[Step]:
 
 
 def to_parity(letters: str) -> tuple[list[Step], int]:
-    """Return the steps that bring a product's value to one place, and the place; None for identities only."""
+    """Return the steps that map a product's value to one place, and the place; None for identities only."""
     places = [place for place, letter in enumerate(letters) if letter != "I"]
     steps = [step for place in places for step in z_basis(letters[place], place)]
     steps.extend((qk.CXGate(), (place, places[-1])) for place in places[:-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain gates of OpenQASM 3, as in `rz(pi/2) q[0];`, read without ANTLR, which needs a minute for a megabyte."""
+"""Fast path for plain gates of OpenQASM 3, as in `rz(pi/2) q[0];`: ANTLR needs a minute for a megabyte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openqasm3.parser import qasm3Lexer
 #: Line (from 1) and column (from 0) of a run's first gate -> the gates after it.
 Runs: TypeAlias = dict[tuple[int, int], list[ast.QuantumGate]]
 
-#: Shorter runs are left to ANTLR.
+#: ANTLR reads shorter runs.
 _SHORTEST_RUN: Final = 4
 _NUMBER: Final = r"(?:pi\b|(?:\d{1,15}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,3})?)"
 _ANGLE: Final = rf"-?{_NUMBER}(?:[*/]{_NUMBER}){{0,4}}"
@@ -25,7 +25,7 @@ _GATE: Final = re.compile(
 )
 _PART: Final = re.compile(rf"[*/]|{_NUMBER}", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"[;()\[\]{}]")
-#: What takes the rest of its line, or a block, as it is: a semicolon in there ends no statement.
+#: Constructs that take the rest of their line, or a block, verbatim: a semicolon in them ends no statement.
 _RAW: Final = re.compile(r"\bpragma\b|#|@\w|cal\b|/\*|defcalgrammar")
 #: A pragma, to the end of its line.
 PRAGMA: Final = re.compile(r"^[ \t]*#?pragma\b[^\r\n]*", re.MULTILINE)
@@ -33,12 +33,12 @@ _KEYWORDS: Final = frozenset(name.strip("'") for name in qasm3Lexer.literalNames
 
 
 def take_out(code: str) -> tuple[str, Runs]:
-    """Blank out runs of plain gates but for the first gate of each, which marks the place of the others.
+    """Blank out runs of plain gates except the first gate of each, which marks their position.
 
-    Only what follows a semicolon outside of all brackets is taken; every other character stays where it is.
+    Only gates after a semicolon outside of all brackets are removed; all other characters keep their position.
     """
     runs: Runs = {}
-    # Pragmas end runs: what they are about may come before or after.
+    # Pragmas end runs: they may apply to gates before or after.
     seen = PRAGMA.sub(lambda match: "\1" * len(match.group()), code) if "pragma" in code else code
     if _RAW.search(seen):
         return code, runs
@@ -63,7 +63,7 @@ def take_out(code: str) -> tuple[str, Runs]:
 
 
 def put_back(program: ast.Program, runs: Runs) -> bool:
-    """Put the gates that were taken out into the program; returns whether each run's first gate was found in it."""
+    """Insert the removed gates into the program; return whether each run's first gate was found in it."""
     statements: list[ast.Statement | ast.Pragma] = []
     found = 0
     for each in program.statements:

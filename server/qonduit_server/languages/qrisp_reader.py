@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qrisp's programs as text: the OpenQASM 2 or 3 that its circuits are exported to. Its Python is run elsewhere."""
+"""Reader of Qrisp's exported circuits, OpenQASM 2 or 3. `python` runs Qrisp's Python source."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _VERSION: Final = re.compile(r"\s*OPENQASM\s+(\d)")
 
 
 def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a program by the version of OpenQASM that it says it is in.
+    """Read a program by the OpenQASM version in its header.
 
     Raises:
-        ProgramError: it does not say, or is at fault.
+        ProgramError: it has no version, or is invalid.
     """
     header = _VERSION.match(without_comments(text))
     if header is None:
         raise ProgramError(
             "WRONG_LANGUAGE",
-            "a QRISP program that is not Python source begins with its version of OpenQASM: "
-            "send what circuit.to_qasm2() or circuit.to_qasm3() gives",
+            "a QRISP program that is not Python source begins with its version of OpenQASM:  "
+            "send the text of circuit.to_qasm2() or circuit.to_qasm3()",
             line=1,
             column=1,
         )

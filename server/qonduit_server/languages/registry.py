@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which languages there are, and by which file each is read and written; a new language adds one entry here.
+"""The registry of languages with their readers and writers; a new language adds one entry.
 
-Translation is a star: every language is read into the IR, and the IR is written in every language.
+Translation goes through the IR: a reader converts a language to the IR, a writer the IR to a language.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qonduit_server.languages.writing.write_result import WriteResult
 if TYPE_CHECKING:
     from qonduit_server.languages.translation_cache import TranslationCache
 
-#: What takes longer to read is kept on disk. Reading it from there takes 0.2 to 0.5 ms.
+#: Programs that take longer to read, in seconds, are cached on disk; a cache hit takes 0.2 to 0.5 ms.
 _COSTLY_SECONDS: Final = 0.002
 
 
@@ -37,11 +37,11 @@ class LanguageEntry:
     """A language.
 
     Args:
-        title: its name and what of it is read, for people.
-        reader: module of this room with `read(source, inputs) -> Circuit`; "" if it is only written.
-        writer: module of this room with `write(circuit) -> WriteResult`; "" if it is only read.
+        title: its name and supported forms, as text.
+        reader: module of this package with `read(source, inputs) -> Circuit`; "" if it is only written.
+        writer: module of this package with `write(circuit) -> WriteResult`; "" if it is only read.
         binary: whether its programs are bytes, not text.
-        read_ms: what reading a circuit of 100 gates takes, in milliseconds (`make corpus` measures it).
+        read_ms: time to read a circuit of 100 gates, in milliseconds (measured by `make corpus`).
         write_ms: likewise for writing.
     """
 
@@ -102,7 +102,7 @@ c = measure q;
 
 
 def name(language: AssemblerLanguage) -> str:
-    """Its short name: "QASM3"."""
+    """Return the short name of a language: "QASM3"."""
     known = language in AssemblerLanguage.values()
     return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_") if known else str(language)
 
@@ -111,17 +111,17 @@ _NAMED: Final = {name(each): each for each in LANGUAGES}
 
 
 def readable(sources: Collection[str] = ()) -> list[AssemblerLanguage]:
-    """Return the languages that are read, if Python source is run for those of these short names."""
-    return [each for each, edges in LANGUAGES.items() if edges.reader or name(each) in sources]
+    """Return the languages that are read, if Python source is enabled for these short names."""
+    return [each for each, entry in LANGUAGES.items() if entry.reader or name(each) in sources]
 
 
 class Languages:
     """Reads and writes programs in one process.
 
     Args:
-        cache: keeps programs that were costly to read.
-        sandbox: runs Python source; by default no language's is run.
-        read_seconds: how long reading one program may take, in seconds; 0 means no limit.
+        cache: caches programs that were slow to read.
+        sandbox: runs Python source; by default for no language.
+        read_seconds: time limit for reading one program, in seconds; 0 means no limit.
     """
 
     def __init__(
@@ -132,47 +132,47 @@ class Languages:
     ) -> None:
         self._cache = cache
         self._read_seconds = read_seconds
-        #: Whether a reader was interrupted: what it shares with others in this process may be left half done.
+        #: Whether a reader was interrupted, which may leave shared state of the process inconsistent.
         self.interrupted = False
         self._sandbox = sandbox or PythonSource({})
         self._readers: dict[AssemblerLanguage, Callable[[str | bytes, Inputs], Circuit]] = {}
 
     def load(self) -> None:
-        """Import every reader ahead of the first program; ANTLR's parser also learns its grammar from a first one.
+        """Import every reader before the first program, and warm up ANTLR's parser with a typical program.
 
-        A reader whose library is missing in this environment keeps no other from being used.
+        A reader whose library is missing in this environment does not affect the others.
         """
-        for language, edges in LANGUAGES.items():
-            if edges.reader:
+        for language, entry in LANGUAGES.items():
+            if entry.reader:
                 with contextlib.suppress(ProviderError):
                     self._reader(language)
         with contextlib.suppress(ProviderError):
             self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
 
     def describe(self) -> ListLanguagesResponse:
-        """Tell all languages and edges."""
-        said = ListLanguagesResponse()
-        for language, edges in LANGUAGES.items():
+        """Return all languages and translations."""
+        listed = ListLanguagesResponse()
+        for language, entry in LANGUAGES.items():
             short = name(language).lower()
-            said.languages.append(
+            listed.languages.append(
                 Language(
                     language=language,
-                    title=edges.title,
-                    binary=edges.binary,
-                    readable=bool(edges.reader),
-                    writable=bool(edges.writer),
+                    title=entry.title,
+                    binary=entry.binary,
+                    readable=bool(entry.reader),
+                    writable=bool(entry.writer),
                     python_source=name(language) in self._sandbox.pythons,
                 )
             )
-            if edges.reader:
-                said.translations.append(
-                    Translation(name=f"{short}_to_hub", from_language=language, cost_milliseconds=edges.read_ms)
+            if entry.reader:
+                listed.translations.append(
+                    Translation(name=f"{short}_to_hub", from_language=language, cost_milliseconds=entry.read_ms)
                 )
-            if edges.writer:
-                said.translations.append(
-                    Translation(name=f"hub_to_{short}", to_language=language, cost_milliseconds=edges.write_ms)
+            if entry.writer:
+                listed.translations.append(
+                    Translation(name=f"hub_to_{short}", to_language=language, cost_milliseconds=entry.write_ms)
                 )
-        return said
+        return listed
 
     def read(
         self, language: AssemblerLanguage, text: str, binary: bytes, inputs: Inputs, memory: Memory = ANY_MEMORY
@@ -180,19 +180,19 @@ class Languages:
         """Read a program.
 
         Raises:
-            MemoryNotGranted: it is Python source, for which the task must ask for memory first.
-            ProgramError: the program is at fault, or its language is not read here.
+            MemoryNotGranted: it is Python source, for which the task must request memory first.
+            ProgramError: the program is invalid, or its language is not read here.
         """
-        edges = LANGUAGES.get(language)
+        entry = LANGUAGES.get(language)
         built = source_runner.is_source(name(language), text) and bool(text.strip()) and not binary
         if built and name(language) not in self._sandbox.pythons:
             raise source_runner.disabled(name(language))
-        if not built and (edges is None or not edges.reader):
+        if not built and (entry is None or not entry.reader):
             known = ", ".join(name(each) for each in readable(self._sandbox.pythons))
             raise ProgramError("UNSUPPORTED_LANGUAGE", f"this server does not read {name(language)}; it reads {known}")
-        source: str | bytes = binary if edges is not None and edges.binary and not built else text
+        source: str | bytes = binary if entry is not None and entry.binary and not built else text
         if not source.strip():
-            raise ProgramError("SYNTAX_ERROR", "the program is empty: give its source", line=1, column=1)
+            raise ProgramError("SYNTAX_ERROR", "the program is empty: set its source", line=1, column=1)
         if self._cache is None:
             return self._read(language, source, inputs, built, memory)
         key = self._cache.key(language, source, inputs, self._sandbox.environment(name(language)) if built else "")
@@ -207,7 +207,7 @@ class Languages:
     def _read(
         self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, built: bool, memory: Memory
     ) -> Circuit:
-        """Read a program, which is Python source if it is to be `built`, and bound its registers."""
+        """Read a program, with Python source if `built`, and check the limits of its registers."""
         if built and isinstance(source, str):
             circuit = self._build(language, source, inputs, memory)
         else:
@@ -219,7 +219,7 @@ class Languages:
         return circuit
 
     def _parse(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
-        """Read a program that is no Python source, within the time that it may take."""
+        """Read a program other than Python source, within the time limit."""
         reader = self._reader(language)
         try:
             with at_most(self._read_seconds):
@@ -232,7 +232,7 @@ class Languages:
             ) from None
 
     def _build(self, language: AssemblerLanguage, source: str, inputs: Inputs, memory: Memory) -> Circuit:
-        """Run Python source, and read what it has built as any program of its language."""
+        """Run Python source, and read its circuit like any program of its language."""
         built = self._sandbox.build(name(language), source, inputs, memory)
         circuit = self._parse(_NAMED[built.language], built.program, inputs)
         warnings = circuit.warnings
@@ -247,15 +247,15 @@ class Languages:
         """Write a program.
 
         Raises:
-            ProgramError: reason UNSUPPORTED_CONSTRUCT or UNSUPPORTED_LANGUAGE, the language cannot say it.
+            ProgramError: reason UNSUPPORTED_CONSTRUCT or UNSUPPORTED_LANGUAGE.
         """
-        edges = LANGUAGES.get(language)
-        if edges is None or not edges.writer:
+        entry = LANGUAGES.get(language)
+        if entry is None or not entry.writer:
             known = ", ".join(name(each) for each, other in LANGUAGES.items() if other.writer)
             raise ProgramError(
                 "UNSUPPORTED_LANGUAGE", f"this server does not write {name(language)}; it writes {known}"
             )
-        written: WriteResult = import_module(f"qonduit_server.languages.{edges.writer}").write(circuit)
+        written: WriteResult = import_module(f"qonduit_server.languages.{entry.writer}").write(circuit)
         return written
 
     def _reader(self, language: AssemblerLanguage) -> Callable[[str | bytes, Inputs], Circuit]:

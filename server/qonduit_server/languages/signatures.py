@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-#: Values for the inputs of a program, by name, as JSON has them: numbers (whole ones are floats, too), Booleans, texts
-#: of 0s and 1s, lists.
+#: JSON values for a program's inputs, by name: numbers (integers may be floats), Booleans, texts of 0s and 1s, lists.
 Inputs: TypeAlias = Mapping[str, object]
 
 NO_INPUTS: Final[Inputs] = MappingProxyType({})

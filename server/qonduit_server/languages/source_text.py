@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source text before it is parsed: comments, places, nesting, which language it is."""
+"""Source text before parsing: comments, positions, nesting, and detection of the language."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.limits import MAX_DEPTH
 
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"[^\"\n]*\"", re.DOTALL)
-#: Signs in a row, and powers of powers: both make a parser recurse.
+#: Consecutive signs, and powers of powers: both make a parser recurse.
 _CHAIN: Final = re.compile(rf"(?:[-+!~]\s*){{{MAX_DEPTH}}}|(?:(?:\^|\*\*)[^;^*]*){{{MAX_DEPTH}}}")
 _VERSION: Final = re.compile(r"\A\s*OPENQASM\s+([0-9]{1,9})(?:\.([0-9]{1,9}))?\s*;")
 _HEADER: Final = re.compile(r"\A\s*OPENQASM\b")
-#: How programs in other languages begin: a hint for people who named the wrong language.
+#: Beginnings of programs in other languages, to detect a wrong assembler_language.
 _OTHERS: Final = (
     (re.compile(r"\A\s*[{\[]"), "JSON (a Cirq or IonQ circuit?)"),
     (re.compile(r"\A\s*(from\s+[\w.]+\s+import|import\s+[\w.]+|def\s+\w+\([^)]*\)\s*(->[^:]*)?:|#!)"), "Python"),
@@ -29,26 +29,26 @@ _OTHERS: Final = (
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a program, both counted from 1."""
+    """A position in a program; line and column count from 1."""
 
     line: int
     column: int
 
 
 def place(text: str, offset: int) -> Position:
-    """Line and column of an offset."""
+    """Return the line and column of an offset."""
     return Position(text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1)
 
 
 def refusal(reason: str, message: str, where: Position) -> ProgramError:
-    """Return an error that says where in the program it is."""
+    """Return an error with its position in the program."""
     return ProgramError(
         reason, f"line {where.line}, column {where.column}: {message}", line=where.line, column=where.column
     )
 
 
 def without_comments(text: str) -> str:
-    """Blank out the comments, keeping every other character and every line end where it is."""
+    """Blank out the comments; all other characters and line ends keep their position."""
     if "//" not in text and "/*" not in text:
         return text
     return _COMMENT.sub(
@@ -57,7 +57,7 @@ def without_comments(text: str) -> str:
 
 
 def check_language(code: str, version: int) -> None:
-    """Refuse a program that is plainly in another language than OpenQASM `version`."""
+    """Reject a program that is obviously not OpenQASM `version`."""
     header = _VERSION.match(code)
     if header is not None:
         if int(header.group(1)) != version:
@@ -66,7 +66,7 @@ def check_language(code: str, version: int) -> None:
                 f"the program says it is OpenQASM {header.group(1)}, but was sent as QASM{version}: "
                 f"set assembler_language to QASM{header.group(1)}"
                 if header.group(1) in ("2", "3")
-                else f"OpenQASM {header.group(1)} is not a version this server knows: use 2.0 or 3.0",
+                else f"OpenQASM {header.group(1)} is not a supported version: use 2.0 or 3.0",
                 line=place(code, header.start(1)).line,
                 column=place(code, header.start(1)).column,
             )
@@ -84,7 +84,7 @@ def check_language(code: str, version: int) -> None:
 
 
 def check_nesting(code: str) -> None:
-    """Refuse brackets and operators nested so deep that a recursive parser would run out of stack."""
+    """Reject brackets and operators nested so deep that a recursive parser would overflow its stack."""
     chain = _CHAIN.search(code)
     if chain is not None:
         message = f"more than {MAX_DEPTH} operators follow one another"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that were costly to read, kept on disk in the IR's form: shared by all workers, and by the next server.
+"""The translation cache: IR circuits of slowly read programs on disk, shared by all workers and later server runs.
 
-A file holds one program under a name that is the hash of all that reading depends on: the source, its language, its
-inputs, the versions of the libraries that read it and of the readers themselves. So nothing is ever out of date, and
-files of other versions just grow old. Files are written aside and moved into place, carry their own hash, and go, the
-longest unused first, when together they are larger than they may be.
+A file stores one program. Its name is the hash of all inputs of reading: the source, its language, its inputs, the
+versions of the libraries and of the readers. Entries are therefore never stale; files of other versions are evicted in
+time. Files are written to a temporary name and renamed, contain their own hash, and are evicted least recently used
+first when their total size exceeds the limit.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.signatures import Inputs
 
-#: What reads programs, beside this package.
+#: Distributions that read programs, beside this package.
 _LIBRARIES: Final = ("qiskit", "openqasm3", "antlr4-python3-runtime", "quil", "numpy", DISTRIBUTION)
 _HASH: Final = hashlib.sha256
 _HASH_BYTES: Final = 32
-#: Whether files must go is looked at once in so many writes.
+#: Number of writes between checks of the cache's size.
 _LOOK_EVERY: Final = 32
 
 
 class TranslationCache:
-    """Keeps programs in a folder. What goes wrong with a file costs a reading, and nothing else.
+    """Caches programs in a directory. A file error only causes a cache miss.
 
     Args:
-        folder: made if it is not there, for its owner alone.
-        most_bytes: how large the files may be together.
+        folder: created if missing, with access for its owner only.
+        most_bytes: maximum total size of the files.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
@@ -46,12 +46,12 @@ class TranslationCache:
         self._writes = 0
 
     def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "") -> str:
-        """Return the cache's name of a program; `more` is what else its reading depends on."""
+        """Return the cache key of a program; `more` are further inputs of reading."""
         about = json.dumps([self._readers, language, isinstance(source, str), inputs, more], sort_keys=True)
         return _HASH(about.encode() + b"\0" + (source.encode() if isinstance(source, str) else source)).hexdigest()
 
     def get(self, key: str) -> Circuit | None:
-        """Return the entry of a name, which then counts as used."""
+        """Return the entry of a key and mark it as recently used."""
         path = self._path(key)
         try:
             data = path.read_bytes()
@@ -70,14 +70,14 @@ class TranslationCache:
         return circuit
 
     def put(self, key: str, circuit: Circuit) -> None:
-        """Keep a program."""
+        """Store a program."""
         body = serialization.dump(circuit)
         path = self._path(key)
         if body is None or len(body) > self._most_bytes // 8:
             return
         with contextlib.suppress(OSError):
             for folder in (self._folder, path.parent):
-                # `parents` alone would leave the upper folders open to others.
+                # With `parents` alone the parent directories would be accessible to others.
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=".", dir=path.parent)
             try:
@@ -95,7 +95,7 @@ class TranslationCache:
         return self._folder / key[:2] / key[2:]
 
     def _tidy(self) -> None:
-        """Remove the longest unused files until a tenth is free; others may be doing the same."""
+        """Remove the least recently used files until a tenth is free; other processes may do the same."""
         files: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("??/*"):
             with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ class TranslationCache:
 
 
 def readers_version() -> str:
-    """Return a hash of what reading depends on beside the program: libraries, and the files of readers and hub."""
+    """Return a hash of the environment: versions of libraries, and the files of readers and IR."""
     about = [f"format {serialization.FORMAT}"]
     for library in _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):

@@ -95,8 +95,8 @@ bit[n] result; result = bit[n](c);"""
         ("array[int[8], 2] a; array[int[8], 3] b; a = b;", "same shape"),
         ("array[int[8], 2] a = {1, 2}; array[int[8], 3] b = a;", "another shape"),
         ("array[int[8], 2] a; a[2] = 1;", "out of range"),
-        ("array[int[8], 2] a; int n; n = a;", "in the place of 'n'"),
-        ("float f; f[0] = 1;", "no bits that can be written"),
+        ("array[int[8], 2] a; int n; n = a;", "assigned to 'n'"),
+        ("float f; f[0] = 1;", "no writable bits"),
         ("array[int[8], 2] a; int n = sizeof(a, 1);", "no dimension 1"),
     ],
 )

@@ -143,7 +143,7 @@ def test_feedback_within_a_loop_and_a_condition() -> None:
         ("measure_ff(0, 1) q[0];", "1 parameters"),
         ("measure_ff(0) q[0], q[1];", "1 qubit"),
         ("inv @ measure_ff(0) q[0];", "modifiers"),
-        ("gate g a { measure_ff(0) a; } g q[0];", "gates only"),
+        ("gate g a { measure_ff(0) a; } g q[0];", "only gates"),
     ],
 )
 def test_feedback_that_is_not_well_formed_is_refused(body: str, says: str) -> None:

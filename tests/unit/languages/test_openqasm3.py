@@ -364,7 +364,7 @@ def test_inputs_that_are_missing_or_not_needed() -> None:
 )
 def test_inputs_of_another_type(declared: str, given: object) -> None:
     name = declared.split()[-1]
-    with pytest.raises(ProgramError, match=f"'{name}' is") as caught:
+    with pytest.raises(ProgramError, match=f"'{name}' must be") as caught:
         read(HEADER + f"input {declared};", {name: given})
     assert (caught.value.reason, caught.value.line) == ("INVALID_INPUT", 3)
 

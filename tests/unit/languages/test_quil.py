@@ -368,10 +368,10 @@ def test_a_while_loop_stays_one_ir_loop() -> None:
 def test_warnings() -> None:
     assert quil.read("DELAY 0 1.0\nX 0\nFENCE\nPRAGMA PRESERVE_BLOCK\nWAIT").warnings == (
         "delays are not simulated",
-        "WAIT is passed over: nothing changes memory meanwhile",
+        "WAIT is ignored: no other process changes memory",
     )
     unused = quil.read('DEFCAL Y 0:\n    PULSE 0 "rf" flat(iq: 1)\nX 0').warnings
-    assert unused == ("calibrations, frames and waveforms are passed over: pulses are not simulated",)
+    assert unused == ("calibrations, frames and waveforms are ignored: pulses are not simulated",)
     assert "CAN" in quil.read("CAN(1, 2, 3) 0 1").warnings[0]
 
 

@@ -126,8 +126,8 @@ def test_the_circuit_grows_only_with_the_rounds() -> None:
 
 
 def test_translation_to_a_language_without_conditions_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both took 45 s before they exceeded another bound.
-    with pytest.raises(LimitError, match="a formula it has more than 5000 parts"):
+    # Both took 45 s of work until another bound was met.
+    with pytest.raises(LimitError, match="its formula has more than 5000 parts"):
         qasm2_writer.write(openqasm3_reader.read(program("computed", 1)[0]))
     monkeypatch.setattr(deferral, "MAX_OPERATIONS", 10_000)
     with pytest.raises(LimitError, match="conditions take more than 10000 gates"):

@@ -415,7 +415,7 @@ def test_omitted_features_have_a_warning() -> None:
     assert written("CIRQ", circuit).warnings == tuple(each.format("Cirq") for each in left)
     assert written("BRAKET", circuit).warnings == (
         "delays are left out: Braket's OpenQASM has none",
-        "Braket's local simulator and many of its devices take no measurement, reset or condition midway",
+        "Braket's local simulator and many of its devices support no mid-circuit measurement, reset or condition",
     )
 
 

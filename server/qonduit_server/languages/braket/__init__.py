@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon Braket's dialect of OpenQASM 3 read into the IR."""
+"""The reader of Amazon Braket's dialect of OpenQASM 3."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates that Amazon Braket's dialect of OpenQASM 3 knows without any include."""
+"""The built-in gates of Amazon Braket's dialect of OpenQASM 3."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit_server.languages.openqasm3.standard_gates import Library
 
 
 def _phase_where(first: int, second: int, angle: float) -> list[Step]:
-    """Return a phase where the first and the second qubit have these values."""
+    """Return a phase on one basis state of two qubits."""
     flips: list[Step] = [(qk.XGate(), (place,)) for place, value in enumerate((first, second)) if not value]
     return [*flips, (qk.CPhaseGate(angle), (0, 1)), *flips]
 
@@ -25,7 +25,7 @@ def _molmer_sorensen(first: float, second: float, angle: float) -> list[Step]:
     return [*turned, (qk.RXXGate(angle), (0, 1)), *back]
 
 
-#: Phases are kept, too: modifiers make them seen. U has none, unlike in OpenQASM 3 itself.
+#: Global phases are preserved, since modifiers make them observable. U has none, unlike in OpenQASM 3 itself.
 BRAKET: Final[dict[str, Library]] = {
     "U": Library(3, 1, qk.UGate),
     "i": Library(0, 1, qk.IGate),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 as Amazon Braket writes and reads it: gates of its own, pragmas, and programs that measure nothing."""
+"""Reader of Amazon Braket's OpenQASM 3: its own gates, pragmas, and programs without measurements."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, op
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
-#: The register in which a program's qubits are shown where it names no bits for them.
+#: The result register of qubits that the program measures into no bits.
 MEASURED: Final = "meas"
-#: Qubits of a gate that is given as a matrix.
+#: Maximum number of qubits of a gate given as a matrix.
 _MAX_MATRIX_QUBITS: Final = 8
 
 _UNITARY: Final = re.compile(r"\s*unitary\s*\(\s*\[(.*)\]\s*\)\s*(.*)", re.DOTALL)
@@ -39,7 +39,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read a program in Braket's dialect.
 
     Raises:
-        ProgramError: with line and column where they are known.
+        ProgramError: with line and column if known.
     """
     context = statements.start(inputs)
     context.library = dict(BRAKET)
@@ -48,12 +48,12 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     context.first_bit_is_highest = context.division_rounds_down = True
     openqasm3_reader.walk(context, text)
     if context.physical and len(context.physical) < context.builder.qubits:
-        raise unsupported("a program uses either qubits that it declares or physical ones ($0), not both")
+        raise unsupported("a program uses either declared qubits or physical ones ($0), not both")
     return statements.finish(context, _registers(context))
 
 
 def _registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
-    """Return the program's registers; where nothing is measured into them, the register that Braket reports."""
+    """Return the program's registers; if nothing is measured into them, the register that Braket reports."""
     if context.measurements > len(context.unnamed):
         if context.unnamed:
             context.warn("what is measured into no bit is not shown")
@@ -63,7 +63,7 @@ def _registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
         return (ClassicalRegister(MEASURED, tuple(_place(each) for each in context.unnamed)),)
     if not context.builder.qubits:
         return statements.registers(context)
-    # The one with the lowest number comes first, whichever was used first.
+    # In ascending order of qubit numbers, not in order of use.
     physical = sorted(context.physical, key=lambda name: int(name[1:]))
     places = [context.physical[name] for name in physical] or list(range(context.builder.qubits))
     measured = measurement.measure(context, places).formulas
@@ -84,20 +84,20 @@ def _pragma(context: EvaluationContext, node: ast.Pragma) -> None:
         return
     match kind[0]:
         case "verbatim":
-            pass  # of its box each gate is done as it stands; so it is of all others
+            pass  # gates of the box are applied verbatim, as all gates are
         case "unitary":
             _unitary(context, command)
         case "result":
             asked = command.split(None, 1)[1] if len(command.split(None, 1)) > 1 else ""
             context.warn(f"results are counts: the result {_shortened(asked)!r} is not computed")
         case "noise":
-            raise unsupported("noise is not simulated: take the pragma out, and the program is one without noise")
+            raise unsupported("noise is not simulated: remove the pragma to run the program without noise")
         case _:
             raise unsupported(f"the pragma {_shortened(node.command)!r} is not known")
 
 
 def _unitary(context: EvaluationContext, command: str) -> None:
-    """Apply a matrix to qubits, of which the first is the highest bit of rows and columns."""
+    """Apply a matrix to qubits; the first qubit is the highest bit of rows and columns."""
     match = _UNITARY.fullmatch(command)
     if match is None:
         raise wrong("a pragma 'braket unitary' is written unitary([[1, 0], [0, 1im]]) q[0]")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Braket's classical feedback: `measure_ff` keeps an outcome under a key, `cc_prx` turns a qubit where it was 1.
+"""Braket's classical feedback: `measure_ff` stores an outcome under a key, `cc_prx` rotates a qubit if it was 1.
 
-Both are written like gates and are experimental capabilities of IQM's devices (amazon-braket-sdk 1.127). As in Amazon's
-LocalSimulator, a feedback key is no result of the program, and `measure_ff` of a register measures its qubits in order
-and keeps the outcome of the last one.
+Both use gate syntax and are experimental capabilities of IQM's devices (amazon-braket-sdk 1.127). As in Amazon's
+LocalSimulator, a feedback key is not part of the result, and `measure_ff` of a register measures its qubits in order
+and stores the last outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Operation = Callable[[EvaluationContext, ast.QuantumGate], None]
 
 
 def operations() -> dict[str, Operation]:
-    """Return what is written like a gate and is none, by name, for one program."""
+    """Return the instructions with gate syntax, by name, for one program."""
     keys: dict[int, Variable] = {}
 
     def measure_ff(context: EvaluationContext, node: ast.QuantumGate) -> None:
@@ -36,9 +36,9 @@ def operations() -> dict[str, Operation]:
         if not places:
             raise wrong("measure_ff measures at least one qubit, got none")
         measured = measurement.measure(context, places)
-        # Of several qubits, measured in order, the key keeps the last one's outcome.
+        # The qubits are measured in order; the key stores the last outcome.
         context.conditions.write(keys[number], Bits(measured.formulas[-1:], scalar=True))
-        context.measurements -= len(places)  # none of the program's results
+        context.measurements -= len(places)  # not part of the program's result
 
     def cc_prx(context: EvaluationContext, node: ast.QuantumGate) -> None:
         *angles, key = _arguments(node, 3)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cirq's JSON read into the IR, by a walk of our own: Cirq's reader evaluates text."""
+"""The reader of Cirq's JSON. It does not use Cirq's own reader, which evaluates text."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Boolean expressions of Cirq's JSON as truth tables. Python parses their text, and nothing of it is evaluated."""
+"""The Boolean expressions of Cirq's JSON as truth tables. Python parses their text but does not evaluate it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qonduit_server.languages.json_text import shown, wrong
 MAX_EXPRESSION_BYTES: Final = 16_384
 _OPERATORS: Final = {ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or, ast.BitXor: np.logical_xor}
 
-_NOT_BOOLEAN: Final = "a Boolean expression has something else than names, ~, &, ^, | and parentheses"
+_NOT_BOOLEAN: Final = "a Boolean expression may contain only names, ~, &, ^, | and parentheses"
 
 Values = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -27,7 +27,7 @@ class TruthTable:
     """A Boolean function of the names that occur in it.
 
     Attributes:
-        places: where these names stand in the list of all names, ascending.
+        places: indices of these names in the list of all names, ascending.
         values: 2^len(places) results; bit k of an index is the value of the name at places[k].
     """
 
@@ -37,10 +37,10 @@ class TruthTable:
 
 @dataclass(frozen=True)
 class Parity:
-    """The exclusive or of names, for which no table is needed.
+    """An exclusive or of names, which needs no table.
 
     Attributes:
-        places: where these names stand in the list of all names, ascending.
+        places: indices of these names in the list of all names, ascending.
         inverted: whether the result is inverted.
     """
 
@@ -49,23 +49,23 @@ class Parity:
 
 
 def read(text: str, names: Sequence[str], most: int, spend: Callable[[int], None]) -> TruthTable | Parity:
-    """Read an expression of names, `~`, `&`, `^`, `|` and parentheses, as Cirq 1.7 takes them.
+    """Read an expression of names, `~`, `&`, `^`, `|` and parentheses, as Cirq 1.7 accepts them.
 
     Args:
         text: the expression, of at most MAX_EXPRESSION_BYTES; operators bind as they do in Python.
-        names: the names that may occur.
-        most: how many different names a truth table may have; an exclusive or of names may have more.
-        spend: counts the names and operators of the expression and the entries of its table, before any is evaluated.
+        names: the allowed names.
+        most: maximum number of names of a truth table; an exclusive or may have more.
+        spend: called before evaluation with the number of names, operators and table entries.
 
     Returns:
         A parity if there are more than `most` names, otherwise a truth table.
 
     Raises:
-        ProgramError: SYNTAX_ERROR, it is another expression; TOO_LARGE, it is nested too deep or has too many names.
+        ProgramError: SYNTAX_ERROR, not such an expression; TOO_LARGE, nested too deep or too many names.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except RecursionError:  # Python bounds the depth of a tree, which a long chain of operators has, too
+    except RecursionError:  # Python limits the depth of a tree; a long chain of operators is deep
         raise too_large("a Boolean expression is nested too deep, or has too many operators in a row") from None
     except (SyntaxError, ValueError, MemoryError):  # ValueError: a null character; MemoryError: nested too deep
         raise wrong(f"a Boolean expression cannot be read: {shown(text)}") from None
@@ -81,7 +81,7 @@ def read(text: str, names: Sequence[str], most: int, spend: Callable[[int], None
 
 
 def _operands_first(tree: ast.expr) -> list[ast.expr]:
-    """Return the names and operators, each after its operands; without recursion, as a chain of operators is deep."""
+    """Return the names and operators in postfix order; without recursion, since a chain of operators is deep."""
     nodes: list[ast.expr] = []
     waiting = [tree]
     while waiting:
@@ -113,7 +113,7 @@ def _table(nodes: list[ast.expr], names: Sequence[str], used: set[str]) -> Truth
 
 
 def _parity(nodes: list[ast.expr], names: Sequence[str], most: int) -> Parity:
-    """Add names and inversions modulo 2: `~` inverts the whole result wherever it stands among `^` only."""
+    """Add names and inversions modulo 2: among `^` only, each `~` inverts the whole result."""
     odd: set[str] = set()
     inverted = False
     for node in nodes:

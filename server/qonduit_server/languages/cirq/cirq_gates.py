@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates of Cirq's JSON as gates of the IR, with their phases: those are seen under controls."""
+"""The gates of Cirq's JSON as IR gates, with their phases, which are observable under controls."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from qonduit_server.languages.cirq.gate_parts import (
 )
 from qonduit_server.languages.json_text import Node, integer, mapping, sequence, text, unsupported, wrong
 
-#: Matrices, diagonals and states are taken for up to this many qubits, tableaus for more.
+#: Maximum number of qubits of matrices, diagonals and states; tableaus may have more.
 MAX_MATRIX_QUBITS: Final = 10
 _MAX_TABLEAU_QUBITS: Final = 32
-#: How far from unitary a matrix may be.
+#: Maximum deviation of a matrix from a unitary one.
 TOLERANCE: Final = 1e-8
 _PI: Final = math.pi
 
@@ -45,7 +45,7 @@ def build(node: object, context: Context) -> Parts:
     """Return a unitary gate.
 
     Raises:
-        ProgramError: UNSUPPORTED_CONSTRUCT, it is none, or not known; others, it is not well formed.
+        ProgramError: UNSUPPORTED_CONSTRUCT, not a gate, or an unknown one; other reasons, malformed.
     """
     kind = kind_of(node, "a gate")
     family = POWERS.get(kind)
@@ -140,14 +140,20 @@ def unit_phase(node: object, what: str) -> list[Step]:
     return gate_modifiers.phase(cmath.phase(coefficient)) if coefficient != 1 else []
 
 
+def _qubits_of(size: int, what: str, parts: str) -> int:
+    """Return the number of qubits of a matrix or diagonal, within its limits."""
+    qubits = size.bit_length() - 1
+    if size != 1 << max(qubits, 1):
+        raise wrong(f"{what} has {size} {parts}, not a power of two")
+    if qubits > MAX_MATRIX_QUBITS:
+        raise too_large(f"{what} acts on more than {MAX_MATRIX_QUBITS} qubits")
+    return qubits
+
+
 def _matrix(node: Node, context: Context) -> Parts:
     check_levels(node)
     rows = sequence(node.get("matrix"), "a matrix")
-    qubits = len(rows).bit_length() - 1
-    if len(rows) != 1 << max(qubits, 1):
-        raise wrong(f"a matrix has {len(rows)} rows, not a power of two")
-    if qubits > MAX_MATRIX_QUBITS:
-        raise too_large(f"a matrix acts on more than {MAX_MATRIX_QUBITS} qubits")
+    qubits = _qubits_of(len(rows), "a matrix", "rows")
     values = [[complex_number(each, "a matrix's element") for each in sequence(row, "a row")] for row in rows]
     if any(len(row) != len(rows) for row in values):
         raise wrong("a matrix is not square")
@@ -159,17 +165,13 @@ def _matrix(node: Node, context: Context) -> Parts:
 
 def _diagonal(node: Node, context: Context) -> Parts:
     angles = sequence(node.get("diag_angles_radians"), "diag_angles_radians")
-    qubits = len(angles).bit_length() - 1
-    if len(angles) != 1 << max(qubits, 1):
-        raise wrong(f"a diagonal has {len(angles)} elements, not a power of two")
-    if qubits > MAX_MATRIX_QUBITS:
-        raise too_large(f"a diagonal acts on more than {MAX_MATRIX_QUBITS} qubits")
+    qubits = _qubits_of(len(angles), "a diagonal", "elements")
     phases = [cmath.exp(1j * context.symbols.number(each, "an angle")) for each in angles]
     return Parts([(qk.DiagonalGate(phases), tuple(reversed(range(qubits))))], qubits)
 
 
 def _boolean_hamiltonian(node: Node, context: Context) -> Parts:
-    """Phases -theta/2 (f - mean of f) for each Boolean function f, as Cirq decomposes it: without its constant term."""
+    """Return phases -theta/2 (f - mean of f) for each Boolean function f: as in Cirq, without the constant term."""
     theta = context.symbols.number(node.get("theta"), "theta")
     names = [text(each, "parameter_names") for each in sequence(node.get("parameter_names"), "parameter_names")]
     if len(set(names)) < len(names):
@@ -189,7 +191,7 @@ def _boolean_hamiltonian(node: Node, context: Context) -> Parts:
 def _parity_phases(function: boolean_expressions.Parity, theta: float, context: Context) -> list[Step]:
     places = function.places
     if not places:
-        return []  # a constant function is its own mean
+        return []  # a constant function equals its mean
     context.spend(2 * len(places))
     even = -theta / 4 if function.inverted else theta / 4
     steps = pauli_strings.phases("Z" * len(places), even, -even)
@@ -242,12 +244,12 @@ def pauli_letters(node: object) -> tuple[str, list[Step]]:
     fields = mapping(node, "a Pauli string")
     mask = [integer(each, "pauli_mask") for each in sequence(fields.get("pauli_mask"), "pauli_mask")]
     if any(each not in range(4) for each in mask):
-        raise wrong("pauli_mask holds other numbers than 0 to 3")
+        raise wrong("pauli_mask may contain only the numbers 0 to 3")
     return "".join("IXYZ"[each] for each in mask), unit_phase(fields.get("coefficient", 1), "a coefficient")
 
 
 def pauli_letter(node: object) -> str:
-    """One Pauli gate."""
+    """Return the letter of a Pauli gate."""
     kind = kind_of(node, "a Pauli gate")
     letter = {"_PauliX": "X", "_PauliY": "Y", "_PauliZ": "Z", "IdentityGate": "I"}.get(kind)
     if letter is None:
@@ -256,7 +258,7 @@ def pauli_letter(node: object) -> str:
 
 
 def pauli_product(letters: str, coefficient: list[Step]) -> Parts:
-    """Return the product of Paulis itself."""
+    """Return the product of Paulis."""
     return Parts([*pauli_strings.product(letters), *coefficient], len(letters))
 
 
@@ -265,7 +267,7 @@ def _pauli_product(node: Node, context: Context) -> Parts:
 
 
 def pauli_phasor(letters: str, coefficient: list[Step], node: Node, context: Context) -> Parts:
-    """Phases on the two eigenspaces of a product of Paulis."""
+    """Return phases on the two eigenspaces of a product of Paulis."""
     plus, minus = (_PI * context.symbols.number(node.get(key, 0), key) for key in ("exponent_pos", "exponent_neg"))
     sign = cmath.exp(1j * sum(float(gate.params[0]) for gate, _ in coefficient))
     if abs(sign.imag) > TOLERANCE:
@@ -273,7 +275,7 @@ def pauli_phasor(letters: str, coefficient: list[Step], node: Node, context: Con
     if sign.real < 0:
         plus, minus = minus, plus
     if "I" in letters or not letters:
-        # Cirq 1.7 takes the qubits with the identity for ones with Z.
+        # Cirq 1.7 treats qubits with the identity as qubits with Z.
         raise unsupported("a PauliStringPhasor with a qubit on which its string is the identity: leave that qubit out")
     return Parts(pauli_strings.phases(letters, plus, minus), len(letters))
 
@@ -292,7 +294,7 @@ def _interaction(node: Node, context: Context) -> Parts:
     return Parts(gate_modifiers.conjugated(change, cz(exponent)), 2)
 
 
-# ---- gates of gates
+# ---- composed gates
 
 
 def _parallel(node: Node, context: Context) -> Parts:
@@ -334,10 +336,10 @@ def _gradient(node: Node, context: Context) -> Parts:
 
 
 def _uniform(node: Node, context: Context) -> Parts:
-    """Shukla and Vedula, arXiv:2306.11747, with the gates that Cirq takes for it."""
+    """Return a uniform superposition (Shukla and Vedula, arXiv:2306.11747), with the gates that Cirq uses."""
     size, states = count(node, "num_qubits"), integer(node.get("m_value"), "m_value")
     if states < 1 or (states - 1).bit_length() > size:
-        raise wrong(f"{size} qubits do not hold as many states as m_value says, or it says none")
+        raise wrong(f"m_value must be between 1 and the number of states of {size} qubits")
     context.spend(2 * size)
     ones = [place for place in range(states.bit_length()) if states >> place & 1]
     # Bit k of the state is the k-th qubit from the last.

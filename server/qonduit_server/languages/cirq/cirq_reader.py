@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits in Cirq's JSON (as `cirq.to_json` of 1.x writes them) read into the IR.
+"""Reader of circuits in Cirq's JSON (as `cirq.to_json` of 1.x writes them).
 
-Only types that stand in a list of ours are read, and none of their fields is ever taken for source text. Cirq itself
-hands texts to SymPy, which runs them.
+It reads only allowlisted types, and evaluates none of their fields as source text. Cirq itself passes texts to SymPy,
+which executes them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from qonduit_server.languages.json_text import Node, mapping, parse, sequence, t
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
-#: Seconds of a processor that reading may take, the parser apart.
+#: Maximum CPU seconds for reading, without parsing.
 MAX_SECONDS: Final = 5.0
 
 
@@ -49,7 +49,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read a circuit.
 
     Raises:
-        ProgramError: with line and column for what is no JSON, with moment and operation for the rest.
+        ProgramError: with line and column for invalid JSON, else with moment and operation.
     """
     root = parse(source, Shared())
     if not isinstance(root, dict) or "cirq_type" not in root:
@@ -67,16 +67,16 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where an operation stands: in which circuit, under which condition."""
+    """The context of an operation: its circuit and condition."""
 
     keys: Keys
     symbols: Symbols
-    #: Where the qubits of this circuit are in the circuit around, the inner ones first.
+    #: Qubit maps to the enclosing circuits, innermost first.
     moved: tuple[dict[Qubit, Qubit], ...] = ()
     guard: Formula = TRUE
     inverted: bool = False
     conditional: bool = False
-    #: Whether the circuit lies within another.
+    #: Whether the circuit is nested in another.
     within: bool = False
     depth: int = 0
 
@@ -87,7 +87,7 @@ class _Frame:
 
 
 class _CircuitReader:
-    """One program, as far as it was read."""
+    """The state of reading one program."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._deadline = time.thread_time() + MAX_SECONDS
@@ -97,9 +97,9 @@ class _CircuitReader:
         self._builder = Builder()
         self._records = Records()
         self._places: dict[Qubit, int] = {}
-        #: Hub qubits that the present operation acts on.
+        #: IR qubits that the current operation acts on.
         self._touched: set[int] = set()
-        #: In an operation that is put under controls: global phases count, and what is no gate is refused.
+        #: Whether the operation is controlled: global phases count, and only gates are allowed.
         self._gates_only = False
         self._exact = True
         self._kept: dict[tuple[int, int], tuple[Parts, object, object]] = {}
@@ -120,11 +120,11 @@ class _CircuitReader:
     # ---- circuits
 
     def circuit(self, node: Node, frame: _Frame) -> None:
-        """All moments, backwards in an inverted circuit."""
+        """Read all moments, in reverse order for an inverted circuit."""
         moments = list(enumerate(sequence(node.get("moments"), "moments"), start=1))
         for number, moment in reversed(moments) if frame.inverted else moments:
             if kind_of(moment, "a moment") != "Moment":
-                raise wrong("a circuit holds something that is not a Moment")
+                raise wrong("a circuit contains an object that is not a Moment")
             outer, used = self._touched, set[int]()
             self._builder.spend(1)
             fields = mapping(moment, "a moment")
@@ -189,7 +189,7 @@ class _CircuitReader:
                 self._emit(self._parts(gate, frame), qubits, frame)
 
     def _parts(self, gate: object, frame: _Frame) -> Parts:
-        """Return the parts of a gate; found once, however often a circuit is repeated."""
+        """Return the parts of a gate, cached for repeated circuits."""
         key = (id(gate), id(frame.symbols))
         if key not in self._kept:
             parts = cirq_gates.build(gate, Context(frame.symbols, self._builder.spend, cirq_gates.build))
@@ -197,7 +197,7 @@ class _CircuitReader:
         return self._kept[key][0]
 
     def _at(self, qubits: list[object], size: int, frame: _Frame) -> tuple[int, ...]:
-        """Return the IR qubits of an operation that acts on so many."""
+        """Return the IR qubits of an operation, which must be `size` many."""
         if len(qubits) != size:
             raise wrong(f"a gate on {size} qubits is given {len(qubits)}")
         places = tuple([self._place(qubit(each), frame) for each in qubits])
@@ -214,11 +214,11 @@ class _CircuitReader:
         return self._places[name]
 
     def _emit(self, parts: Parts, qubits: list[object], frame: _Frame) -> None:
-        """Put a gate into the IR."""
+        """Append a gate to the IR."""
         places = self._at(qubits, parts.qubits, frame)
         self._exact &= parts.exact
         for gate, own in gate_modifiers.inverse(parts.steps) if frame.inverted else parts.steps:
-            if own or self._gates_only:  # a global phase of the whole program is seen by nobody
+            if own or self._gates_only:  # a global phase of the whole program is not observable
                 self._builder.append(frame.guard, gate, [places[place] for place in own])
 
     def _phasor(self, fields: Node, frame: _Frame) -> None:
@@ -231,7 +231,7 @@ class _CircuitReader:
         self._emit(cirq_gates.pauli_phasor(letters + "I" * idle, phase, fields, context), qubits, frame)
 
     def _controlled(self, fields: Node, frame: _Frame) -> None:
-        """Read an operation under controls apart, and control each of its gates."""
+        """Read a controlled operation separately, and control each of its gates."""
         builder = self._builder
         outer, gates_only, exact = builder.block, self._gates_only, self._exact
         builder.block, self._gates_only, self._exact = Block(), True, True
@@ -245,7 +245,7 @@ class _CircuitReader:
         inner: list[Step] = []
         for step in steps:
             if not isinstance(step.operation, Gate) or step.guard != TRUE:
-                raise unsupported("only gates can be put under controls")
+                raise unsupported("only gates can be controlled")
             inner.append((step.operation, tuple(own[place] for place in step.qubits)))
         nested = max((getattr(gate, "num_ctrl_qubits", 0) for gate, _ in inner), default=0)
         context = Context(frame.symbols, builder.spend, cirq_gates.build)
@@ -257,13 +257,13 @@ class _CircuitReader:
             if targets or gates_only:
                 builder.append(frame.guard, gate, [places[place] for place in targets])
 
-    # ---- what is no gate
+    # ---- non-unitary operations
 
     def _no_inverse(self, what: str, frame: _Frame) -> None:
         if frame.inverted:
             raise wrong(f"{what} cannot be inverted, as a negative number of repetitions asks for")
         if self._gates_only:
-            raise unsupported(f"{what} cannot be put under controls")
+            raise unsupported(f"{what} cannot be controlled")
 
     def _reset(self, places: tuple[int, ...], frame: _Frame) -> None:
         self._no_inverse("a reset", frame)
@@ -285,11 +285,11 @@ class _CircuitReader:
     def _measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
         check_levels(fields)
         if fields.get("confusion_map"):
-            raise unsupported("a measurement with a confusion_map is noise, and programs here run without")
+            raise unsupported("a measurement with a confusion_map is noise, which is not simulated")
         places = self._at(qubits, count(fields, "num_qubits") if "num_qubits" in fields else len(qubits), frame)
         inverted = sequence(fields.get("invert_mask") or [], "invert_mask")
         if len(inverted) > len(places) or any(each not in (0, 1) for each in inverted):
-            raise wrong("an invert_mask is not as many times true or false as there are qubits, or fewer")
+            raise wrong("an invert_mask is a list of at most as many Booleans as there are qubits")
         values = self._measure(places, frame)
         flips = (*inverted, *[False] * (len(places) - len(inverted)))
         record = tuple(negation(each) if flip else each for each, flip in zip(values, flips, strict=True))
@@ -299,7 +299,7 @@ class _CircuitReader:
         letters, phase = cirq_gates.pauli_letters(fields.get("observable"))
         negative = sum(float(gate.params[0]) for gate, _ in phase)
         if "I" in letters or not letters or abs(abs(negative) - 1.5707963267948966) < 1.5:
-            raise wrong("what a PauliMeasurementGate measures is X, Y, Z on each qubit, with the coefficient 1 or -1")
+            raise wrong("a PauliMeasurementGate measures X, Y or Z on each qubit, with the coefficient 1 or -1")
         places = self._at(qubits, len(letters), frame)
         change, target = pauli_strings.to_parity(letters)
         for gate, own in change:
@@ -311,7 +311,7 @@ class _CircuitReader:
         self._records.add(frame.keys, key, (negation(value) if phase else value,))
 
     def _measure(self, places: tuple[int, ...], frame: _Frame) -> list[Formula]:
-        """Measure, each qubit into an IR bit of its own."""
+        """Measure each qubit into a new IR bit."""
         self._no_inverse("a measurement", frame)
         if frame.conditional:
             raise wrong("Cirq has no measurement under a classical condition")
@@ -333,14 +333,14 @@ class _CircuitReader:
         finally:
             self._builder.block = block
 
-    # ---- circuits within circuits
+    # ---- nested circuits
 
     def _subcircuit(self, fields: Node, frame: _Frame) -> None:
         circuit = mapping(fields.get("circuit"), "the circuit of a CircuitOperation")
         if kind_of(circuit, "the circuit of a CircuitOperation") not in CIRCUITS:
-            raise wrong("a CircuitOperation holds something that is not a circuit")
+            raise wrong("a CircuitOperation contains an object that is not a circuit")
         repetitions = self._repetitions(fields.get("repetitions", 1), frame)
-        self._builder.spend(10 + 4 * abs(repetitions))  # what they cost without any operation in them
+        self._builder.spend(10 + 4 * abs(repetitions))  # the cost of empty repetitions
         moved, names = subcircuits.qubit_map(fields), subcircuits.key_map(fields)
         path = texts(fields.get("parent_path") or [], "parent_path")
         frame = replace(frame, symbols=frame.symbols.inner(subcircuits.parameters(fields)), within=True)
@@ -367,13 +367,13 @@ class _CircuitReader:
         return round(value)
 
     def _until(self, circuit: Node, until: object, frame: _Frame, path: tuple[str, ...], names: dict[str, str]) -> None:
-        """Add a circuit that runs, and then again until a condition holds: a loop of the IR."""
+        """Add a circuit that repeats until a condition holds, at least once: an IR loop."""
         self._no_inverse("a loop", frame)
         if frame.conditional:
             raise wrong("Cirq has no loop under a classical condition")
         builder, records = self._builder, self._records
         outer, clbits, before = builder.block, builder.clbits, records.copy()
-        # What a round measures is found by reading one that is thrown away.
+        # Read one iteration and discard it, to find the keys that an iteration measures.
         builder.block = Block()
         self.circuit(circuit, replace(frame, keys=frame.keys.inner(path, names)))
         changed = [key for key, each in records.of.items() if len(each) != len(before.of.get(key, ()))]
@@ -391,7 +391,7 @@ class _CircuitReader:
         done = Conditions(records, keys, True, self._tick).formula(until)
         fresh = frozenset[int]().union(*(each.bits for key in changed for each in records.of[key][-1]))
         if done != TRUE and not done.bits & fresh:
-            raise wrong("a loop never ends: its condition depends on nothing that it measures")
+            raise wrong("a loop never ends: its condition does not depend on its measurements")
         for key, own in homes.items():
             self._write(own, records.of[key][-1])
             records.of[key].append(tuple(bit(place) for place in own))
@@ -408,13 +408,13 @@ class _CircuitReader:
 def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[Step]]:
     """Return the letters and the phase of a PauliString."""
     if any(len(pair) != 2 for pair in pairs):
-        raise wrong("a Pauli string holds something that is not a qubit and a Pauli")
+        raise wrong("a Pauli string contains an entry that is not a qubit and a Pauli")
     letters = "".join(cirq_gates.pauli_letter(pair[1]) for pair in pairs)
     return letters, cirq_gates.unit_phase(fields.get("coefficient", 1), "the coefficient of a Pauli string")
 
 
 def _placed(error: ProgramError, moment: int, operation: int) -> ProgramError:
-    """Return the error with its place, if it has none yet."""
+    """Return the error with its location, if it has none yet."""
     if error.line or error.reason == "MISSING_INPUT" or error.message.startswith("moment "):
         return error
     return ProgramError(error.reason, f"moment {moment}, operation {operation}: {error.message}")

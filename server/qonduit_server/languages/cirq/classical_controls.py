@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Cirq's circuits measured, under which key, and conditions on it."""
+"""Measurement keys of Cirq's circuits, and conditions on them."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from qonduit_server.languages.json_text import (
     wrong,
 )
 
-#: What one measurement gave: a formula for each qubit, the first one first.
+#: The record of one measurement: a formula for each qubit, in order.
 Record = tuple[Formula, ...]
 
 
 @dataclass
 class Keys:
-    """How the keys of one circuit are named in the whole program.
+    """The keys of one circuit and their names in the whole program.
 
-    A circuit within another prepends a path to the keys it measures; a condition takes the innermost key of its name
-    that was measured in an earlier moment, as Cirq does.
+    A nested circuit prepends a path to the keys it measures. As in Cirq, a condition refers to the innermost key of its
+    name that an earlier moment measured.
     """
 
     path: tuple[str, ...] = ()
-    #: Names of this circuit and their names in the circuit around, the inner ones first.
+    #: Maps of names to those in the enclosing circuits, innermost first.
     renamed: tuple[dict[str, str], ...] = ()
-    #: Keys that can be meant, and how long their paths are.
+    #: Visible keys, and the lengths of their paths.
     visible: dict[str, int] = field(default_factory=dict)
-    #: Keys of the present moment.
+    #: Keys of the current moment.
     pending: dict[str, int] = field(default_factory=dict)
-    #: All keys that were measured in this circuit, and in those within it.
+    #: All keys measured in this circuit and its nested circuits.
     measured: dict[str, int] = field(default_factory=dict)
 
     def name(self, name: str) -> str:
@@ -52,12 +52,12 @@ class Keys:
         return name
 
     def inner(self, path: tuple[str, ...], names: dict[str, str]) -> Keys:
-        """Those of a circuit within this one."""
+        """Return the keys of a nested circuit."""
         visible = {key: length for key, length in self.visible.items() if length <= len(self.path)}
         return Keys((*self.path, *path), (names, *self.renamed) if names else self.renamed, visible)
 
     def close_moment(self) -> None:
-        """Let conditions from the next moment on refer to what this one measures."""
+        """Make this moment's measurements visible to conditions of later moments."""
         self.visible.update(self.pending)
         self.measured.update(self.pending)
         self.pending = {}
@@ -68,13 +68,13 @@ class Records:
 
     def __init__(self) -> None:
         self.of: dict[str, list[Record]] = {}
-        #: How many qubits each key has, in the order in which keys came up.
+        #: The number of qubits of each key, in order of appearance.
         self.sizes: dict[str, int] = {}
-        #: Keys of which nobody knows how often they were measured.
+        #: Keys with an unknown number of measurements.
         self.uncounted: set[str] = set()
 
     def add(self, keys: Keys, written: str, record: Record) -> None:
-        """Note a measurement under a key as it is written in its circuit."""
+        """Record a measurement under a key as its circuit writes it."""
         *path, name = written.split(":")
         full = joined((*keys.path, *path), keys.name(name))
         if self.sizes.setdefault(full, len(record)) != len(record):
@@ -83,14 +83,14 @@ class Records:
         keys.pending[full] = len(keys.path) + len(path)
 
     def copy(self) -> Records:
-        """Return a copy of what is noted up to now."""
+        """Return a copy of the records so far."""
         copied = Records()
         copied.of = {key: list(records) for key, records in self.of.items()}
         copied.sizes, copied.uncounted = dict(self.sizes), set(self.uncounted)
         return copied
 
     def registers(self) -> tuple[ClassicalRegister, ...]:
-        """One for each key, with the last measurement of it; the first qubit is bit 0."""
+        """Return a register for each key, with its last measurement; the first qubit is bit 0."""
         return tuple(
             ClassicalRegister(key, tuple(each.number if each.kind == "bit" else each for each in self.of[key][-1]))
             for key in self.sizes
@@ -115,7 +115,7 @@ class Conditions:
     """Conditions of one circuit.
 
     Args:
-        within: whether the circuit lies within another.
+        within: whether the circuit is nested in another.
         tick: see `evaluate`.
     """
 
@@ -125,10 +125,10 @@ class Conditions:
     tick: Callable[[], None]
 
     def formula(self, node: object) -> Formula:
-        """When a condition holds.
+        """Return the formula of a condition.
 
         Raises:
-            ProgramError: it tests what was not measured, or is of a kind that is not known.
+            ProgramError: it tests a key that is not measured, or is of an unknown kind.
         """
         kind = kind_of(node, "a condition")
         fields = mapping(node, "a condition")
@@ -153,24 +153,24 @@ class Conditions:
         return same if match_equal else negation(same)
 
     def _measured(self, fields: Node, plain: bool) -> Record:
-        """Return the measurement a condition is about."""
+        """Return the measurement that a condition tests."""
         key = mapping(fields.get("key"), "the key of a condition")
         if kind_of(key, "the key of a condition") != "MeasurementKey":
-            raise wrong("the key of a condition is no MeasurementKey")
+            raise wrong("the key of a condition is not a MeasurementKey")
         path, index = texts(key.get("path", []), "the path of a key"), integer(fields.get("index", -1), "index")
         full, bound = self._find(path, text(key.get("name"), "the name of a key"))
         if (bound or self.keys.renamed) and self.within and (index != -1 or not plain):
-            # Cirq replaces it by the plain condition on the key.
+            # Cirq replaces it by a condition on the key alone.
             raise unsupported("a condition with an index or a bit mask in a CircuitOperation, where Cirq drops them")
         records = self.records.of[full]
         if index != -1 and full in self.records.uncounted:
-            raise unsupported("an index into what a loop measured, whose rounds nobody knows")
+            raise unsupported("an index into the measurements of a loop, whose number of iterations is unknown")
         if not -len(records) <= index < len(records):
-            raise wrong(f"the key {full!r} is not measured as often as the index {shown(index)} says")
+            raise wrong(f"the index {shown(index)} exceeds the measurements of the key {full!r}")
         return records[index]
 
     def _find(self, path: tuple[str, ...], name: str) -> tuple[str, bool]:
-        """Return the key that is meant, and whether it is one of the circuits within which the condition stands."""
+        """Return the key that a name refers to, and whether it belongs to an enclosing circuit."""
         name = self.keys.name(name)
         for length in range(len(self.keys.path), -1, -1):
             full = joined((*self.keys.path[:length], *path), name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers of the gates that Cirq gives by their eigenvalues, as gates of the IR.
+"""Powers of the gates that Cirq defines by their eigenvalues, as IR gates.
 
-A gate to the power t has the eigenvalues exp(i pi t k / 2), so that t counts half turns and can be cut to a period.
+A gate to the power t has the eigenvalues exp(i pi t k / 2), so t counts half turns and can be reduced to a period.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qonduit_server.languages import gate_modifiers
 
 @dataclass(frozen=True)
 class Power:
-    """A family of gates: on how many qubits, what one of them is, after which power it is the identity."""
+    """A family of gates: the number of qubits, a function that makes a gate, and the period of its power."""
 
     qubits: int
     steps: Callable[[float], list[Step]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gates of Cirq's JSON are made of in the IR, what they are read with, and their controls."""
+"""The decomposition of Cirq's gates into IR gates, and their controls."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NOISE: Final = frozenset(
 
 @dataclass(frozen=True)
 class Parts:
-    """What a gate is made of, on places 0 to `qubits` - 1.
+    """The steps of a gate, on places 0 to `qubits` - 1.
 
-    `exact`: its phase is known, too. `controls`: how many of the places are controls.
+    `exact`: whether its phase is known. `controls`: the number of places that are controls.
     """
 
     steps: list[Step]
@@ -38,7 +38,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a gate stands: what its symbols are, and whom to tell how many steps it is made of."""
+    """The context of a gate: its symbols, and a counter of its steps."""
 
     symbols: Symbols
     spend: Callable[[int], None]
@@ -46,14 +46,14 @@ class Context:
     depth: int = 0
 
     def gate(self, node: object) -> Parts:
-        """Return a gate within a gate."""
+        """Return the parts of a gate nested in another."""
         if self.depth > MAX_DEPTH:
             raise too_large(f"gates are nested more than {MAX_DEPTH} deep")
         return self.build(node, replace(self, depth=self.depth + 1))
 
 
 def kind_of(node: object, what: str) -> str:
-    """Return the type of an object of Cirq."""
+    """Return the type of a Cirq object."""
     kind = mapping(node, what).get("cirq_type")
     if not isinstance(kind, str):
         raise wrong(f"{what} has no cirq_type")
@@ -61,22 +61,22 @@ def kind_of(node: object, what: str) -> str:
 
 
 def unknown(kind: str) -> ProgramError:
-    """Refuse a type."""
+    """Return the error for an unsupported type."""
     name = kind if len(kind) < 80 else kind[:80] + "..."
     if kind in _NOISE:
-        return unsupported(f"{name} is noise, and programs here run without: leave it out")
+        return unsupported(f"{name} is noise, which is not simulated: remove it")
     return unsupported(f"Cirq's {name!r} is not read here: decompose it before you write the circuit")
 
 
 def check_levels(node: Node, key: str = "qid_shape") -> None:
-    """Refuse anything that is not a qubit."""
+    """Reject qudits among the shapes."""
     shape = node.get(key)
     if shape is not None and any(level != 2 for level in sequence(shape, key)):
         raise unsupported("a system of more levels than a qubit has")
 
 
 def check_dimension(node: Node) -> None:
-    """Refuse a system that is not a qubit."""
+    """Reject a qudit."""
     if node.get("dimension", 2) != 2:
         raise unsupported("a system of more levels than a qubit has")
 
@@ -90,7 +90,7 @@ def count(node: Node, key: str) -> int:
 
 
 def complex_number(node: object, what: str) -> complex:
-    """Return a number, complex ones as Cirq writes them."""
+    """Return a number, real or a complex one of Cirq's JSON."""
     if is_number(node):
         return complex(number(node, what))
     if not isinstance(node, dict) or node.get("cirq_type") != "complex":
@@ -99,7 +99,7 @@ def complex_number(node: object, what: str) -> complex:
 
 
 def controlled(parts: Parts, values: object, number_of: int, context: Context) -> Parts:
-    """Return a gate under controls, which take the first places.
+    """Return a controlled gate; the controls take the first places.
 
     Args:
         values: Cirq's ProductOfSums or SumOfProducts; None: all 1.
@@ -120,7 +120,7 @@ def controlled(parts: Parts, values: object, number_of: int, context: Context) -
 
 
 def _products(values: object, number_of: int) -> list[tuple[int | None, ...]]:
-    """Return the values that controls must have; they exclude one another. None: any."""
+    """Return the required values of controls, mutually exclusive; None: any."""
     if values is None:
         return [(1,) * number_of]
     kind = kind_of(values, "control_values")
@@ -146,5 +146,5 @@ def _levels(row: object) -> list[int]:
 
 
 def moved(steps: Sequence[Step], by: int) -> list[Step]:
-    """Return steps on places further up."""
+    """Return steps with shifted places."""
     return [(gate, tuple(place + by for place in places)) for gate, places in steps]

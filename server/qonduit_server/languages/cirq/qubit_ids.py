@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qubits of Cirq's JSON: which are the same, and in which order Cirq has them."""
+"""Qubits of Cirq's JSON: their identity and Cirq's order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TypeAlias
 from qonduit_server.languages.cirq.gate_parts import check_dimension, kind_of, unknown
 from qonduit_server.languages.json_text import mapping, shown, text, wrong
 
-#: A qubit; the same ones are equal, and they sort as Cirq sorts them: grid, line, names, whatever the class.
+#: A comparable key of a qubit; keys sort as in Cirq: grid, line, names, independent of the class.
 Qubit: TypeAlias = tuple[int | str, ...]
 
 
 def qubit(node: object) -> Qubit:
-    """Return a qubit, or a system of other levels that has two.
+    """Return the key of a qubit, or of a qudit with two levels.
 
     Raises:
-        ProgramError: it has more levels, or is of a kind that is not known.
+        ProgramError: it has more levels, or is of an unknown kind.
     """
     kind = kind_of(node, "a qubit")
     fields = mapping(node, "a qubit")
@@ -41,6 +41,6 @@ def _whole(value: object) -> int:
 
 
 def _padded(name: str) -> str:
-    """Return the name as it is compared: q2 comes before q10, and q2 before q02."""
+    """Return the sort key of a name: q2 comes before q10, and q2 before q02."""
     runs = ((digits, "".join(run)) for digits, run in groupby(name, str.isdigit))
     return "".join(f"{run:0>8}:{len(run)}" if digits else run for digits, run in runs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits that Cirq's JSON holds once and refers to from several places."""
+"""Shared circuits, which Cirq's JSON stores once and refers to from several places."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CIRCUITS: Final = ("Circuit", "FrozenCircuit")
 
 
 class Shared:
-    """Circuits that a program holds once and uses more often: replaces what stands for them by themselves."""
+    """Resolves references to circuits that a program stores once and uses several times."""
 
     def __init__(self) -> None:
         self._kept: dict[int, object] = {}
 
     def __call__(self, node: Node) -> object:
-        """Return what stands in the place of an object that was just read."""
+        """Return the replacement of an object that was just read."""
         kind = node.get("cirq_type")
         if kind in ("VAL", "_SerializedContext"):
             kept = node.get("val" if kind == "VAL" else "obj")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions of SymPy as Cirq writes them in JSON: computed with arithmetic of our own, never read by SymPy.
+"""SymPy expressions in Cirq's JSON, evaluated without SymPy.
 
-SymPy makes Python source of texts that it is given, and runs it. Here a text is the name of a symbol and nothing else.
+SymPy converts texts to Python source and executes it. Here a text is only the name of a symbol.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SIGNS: Final = {
     "sympy.And": "&&",
     "sympy.Or": "||",
 }
-#: Those that take any number of operands; the others take two.
+#: Functions of any number of operands; the others have two.
 _MANY: Final = frozenset(("sympy.Add", "sympy.Mul", "sympy.And", "sympy.Or", "sympy.Xor"))
 _LOGIC: Final = frozenset(("sympy.And", "sympy.Or", "sympy.Xor"))
 
@@ -53,7 +53,7 @@ def evaluate(node: object, lookup: Lookup, tick: Callable[[], None], depth: int 
 
     Args:
         lookup: values of symbols.
-        tick: is called once for each operation; raises where there were too many.
+        tick: called for each operation; raises if there are too many.
     """
     if is_number(node):
         return node if isinstance(node, int) else finite(node, "a number")
@@ -102,12 +102,12 @@ def _apply(kind: str, operands: Sequence[Value], tick: Callable[[], None]) -> Va
 
 
 def _check_truth(value: Value) -> None:
-    """Logic takes what is true or false: SymPy has no And of the number 2."""
+    """Return a Boolean operand: SymPy's logic rejects other numbers."""
     single = isinstance(value, Bits) and len(value.formulas) == 1
     known = isinstance(value, bool | int) and value in (0, 1)
     table = isinstance(value, Table) and all(each in (0, 1) for each in value.values)
     if not single and not known and not table:
-        raise wrong("And, Or and Xor take what is true or false, not numbers of several bits: compare the number first")
+        raise wrong("And, Or and Xor take Booleans, not numbers of several bits: compare the number first")
 
 
 def _indexed(node: Node, lookup: Lookup) -> Value:
@@ -124,14 +124,14 @@ def _indexed(node: Node, lookup: Lookup) -> Value:
 
 
 class Symbols:
-    """What symbols stand for in one circuit: expressions over the symbols of the circuit around it, or inputs.
+    """The values of symbols in one circuit: expressions over symbols of the enclosing circuit, or inputs.
 
     Args:
-        inputs: the job's.
-        used: takes the names of the inputs that are needed.
+        inputs: the job's inputs.
+        used: collects the names of the inputs that are needed.
         tick: see `evaluate`.
-        outer: the symbols of the circuit around; None for the whole program.
-        given: what stands for a symbol of this circuit.
+        outer: the symbols of the enclosing circuit; None for the whole program.
+        given: the expressions for symbols of this circuit.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Symbols:
         self._known: dict[str, Value] = {}
 
     def inner(self, given: Mapping[str, object]) -> Symbols:
-        """Return the symbols of a circuit within this one."""
+        """Return the symbols of a nested circuit."""
         return Symbols(self._inputs, self._used, self._tick, self, given) if given else self
 
     def number(self, node: object, what: str) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assignments of OpenQASM 3, also of what is measured: to variables, bits of registers, elements of arrays."""
+"""Assignments of OpenQASM 3, including measurements: to variables, bits of registers, elements of arrays."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from qonduit_server.languages.openqasm3.expression_evaluation import (
     whole_array,
 )
 
-#: Operators that an angle takes as the bits it is.
+#: Operators that apply to the bits of an angle.
 _BITWISE: Final = frozenset(("<<", ">>", "&", "|", "^"))
 
 
 def assign(context: EvaluationContext, node: ast.ClassicalAssignment) -> None:
-    """`=`, or an operator with it."""
+    """Execute an assignment, `=` or a compound one such as `+=`."""
     array = whole_array(context, node.rvalue)
     value: Held = evaluate(context, node.rvalue) if array is None else array
     _store(context, node.lvalue, node.op.name.removesuffix("="), value)
 
 
 def measure(context: EvaluationContext, node: ast.QuantumMeasurementStatement) -> None:
-    """`c = measure q`, or a measurement that nobody looks at."""
+    """Execute `c = measure q`, or a measurement without a target."""
     if node.target is None:
         measured = measurement.measure(context, operands.qubits(context, node.measure.qubit).places).formulas
-        if not context.runtime_loops:  # whose rounds are read more than once
+        if not context.runtime_loops:  # iterations of an IR loop are read more than once
             context.unnamed += measured
         return
     places = operands.measured(context, node.measure.qubit)
@@ -68,7 +68,7 @@ def _store(
         _store_elements(context, entry, target, operator, value)
         return
     if isinstance(value, tuple):
-        raise wrong(f"an array cannot be put in the place of {operands.target_name(target)!r}")
+        raise wrong(f"an array cannot be assigned to {operands.target_name(target)!r}")
     if isinstance(entry, Variable) and entry.type.kind != "bit":
         if isinstance(target, ast.Identifier):
             old = entry.value
@@ -88,7 +88,7 @@ def _fitting(value: Value, width: int) -> Bits:
 
 
 def _combined(context: EvaluationContext, entry: Variable, operator: str, old: Value, value: Value) -> Value:
-    """Return the value of a variable, or of an element of its array, after `old operator= value`."""
+    """Return the value of a variable or array element after `old operator= value`."""
     if operator in _BITWISE and entry.type.kind == "angle" and entry.type.width:
         value = binary(operator, _bits_of(entry, old), value)
     elif operator:
@@ -118,12 +118,12 @@ def _store_bits(
 
 
 def _bits_of(entry: Variable, value: Value) -> Bits:
-    """Return the bits of an integer, or of an angle that is declared with a size."""
+    """Return the bits of an integer, or of an angle declared with a size."""
     kind, width = entry.type.kind, entry.type.width
     if kind == "angle" and 0 < width < MAX_ANGLE_BITS:
         return angle_bits(value, width)
     if kind not in ("int", "uint"):
-        raise wrong(f"{entry.name!r} has no bits that can be written: a {kind}{'' if width else ' without a size'}")
+        raise wrong(f"{entry.name!r} has no writable bits: a {kind}{'' if width else ' without a size'}")
     return as_bits(value, width or INTEGER_BITS)
 
 
@@ -161,14 +161,14 @@ def _store_elements(
             same = _elements(entry, given, len(old))
             return tuple(put(a, (), b) for a, b in zip(old, same, strict=True))  # type: ignore[arg-type]
         if isinstance(given, tuple):
-            raise wrong(f"an array cannot be put in the place of an element of {entry.name!r}")
+            raise wrong(f"an array cannot be assigned to an element of {entry.name!r}")
         return context.conditions.shortened(_combined(context, entry, operator, old, given))
 
     context.conditions.write(entry, put(entry.value, path, value))
 
 
 def _elements(entry: Variable, given: Held, size: int) -> tuple[Held, ...]:
-    """Return the elements of an array that is assigned to one of this size."""
+    """Return the elements of an array of this size."""
     if not isinstance(given, tuple) or len(given) != size:
-        raise wrong(f"what is assigned to {entry.name!r} is not an array of the same shape")
+        raise wrong(f"{entry.name!r} needs an array of the same shape")
     return given  # type: ignore[return-value]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OpenQASM 3 program while it is read: the state that the files of every construct share."""
+"""The evaluation context: the reader's state, which the files of all constructs share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Statement: TypeAlias = ast.Statement | ast.Pragma
 
 
 class Undecided(ProgramError):
-    """A whole number that must be known while reading depends on a measurement: `node` has the values of `table`."""
+    """An integer that must be known while reading depends on a measurement: `node` has the values of `table`."""
 
     def __init__(self, message: str, node: ast.Expression, table: Table) -> None:
         super().__init__("UNSUPPORTED_CONSTRUCT", message)
@@ -32,9 +32,9 @@ class Undecided(ProgramError):
 
 
 class EvaluationContext(Flow):
-    """One program, as far as it was read.
+    """The state of reading one program.
 
-    `execute` reads a statement and `call` runs a subroutine; they are handed in, for both come back here.
+    `execute` reads a statement and `call` runs a subroutine; they are passed in because both use this class.
     """
 
     def __init__(
@@ -46,36 +46,36 @@ class EvaluationContext(Flow):
         super().__init__()
         self._execute = execute
         self._call = call
-        #: Values for what the program declares as its inputs.
+        #: Values of the program's inputs.
         self.inputs = inputs
         self.inputs_used: set[str] = set()
         self._depth = 0
         self.scopes = Scopes()
-        #: In the order in which they came up, each once.
+        #: Warnings in order of appearance, without duplicates.
         self.warnings: dict[str, None] = {}
-        #: The gates that need no definition.
+        #: The gates of the library, which need no definition.
         self.library: dict[str, standard_gates.Library] = dict(standard_gates.BUILTIN)
-        #: What is written like a gate and is none, unless the program defines a gate of that name.
+        #: Instructions with gate syntax, unless the program defines a gate of that name.
         self.operations: dict[str, Callable[[EvaluationContext, ast.QuantumGate], None]] = {}
-        #: What defined gates are made of, by definition and parameters.
+        #: Cached steps of defined gates, by definition and parameters.
         self.expansions: dict[tuple[int, str], list[Step]] = {}
-        #: Takes the gates of the definition that is being read; None outside of one.
+        #: Collects the gates of the current definition; None outside of one.
         self.gate_body: list[Step] | None = None
-        #: Hub qubits by their names in the program, as in $0.
+        #: IR qubits by their physical names in the program, as in $0.
         self.physical: dict[str, int] = {}
-        #: What was measured into no bit of the program's.
+        #: Measurements into no bit of the program.
         self.unnamed: list[Formula] = []
-        #: Does what a pragma asks for.
+        #: Executes a pragma.
         self.pragma: Callable[[EvaluationContext, ast.Pragma], None] = lambda context, node: context.warn(
             "pragmas are ignored"
         )
-        #: Whether index 0 of a register or of an integer is its highest bit, as in Amazon Braket's simulator.
+        #: Whether index 0 of a register or integer is its highest bit, as in Amazon Braket's simulator.
         self.first_bit_is_highest = False
-        #: Whether / of two whole numbers rounds down, as there.
+        #: Whether / of two integers rounds down, as in Amazon Braket's simulator.
         self.division_rounds_down = False
-        #: Expressions that depend on a measurement, by identity, with the value that is taken for the present.
+        #: Expressions that depend on a measurement, by identity, with the value currently assumed.
         self.decided: dict[int, int] = {}
-        #: Registers the program declares as its outputs.
+        #: Registers declared as outputs.
         self.outputs: list[Variable] = []
 
     def warn(self, text: str) -> None:
@@ -83,7 +83,7 @@ class EvaluationContext(Flow):
         self.warnings[text] = None
 
     def block(self, nodes: Sequence[ast.Statement], names: dict[str, Entry] | None = None) -> None:
-        """Execute statements in a scope of their own, in which `names` are known."""
+        """Execute statements in a new scope that contains `names`."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise too_large(f"blocks, gates or subroutines are nested more than {MAX_DEPTH} deep")
@@ -98,13 +98,13 @@ class EvaluationContext(Flow):
         self._execute(self, node)
 
     def call(self, node: ast.FunctionCall, subroutine: Subroutine) -> Value | None:
-        """Run a subroutine; returns what it returns."""
+        """Run a subroutine and return its value."""
         return self._call(self, node, subroutine)
 
     def emit(
         self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
     ) -> None:
-        """Put an operation into the IR, or a gate into the definition that is being read."""
+        """Append an operation to the IR, or a gate to the current definition."""
         if self.gate_body is None:
             super().emit(operation, qubits, clbits)
         elif self.conditions.guard != TRUE:
@@ -112,4 +112,4 @@ class EvaluationContext(Flow):
         elif isinstance(operation, Gate):
             self.gate_body.append((operation, qubits))
         else:
-            raise wrong("a gate's body holds gates only")
+            raise wrong("a gate's body may contain only gates")

@@ -17,11 +17,11 @@ from qonduit_server.languages.openqasm3.expression_evaluation import declared_ty
 
 
 class End(Exception):
-    """The program ends here."""
+    """Ends the program."""
 
 
 def branch(context: EvaluationContext, node: ast.BranchingStatement) -> None:
-    """`if`."""
+    """Execute `if`."""
     context.branch(
         truth(evaluate(context, node.condition)),
         lambda: context.block(node.if_block),
@@ -30,7 +30,7 @@ def branch(context: EvaluationContext, node: ast.BranchingStatement) -> None:
 
 
 def switch(context: EvaluationContext, node: ast.SwitchStatement) -> None:
-    """`switch`: branches within each other's else."""
+    """Execute `switch` as nested branches."""
     target = evaluate(context, node.target)
 
     def one_of(expressions: Sequence[ast.Expression]) -> Value:
@@ -52,7 +52,7 @@ def switch(context: EvaluationContext, node: ast.SwitchStatement) -> None:
 
 
 def for_loop(context: EvaluationContext, node: ast.ForInLoop) -> None:
-    """`for`, which is unrolled."""
+    """Execute `for` by unrolling."""
     declared = declared_type(context, node.type)
     values = _values(context, node.set_declaration)
 
@@ -64,7 +64,7 @@ def for_loop(context: EvaluationContext, node: ast.ForInLoop) -> None:
 
 
 def _values(context: EvaluationContext, node: object) -> Sequence[Value]:
-    """Return the values that a for loop takes."""
+    """Return the values of a for loop."""
     if isinstance(node, ast.RangeDefinition):
         return selected(context, node)
     if isinstance(node, ast.DiscreteSet):
@@ -80,19 +80,19 @@ def _values(context: EvaluationContext, node: object) -> Sequence[Value]:
 
 
 def while_loop(context: EvaluationContext, node: ast.WhileLoop) -> None:
-    """`while`."""
+    """Execute `while`."""
     runtime_loops.repeat(
         context, lambda: truth(evaluate(context, node.while_condition)), lambda: context.block(node.block)
     )
 
 
 def leave(context: EvaluationContext, node: ast.BreakStatement | ast.ContinueStatement) -> None:
-    """`break` and `continue`."""
+    """Execute `break` or `continue`."""
     context.leave(isinstance(node, ast.BreakStatement))
 
 
 def end(context: EvaluationContext) -> None:
-    """`end`."""
+    """Execute `end`."""
     if context.gate_body is not None:
         raise wrong("a gate's body cannot end the program")
     if context.conditions.guard != TRUE or context.runtime_loops:

@@ -29,13 +29,13 @@ def declare_qubits(context: EvaluationContext, node: ast.QubitDeclaration) -> No
 
 
 def declare(context: EvaluationContext, node: ast.ClassicalDeclaration | ast.ConstantDeclaration) -> None:
-    """Declare a classical variable or constant, or an array of such."""
+    """Declare a classical variable or constant, or an array."""
     constant = isinstance(node, ast.ConstantDeclaration)
     _declare(context, node.identifier.name, node.type, node.init_expression, constant)
 
 
 def declare_io(context: EvaluationContext, node: ast.IODeclaration) -> None:
-    """Declare an input, whose value the job gives, or an output."""
+    """Declare an input, with the job's value, or an output."""
     name = node.identifier.name
     if node.io_identifier.name == "input":
         input_declarations.declare(context, node)
@@ -81,7 +81,7 @@ def _declare_array(
         if level == len(sizes) and not isinstance(given, tuple):
             return coerce(base, given)  # type: ignore[arg-type]
         if level == len(sizes) or not isinstance(given, tuple) or len(given) != sizes[level]:
-            raise wrong(f"the array {name!r} is given an array of another shape")
+            raise wrong(f"the array {name!r} is initialized with an array of another shape")
         return tuple(copied(each, level + 1) for each in given)
 
     def fill(node: object, level: int) -> Held:
@@ -91,7 +91,7 @@ def _declare_array(
         if array is not None:
             return copied(array, level)
         if node is not None and (not isinstance(node, ast.ArrayLiteral) or len(node.values) != sizes[level]):
-            raise wrong(f"the array {name!r} is not given as many values as it has")
+            raise wrong(f"the array {name!r} is initialized with a wrong number of values")
         values = node.values if isinstance(node, ast.ArrayLiteral) else [None] * sizes[level]
         return tuple(fill(each, level + 1) for each in values)
 

@@ -37,7 +37,7 @@ from qonduit_server.ir.formula import FALSE, negation
 from qonduit_server.ir.limits import too_large
 from qonduit_server.languages.openqasm3.context import EvaluationContext, Undecided
 
-#: Elements an array may have.
+#: Maximum number of elements of an array.
 MAX_ELEMENTS: Final = 65_536
 
 
@@ -68,18 +68,18 @@ def evaluate(context: EvaluationContext, node: object) -> Value:  # noqa: C901 -
             if isinstance(left, Bits) and isinstance(right, Bits):
                 first, second = (right, left) if context.first_bit_is_highest else (left, right)
                 return Bits(first.formulas + second.formulas)
-            raise unsupported("++ is done for qubits and bits only")
+            raise unsupported("++ is supported for qubits and bits only")
         case ast.FunctionCall():
             return _function(context, node)
         case ast.SizeOf():
             return _size(context, node)
         case ast.DurationOf():
-            raise unsupported("durationof: this server keeps no times")
+            raise unsupported("durationof: durations are not supported")
     raise unsupported(f"{type(node).__name__} cannot be used as a value")
 
 
 def integer(context: EvaluationContext, node: ast.Expression, what: str) -> int:
-    """Evaluate to a whole number that must be known while reading; `what` it is, for messages."""
+    """Evaluate to an integer that must be known while reading; `what` names it in messages."""
     decided = context.decided.get(id(node))
     if decided is not None:
         return decided
@@ -94,7 +94,7 @@ def integer(context: EvaluationContext, node: ast.Expression, what: str) -> int:
 
 
 def declared_type(context: EvaluationContext, node: ast.ClassicalType) -> Type:
-    """Return a type as the program writes it."""
+    """Return the type of a declaration."""
     kind = type(node).__name__.removesuffix("Type").lower()
     size = getattr(node, "size", None)
     width = 0
@@ -108,7 +108,7 @@ def declared_type(context: EvaluationContext, node: ast.ClassicalType) -> Type:
 
 
 def array_type(context: EvaluationContext, node: ast.ArrayType) -> tuple[Type, list[int]]:
-    """Return the type of an array's elements, and its sizes."""
+    """Return an array's element type and its dimensions."""
     base = declared_type(context, node.base_type)
     sizes = [integer(context, each, "a size") for each in node.dimensions]
     if min(sizes) < 1 or math.prod(sizes) > MAX_ELEMENTS:
@@ -132,7 +132,7 @@ def _named(context: EvaluationContext, name: str) -> Value:
 
 
 def viewed(view: View) -> Bits:
-    """Return the bits a view shows at present."""
+    """Return the current bits of a view."""
     value = view.variable.value
     assert isinstance(value, Bits)
     return Bits(tuple(value.formulas[place] for place in view.places), scalar=False)
@@ -162,7 +162,7 @@ def _cast(context: EvaluationContext, node: ast.Cast) -> Value:
 
 
 def _bits_of_angle(context: EvaluationContext, node: ast.Expression) -> Bits | None:
-    """Return the bits of a variable that is an angle declared with a size; None for anything else."""
+    """Return the bits of an angle variable declared with a size; None for anything else."""
     entry = context.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
     if not isinstance(entry, Variable) or entry.type.kind != "angle" or isinstance(entry.value, tuple):
         return None
@@ -217,7 +217,7 @@ def _size(context: EvaluationContext, node: ast.SizeOf) -> int:
 
 
 def indices(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
-    """Return the places an index names, and whether it names a single one."""
+    """Return the places that an index selects, and whether it is a single one."""
     if isinstance(index, ast.DiscreteSet):
         return tuple(_place(context, each, size) for each in index.values), False
     if len(index) != 1:
@@ -229,7 +229,7 @@ def indices(context: EvaluationContext, index: ast.IndexElement, size: int) -> t
 
 
 def bit_places(context: EvaluationContext, index: ast.IndexElement, size: int) -> tuple[tuple[int, ...], bool]:
-    """Return the places of bits an index names, the lowest of them first, and whether it names a single one."""
+    """Return the places of bits that an index selects, lowest first, and whether it is a single one."""
     places, single = indices(context, index, size)
     if context.first_bit_is_highest:
         places = tuple(size - 1 - place for place in reversed(places))
@@ -237,7 +237,7 @@ def bit_places(context: EvaluationContext, index: ast.IndexElement, size: int) -
 
 
 def _width(context: EvaluationContext, node: ast.Expression) -> int:
-    """How many bits an integer has whose bits are counted from the highest."""
+    """Return the width of an integer whose bits are counted from the highest."""
     entry = context.scopes.lookup(node.name) if isinstance(node, ast.Identifier) else None
     if not isinstance(entry, Variable) or not entry.type.width:
         raise wrong("only an integer that is declared with a size, as in int[8], has bits that can be indexed")
@@ -252,7 +252,10 @@ def _place(context: EvaluationContext, node: ast.Expression, size: int) -> int:
 
 
 def selected(context: EvaluationContext, node: ast.RangeDefinition, size: int | None = None) -> range:
-    """Return a range, its end included. With a size it selects from a register: ends may be missing or negative."""
+    """Return a range with its end included.
+
+    With a size, it selects from a register, and ends may be missing or negative.
+    """
     step = 1 if node.step is None else integer(context, node.step, "a step")
     if step == 0:
         raise wrong("a range has step 0")
@@ -271,7 +274,7 @@ def _index(context: EvaluationContext, node: ast.IndexExpression) -> Value:
     if array is not None:
         element = _pick(context, array, node.index)
         if isinstance(element, tuple):
-            raise unsupported("an array can be assigned, or given to a subroutine, but not computed with")
+            raise unsupported("an array can be assigned or passed to a subroutine, but not used in an expression")
         return element  # type: ignore[return-value]
     value = _bits_of_angle(context, node.collection) or evaluate(context, node.collection)
     if isinstance(value, Bits):
@@ -288,7 +291,7 @@ def _index(context: EvaluationContext, node: ast.IndexExpression) -> Value:
 
 
 def whole_array(context: EvaluationContext, node: ast.Expression) -> tuple[object, ...] | None:
-    """Return the array, or the part of one, that an expression names; None for any other expression."""
+    """Return the array, or part of one, that an expression refers to; None for any other expression."""
     if isinstance(node, ast.Identifier):
         entry = context.scopes.lookup(node.name)
         return entry.value if isinstance(entry, Variable) and isinstance(entry.value, tuple) else None
@@ -305,7 +308,7 @@ def _pick(context: EvaluationContext, array: tuple[object, ...], index: ast.Inde
 
 
 def _path(context: EvaluationContext, array: tuple[object, ...], index: ast.IndexElement) -> Path:
-    """Return the places that an index selects in an array."""
+    """Return the path that an index selects in an array."""
     if isinstance(index, ast.DiscreteSet):
         raise unsupported("a set as the index of an array")
     path: list[int | range] = []
@@ -322,7 +325,7 @@ def _path(context: EvaluationContext, array: tuple[object, ...], index: ast.Inde
 
 
 def array_slice(context: EvaluationContext, node: ast.Expression, name: str, constant: bool) -> Slice | None:
-    """Return the array, or part of one, that an expression names, under another name; None for other expressions."""
+    """Return an alias of the array, or part of one, that an expression refers to; None for other expressions."""
     if isinstance(node, ast.Identifier):
         entry = context.scopes.lookup(node.name)
         if isinstance(entry, Variable) and isinstance(entry.value, tuple):

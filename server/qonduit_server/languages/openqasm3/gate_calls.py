@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates as OpenQASM 3 programs define and use them: expanded to gates of the IR, with modifiers, over registers."""
+"""Gate definitions and calls of OpenQASM 3, expanded to IR gates, with modifiers, over registers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from qonduit_server.languages.openqasm3.expression_evaluation import evaluate, i
 
 
 def define(context: EvaluationContext, node: ast.QuantumGateDefinition) -> None:
-    """Define a gate; the definition is read when the gate is used."""
+    """Define a gate; its body is read at the first use."""
     name = node.name.name
     if name in context.library:
-        context.warn(f"the gate {name!r} is the program's own, not the one of the library")
+        context.warn(f"the program's definition of the gate {name!r} replaces that of the library")
     context.scopes.declare(name, GateDefinition(node))
 
 
@@ -46,14 +46,14 @@ def gate(context: EvaluationContext, node: ast.QuantumGate) -> None:
 
     if any(isinstance(each, Table) for each in parameters):
         _for_each_value(context, parameters, apply)
-    else:  # at once, for gates are nested deep
+    else:  # directly, since gates are nested deep
         apply(parameters)
 
 
 def phase(context: EvaluationContext, node: ast.QuantumPhase) -> None:
-    """gphase, whose operands are those of its modifiers."""
+    """Apply gphase; its operands are the controls of its modifiers."""
     angle = number(evaluate(context, node.argument))
-    # Braket writes the qubits of a phase that has no controls; they make no difference.
+    # Braket writes qubits for a phase without controls; they have no effect.
     qubits = [operands.qubits(context, each) for each in node.qubits] if node.modifiers else []
 
     def apply(known: list[Value]) -> None:
@@ -64,7 +64,7 @@ def phase(context: EvaluationContext, node: ast.QuantumPhase) -> None:
 
 
 def _for_each_value(context: EvaluationContext, values: list[Value], action: Callable[[list[Value]], None]) -> None:
-    """Do something once for each combination of values that measurements may give, under that condition."""
+    """Run an action for each combination of measured values, under the condition that they occur."""
     place = next((k for k, value in enumerate(values) if isinstance(value, Table)), None)
     if place is None:
         action(values)
@@ -81,12 +81,12 @@ def _for_each_value(context: EvaluationContext, values: list[Value], action: Cal
 
 
 def _broadcast(context: EvaluationContext, steps: Sequence[Step], size: int, qubits: Sequence[Qubits]) -> None:
-    """Put a gate of `size` qubits into the IR, once for each element of the registers it is given."""
+    """Append a gate of `size` qubits to the IR for each element of its register operands."""
     if len(qubits) != size:
         raise wrong(f"{size} qubits are needed here, not {len(qubits)}")
     lengths = {len(each.places) for each in qubits if not each.scalar}
     if len(lengths) > 1:
-        raise wrong("the registers a gate acts on differ in size")
+        raise wrong("the registers of a gate call differ in size")
     rounds = lengths.pop() if lengths else 1
     body = context.gate_body
     if body is not None and context.conditions.guard != TRUE:
@@ -101,12 +101,12 @@ def _broadcast(context: EvaluationContext, steps: Sequence[Step], size: int, qub
             body.extend([(gate, tuple([places[place] for place in own])) for gate, own in steps])
             continue
         for gate, own in steps:
-            if own:  # a global phase of the whole program is seen by nobody
+            if own:  # a global phase of the whole program is not observable
                 context.emit(gate, tuple(places[place] for place in own))
 
 
 def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ...]) -> tuple[list[Step], int]:
-    """Return the steps of a gate, on places 0, 1, ...; and how many places."""
+    """Return the steps of a gate on places 0, 1, ..., and the number of places."""
     entry = context.scopes.lookup(name)
     if isinstance(entry, GateDefinition):
         return _defined(context, entry.node, parameters), len(entry.node.qubits)
@@ -114,8 +114,8 @@ def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ..
     known = library.get(name)
     if known is None and "cx" in library and name in standard_gates.EXTRA:
         known = standard_gates.EXTRA[name]
-        context.warn(f"the gate {name!r} is not in stdgates.inc; taken for the usual one")
-    if known is None:  # a variable of the same name stands in nobody's way
+        context.warn(f"the gate {name!r} is not in stdgates.inc; the usual definition is used")
+    if known is None:  # a variable of the same name does not matter
         hint = "" if "cx" in library else ' (the program does not include "stdgates.inc")'
         raise ProgramError("UNKNOWN_GATE", f"there is no gate {name!r}: define it with `gate`{hint}")
     if len(parameters) != known.parameters:
@@ -126,7 +126,7 @@ def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ..
 def _defined(context: EvaluationContext, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[Step]:
     if len(parameters) != len(node.arguments):
         raise wrong(f"{node.name.name!r} takes {len(node.arguments)} parameters, not {len(parameters)}")
-    key = (id(node), repr(parameters))  # 1 and 1.0 may be divided differently
+    key = (id(node), repr(parameters))  # division may treat 1 and 1.0 differently
     kept = context.expansions.get(key)
     if kept is not None:
         return kept
@@ -151,7 +151,7 @@ def _defined(context: EvaluationContext, node: ast.QuantumGateDefinition, parame
 def _modified(
     context: EvaluationContext, given: Sequence[ast.QuantumGateModifier], steps: list[Step], size: int
 ) -> tuple[list[Step], int]:
-    """Apply inv, pow, ctrl and negctrl, the innermost first; returns the steps and how many qubits they act on."""
+    """Apply inv, pow, ctrl and negctrl, innermost first; return the steps and their number of qubits."""
     for modifier in reversed(given):
         kind = modifier.modifier.name
         if kind == "inv":
@@ -174,7 +174,7 @@ def _modified(
 
 
 def _parameter(context: EvaluationContext, value: Value) -> float:
-    """Return a gate's parameter, which stays a whole number where that makes a difference."""
+    """Return a gate's parameter, as an integer where that makes a difference."""
     return value if context.division_rounds_down and isinstance(value, int) else _real(value)
 
 

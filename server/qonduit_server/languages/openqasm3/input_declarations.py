@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of OpenQASM 3 programs: what a job gives, as values of the types that the program declares."""
+"""Inputs of OpenQASM 3 programs: the job's values, converted to the declared types."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import array_type, declared_type
 from qonduit_server.languages.program_inputs import mismatch, missing, number
 
-#: JSON's numbers are doubles, in which whole numbers are exact up to here.
+#: The largest exact integer of JSON's numbers, which are doubles.
 _EXACT: Final = 1 << 53
 
 
 def declare(context: EvaluationContext, node: ast.IODeclaration) -> None:
-    """Declare a variable that holds what the job gives. A register of bits stays as given: it is no result.
+    """Declare a variable with the job's value. An input register of bits is not part of the result.
 
     Raises:
-        ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, none of that type.
+        ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, not a value of that type.
     """
     name = node.identifier.name
     if name not in context.inputs:
@@ -47,7 +47,7 @@ def _array(name: str, base: Type, sizes: list[int], given: object) -> Held:
 
 
 def value(name: str, declared: Type, given: object) -> Value:
-    """Return what is given for an input of a scalar type, or for a register of bits."""
+    """Return the value of an input of a scalar type or a register of bits."""
     width = declared.width
     match declared.kind:
         case "bit":
@@ -70,7 +70,7 @@ def value(name: str, declared: Type, given: object) -> Value:
 
 
 def _bits(name: str, width: int, given: object) -> Value:
-    """Return a register from a text with its highest bit first, or from the number that its bits are."""
+    """Return a register from a text, highest bit first, or from a number."""
     size = width or 1
     if size > MAX_CLBITS:
         raise too_large(f"the input {name!r} has more than {MAX_CLBITS} bits")
@@ -78,7 +78,7 @@ def _bits(name: str, width: int, given: object) -> Value:
         return as_bits(int(given, 2), size, scalar=not width)
     if isinstance(given, bool | int | float) and given in range(1 << min(size, 53)):
         return as_bits(int(given), size, scalar=not width)
-    raise mismatch(name, f"a text of {size} signs 0 or 1, the highest bit first" if width else "0 or 1", given)
+    raise mismatch(name, f"a text of {size} characters 0 or 1, the highest bit first" if width else "0 or 1", given)
 
 
 def _whole(name: str, declared: Type, given: object) -> Value:

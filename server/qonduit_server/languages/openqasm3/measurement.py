@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements: each writes an IR bit of its own, which a variable then holds."""
+"""Measurements: each writes a new IR bit, to which a variable then refers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qonduit_server.ir.formula import bit
 
 
 def measure(flow: Flow, places: Sequence[int], homes: Sequence[int | None] = ()) -> Bits:
-    """Measure, each qubit into an IR bit that nothing was written to before: the one in `homes`, or a new one."""
+    """Measure each qubit into an IR bit not written before: the one in `homes`, or a new one."""
     formulas = []
     for k, place in enumerate(places):
         home = homes[k] if homes else None
         clbit = flow.builder.add_clbits(1)[0] if home is None else home
-        if not flow.runtime_loops:  # where a bit may hold what an earlier round measured
+        if not flow.runtime_loops:  # in a loop, the bit may hold an earlier iteration's outcome
             flow.conditions.note_measured(clbit)
         flow.measurements += 1
         flow.emit(Measure(), (place,), (clbit,))
@@ -31,7 +31,7 @@ def measure_into(flow: Flow, places: Sequence[int], target: View) -> None:
     """Measure into bits of a variable."""
     if len(places) != len(target.places):
         raise wrong(f"{len(places)} qubits cannot be measured into {len(target.places)} bits")
-    # In an IR loop a home would be written in every round, and not only once.
+    # An IR loop would write a home in every iteration, not only once.
     unwritten = {} if flow.runtime_loops else target.variable.homes
     measured = measure(flow, places, [unwritten.pop(place, None) for place in target.places])
     flow.conditions.write_bits(target, measured.formulas)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 (arXiv:2104.14722 and the specification at version 3.1) read into the IR."""
+"""Reader of OpenQASM 3 (arXiv:2104.14722 and the specification at version 3.1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from qonduit_server.languages.source_text import (
 
 _INCLUDE: Final = re.compile(r"\binclude\b\s*(\"[^\"\n]*\"?|'[^'\n]*'?|[^;\s]*)")
 
-#: ANTLR takes 0.1 to 0.2 ms for each token; runs of plain gates go another way and do not count, and a pragma is one.
+#: ANTLR takes 0.1 to 0.2 ms for each token. Runs of plain gates bypass it and do not count; a pragma counts as one.
 MAX_TOKENS: Final = 100_000
 _TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 _PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
@@ -47,7 +47,7 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
 
 
 def walk(context: EvaluationContext, text: str) -> None:
-    """Read a program as far as its statements go, into whatever `reading` has been given.
+    """Read a program's statements into a context.
 
     Raises:
         ProgramError: with line and column where they are known.
@@ -85,17 +85,17 @@ def _program(text: str, code: str) -> ast.Program:
 def _check_tokens(code: str) -> None:
     for count, match in enumerate(_TOKEN.finditer(plain_gates.PRAGMA.sub(_as_token, code))):
         if count == MAX_TOKENS:
-            message = f"the program has more than {MAX_TOKENS} words and signs, plain gates apart: write loops"
+            message = f"the program has more than {MAX_TOKENS} tokens, without plain gates: write loops"
             raise refusal("TOO_LARGE", message, place(code, match.start()))
 
 
 def _as_token(pragma: re.Match[str]) -> str:
-    """As long as it was, so that places stay."""
+    """Return blanks of the same length, so that positions stay."""
     return "#" + " " * (len(pragma.group()) - 1)
 
 
 class _Reader(QASMNodeVisitor):  # type: ignore[misc]
-    """Keeps what the parser's own visitor would drop in silence."""
+    """Keeps constructs that the parser's own visitor drops silently."""
 
     def visitAssignmentStatement(self, context: Any) -> Any:  # noqa: N802 - ANTLR's name
         node = super().visitAssignmentStatement(context)
@@ -105,7 +105,7 @@ class _Reader(QASMNodeVisitor):  # type: ignore[misc]
 
 
 class _Listener(ErrorListener):  # type: ignore[misc]
-    """Stops at the first error, and knows where it is."""
+    """Raises at the first error, with its location."""
 
     def syntaxError(  # noqa: N802 - ANTLR's name
         self, recognizer: Any, symbol: Any, line: int, column: int, message: str, error: Any
@@ -121,7 +121,7 @@ def _parse(text: str) -> ast.Program:
     for recognizer in (lexer, parser):
         recognizer.removeErrorListeners()
         recognizer.addErrorListener(listener)
-    # The grammar needs no more than the simpler prediction, which is several times faster.
+    # SLL prediction suffices for the grammar and is several times faster.
     parser._interp.predictionMode = PredictionMode.SLL
     try:
         program: ast.Program = _Reader().visitProgram(parser.program())
@@ -132,6 +132,6 @@ def _parse(text: str) -> ast.Program:
         where = Position(int(match.group(1)), int(match.group(2)) + 1)
         raise refusal("SYNTAX_ERROR", match.group(3), where) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # The visitor takes numbers and operators as they come.
-        raise ProgramError("SYNTAX_ERROR", f"the parser gave up on this program: {str(error)[:120]}") from error
+        # The visitor does not validate numbers and operators.
+        raise ProgramError("SYNTAX_ERROR", f"the parser failed on this program: {str(error)[:120]}") from error
     return program

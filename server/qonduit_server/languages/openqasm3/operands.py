@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which qubits and which bits an operand names, in OpenQASM 3."""
+"""Operands of OpenQASM 3: the qubits and bits that they refer to."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qonduit_server.ir.limits import too_large
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import bit_places, indices
 
-#: No machine has so many qubits.
+#: More digits than any qubit number of a machine.
 _MAX_PHYSICAL_DIGITS: Final = 9
 
 
 def qubits(context: EvaluationContext, node: object) -> Qubits:
-    """Return the qubits an operand names."""
+    """Return the qubits of an operand."""
     if isinstance(node, ast.Identifier):
         entry = _named(context, node.name)
         if not isinstance(entry, Qubits):
@@ -39,13 +39,13 @@ def qubits(context: EvaluationContext, node: object) -> Qubits:
 
 
 def measured(context: EvaluationContext, node: object) -> tuple[int, ...]:
-    """Return the qubits that are measured into bits, that of the lowest bit first."""
+    """Return the qubits that are measured into bits, in order of the bits, lowest first."""
     places = qubits(context, node).places
     return places[::-1] if context.first_bit_is_highest else places
 
 
 def bits(context: EvaluationContext, node: ast.Identifier | ast.IndexedIdentifier) -> View:
-    """Return the bits an assignment is about."""
+    """Return the target bits of an assignment."""
     name = target_name(node)
     entry = context.scopes.lookup(name)
     if not isinstance(entry, Variable | View):
@@ -58,18 +58,18 @@ def bits(context: EvaluationContext, node: ast.Identifier | ast.IndexedIdentifie
 
 
 def target_name(node: ast.Identifier | ast.IndexedIdentifier) -> str:
-    """Return the name of what an assignment is about."""
+    """Return the target name of an assignment."""
     name: str = node.name if isinstance(node, ast.Identifier) else node.name.name
     return name
 
 
 def aliased(context: EvaluationContext, node: ast.Expression) -> Qubits | Variable | View:
-    """Return the operand that `let` gives a further name to."""
+    """Return the operand that `let` aliases."""
     if isinstance(node, ast.Concatenation):
         left, right = aliased(context, node.lhs), aliased(context, node.rhs)
         if isinstance(left, Qubits) and isinstance(right, Qubits):
             return Qubits(left.places + right.places)
-        raise unsupported("let with ++ is done for qubits only")
+        raise unsupported("let with ++ is supported for qubits only")
     if isinstance(node, ast.IndexExpression):
         whole = aliased(context, node.collection)
         if isinstance(whole, Qubits):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates OpenQASM 3 programs may use without defining them."""
+"""The standard gates of OpenQASM 3, which programs use without defining them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from qonduit_server.ir.controls import Step
 
 @dataclass(frozen=True)
 class Library:
-    """A gate that is given: numbers it takes, qubits it acts on, and what it is in the IR."""
+    """A standard gate: its numbers of parameters and qubits, and its IR gate."""
 
     parameters: int
     qubits: int
     make: Callable[..., Gate | list[Step]]
-    #: The phase by which the gate, as its language defines it, differs from the IR's.
+    #: The phase by which the language's definition differs from the IR gate.
     phase: Callable[..., float] | None = None
 
     def steps(self, parameters: Sequence[float]) -> list[Step]:
@@ -33,11 +33,11 @@ class Library:
         return steps
 
 
-#: Without any include. U's phase is that of OpenQASM 3, in which U(a, b, c) is exp(i a / 2) times the IR's.
+#: Built-in gates. U's phase is that of OpenQASM 3, in which U(a, b, c) is exp(i a / 2) times the IR's.
 BUILTIN: Final[dict[str, Library]] = {
     "U": Library(3, 1, qk.UGate, lambda theta, phi, lam: theta / 2),
 }
-#: stdgates.inc.
+#: Gates of stdgates.inc.
 STANDARD: Final[dict[str, Library]] = {
     "p": Library(1, 1, qk.PhaseGate),
     "phase": Library(1, 1, qk.PhaseGate),
@@ -72,7 +72,7 @@ STANDARD: Final[dict[str, Library]] = {
     "ccx": Library(0, 3, qk.CCXGate),
     "cswap": Library(0, 3, qk.CSwapGate),
 }
-#: Not in stdgates.inc, but written by exporters as if they were.
+#: Gates that exporters use as if they were in stdgates.inc.
 EXTRA: Final[dict[str, Library]] = {
     "sxdg": Library(0, 1, qk.SXdgGate),
     "u": Library(3, 1, qk.UGate),

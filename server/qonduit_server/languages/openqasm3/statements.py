@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements of OpenQASM 3, one after the other: each is handed to the file of its construct."""
+"""Statements of OpenQASM 3: dispatches each to the file of its construct."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import Inputs
 from qonduit_server.languages.source_text import Position, refusal
 
-#: Statements that are executed once for each value of an index or a range that depends on a measurement.
+#: Statements that are executed for each value of an index or range that depends on a measurement.
 _DECIDABLE: Final = (
     ast.QuantumGate,
     ast.QuantumReset,
@@ -39,7 +39,7 @@ _DECIDABLE: Final = (
 
 
 def start(inputs: Inputs) -> EvaluationContext:
-    """Return a program of which nothing is read yet."""
+    """Return the initial context of a program."""
     return EvaluationContext(_execute, subroutines.call, inputs)
 
 
@@ -57,7 +57,7 @@ def read(context: EvaluationContext, statements: Sequence[Statement]) -> None:
 
 
 def registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
-    """Return the registers of a program that was read."""
+    """Return the result registers of a program."""
     shown = context.outputs or [
         entry
         for entry in context.scopes.outermost.values()
@@ -74,7 +74,7 @@ def registers(context: EvaluationContext) -> tuple[ClassicalRegister, ...]:
 
 
 def finish(context: EvaluationContext, shown: tuple[ClassicalRegister, ...]) -> Circuit:
-    """Return the circuit of a program, with the registers that are shown; physical qubits in order of their numbers."""
+    """Return the circuit of a program with its result registers; physical qubits are in order of their numbers."""
     places = sorted(context.physical.values())
     numbered = [context.physical[name] for name in sorted(context.physical, key=lambda name: int(name[1:]))]
     if numbered != places:
@@ -116,7 +116,7 @@ def _execute(context: EvaluationContext, node: Statement) -> None:
 
 
 def _decide(context: EvaluationContext, node: Statement, undecided: Undecided) -> None:
-    """Execute a statement once for each value that an index or a range may have, each under its condition."""
+    """Execute a statement for each possible value of an index or range, each under its condition."""
     table, key = undecided.table, id(undecided.node)
     for value in dict.fromkeys(table.values):
         if not isinstance(value, int):
@@ -194,7 +194,7 @@ def _barrier(context: EvaluationContext, node: ast.QuantumBarrier) -> None:
     if context.gate_body is None and (places or not node.qubits):
         every = places or list(range(context.builder.qubits))
         if every:
-            context.builder.spend(len(every) // 16)  # wide ones take memory
+            context.builder.spend(len(every) // 16)  # wide operations need memory
             context.emit(Barrier(len(every)), tuple(every))
 
 

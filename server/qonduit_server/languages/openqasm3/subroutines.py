@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subroutines of OpenQASM 3: a call executes the body in place, with its arguments bound to their names."""
+"""Subroutines of OpenQASM 3, which calls inline with bound arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Return(Exception):
 
 
 def call(context: EvaluationContext, node: ast.FunctionCall, subroutine: Subroutine) -> Value | None:
-    """Execute a subroutine's body; returns what it returns."""
+    """Execute a subroutine's body and return its value."""
     definition = subroutine.node
     if len(node.arguments) != len(definition.arguments):
         raise wrong(f"{node.name.name!r} takes {len(definition.arguments)} arguments")
@@ -29,7 +29,7 @@ def call(context: EvaluationContext, node: ast.FunctionCall, subroutine: Subrout
         for argument, given in zip(definition.arguments, node.arguments, strict=True)
     }
     rounds, context.rounds = context.rounds, []
-    decided, context.decided = context.decided, {}  # a call within itself has other values
+    decided, context.decided = context.decided, {}  # a recursive call has other values
     context.call_guards.append(context.conditions.guard)
     result: Value | None = None
     try:
@@ -48,7 +48,7 @@ def call(context: EvaluationContext, node: ast.FunctionCall, subroutine: Subrout
 def _bound(
     context: EvaluationContext, name: str, argument: ast.QuantumArgument | ast.ClassicalArgument, given: ast.Expression
 ) -> Entry:
-    """Return the entry of an argument of the subroutine `name` in its body."""
+    """Return the scope entry of an argument in the body of the subroutine `name`."""
     own = argument.name.name
     if isinstance(argument, ast.QuantumArgument):
         qubits = operands.qubits(context, given)
@@ -66,7 +66,7 @@ def _bound(
 
 
 def call_alone(context: EvaluationContext, node: ast.ExpressionStatement) -> None:
-    """Run a call whose value is not used; any other expression is checked, and leaves nothing."""
+    """Run a call whose value is unused; evaluate any other expression only to check it."""
     if isinstance(node.expression, ast.FunctionCall):
         name = node.expression.name.name
         entry = context.scopes.lookup(name)
@@ -79,7 +79,7 @@ def call_alone(context: EvaluationContext, node: ast.ExpressionStatement) -> Non
 
 
 def leave(context: EvaluationContext, node: ast.ReturnStatement) -> None:
-    """`return`."""
+    """Execute `return`."""
     if not context.call_guards:
         raise wrong("return needs a subroutine around it")
     if context.conditions.guard != context.call_guards[-1]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python source that builds a circuit, run in a sandbox."""
+"""Execution of Python source that builds a circuit, in a sandbox."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python source that builds a circuit: run in a process that is locked in (`sandbox`), its circuit taken as data."""
+"""Runs Python source that builds a circuit in a confined process (`sandbox`), and reads its circuit as data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qonduit_server.languages.signatures import Inputs
 from qonduit_server.languages.source_text import without_comments
 from qonduit_server.process.memory import format_bytes
 
-#: Languages that Python source can be given for, and what can be sent instead.
+#: Languages that accept Python source, and the alternative to send.
 INSTEAD: Final[Mapping[str, str]] = {
     "QISKIT": "the circuit as QPY (qiskit.qpy.dump) in quantum_circuit_binary",
     "CIRQ": "the circuit as JSON (cirq.to_json)",
@@ -33,18 +33,18 @@ INSTEAD: Final[Mapping[str, str]] = {
     "PYTHON": "the circuit in a language that is not Python: OpenQASM, QPY for Qiskit, JSON for Cirq",
 }
 
-#: What circuits come in: languages that are read, and never run.
+#: Languages of exported circuits, which are read and never executed.
 _WRITTEN: Final = ("QISKIT", "CIRQ", "BRAKET", "QASM3")
 
-#: How long importing an SDK and running a source may take, in seconds.
+#: Time limits of importing an SDK and running a source, in seconds.
 IMPORT_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 20.0
-#: What a source may take of the machine at most: memory beside the SDK's, and CPU time.
+#: Limits of a source: memory beyond the SDK's, and CPU time.
 MEMORY_BYTES: Final = 2 * 1024**3
 CPU_SECONDS: Final = 20
-#: What a source may print, and how much of it is told; how large its circuit may be.
+#: Limits of printed output, of its excerpt in messages, and of the circuit.
 PRINTED_BYTES: Final = 1024**2
-_TOLD_CHARACTERS: Final = 1000
+_EXCERPT_CHARACTERS: Final = 1000
 CIRCUIT_BYTES: Final = 32 * 1024**2
 _LINE_BYTES: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 1800
@@ -54,7 +54,7 @@ _HEADER: Final = re.compile(r"\s*OPENQASM\b")
 _IMPORT: Final = re.compile(r"^[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+[\w.]+)", re.MULTILINE)
 
 _SANDBOX: Final = Path(__file__).parent / "sandbox"
-#: Makes a package of the sandbox's files in a Python that may not have the server installed.
+#: Loads the sandbox's files as a package in a Python environment that may lack the server.
 _START: Final = """
 import importlib.util, sys
 folder = sys.argv[1]
@@ -68,21 +68,21 @@ main()
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of the task whose program is read, in bytes.
+    """The memory of the task that reads a program, in bytes.
 
     Args:
-        limit_bytes: what it may use; 0 means no limit.
-        granted_bytes: what is kept free for it; 0 means that it need not ask.
+        limit_bytes: its limit; 0 means no limit.
+        granted_bytes: memory granted to it; 0 means that it needs no grant.
     """
 
     limit_bytes: int = 0
     granted_bytes: int = 0
 
     def for_source(self) -> int:
-        """Return what Python source may use, all of which is granted.
+        """Return the memory that Python source may use, all of it granted.
 
         Raises:
-            MemoryNotGranted: it is not.
+            MemoryNotGranted: the granted memory is less.
         """
         most = min(self.limit_bytes or MEMORY_BYTES, MEMORY_BYTES)
         if 0 < self.granted_bytes < most:
@@ -90,12 +90,12 @@ class Memory:
         return most
 
 
-#: There is no limit, and none to ask.
+#: No limit, and no grant needed.
 ANY_MEMORY: Final = Memory()
 
 
 class MemoryNotGranted(Exception):
-    """A source may only be run once this much memory is kept free for its task."""
+    """A source needs this much memory granted to its task before it runs."""
 
     def __init__(self, memory_bytes: int) -> None:
         super().__init__(memory_bytes)
@@ -104,13 +104,13 @@ class MemoryNotGranted(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """A circuit that a source has built, still to be read: it is as little to be trusted as any program.
+    """A circuit that a source has built, still to be read; untrusted like any program.
 
     Args:
-        language: the short name of the language it is written in, one of those that are no Python.
-        program: the program in it.
-        printed: what the source printed, cut short.
-        takes_inputs: whether the source itself looks at its inputs.
+        language: the short name of the program's language, which is not Python.
+        program: the program.
+        printed: the source's output, truncated.
+        takes_inputs: whether the source reads its inputs.
     """
 
     language: str
@@ -120,7 +120,7 @@ class Built:
 
 
 def is_source(language: str, text: str) -> bool:
-    """Whether a text that was sent in a language is Python source."""
+    """Return whether a text in a language is Python source."""
     if language in ("QISKIT", "PYTHON"):
         return True
     if language == "CIRQ":
@@ -132,26 +132,26 @@ def is_source(language: str, text: str) -> bool:
 
 
 def disabled(language: str) -> ProgramError:
-    """Return the refusal of a server that runs no source in this language."""
+    """Return the error of a server that does not run Python source for this language."""
     return ProgramError(
         "PYTHON_SOURCE_DISABLED",
-        f"this server runs no Python source for {language}: send {INSTEAD[language]}, "
+        f"this server does not run Python source for {language}: send {INSTEAD[language]}, "
         f"or ask its operator to add {language} to the setting enable_python_source",
     )
 
 
 class PythonSource:
-    """Runs Python source.
+    """Runs Python source in the sandbox.
 
     Args:
-        pythons: which Python runs the source of each language that is allowed, by the language's short name.
+        pythons: the Python interpreter for each allowed language, by the language's short name.
     """
 
     def __init__(self, pythons: Mapping[str, str]) -> None:
         self.pythons = dict(pythons)
 
     def environment(self, language: str) -> str:
-        """Tells apart what may build other circuits of the same source: the Python, and when its libraries changed."""
+        """Return a cache key of a language's environment: the Python and the modification time of its libraries."""
         python = Path(self.pythons[language])
         libraries = sorted(python.parent.parent.glob("lib/python*/site-packages"))
         return " ".join([str(python), *(str(each.stat().st_mtime_ns) for each in libraries)])
@@ -160,15 +160,15 @@ class PythonSource:
         """Run a source.
 
         Args:
-            language: short name of the language it was sent in.
-            source: the Python text.
-            inputs: what the source finds in its variable `inputs`.
-            memory: of the task. The source can use as much, and not more.
+            language: short name of the source's language.
+            source: the Python source text.
+            inputs: value of the source's variable `inputs`.
+            memory: of the task; the source's limit.
 
         Raises:
-            MemoryNotGranted: the task must ask for memory first; nothing was run.
-            ProgramError: the source is at fault, or may not or cannot be run here.
-            LimitError: it took too much time or memory, or printed too much.
+            MemoryNotGranted: the task must request memory first; the source did not run.
+            ProgramError: the source failed, or is disabled or impossible to run here.
+            LimitError: it exceeded the limit of time, memory or output.
         """
         if language not in self.pythons:
             raise disabled(language)
@@ -189,7 +189,7 @@ class PythonSource:
 
 
 class _Process:
-    """One sandboxed process: what it was sent, what it has said, how it ended."""
+    """One sandboxed process: its request, its output and its exit status."""
 
     def __init__(self, python: str, request: Mapping[str, Any]) -> None:
         self._send = memoryview(json.dumps(request).encode())
@@ -207,7 +207,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd="/",
-                # Threads would have to be started inside, and are refused there.
+                # BLAS must not start threads: the sandbox forbids them.
                 env={
                     "OPENBLAS_NUM_THREADS": "1",
                     "OMP_NUM_THREADS": "1",
@@ -228,7 +228,7 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, whatever it does; it has started no others."""
+        """Kill the process, which cannot have children."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -238,11 +238,11 @@ class _Process:
 
     @property
     def ready(self) -> bool:
-        """Whether the source has begun to run."""
+        """Return whether the source has begun to run."""
         return self.answers.startswith(_READY)
 
     def answer(self) -> tuple[dict[str, Any], bytes] | None:
-        """Return its last answer and the bytes that belong to it; None as long as that is not complete."""
+        """Return the last answer and its payload; None while incomplete."""
         if self._answer is None:
             begin = len(_READY) if self.ready else 0
             self._body = self.answers.find(b"\n", begin, begin + _LINE_BYTES) + 1
@@ -255,7 +255,7 @@ class _Process:
         return self._answer, bytes(self.answers[self._body : self._body + size])
 
     def serve(self) -> None:
-        """Send it the request and take what it says, until its answer is complete or it has used up what it may."""
+        """Send the request and read the output until the answer is complete or a limit is reached."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -297,7 +297,7 @@ class _Process:
             self.too_much = "time"
 
     def _feed(self, descriptor: int) -> bool:
-        """Send a piece of the request; tell whether that was the last, or nobody listens."""
+        """Send a part of the request; return whether it was the last one or the pipe is closed."""
         try:
             self._send = self._send[os.write(descriptor, self._send[: 1 << 16]) :]
         except BlockingIOError:
@@ -308,7 +308,7 @@ class _Process:
 
 
 def _header(line: bytes) -> dict[str, Any]:
-    """Return the line that an answer begins with; {} if it is none."""
+    """Return the parsed first line of an answer; {} if it is invalid."""
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):
@@ -322,7 +322,7 @@ def _header(line: bytes) -> dict[str, Any]:
 
 
 def unavailable(why: str) -> ProgramError:
-    """Return the refusal of a machine that cannot run source safely, or not at all."""
+    """Return the error of a machine that cannot run source safely."""
     return ProgramError(
         "PYTHON_SOURCE_UNAVAILABLE",
         f"this server cannot run Python source now ({why}): send the circuit in a language that is not Python",
@@ -330,7 +330,7 @@ def unavailable(why: str) -> ProgramError:
 
 
 def _understood(process: _Process, memory_bytes: int) -> Built:
-    """Take a process at its last word, which may be the source's own.
+    """Interpret a process's last answer, which the source may have forged.
 
     Raises:
         ProgramError: see `PythonSource.build`.
@@ -345,8 +345,8 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
         raise unavailable(_text(answer.get("message")))
     language = answer.get("language")
     if language in _WRITTEN and body:
-        told = printed if len(printed) <= _TOLD_CHARACTERS else printed[:_TOLD_CHARACTERS] + " ..."
-        return Built(language, body if language == "QISKIT" else body.decode(errors="replace"), told)
+        excerpt = printed if len(printed) <= _EXCERPT_CHARACTERS else printed[:_EXCERPT_CHARACTERS] + " ..."
+        return Built(language, body if language == "QISKIT" else body.decode(errors="replace"), excerpt)
     reason = answer.get("reason")
     if reason == "SANDBOX_MEMORY":
         raise LimitError(
@@ -359,19 +359,19 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
     line, column = (
         value if type(value) is int and 0 < value < 2**31 else 0 for value in (answer.get("line"), answer.get("column"))
     )
-    message = _text(answer.get("message")) or "the source ended without saying how"
+    message = _text(answer.get("message")) or "the source ended without an error message"
     where = f"line {line}: " if line else ""
     known = reason if reason in ("SYNTAX_ERROR", "NO_CIRCUIT", "UNSUPPORTED_CONSTRUCT") else "PYTHON_ERROR"
     raise ProgramError(known, where + message, line=line, column=column)
 
 
 def _text(message: object) -> str:
-    """Return a message as it can be stored: short, and without characters that are none."""
+    """Return a storable message: truncated, and without invalid characters."""
     return message[:_MESSAGE_LIMIT].encode(errors="replace").decode() if isinstance(message, str) else ""
 
 
 def _ended(process: _Process, printed: str) -> RunError:
-    """Why there is no circuit, of a process that never said."""
+    """Return the error for a process that ended without an answer."""
     if process.too_much == "printed":
         return LimitError("SANDBOX_OUTPUT", f"the source printed more than {PRINTED_BYTES >> 20} MiB: print less")
     if process.too_much == "circuit":
@@ -386,7 +386,7 @@ def _ended(process: _Process, printed: str) -> RunError:
     if process.ended_by < 0:
         name = signal.Signals(-process.ended_by).name
         hint = " (it may have run out of memory)" if name == "SIGABRT" else ""
-        return ProgramError("SANDBOX_DIED", f"the source's process died of {name}{hint} before it gave a circuit")
+        return ProgramError("SANDBOX_DIED", f"the source's process died of {name}{hint} before it returned a circuit")
     return ProgramError(
         "SANDBOX_DIED", f"the source ended its process with {process.ended_by}: let it run to its last line instead"
     )
@@ -397,7 +397,7 @@ def _circuit() -> ProgramError:
 
 
 def _cache() -> Path:
-    """Return the folder in which the SDKs keep what they make at import; sources can read and not write it."""
+    """Return the directory of files that SDKs write at import; sources can read but not write it."""
     folder = Path(tempfile.gettempdir()) / f"qonduit-python-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -405,5 +405,5 @@ def _cache() -> Path:
     except OSError as error:
         raise unavailable(f"{folder} cannot be used: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise unavailable(f"{folder} is not a folder of the server's own; remove it")
+        raise unavailable(f"{folder} is not owned by the server's user or is not private; remove it")
     return folder

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits, sent as QPY, read into the IR."""
+"""The reader of Qiskit's circuits in QPY."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits, as QPY holds them, read into the IR: control flow and variables by partial evaluation."""
+"""Evaluates Qiskit's circuits into the IR: control flow and variables by partial evaluation."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def read(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> hub.Circuit:
         inputs: values of its parameters and input variables, by name.
 
     Raises:
-        ProgramError: it holds what cannot be read, or a value is missing.
+        ProgramError: an unsupported construct, or a missing value.
     """
     walk = _Walk(circuit, inputs)
     walk.block(walk.outermost)
     if circuit.layout is not None:
-        walk.warn("the layout is ignored: qubits are those of the circuit as it is")
+        walk.warn("the layout is ignored: qubits are those of the circuit")
     if circuit.metadata:
         walk.warn("the circuit's metadata are ignored")
     registers = [hub.ClassicalRegister(each.name, walk.shown(each)) for each in circuit.cregs]
@@ -75,33 +75,33 @@ def read(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> hub.Circuit:
 
 
 class _Frame:
-    """What the bits of a circuit, or of a body within it, stand for."""
+    """The IR qubits and bits of a circuit or of a body in it."""
 
     def __init__(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
         if len(qubits) != circuit.num_qubits or len(clbits) != circuit.num_clbits:
-            raise wrong("the body of an operation has more or fewer bits than the operation")
+            raise wrong("the body of an operation differs from the operation in its number of bits")
         try:
             self._fill(circuit, qubits, clbits)
         except qiskit_gates.FAULTS as error:
-            # Qiskit makes operations when they are asked for.
-            raise wrong(f"an operation of the circuit cannot be made: {str(error)[:200]}") from error
+            # Qiskit creates operations on access.
+            raise wrong(f"an operation of the circuit is invalid: {str(error)[:200]}") from error
 
     def _fill(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[Variable]) -> None:
         own: dict[Qubit, int] = dict(zip(circuit.qubits, qubits, strict=True))
         self.clbits: dict[Clbit, Variable] = dict(zip(circuit.clbits, clbits, strict=True))
         self.variables = list(circuit.iter_declared_vars())
-        #: Each operation, with its qubits in the IR and its bits.
+        #: Each operation with its IR qubits and its bits.
         self.data = [
             (each.operation, [own[qubit] for qubit in each.qubits], [self.clbits[clbit] for clbit in each.clbits])
             for each in circuit.data
         ]
         for operation, places, bits in self.data:
             if operation.num_qubits != len(places) or operation.num_clbits != len(bits):
-                raise wrong(f"an operation {operation.name!r} has more or fewer bits than it acts on")
+                raise wrong(f"an operation {operation.name!r} acts on a wrong number of qubits or bits")
 
 
 class _Walk(Flow):
-    """One circuit, as far as it was read."""
+    """The state of reading one circuit."""
 
     def __init__(self, circuit: QuantumCircuit, inputs: Inputs) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class _Walk(Flow):
         return tuple(_shown(self.outermost.clbits[clbit]) for clbit in clbits)
 
     def block(self, frame: _Frame) -> None:
-        """Do the operations of a circuit or a body."""
+        """Execute the operations of a circuit or a body."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise too_large(f"bodies and definitions are nested more than {MAX_DEPTH} deep")
@@ -154,7 +154,7 @@ class _Walk(Flow):
                 measure_into(self, places, View(clbits[0], (0,)))
             case Barrier():
                 if places:
-                    self.builder.spend(len(places) // 16)  # wide ones take memory
+                    self.builder.spend(len(places) // 16)  # wide operations need memory
                     self.emit(Barrier(len(places)), tuple(places))
             case Reset():
                 self.emit(Reset(), tuple(places))
@@ -175,11 +175,11 @@ class _Walk(Flow):
     def _gate(self, gate: Gate, places: Sequence[int]) -> None:
         if gate.num_qubits != len(places):
             raise wrong(f"{gate.name!r} acts on {gate.num_qubits} qubits, not on {len(places)}")
-        if places:  # a global phase is seen by nobody
+        if places:  # a global phase is not observable
             self.emit(gate, tuple(places))
 
     def _other(self, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
-        """Read a larger gate, or an instruction by its definition."""
+        """Execute a larger gate, or an instruction by its definition."""
         if isinstance(operation, AnnotatedOperation):
             for gate, own in qiskit_gates.annotated(operation, self.builder.spend):
                 self._gate(gate, [places[place] for place in own])
@@ -220,7 +220,7 @@ class _Walk(Flow):
             case BoxOp():
                 do(operation.blocks[0])()
             case _:
-                raise unsupported(f"the operation {operation.name!r} is not read")
+                raise unsupported(f"the operation {operation.name!r} is not supported")
 
     def _for(self, operation: ForLoopOp, places: Sequence[int], clbits: Sequence[Variable]) -> None:
         indices, parameter, body = operation.params
@@ -237,7 +237,7 @@ class _Walk(Flow):
         self.over(values, once)
 
     def _switch(self, value: Value, cases: Sequence[Any], do: Callable[[QuantumCircuit], Callable[[], None]]) -> None:
-        """Read the first case that has the value, or the default."""
+        """Execute the first case that has the value, or the default."""
         if cases:
             labels, body = cases[0]
             met: Value = any(each is CASE_DEFAULT for each in labels)
@@ -246,7 +246,7 @@ class _Walk(Flow):
             self.branch(truth(met), do(body), lambda: self._switch(value, cases[1:], do))
 
     def _reader(self, frame: _Frame) -> classical_expressions.Read:
-        """Return the values of bits, registers and variables at present, by their names in a body."""
+        """Return the current values of bits, registers and variables of a body."""
 
         def read(target: Clbit | ClassicalRegister | expr.Var) -> Value:
             try:
@@ -256,7 +256,7 @@ class _Walk(Flow):
                     return self._variables[target].value  # type: ignore[return-value]
                 return Bits(tuple(_formula(frame.clbits[clbit]) for clbit in target))
             except KeyError:
-                raise wrong("an expression is about a bit or a variable that is not there") from None
+                raise wrong("an expression refers to a bit or a variable that does not exist") from None
 
         return read
 
@@ -267,7 +267,7 @@ class _Walk(Flow):
             assert isinstance(whole, Bits)
             self._store(frame, target.target, classical_expressions.replaced(whole, place, truth(value)))
         elif not isinstance(target, expr.Var):
-            raise unsupported("a value is stored in what is neither a variable nor a bit of one")
+            raise unsupported("the target of a store is neither a variable nor a bit of one")
         elif target.standalone:
             if target not in self._variables:
                 raise wrong(f"the variable {target.name!r} is not declared")
@@ -277,7 +277,7 @@ class _Walk(Flow):
             bits = classical_expressions.typed(target.type, value)
             assert isinstance(bits, Bits)
             if any(clbit not in frame.clbits for clbit in clbits):
-                raise wrong("a value is stored in a bit that is not there")
+                raise wrong("a value is stored in a bit that does not exist")
             for clbit, formula in zip(clbits, bits.formulas, strict=True):
                 self.conditions.write(frame.clbits[clbit], Bits((formula,), scalar=True))
 

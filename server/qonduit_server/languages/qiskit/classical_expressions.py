@@ -27,7 +27,7 @@ from qonduit_server.ir.classical.values import (
 )
 from qonduit_server.ir.formula import FALSE, Formula, choice, constant, negation
 
-#: What a bit, a register or a variable of the circuit holds where the expression stands.
+#: Returns the value of a bit, a register or a variable of the circuit at the expression.
 Read: TypeAlias = Callable[[Clbit | ClassicalRegister | expr.Var], Value]
 
 _SIGNS = {
@@ -50,7 +50,7 @@ _SIGNS = {
 
 
 def condition(given: Any, read: Read) -> Formula:
-    """Return the condition of a branch or loop: an expression, or a bit or register and the value it must have."""
+    """Return the condition of a branch or loop: an expression, or a bit or register with its required value."""
     if isinstance(given, expr.Expr):
         return truth(evaluate(given, read))
     target, value = given
@@ -61,7 +61,7 @@ def evaluate(node: expr.Expr, read: Read) -> Value:
     """Return the value of an expression, in the form of its type: bits for Booleans and integers.
 
     Raises:
-        ProgramError: it is none that can be read.
+        ProgramError: the expression is not supported.
     """
     if isinstance(node, expr.Var):
         return read(node if node.standalone else node.var)
@@ -69,7 +69,7 @@ def evaluate(node: expr.Expr, read: Read) -> Value:
 
 
 def typed(kind: types.Type, value: Value) -> Value:
-    """Return a value in the form of a type of Qiskit's; what does not fit is cut off."""
+    """Return a value converted to a Qiskit type; higher bits are cut off."""
     if isinstance(kind, types.Bool):
         return Bits((truth(value),), scalar=True)
     if isinstance(kind, types.Uint):
@@ -85,14 +85,14 @@ def typed(kind: types.Type, value: Value) -> Value:
 
 
 def declared(kind: types.Type) -> Type:
-    """Return the type of a variable, as inputs are checked against it."""
+    """Return the type of a variable, for checks of inputs."""
     if isinstance(kind, types.Uint):
         return Type("uint", kind.width)
     return Type("bool" if isinstance(kind, types.Bool) else "float" if isinstance(kind, types.Float) else "duration")
 
 
 def indexed(bits: Bits, place: Value) -> Formula:
-    """One of several bits, where the index itself may be measured."""
+    """Return one of several bits; the index may depend on measurements."""
     place = number(place)
     if isinstance(place, Table):
         result = FALSE
@@ -105,7 +105,7 @@ def indexed(bits: Bits, place: Value) -> Formula:
 
 
 def replaced(bits: Bits, place: Value, formula: Formula) -> Bits:
-    """Return the bits with one of them replaced, where the index itself may be measured."""
+    """Return the bits with one of them replaced; the index may depend on measurements."""
     if not isinstance(number(place), Table):
         indexed(bits, place)
     return Bits(
@@ -168,5 +168,5 @@ def _float(value: Any) -> float:
 
 
 def either(left: Value, right: Value) -> Value:
-    """Whether one of two conditions holds."""
+    """Return the disjunction of two conditions."""
     return binary("||", left, right)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of Qiskit's circuits, bound to what a job gives for them."""
+"""Binds the parameters of Qiskit's circuits to a job's inputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qonduit_server.languages.signatures import Inputs
 
 
 def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[str]]:
-    """Return a circuit without parameters, and the names of the inputs that they were given under.
+    """Return a circuit with bound parameters, and the names of the used inputs.
 
     An element of a vector takes its value from its own name, as in "a[0]", or from the list under the vector's name.
 
     Raises:
-        ProgramError: MISSING_INPUT or INVALID_INPUT; SYNTAX_ERROR, an expression has no value for these numbers.
+        ProgramError: MISSING_INPUT or INVALID_INPUT; SYNTAX_ERROR, an expression is undefined for these numbers.
     """
     used: set[str] = set()
     values = {parameter: _value(parameter, inputs, used) for parameter in circuit.parameters}
@@ -27,7 +27,7 @@ def bound(circuit: QuantumCircuit, inputs: Inputs) -> tuple[QuantumCircuit, set[
 
 
 def assigned(circuit: QuantumCircuit, values: Mapping[Parameter, float]) -> QuantumCircuit:
-    """Return a circuit with numbers in the place of some of its parameters."""
+    """Return a circuit with some of its parameters replaced by numbers."""
     try:
         return circuit.assign_parameters(values)
     except (CircuitError, ArithmeticError, ValueError, TypeError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates of Qiskit's circuits: which the IR takes as they are, and what the others are made of."""
+"""Gates of Qiskit's circuits: those that the IR accepts, and the decomposition of others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import gate_modifiers
 
-#: What Qiskit's own code raises where a circuit contradicts itself, at whatever place it notices.
+#: Exceptions that Qiskit's code raises for inconsistent circuits.
 FAULTS: Final = (
     QiskitError,
     ArithmeticError,
@@ -48,7 +48,7 @@ FAULTS: Final = (
     struct.error,
 )
 
-#: Gates of Qiskit's library that compilers and writers know, or that define themselves in few steps.
+#: Gates of Qiskit's library that compilers and writers know, or that have a short definition.
 _KEPT: Final = frozenset(
     (
         qk.C3XGate,
@@ -63,12 +63,12 @@ _KEPT: Final = frozenset(
 
 
 def is_standard(operation: Operation) -> bool:
-    """Whether it is one of the gates that Qiskit numbers: those need no look inside."""
+    """Return whether a gate is one of Qiskit's numbered standard gates, which need no inspection."""
     return isinstance(operation, Gate) and operation._standard_gate is not None and not _has_open_controls(operation)
 
 
 def is_kept(operation: Operation) -> bool:
-    """Whether the IR takes it as it is. What others may define a gate with can be more than a gate."""
+    """Return whether the IR accepts an operation unchanged. The definition of others may not be unitary."""
     return is_standard(operation) or (type(operation) in _KEPT and not _has_open_controls(operation))
 
 
@@ -77,7 +77,7 @@ def _has_open_controls(gate: Operation) -> bool:
 
 
 def checked(gate: Gate) -> Gate:
-    """Return the same gate; refuse one whose parameter is no number."""
+    """Return the same gate; reject parameters that are not finite real numbers."""
     for place, each in enumerate(gate.params):
         if isinstance(each, ParameterExpression):
             if each.parameters:
@@ -101,10 +101,10 @@ def definition(operation: Operation) -> QuantumCircuit:
     """Return the definition of an operation.
 
     Raises:
-        ProgramError: it does not say.
+        ProgramError: it has no definition, or an invalid one.
     """
     try:
-        if isinstance(operation, qk.PermutationGate):  # to which Qiskit 2.6 gives no definition
+        if isinstance(operation, qk.PermutationGate):  # Qiskit 2.6 does not define it
             made = synth_permutation_basic(operation.pattern)
         elif isinstance(operation, Instruction):
             made = operation.definition
@@ -116,7 +116,7 @@ def definition(operation: Operation) -> QuantumCircuit:
     if made is None:
         raise unsupported(
             f"there is no definition of {operation.name!r} (opaque, or an instruction for one simulator only): "
-            "give it one, or take it out"
+            "define it, or remove it"
         )
     if made.parameters:
         raise wrong(f"the definition of {operation.name!r} has parameters without a value")
@@ -124,10 +124,10 @@ def definition(operation: Operation) -> QuantumCircuit:
 
 
 def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[Step]:
-    """Return an operation with modifiers, as gates on its places: controls come first.
+    """Return an operation with modifiers, as gates on its places; controls come first.
 
     Args:
-        spend: is told how many steps are made.
+        spend: called with the number of steps.
     """
     return _steps(operation, spend, 0)
 

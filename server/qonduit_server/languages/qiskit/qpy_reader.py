@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QPY, Qiskit's own file format, read into the IR: checked first, then loaded by Qiskit."""
+"""Reader of QPY, Qiskit's file format: checked first, then loaded by Qiskit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
     """Read a QPY file with one circuit.
 
     Raises:
-        ProgramError: it is damaged, too large, of a version that is not read, or holds what cannot be read.
+        ProgramError: the file is damaged, too large, of an unsupported version, or has unsupported content.
     """
     qpy_structure.check(source)
     try:
@@ -30,7 +30,7 @@ def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
     except SystemError as error:
         raise _unread(error) from error
     except BaseException as error:
-        # A panic of Qiskit's Rust half is a BaseException, not an Exception. Some parts are read when they are used.
+        # A panic of Qiskit's Rust code is a BaseException, not an Exception. Some parts are loaded lazily.
         if type(error).__name__ != "PanicException":
             raise
         raise _unread(error) from error
@@ -43,7 +43,7 @@ def _unread(error: BaseException) -> ProgramError:
 def _loaded(source: bytes) -> QuantumCircuit:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that a newer Qiskit wrote
+            warnings.simplefilter("ignore")  # for files of a newer Qiskit
             (circuit,) = qpy.load(io.BytesIO(source))
     except FAULTS as error:
         raise _unread(error) from error

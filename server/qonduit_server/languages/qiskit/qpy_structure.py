@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a QPY file says of itself, checked before Qiskit acts on it: sizes against its length, names against lists.
+"""Checks of a QPY file before Qiskit loads it: sizes against its length, names against allowlists.
 
-Qiskit allocates what a file declares, and makes objects of the classes it names. Here every record is walked, nothing
-is made, and what is larger than the file, or than a program may be, is refused.
+Qiskit allocates the declared sizes and instantiates the named classes. This module walks every record without creating
+objects, and rejects sizes beyond the file or the limits of a program.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from qonduit_server.ir.limits import MAX_CLBITS, MAX_QUBITS, too_large
 from qonduit_server.languages.qiskit import qpy_values
 from qonduit_server.languages.qiskit.qpy_values import Cursor, broken
 
-#: The versions in which no text of a file is evaluated, up to the last one that is known here.
+#: The supported versions: the first in which no text is evaluated, and the last one known.
 VERSIONS: Final = range(13, 19)
-#: Bodies and definitions within each other: Qiskit's reader recurses into them.
+#: Maximum nesting of bodies and definitions: Qiskit's reader recurses into them.
 _MAX_NESTING: Final = 30
-#: In the place of a bit that is in a register and not in the circuit.
+#: Stands for a bit that is in a register but not in the circuit.
 _NOWHERE: Final = (1 << 32) - 1
 
 _FILE: Final = struct.Struct("!6sBBBBQcc")
@@ -33,7 +33,7 @@ _LAYOUT: Final = struct.Struct("!BiiiIi")
 _EVOLUTION: Final = struct.Struct("!Q?cQQ")
 _OBSERVABLE: Final = struct.Struct("!IQQQQ")
 
-#: Classes of Qiskit's that make nothing large of small parameters.
+#: Qiskit's classes that do not expand small parameters to large objects.
 _NAMES: Final = (
     "if_else while_loop for_loop switch_case break_loop continue_loop box IfElseOp WhileLoopOp ForLoopOp SwitchCaseOp "
     "BreakLoopOp ContinueLoopOp BoxOp "
@@ -55,30 +55,30 @@ def check(data: bytes) -> None:
     """Check a whole file.
 
     Raises:
-        ProgramError: it is no file of this kind, or holds more than is read here.
+        ProgramError: the file is not QPY, or has unsupported content.
     """
     if data[:6] != b"QISKIT":
-        raise ProgramError("WRONG_LANGUAGE", "this is no QPY file: those begin with QISKIT (qpy.dump writes them)")
+        raise ProgramError("WRONG_LANGUAGE", "this is not a QPY file: those begin with QISKIT (qpy.dump writes them)")
     if len(data) > 6 and data[6] not in VERSIONS:
         last = VERSIONS[-1]
         raise ProgramError(
             "UNSUPPORTED_CONSTRUCT",
-            f"QPY version {data[6]} is not read, only {VERSIONS[0]} to {last}: write the circuit anew with Qiskit 1.3 "
+            f"QPY version {data[6]} is not supported, only {VERSIONS[0]} to {last}: write the circuit with Qiskit 1.3 "
             f"or newer, qpy.dump(circuit, file, version={VERSIONS[0] if data[6] < VERSIONS[0] else last})",
         )
     cursor = Cursor(data)
     _, version, _, _, _, programs, symbols, kind = cursor.take(_FILE)
     if kind != b"q":
-        raise unsupported("the file holds no circuit, but a program of another kind (pulse schedules are not read)")
+        raise unsupported("the file contains a program that is not a circuit (pulse schedules are not supported)")
     if programs != 1:
-        raise unsupported(f"the file holds {programs} circuits: send one circuit a program")
+        raise unsupported(f"the file contains {programs} circuits: send one circuit a program")
     if symbols not in (b"p", b"e"):
-        raise broken("its symbols are written in an unknown way")
+        raise broken("its symbols have an unknown encoding")
     cursor.version = version
     if version >= 16:
         (offset,) = cursor.take(qpy_values.WHOLE)
         if offset != cursor.at:
-            raise broken("its circuit does not begin where it says")
+            raise broken("its circuit does not begin at the declared offset")
     _circuit(cursor, 0)
 
 
@@ -106,7 +106,7 @@ def _circuit(cursor: Cursor, depth: int) -> None:
             qpy_values.check_vector(cursor)
     (customs,) = cursor.take(qpy_values.WHOLE)
     names = {_custom(cursor, depth) for _ in range(customs)}
-    # Base gates of custom gates may be custom, too.
+    # Base gates of custom gates may be custom too.
     for each in cursor.bases:
         each.end_at(lambda part: _instruction(part, names, depth, bits=False))
     cursor.bases = []
@@ -120,24 +120,24 @@ def _circuit(cursor: Cursor, depth: int) -> None:
 
 def _register(cursor: Cursor, sizes: dict[bytes, int]) -> None:
     kind, _, size, name, _ = cursor.take(_REGISTER)
-    if kind == b"a":  # ancillas; Qiskit 2 writes this letter in files of every version
+    if kind == b"a":  # ancillas; Qiskit 2 writes this letter in files of all versions
         kind = b"q"
     if kind not in sizes:
         raise broken("a register is neither of qubits nor of classical bits")
-    # From version 18 on a register may be told by its first bit and its size alone.
+    # From version 18 on a register may be given by its first bit and its size.
     whole = cursor.version >= 18 and cursor.take(qpy_values.BYTE)[0] != 0
     cursor.text(name)
     places = cursor.numbers("I" if cursor.version >= 18 else "q", 1 if whole else size)
     if whole:
         places = (places[0], places[0] + size - 1)
-    # The body of a condition may hold a part of a register only: the places of its other bits are -1.
+    # The body of a condition may have only a part of a register: the indices of its other bits are -1.
     if any(place not in (-1, _NOWHERE) and not 0 <= place < sizes[kind] for place in places):
         raise broken("a register has bits that the circuit does not have")
     cursor.budget.spend(bits=size)
 
 
 def _custom(cursor: Cursor, depth: int) -> str:
-    """Check the definition of a gate that is no class of Qiskit's; return its name."""
+    """Check the definition of a custom gate; return its name."""
     size, kind, qubits, clbits, defined, length, controls, _, base = cursor.take(_CUSTOM)
     if qubits > MAX_QUBITS or clbits > MAX_CLBITS or controls > qubits:
         raise too_large("a gate has more qubits or classical bits than a program may")
@@ -174,7 +174,7 @@ def _evolution(cursor: Cursor, depth: int) -> None:
     settings = qpy_values.json_object(cursor.part(synthesis))
     inner = settings.get("settings")
     if settings.get("class") not in _SYNTHESES or not isinstance(inner, dict):
-        raise unsupported("a PauliEvolutionGate is synthesized in a way that is not read: decompose it first")
+        raise unsupported("a PauliEvolutionGate has an unsupported synthesis: decompose it first")
     order, reps = inner.get("order", 1), inner.get("reps", 1)
     if not isinstance(order, int) or not isinstance(reps, int) or not 0 < order <= 8 or reps < 1:
         raise unsupported("the order of a Trotter formula is at most 8")
@@ -187,7 +187,7 @@ def _instruction(cursor: Cursor, customs: set[str], depth: int, bits: bool = Tru
     name = cursor.text(size)
     if name not in customs and name not in _CLASSES:
         shown = name if len(name) < 60 else name[:60] + "..."
-        raise unsupported(f"the operation {shown!r} is not read from QPY: decompose it before writing the circuit")
+        raise unsupported(f"the operation {shown!r} is not supported in QPY: decompose it before writing the circuit")
     if controls > 31 or controls > max(qubits, 1):
         raise too_large(f"{name!r} has more controls than are read")
     cursor.text(label)
@@ -207,7 +207,7 @@ def _instruction(cursor: Cursor, customs: set[str], depth: int, bits: bool = Tru
 def _generic(cursor: Cursor, depth: int, duration: bool = False) -> None:
     kind, size = cursor.take(qpy_values.GENERIC)
     part = cursor.part(size)
-    if not (duration and kind == b"t"):  # the same letter as that of a tuple
+    if not (duration and kind == b"t"):  # a tuple has the same letter
         _value(cursor, kind, part, depth)
 
 

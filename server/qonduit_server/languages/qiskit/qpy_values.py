@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, texts, arrays and expressions within QPY files, walked without making anything of them."""
+"""Walks numbers, texts, arrays and expressions of QPY files without creating objects."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _STEP: Final = struct.Struct("!Bc16sc16s")
 _MODIFIER: Final = struct.Struct("!cIId")
 _ITEM: Final = struct.Struct("!HcH")
 
-#: Bits of all the circuits in a file together: each body has its own.
+#: Maximum number of bits of all circuits of a file: each body has its own.
 _MAX_BITS: Final = 1_000_000
-#: Steps of one parameter expression; and of one in which expressions are put into another, which multiplies them.
+#: Maximum number of steps of a parameter expression, without and with substitutions, which multiply them.
 _MAX_STEPS: Final = 1000
 _MAX_SUBSTITUTED: Final = 200
 _MAX_SUBSTITUTIONS: Final = 2
@@ -45,20 +45,20 @@ _MAX_VECTOR: Final = 65_536
 
 
 def broken(why: str) -> ProgramError:
-    """Return the error of a file that contradicts itself."""
+    """Return the error for an inconsistent file."""
     return ProgramError("SYNTAX_ERROR", f"the QPY file is damaged: {why}")
 
 
 @dataclass
 class Budget:
-    """What all circuits of a file may have together."""
+    """The limits of all circuits of a file together."""
 
     bits: int = 0
     operations: int = 0
     vectors: set[tuple[str, int]] = field(default_factory=set)
 
     def spend(self, bits: int = 0, operations: int = 0) -> None:
-        """Count bits and operations, and refuse too many."""
+        """Count bits and operations, and reject too many."""
         self.bits += bits
         self.operations += operations
         if self.bits > _MAX_BITS:
@@ -69,14 +69,14 @@ class Budget:
 
 @dataclass
 class Cursor:
-    """A place in a part of the file."""
+    """A position in a part of the file."""
 
     data: bytes
     at: int = 0
     end: int = -1
     version: int = 0
     budget: Budget = field(default_factory=Budget)
-    #: Base gates of custom gates, which are looked at when all custom gates are known.
+    #: Base gates of custom gates, checked when all custom gates are known.
     bases: list[Cursor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,10 +93,10 @@ class Cursor:
         """Skip bytes."""
         self.at += size
         if self.at > self.end:
-            raise broken("it ends too early, or something in it is said to be longer than it is")
+            raise broken("it ends too early, or a declared length is too large")
 
     def text(self, size: int) -> str:
-        """Read a text of so many bytes."""
+        """Read a text of `size` bytes."""
         start = self.at
         self.skip(size)
         try:
@@ -105,7 +105,7 @@ class Cursor:
             raise broken("a name in it is not UTF-8") from None
 
     def part(self, size: int) -> Cursor:
-        """Return the next bytes as a part of their own."""
+        """Return a cursor over the next bytes."""
         start = self.at
         self.skip(size)
         return Cursor(self.data, start, self.at, self.version, self.budget)
@@ -117,22 +117,22 @@ class Cursor:
         return struct.unpack_from(f"!{number}{code}", self.data, start)
 
     def end_at(self, walk: Callable[[Cursor], None]) -> None:
-        """Walk a part of which nothing may be left over."""
+        """Walk a part and require its end."""
         walk(self)
         self.finish()
 
     def finish(self) -> None:
-        """Refuse bytes that are left over."""
+        """Reject remaining bytes."""
         if self.at != self.end:
             raise broken(f"{self.end - self.at} bytes are left over after the end of a part")
 
     def rest(self) -> bytes:
-        """Return the bytes that are left."""
+        """Return the remaining bytes."""
         return self.data[self.at : self.end]
 
 
 def check(kind: bytes, part: Cursor) -> None:
-    """Check a value that holds no circuit."""
+    """Check a value without a circuit."""
     match kind:
         case b"n":
             check_array(part)
@@ -150,7 +150,7 @@ def check(kind: bytes, part: Cursor) -> None:
             part.finish()
         case b"m":
             _, controls, _, _ = part.take(_MODIFIER)
-            if controls > MAX_CONTROLS:  # Qiskit computes two to this power
+            if controls > MAX_CONTROLS:  # Qiskit computes 2 to this power
                 raise too_large(f"a gate has more than {MAX_CONTROLS} controls")
             part.finish()
         case b"b" | b"i" | b"f" | b"c" | b"d" | b"R" | b"r" | b"s" | b"z":
@@ -160,10 +160,10 @@ def check(kind: bytes, part: Cursor) -> None:
 
 
 def check_array(part: Cursor) -> int:
-    """Check an array as NumPy saves it: its header gives its length, and no object is in it; return its length."""
+    """Check an array in NumPy's format: its length matches its header and it has no objects; return its length."""
     data = part.rest()
     if data[:6] != b"\x93NUMPY" or len(data) < 12 or data[6] not in (1, 2, 3):
-        raise broken("an array is not written as NumPy writes it")
+        raise broken("an array is not in NumPy's format")
     start = 10 if data[6] == 1 else 12
     size = int.from_bytes(data[8:start], "little")
     text = data[start : start + size]
@@ -189,7 +189,7 @@ def json_object(part: Cursor) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise broken("settings in it are no JSON object")
+        raise broken("settings in it are not a JSON object")
     return found
 
 
@@ -204,7 +204,7 @@ def check_type(cursor: Cursor, kind: bytes) -> None:
 
 
 def check_vector(cursor: Cursor) -> None:
-    """Check a vector of parameters; each of its elements is made."""
+    """Check a vector of parameters; Qiskit creates all of its elements."""
     size, length, _ = cursor.take(_VECTOR)
     cursor.text(size)
     if length > _MAX_VECTOR:
@@ -237,7 +237,7 @@ def _expression_of_parameters(part: Cursor, spent: list[int], depth: int) -> Non
         if operation == _SUBSTITUTE:
             spent[1] += 1
             if kind != b"u":
-                raise broken("a substitution does not say what it puts in")
+                raise broken("a substitution lacks its replacement")
             mapping = steps.part(int.from_bytes(operand[:8], "big"))
             (number,) = mapping.take(WHOLE)
             for _ in range(number):
@@ -246,7 +246,7 @@ def _expression_of_parameters(part: Cursor, spent: list[int], depth: int) -> Non
                 _inner(inner, mapping.part(length), spent, depth)
             mapping.finish()
         if spent[0] > (_MAX_SUBSTITUTED if spent[1] else _MAX_STEPS) or spent[1] > _MAX_SUBSTITUTIONS:
-            raise too_large("an expression with parameters is too long, or too much was put into it: bind some first")
+            raise too_large("an expression with parameters is too long, or has too many substitutions: bind some first")
     for _ in range(symbols):
         key, kind, length = part.take(_SYMBOL)
         if key == b"p":
@@ -270,7 +270,7 @@ def _inner(kind: bytes, part: Cursor, spent: list[int], depth: int) -> None:
 
 
 def _expression(part: Cursor, depth: int) -> None:
-    """Check a classical expression: its nodes one after the other, each before what it is made of."""
+    """Check a classical expression: its nodes in pre-order."""
     if depth > MAX_DEPTH:
         raise too_large(f"an expression is nested more than {MAX_DEPTH} deep")
     node = part.data[part.at : part.at + 1]

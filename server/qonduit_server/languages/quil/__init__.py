@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil read into the IR."""
+"""The reader of Quil."""

@@ -23,10 +23,10 @@ from qonduit_server.languages.program_inputs import mismatch, missing, number
 from qonduit_server.languages.signatures import Inputs
 
 _LARGEST: Final = (1 << 63) - 1
-#: The value of numbers that were not set: no number of Quil's memory is complex.
+#: Marks numbers that were not set: no number of Quil's memory is complex.
 _UNSET: Final = 1j
 
-#: Names that stand for qubits or memory within a circuit.
+#: The bindings of a circuit's names to qubits or memory.
 Names: TypeAlias = Mapping[str, int | MemoryReference]
 NO_NAMES: Final[Names] = {}
 ClassicalInstruction: TypeAlias = (
@@ -41,7 +41,7 @@ ClassicalInstruction: TypeAlias = (
     | quil.Comparison
 )
 _Operand: TypeAlias = quil.ArithmeticOperand | quil.BinaryOperand | quil.ComparisonOperand
-#: Operators as OpenQASM 3 writes them.
+#: Quil's operators and OpenQASM 3's.
 _SIGNS: Final = {
     "ADD": "+", "SUB": "-", "MUL": "*", "DIV": "/", "NEG": "-", "AND": "&", "IOR": "|", "XOR": "^", "NOT": "^",
     "SHL": "<<", "SHR": ">>", "EQ": "==", "GT": ">", "GE": ">=", "LT": "<", "LE": "<=",
@@ -63,7 +63,7 @@ class Memory:
 
     Args:
         declarations: in the order of the program.
-        inputs: values that were given, by name.
+        inputs: the job's values, by name.
     """
 
     def __init__(self, declarations: Sequence[Declaration], inputs: Inputs) -> None:
@@ -93,11 +93,11 @@ class Memory:
         return [each for each in self.regions.values() if each.kind == ScalarType.BIT]
 
     def shown(self, region: Region) -> tuple[int | Formula, ...]:
-        """Return what the bits of a region are in a result: bits of the IR, or formulas over them."""
+        """Return the bits of a region for the result: IR bits, or formulas over them."""
         return tuple(_shown(each) for each in self.cells[region.first : region.first + region.length])
 
     def element(self, reference: MemoryReference, names: Names = NO_NAMES) -> int:
-        """Return the number of an element; `names` are those that stand for others where it is written."""
+        """Return the number of an element; `names` are the bindings at the reference."""
         other = names.get(reference.name)
         if isinstance(other, MemoryReference) and reference.index == 0:
             reference = other
@@ -124,16 +124,16 @@ class Memory:
         return not self.is_bit(self.element(target, names))
 
     def read(self, cell: int) -> Value:
-        """Return what an element holds.
+        """Return the value of an element.
 
         Raises:
-            ProgramError: it is a number that was not set.
+            ProgramError: the element is a number that was not set.
         """
         value = self.cells[cell].value
         if value == _UNSET:
             raise missing(self.cells[cell].name)
         if isinstance(value, Table) and _UNSET in value.values:
-            raise unsupported(f"{self.cells[cell].name!r} is read, but was not set on every way there: set it first")
+            raise unsupported(f"{self.cells[cell].name!r} is read, but not set on every path to it: set it first")
         assert not isinstance(value, tuple)
         return value
 
@@ -142,11 +142,11 @@ class Memory:
         return truth(self.read(cell))
 
     def write(self, cell: int, value: Value, conditions: GuardedVariables) -> None:
-        """Let an element hold a value where conditions hold."""
+        """Set an element to a value under the current conditions."""
         conditions.write(self.cells[cell], self._stored(cell, value))
 
     def execute(self, instruction: ClassicalInstruction, names: Names, conditions: GuardedVariables) -> None:
-        """Execute a classical instruction where conditions hold."""
+        """Execute a classical instruction under the current conditions."""
 
         def element(reference: MemoryReference) -> int:
             return self.element(reference, names)
@@ -218,7 +218,7 @@ class Memory:
         self.regions[name] = Region(name, size.data_type, first, size.length)
 
     def _give(self, region: Region, given: object) -> None:
-        """Take an input: a number, a list, or a text of 0s and 1s whose last is the first bit."""
+        """Set an input: a number, a list, or a text of 0s and 1s with the first bit last."""
         values = list(given) if isinstance(given, (list, tuple)) else [given]
         if region.kind == ScalarType.BIT and isinstance(given, str) and set(given) <= {"0", "1"}:
             values = [int(each) for each in reversed(given)]
@@ -236,14 +236,14 @@ class Memory:
         region = self._region(name)
         place = as_number(index)
         if isinstance(place, Table | Word):
-            raise unsupported(f"which element of {name!r} is meant depends on a measurement")
+            raise unsupported(f"an index of {name!r} depends on a measurement")
         assert not isinstance(place, Bits | complex)
         if place != int(place) or not 0 <= place < region.length:
             raise wrong(f"{name}[{place}] is beyond the declared memory")
         return region.first + int(place)
 
     def _stored(self, cell: int, value: Value) -> Value:
-        """Return a value as an element of its type holds it."""
+        """Return a value converted to an element's type."""
         kind = self.kinds[cell]
         if isinstance(value, Bits):
             if kind != ScalarType.BIT:
@@ -258,7 +258,7 @@ class Memory:
         return as_number(value) if self.kinds[cell] == ScalarType.REAL else apply(round, value)
 
     def _joined(self, operator: str, cell: int, left: Value, right: Value) -> Value:
-        """Apply an operator, for an element that has its result."""
+        """Apply an operator, for the element that stores the result."""
         sign = _SIGNS[operator]
         if self.is_bit(cell):
             if sign not in "&|^":
@@ -267,9 +267,9 @@ class Memory:
         if isinstance(right, Bits):
             raise wrong(f"{operator} of a number and a bit: use CONVERT first")
         if sign == "/" and self.kinds[cell] != ScalarType.REAL and truth(binary("%", left, right)) != FALSE:
-            raise unsupported("DIV of whole numbers leaves a rest")
+            raise unsupported("DIV of integers has a remainder")
         if sign in ("<<", ">>") and any(truth(binary("<", each, 0)) != FALSE for each in (left, right)):
-            raise wrong("negative numbers are not shifted, and not by negative numbers")
+            raise wrong("shifts need numbers that are not negative")
         return binary(sign, left, right)
 
 
@@ -291,7 +291,7 @@ def _shown(cell: Variable) -> int | Formula:
 
 
 def _fitting(kind: ScalarType, number: Number) -> Number:
-    """Return a number as memory of a type holds it."""
+    """Return a number converted to a memory type."""
     assert not isinstance(number, complex)
     if kind == ScalarType.REAL:
         real = float(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of a Quil program, executed one after the other into the IR."""
+"""Executes the operations of a Quil program into the IR."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Execution(Jumps):
 
     Args:
         operations: the program.
-        lines: for each operation, the line of the program it comes from.
-        memory: its memory, whose bits are given bits of the IR.
+        lines: for each operation, its line in the program.
+        memory: its memory, whose bits map to IR bits.
         gates: its gates.
     """
 
@@ -33,7 +33,7 @@ class Execution(Jumps):
         super().__init__(operations, lines, memory, self._do)
         self._gates = gates
         self._qubits = _numbered(operations)
-        #: Qubits that may be in another state than 0; a loop of the IR is read once before, so earlier rounds count.
+        #: Qubits that may not be 0; an IR loop is read once before, so that earlier iterations count.
         self._touched: set[int] = set()
         self.builder.add_qubits(len(self._qubits))
         bits = [each for cell, each in enumerate(memory.cells) if memory.is_bit(cell)]
@@ -55,13 +55,13 @@ class Execution(Jumps):
                 named = [self._qubits[each] for each in operation.qubits if each in self._qubits]
                 places = named if operation.qubits else list(self._qubits.values())
                 if places:
-                    self.builder.spend(len(places) // 16)  # wide ones take memory
+                    self.builder.spend(len(places) // 16)  # wide operations need memory
                     self.emit(Barrier(len(places)), tuple(places))
             case Classical():
                 self._memory.execute(operation.instruction, operation.names, self.conditions)
 
     def _gate(self, call: GateCall, known: dict[int, complex]) -> None:
-        """Execute a gate, once for each value that measurements may give to what its parameters read."""
+        """Execute a gate for each measured value of the memory that its parameters read."""
         cell = next((each for each in call.reads if each not in known), None)
         if cell is None:
             parameters = tuple(value(each, known) for each in call.parameters)
@@ -86,7 +86,7 @@ class Execution(Jumps):
 
 
 def _numbered(operations: Sequence[Operation]) -> dict[int, int]:
-    """Return the qubits that are used, in ascending order, with their places in the IR."""
+    """Return the used qubits, in ascending order, with their IR qubits."""
     used: set[int] = set()
     for each in operations:
         if isinstance(each, GateCall):

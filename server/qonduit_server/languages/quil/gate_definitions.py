@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates of Quil: those it gives, those a program defines, and what modifiers make of them."""
+"""The gates of Quil: built-in gates, definitions of a program, and modifiers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from qonduit_server.languages.gate_modifiers import control, inverse, phase
 from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
 from qonduit_server.languages.quil.preprocessing import MAX_ROWS
 
-#: Matrices written with few digits are taken for the unitary nearest to them, if it is this near.
+#: Maximum distance to the nearest unitary, which replaces a matrix written with few digits.
 _NEAR: Final = 1e-5
 _MAX_STEPS: Final = 50_000
 _MAX_FORKS: Final = 6
 _MAX_QUBITS: Final = MAX_ROWS.bit_length() - 1
-#: The gates whose definition is not the same in all of Quil's documents.
+#: The gates whose definition differs between Quil's documents.
 DISPUTED: Final[Mapping[str, str]] = {
     "BARENCO": "BARENCO has exp(i alpha) cos(theta) on its diagonal; pyQuil's matrix is not unitary",
     "CAN": "CAN is the gate of the specification's matrix, which differs from its formula",
@@ -48,7 +48,7 @@ _Matrix = np.ndarray[Any, np.dtype[np.complex128]]
 
 @dataclass(frozen=True)
 class _Given:
-    """A gate of the language: numbers it takes, qubits it acts on, and what it is in the IR."""
+    """A built-in gate: its numbers of parameters and qubits, and its IR gate."""
 
     parameters: int
     qubits: int
@@ -161,7 +161,7 @@ class Gates:
     """The gates a program may use.
 
     Args:
-        definitions: its DEFGATEs by name; they go before the language's own.
+        definitions: its DEFGATEs by name; they override built-in gates.
     """
 
     def __init__(self, definitions: Mapping[str, GateDefinition]) -> None:
@@ -172,10 +172,10 @@ class Gates:
     def steps(
         self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...], qubits: int
     ) -> list[Step]:
-        """Return a gate as the IR has it, on places 0 to `qubits` - 1.
+        """Return the IR steps of a gate, on places 0 to `qubits` - 1.
 
         Raises:
-            ProgramError: there is no such gate, or it takes other numbers or qubits.
+            ProgramError: an unknown gate, or a wrong number of parameters or qubits.
         """
         key = (name, modifiers, parameters)
         known = self._known.get(key)
@@ -213,7 +213,7 @@ class Gates:
         done: list[Step] = []
         qubits = 0
         for choice in range(1 << forks):
-            # The first qubit chooses between halves; it is the lowest bit of a state of controls.
+            # The first qubit selects a half of the parameters; it is the lowest bit of the controls' state.
             state = int(f"{choice:0{forks}b}"[::-1], 2)
             own = parameters[choice * count : (choice + 1) * count]
             steps, qubits = self._modified(name, modifiers[forks:], own)
@@ -246,7 +246,7 @@ class Gates:
                 return _pauli_sum(name, terms, values)
             case GateSpecification.Sequence(sequence):
                 return self._sequence(name, sequence, values)
-        raise ProgramError("UNSUPPORTED_CONSTRUCT", f"DEFGATE {name} is of a kind that is not read")
+        raise ProgramError("UNSUPPORTED_CONSTRUCT", f"DEFGATE {name} is of an unsupported kind")
 
     def _sequence(self, name: str, sequence: DefGateSequence, values: Mapping[str, Tree]) -> tuple[list[Step], int]:
         if name in self._within:
@@ -262,7 +262,7 @@ class Gates:
             places = []
             for qubit in gate.qubits:
                 if not isinstance(qubit, Qubit.Variable) or qubit._0 not in own:
-                    raise ProgramError("SYNTAX_ERROR", f"DEFGATE {name} acts on a qubit that is not one of its own")
+                    raise ProgramError("SYNTAX_ERROR", f"DEFGATE {name} acts on a qubit that is not an argument")
                 places.append(own.index(qubit._0))
             check_distinct(gate.name, places)
             numbers = tuple(_known_number(name, each, values) for each in gate.parameters)
@@ -274,7 +274,7 @@ class Gates:
 
 
 def check_distinct(name: str, qubits: Sequence[object]) -> None:
-    """Refuse a gate that is given a qubit twice."""
+    """Reject a gate on the same qubit twice."""
     if len(set(qubits)) != len(qubits):
         raise ProgramError("SYNTAX_ERROR", f"{name} is given the same qubit twice")
 

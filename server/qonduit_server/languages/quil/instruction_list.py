@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Quil program as one list of operations, in which circuits are expanded and names are numbers."""
+"""Flattens a Quil program to a list of operations, with expanded circuits and resolved names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from qonduit_server.languages.quil.classical_memory import ClassicalInstruction,
 from qonduit_server.languages.quil.gate_definitions import check_distinct
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
 
-#: How often circuits may be used.
+#: Maximum number of uses of circuits.
 _MAX_USES: Final = 10_000
-#: Pragmas that say how a machine errs.
+#: Pragmas that describe noise.
 _NOISE: Final = frozenset(("ADD-KRAUS", "READOUT-POVM", "ADD-NOISE", "NOISE"))
 
 
@@ -39,13 +39,13 @@ class GateCall:
     modifiers: tuple[GateModifier, ...]
     parameters: tuple[Tree, ...]
     qubits: tuple[int, ...]
-    #: The elements of memory that its parameters read.
+    #: The memory elements that its parameters read.
     reads: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measurement; without an element of memory its result is thrown away."""
+    """A measurement; without a memory element its outcome is discarded."""
 
     qubit: int
     cell: int | None
@@ -60,14 +60,14 @@ class Reset:
 
 @dataclass(frozen=True)
 class Fence:
-    """Nothing is moved across; without qubits: of all."""
+    """A barrier; without qubits: of all qubits."""
 
     qubits: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Classical:
-    """A change of memory, and the names it was written with."""
+    """A classical instruction, and the bindings of its names."""
 
     instruction: ClassicalInstruction
     names: Names
@@ -75,14 +75,14 @@ class Classical:
 
 @dataclass(frozen=True)
 class Label:
-    """Where jumps lead."""
+    """A target of jumps."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Jump:
-    """A jump to a label, or to the end of the program: always, or where an element of memory is `when`."""
+    """A jump to a label or the end of the program: always, or if a memory element equals `when`."""
 
     target: str | None
     cell: int | None = None
@@ -94,7 +94,7 @@ Operation: TypeAlias = GateCall | Measured | Reset | Fence | Classical | Label |
 
 @dataclass(frozen=True)
 class _Scope:
-    """What names stand for in the program or in one use of a circuit."""
+    """The bindings of names in the program or in one use of a circuit."""
 
     names: dict[str, int | MemoryReference]
     variables: dict[str, Tree]
@@ -108,14 +108,14 @@ class Operations:
     Args:
         memory: its memory.
         circuits: its circuits by name.
-        aliases: words that stand for elements of memory, in uses of circuits.
+        aliases: placeholders of memory elements, in uses of circuits.
     """
 
     def __init__(
         self, memory: Memory, circuits: Mapping[str, CircuitDefinition], aliases: Mapping[str, tuple[str, int]]
     ) -> None:
         self.done: list[Operation] = []
-        #: For each operation, the line of the program it comes from.
+        #: For each operation, its line in the program.
         self.lines: list[int] = []
         self.warnings: dict[str, None] = {}
         self._memory = memory
@@ -128,7 +128,7 @@ class Operations:
         self._line = 0
 
     def read(self, body: Sequence[Instruction], lines: Sequence[int]) -> None:
-        """Read the instructions of a program, which stand on these lines."""
+        """Read the instructions of a program, which are on these lines."""
         scope = _Scope({}, {}, _labels(body, ""))
         known = len(lines) == len(body)
         for place, instruction in enumerate(body):
@@ -166,7 +166,7 @@ class Operations:
             case Instruction.Nop():
                 pass
             case Instruction.Wait():
-                self._warn("WAIT is passed over: nothing changes memory meanwhile")
+                self._warn("WAIT is ignored: no other process changes memory")
             case Instruction.Fence(fence):
                 self._add(Fence(tuple(dict.fromkeys(_qubit(each, scope) for each in fence.qubits))))
             case Instruction.Delay():
@@ -239,9 +239,7 @@ class Operations:
 
     def _pragma(self, pragma: Pragma) -> None:
         if pragma.name in _NOISE:
-            message = (
-                f"PRAGMA {pragma.name} describes noise: programs are run here as on a perfect machine; take it out"
-            )
+            message = f"PRAGMA {pragma.name} describes noise, which is not simulated: remove it"
             raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
         if pragma.name == "DELAY":
             self._warn("delays are not simulated")
@@ -251,7 +249,7 @@ class Operations:
 
 
 def with_line(line: int, action: object, *arguments: object) -> None:
-    """Do something; what it says of the program is said of this line."""
+    """Run an action; its errors and warnings refer to this line."""
     assert callable(action)
     try:
         action(*arguments)
@@ -284,13 +282,13 @@ def _target(target: Target, scope: _Scope) -> str:
 
 
 def _labels(body: Sequence[Instruction], suffix: str) -> dict[str, str]:
-    """Return the labels of the program or of one use of a circuit, with the names they have among all."""
+    """Return the labels of the program or of one use of a circuit, with their unique names."""
     found: dict[str, str] = {}
     for instruction in body:
         if isinstance(instruction, Instruction.Label):
             name = _name(instruction._0.target)
             if name in found:
-                raise ProgramError("SYNTAX_ERROR", f"LABEL @{name} stands twice in the program")
+                raise ProgramError("SYNTAX_ERROR", f"LABEL @{name} occurs twice in the program")
             found[name] = name + suffix
     return found
 
@@ -301,9 +299,9 @@ def _unsupported(instruction: Instruction) -> ProgramError:
     if isinstance(instruction, Instruction.Include):
         why = "files are not included: put their text into the program"
     elif isinstance(instruction, Instruction.Call):
-        why = "external functions are not called"
+        why = "external functions are not supported"
     elif instruction.is_quil_t():
         why = "pulses are not simulated: write gates"
     else:
-        why = "this cannot stand here"
+        why = "this is not allowed here"
     return ProgramError("UNSUPPORTED_CONSTRUCT", f"{word}: {why}")

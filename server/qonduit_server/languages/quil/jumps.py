@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jumps of Quil: forward ones become conditions of the operations they skip, backward ones loops.
+"""Jumps of Quil: forward jumps become conditions of the skipped operations, backward jumps loops.
 
-A block of operations is executed in the order of its text. A jump that is taken sets a flag. Where flags may be set,
-the operations before the nearest label that jumps lead to are a block of their own, executed where no flag is set.
+A block of operations is executed in textual order. A taken jump sets a flag. Where flags may be set, the operations up
+to the nearest target label form a separate block, which is executed if no flag is set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.instruction_list import Classical, Jump, Label, Measured, Operation, with_line
 
-#: A loop that changes numbers may have this many rounds of which only a measurement says whether they are executed.
+#: Maximum number of measurement-dependent iterations of a loop that changes numbers.
 MAX_ROUNDS: Final = 40
 _YES: Final = Bits((TRUE,), scalar=True)
 _NO: Final = Bits((FALSE,), scalar=True)
@@ -29,24 +29,24 @@ _NO: Final = Bits((FALSE,), scalar=True)
 
 @dataclass
 class _Block:
-    """Operations before place `last`, and the flags of jumps by the places they lead to."""
+    """Operations before place `last`, and the flags of jumps by target place."""
 
     last: int
     flags: dict[int, Variable] = field(default_factory=dict)
 
     def is_active(self) -> Formula:
-        """Return the condition that no jump is under way."""
+        """Return the condition that no flag is set."""
         return conjunction(negation(_formula(each)) for each in self.flags.values())
 
 
 class Jumps(Flow):
-    """Executes the operations of a program in the order that its jumps say.
+    """Executes the operations of a program in the order of its jumps.
 
     Args:
         operations: the program.
-        lines: for each operation, the line of the program it comes from.
+        lines: for each operation, its line in the program.
         memory: its memory.
-        execute: executes an operation that is no jump.
+        execute: executes an operation other than a jump.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Jumps(Flow):
         self._execute = execute
         self._jumps = {place: each for place, each in enumerate(operations) if isinstance(each, Jump)}
         self._targets = _targets(operations)
-        #: For each loop, the place of its label and the last one of its body.
+        #: For each loop, the place of its label and the last place of its body.
         self._loops = _loops(self._targets)
-        #: For each loop around, whether a jump has gone back to its label in this round.
+        #: For each enclosing loop, whether this iteration jumped back to its label.
         self._again: dict[int, Variable] = {}
         self._blocks: list[_Block] = []
 
@@ -77,7 +77,7 @@ class Jumps(Flow):
             raise too_large("jumps are nested too deep") from None
 
     def _block(self, place: int, end: int, block: _Block | None = None) -> None:
-        """Execute operations, in a block of their own if none is given."""
+        """Execute operations, in a new block by default."""
         block = block or _Block(end)
         self._blocks.append(block)
         while place < end:
@@ -96,7 +96,7 @@ class Jumps(Flow):
         self._blocks.pop()
 
     def _jump(self, place: int, end: int) -> int:
-        """Execute a jump, and an `if` and `else` that it chooses from; returns the place after them."""
+        """Execute a jump with its `if` and `else` branches; return the place after them."""
         self.check_time()
         other = self._targets[place]
         last = other - 1
@@ -118,7 +118,7 @@ class Jumps(Flow):
         return found[-1] if jump.when else negation(found[-1])
 
     def _skip(self, place: int) -> None:
-        """Set the flags of a jump that is taken; after one that goes back, the rest of its loop's body is skipped."""
+        """Set the flags of a taken jump; after a backward jump, the rest of its loop's body is skipped."""
         target = self._targets[place]
         if target <= place:
             if target not in self._again:
@@ -131,11 +131,11 @@ class Jumps(Flow):
                 break
 
     def _stays_inside(self, first: int, end: int) -> bool:
-        """Return whether no jump leads out of some operations."""
+        """Return whether no jump leaves a range of operations."""
         return all(first <= self._targets.get(each, each) <= end for each in range(first, end))
 
     def _loop(self, first: int, end: int) -> int:
-        """Execute a loop: unrolled as long as its end is known or if it changes numbers, else as a loop of the IR.
+        """Execute a loop: unrolled while its end is known or if it changes numbers, else as an IR loop.
 
         Returns:
             The place after it.
@@ -144,7 +144,7 @@ class Jumps(Flow):
         if last >= end:
             raise self._entered(first)
         start = self._head_end(first, last)
-        # A loop that is left in its head only, and goes back at its end only, needs no flag.
+        # A loop with exits only at its head, and one backward jump at its end, needs no flag.
         again, body_end = None, last
         if self._jumps[last].cell is not None or not self._stays_inside(start, last):
             again = self._again[first] = flag()
@@ -170,7 +170,7 @@ class Jumps(Flow):
         return last + 1
 
     def _head_end(self, first: int, last: int) -> int:
-        """Return the end of the jumps after a loop's label that only decide whether there is another round."""
+        """Return the end of the jumps after a loop's label that only decide on another iteration."""
         head = furthest = place = first + 1
         while place < last and place not in self._loops and isinstance(self._operations[place], Label | Jump):
             target = self._targets.get(place, place)
@@ -199,7 +199,7 @@ class Jumps(Flow):
 
 
 def _unroll(flow: Flow, condition: Callable[[], Formula], body: Callable[[], None], rounds: int = 0) -> None:
-    """Execute a loop round by round, each where the condition still holds."""
+    """Execute a loop by iterations, each under the condition that the loop continues."""
     while (holds := condition()) == TRUE:
         body()
     if holds == FALSE:
@@ -222,7 +222,7 @@ def _formula(variable: Variable) -> Formula:
 
 
 def _targets(operations: Sequence[Operation]) -> dict[int, int]:
-    """Return the place each jump leads to: the first of the labels there, or the end of the program."""
+    """Return the target place of each jump: the first of adjacent labels, or the end of the program."""
     labels: dict[str | None, int] = {None: len(operations)}
     for place, each in enumerate(operations):
         if isinstance(each, Label):
@@ -232,7 +232,7 @@ def _targets(operations: Sequence[Operation]) -> dict[int, int]:
 
 
 def _loops(targets: Mapping[int, int]) -> dict[int, int]:
-    """Return where loops begin and end: within each other or apart, never crossing."""
+    """Return the beginnings and ends of loops: nested or disjoint, never crossing."""
     ends: dict[int, int] = {}
     for place, target in targets.items():
         if target <= place:

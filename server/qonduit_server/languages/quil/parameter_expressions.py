@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions of Quil: computed at once as far as they are known, kept as trees where they read memory."""
+"""Expressions of Quil: known ones are evaluated, those that read memory stay trees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quil.instructions import MemoryReference
 
 from qonduit_server.errors import ProgramError
 
-#: What is this near to a real number is one: complex powers and roots are not exact.
+#: Maximum imaginary part of a real number: complex powers and roots are not exact.
 _REAL: Final = 1e-9
 
 
@@ -27,7 +27,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operator or function and what it is applied to."""
+    """An operator or function with its operands."""
 
     name: str
     parts: tuple[Tree, ...]
@@ -65,13 +65,13 @@ _COMPUTE: Final[dict[str, Callable[..., complex]]] = {
 
 
 def tree(expression: Expression, variables: Mapping[str, Tree], element: Callable[[MemoryReference], Tree]) -> Tree:
-    """Return an expression with values in the place of its parameters.
+    """Return an expression with its parameters replaced by values.
 
     Args:
-        element: what an element of memory is.
+        element: returns the number of a memory element.
 
     Raises:
-        ProgramError: it cannot be computed, or has parameters that are not known.
+        ProgramError: it cannot be evaluated, or has unknown parameters.
     """
     match expression:
         case Expression.Number(value):
@@ -80,7 +80,7 @@ def tree(expression: Expression, variables: Mapping[str, Tree], element: Callabl
             return complex(math.pi)
         case Expression.Variable(name):
             if name not in variables:
-                raise ProgramError("SYNTAX_ERROR", f"%{name} is not a parameter of the definition it stands in")
+                raise ProgramError("SYNTAX_ERROR", f"%{name} is not a parameter of its definition")
             return variables[name]
         case Expression.Address(reference):
             return element(reference)
@@ -92,18 +92,18 @@ def tree(expression: Expression, variables: Mapping[str, Tree], element: Callabl
         case Expression.Prefix(prefix):
             inner = tree(prefix.expression, variables, element)
             return inner if prefix.operator == PrefixOperator.PLUS else _applied("negative", inner)
-    raise ProgramError("UNSUPPORTED_CONSTRUCT", "an expression is of a kind that is not read")
+    raise ProgramError("UNSUPPORTED_CONSTRUCT", "an expression is of an unsupported kind")
 
 
 def elements(node: Tree) -> set[int]:
-    """Return the elements of memory that are read."""
+    """Return the memory elements that an expression reads."""
     if isinstance(node, Operation):
         return set().union(*(elements(part) for part in node.parts))
     return {node.cell} if isinstance(node, Element) else set()
 
 
 def value(node: Tree, memory: Mapping[int, complex]) -> complex:
-    """Compute, with what memory holds."""
+    """Evaluate with the values of memory."""
     if isinstance(node, Operation):
         return _computed(node.name, [value(part, memory) for part in node.parts])
     return memory[node.cell] if isinstance(node, Element) else node

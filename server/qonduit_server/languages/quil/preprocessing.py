@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil text before it is parsed: bounds, and what the parser would not take, or would take for something else."""
+"""Preprocessing of Quil text: limits, and rewriting of constructs that the parser rejects or misreads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.limits import MAX_OPERATIONS
 from qonduit_server.languages.source_text import Position, check_nesting, refusal
 
-#: Characters of a program, of one word, and operators of one expression.
+#: Maximum characters of a program and of a word, and maximum operators of an expression.
 MAX_TEXT: Final = 4_000_000
 _MAX_WORD: Final = 1000
 _MAX_OPERATORS: Final = 200
 _MAX_COMMAS: Final = 1024
-#: A gate may be defined by a matrix of this many rows.
+#: Maximum number of rows of a gate's matrix.
 MAX_ROWS: Final = 64
 _LARGEST: Final = (1 << 63) - 1
 
@@ -39,24 +39,24 @@ _OTHER_LANGUAGE: Final = ((re.compile(r"\A\s*OPENQASM\b"), "OpenQASM"), (re.comp
 
 @dataclass
 class Prepared:
-    """A program made ready for the parser: one statement a line, bodies of definitions indented by four spaces."""
+    """A preprocessed program: one statement a line, bodies of definitions indented by four spaces."""
 
     code: str = ""
-    #: For each line of the code, the line of the program it comes from, and whether it is that line, unchanged.
+    #: For each line of the code, its line in the program, and whether it is unchanged.
     lines: list[tuple[int, bool]] = field(default_factory=list)
     #: The line of each instruction outside of definitions.
     statements: list[int] = field(default_factory=list)
-    #: The names of declared memory, in order; the parser forgets it.
+    #: The names of declared memory, in order; the parser loses the order.
     declared: list[str] = field(default_factory=list)
-    #: Words that stand for elements of memory where the parser takes names only.
+    #: Placeholders of memory elements, where the parser accepts names only.
     references: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def prepare(text: str) -> Prepared:
-    """Check a program's text, and write it as the parser takes it.
+    """Check a program's text, and rewrite it for the parser.
 
     Raises:
-        ProgramError: it is too large, or plainly wrong.
+        ProgramError: it is too large, or has an obvious error.
     """
     if len(text) > MAX_TEXT:
         raise ProgramError("TOO_LARGE", f"the program has more than {MAX_TEXT} characters")
@@ -70,7 +70,7 @@ def prepare(text: str) -> Prepared:
 
 
 class _Preparing:
-    """Goes over the lines of a program."""
+    """Processes the lines of a program."""
 
     def __init__(self, code: str) -> None:
         self.done = Prepared()
@@ -78,7 +78,7 @@ class _Preparing:
         self._circuits = frozenset(_CIRCUIT.findall(code))
         self._names: set[str] = set()
         self._out: list[str] = []
-        #: The definition that is open: how deep its header and body are indented, its lines, how many it may have.
+        #: The open definition: indentation of its header and body, its lines, and its maximum number of lines.
         self._outer, self._inner, self._rows, self._most = -1, -1, 0, 0
         for number, line in enumerate(code.split("\n"), 1):
             self._line(number, line)
@@ -101,7 +101,7 @@ class _Preparing:
             self._part(number, line, part, inside)
         if parts and _HEADER.match(parts[-1]):
             if inside:
-                raise refusal("SYNTAX_ERROR", "a definition stands within another", Position(number, indent + 1))
+                raise refusal("SYNTAX_ERROR", "a definition is nested in another", Position(number, indent + 1))
             self._outer, self._inner, self._rows = indent, -1, 0
             kind = re.search(r"\bAS (SEQUENCE|PAULI-SUM)\b", parts[-1])
             if not parts[-1].startswith("DEFGATE") or (kind and kind[1] == "SEQUENCE"):
@@ -173,7 +173,7 @@ class _Preparing:
 
 
 def _number(word: str) -> int:
-    """Return an integer as Quil writes it; 0 where the word is none."""
+    """Return the value of a Quil integer; 0 for other words."""
     try:
         return int(word.replace("_", ""), 0 if word[:2].lower() in ("0x", "0o", "0b") else 10)
     except ValueError:
@@ -198,7 +198,7 @@ def _split(statement: str) -> list[str]:
 
 
 def _outside_brackets(part: str, change: Callable[[str], str]) -> str:
-    """Change what stands outside of round brackets."""
+    """Rewrite the text outside of round brackets."""
     depth, start, out = 0, 0, []
     for match in re.finditer(r"[()]", part):
         if match[0] == "(" and depth == 0:
@@ -213,7 +213,7 @@ def _outside_brackets(part: str, change: Callable[[str], str]) -> str:
 
 
 def _inside_brackets(part: str) -> str:
-    """Write memory in an expression as `Name[0]`: of a bare name the parser forgets which letters are large."""
+    """Write memory in an expression as `Name[0]`: the parser loses the case of a bare name."""
     first = part.index("(")
 
     def element(match: re.Match[str]) -> str:
@@ -227,7 +227,7 @@ def _inside_brackets(part: str) -> str:
 
 
 def _grouped(part: str) -> str:
-    """Bracket powers of powers: Quil reads them from the right, the parser from the left."""
+    """Bracket powers of powers: they are right-associative in Quil, and left-associative in the parser."""
     tokens = _TOKEN.findall(part)
     for place in range(len(tokens) - 1, -1, -1):
         if tokens[place] == "^":
@@ -239,7 +239,7 @@ def _grouped(part: str) -> str:
 
 
 def _operand(tokens: list[str], place: int) -> int:
-    """Where the operand that begins at a place ends."""
+    """Return the end of the operand that begins at a place."""
     while place < len(tokens) and tokens[place] == "-":
         place += 1
     place += tokens[place : place + 1] != ["("]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil (the specification at 2024.1, with pyQuil's gates) read into the IR, by Rigetti's parser."""
+"""Reader of Quil (the specification at 2024.1, with pyQuil's gates), by Rigetti's parser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
         inputs: values for declared memory, by name: a number, or a list for more than one element.
 
     Raises:
-        ProgramError: with the line where it is known.
+        ProgramError: with the line if known.
     """
     prepared = prepare(source)
     program = _parsed(prepared)
@@ -55,14 +55,14 @@ def _parsed(prepared: Prepared) -> Program:
     except QuilError as error:
         raise _refusal(str(error), prepared) from None
     except BaseException as error:
-        # A panic of the parser's Rust half is a BaseException, not an Exception.
+        # A panic of the parser's Rust code is a BaseException, not an Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise ProgramError("SYNTAX_ERROR", "the parser gave up on this program; check its numbers and signs") from error
+        raise ProgramError("SYNTAX_ERROR", "the parser failed on this program; check its numbers and signs") from error
 
 
 def _refusal(message: str, prepared: Prepared) -> ProgramError:
-    """Return the parser's message, with the place it has in the program."""
+    """Return the parser's message, with its location in the program."""
     match = _PLACED.search(message)
     if match is None or not 0 < int(match[1]) <= len(prepared.lines):
         return ProgramError("SYNTAX_ERROR", _shortened(message))
@@ -76,10 +76,10 @@ def _shortened(message: str) -> str:
 
 
 def _calibrated(program: Program, operations: Operations) -> list[str]:
-    """Return the warnings about pulses: gates run as they are defined, so none may be given another meaning.
+    """Return the warnings about pulses. Gates run by their definitions, so calibrations must not redefine used gates.
 
     Raises:
-        ProgramError: a gate or measurement that the program uses is made of pulses.
+        ProgramError: a calibration redefines a gate or measurement that the program uses.
     """
     calibrations = program.calibrations
     gates = {each.name for each in calibrations.calibrations}
@@ -88,9 +88,9 @@ def _calibrated(program: Program, operations: Operations) -> list[str]:
     if used or (measures and calibrations.measure_calibrations):
         what = f"the gate {min(used)!r}" if used else "MEASURE"
         message = (
-            f"DEFCAL makes {what} of pulses, which are not simulated: take the DEFCAL out to run it as it is known"
+            f"DEFCAL makes {what} of pulses, which are not simulated: remove the DEFCAL to run the standard definition"
         )
         raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
     if len(calibrations) or program.waveforms or not program.frames.is_empty():
-        return ["calibrations, frames and waveforms are passed over: pulses are not simulated"]
+        return ["calibrations, frames and waveforms are ignored: pulses are not simulated"]
     return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon Braket's dialect of OpenQASM 3 written from the IR."""
+"""Writer of Amazon Braket's dialect of OpenQASM 3."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def write(circuit: Circuit) -> WriteResult:
     steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
     warnings: tuple[str, ...] = ()
     layout = lay_out(circuit, steps, keep_unread=True)
-    # Where nothing is measured into a bit of the result, Braket makes a result of all that is measured; what stands
-    # under a condition may turn out to be nothing.
+    # If no measurement writes a bit of the result, Braket returns all measured qubits; conditional measurements may not
+    # run at all.
     silent = not any(isinstance(step, MeasureStep) and step.clbit in layout.homes for step in steps)
     if silent and not circuit.registers:
         raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
@@ -57,13 +57,15 @@ def write(circuit: Circuit) -> WriteResult:
         warnings = circuit.warnings[-1:]
         steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
     if not _ends_measured(steps):
-        warnings = ("Braket's local simulator and many of its devices take no measurement, reset or condition midway",)
+        warnings = (
+            "Braket's local simulator and many of its devices support no mid-circuit measurement, reset or condition",
+        )
     written = write_steps(circuit, steps, _DIALECT)
     return WriteResult(written.source, (*written.warnings, *warnings))
 
 
 def _ends_measured(steps: Sequence[Plain]) -> bool:
-    """Whether there are only gates, and measurements of qubits to which nothing is done afterwards."""
+    """Return whether there are only gates and final measurements."""
     measured: set[int] = set()
     for step in steps:
         if isinstance(step, BranchStep | LoopStep | ResetStep):

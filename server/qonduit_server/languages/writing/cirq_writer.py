@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cirq's JSON written from the IR, as plain JSON: line qubits, and a measurement key for each register."""
+"""Writer of Cirq's JSON, without Cirq: line qubits, and a measurement key for each register."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "Cirq"
 _NAME: Final = re.compile(r"[^:\s][^:]*")
-#: Cases that a condition may fall apart into; each repeats what is conditional.
+#: Maximum number of cases of a condition; each repeats the conditional operations.
 _MAX_CASES: Final = 64
 
 _Json: TypeAlias = dict[str, Any]
-#: Values that IR bits must have.
+#: Required values of IR bits.
 _Case: TypeAlias = tuple[tuple[int, bool], ...]
 
 
@@ -46,7 +46,7 @@ def _power(name: str, exponent: float = 1.0, shift: float = 0.0) -> _Json:
     return {"cirq_type": f"{name}PowGate", "exponent": exponent, "global_shift": shift}
 
 
-#: The exponents of rotations are angles in half turns.
+#: Rotations, whose exponents are angles in half turns.
 _GATES: Final[dict[str, Callable[..., _Json]]] = {
     "id": lambda: {"cirq_type": "IdentityGate", "num_qubits": 1, "qid_shape": [2]},
     "x": lambda: _power("X"),
@@ -81,21 +81,21 @@ _MATRICES: Final = frozenset(("u", "u2", "u3", "unitary"))
 
 
 class _Natives:
-    """The gates that are kept; matrices among them, which are small ones of the program's own."""
+    """The native gates, and small matrices."""
 
     def __contains__(self, name: object) -> bool:
         return name in _GATES or name in _MATRICES
 
 
 class _CannotSay(Exception):
-    """The registers are not each measured at one place, in their order, and without conditions."""
+    """The registers are not measured each by one operation, in order and unconditionally."""
 
 
 def write(circuit: Circuit) -> WriteResult:
     """Write a program as Cirq's JSON.
 
-    A register is measured by one operation, and conditions are about registers that were measured before. Programs that
-    do not fit into this are measured at the end instead.
+    One operation measures a register, and conditions refer to registers that were measured before. Other programs are
+    measured at the end instead.
 
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, it has a loop that ends by a measurement.
@@ -125,12 +125,12 @@ def write(circuit: Circuit) -> WriteResult:
 
 
 class _Program:
-    """Finds the places at which whole registers are measured."""
+    """Finds the positions at which whole registers are measured."""
 
     def __init__(self, circuit: Circuit, steps: Sequence[Plain]) -> None:
         self._registers = circuit.registers
         self._steps = [step for step in steps if not isinstance(step, BarrierStep | DelayStep)]
-        #: Where each IR bit is: register and place.
+        #: The register and index of each IR bit.
         self.homes: dict[int, tuple[int, int]] = {}
         for number, register in enumerate(circuit.registers):
             for place, entry in enumerate(register.bits):
@@ -139,7 +139,7 @@ class _Program:
                 self.homes[entry] = (number, place)
 
     def operations(self) -> Iterator[Any]:
-        """Yield steps, and tuples of a register's number and the qubits that are measured for it."""
+        """Yield steps, and for a register's measurement a tuple of its number and its qubits."""
         sources = self._sources()
         stops = self._stops(sources)
         position = 0
@@ -162,7 +162,7 @@ class _Program:
             yield from due.get(place, ())
 
     def _sources(self) -> dict[int, tuple[int, int]]:
-        """Return the qubit and the step that each IR bit is measured by."""
+        """Return the qubit and the step of each IR bit's measurement."""
         sources: dict[int, tuple[int, int]] = {}
         for place, step in enumerate(self._steps):
             if isinstance(step, MeasureStep):
@@ -176,7 +176,7 @@ class _Program:
         return sources
 
     def _stops(self, sources: dict[int, tuple[int, int]]) -> dict[int, int]:
-        """Return the last step after which each IR bit may still be measured."""
+        """Return the latest step at which each IR bit may be measured."""
         stops = dict.fromkeys(sources, len(self._steps))
         since: dict[int, list[int]] = {}
         for place, step in enumerate(self._steps):
@@ -193,7 +193,7 @@ class _Program:
         return stops
 
     def _flat(self, step: Plain, guard: Formula) -> Iterator[Any]:
-        """Yield steps with the values of registers that each needs."""
+        """Yield steps with their required values of registers."""
         if isinstance(step, BranchStep):
             for body, condition in ((step.then, step.condition), (step.otherwise, negation(step.condition))):
                 for inner in body:
@@ -211,7 +211,7 @@ class _Program:
 
 
 def _cases(guard: Formula) -> list[_Case]:
-    """Return the cases in which a condition holds, which exclude one another."""
+    """Return the mutually exclusive cases of a condition."""
     cases: list[_Case] = []
 
     def split(rest: Formula, taken: _Case) -> None:
@@ -231,7 +231,7 @@ def _cases(guard: Formula) -> list[_Case]:
 
 
 class _Moments:
-    """Operations, each in the earliest moment where its qubits are free and what it depends on is known."""
+    """Moments; each operation is in the earliest one where its qubits are free and its condition is known."""
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int]) -> None:
         self._names = names
@@ -246,7 +246,7 @@ class _Moments:
         return {"cirq_type": "Circuit", "moments": moments}
 
     def add(self, operation: _Json, qubits: Sequence[int], earliest: int = 0) -> int:
-        """Return the moment that the operation got into."""
+        """Return the operation's moment."""
         place = max([earliest, *(self._free.get(qubit, 0) for qubit in qubits)])
         while len(self._moments) <= place:
             self._moments.append([])
@@ -264,7 +264,7 @@ class _Moments:
                 "invert_mask": [],
                 "qid_shape": [2] * len(second),
             }
-            # Registers are told in the order of their measurements.
+            # Results list registers in the order of their measurements.
             self._measured = self.add(_gate(gate, second), second, self._measured)
             self._known[first] = self._measured + 1
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IonQ's JSON (gateset "qis") written from the IR: gates only, since IonQ measures all qubits at the end."""
+"""Writer of IonQ's JSON (gateset "qis"): gates only, since IonQ measures all qubits at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qonduit_server.languages.writing.terminal_measurement import at_the_end
 from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "IonQ's JSON"
-#: What IonQ's own result, of all qubits, is called.
+#: The register of IonQ's result, of all qubits.
 _REGISTER: Final = "meas"
 _GATES: Final = {
     "id": "", "u": "", "x": "x", "y": "y", "z": "z", "h": "h", "s": "s", "sdg": "si", "t": "t", "tdg": "ti", "sx": "v",
@@ -26,7 +26,7 @@ def write(circuit: Circuit) -> WriteResult:
     """Write a program as IonQ's JSON.
 
     Raises:
-        ProgramError: UNSUPPORTED_CONSTRUCT, the result is more or less than one register of all qubits.
+        ProgramError: UNSUPPORTED_CONSTRUCT, the result is not one register of all qubits.
     """
     if len(circuit.registers) != 1:
         raise refuse(_TITLE, f"result but one register of all qubits: {len(circuit.registers)} registers", "QASM3")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 2.0 written from the IR, with the gates of qelib1.inc."""
+"""Writer of OpenQASM 2.0, with the gates of qelib1.inc."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ from qonduit_server.languages.writing.write_result import WriteResult
 
 _TITLE: Final = "OpenQASM 2"
 _NAME: Final = re.compile(r"[a-z]\w*", re.ASCII)
-#: The gates of qelib1.inc as it was published; later ones of the same name are known to some readers only.
+#: The gates of the published qelib1.inc; only some readers know those of later versions.
 _SAME: Final = (
     "u3", "u2", "u1", "cx", "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "rx", "ry", "rz", "cz", "cy", "ch", "ccx",
     "crz", "cu1", "cu3",
 )  # fmt: skip
 _GATES: Final = {**{name: name for name in _SAME}, "u": "u3", "p": "u1", "cp": "cu1"}
-#: Words of the language, and what readers of programs know without a definition.
+#: Keywords of the language, and names that readers predefine.
 _RESERVED: Final = frozenset(_GATES.values()) | {
     "qreg", "creg", "gate", "opaque", "if", "barrier", "measure", "reset", "include", "pi", "sin", "cos", "tan", "exp",
     "ln", "sqrt", "u0", "u", "p", "sx", "sxdg", "swap", "cswap", "crx", "cry", "cp", "csx", "cu", "rxx", "ryy", "rzz",
     "rccx", "rc3x", "c3x", "c3sqrtx", "c4x", "delay",
 }  # fmt: skip
-#: Registers of so many bits may be compared with each of several values.
+#: Maximum number of bits of a register that is compared with each of several values.
 _MAX_BITS: Final = 5
 
 
 class _CannotSay(Exception):
-    """A condition that is no comparison of one register."""
+    """A condition is not a comparison of one register."""
 
 
 def write(circuit: Circuit) -> WriteResult:
     """Write a program as OpenQASM 2.
 
-    Conditions are comparisons of whole registers. Programs that need others are measured at the end instead.
+    Conditions are comparisons of whole registers. Programs with other conditions are measured at the end instead.
 
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, it has a loop that ends by a measurement.
@@ -101,7 +101,7 @@ class _Lines:
         self._qubits = qubits
 
     def block(self, steps: Sequence[Plain], guard: Formula) -> Iterator[str]:
-        """Yield the lines of steps under a condition, none of which changes what the condition depends on."""
+        """Yield the lines of steps under a condition, none of which changes the condition's bits."""
         prefixes = self._prefixes(guard)
         for step in steps:
             if isinstance(step, BranchStep):
@@ -119,14 +119,14 @@ class _Lines:
     def _branch(self, body: tuple[Plain, ...], guard: Formula, written: frozenset[int], alone: bool) -> Iterator[str]:
         register = self._register(guard)
         if register is not None and not written.isdisjoint(self._bits(register)):
-            # Conditions are looked at before each operation: only one that is alone may change what they are about.
+            # A condition is evaluated before each operation, so only a single operation may change its bits.
             alone = alone and len(body) == 1 and isinstance(body[0], MeasureStep)
             if not alone or len(self._prefixes(guard)) != 1:
                 raise _CannotSay
         yield from self.block(body, guard)
 
     def _register(self, guard: Formula) -> int | None:
-        """Return the one register a condition is about; None where it is about nothing."""
+        """Return the register that a condition compares; None for a constant condition."""
         registers = {self._layout.homes[clbit][0] for clbit in guard.bits}
         if len(registers) > 1:
             raise _CannotSay
@@ -136,7 +136,7 @@ class _Lines:
         return frozenset(clbit for clbit, (number, _) in self._layout.homes.items() if number == register)
 
     def _prefixes(self, guard: Formula) -> list[str]:
-        """`if (c == 1) ` for each value under which a condition holds."""
+        """Return `if (c == 1) ` for each value under which a condition holds."""
         register = self._register(guard)
         if register is None:
             return [""] if guard == TRUE else []
@@ -172,7 +172,7 @@ class _Lines:
 
 
 def _value(guard: Formula, places: dict[int, int], size: int) -> int | None:
-    """Return the one value of a register of `size` bits that a condition asks for, where that is plain to see."""
+    """Return the value that a condition requires of a register of `size` bits, if that is obvious."""
     literals = guard.parts if guard.kind == "and" else (guard,)
     if len(literals) != size or len(places) != size:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenQASM 3 written from the IR; Braket's dialect of it, too, which differs in its gates."""
+"""Writer of OpenQASM 3, also for Braket's dialect, which has other gates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from qonduit_server.languages.writing.register_layout import (
 )
 from qonduit_server.languages.writing.write_result import WriteResult
 
-#: A name the language takes, reserved words apart.
+#: A valid identifier, except for reserved words.
 NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _RESERVED: Final = frozenset((
     "OPENQASM", "include", "defcalgrammar", "def", "cal", "defcal", "gate", "extern", "box", "let", "break", "continue",
@@ -52,16 +52,16 @@ _UNITS: Final = frozenset(("dt", "ns", "us", "ms", "s"))
 
 @dataclass(frozen=True)
 class Dialect:
-    """A kind of OpenQASM 3.
+    """A dialect of OpenQASM 3.
 
     Attributes:
-        title: its name, for people.
+        title: its name in messages.
         header: the lines a program begins with.
         gates: its names of standard gates.
         delays: whether there are delays outside of calibrations.
-        compares: whether a register compared with a number is read alike by everything that reads the dialect.
-        touch: the gate that unused qubits are given, where qubits must be used; "" where not.
-        reader: the SDK's own reader, which does not read the constructs of `unread`.
+        compares: whether all readers of the dialect agree on comparing a register with a number.
+        touch: the gate applied to unused qubits, if qubits must be used; else "".
+        reader: the SDK's reader, which does not support the constructs in `unread`.
     """
 
     title: str
@@ -74,7 +74,7 @@ class Dialect:
     unread: frozenset[str] = frozenset()
 
 
-#: Constructs that not every reader reads, for people.
+#: Constructs that some readers do not support, for warnings.
 ASSIGNMENT: Final = "an assignment to a bit"
 COMPUTED_CONDITION: Final = "a condition other than a bit or a register compared with a number"
 DISCARDED: Final = "a measurement into no bit"
@@ -104,7 +104,7 @@ def write(circuit: Circuit) -> WriteResult:
 
 
 def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> WriteResult:
-    """Write a program, whose gates are the dialect's, from its steps."""
+    """Write the steps of a program, which has only the dialect's gates."""
     check_sizes(circuit, dialect.title)
     layout = lay_out(circuit, steps)
     if layout.scratch and not circuit.registers:
@@ -123,7 +123,7 @@ def write_steps(circuit: Circuit, steps: Sequence[Plain], dialect: Dialect) -> W
 
 
 def number(value: float) -> str:
-    """Return a number that is read as the same one."""
+    """Return a number's exact text."""
     return repr(float(value))
 
 
@@ -137,10 +137,10 @@ class _Writer:
         self._names = names
         self._qubits = qubits
         self._scratch = scratch
-        #: What was written that not every reader reads.
+        #: Written constructs that some readers do not support.
         self.constructs: set[str] = set()
         self._measured: set[int] = set()
-        #: The IR bits of each register that consists of nothing else, and its name.
+        #: The registers that consist of IR bits only: bits and name.
         self._whole = {
             tuple(each for each in register.bits if isinstance(each, int)): name
             for number, (register, name) in enumerate(zip(circuit.registers, names, strict=True))
@@ -218,7 +218,7 @@ class _Writer:
         return ", ".join(f"{self._qubits}[{qubit}]" for qubit in qubits)
 
     def _home(self, clbit: int) -> str:
-        """Return a IR bit; "" for one that nobody looks at."""
+        """Return the text of an IR bit; "" for an unused one."""
         if clbit in self._layout.homes:
             return self.bit(*self._layout.homes[clbit])
         return f"{self._scratch}[{self._layout.scratch[clbit]}]" if clbit in self._layout.scratch else ""
@@ -227,7 +227,7 @@ class _Writer:
         return f"{self._names[register]}[{place}]"
 
     def value(self, formula: Formula) -> str:
-        """Return a formula as what a bit is set to."""
+        """Return a formula as the right side of an assignment to a bit."""
         if formula.kind == "constant":
             return str(formula.number)
         return self._plain(formula) or self.condition(formula)
@@ -246,7 +246,7 @@ class _Writer:
         if inner.kind == "constant":
             return "true" if inner.number == wanted else "false"
         plain = self._plain(inner)
-        if plain and inner.kind == "bit":  # bare, as Qiskit's importer takes no comparison of a bit with a number
+        if plain and inner.kind == "bit":  # without a comparison: Qiskit's importer accepts none of a bit with a number
             return plain if wanted else f"!{plain}"
         if plain:
             return f"({plain}) == {wanted}"
@@ -259,7 +259,7 @@ class _Writer:
         return _joined(inner.parts, "!=", lambda part: f"({self.condition(part)})")
 
     def _equality(self, formula: Formula) -> str:
-        """`c == 5`, where the formula says that."""
+        """Return a comparison such as `c == 5`, if the formula is one."""
         literals = {
             (part.parts[0] if part.kind == "not" else part).number: part.kind == "bit"
             for part in formula.parts
@@ -274,7 +274,7 @@ class _Writer:
 
 
 def _joined(parts: Sequence[Formula], sign: str, write: Callable[[Formula], str]) -> str:
-    """Parts joined by a sign, balanced where there are many, for readers recurse."""
+    """Return parts joined by an operator, as a balanced tree where there are many: readers recurse."""
     texts = [f"({write(part)})" if part.kind in ("and", "or", "xor") else write(part) for part in parts]
     while len(texts) > 1:
         last = len(texts) <= 2

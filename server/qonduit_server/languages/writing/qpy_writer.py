@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits, as bytes (QPY), written from the IR: gates stay what they are."""
+"""Writer of Qiskit's circuits (QPY); all gates are preserved."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ from qonduit_server.languages.writing.register_layout import free_name, lay_out,
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 from qonduit_server.languages.writing.write_result import WriteResult
 
-#: The oldest that keeps everything and that Qiskit 2 writes; older versions of it read this.
+#: The oldest lossless QPY version that Qiskit 2 writes, for readability by older versions.
 _VERSION: Final = 13
 _TITLE: Final = "QPY"
 
 
 class _Everything:
-    """All gates are kept."""
+    """All gates are native."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -63,8 +63,8 @@ class _Everything:
 def write(circuit: Circuit) -> WriteResult:
     """Write a program as QPY.
 
-    Computed bits are set at the end. All bits of a circuit are told in its result: programs that need others than those
-    of their registers are measured at the end instead.
+    Computed bits are set at the end. A result contains all bits of a circuit, so programs that need bits outside their
+    registers are measured at the end instead.
 
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
@@ -85,7 +85,7 @@ def write(circuit: Circuit) -> WriteResult:
     homes: list[list[Clbit]] = []
     for register in circuit.registers:
         if names == [""]:
-            # What a reader calls the bits that are in no register.
+            # The reader's name for bits in no register.
             whole.add_bits([Clbit() for _ in register.bits])
             homes.append(whole.clbits)
         else:
@@ -102,7 +102,7 @@ def write(circuit: Circuit) -> WriteResult:
 
 
 class _Filling:
-    """Puts steps into circuits; `qubits` and `clbits` are those of the IR's numbers."""
+    """Appends steps to circuits; `qubits` and `clbits` are indexed by IR numbers."""
 
     def __init__(self, qubits: Sequence[Qubit], clbits: Sequence[Clbit]) -> None:
         self._qubits = qubits
@@ -136,7 +136,7 @@ class _Filling:
         _put(circuit, Store(expr.lift(clbit), expression(value, self._clbits)))
 
     def _body(self, around: Sequence[Plain], steps: Sequence[Plain]) -> QuantumCircuit:
-        """Return a circuit of steps, over all that the operation around them needs."""
+        """Return a circuit of steps, over all bits that the enclosing operation needs."""
         needed = sorted(bits_read(around) | bits_written(around))
         body = QuantumCircuit([self._qubits[k] for k in sorted(qubits_used(around))], [self._clbits[k] for k in needed])
         self.fill(body, steps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quil (arXiv:1608.03355 and the Quil specification) written from the IR."""
+"""Writer of Quil (arXiv:1608.03355 and the Quil specification)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _GATES: Final = {
 def write(circuit: Circuit) -> WriteResult:
     """Write a program as Quil.
 
-    Every register is a region of memory of its name. Bits that are no register of the result cannot be had, for all
-    regions of bits are: programs that need them are measured at the end instead.
+    Every register is a memory region of its name. A result contains all regions of bits, so programs that need other
+    bits are measured at the end instead.
 
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
@@ -137,7 +137,7 @@ class _Lines:
             yield from self._branch(value, [f"MOVE {target} 1"], [f"MOVE {target} 0"])
 
     def _unless(self, formula: Formula, label: str) -> Iterator[str]:
-        """Goes to a label unless a formula holds."""
+        """Jump to a label unless a formula holds."""
         match formula.kind:
             case "constant":
                 if not formula.number:
@@ -159,7 +159,7 @@ class _Lines:
                 yield from self._parity(formula, label, odd=False)
 
     def _when(self, formula: Formula, label: str) -> Iterator[str]:
-        """Goes to a label where a formula holds."""
+        """Jump to a label if a formula holds."""
         match formula.kind:
             case "constant":
                 if formula.number:
@@ -181,7 +181,7 @@ class _Lines:
                 yield from self._parity(formula, label, odd=True)
 
     def _parity(self, formula: Formula, label: str, odd: bool) -> Iterator[str]:
-        """Goes to a label where an odd number of parts hold, or an even one: two ways in parallel, one for either."""
+        """Jump to a label if an odd number of parts hold, or an even one: two parallel paths track the parity."""
         inside = self._label("THEN")
         others = [self._label("ODD") for _ in formula.parts[1:]]
         last = len(formula.parts) - 1
@@ -211,7 +211,7 @@ class _Lines:
         return f"@{name}-{self._labels}"
 
     def _home(self, clbit: int) -> str:
-        """Return a IR bit; "" for one that nobody looks at."""
+        """Return the memory of an IR bit; "" for an unused one."""
         return self.bit(*self._layout.homes[clbit]) if clbit in self._layout.homes else ""
 
     def bit(self, register: int, place: int) -> str:

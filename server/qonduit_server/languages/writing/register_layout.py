@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a program's classical bits are in a language that has registers: their names, and homes for the IR's bits."""
+"""The register layout: maps IR bits to register bits of a language, and chooses register names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import FALSE, Formula, bit
 from qonduit_server.ir.visitor import BarrierStep, DelayStep, MeasureStep, Plain, bits_read, bits_written, every
 
-#: A bit of a register: which register of the program, and which of its bits.
+#: A bit of a register: the register's number, and the bit's index.
 Place: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the IR's classical bits live.
+    """The location of the IR's classical bits.
 
     Attributes:
-        homes: IR bits that are bits of registers; several may be the same, one after the other.
-        scratch: IR bits that no register shows, though something depends on them; numbered from 0.
-        computed: bits of registers that are to be set at the end, since no IR bit is theirs alone.
+        homes: IR bits that are bits of registers; several may share a bit, one after the other.
+        scratch: IR bits outside of registers that are read, numbered from 0.
+        computed: bits of registers to be set at the end, because no single IR bit holds them.
     """
 
     homes: Mapping[int, Place]
@@ -34,15 +34,15 @@ class Layout:
 
     @property
     def plain(self) -> bool:
-        """Whether the registers alone hold everything."""
+        """Whether the registers suffice for all bits."""
         return not self.scratch and not self.computed
 
 
 def lay_out(circuit: Circuit, steps: Sequence[Plain], keep_unread: bool = False) -> Layout:
-    """Find homes for the IR's bits.
+    """Assign locations to the IR's bits.
 
     Args:
-        keep_unread: whether also bits that are written, but on which nothing depends, need a home.
+        keep_unread: whether written bits that are never read need a location too.
     """
     homes: dict[int, Place] = {}
     computed: list[tuple[Place, Formula]] = []
@@ -64,14 +64,14 @@ def lay_out(circuit: Circuit, steps: Sequence[Plain], keep_unread: bool = False)
 
 
 def _guests(steps: Sequence[Plain], wanted: Collection[int], homes: Collection[int]) -> dict[int, int]:
-    """Bits that may live in a register's bit before it has a value of its own; so readers tell overwritten bits apart.
+    """Return bits that may share a register's bit before its final value; readers distinguish overwritten bits.
 
     Returns:
         For each such bit, the register's bit.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    #: Bits that get a value, whatever they held, before anything looks at them.
+    #: Bits that are always written before they are read.
     set_first: set[int] = set()
     for place, step in enumerate(steps):
         read, written = bits_read((step,)), bits_written((step,))
@@ -85,7 +85,7 @@ def _guests(steps: Sequence[Plain], wanted: Collection[int], homes: Collection[i
     guests: dict[int, int] = {}
     for guest in sorted((each for each in wanted if each in first), key=lambda each: first[each]):
         for host in hosts:
-            # A bit that nobody sets first must find a 0.
+            # A bit that is read before it is written must be 0.
             ready = free_from[host] < first[guest] and (guest in set_first or free_from[host] < 0)
             if ready and last[guest] < first[host]:
                 guests[guest] = host
@@ -97,15 +97,15 @@ def _guests(steps: Sequence[Plain], wanted: Collection[int], homes: Collection[i
 def identifiers(
     names: Sequence[str], pattern: re.Pattern[str], reserved: Collection[str], language: str
 ) -> tuple[list[str], list[str]]:
-    """Names that a language takes, each once; as they are where they can be.
+    """Return distinct valid names of a language, unchanged where possible.
 
     Args:
-        names: what things are called.
-        pattern: what a whole name must match; a letter, digits and underscores after it always do.
-        reserved: words that are taken.
+        names: the original names.
+        pattern: the pattern of a whole name; it must match a letter followed by letters, digits and underscores.
+        reserved: reserved words.
 
     Returns:
-        The names, and warnings about those that are new.
+        The names, and warnings about changed ones.
     """
     taken = {name for name in names if pattern.fullmatch(name) and name not in reserved} | set(reserved)
     given: list[str] = []
@@ -127,26 +127,26 @@ def identifiers(
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return a name that is not taken."""
+    """Return an unused name."""
     while name in taken:
         name += "_"
     return name
 
 
 def check_sizes(circuit: Circuit, language: str) -> None:
-    """Refuse registers without bits."""
+    """Reject registers without bits."""
     for register in circuit.registers:
         if not register.bits:
             raise refuse(language, f"register without bits, as {register.name!r} is", "QISKIT")
 
 
 def refuse(language: str, what: str, able: str) -> ProgramError:
-    """Return the error of what a language cannot say; it names one that can."""
+    """Return the error for a construct that a language lacks; it names one that has it."""
     return ProgramError("UNSUPPORTED_CONSTRUCT", f"{language} has no {what}; {able} has: translate to that")
 
 
 def dropped(steps: Sequence[Plain], kinds: tuple[type, ...], language: str) -> list[str]:
-    """Warnings about steps that are left out, which nothing measured depends on."""
+    """Return warnings about omitted steps, which do not affect measurements."""
     names = {BarrierStep: "barriers", DelayStep: "delays"}
     found = {type(step) for step in every(steps)}
     return [f"{names[kind]} are left out: {language} has none" for kind in kinds if kind in found]

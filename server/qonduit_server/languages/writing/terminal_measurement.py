@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs as gates followed by measurement, each bit of a register from a qubit: for languages that say no more.
+"""Rewrites programs to gates followed by one measurement for each register bit, for languages without more.
 
-Nothing is approximated: what was measured earlier, or is computed from measurements, is carried by further qubits.
+The rewriting is exact: additional qubits carry earlier measurements and bits computed from measurements.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qonduit_server.ir.lowering import Lowering
 from qonduit_server.ir.visitor import standard_name
 from qonduit_server.languages.writing.register_layout import refuse
 
-#: Products that one computed bit may fall apart into.
+#: Maximum number of products in a computed bit.
 _MAX_CUBES: Final = 256
 
 _Cube: TypeAlias = tuple[tuple[int, bool], ...]
@@ -66,7 +66,7 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
                 carriers.append(formula.number)
                 continue
             for cube in _cubes(formula):
-                # Qiskit reads the first control from the right end.
+                # In Qiskit's control strings, the rightmost character is the first control.
                 state = sum(value << place for place, (_, value) in enumerate(cube))
                 gate = XGate().control(len(cube), ctrl_state=state, annotated=False) if cube else XGate()
                 targets = (*(control for control, _ in cube), qubits)
@@ -78,14 +78,14 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
     if len(gates) > MAX_OPERATIONS:
         raise too_large(f"in {language}, the program has more than {MAX_OPERATIONS} operations")
     more = max(0, qubits - quantum.num_qubits)
-    told = f"everything is measured at the end, as {language} cannot say it otherwise" + (
+    warning = f"everything is measured at the end, as {language} cannot express the program otherwise" + (
         f": that takes {more} more qubits" if more else ""
     )
-    return _circuit(circuit, gates, quantum.num_qubits + more, registers, told)
+    return _circuit(circuit, gates, quantum.num_qubits + more, registers, warning)
 
 
 def _in_order(quantum: QuantumCircuit) -> QuantumCircuit:
-    """Return the circuit after a gate on each qubit: qubits are numbered as they come up, and keep their order so."""
+    """Return the circuit with a gate on each qubit first, so that numbering by first use keeps their order."""
     numbered = quantum.copy_empty_like()
     for qubit in quantum.qubits:
         numbered._append(CircuitInstruction(IGate(), [qubit]))
@@ -99,7 +99,7 @@ def _circuit(
     gates: Sequence[tuple[Instruction, tuple[int, ...]]],
     qubits: int,
     registers: Sequence[Sequence[int]],
-    told: str,
+    warning: str,
 ) -> Circuit:
     builder = Builder()
     builder.add_qubits(qubits)
@@ -111,18 +111,18 @@ def _circuit(
         for qubit, clbit in zip(carriers, clbits, strict=True):
             builder.append(TRUE, Measure(), (qubit,), (clbit,))
         shown.append(ClassicalRegister(register.name, clbits))
-    return Circuit(builder.finish(), tuple(shown), (*circuit.warnings, told))
+    return Circuit(builder.finish(), tuple(shown), (*circuit.warnings, warning))
 
 
 def _cubes(formula: Formula) -> list[_Cube]:
-    """Products of bits of which an odd number hold exactly where the formula does."""
+    """Return products of bits whose exclusive or is the formula."""
     cubes: list[_Cube] = []
 
     def split(rest: Formula, taken: _Cube) -> None:
         if rest == FALSE:
             return
         if len(cubes) >= _MAX_CUBES:
-            raise too_large(f"a computed bit falls apart into more than {_MAX_CUBES} cases")
+            raise too_large(f"a computed bit expands to more than {_MAX_CUBES} cases")
         if rest == TRUE:
             cubes.append(taken)
         elif rest.kind == "xor":

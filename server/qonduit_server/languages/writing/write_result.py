@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WriteResult:
-    """A program in some language: text or, for binary languages, bytes; and what was changed or lost, for people."""
+    """A program in a language (text or, for binary languages, bytes), and warnings about changes and losses."""
 
     source: str | bytes
     warnings: tuple[str, ...] = ()

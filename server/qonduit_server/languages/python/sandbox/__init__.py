@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Python executes to run a program's source: it locks itself in, runs it, and writes its circuit as data.
+"""The sandboxed process: it confines itself, runs a program's source, and writes its circuit as data.
 
-These files stand by themselves: they import the standard library and the one SDK, since they are also run by Pythons
-in which the server is not installed. `building` is the way through, `cage` locks the process in, `circuits` knows SDKs.
+These files import only the standard library and one SDK, since they also run in Python environments without the server.
+`entry_point` is the main program, `confinement` confines the process, `sdk_circuits` knows the SDKs.
 
-What each layer of the cage gives. A source is run only where the kernel offers both of the first two:
+The layers of confinement. A source runs only where the kernel offers both of the first two:
 
-- seccomp (`syscalls`): the list of system calls that are allowed, for every thread. No sockets, no new processes or
+- seccomp (`syscalls`): an allowlist of system calls for every thread. No sockets, no new processes or
   threads, no exec, no signals to others, no ptrace or memory of others, no io_uring, bpf, keys, mounts or memory files;
-  files are opened for reading only, and none can be made, renamed, removed or cut. It cannot tell paths apart.
-- Landlock (`landlock`): which paths may be read: the Python installation, its packages, the system's libraries, a few
-  facts about the machine. It also forbids to write elsewhere than in the SDKs' cache, to execute, to look into other
-  processes and, from its fourth and sixth edition on, TCP and signals. It does not hide that a file exists, how long
-  it is and whose it is, from somebody who knows its path.
+  files are opened for reading only, and none can be created, renamed, removed or truncated. It cannot check paths.
+- Landlock (`landlock`): the readable paths: the Python installation, its packages, the system's libraries, a few
+  facts about the machine. It also forbids writing outside the SDKs' cache, executing, inspecting other processes and,
+  from ABI versions 4 and 6 on, TCP and signals. It does not hide the existence, size and owner of a file whose path
+  is known.
 - limits: memory, CPU time, no file grows, few open files, no core dumps. The parent bounds time, output and result.
-- namespaces, where the kernel permits them: no network devices and no shared memory of others, should a layer fail.
-- no privileges: capabilities are dropped and cannot be had again, so that root's source is caged like anybody's.
-- a process of its own: no memory of the worker, no environment, no descriptors but its three pipes.
+- namespaces, where the kernel permits them: no network devices and no shared memory of others, if another layer fails.
+- no privileges: capabilities are dropped for good, so that root's source is confined like any other user's.
+- a separate process: no memory of the worker, no environment, no descriptors but its three pipes.
 
-All but seccomp and some limits hold before the SDK is imported, so that threads it starts are inside, too; the rest
-holds before the first line of the source. Threads that Landlock let write into the cache are kept from it by seccomp.
+All but seccomp and some limits apply before the SDK is imported, so that its threads are confined too; the rest applies
+before the first line of the source. Seccomp then stops writes of threads to the cache, which Landlock allows.
 """

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a program's source in this process, which is locked in before, and hands out the circuit it leaves as data.
+"""The main program of the sandbox: confines this process, runs a program's source, and writes its circuit as data.
 
-It is sent one JSON object on standard input: `language`, `source`, `inputs`, `qpy` (the latest version of QPY that is
-understood), `parent` (a process id), `cache` (a folder), `memory_bytes` and `cpu_seconds`. It answers on stdout
-with lines of JSON: first {"ready": true} when the source is about to run, then one with either `language` and `size`,
-followed by so many bytes, or `reason`, `message`, `line` and `column`. What the source prints goes to standard error.
-All that is said after `ready` may have been said by the source.
+It reads one JSON object from stdin: `language`, `source`, `inputs`, `qpy` (the latest supported version of QPY),
+`parent` (a process id), `cache` (a directory), `memory_bytes` and `cpu_seconds`. It writes lines of JSON to stdout:
+first {"ready": true} before the source runs, then one with either `language` and `size`, followed by `size` bytes, or
+`reason`, `message`, `line` and `column`. The source's prints go to stderr. All output after `ready` is untrusted: the
+source may have written it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from . import confinement, sdk_circuits
 
-#: What tracebacks call the program's source.
+#: The file name of the source in tracebacks.
 _FILE = "<program>"
 _MESSAGE_LIMIT = 1500
 _HINT = "; it runs in a sandbox, without files, network, processes and threads"
@@ -55,12 +55,12 @@ def main() -> NoReturn:
     except MemoryError:
         answer = {"reason": "SANDBOX_MEMORY"}
     _say(answers, answer, body)
-    # Without exit handlers, which are the source's.
+    # Without exit handlers, which the source may have registered.
     os._exit(os.EX_OK)
 
 
 class _Mistake(Exception):
-    """The source is at fault."""
+    """An error of the source."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def _say(answers: int, answer: dict[str, Any], body: bytes = b"") -> None:
 
 
 def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
-    """Run a source as a program of its own and return the variables that it assigns."""
+    """Run a source as a main program and return the variables that it assigns."""
     module = types.ModuleType("__main__")
     module.__dict__["inputs"] = inputs
     sys.modules["__main__"] = module
@@ -90,16 +90,16 @@ def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
             raise _Mistake(_answer(error, f"the source ended itself with sys.exit({error.code!r})")) from None
     except MemoryError:
         raise
-    except BaseException as error:  # noqa: BLE001 - a source may raise anything, and is told where
+    except BaseException as error:  # noqa: BLE001 - a source may raise anything; the answer has the line
         raise _Mistake(_answer(error)) from None
-    # Not what it has imported: `from SDK import *` brings circuits and modules along.
+    # Without imported names: `from SDK import *` imports circuits and modules.
     return {name: thing for name, thing in module.__dict__.items() if name in names}
 
 
 def _parsed(source: str) -> ast.Module:
     try:
         return ast.parse(source, _FILE)
-    except ValueError as error:  # of older Pythons, for a null character
+    except ValueError as error:  # older versions of Python raise it for a null character
         raise SyntaxError(str(error), (_FILE, 0, 0, "")) from None
 
 
@@ -111,12 +111,12 @@ def _write(circuit: Any, sdk: sdk_circuits.Sdk, latest: int) -> sdk_circuits.Dat
     except BaseException as error:  # noqa: BLE001 - the circuit's methods may be the source's own
         answer = _answer(error)
         answer["reason"] = "UNSUPPORTED_CONSTRUCT"
-        answer["message"] = f"{sdk.title} could not write the circuit down: {answer['message']}"
+        answer["message"] = f"{sdk.title} failed to export the circuit: {answer['message']}"
         raise _Mistake(answer) from None
 
 
 def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
-    """Return what went wrong and where in the source."""
+    """Return the error and its location in the source."""
     line = column = 0
     reason = "PYTHON_ERROR"
     if isinstance(error, SyntaxError) and error.filename in (None, _FILE):
@@ -130,7 +130,7 @@ def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
         try:
             said = str(error)
         except BaseException:  # noqa: BLE001 - so may the error's
-            said = "(its message cannot be told)"
+            said = "(its message is unavailable)"
         what = f"{type(error).__name__}: {said}" if said else type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EFBIG):
             what += _HINT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source may read: a Landlock domain that lets a few folders be read and next to nothing be written."""
+"""File access of a source: a Landlock domain with a few readable directories and almost no writable ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
 _VERSION: Final = 1
 _PATH_BENEATH: Final = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER = 1, 1 << 1, 1 << 2, 1 << 3
-#: What is only said of folders: listing, making and removing what is in them, moving it to another one.
+#: Rights that apply to directories only: listing, creating and removing entries, moving them to another directory.
 _OF_FOLDERS: Final = 0b11_1111_1111_1000 & ~_EXECUTE
-#: How many of the rights on files each edition of Landlock knows: 2 moving, 3 truncating, 5 devices.
+#: Number of file rights in each ABI version of Landlock: 2 adds moving, 3 truncating, 5 devices.
 _RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15}
 _LATEST_RIGHTS: Final = 16
 _NETWORK_SINCE, _BIND_AND_CONNECT = 4, 0b11
@@ -24,19 +24,19 @@ _SCOPES_SINCE, _SOCKETS_AND_SIGNALS = 6, 0b11
 
 
 def edition() -> int:
-    """Which edition of Landlock the kernel offers; 0 if none."""
+    """Return the kernel's ABI version of Landlock; 0 if it has none."""
     known: int = _libc().syscall(_CREATE, None, 0, _VERSION)
     return max(0, known)
 
 
 def restrict(readable: Iterable[str], writable: Iterable[str] = ()) -> None:
-    """Let this thread, and those it starts from now on, reach what is beneath these paths and nothing else, for good.
+    """Restrict this thread, and those it starts later, to files beneath these paths, for good.
 
-    The process must have no_new_privs. Paths that do not exist are left out. Nothing at all may be executed.
+    The process must have no_new_privs. Missing paths are skipped. No file may be executed.
 
     Args:
-        readable: what may be read.
-        writable: what may be read, written, made and removed.
+        readable: paths that may be read.
+        writable: paths whose files may be read, written, created and removed.
 
     Raises:
         OSError: the kernel has no Landlock, or a path cannot be reached.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDKs that sources use: how each is imported, what a circuit of it is, and how that is written as data."""
+"""The SDKs that sources use: their imports, their circuit classes, and the export of circuits as data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Data:
-    """A circuit written down.
+    """An exported circuit.
 
     Args:
-        language: short name of the language it is written in.
-        body: the program in it.
+        language: short name of the program's language.
+        body: the program.
     """
 
     language: str
@@ -32,11 +32,11 @@ class Sdk:
     """An SDK.
 
     Args:
-        title: its name for people.
-        modules: what is imported ahead.
-        circuits: what counts as a circuit: "module:class".
-        write: writes one; the number is the latest version of QPY that will be understood.
-        warm: has the SDK start and compile what it needs for every program, as long as it may.
+        title: its name in messages.
+        modules: modules to import in advance.
+        circuits: its circuit classes: "module:class".
+        write: exports a circuit; the number is the latest supported version of QPY.
+        warm: initializes and compiles the parts of the SDK that every program needs, while this is permitted.
     """
 
     title: str
@@ -46,12 +46,12 @@ class Sdk:
     warm: Callable[[], object] = lambda: None
 
     def is_circuit(self, thing: object) -> bool:
-        """Whether something is a circuit of this SDK."""
+        """Return whether a value is a circuit of this SDK."""
         return isinstance(thing, tuple(_the(each) for each in self.circuits))
 
 
 class NoCircuit(Exception):
-    """The source left nothing that could be run; the message says what there was."""
+    """The source assigned no circuit; the message lists its variables."""
 
 
 def _the(path: str) -> Any:
@@ -77,10 +77,10 @@ def _braket_openqasm(circuit: Any, _latest: int) -> Data:
 
 
 def _qrisp_openqasm(circuit: Any, _latest: int) -> Data:
-    """Return what Qrisp exports; a variable's qubits are measured into a register of its name."""
+    """Return Qrisp's export; a variable's qubits are measured into a register of its name."""
     if isinstance(circuit, _the("qrisp:QuantumVariable")):
         compiled = circuit.qs.compile(intended_measurements=list(circuit.reg))
-        # A bit of its own for each qubit, behind those that the program measured.
+        # One new bit for each qubit, after the bits that the program measured.
         converted = compiled.to_qiskit()
         register = _the("qiskit:ClassicalRegister")(len(circuit.reg), re.sub(r"\W", "_", circuit.name))
         converted.add_register(register)
@@ -114,7 +114,7 @@ SDKS: Final[Mapping[str, Sdk]] = {
     "QRISP": Sdk(
         "Qrisp",
         ("qrisp", "qiskit.qasm3"),
-        # A session is a circuit, too: what it is compiled to is what counts.
+        # A session is a circuit too: export its compiled form.
         ("qrisp:QuantumSession", "qrisp:QuantumVariable", "qrisp:QuantumCircuit"),
         _qrisp_openqasm,
         _warm_qrisp,
@@ -123,7 +123,7 @@ SDKS: Final[Mapping[str, Sdk]] = {
 
 
 def wanted(language: str, source: str) -> list[Sdk]:
-    """Import the SDKs that a source needs: its language's own; for PYTHON those that it imports and that are there.
+    """Import the SDKs that a source needs: its language's SDK; for PYTHON the installed ones that it imports.
 
     Raises:
         ImportError: the language's SDK is not installed.
@@ -140,16 +140,16 @@ def wanted(language: str, source: str) -> list[Sdk]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             sdk.warm()
     if caching := sys.modules.get("numba.core.caching"):
-        # What is compiled from now on cannot be kept, and need not.
+        # Bytecode compiled from now on cannot be cached, and need not be.
         caching.Cache.save_overload = lambda *_: None
     return sdks
 
 
 def find(left: Mapping[str, object], sdks: list[Sdk]) -> tuple[Any, Sdk]:
-    """Return the circuit that a source left: the variable `circuit`, else the only circuit there is.
+    """Return the circuit of a source: the variable `circuit`, else the only circuit.
 
     Raises:
-        NoCircuit: there is none, or more than one.
+        NoCircuit: there is no circuit, or more than one.
     """
     titles = " or ".join(sdk.title for sdk in sdks) or " or ".join(sdk.title for sdk in SDKS.values())
     if "circuit" in left:
@@ -159,7 +159,7 @@ def find(left: Mapping[str, object], sdks: list[Sdk]) -> tuple[Any, Sdk]:
         kind = type(left["circuit"])
         raise NoCircuit(
             f"the variable `circuit` is a {kind.__module__}.{kind.__qualname__}, not a circuit of {titles}: "
-            "assign the circuit that is to be run to it"
+            "assign the circuit to run to it"
         )
     found: dict[int, tuple[str, Any, Sdk]] = {}
     others: list[str] = []
@@ -177,6 +177,6 @@ def find(left: Mapping[str, object], sdks: list[Sdk]) -> tuple[Any, Sdk]:
         return thing, sdk
     if found:
         names = ", ".join(name for name, _, _ in found.values())
-        raise NoCircuit(f"the source leaves several circuits ({names}): name the one that is to be run `circuit`")
+        raise NoCircuit(f"the source assigns several circuits ({names}): assign the one to run to `circuit`")
     leaves = ", ".join(others[:20]) or "no variables"
-    raise NoCircuit(f"the source leaves no circuit of {titles}, but {leaves}: assign it to the variable `circuit`")
+    raise NoCircuit(f"the source assigns no circuit of {titles}, but {leaves}: assign it to the variable `circuit`")
