@@ -9,8 +9,8 @@
             print(event)
         print(job.result().counts)
 
-`qonduit_client.aio` is the same for asyncio. Names are loaded when they are first used, so that importing this package
-costs next to nothing.
+`qonduit_client.aio` is the asyncio client. Names are loaded on first use, so that importing this package
+is cheap.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any number of programs, run as few jobs as the server's limits allow, and seen as one. For adapters."""
+"""Run any number of programs as a batch, in as few jobs as the server's limits allow. For adapters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qonduit_client.errors import QonduitError
 from qonduit_client.job import JobHandle
 from qonduit_client.result import Result
 
-#: Bytes of a request that are not its programs'.
-_ROOM: Final = 64 * 1024
+#: Bytes of a request that are reserved for other fields than its programs.
+_RESERVED_BYTES: Final = 64 * 1024
 #: Seeds of jobs are 32 bits wide.
 _SEEDS: Final = 2**32
 
-#: What a batch is as a whole: the first of these that any of its jobs is.
+#: The state of a batch: the first of these states that any of its jobs has.
 _ORDER: Final = ("FAILED", "CANCELLED", "CANCELLING", "RUNNING", "QUEUED", "SUCCEEDED")
 
 
 class Batch:
-    """Jobs that together ran a list of programs.
+    """Jobs that together run a list of programs.
 
     Attributes:
         handles: the jobs, in the order of the programs.
@@ -36,7 +36,7 @@ class Batch:
         self._results: list[Result] | None = None
 
     def state(self) -> str:
-        """Ask for the state: "FAILED" or "CANCELLED" as soon as one job is, else that of the job furthest behind."""
+        """Return the current state: "FAILED" or "CANCELLED" if any job is, else that of the slowest job."""
         states = {handle.state() for handle in self.handles}
         if states == {"QUEUED", "SUCCEEDED"}:
             return "RUNNING"
@@ -49,14 +49,14 @@ class Batch:
         return self.state()
 
     def results(self, timeout: float | None = None) -> list[Result]:
-        """Wait for all jobs and return one result a program, in the order of the programs.
+        """Wait for all jobs and return one result per program, in the order of the programs.
 
         Args:
             timeout: seconds for all of them together.
 
         Raises:
-            JobFailed, JobCancelled: of the first job that did.
-            TimedOut: they had not ended by then. They go on.
+            JobFailed, JobCancelled: the first job that failed or was cancelled.
+            TimedOut: the jobs have not ended in time; they continue.
         """
         if self._results is None:
             found: list[Result] = []
@@ -69,13 +69,13 @@ class Batch:
         """Wait until all jobs have ended, however they ended.
 
         Raises:
-            TimedOut: they had not ended by then. They go on.
+            TimedOut: the jobs have not ended in time; they continue.
         """
         for handle, left in self._each(timeout):
             handle.wait(left)
 
     def cancel(self) -> None:
-        """Asks for all jobs to be cancelled; those that have ended stay as they are."""
+        """Cancel all jobs; jobs that have ended do not change."""
         for handle in self.handles:
             handle.cancel()
 
@@ -97,18 +97,18 @@ def submit(
     seed: int | None = None,
     **options: Any,
 ) -> Batch:
-    """Run programs as few jobs as the server's limits allow. Each has randomness of its own, also with a seed.
+    """Run programs in as few jobs as the server's limits allow. Their samples are independent, also with a seed.
 
     Args:
         client: the connection.
-        programs: in any number, also none.
+        programs: any number, including none.
         device: "PROVIDER/device".
-        shots: of each program.
-        seed: fixes the randomness of simulators, for all programs together. Any whole number that is not negative.
-        options: further ones of `Client.run`.
+        shots: per program.
+        seed: the seed of simulators, for all programs together; a non-negative integer.
+        options: further arguments of `Client.run`.
 
     Raises:
-        QonduitError: the server refused; what had been submitted is cancelled.
+        QonduitError: the server rejected a job; the jobs submitted before are cancelled.
     """
     handles: list[JobHandle] = []
     try:
@@ -122,14 +122,14 @@ def submit(
 
 
 def chunks_of(programs: Sequence[QuantumProgram], limits: ServerLimits) -> Iterator[list[QuantumProgram]]:
-    """Yield the programs in order, as many at a time as one job may have."""
+    """Yield the programs in order, in chunks that each fit into one job."""
     chunk: list[QuantumProgram] = []
-    room = limits.max_request_bytes - _ROOM
+    room = limits.max_request_bytes - _RESERVED_BYTES
     for program in programs:
         size = program.ByteSize() + 16
         if chunk and (len(chunk) >= limits.max_programs or size > room):
             yield chunk
-            chunk, room = [], limits.max_request_bytes - _ROOM
+            chunk, room = [], limits.max_request_bytes - _RESERVED_BYTES
         chunk.append(program)
         room -= size
     if chunk:
@@ -137,9 +137,9 @@ def chunks_of(programs: Sequence[QuantumProgram], limits: ServerLimits) -> Itera
 
 
 def derived_seed(seed: int, place: int) -> int:
-    """Return the seed of one of several jobs that share one: itself for the first, unrelated ones after it."""
+    """Return the seed of one of several jobs that share a seed: itself for the first, hashes for the others."""
     if seed < 0:
-        raise ValueError(f"a seed is a whole number that is not negative, not {seed}")
+        raise ValueError(f"seed must be an integer of at least 0, got {seed}")
     if place == 0 and seed < _SEEDS:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed} {place}".encode(), digest_size=4).digest())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connections of one client: a further one is opened before a server or a proxy would keep calls waiting."""
+"""The connection pool of a client: it opens another connection before a server or proxy queues calls."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final, Generic, TypeVar
 
 Channel = TypeVar("Channel")
 
-#: Calls and streams of one connection. A Qonduit server takes 1,000, proxies often 100 or 128; what is above that waits
-#: in gRPC until another call ends, and a watch may last for days.
-CALLS_OF_ONE: Final = 100
+#: Calls and streams per connection. A Qonduit server allows 1,000, proxies often 100 or 128. gRPC queues further calls
+#: until another call ends, and a watch may last for days.
+CALLS_PER_CHANNEL: Final = 100
 
 
 class Channels(Generic[Channel]):
-    """Channels to one server, each with a connection of its own. Several threads may use them.
+    """Channels to one server, each with its own connection. Thread-safe.
 
     Args:
-        connect: makes a channel.
+        connect: opens a channel.
     """
 
     def __init__(self, connect: Callable[[], Channel]) -> None:
@@ -33,12 +33,12 @@ class Channels(Generic[Channel]):
         """Lend a channel for one call.
 
         Raises:
-            ValueError: they were closed.
+            ValueError: the channels are closed.
         """
         with self._lock:
             if self._closed:
-                raise ValueError("the channels were closed")
-            channel = next((each for each, calls in self._calls.items() if calls < CALLS_OF_ONE), None)
+                raise ValueError("the channels are closed")
+            channel = next((each for each, calls in self._calls.items() if calls < CALLS_PER_CHANNEL), None)
             if channel is None:
                 channel = self._connect()
             self._calls[channel] = self._calls.get(channel, 0) + 1
@@ -49,7 +49,7 @@ class Channels(Generic[Channel]):
                 self._calls[channel] -= 1
 
     def close(self) -> list[Channel]:
-        """Lend no more channels; return those that are to be closed."""
+        """Stop lending channels; return the open ones for the caller to close."""
         with self._lock:
             self._closed = True
             return list(self._calls)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuit objects of the SDKs people have, as programs: each SDK is asked for its own form, and loaded by no one else.
+"""Convert circuit objects of SDKs to programs; each SDK serializes its own objects.
 
-An object is told by the package of its class (or of a class that it derives from), so that nothing is imported that
-the caller has not imported already.
+The package of an object's class (or of a base class) identifies the SDK, so that this module imports only SDKs that
+the caller has imported already.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from qonduit_client.errors import ProgramUnreadable
 
 
 def is_circuit(value: object) -> bool:
-    """Whether this is an object of an SDK that `program_of` takes, or one that it refuses with a reason."""
+    """Return whether a value is an object of a supported SDK; `program_of` accepts it or rejects it with a reason."""
     return _package(value) is not None
 
 
 def program_of(circuit: Any) -> QuantumProgram:
-    """Return a circuit object as a program, in the form that its own SDK writes.
+    """Return a circuit object as a program, in its SDK's serialization.
 
     Args:
         circuit: a `qiskit.QuantumCircuit` (as QPY), a `cirq.Circuit` (as Cirq's JSON), a `braket.circuits.Circuit` or
@@ -31,12 +31,12 @@ def program_of(circuit: Any) -> QuantumProgram:
             Quil), a PennyLane tape or a Qrisp `QuantumCircuit` (as OpenQASM).
 
     Raises:
-        ProgramUnreadable: reason UNKNOWN_OBJECT; the object is none that is a circuit, or its SDK cannot write it.
+        ProgramUnreadable: reason UNKNOWN_OBJECT; the object is not a circuit, or its SDK cannot serialize it.
     """
     package = _package(circuit)
     if package is None:
         raise ProgramUnreadable(
-            f"{_named(circuit)} is no program: pass text, bytes, a Path, a circuit of Qiskit, Cirq, Braket, pyQuil, "
+            f"{_named(circuit)} is not a program: pass text, bytes, a Path, a circuit of Qiskit, Cirq, Braket, pyQuil, "
             "PennyLane or Qrisp, or a list of them",
             reason="UNKNOWN_OBJECT",
         )
@@ -46,7 +46,7 @@ def program_of(circuit: Any) -> QuantumProgram:
         raise
     except Exception as error:
         raise ProgramUnreadable(
-            f"{package} cannot write this {_named(circuit)}: {error}", reason="UNKNOWN_OBJECT"
+            f"{package} cannot serialize this {_named(circuit)}: {error}", reason="UNKNOWN_OBJECT"
         ) from error
 
 
@@ -64,7 +64,7 @@ def _named(value: object) -> str:
 
 
 def _no_circuit(value: object, wanted: str) -> ProgramUnreadable:
-    return ProgramUnreadable(f"{_named(value)} is no circuit: pass {wanted}", reason="UNKNOWN_OBJECT")
+    return ProgramUnreadable(f"{_named(value)} is not a circuit: pass {wanted}", reason="UNKNOWN_OBJECT")
 
 
 def _qiskit(circuit: Any) -> QuantumProgram:
@@ -72,7 +72,7 @@ def _qiskit(circuit: Any) -> QuantumProgram:
 
     if not isinstance(circuit, QuantumCircuit):
         raise _no_circuit(circuit, "a qiskit.QuantumCircuit")
-    # The oldest version that says all this circuit has, so that servers of another age can read it, too.
+    # The oldest version that can represent the circuit, so that servers with an older Qiskit can read it too.
     written = io.BytesIO()
     version = max(qpy.common.QPY_COMPATIBILITY_VERSION, 13)
     qpy.dump(_without_metadata(circuit), written, version=version)
@@ -82,7 +82,7 @@ def _qiskit(circuit: Any) -> QuantumProgram:
 
 
 def _without_metadata(circuit: Any) -> Any:
-    """Return the circuit without parts that do not run and may be of any type, in branches and bodies too."""
+    """Return the circuit without metadata, in branches and loop bodies too; metadata may be of any type."""
     if not circuit.has_control_flow_op():
         bare = circuit.copy()
         bare.metadata = {}
@@ -102,7 +102,9 @@ def _cirq(circuit: Any) -> QuantumProgram:
 
     if not isinstance(circuit, cirq.AbstractCircuit):
         raise _no_circuit(circuit, "a cirq.Circuit")
-    return _text(cirq.to_json(circuit, indent=None), "CIRQ")  # indented it is twice as long, and takes four times
+    return _text(
+        cirq.to_json(circuit, indent=None), "CIRQ"
+    )  # indentation doubles the size and takes four times as long
 
 
 def _braket(circuit: Any) -> QuantumProgram:
@@ -139,7 +141,7 @@ def _pennylane(tape: Any) -> QuantumProgram:
     return _text(_PHASES.sub("", pennylane.to_openqasm(tape)), "QASM2")
 
 
-#: What matrices leave behind, and OpenQASM 2 does not know: phases of the whole state, which nothing measured shows.
+#: Global phases of decomposed matrices: OpenQASM 2 has no gphase, and no measurement depends on them.
 _PHASES: Final = re.compile(r"^(?:if\([^;]*\) ?)?gphase\([^;]*\) ?;\n", re.MULTILINE)
 
 

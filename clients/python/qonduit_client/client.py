@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client: everything a server does, as typed functions over one connection."""
+"""The client: all operations of a server as typed methods."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ DEFAULT_DEVICE: Final = "IBM/aer_simulator"
 
 
 class Client:
-    """A connection to a Qonduit server; may be used by several threads, and with `with`. Each process needs its own.
+    """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
-    Only what is safe is tried again when the server is away: reads, cancels, and submits, each of which carries a
-    request id that makes the server answer a repetition with the same job.
+    The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission
+    has a request id, and the server answers a repetition with the same job.
 
     Args:
         target: the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else 127.0.0.1:50051.
-        token: sent with every call, as `authorization: Bearer TOKEN`: a text, or a function that returns the present
-            one; by default QONDUIT_TOKEN.
-        tls: True for TLS with the system's roots, a PEM file of roots, or `grpc.ChannelCredentials`; False for plain
-            text. By default as QONDUIT_TLS says (1, a PEM file, or 0), else plain text.
-        timeout: seconds a call may take, its repetitions included; also how long a server that went away while a job
-            was followed may take to come back.
-        connect_timeout: the same, as long as the server has never answered.
-        retry: how long to wait between attempts.
+        token: sent with every call as `authorization: Bearer TOKEN`: a string, or a function that returns the current
+            token; by default QONDUIT_TOKEN.
+        tls: True for TLS with the system's CAs, a CA bundle (PEM file), or `grpc.ChannelCredentials`; False for plain
+            text. By default QONDUIT_TLS (1, a PEM file, or 0), else plain text.
+        timeout: seconds per call, including retries; also the maximum time for which a followed job's server may be
+            unreachable.
+        connect_timeout: the same, until the server's first response.
+        retry: the backoff between attempts.
 
     Raises:
-        ValueError: a token would go through a network in plain text, and `tls=False` was not said; or the target, the
-            token or the roots are none.
-        OSError: the file of roots cannot be read.
+        ValueError: a token would cross a network in plain text without an explicit `tls=False`; or target, token or CA
+            bundle is invalid.
+        OSError: the CA bundle cannot be read.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Client:
         return f"<Client of {self.target}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client holds a connection and cannot be pickled: make one in each process")
+        raise TypeError("a Client holds a connection and cannot be pickled: create one in each process")
 
     def close(self) -> None:
-        """End the connection; what another thread waits for ends with `ClientClosed`. Jobs go on."""
+        """Close the connection; pending calls of other threads raise `ClientClosed`. Jobs continue."""
         self._transport.close()
 
     # Jobs
@@ -105,28 +105,28 @@ class Client:
         inputs: Inputs | None = None,
         statevector: bool = False,
     ) -> JobHandle:
-        """Queues a job and returns at once; once this returned, the job survives any crash.
+        """Queue a job and return immediately. Once this method has returned, the job survives any crash.
 
         Args:
             program: text, bytes, a `Path`, a circuit object of an SDK (Qiskit, Cirq, Braket, pyQuil, PennyLane,
                 Qrisp), or several of them: each is a program of the job.
             device: "PROVIDER/device", or one of `devices()`.
-            shots: how often each circuit is run.
-            seed: fixes the randomness of simulators.
-            name: a name for people.
-            language: "QASM2", "QASM3" ...; found out from header and file suffix when not given.
-            request_id: a UUID; a job that was made with it before, by the same request, is returned. By default a new
-                one is made, so that trying again never makes a second job.
-            deployment_id: instead of `program`: runs the programs of this deployment.
-            credential: the vendor credential; refused for now, since no provider uses one.
-            inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, texts of 0s
+            shots: per circuit.
+            seed: the seed of simulators.
+            name: of the job.
+            language: "QASM2", "QASM3" ...; by default detected from header and file suffix.
+            request_id: a UUID; the same id and request return the same job. By default a new UUID, so that retries
+                never create a second job.
+            deployment_id: instead of `program`: run the programs of this deployment.
+            credential: the vendor credential; rejected at present, since no provider uses one.
+            inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, strings of 0s
                 and 1s (for registers, highest bit first), and lists of them.
-            statevector: has each program give its exact state before it measures at its end, too.
+            statevector: also return each program's exact state before its final measurements.
 
         Raises:
-            ProgramUnreadable: the language cannot be told.
-            ValueError: a value is none that an input can have.
-            QonduitError: the server refused, or is not there.
+            ProgramUnreadable: the language cannot be detected.
+            ValueError: an input has an unsupported value.
+            QonduitError: the server rejected the job, or is unreachable.
         """
         request = requests.submit(
             program,
@@ -157,14 +157,14 @@ class Client:
         inputs: Inputs | None = None,
         statevector: bool = False,
     ) -> CreateJobResponse:
-        """Has a job read and compiled for its device, without running or storing anything.
+        """Parse and compile a job for its device, without running or storing anything.
 
         Returns:
-            `job` as it would be made, and `compiled`: what compiling each program found (qubits, depth, two-qubit
+            `job` as it would be created, and `compiled`: properties of each compiled program (qubits, depth, two-qubit
             gates, memory, circuits, warnings), in the order of the programs.
 
         Raises:
-            InvalidRequest: a program is at fault; the error says which, and where.
+            InvalidRequest: a program is invalid; the error names the program and the position.
             PreconditionFailed: the device cannot run a program.
         """
         request = requests.submit(
@@ -182,17 +182,17 @@ class Client:
         return self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
-        """Return a handle on a job, without asking the server."""
+        """Return a handle on a job, without a call."""
         return JobHandle(self._transport, job_id)
 
     def jobs(self, filter: str = "", *, limit: int | None = None) -> Listing[Job]:
         """Return jobs, newest first: to iterate over, to index, or to show as a table.
 
-        Pages are read from the server as they are needed; see `qonduit_client.listing.Listing`.
+        Pages are read from the server on demand; see `qonduit_client.listing.Listing`.
 
         Args:
             filter: for example 'state = "RUNNING" AND deployment_id = 7'.
-            limit: how many at most.
+            limit: the maximum number of jobs.
         """
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Job]:
@@ -201,7 +201,7 @@ class Client:
         return Listing(read, "Job", limit)
 
     def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
-        """Queues a new job with the programs, device and options of another one."""
+        """Queue a new job with the programs, device and options of another one."""
         request = requests.rerun(job_id, request_id)
         answer = self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
@@ -210,22 +210,22 @@ class Client:
         """Delete a job that has ended, with its events and results."""
         self._transport.call(requests.delete_job(job_id))
 
-    # What to run on
+    # Providers and devices
 
     def providers(self) -> Table[Provider]:
-        """Return the providers, as a list that shows itself as a table."""
+        """Return the providers, as a list with a table as its text."""
         return Table(self._transport.items(requests.providers()), "Provider")
 
     def devices(self, filter: str = "") -> Table[Device]:
-        """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
+        """Return the devices, as a list with a table as its text; a filter is, for example, 'is_simulator = true'."""
         devices = list(self._transport.items(requests.devices(filter)))
         return Table(devices, "Device", {each.id: each.name for each in self.providers()})
 
     def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Return the devices by the names that `run` takes, "PROVIDER/device"."""
+        """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         return requests.named(self._transport.items(requests.devices(filter)), self.providers())
 
-    # Programs by themselves
+    # Programs
 
     def translate(
         self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
@@ -234,20 +234,20 @@ class Client:
 
         Args:
             program: text, bytes, a `Path`, or a circuit object of an SDK.
-            to: the language to write it in: "QASM2", "CIRQ" ...
-            language: the language it is in; found out from header and file suffix when not given.
-            inputs: values for its inputs (free parameters), as for `run`.
+            to: the target language: "QASM2", "CIRQ" ...
+            language: the source language; by default detected from header and file suffix.
+            inputs: values for its inputs (free parameters), as in `run`.
 
         Raises:
-            ProgramUnreadable: the language cannot be told, or there is none of that name.
-            InvalidRequest: the program is at fault; the message says where.
-            PreconditionFailed: the language has no way to say what the program does.
-            QonduitError: the server refused otherwise, or is not there.
+            ProgramUnreadable: the language cannot be detected, or is unknown.
+            InvalidRequest: the program is invalid; the message names the position.
+            PreconditionFailed: the target language cannot express the program.
+            QonduitError: the server rejected the call otherwise, or is unreachable.
         """
         return Translation(self._transport.call(requests.translate(program, to, language, inputs)))
 
     def languages(self) -> ListLanguagesResponse:
-        """Return the languages that programs can be written in, and what translating from and to each costs."""
+        """Return the program languages, and the cost of translating from and to each."""
         return self._transport.call(requests.languages())
 
     # Deployments
@@ -259,7 +259,7 @@ class Client:
         language: str | None = None,
         request_id: str | None = None,
     ) -> Deployment:
-        """Store programs to be run later, with `run(deployment_id=...)`."""
+        """Store programs to run later with `run(deployment_id=...)`."""
         return self._transport.call(requests.deploy(program, name, language, request_id)).deployment
 
     def deployment(self, deployment_id: int) -> Deployment:
@@ -267,7 +267,7 @@ class Client:
         return self._transport.call(requests.deployment(deployment_id)).deployment
 
     def deployments(self, filter: str = "", *, limit: int | None = None) -> Listing[Deployment]:
-        """Return deployments, newest first: to iterate over, to index, or to show as a table; as `jobs`."""
+        """Return deployments, newest first: to iterate over, to index, or to show as a table; like `jobs`."""
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Deployment]:
             return self._transport.items(requests.deployments(filter, limit), timeout=timeout)
@@ -281,7 +281,7 @@ class Client:
     # The server
 
     def server_limits(self) -> ServerLimits:
-        """Return what the server allows; the server is asked once."""
+        """Return the server's limits, cached after the first call."""
         if self._limits is None:
             self._limits = self.info().limits
         return self._limits
@@ -297,7 +297,7 @@ class Client:
         return self._transport.call(requests.info())
 
     def workers(self) -> Table[Worker]:
-        """Return the worker processes of the server that answers; a list that shows itself as a table."""
+        """Return the worker processes of the responding server, as a list with a table as its text."""
         return Table(self._transport.call(requests.workers()).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
@@ -305,5 +305,5 @@ class Client:
 
 
 def connect(client: Client | str | None = None) -> Client:
-    """Return a client as it is, or a new one of a server that is named as "HOST:PORT" (None: as `Client` has it)."""
+    """Return the given client, or a new one for "HOST:PORT" (None: the default of `Client`)."""
     return client if isinstance(client, Client) else Client(client)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The name under which this is installed: every hint what to install takes it from here, the server's too.
+"""The distribution name; all installation hints use it, including the server's.
 
-The import names are shorter: on package indexes, the short name belongs to another project. Workers import this, so it
+It differs from the import name, which belongs to another project on package indexes. Workers import this module, so it
 imports nothing.
 """
 
@@ -13,7 +13,7 @@ DISTRIBUTION: Final = "qonduit-quantum"
 
 
 def with_extras(*extras: str) -> str:
-    """Return what an installer is given for the package with extras, quoted for a shell."""
+    """Return the requirement of the package with extras, quoted for a shell."""
     return f'"{DISTRIBUTION}[{",".join(extras)}]"'
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server as a client sees it: where it is, who calls, over what kind of connection, and how long it may be away."""
+"""The connection settings of a server: target, token, TLS and timeouts."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from qonduit_client.retry import UNTRUSTED, Retry
 from qonduit_client.status import error_of
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
-#: A token, or what gives the present one; it is asked for each call and should be quick.
+#: A token, or a function that returns the current one; it is called for each call and should be fast.
 Token: TypeAlias = str | Callable[[], str]
-#: False: plain text; True: TLS with the system's roots; else a PEM file of roots, or what gRPC makes of certificates.
+#: False: plain text; True: TLS with the system's CAs; else a CA bundle (PEM file), or gRPC channel credentials.
 Tls: TypeAlias = bool | str | os.PathLike[str] | grpc.ChannelCredentials
 
-#: Reconnect quickly after a restart. The server sends something at least every 20 s on a stream, so that a ping is
-#: only ever sent on a connection that is dead.
+#: Reconnect quickly after a restart. The server sends a message at least every 20 s on a stream, so gRPC sends
+#: keepalive pings on dead connections only.
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # gRPC would give all channels of a process to one server the same connection.
+    # By default, gRPC shares one connection between all channels of a process to a server.
     ("grpc.use_local_subchannel_pool", 1),
 )
 _OFF: Final = ("0", "false", "no", "off")
 _ON: Final = ("1", "true", "yes", "on")
-#: What gRPC's core says of handshakes that will fail again, and what that means.
+#: Error texts of gRPC's core for handshakes that fail permanently, and their meaning.
 _HANDSHAKES: Final = {
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by one of the roots (tls=FILE names others), "
-    "is not valid now, or is not for this name",
-    "not in peer certificate": "its certificate is not for this name",
-    "Hostname Verification Check failed": "its certificate is not for this name",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS (tls=False)",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by a trusted CA (tls=FILE trusts another), "
+    "is expired, or is for another name",
+    "not in peer certificate": "its certificate is for another name",
+    "Hostname Verification Check failed": "its certificate is for another name",
+    "WRONG_VERSION_NUMBER": "it does not use TLS (tls=False)",
 }
 
 
 class Endpoint:
-    """One server and the way to it. Both transports, the waiting and the asynchronous one, are made of it.
+    """Base class of the blocking and the asynchronous transport: one server and its connection settings.
 
     Args:
-        target: "HOST:PORT", without a port 50051; by default that of QONDUIT_SERVER, else 127.0.0.1:50051.
-        token: sent with each call as `authorization: Bearer TOKEN`; by default that of QONDUIT_TOKEN.
-        tls: how the connection is secured; by default as QONDUIT_TLS has it (0, 1, or a file of roots), else not.
-        timeout: seconds a call may take, its repetitions included; also how long resuming a stream is tried.
-        connect_timeout: the same, as long as the server has never answered.
-        retry: how long to wait between attempts.
+        target: "HOST:PORT", the default port is 50051; by default QONDUIT_SERVER, else 127.0.0.1:50051.
+        token: sent with each call as `authorization: Bearer TOKEN`; by default QONDUIT_TOKEN.
+        tls: how the connection is secured; by default QONDUIT_TLS (0, 1, or a CA bundle), else plain text.
+        timeout: seconds per call, including retries; also the maximum time to resume a stream.
+        connect_timeout: the same, until the server's first response.
+        retry: the backoff between attempts.
 
     Raises:
-        ValueError: the target or the token is none; or the token would go through a network in plain text.
-        OSError: the file of roots cannot be read.
+        ValueError: target or token is invalid, or the token would cross a network in plain text.
+        OSError: the CA bundle cannot be read.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Endpoint:
         self.retry = retry or Retry()
         self.timeout = timeout
         self._connect_timeout = connect_timeout
-        self._answered = False
+        self._reachable = False
         self._process = os.getpid()
         self._token = os.environ.get("QONDUIT_TOKEN") or None if token is None else token
         if isinstance(self._token, str):
@@ -86,21 +86,21 @@ class Endpoint:
         self._secure = self.credentials is not None
         if self._token is not None and tls is None and not local:
             raise ValueError(
-                f"a token would be sent to {self.target} in plain text, for everybody on the way to read: use tls=True "
-                "(or tls=FILE with the roots of its certificate), or say tls=False if the way is safe"
+                f"refusing to send a token to {self.target} in plain text: use tls=True (or tls=FILE with a CA "
+                "bundle), or pass tls=False if the network is trusted"
             )
         self.options = list(_OPTIONS)
         if local:
-            self.options.append(("grpc.enable_http_proxy", 0))  # a proxy never leads back to this machine
+            self.options.append(("grpc.enable_http_proxy", 0))  # local connections do not use a proxy
 
     @property
-    def patience(self) -> float:
-        """Seconds that a server may be away before that is an error."""
-        return self.timeout if self._answered else min(self.timeout, self._connect_timeout)
+    def max_outage(self) -> float:
+        """Seconds for which the server may be unreachable before calls fail."""
+        return self.timeout if self._reachable else min(self.timeout, self._connect_timeout)
 
-    def answered(self) -> None:
-        """Note that the server has answered."""
-        self._answered = True
+    def mark_reachable(self) -> None:
+        """Record that the server has responded."""
+        self._reachable = True
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of every call."""
@@ -109,35 +109,35 @@ class Endpoint:
         return (("authorization", _bearer(self._token if isinstance(self._token, str) else self._token())),)
 
     def check_process(self) -> None:
-        """Raise an error in a process that was forked after this client was made: gRPC would never answer there."""
+        """Raise an error in a process that was forked after the client was created: gRPC calls would hang there."""
         if os.getpid() != self._process:
-            raise QonduitError("this client was made before the process was forked: make one in each process")
+            raise QonduitError("this client was created before the process was forked: create one in each process")
 
     def closed(self) -> ClientClosed:
-        """Return the error of all calls on a connection that its user has closed."""
-        return ClientClosed(f"the client of {self.target} was closed; jobs go on")
+        """Return the error of calls on a closed client."""
+        return ClientClosed(f"the client of {self.target} was closed; jobs continue")
 
-    def error(self, refused: grpc.RpcError) -> QonduitError:
-        """Return the error of a status, in words that fit this connection."""
-        error = error_of(refused)
+    def error(self, cause: grpc.RpcError) -> QonduitError:
+        """Return the exception of a status, with a message that describes the connection problem."""
+        error = error_of(cause)
         if error.reason or not isinstance(error, ServerUnavailable | TimedOut):
-            self._answered = True
+            self._reachable = True
             return error
-        if not isinstance(error, ServerUnavailable) or self._answered:
+        if not isinstance(error, ServerUnavailable) or self._reachable:
             return error
         error.message = f"no server at {self.target}"
         for said, meaning in _HANDSHAKES.items():
-            if self._secure and said in str(refused.details()):
+            if self._secure and said in str(cause.details()):
                 error.message = f"the server at {self.target} is not trusted: {meaning}"
                 error.reason = UNTRUSTED
-        if not self._secure and "Socket closed" in str(refused.details()):
-            error.message += " in plain text: what is there closes the connection; use tls=True if it speaks TLS"
+        if not self._secure and "Socket closed" in str(cause.details()):
+            error.message += " in plain text: the peer closes the connection; use tls=True if it requires TLS"
         error.args = (error.message,)
         return error
 
 
 def tls_of(text: str) -> bool | Path | None:
-    """Return the value of QONDUIT_TLS: nothing, 0 or 1 (or no, yes ...), or a file of roots."""
+    """Parse QONDUIT_TLS: empty, 0 or 1 (or no, yes ...), or a CA bundle."""
     word = text.strip().lower()
     if word in _OFF or word in _ON:
         return word in _ON
@@ -145,15 +145,15 @@ def tls_of(text: str) -> bool | Path | None:
 
 
 def with_port(target: str) -> str:
-    """Add the usual port to a host that comes without one.
+    """Add the default port to a target without one.
 
     Raises:
-        ValueError: it is an address of the web.
+        ValueError: the target is a URL.
     """
     if target.startswith(("http://", "https://", "grpc://", "grpcs://")):
         scheme, _, rest = target.partition("://")
-        told = f"{rest.strip('/')!r} and tls=True" if scheme.endswith("s") else repr(rest.strip("/"))
-        raise ValueError(f"a server is named as HOST:PORT: instead of {target!r}, pass {told}")
+        suggestion = f"{rest.strip('/')!r} and tls=True" if scheme.endswith("s") else repr(rest.strip("/"))
+        raise ValueError(f"target must be HOST:PORT: instead of {target!r}, pass {suggestion}")
     host, colon, port = target.rpartition(":")
     if "/" in target or (colon and port.isdigit() and host and not (":" in host and not host.endswith("]"))):
         return target
@@ -163,7 +163,7 @@ def with_port(target: str) -> str:
 
 
 def is_local(target: str) -> bool:
-    """Whether this machine is meant: loopback, or a socket in its file system."""
+    """Return whether the target is this machine: loopback or a Unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     host = target.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:")
@@ -175,10 +175,10 @@ def is_local(target: str) -> bool:
 
 
 def _bearer(token: object) -> str:
-    """Return the value of the header, without whitespace around the token (a file's last line break)."""
+    """Return the value of the header, without surrounding whitespace of the token (such as a final line break)."""
     text = token.strip() if isinstance(token, str) else ""
     if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("a token is a text of visible ASCII characters")  # which one it was is nobody's business
+        raise ValueError("token must consist of visible ASCII characters")  # the message must not contain the token
     return f"Bearer {text}"
 
 
@@ -191,5 +191,5 @@ def _credentials(tls: Tls | None) -> grpc.ChannelCredentials | None:
         return tls
     roots = Path(tls).read_bytes()
     if b"-----BEGIN CERTIFICATE-----" not in roots:
-        raise ValueError(f"{tls} holds no certificate in PEM form")
+        raise ValueError(f"{tls} contains no PEM certificate")
     return grpc.ssl_channel_credentials(roots)

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, as one tree of exceptions; imports neither gRPC nor protobuf.
+"""The exceptions of the client; imports neither gRPC nor protobuf.
 
-QonduitError                                   everything below; `status`, `reason`, `message`, `violations` ...
-+-- InvalidRequest        INVALID_ARGUMENT     a field breaks a rule; `violations` say which and what to do
-+-- NotFound              NOT_FOUND            not there, or not yours
-+-- AlreadyExists         ALREADY_EXISTS       the request id was used before, for another request
-+-- PreconditionFailed    FAILED_PRECONDITION  the thing is in a state that does not allow this
+QonduitError                                   base class; `status`, `reason`, `message`, `violations` ...
++-- InvalidRequest        INVALID_ARGUMENT     a field is invalid; see `violations`
++-- NotFound              NOT_FOUND            the resource does not exist or belongs to another user
++-- AlreadyExists         ALREADY_EXISTS       the request id was used for another request
++-- PreconditionFailed    FAILED_PRECONDITION  the resource is in a state that does not allow this
 +-- LimitExceeded         RESOURCE_EXHAUSTED   a limit of the server is reached
 +-- Refused               UNAUTHENTICATED, PERMISSION_DENIED
-+-- ServerUnavailable     UNAVAILABLE          no server there, or not now
-+-- TimedOut              DEADLINE_EXCEEDED    it took longer than the timeout (a TimeoutError too); the job goes on
-+-- ServerFault           all others           a fault of the server; `request_id` is in its log
-+-- ClientClosed          (never sent)         the client was closed by then, by this thread or another one
-+-- ProgramUnreadable     (never sent)         the language of a program is not known (a ValueError too)
-+-- JobFailed             (the call was fine)  the job failed; `failure` and `job` say why
-+-- JobCancelled          (the call was fine)  the job was cancelled; `job`
++-- ServerUnavailable     UNAVAILABLE          the server is unreachable or unavailable
++-- TimedOut              DEADLINE_EXCEEDED    the timeout expired (also a TimeoutError); the job continues
++-- ServerFault           all others           an internal error; the server's log contains `request_id`
++-- ClientClosed          (client only)        the client was closed
++-- ProgramUnreadable     (client only)        the language of a program is unknown (also a ValueError)
++-- JobFailed             (call succeeded)     the job failed; see `failure` and `job`
++-- JobCancelled          (call succeeded)     the job was cancelled; see `job`
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken rule: the field's path ("job.shots") or the subject, the rule's id, and what to do about it."""
+    """One violated rule: the field's path ("job.shots") or the subject, the rule's id, and a description."""
 
     field: str
     rule_id: str
@@ -38,17 +38,17 @@ class Violation:
 
 
 class QonduitError(Exception):
-    """Something went wrong; the classes below say what.
+    """Base class of the client's exceptions.
 
     Attributes:
-        status: the gRPC status by name ("NOT_FOUND"); empty when no call was refused.
-        reason: a stable word to act on: a value of `ErrorReason`, or a failure's reason; empty when none was given.
-        message: what happened, for people.
-        violations: the rules that were broken, or the state or quota that stands in the way.
-        metadata: further facts the server gave (ErrorInfo.metadata); of what was not found, "resource_type" ("job") and
-            "resource_name".
-        retry_after: seconds to wait before trying again, when the server said so.
-        request_id: where a fault is in the server's log; empty when not given.
+        status: the name of the gRPC status ("NOT_FOUND"); empty if no call failed.
+        reason: a stable identifier for programs: a value of `ErrorReason` or a failure's reason; may be empty.
+        message: the error message.
+        violations: the violated rules, preconditions or quotas.
+        metadata: further details of the server (ErrorInfo.metadata); for missing resources, "resource_type" ("job")
+            and "resource_name".
+        retry_after: seconds to wait before a retry, if the server sent them.
+        request_id: identifies the error in the server's log; may be empty.
     """
 
     def __init__(
@@ -73,51 +73,51 @@ class QonduitError(Exception):
 
 
 class InvalidRequest(QonduitError):
-    """A field breaks a rule, whatever state the server is in."""
+    """A field is invalid, independent of the server's state."""
 
 
 class NotFound(QonduitError):
-    """Not there, or not yours."""
+    """The resource does not exist or belongs to another user."""
 
 
 class AlreadyExists(QonduitError):
-    """The request id was used before, for another request."""
+    """The request id was used for another request."""
 
 
 class PreconditionFailed(QonduitError):
-    """The request is well formed, but the thing it is about is in the wrong state, or cannot do it."""
+    """The request is valid, but the resource is in the wrong state or does not support it."""
 
 
 class LimitExceeded(QonduitError):
-    """A limit told by `Client.info()` is reached now; later it may not be."""
+    """A limit of `Client.info()` is reached; a retry may succeed later."""
 
 
 class Refused(QonduitError):
-    """The server wants to know who you are, or does not let you."""
+    """Authentication is required, or permission is denied."""
 
 
 class ServerUnavailable(QonduitError):
-    """No server there, or it is stopping, or its database does not answer."""
+    """The server is unreachable or shutting down, or its database is unavailable."""
 
 
 class TimedOut(QonduitError, TimeoutError):
-    """It took longer than the timeout. A job that was waited for goes on."""
+    """The timeout expired. A job continues."""
 
 
 class ServerFault(QonduitError):
-    """A fault of the server; with `request_id` it can be found in its log."""
+    """An internal error of the server; its log contains `request_id`."""
 
 
 class ClientClosed(QonduitError):
-    """The client was closed before this came to its end. Jobs go on."""
+    """The client was closed during the call. Jobs continue."""
 
 
 class ProgramUnreadable(QonduitError, ValueError):
-    """The language of a program is not known, or a program is not what it was announced as."""
+    """The language of a program is unknown, or the program does not match its declared language."""
 
 
 class JobFailed(QonduitError):
-    """The job ended badly; `failure` says why. Programs that ran keep their results."""
+    """The job failed; see `failure`. Results of programs that ran are kept."""
 
     def __init__(self, failure: Failure, job: Job) -> None:
         super().__init__(failure.message or f"job {job.id} failed", reason=failure.reason)
@@ -133,7 +133,7 @@ class JobCancelled(QonduitError):
         self.job = job
 
 
-#: The class for each status; all others are `ServerFault`.
+#: The exception of each status; `ServerFault` for all others.
 BY_STATUS: Final[dict[str, type[QonduitError]]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "OUT_OF_RANGE": InvalidRequest,

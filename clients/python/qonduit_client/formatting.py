@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events and jobs in words, for people who watch."""
+"""Format events, failures and times as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qonduit_client.states import state_name
 
 
 def event_text(event: JobEvent) -> tuple[str, str]:
-    """Return an event as a short word and a sentence (which may be empty)."""
+    """Return an event as a keyword and a description, which may be empty."""
     kind = event.WhichOneof("event")
     if kind == "created":
         return "created", f"job {event.job_id}, {plural(event.created.shots, 'shot')}"
@@ -31,20 +31,20 @@ def event_text(event: JobEvent) -> tuple[str, str]:
         said = f"program {run.index + 1} {state_name(run.state).lower()}"
         return "program", f"{said}: {failure_text(run.failure)}" if run.HasField("failure") else said
     if kind == "result_ready":
-        return "result", f"result {event.result_ready.result_id} can be read"
+        return "result", f"result {event.result_ready.result_id} is available"
     if kind == "log":
         return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
-    return "event", "of a kind this client does not know yet"
+    return "event", "of a type unknown to this client"
 
 
 def failure_text(failure: Failure) -> str:
-    """Why a job failed: the message, its place in the program and its stable reason."""
+    """Return a failure's message, its position in the program and its reason."""
     place = f" (line {failure.line}, column {failure.column})" if failure.line and failure.column else ""
     if failure.line and not failure.column:
         place = f" (line {failure.line})"
     if place and f"line {failure.line}" in failure.message:
         place = ""
-    again = "; running it again may help" if failure.retryable else ""
+    again = "; a retry may succeed" if failure.retryable else ""
     category = _category(failure.category)
     return f"{failure.message or 'no message'}{place} [{category}{failure.reason or 'UNKNOWN'}]{again}"
 
@@ -55,14 +55,14 @@ def plural(count: int, noun: str) -> str:
 
 
 def local_time(stamp: Timestamp) -> str:
-    """Return the time of day here, with the date; "-" when it is not set."""
+    """Return the date and time in the local time zone; "-" if it is not set."""
     if not stamp.seconds:
         return "-"
     return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def seconds_between(start: Timestamp, end: Timestamp) -> float:
-    """Seconds from one time to another; 0 when one is not set."""
+    """Return the seconds between two times; 0 if one is not set."""
     if not start.seconds or not end.seconds:
         return 0.0
     return (end.seconds - start.seconds) + (end.nanos - start.nanos) / 1e9
@@ -75,7 +75,7 @@ def _category(category: int) -> str:
 
 
 def language_name(language: int) -> str:
-    """Return the short name of a language; "LANGUAGE_<n>" for one that this client does not know yet."""
+    """Return the short name of a language; "LANGUAGE_<n>" if this client does not know it."""
     if language not in AssemblerLanguage.values():
         return f"LANGUAGE_{language}"
     return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a job without asking, and what its end means: what both clients' handles are made of."""
+"""The base class of both clients' job handles, and functions for results and terminal states."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Handle:
 
     Attributes:
         id: its id.
-        request_id: the request id it was submitted with; empty for a job that was looked up.
-        deduplicated: whether the request id had been used before and this is the job it made.
+        request_id: the request id of its submission; empty for a handle made from a job's id.
+        deduplicated: whether an earlier request with the same id created this job.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Handle:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"a JobHandle holds a connection and cannot be pickled: send its id ({self.id}), and use client.job(id)"
+            f"a JobHandle holds a connection and cannot be pickled: send its id ({self.id}) and call client.job(id)"
         )
 
     @property
     def clock(self) -> Callable[[], float]:
-        """The clock by which timeouts are told: seconds that only grow."""
+        """The monotonic clock of timeouts, in seconds."""
         return self._endpoint.retry.clock
 
     def _learn(self, event: JobEvent) -> None:
@@ -68,7 +68,7 @@ class Handle:
 
 
 def _with_inputs(job: Job, known: Job | None) -> Job:
-    """Return a job of an event with its inputs, which never change, and which such events leave out."""
+    """Return an event's job with the known inputs: events omit them, and they never change."""
     if known is None:
         return job
     whole = Job()
@@ -80,28 +80,28 @@ def _with_inputs(job: Job, known: Job | None) -> Job:
     return whole
 
 
-def inputs_of(job: Job, pieces: Iterable[bytes] = ()) -> dict[str, Any]:
-    """Return the inputs that a job was given.
+def inputs_of(job: Job, chunks: Iterable[bytes] = ()) -> dict[str, Any]:
+    """Return the inputs of a job.
 
     Args:
         job: the job, as the server returns it.
-        pieces: what ReadBuffer sends for `job.inputs_reference`, where the job has that.
+        chunks: the response of ReadBuffer for `job.inputs_reference`, if the job has one.
 
     Raises:
-        ServerFault: the pieces are not what the reference says.
+        ServerFault: the chunks do not match the reference's SHA-256.
     """
     if job.HasField("inputs_reference"):
-        return MessageToDict(Struct.FromString(b"".join(checked(job.inputs_reference, pieces))))
+        return MessageToDict(Struct.FromString(b"".join(checked(job.inputs_reference, chunks))))
     return MessageToDict(job.inputs)
 
 
 def ended(job: Job | None) -> bool:
-    """Whether this is a job, and has ended."""
+    """Return whether the job is known and has ended."""
     return job is not None and job.state in TERMINAL
 
 
 def succeeded(job: Job) -> None:
-    """Raise `JobFailed` or `JobCancelled` for a job that ended so."""
+    """Raise `JobFailed` or `JobCancelled` for a failed or cancelled job."""
     if job.state == JobState.JOB_STATE_FAILED:
         raise JobFailed(job.failure, job)
     if job.state == JobState.JOB_STATE_CANCELLED:
@@ -109,7 +109,7 @@ def succeeded(job: Job) -> None:
 
 
 def by_program(stored: Iterable[Result]) -> list[Result]:
-    """One result a program; its statevector becomes part of its result."""
+    """Return one result per program; a statevector becomes part of its program's result."""
     of_program: dict[int, Result] = {}
     found: list[Result] = []
     for each in stored:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts as bars of text, for terminals and pipes."""
+"""Text histograms of counts, for terminals and pipes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Line:
-    """One bar: its label, its count and its share of all (0..1)."""
+    """One bar: label, count and relative frequency (0..1)."""
 
     label: str
     count: int
@@ -24,9 +24,9 @@ def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key"
     """Return the lines of a histogram.
 
     Args:
-        counts: how often each outcome was seen.
+        counts: the count of each outcome.
         sort: "key" sorts by the numbers in the keys, "count" puts the most frequent first.
-        top: the most outcomes shown; the most frequent ones are kept and the rest summed up in a last line, "others".
+        top: the maximum number of outcomes; the most frequent are shown, a last line "others" sums up the rest.
             0 shows all.
     """
     total = sum(counts.values()) or 1
@@ -42,7 +42,7 @@ def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key"
 
 
 def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
-    """Return a bar that fills this share (0..1) of the width, exact to an eighth of a character."""
+    """Return a bar that fills a share (0..1) of the width, with a resolution of an eighth of a character."""
     share = min(1.0, max(0.0, share))
     if ascii_only:
         return "#" * round(share * width)
@@ -53,7 +53,7 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
 
 
 def can_write_bars(stream: TextIO) -> bool:
-    """Whether the stream's encoding has the characters that bars are made of."""
+    """Return whether the stream's encoding has the block characters of bars."""
     try:
         _EIGHTHS.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def text_of(
     color: bool = False,
     ascii_only: bool = False,
 ) -> str:
-    """Return the histogram, a line an outcome: key, count, per cent, bar; the longest bar fills the width."""
+    """Return the histogram, one line per outcome: key, count, percentage, bar; the longest bar fills the width."""
     if not counts:
         return "  (no counts: the program has no classical bits)"
     lines = lines_of(counts, sort=sort, top=top)
@@ -87,11 +87,11 @@ def text_of(
 
 
 def amplitudes_text(state: Sequence[complex], *, top: int = 16) -> str:
-    """Return the likeliest basis states, a line each: bits (highest qubit first), amplitude, probability.
+    """Return the most probable basis states, one per line: bits (highest qubit first), amplitude, probability.
 
     Args:
         state: 2^n amplitudes.
-        top: how many are shown at most, in the order of their places; 0 shows all that are not zero.
+        top: the maximum number shown, in index order; 0 shows all nonzero amplitudes.
     """
     places = [place for place, amplitude in enumerate(state) if amplitude]
     kept = sorted(heapq.nsmallest(top, places, key=lambda place: -abs(state[place]))) if top > 0 else places
@@ -107,7 +107,7 @@ def amplitudes_text(state: Sequence[complex], *, top: int = 16) -> str:
 
 
 def _order(key: str) -> tuple[object, ...]:
-    """Numbers by value; anything else after them, by text."""
+    """Return the sort key: numbers by value, then other keys by text."""
     try:
         return (0, tuple(int(number, 16) for number in key.split()), key)
     except ValueError:

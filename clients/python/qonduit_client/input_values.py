@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values for the inputs of programs (their free parameters), from Python to the message that carries them."""
+"""Convert values of program inputs (free parameters) from Python to protobuf."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Final, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct
 
-#: Numbers, Booleans, texts of 0s and 1s (for registers, highest bit first), and lists of them, by the input's name.
+#: Numbers, Booleans, strings of 0s and 1s (for registers, highest bit first), and lists of them, by the input's name.
 Inputs: TypeAlias = Mapping[str, object]
 
-#: Numbers travel as doubles; larger whole ones would not arrive as they were sent.
+#: Numbers are sent as doubles, which represent integers exactly up to this bound.
 _EXACT: Final = 2**53
 
 
@@ -20,7 +20,7 @@ def struct_of(inputs: Inputs) -> Struct:
     """Return the message of these values.
 
     Raises:
-        ValueError: a value is none that an input can have.
+        ValueError: an input has an unsupported value.
     """
     struct = Struct()
     for name, value in inputs.items():
@@ -33,9 +33,9 @@ def _plain(name: str, value: object) -> Any:
     if isinstance(value, bool | str):
         return value
     if isinstance(value, Integral) and abs(int(value)) > _EXACT:
-        raise ValueError(f"input {name!r}: {value} is too large to be sent exactly; give it as a text of 0s and 1s")
+        raise ValueError(f"input {name!r}: {value} is too large to be sent exactly; pass it as a string of 0s and 1s")
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, list | tuple):
         return [_plain(name, each) for each in value]
-    raise ValueError(f"input {name!r}: {value!r} is neither a number, a Boolean, a text nor a list of them")
+    raise ValueError(f"input {name!r}: expected a number, a Boolean, a string or a list of them, got {value!r}")

@@ -22,9 +22,9 @@ from qonduit_client.transport import Transport
 
 
 class JobHandle(Handle):
-    """One job on a server. In a notebook it shows itself as a live progress bar.
+    """One job on a server. A notebook displays it as a live progress bar.
 
-    Attributes are what the handle knows; every method asks the server.
+    Attributes are local; every method calls the server.
     """
 
     def __init__(self, transport: Transport, job_id: int, **known: Any) -> None:
@@ -35,11 +35,11 @@ class JobHandle(Handle):
         notebook.show(self, self._known)
 
     def job(self) -> Job:
-        """Asks the server for the job as it is now."""
+        """Return the current job from the server."""
         return self._job(None)
 
     def state(self) -> str:
-        """Ask for the job's state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
+        """Return the job's current state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
         return state_name(self.job().state)
 
     @property
@@ -53,20 +53,20 @@ class JobHandle(Handle):
     ) -> Iterator[JobEvent]:
         """Yield past and future events, each once and in order, until the job has ended.
 
-        A stream that breaks is resumed after the last event, as often as it takes, as long as the server comes back
-        within the client's timeout. Leaving the loop early leaves the job alone.
+        A broken stream resumes after the last event, any number of times, as long as the server comes back within the
+        client's timeout. Leaving the loop early does not affect the job.
 
         Args:
-            after_sequence: leaves out the events up to this one.
-            timeout: seconds until `TimedOut`; by default there is no end.
-            heartbeat: seconds of silence (0.05 to 3600) after which a heartbeat, an event without a sequence, is
-                yielded as well; by default none is.
+            after_sequence: skip the events up to this one.
+            timeout: seconds until `TimedOut`; by default unlimited.
+            heartbeat: seconds without an event (0.05 to 3600) after which to yield a heartbeat, an event without a
+                sequence number; by default no heartbeats.
 
         Raises:
-            NotFound: there is no such job, or it was deleted meanwhile.
-            TimedOut: the job had not ended by then. It goes on.
-            ServerUnavailable: the server did not come back.
-            ClientClosed: the client was closed meanwhile.
+            NotFound: the job does not exist or was deleted.
+            TimedOut: the job has not ended in time; it continues.
+            ServerUnavailable: the server did not come back in time.
+            ClientClosed: the client was closed.
         """
         stream = EventStream(
             self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
@@ -77,22 +77,22 @@ class JobHandle(Handle):
                 yield event
 
     def wait(self, timeout: float | None = None) -> Job:
-        """Wait until the job has ended and return it, however it ended.
+        """Wait until the job has ended, in any state, and return it.
 
         Args:
-            timeout: seconds; 0 only looks. By default there is no end.
+            timeout: seconds; 0 only checks. By default unlimited.
 
         Raises:
-            TimedOut: it had not ended by then. It goes on.
+            TimedOut: the job has not ended in time; it continues.
         """
         clock = self.clock
-        begun = clock()
+        started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
             self.job()
         job = self._known or self._job(timeout)
         if ended(job):
             return job
-        left = None if timeout is None else timeout - (clock() - begun)
+        left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
         for event in self.events(after_sequence=job.last_sequence, timeout=left):
@@ -101,17 +101,17 @@ class JobHandle(Handle):
         return self._known if self._known is not None and ended(self._known) else self.job()
 
     def results(self, timeout: float | None = None) -> list[Result]:
-        """Wait for the job and return one result a program, in the order of its programs.
+        """Wait for the job and return one result per program, in the order of its programs.
 
-        What else a program gave (its statevector, where the job asks for it) is told by the same result.
+        A requested statevector is part of its program's result.
 
         Args:
-            timeout: seconds to wait for the job; reading its results then may take the client's own timeout.
+            timeout: seconds to wait for the job; the client's timeout limits reading the results.
 
         Raises:
-            JobFailed: the job failed. `stored_results` has those of the programs that ran.
+            JobFailed: the job failed. `stored_results` returns the results of programs that ran.
             JobCancelled: the job was cancelled.
-            TimedOut: it had not ended by then. It goes on.
+            TimedOut: the job has not ended in time; it continues.
         """
         succeeded(self.wait(timeout))
         return by_program(self.stored_results())
@@ -126,21 +126,21 @@ class JobHandle(Handle):
         return only(self.results(timeout), self.id)
 
     def stored_results(self) -> list[Result]:
-        """Return all results that exist now, without waiting and whatever the job's state."""
+        """Return all results stored so far, without waiting, in any state of the job."""
         source = partial(read, self._transport)
         return [Result(message, source) for message in self._transport.items(requests.results(self.id))]
 
     def inputs(self) -> dict[str, Any]:
-        """Return the values that the job was given for the inputs of its programs, however large they are.
+        """Return the values of the job's inputs, of any size.
 
         Raises:
-            NotFound: there is no such job, or it was deleted meanwhile.
+            NotFound: the job does not exist or was deleted.
         """
         job = self.job()
         return inputs_of(job, read(self._transport, job.inputs_reference))
 
     def cancel(self) -> Job:
-        """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""
+        """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""
         self._known = self._transport.call(requests.cancel(self.id)).job
         return self._known
 

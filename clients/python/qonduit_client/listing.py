@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of messages that show themselves as tables, in a notebook and as text."""
+"""Lists of messages that are displayed as tables, in notebooks and as text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qonduit_client.message_table import ROWS, table_html, table_text
 
 Item = TypeVar("Item")
 
-#: Seconds that showing a listing may wait for the server.
+#: Timeout in seconds for displaying a listing.
 _SHOWING: Final = 10.0
 
 
 class Table(list[Item]):
-    """A list of messages of one kind. It is a list in every way, and its text is a table.
+    """A list of messages of one type, displayed as a table.
 
     Args:
         items: the messages.
@@ -48,15 +48,15 @@ class Table(list[Item]):
 
 
 class Listing(Generic[Item]):
-    """A list on the server, read a page at a time as it is iterated over.
+    """A list on the server, read page by page on demand.
 
-    Each `for` loop starts at the newest item and asks the server again. `next()` keeps a position of its own. An index
-    or a slice reads as far as it has to. Shown as text or in a notebook, it is a table of its first items.
+    Each `for` loop reads the list again from the newest item. `next()` has a separate position. An index or a slice
+    reads only the items it needs. The text and the notebook display are a table of the first items.
 
     Args:
-        read: reads the items, at most `limit` of them, each request within `timeout` seconds (None: the client's own).
+        read: reads at most `limit` items, with `timeout` seconds per request (None: the client's timeout).
         kind: the name of the items, for example "Job".
-        limit: how many items at most.
+        limit: the maximum number of items.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class Listing(Generic[Item]):
         try:
             return table_text(self._kind, *self._shown())
         except QonduitError as error:  # a repr must not fail
-            return f"<{self._kind.lower()}s, not read: {error}>"
+            return f"<{self._kind.lower()}s, not available: {error}>"
 
     def _repr_html_(self) -> str:
         return table_html(self._kind, *self._shown())
 
     def _first(self, number: int | None) -> list[Item]:
-        """Read the first items; all of them when the number is None or counts from the end."""
+        """Read the first items; all if the number is None or negative."""
         return list(self if number is None or number < 0 else self._read(self._at_most(number), None))
 
     def _shown(self) -> tuple[list[Item], dict[int, str], str]:
-        """Read what a table shows: items, no provider names (only devices need them), and whether there are more."""
+        """Return the items of the table, no provider names (only devices need them), and a note on further items."""
         items = list(self._read(self._at_most(ROWS + 1), _SHOWING))
         return items, {}, "... and more" if len(items) > ROWS else ""
 
@@ -109,7 +109,7 @@ class Listing(Generic[Item]):
 
 
 class AsyncListing(Generic[Item]):
-    """A list on the server: iterate over it with `async for`, a page at a time, or `await` it as a `Table`.
+    """A list on the server: iterate with `async for`, page by page, or `await` it as a `Table`.
 
     Args:
         read: reads the items.
@@ -136,7 +136,7 @@ class AsyncListing(Generic[Item]):
         return f"<{self._kind.lower()}s: use `async for`, or `await` for a table>"
 
     async def aclose(self) -> None:
-        """End what `anext` began."""
+        """Close the iterator of `anext`."""
         if self._position is not None:
             await self._position.aclose()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the contract as tables, for people: many as rows, one as a list of its fields; as text and as HTML."""
+"""Messages as tables in text and HTML: one row per message, or one row per field of a single message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qonduit_client.formatting import failure_text, language_name, local_time, p
 from qonduit_client.states import TERMINAL, state_name
 from qonduit_client.text_table import table_of
 
-#: The most rows that a table shows, and the most characters of a cell.
+#: Maximum number of rows of a table, and of characters of a cell.
 ROWS: Final = 40
 CELL: Final = 60
 
@@ -29,7 +29,7 @@ class _Column:
     """One column: its head, and the text of a message's cell.
 
     Attributes:
-        detail: shown for a single message only.
+        detail: only shown for a single message.
     """
 
     head: str
@@ -39,7 +39,7 @@ class _Column:
 
 
 def device_name(device: Any, providers: ProviderNames) -> str:
-    """Return the name that `Client.run` takes, "PROVIDER/device"; "?" stands for a provider that is not known."""
+    """Return the name that `Client.run` accepts, "PROVIDER/device"; "?" stands for an unknown provider."""
     return f"{providers.get(device.provider_id, '?')}/{device.name}"
 
 
@@ -66,7 +66,7 @@ def _worker_state(worker: Any, _: ProviderNames) -> str:
     return WorkerState.Name(worker.state).removeprefix("WORKER_STATE_") if known else f"STATE_{worker.state}"
 
 
-#: The columns of a table by the name of its messages.
+#: The columns of each message type.
 _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
     "Device": (
         _Column("device", device_name),
@@ -115,13 +115,13 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
 
 
 def table_text(kind: str, messages: Sequence[Any], providers: ProviderNames, further: str = "") -> str:
-    """Return a table as text, a line a message.
+    """Return a table as text, one line per message.
 
     Args:
-        kind: the name of the messages: "Job".
+        kind: the message type: "Job".
         messages: at most `ROWS` of them are shown.
         providers: the names of providers by their ids.
-        further: says that there are more messages than these; by default their number is counted.
+        further: a note on further messages; by default the number of omitted ones.
     """
     if not messages:
         return f"no {kind.lower()}s"
@@ -145,7 +145,7 @@ def table_html(kind: str, messages: Sequence[Any], providers: ProviderNames, fur
 
 
 def message_text(message: Message) -> str:
-    """Return one message as text, a line a field; what is empty is left out."""
+    """Return one message as text, one line per field; empty fields are omitted."""
     fields = _fields(message)
     width = max(len(head) for head, _ in fields)
     return "\n".join(f"{head:<{width}}  {text}" for head, text in fields)
@@ -161,7 +161,7 @@ def message_html(message: Message) -> str:
 
 
 def cut(text: str, longest: int = CELL) -> str:
-    """Return a text on one line, and no longer than this."""
+    """Return a text on one line, truncated to a maximum length."""
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 

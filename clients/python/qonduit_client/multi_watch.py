@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many jobs followed at once, by a bounded number of threads."""
+"""Follow many jobs concurrently with a bounded number of threads."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from qonduit_client.client import Client
 from qonduit_client.errors import LimitExceeded, QonduitError
 from qonduit_client.job import JobHandle
 
-#: Threads at most. A job that waits for one waits for those before it, which by their age run before it too.
+#: Maximum number of threads. A job without a thread waits for earlier jobs, which also run before it.
 THREADS: Final = 64
-#: Seconds that an interrupt waits for jobs that are being made.
+#: Seconds for which an interrupt waits for pending submissions.
 _START_SECONDS: Final = 2.0
 
 
 @dataclass
 class WatchedJob:
-    """One job: what is known of it so far.
+    """One followed job.
 
     Attributes:
-        start: makes or finds the job; called once its turn has come.
-        show: is called with each of its events.
-        handle: once it was made.
-        job: once it has ended.
-        error: why it could not be made, or followed to its end.
-        starting: set once `start` has ended; None before it began.
+        start: creates or looks up the job; called in the job's thread.
+        show: called with each of its events.
+        handle: set once the job is created.
+        job: set once the job has ended.
+        error: set if the job could not be created or followed to its end.
+        starting: set once `start` has returned; None before the call.
     """
 
     start: Callable[[], JobHandle]
@@ -46,18 +46,18 @@ class WatchedJob:
 def watch_all(
     client: Client, several: Sequence[WatchedJob], *, timeout: float | None = None, threads: int = THREADS
 ) -> None:
-    """Follows jobs until each has ended or cannot be followed any more; what became of them stands in `several`.
+    """Follow jobs until each has ended or failed to be followed; outcomes are stored in `several`.
 
-    A start that the server refuses for now (a full queue) is tried again when the server said, until the timeout.
+    If a start fails with a limit (a full queue), it is retried after the server's delay, until the timeout.
 
     Args:
-        client: the connection. It is closed when this is interrupted, for nothing else wakes the threads.
+        client: the connection; an interrupt closes it to end the threads.
         several: the jobs.
         timeout: seconds for all of them together.
-        threads: how many are followed at a time.
+        threads: the maximum number of jobs followed concurrently.
 
     Raises:
-        KeyboardInterrupt: as it was raised; no thread is left.
+        KeyboardInterrupt: re-raised after all threads have ended.
     """
     stop = Event()
     deadline = None if timeout is None else monotonic() + timeout
@@ -77,7 +77,7 @@ def watch_all(
 
 
 def _wait_for_starts(several: Sequence[WatchedJob]) -> None:
-    """Wait a little for jobs that are being made, so that those that go on are known."""
+    """Wait briefly for pending submissions, so that all running jobs are known."""
     latest = monotonic() + _START_SECONDS
     for each in several:
         if each.starting is not None:
@@ -99,7 +99,7 @@ def _follow(one: WatchedJob, deadline: float | None, stop: Event) -> None:
     except QonduitError as error:
         one.error = error
     except ValueError:
-        if not stop.is_set():  # else the channel was closed under this thread, to end it
+        if not stop.is_set():  # else an interrupt closed the channel to end this thread
             raise
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs and messages in a notebook: progress bars that move while their job runs, and tables."""
+"""Notebook display: live progress bars of jobs, and tables of messages."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from qonduit_client.states import TERMINAL, state_name
 if TYPE_CHECKING:
     from qonduit.v1.event_pb2 import JobEvent
 
-#: Seconds after which a bar shows how long its job has taken, even if nothing happens.
+#: Seconds after which a bar updates its elapsed time without an event.
 TICK: Final = 1.0
-#: Legible on light and on dark pages; everything else takes the page's own colours.
+#: Legible on light and dark pages; other elements inherit the page's colours.
 _COLOURS: Final = {"SUCCEEDED": "#2e9e5b", "FAILED": "#d9534f", "CANCELLED": "#c98a1b"}
 _BUSY: Final = "#4c78a8"
-#: The most characters of a bar's message.
+#: Maximum number of characters of a bar's message.
 _LONGEST: Final = 200
 
 
 class Watchable(Protocol):
-    """What is shown: a handle of a job."""
+    """A displayed job handle."""
 
     id: int
 
     def events(
         self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
     ) -> Iterator[JobEvent]:
-        """Yield the events of the job, until its end."""
+        """Yield the events of the job until it ends."""
         ...
 
 
 class Bar:
-    """A job's state, share done, device, shots, seconds by the server's clock and last message, as HTML and as text."""
+    """A job's state, progress, device, shots, elapsed seconds (server clock) and last message, as HTML and text."""
 
     def __init__(self, job_id: int, job: Job | None = None) -> None:
         self._id = job_id
@@ -58,17 +58,17 @@ class Bar:
         self._began: Timestamp | None = None
         self._seconds = 0.0
         if job is not None:
-            self._take_job(job)
+            self._apply_job(job)
             if job.HasField("finished_at"):
                 self._seconds = seconds_between(job.created_at, job.finished_at)
 
     def update(self, event: JobEvent) -> None:
-        """Take note of an event."""
+        """Apply an event."""
         kind = event.WhichOneof("event")
         if kind == "created":
-            self._take_job(event.created)
+            self._apply_job(event.created)
         elif kind == "state_change":
-            self._take_job(event.state_change.job)
+            self._apply_job(event.state_change.job)
         elif kind == "progress":
             self._share = event.progress.progress
             self._message = event.progress.message or self._message
@@ -77,13 +77,13 @@ class Bar:
         if self._began is not None and event.event_time.seconds:
             self._seconds = max(self._seconds, seconds_between(self._began, event.event_time))
 
-    def say(self, message: str) -> None:
-        """Show this text in place of the present activity."""
+    def set_message(self, message: str) -> None:
+        """Replace the displayed message."""
         self._message = message
 
     def summary(self) -> str:
-        """Return what the bar shows as one line of text, without the job's id."""
-        facts = [self._state or "not asked yet", f"{self._share:.0%}", *self._asked(), f"{self._seconds:.1f} s"]
+        """Return the bar as one line of text, without the job's id."""
+        facts = [self._state or "unknown", f"{self._share:.0%}", *self._target(), f"{self._seconds:.1f} s"]
         message = cut(self._message, _LONGEST)
         return ", ".join(facts) + (f": {message}" if message else "")
 
@@ -93,7 +93,7 @@ class Bar:
 
     def html(self) -> str:
         """Return the bar as HTML."""
-        state = self._state or "not asked yet"
+        state = self._state or "unknown"
         colour = _COLOURS.get(self._state, _BUSY)
         return (
             "<div style='display:flex;align-items:center;gap:.6em;font-size:.9em'>"
@@ -101,14 +101,14 @@ class Bar:
             "<span style='flex:0 0 12em;height:.7em;border-radius:.35em;background:rgba(128,128,128,.3)'>"
             f"<span style='display:block;height:100%;border-radius:.35em;width:{100 * self._share:.0f}%;"
             f"background:{colour}'></span></span><span>{self._share:.0%}</span><span>{self._seconds:.1f} s</span>"
-            f"<span>{escape(', '.join(self._asked()))}</span><span>{escape(cut(self._message, _LONGEST))}</span></div>"
+            f"<span>{escape(', '.join(self._target()))}</span><span>{escape(cut(self._message, _LONGEST))}</span></div>"
         )
 
-    def _asked(self) -> list[str]:
-        """Return the device and the shots, as far as they are known."""
+    def _target(self) -> list[str]:
+        """Return the device and the shots, if known."""
         return [cut(each) for each in (self._device, plural(self._shots, "shot") if self._shots else "") if each]
 
-    def _take_job(self, job: Job) -> None:
+    def _apply_job(self, job: Job) -> None:
         self._state = state_name(job.state)
         self._share = max(self._share, job.progress)
         self._device = job.device or self._device
@@ -121,16 +121,16 @@ class Bar:
 
 
 def in_kernel() -> bool:
-    """Whether this is the process of a notebook, in which outputs can change later."""
+    """Return whether this process is a notebook kernel, whose outputs can be updated."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def show_messages_as_tables() -> None:
-    """Have IPython, if this process runs in it, show single messages (a job, a device) as tables of their fields.
+    """Register IPython formatters, if it runs, that display single messages (a job, a device) as tables.
 
-    A formatter that the user registered for a message stays.
+    Formatters registered by the user are kept.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -145,10 +145,10 @@ def show_messages_as_tables() -> None:
 
 
 def display(bar: Bar) -> Callable[[Bar], None]:
-    """Show a bar; return the function that shows it again, in the same place.
+    """Display a bar; return a function that updates it in place.
 
     Raises:
-        NotImplementedError: this is no notebook; to IPython that means: show the object in another way.
+        NotImplementedError: this process is not a notebook; IPython then uses another representation.
     """
     if not in_kernel():
         raise NotImplementedError
@@ -160,10 +160,10 @@ def display(bar: Bar) -> Callable[[Bar], None]:
 
 
 def show(job: Watchable, known: Job | None) -> threading.Thread | None:
-    """Show a job as a bar that moves, fed by a thread of its own until the job ends or the client is closed.
+    """Display a job as a live bar; a thread updates it until the job ends or the client is closed.
 
     Raises:
-        NotImplementedError: this is no notebook.
+        NotImplementedError: this process is not a notebook.
     """
     bar = Bar(job.id, known)
     update = display(bar)
@@ -180,13 +180,13 @@ def _follow(job: Watchable, bar: Bar, update: Callable[[Bar], None]) -> None:
             bar.update(event)
             update(bar)
     except QonduitError as error:
-        bar.say(reason(error))
+        bar.set_message(reason(error))
         update(bar)
 
 
 def reason(error: QonduitError) -> str:
-    """Why a bar stands still before its job has ended."""
-    return "not followed any longer: the client was closed" if isinstance(error, ClientClosed) else error.message
+    """Return the message of a bar that is no longer updated."""
+    return "no longer followed: the client was closed" if isinstance(error, ClientClosed) else error.message
 
 
 def _bundle(bar: Bar) -> dict[str, Any]:

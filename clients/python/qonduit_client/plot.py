@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histograms as pictures, drawn by matplotlib."""
+"""Histograms drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOUR: Final = "#4c78a8"
-#: What is summed up is no outcome.
+#: Colour of the bar that sums up the remaining outcomes.
 _OTHERS: Final = "#b8bfc9"
-#: More bars than this have no room for their counts, and more characters a label none to stand upright.
+#: Maximum number of bars with counts, and of label characters without rotation.
 _COUNTED: Final = 33
 _UPRIGHT: Final = 60
 
@@ -28,12 +28,12 @@ def plot_counts(
     sort: Literal["key", "count"] = "key",
     names: Sequence[str] = (),
 ) -> Axes:
-    """Draws a bar an outcome, as high as it was likely, with its count above it.
+    """Draw one bar per outcome, with its relative frequency as height and its count above.
 
     Args:
-        counts: how often each outcome was seen.
-        ax: where to draw; by default the axes of a new figure, as wide as the bars need.
-        top: the most outcomes drawn; the most frequent ones are, and the rest is summed up in a last bar. 0 draws all.
+        counts: the count of each outcome.
+        ax: the axes; by default those of a new figure that fits the bars.
+        top: the maximum number of outcomes; a last bar sums up the less frequent ones. 0 draws all.
         sort: by the numbers in the keys, or the most frequent first ("count").
         names: the registers, in the order of the keys.
 
@@ -68,7 +68,7 @@ def _new_axes(bars: int) -> Axes:
     try:
         from matplotlib import pyplot
     except ImportError as missing:
-        raise ImportError(f"drawing needs matplotlib: {pip_install('plot')}") from missing
+        raise ImportError(f"plots require matplotlib: {pip_install('plot')}") from missing
     width = min(40.0, max(5.0, 1.5 + 0.33 * bars))
     axes: Axes = pyplot.figure(figsize=(width, 4.0), layout="constrained").add_subplot()
     return axes

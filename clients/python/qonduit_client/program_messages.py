@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a caller has (text, bytes, files, circuits) to QuantumProgram messages, with the language found out."""
+"""Convert programs (text, bytes, files, circuits) to QuantumProgram messages, and detect their language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.circuits import is_circuit, program_of
 from qonduit_client.errors import ProgramUnreadable
 
-#: One program: its text, its bytes (binary languages), a file, a message that is ready, or a circuit object of an SDK
+#: One program: text, bytes (binary languages), a file, a QuantumProgram message, or a circuit object of an SDK
 #: (see `circuits.program_of`).
 Program: TypeAlias = str | bytes | Path | QuantumProgram | Any
 
@@ -27,7 +27,7 @@ _SUFFIXES: Final = {
     ".quil": "QUIL",
     ".py": "PYTHON",
 }
-#: How programs begin in languages that have no header, after comments of their kind.
+#: The beginnings of programs in languages without a header, after comments.
 _PYTHON: Final = re.compile(r"\A(?:from\s+[\w.]+\s+import\b|import\s+[\w.]+|def\s+\w+\()")
 _QUIL: Final = re.compile(
     r"\A(?:DECLARE\s+\S+\s+(?:BIT|OCTET|INTEGER|REAL)\b|DEF(?:GATE|CIRCUIT)\s|PRAGMA\s|MEASURE\s+\d|"
@@ -41,47 +41,47 @@ def programs_of(program: Program | Iterable[Program], language: str | None = Non
     """Return the messages of one or several programs.
 
     Args:
-        program: one program or several. A `str` is always text, never the name of a file: pass a `Path` for that.
-        language: the language of all texts, bytes and files ("QASM2"); found out from header and file suffix when not
-            given.
+        program: one program or several. A `str` is always program text; pass a `Path` for a file.
+        language: the language of all texts, bytes and files ("QASM2"); by default detected from header and file
+            suffix.
 
     Raises:
-        ProgramUnreadable: a language cannot be told, or is none that there is.
+        ProgramUnreadable: a language cannot be detected, or is unknown.
         OSError: a file cannot be read.
     """
-    if isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(program):  # circuits can be iterated, too
+    if isinstance(program, str | bytes | Path | QuantumProgram) or is_circuit(program):  # circuits are iterable too
         return [_message(program, language)]
     listed: Any = getattr(program, "tolist", None)
     if callable(listed):  # of numpy or pandas
         return programs_of(listed(), language)
-    # Not whatever can be iterated: a table gives the names of its columns, a mapping its keys.
+    # Not all iterables: a table iterates over its column names, a mapping over its keys.
     if not isinstance(program, Sequence | Iterator | ValuesView):
         return [_message(program, language)]
     return [_message(each, language) for each in program]
 
 
 def enum_name(language: str) -> str:
-    """Return the name of a language's enum value; it may be given with or without the prefix, in any case.
+    """Return the name of a language's enum value; the argument may omit the prefix and have any case.
 
     Raises:
-        ProgramUnreadable: there is no such language.
+        ProgramUnreadable: the language is unknown.
     """
     full = _PREFIX + language.upper().removeprefix(_PREFIX)
     known = [key for key in AssemblerLanguage.keys() if not key.endswith("UNSPECIFIED")]  # noqa: SIM118
     if full not in known:
         names = ", ".join(key.removeprefix(_PREFIX) for key in known)
-        raise ProgramUnreadable(f"there is no language {language!r}; there are {names}", reason="UNKNOWN_LANGUAGE")
+        raise ProgramUnreadable(f"unknown language {language!r}; languages: {names}", reason="UNKNOWN_LANGUAGE")
     return full
 
 
 def guess_language(source: str | bytes, suffix: str = "") -> str:
-    """Tells the language of a program from how it begins or, for JSON, what it holds; else from its file's suffix.
+    """Detect the language of a program from its header or, for JSON, its content; else from the file suffix.
 
-    The header wins over the suffix: `.qasm` is used for OpenQASM 2 and 3 alike. Without a header, a `.qasm` file is
-    OpenQASM 3, the only one of the two in which the header may be missing.
+    The header takes precedence: the suffix `.qasm` is used for OpenQASM 2 and 3. Without a header, a `.qasm` file is
+    OpenQASM 3, since only OpenQASM 3 makes the header optional.
 
     Raises:
-        ProgramUnreadable: neither tells.
+        ProgramUnreadable: the language cannot be detected.
     """
     suffix = suffix.lower()
     if isinstance(source, bytes):
@@ -91,16 +91,16 @@ def guess_language(source: str | bytes, suffix: str = "") -> str:
             source = source.decode()
         except UnicodeDecodeError:
             if _SUFFIXES.get(suffix) == "QISKIT":
-                return "QISKIT"  # damaged; the server says how
-            raise _not_told(suffix) from None
+                return "QISKIT"  # corrupt; the server reports the details
+            raise _undetected(suffix) from None
     language, header = _language_of_text(source, suffix)
     if not language:
-        raise _not_told(suffix, header)
+        raise _undetected(suffix, header)
     return language
 
 
 def _language_of_text(source: str, suffix: str) -> tuple[str, str]:
-    """Return the language, "" where neither text nor suffix names one, and the OpenQASM header that was found."""
+    """Return the language, "" if it is not detected, and the OpenQASM header, if any."""
     body = _NOISE.sub("", source.removeprefix("\ufeff"))
     version = _VERSION.match(body)
     if version:
@@ -120,11 +120,11 @@ def _language_of_text(source: str, suffix: str) -> tuple[str, str]:
     return "QUIL" if _QUIL.match(body) else "", ""
 
 
-def _not_told(suffix: str, header: str = "") -> ProgramUnreadable:
+def _undetected(suffix: str, header: str = "") -> ProgramUnreadable:
     what = f"its header is {header!r}" if header else "it has no header such as 'OPENQASM 2.0;' or 'OPENQASM 3;'"
-    name = f", and its file's suffix is {suffix!r}" if suffix else ""
+    name = f", and its file suffix is {suffix!r}" if suffix else ""
     return ProgramUnreadable(
-        f"the language of the program cannot be told: {what}{name}. Name the language", reason="UNKNOWN_LANGUAGE"
+        f"cannot detect the language of the program: {what}{name}; pass the language", reason="UNKNOWN_LANGUAGE"
     )
 
 
@@ -142,7 +142,7 @@ def _message(program: Program, language: str | None) -> QuantumProgram:
         source = program
         if isinstance(source, str) and _FILE_NAME.match(source.strip()):
             raise ProgramUnreadable(
-                f"{source.strip()!r} looks like a file's name; text is taken as the program itself, so pass Path(...)",
+                f"{source.strip()!r} looks like a file name, but a string is program text: pass Path(...)",
                 reason="FILE_NAME_AS_TEXT",
             )
     found = enum_name(language or guess_language(source, suffix))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each function of a client asks of the server: requests without a connection, for both clients."""
+"""Build the requests of both clients, without a connection."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Request(Generic[Response]):
 
     Attributes:
         method: "JobService/GetJob".
-        message: what it carries.
-        response: its response's type.
-        safe: whether it may be sent twice: reads, and writes with a request id. Others are tried once.
+        message: the request message.
+        response: the type of the response.
+        safe: whether it may be retried: reads, and writes with a request id. Other requests are sent once.
     """
 
     method: str
@@ -49,13 +49,13 @@ class Request(Generic[Response]):
 
 
 class Pages(Generic[Item]):
-    """A list that is read a page at a time: what to ask for next, and what came.
+    """The pages of a list: builds requests and reads responses.
 
     Args:
-        request: asks for the first page.
-        entries: the response's field that holds the items.
-        limit: how many items at most.
-        size: how many items a page.
+        request: the request for the first page.
+        entries: the response's field with the items.
+        limit: the maximum number of items.
+        size: the maximum number of items per page.
     """
 
     def __init__(self, request: Request[Any], entries: str, *, limit: int | None = None, size: int = 1000) -> None:
@@ -66,14 +66,14 @@ class Pages(Generic[Item]):
         self._more = True
 
     def next_request(self) -> Request[Any] | None:
-        """Return the request for the next page; None when there is nothing more to ask for."""
+        """Return the request for the next page; None after the last one."""
         if not self._more or (self._left is not None and self._left <= 0):
             return None
         self._request.message.page_size = self._size if self._left is None else min(self._size, self._left)
         return self._request
 
     def receive(self, page: Any) -> list[Item]:
-        """Return the items of a page that came."""
+        """Return the items of a received page."""
         items: list[Item] = list(getattr(page, self._entries))
         if self._left is not None:
             self._left -= len(items)
@@ -100,14 +100,14 @@ def submit(
     request_id: str | None = None,
     validate_only: bool = False,
 ) -> Request[jobs_rpc.CreateJobResponse]:
-    """Create a job of programs or a deployment; with a new request id when none is given.
+    """Create a job from programs or a deployment, by default with a new request id.
 
     Raises:
-        ProgramUnreadable: a program is none, or its language cannot be told.
-        ValueError, TypeError: an argument is none that there can be.
+        ProgramUnreadable: a program is invalid, or its language cannot be detected.
+        ValueError, TypeError: an argument is invalid.
     """
     if (program is None) == (deployment_id is None):
-        raise ValueError("give either a program or a deployment_id")
+        raise ValueError("pass either a program or a deployment_id")
     job = Job(
         type=JobType.JOB_TYPE_RUNNER,
         shots=_whole("shots", shots),
@@ -122,7 +122,7 @@ def submit(
     elif isinstance(device, str):
         request.device = device
     else:
-        raise TypeError(f'a device is named as "PROVIDER/device" (client.devices() lists them), not {device!r}')
+        raise TypeError(f'device must be "PROVIDER/device" or one of client.devices(), got {device!r}')
     if deployment_id is not None:
         request.job.deployment_id = deployment_id
     elif program is not None:
@@ -139,12 +139,12 @@ def rerun(job_id: int, request_id: str | None) -> Request[jobs_rpc.RerunJobRespo
 
 
 def job(job_id: int) -> Request[jobs_rpc.GetJobResponse]:
-    """One job."""
+    """Read one job."""
     return Request("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
 
 
 def jobs(filter: str, limit: int | None) -> Pages[Job]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     first = Request("JobService/ListJobs", jobs_rpc.ListJobsRequest(filter=filter), jobs_rpc.ListJobsResponse)
     return Pages(first, "jobs", limit=limit, size=100)
 
@@ -155,7 +155,7 @@ def cancel(job_id: int) -> Request[jobs_rpc.CancelJobResponse]:
 
 
 def delete_job(job_id: int) -> Request[jobs_rpc.DeleteJobResponse]:
-    """Delete a job; not safe to repeat, since the second call would report that there is none."""
+    """Delete a job; not retried, since a second call would report NOT_FOUND."""
     return Request("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
 
 
@@ -165,11 +165,11 @@ def results(job_id: int) -> Pages[Result]:
     return Pages(Request("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
 
 
-# What to run on
+# Providers and devices
 
 
 def providers() -> Pages[Provider]:
-    """Who offers devices."""
+    """List the providers."""
     request = providers_rpc.ListProvidersRequest()
     return Pages(Request("ProviderService/ListProviders", request, providers_rpc.ListProvidersResponse), "providers")
 
@@ -181,26 +181,26 @@ def devices(filter: str) -> Pages[Device]:
 
 
 def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:
-    """Devices by the names that jobs take, "PROVIDER/device"; "?" stands for a provider that is not listed."""
+    """Return devices by their names, "PROVIDER/device"; "?" stands for an unlisted provider."""
     owners = {provider.id: provider.name for provider in providers}
     return {device_name(device, owners): device for device in devices}
 
 
-# Programs by themselves
+# Programs
 
 
 def translate(
     program: Program, to: str, language: str | None, inputs: Inputs | None
 ) -> Request[programs_rpc.TranslateProgramResponse]:
-    """One program in another language.
+    """Translate one program into another language.
 
     Raises:
-        ProgramUnreadable: it is no program, its language cannot be told, or there is no such language.
-        ValueError: it is several programs; or a value is none that an input can have.
+        ProgramUnreadable: the program is invalid, or a language is unknown or cannot be detected.
+        ValueError: several programs were passed, or an input has an unsupported value.
     """
     found = programs_of(program, language)
     if len(found) != 1:
-        raise ValueError(f"one program is translated at a time, not {len(found)}")
+        raise ValueError(f"expected one program to translate, got {len(found)}")
     request = programs_rpc.TranslateProgramRequest(
         program=found[0], target_language=enum_name(to), inputs=struct_of(inputs) if inputs else None
     )
@@ -219,7 +219,7 @@ def languages() -> Request[programs_rpc.ListLanguagesResponse]:
 def deploy(
     program: Program | Iterable[Program], name: str | None, language: str | None, request_id: str | None
 ) -> Request[deployments_rpc.CreateDeploymentResponse]:
-    """Store programs; with a new request id when none is given."""
+    """Store programs, by default with a new request id."""
     request = deployments_rpc.CreateDeploymentRequest(
         deployment=Deployment(name=name, programs=programs_of(program, language)),
         request_id=request_id or new_request_id(),
@@ -228,20 +228,20 @@ def deploy(
 
 
 def deployment(deployment_id: int) -> Request[deployments_rpc.GetDeploymentResponse]:
-    """One deployment."""
+    """Read one deployment."""
     request = deployments_rpc.GetDeploymentRequest(id=deployment_id)
     return Request("DeploymentService/GetDeployment", request, deployments_rpc.GetDeploymentResponse)
 
 
 def deployments(filter: str, limit: int | None) -> Pages[Deployment]:
-    """Deployments, newest first."""
+    """List deployments, newest first."""
     request = deployments_rpc.ListDeploymentsRequest(filter=filter)
     first = Request("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
     return Pages(first, "deployments", limit=limit, size=100)
 
 
 def delete_deployment(deployment_id: int) -> Request[deployments_rpc.DeleteDeploymentResponse]:
-    """Delete a deployment; not safe to repeat, as for jobs."""
+    """Delete a deployment; not retried, as for jobs."""
     request = deployments_rpc.DeleteDeploymentRequest(id=deployment_id)
     response = deployments_rpc.DeleteDeploymentResponse
     return Request("DeploymentService/DeleteDeployment", request, response, safe=False)
@@ -262,15 +262,15 @@ def workers() -> Request[system_rpc.ListWorkersResponse]:
 
 
 def new_request_id() -> str:
-    """Return a request id that was never used."""
+    """Return a new, unique request id."""
     return str(uuid.uuid4())
 
 
 def _whole(name: str, value: Any) -> int:
-    """Return a whole number of any kind (numpy's too), or a float that is one (1e6)."""
+    """Return an integer of any type (including NumPy's), or of an integral float (1e6)."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     try:
         return index(value)
     except TypeError:
-        raise TypeError(f"{name} is a whole number, not {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None

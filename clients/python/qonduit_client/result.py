@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program gave, in the one form it has on every provider."""
+"""The result of a program, in the same form for all providers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-#: The most characters of a key that is shown; a register of 1,000 bits has keys of 250.
+#: Maximum number of displayed characters of a key; a register of 1,000 bits has keys of 250.
 _LONGEST_KEY: Final = 36
-#: Up to this number, every whole number is a double.
+#: Doubles represent integers exactly up to this bound.
 _EXACT: Final = 2**53
 
 
@@ -35,17 +35,17 @@ class Register(NamedTuple):
 
 
 class Result:
-    """Counts and probabilities of one program, and how they came about.
+    """Counts and probabilities of one program, with metadata of the run.
 
-    Keys are hexadecimal, one number a classical register, registers separated by a space, last declared register
+    Keys are hexadecimal, one number per classical register, registers separated by a space, last declared register
     first ("0x3", "0x1 0x2"); bit i of a register's number is its classical bit i.
 
-    What is too large for a message is read from the server when it is asked for the first time, and kept: the client
-    must not be closed by then. It can also be taken row by row, from `buffer`. To pickle a result reads it, too.
+    A result that is too large for a message is read from the server on first access and then cached, so the client
+    must still be open. `buffer` reads it row by row. Pickling reads it too.
 
     Attributes:
         message: the message as the server sent it.
-        further: what the same program gave besides.
+        further: other results of the same program, such as its statevector.
     """
 
     def __init__(self, message: result_pb2.Result, source: Source | None = None) -> None:
@@ -62,32 +62,32 @@ class Result:
 
     @property
     def job_id(self) -> int:
-        """The job that ran."""
+        """The id of the job."""
         return self.message.job_id
 
     @property
     def program_id(self) -> int:
-        """The program that ran."""
+        """The id of the program."""
         return self.message.program_id
 
     @property
     def shots(self) -> int:
-        """How often the circuit was run."""
+        """The number of shots."""
         return self.message.shots
 
     @property
     def registers(self) -> list[Register]:
-        """The program's classical registers, in the order in which the keys list them."""
+        """The program's classical registers, in the order of the keys."""
         return [Register(register.name, register.size) for register in self.message.registers]
 
     @property
     def buffer(self) -> Buffer | None:
-        """Where the rows are of a result that is too large for a message; None for all others."""
+        """The rows of a result that is too large for a message; None for other results."""
         return Buffer(self.message.buffer, self._source) if self.message.HasField("buffer") else None
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often each outcome was seen, by key in rising order; the sum is `shots`."""
+        """The count of each outcome, by key in ascending order; the sum is `shots`."""
         return dict(self._known_counts())
 
     @property
@@ -100,29 +100,29 @@ class Result:
 
     @property
     def statevector(self) -> NDArray[np.complex128] | None:
-        """The exact state before the final measurements; None where the job did not ask for it.
+        """The exact state before the final measurements; None if the job did not request it.
 
-        An array of 2^n complex128 amplitudes that cannot be written to: `copy()` it to change it. Bit i of an
+        A read-only array of 2^n complex128 amplitudes: `copy()` it to change it. Bit i of an
         amplitude's index is qubit i, in the order in which the program declares its qubits.
 
         Raises:
-            ImportError: there is a state, and NumPy is not installed; `amplitudes` needs no NumPy.
+            ImportError: NumPy is not installed; `amplitudes` needs no NumPy.
         """
         state = self.amplitudes
         if isinstance(state, list):
-            raise ImportError(f"a statevector is a NumPy array, and NumPy is not installed: {pip_install('numpy')}")
+            raise ImportError(f"statevector requires NumPy, which is not installed: {pip_install('numpy')}")
         return state
 
     @property
     def amplitudes(self) -> Sequence[complex] | None:
-        """The same as `statevector`, but a list of complex numbers where NumPy is not installed."""
+        """The same as `statevector`, but a list of complex numbers if NumPy is not installed."""
         for each in (self, *self.further):
             if each.message.HasField("statevector"):
                 return each._known_statevector()
         return None
 
     def load(self) -> Result:
-        """Read now what is too large for its message, rather than when it is asked for; return this result."""
+        """Read a large result now instead of on first access; return this result."""
         for each in (self, *self.further):
             if each.message.HasField("buffer"):
                 each._known_statevector() if each.message.HasField("statevector") else each._known_counts()
@@ -134,16 +134,16 @@ class Result:
     def plot(
         self, ax: Axes | None = None, *, top: int = 32, sort: Literal["key", "count"] = "key", bits: bool = False
     ) -> Axes:
-        """Draws how likely each outcome was, as bars with their counts; needs matplotlib.
+        """Draw the relative frequency of each outcome as a bar with its count; requires matplotlib.
 
         Args:
-            ax: where to draw; by default the axes of a new figure.
-            top: the most outcomes drawn; the most frequent ones are, and the rest is summed up. 0 draws all.
+            ax: the axes; by default those of a new figure.
+            top: the maximum number of outcomes; a last bar sums up the less frequent ones. 0 draws all.
             sort: by the numbers in the keys, or the most frequent first ("count").
-            bits: labels outcomes by bits instead of hexadecimal numbers.
+            bits: label outcomes with bits instead of hexadecimal numbers.
 
         Raises:
-            ImportError: matplotlib is not installed: the extra "plot" brings it.
+            ImportError: matplotlib is not installed; the extra "plot" installs it.
         """
         from qonduit_client.plot import plot_counts
 
@@ -156,7 +156,7 @@ class Result:
             if (buffer := self.buffer) is None:
                 self._counts = {key: found[key] for key in sorted(found, key=key_order)}
             elif self.message.HasField("counts_and_probabilities"):
-                # Rows come in the order of the keys.
+                # Rows are in the order of the keys.
                 self._counts = {" ".join(map(hex, numbers)): count for *numbers, count in buffer.rows()}
             else:
                 self._counts = {}
@@ -175,14 +175,14 @@ class Result:
 
     @property
     def meta_data(self) -> dict[str, Any]:
-        """SDK and version, seed, compile and run times, method, the vendor's own id. Whole numbers are ints."""
+        """SDK and version, seed, compile and run times, method, the vendor's id. Integral numbers are ints."""
         return {key: _plain(value) for key, value in self.message.meta_data.fields.items()}
 
     def __repr__(self) -> str:
         begin = f"<Result {self.id} of job {self.job_id}: "
         if self.message.HasField("statevector"):
             return f"{begin}statevector of {plural(self.message.statevector.num_qubits, 'qubit')}>"
-        if self._counts is None and self.message.HasField("buffer"):  # to show it is no reason to read it
+        if self._counts is None and self.message.HasField("buffer"):  # do not read it for display
             return f"{begin}{self.shots} shots, {self.message.buffer.rows} outcomes, not read yet>"
         counts = self._known_counts()
         shown = ", ".join(f"{cut(key, _LONGEST_KEY)}: {counts[key]}" for key in most_frequent(counts, 4))
@@ -212,7 +212,7 @@ class Result:
 
 
 def _amplitudes(state: result_pb2.Statevector, buffer: Buffer | None) -> Sequence[complex]:
-    """Return the amplitudes as a NumPy array, or as a list where NumPy is not installed."""
+    """Return the amplitudes as a NumPy array, or as a list if NumPy is not installed."""
     try:
         import numpy as np
     except ImportError:
@@ -228,7 +228,7 @@ def _amplitudes(state: result_pb2.Statevector, buffer: Buffer | None) -> Sequenc
 
 
 def _plain(value: Value) -> Any:
-    """Return a value as Python has it. Numbers travel as doubles: those that are whole become ints again."""
+    """Return the Python value. Numbers are sent as doubles: integral ones become ints."""
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         number = value.number_value
@@ -241,16 +241,16 @@ def _plain(value: Value) -> Any:
 
 
 def most_frequent(counts: Mapping[str, int], number: int) -> list[str]:
-    """Return the keys of the outcomes seen most often, the most frequent first."""
+    """Return the keys of the most frequent outcomes, in descending order."""
     return heapq.nsmallest(number, counts, key=lambda key: (-counts[key], key_order(key)))
 
 
 def key_order(key: str) -> tuple[int, ...]:
-    """Sorts keys as the numbers they are."""
+    """Return the sort key of an outcome: its numbers."""
     return tuple(int(number, 16) for number in key.split())
 
 
 def as_bits(key: str, registers: list[Register]) -> str:
-    """Write a key as bits, each register as wide as it is, highest bit first; "" when there is no register."""
+    """Return a key as bits, padded to the width of each register, highest bit first; "" without registers."""
     numbers = key_order(key)
     return " ".join(f"{number:0{register.size}b}" for number, register in zip(numbers, registers, strict=False))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams that are gone on with where they broke: what to ask next and what an end means, without a connection."""
+"""Streams that resume after a break: the next request and the meaning of an end, without a connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class ResumableStream(Generic[Item]):
-    """One stream, however often it breaks. A transport asks it what to do; see `Transport.resumed`."""
+    """One logical stream over any number of calls; `Transport.resumed` drives it."""
 
     def __init__(self, endpoint: Endpoint, deadline: float | None = None) -> None:
         self._endpoint = endpoint
@@ -30,39 +30,39 @@ class ResumableStream(Generic[Item]):
         self._ended = False
 
     def ended(self) -> bool:
-        """Whether all has come."""
+        """Return whether the stream is complete."""
         return self._ended
 
     def next_request(self) -> Request[Any]:
-        """Return the call that resumes the stream."""
+        """Return the request that resumes the stream."""
         raise NotImplementedError
 
     def seconds(self) -> float | None:
-        """How long that call may take; None: for ever."""
+        """Return the timeout of that call in seconds; None: unlimited."""
         return None if self._deadline is None else max(0.0, self._deadline - self._endpoint.retry.clock())
 
     def receive(self, response: Any) -> Item | None:
-        """Return the item of a response; None: nothing new."""
+        """Return the item of a response; None if it has no new item."""
         raise NotImplementedError
 
     def failed(self, error: QonduitError) -> None:
-        """Take note of how the stream broke; raise the error when that is no reason to resume."""
+        """Record the error that broke the stream; raise it if the stream cannot resume."""
         if not may_resume(error):
             raise error
         self._broken = error
 
     def end_check(self) -> Request[Any] | None:
-        """After an end with OK: the call whose answer tells whether this was the end."""
+        """Return the request that checks an end with OK; None if no check is needed."""
         return None
 
-    def confirm_end(self, answer: Any) -> None:
-        """Take the answer to `doubt`."""
+    def confirm_end(self, response: Any) -> None:
+        """Process the response to `end_check`."""
 
     def pause(self) -> float:
-        """Seconds to wait before asking again; raises what broke the stream when patience or time is over."""
+        """Return the seconds to wait before resuming; raise the recorded error after the timeout."""
         broken = self._broken or ServerUnavailable("the stream ended early", status="UNAVAILABLE")
         self._broken = None
-        return self._attempts.pause(broken, self._endpoint.patience, self._deadline)
+        return self._attempts.pause(broken, self._endpoint.max_outage, self._deadline)
 
 
 class EventStream(ResumableStream[JobEvent]):
@@ -71,9 +71,9 @@ class EventStream(ResumableStream[JobEvent]):
     Args:
         endpoint: the server.
         job_id: the job.
-        after_sequence: leaves out the events up to this one.
+        after_sequence: skip the events up to this one.
         timeout: seconds until `TimedOut`.
-        heartbeat: seconds of silence after which a heartbeat is an event, too.
+        heartbeat: seconds without an event after which to yield a heartbeat.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EventStream(ResumableStream[JobEvent]):
         self._heartbeat = heartbeat
 
     def next_request(self) -> Request[WatchJobResponse]:
-        """Return the events after the last one that came."""
+        """Return the request for the events after the last one received."""
         request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
         if self._heartbeat is not None:
             interval = Duration()
@@ -101,8 +101,8 @@ class EventStream(ResumableStream[JobEvent]):
         return Request("JobService/WatchJob", request, WatchJobResponse)
 
     def receive(self, response: WatchJobResponse) -> JobEvent | None:
-        """Return an event that was not seen before, or a heartbeat that was asked for."""
-        self._attempts.went_well()
+        """Return a new event or a requested heartbeat."""
+        self._attempts.succeeded()
         event = response.event
         if event.HasField("heartbeat"):
             return None if self._heartbeat is None else event
@@ -113,21 +113,21 @@ class EventStream(ResumableStream[JobEvent]):
         return event
 
     def failed(self, error: QonduitError) -> None:
-        """As every stream; a time that is over is told in words about the job."""
+        """Record the error that broke the stream; a timeout raises an error about the job."""
         if isinstance(error, TimedOut):
             raise late(self._job_id, self._timeout, error.status)
         super().failed(error)
 
     def end_check(self) -> Request[GetJobResponse]:
-        """Return the call that settles whether a stream that ended with OK and without the end was a real end."""
+        """Return the request that checks whether the job has ended, after an OK without a terminal event."""
         return requests.job(self._job_id)
 
-    def confirm_end(self, answer: GetJobResponse) -> None:
-        """Check whether the job has ended with the last event that was seen."""
-        self._ended = answer.job.state in TERMINAL and answer.job.last_sequence <= self._last
+    def confirm_end(self, response: GetJobResponse) -> None:
+        """Check whether the job has ended with the last received event."""
+        self._ended = response.job.state in TERMINAL and response.job.last_sequence <= self._last
 
 
 def late(job_id: int, timeout: float | None, status: str = "") -> TimedOut:
-    """Return the error of a job that was not waited for any longer."""
+    """Return the timeout error of a job."""
     after = "in time" if timeout is None else f"after {timeout:g} s"
-    return TimedOut(f"job {job_id} has not ended {after}; it goes on", status=status)
+    return TimedOut(f"job {job_id} has not ended {after}; it continues", status=status)

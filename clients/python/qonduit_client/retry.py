@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is worth another try, how long to wait before it, and when to give up; who waits is not said here."""
+"""The retry policy: retryable errors, backoff and limits; the transports do the waiting."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from typing import Final
 
 from qonduit_client.errors import LimitExceeded, QonduitError, ServerUnavailable
 
-#: Statuses that a connection or a proxy makes when it breaks; a server that means them says a reason.
+#: Statuses of broken connections and proxies; the server's own errors have a reason.
 _BROKEN: Final = frozenset(("INTERNAL", "UNKNOWN", "CANCELLED"))
-#: The reason of a connection that two sides cannot agree on: waiting changes nothing.
+#: The reason of a failed TLS handshake: a retry cannot succeed.
 UNTRUSTED: Final = "UNTRUSTED"
 
 
 def may_repeat(error: QonduitError) -> bool:
-    """Whether a call that may be sent twice is worth sending again after this error."""
+    """Return whether a safe call may be retried after this error."""
     return isinstance(error, ServerUnavailable) and error.reason != UNTRUSTED
 
 
 def may_resume(error: QonduitError) -> bool:
-    """Whether a stream that ended with this error may be gone on with where it broke."""
+    """Return whether a stream may resume after this error."""
     if may_repeat(error) or error.reason == "SLOW_READER":
         return True
-    if isinstance(error, LimitExceeded) and error.retry_after is not None:  # no seat for the stream just now
+    if isinstance(error, LimitExceeded) and error.retry_after is not None:  # stream limit reached
         return True
     return error.status in _BROKEN and not error.reason
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Exponential backoff with jitter; a server that says when to come back (RetryInfo) is never asked earlier.
+    """Exponential backoff with jitter; a delay in the server's RetryInfo is the minimum.
 
     Attributes:
-        first: seconds before the first repetition.
-        factor: each further wait is this much longer.
+        first: seconds before the first retry.
+        factor: by which each further wait grows.
         most: the longest wait.
-        clock: seconds that only grow.
-        random: a number in [0, 1).
+        clock: a monotonic clock in seconds.
+        random: returns a number in [0, 1).
     """
 
     first: float = 0.1
@@ -50,31 +50,31 @@ class Retry:
     random: Callable[[], float] = field(default=random.random, repr=False)
 
     def delay(self, failures: int, asked: float | None = None) -> float:
-        """Seconds to wait after this many failures in a row (from 1)."""
+        """Return the seconds to wait after a number of consecutive failures (from 1)."""
         longest = min(self.most, self.first * self.factor ** (failures - 1))
         wait = longest * (0.5 + 0.5 * self.random())
         return wait if asked is None else max(wait, asked * (1 + 0.25 * self.random()))
 
 
 class Attempts:
-    """Failures in a row of one call or one stream."""
+    """Consecutive failures of one call or stream."""
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
         self._failures = 0
         self._since = retry.clock()
 
-    def went_well(self) -> None:
-        """Forgets the failures: patience starts anew."""
+    def succeeded(self) -> None:
+        """Reset the failures and their time limit."""
         self._failures = 0
 
     def pause(self, error: QonduitError, limit: float, deadline: float | None = None) -> float:
         """Return the seconds to wait before the next attempt.
 
         Args:
-            error: why the last attempt failed; raised when waiting would go beyond the limit or the deadline.
-            limit: seconds that failures in a row may last.
-            deadline: the latest time, by the retry's clock, at which another attempt makes sense.
+            error: the error of the last attempt; raised if the wait would exceed the limit or the deadline.
+            limit: maximum duration of consecutive failures in seconds.
+            deadline: the latest time of another attempt, by the retry's clock.
         """
         now = self._retry.clock()
         if self._failures == 0:

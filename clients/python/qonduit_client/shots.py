@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From counts to single shots, for SDKs whose results list every shot. Needs numpy, which all of these SDKs bring."""
+"""Expand counts to single shots, for SDKs whose results list every shot. Requires NumPy, as these SDKs do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 
 def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.uint8]]:
-    """Return what each shot gave, by classical register, in order of declaration.
+    """Return the outcome of each shot, by classical register in order of declaration.
 
-    Counts do not tell in which order the shots came; they are put in a random one, so that any part of them is a fair
-    sample.
+    Counts have no order of shots. The shots are shuffled, so that any part of them is a fair sample.
 
     Args:
         result: counts of a program.
-        seed: fixes the order.
+        seed: of the shuffle.
 
     Returns:
         For each register an array (shots, bits) of 0 and 1; column i is bit i of the register.
@@ -37,7 +36,7 @@ def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.ui
 
 
 def bits_of(numbers: list[int], size: int) -> NDArray[np.uint8]:
-    """Return numbers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
+    """Return integers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
     width = (size + 7) // 8
     joined = b"".join(number.to_bytes(width, "little") for number in numbers)
     packed: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)

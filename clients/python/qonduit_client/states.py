@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states of jobs: their names, and those that a job never leaves."""
+"""The names of job states, and the terminal states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TERMINAL: Final = frozenset((JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FA
 
 
 def state_name(state: int) -> str:
-    """Return the short name of a job state; "STATE_<n>" for one that this client does not know yet."""
+    """Return the short name of a job state; "STATE_<n>" if this client does not know it."""
     if state not in JobState.values():
         return f"STATE_{state}"
     return JobState.Name(state).removeprefix("JOB_STATE_")

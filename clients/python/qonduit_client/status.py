@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a gRPC status with google.rpc details to an exception of `errors`; the only place that reads them."""
+"""Convert a gRPC status with google.rpc details to an exception of `errors`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qonduit_client.errors import BY_STATUS, QonduitError, ServerFault, Violatio
 
 
 def error_of(error: grpc.RpcError) -> QonduitError:
-    """Return the exception of this status.
+    """Return the exception of a status.
 
-    Details that are missing, unknown or damaged leave their attributes empty: the status and message always remain.
+    Missing, unknown or corrupt details leave their attributes empty; status and message are always set.
     """
     status = error.code().name
     violations: list[Violation] = []
@@ -66,7 +66,7 @@ _KNOWN = {
 
 def _details(error: grpc.RpcError) -> list[object]:
     found: list[object] = []
-    # Entries of the asynchronous client are mere pairs.
+    # The asyncio API returns plain tuples.
     for key, value in cast(Iterable[tuple[str, object]], error.trailing_metadata() or ()):
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):
             continue

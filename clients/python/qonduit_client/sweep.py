@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs run for many values of their inputs: the points of a sweep, and a program for each of them."""
+"""Parameter sweeps: the values of inputs, and a program for each point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.input_values import struct_of
 
-#: The most programs of one sweep, over all its jobs.
+#: Maximum number of programs of one sweep, over all its jobs.
 MOST: Final = 100_000
 _PI: Final = re.compile(r"(?P<sign>[+-]?)(?:(?P<times>[0-9.]+(?:e[+-]?[0-9]+)?)\*?)?pi(?:/(?P<over>[0-9.]+))?\Z")
 
@@ -24,32 +24,32 @@ def values_of(text: str) -> list[object]:
     START and STOP are numbers, or multiples of pi: "2*pi", "-pi/2".
 
     Raises:
-        ValueError: it is neither; the message says what to do.
+        ValueError: the text is neither.
     """
     text = text.strip()
     if text.startswith("["):
         try:
             listed = json.loads(text)
         except (ValueError, RecursionError):
-            raise ValueError(f"{_cut(text)} is no JSON list, as [0, 0.5, 1]") from None
+            raise ValueError(f"expected a JSON list such as [0, 0.5, 1], got {_cut(text)}") from None
         if not isinstance(listed, list) or not listed:
-            raise ValueError(f"{_cut(text)} has no values; give at least one, as [0, 0.5, 1]")
+            raise ValueError(f"expected at least one value, as in [0, 0.5, 1], got {_cut(text)}")
         if len(listed) > MOST:
-            raise ValueError(f"{len(listed)} values are more than the {MOST} that one sweep may have; split it")
+            raise ValueError(f"a sweep has at most {MOST} values, got {len(listed)}; split it")
         return list(listed)
     parts = text.split(":")
     if len(parts) != 3:
-        raise ValueError(f"{_cut(text)} is neither START:STOP:COUNT, as 0:2*pi:9, nor a list, as [0, 0.5, 1]")
+        raise ValueError(f"expected START:STOP:COUNT, as 0:2*pi:9, or a list, as [0, 0.5, 1], got {_cut(text)}")
     start, stop = (_number(part) for part in parts[:2])
     try:
         count = int(parts[2])
     except ValueError:
-        raise ValueError(f"COUNT is {_cut(parts[2])!r}, not a whole number, as in 0:2*pi:9") from None
+        raise ValueError(f"COUNT must be an integer, as in 0:2*pi:9, got {_cut(parts[2])!r}") from None
     if not 1 <= count <= MOST:
-        raise ValueError(f"COUNT is {count}; give 1 to {MOST}")
+        raise ValueError(f"COUNT must be from 1 to {MOST}, got {count}")
     if count == 1:
         return [start]
-    # Weighted, so that the ends are exact.
+    # A weighted mean makes both ends exact.
     return [(start * (count - 1 - step) + stop * step) / (count - 1) for step in range(count)]
 
 
@@ -60,10 +60,10 @@ def points_of(axes: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object
 
 
 def at_point(program: QuantumProgram, point: Mapping[str, object]) -> QuantumProgram:
-    """Return a copy of the program with these values for its inputs; others it brings stay.
+    """Return a copy of the program with the point's values; its other inputs are kept.
 
     Raises:
-        ValueError: a value is none that an input can have.
+        ValueError: an input has an unsupported value.
     """
     copy = QuantumProgram()
     copy.CopyFrom(program)
@@ -84,9 +84,11 @@ def _number(text: str) -> float:
             number = float(found["times"] or 1) * math.pi / float(found["over"] or 1)
             number = -number if found["sign"] == "-" else number
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{_cut(text)!r} is no number; give one as 0.5, or a multiple of pi as 2*pi or pi/4") from None
+        raise ValueError(
+            f"expected a number, as 0.5, or a multiple of pi, as 2*pi or pi/4, got {_cut(text)!r}"
+        ) from None
     if not math.isfinite(number):
-        raise ValueError(f"{_cut(text)!r} is not finite; give a number as 0.5, or a multiple of pi as 2*pi")
+        raise ValueError(f"expected a finite number, as 0.5, or a multiple of pi, as 2*pi, got {_cut(text)!r}")
     return number
 
 

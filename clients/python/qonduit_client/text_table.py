@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists as columns of text."""
+"""Format tables as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 
 def table_of(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
-    """Aligns columns under their heads; those in `right` to the right. The last column may be of any length."""
+    """Return a table with aligned columns; those in `right` are right-aligned. The last column may have any length."""
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
     return "\n".join(
         "  ".join(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program in another language, as the server translated it."""
+"""A translated program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qonduit_client.result import Register
 
 
 class Translation:
-    """A program in the language that was asked for.
+    """A program in the requested language.
 
     Attributes:
         message: the message as the server sent it.
@@ -23,7 +23,7 @@ class Translation:
 
     @property
     def binary(self) -> bool:
-        """Whether the program is bytes, and not text."""
+        """Whether the program is bytes instead of text."""
         return bool(self.message.program.quantum_circuit_binary)
 
     @property
@@ -33,15 +33,15 @@ class Translation:
 
     @property
     def language(self) -> str:
-        """The language it is written in: "QASM2", "QASM3" ..."""
+        """The language of the program: "QASM2", "QASM3" ..."""
         return AssemblerLanguage.Name(self.message.program.assembler_language).removeprefix("ASSEMBLER_LANGUAGE_")
 
     @property
     def warnings(self) -> list[str]:
-        """What was changed or lost on the way."""
+        """Changed or lost parts of the program."""
         return list(self.message.warnings)
 
     @property
     def registers(self) -> list[Register]:
-        """The program's classical registers, in the order in which keys of results list them (last declared first)."""
+        """The program's classical registers, in the order of result keys (last declared first)."""
         return [Register(register.name, register.size) for register in self.message.registers]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Channels to a server: unary calls and streams, with deadlines, safe repetition and errors of `errors`."""
+"""Channels to a server: unary calls and streams, with deadlines, safe retries and the exceptions of `errors`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 class Transport(Endpoint):
-    """Speaks to one server; several threads may use it. The arguments are those of `Endpoint`."""
+    """Calls one server. Thread-safe. The arguments are those of `Endpoint`."""
 
     def __init__(self, target: str | None = None, **options: Any) -> None:
         super().__init__(target, **options)
@@ -32,11 +32,11 @@ class Transport(Endpoint):
         """Make a unary call.
 
         Args:
-            request: what to ask.
-            timeout: seconds, at most and by default the transport's own.
+            request: the request.
+            timeout: seconds; the transport's timeout is the default and the maximum.
 
         Raises:
-            QonduitError: of the class that says what happened.
+            QonduitError: of the class for the gRPC status.
         """
         self.check_process()
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
@@ -45,55 +45,55 @@ class Transport(Endpoint):
         while True:
             try:
                 with self._channels.one() as channel:
-                    answer: Response = channel.unary_unary(
+                    response: Response = channel.unary_unary(
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
                     )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
-            except (grpc.RpcError, ValueError) as refused:
-                error = self._error(refused)
+            except (grpc.RpcError, ValueError) as cause:
+                error = self._error(cause)
                 if not (request.safe and may_repeat(error)):
                     raise error from None
-                self.pause(attempts.pause(error, self.patience, deadline))
+                self.pause(attempts.pause(error, self.max_outage, deadline))
             else:
-                self.answered()
-                return answer
+                self.mark_reachable()
+                return response
 
     def stream(self, request: Request[Response], *, timeout: float | None) -> Generator[Response, None, None]:
-        """Make one call that answers with a stream. It ends as the server ends it; closing the iterator ends the call.
+        """Make a call that returns a stream. The server ends the stream; closing the iterator cancels the call.
 
         Raises:
-            QonduitError: when the stream does not end with OK.
+            QonduitError: the stream did not end with OK.
         """
         self.check_process()
         try:
             with self._channels.one() as channel:
-                answers = channel.unary_stream(
+                responses = channel.unary_stream(
                     f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
                     response_deserializer=request.response.FromString,
                 )(request.message, timeout=timeout, metadata=self.metadata())
                 try:
-                    for answer in answers:
-                        self.answered()
-                        yield answer
+                    for response in responses:
+                        self.mark_reachable()
+                        yield response
                 finally:
-                    answers.cancel()
-        except (grpc.RpcError, ValueError) as refused:
-            raise self._error(refused) from None
+                    responses.cancel()
+        except (grpc.RpcError, ValueError) as cause:
+            raise self._error(cause) from None
 
     def items(self, pages: Pages[Item], *, timeout: float | None = None) -> Iterator[Item]:
-        """Yield the items of a list, a page at a time as they are taken; each page within the timeout."""
+        """Yield the items of a list; read the next page on demand, each within the timeout."""
         while (request := pages.next_request()) is not None:
             yield from pages.receive(self.call(request, timeout=timeout))
 
     def resumed(self, stream: ResumableStream[Item]) -> Generator[Item, None, None]:
-        """Yield the items of a stream; resume where it breaks, as long as the server comes back in time."""
+        """Yield the items of a stream; resume it after a break if the server comes back in time."""
         while not stream.ended():
-            answers = self.stream(stream.next_request(), timeout=stream.seconds())
+            responses = self.stream(stream.next_request(), timeout=stream.seconds())
             try:
-                for answer in answers:
-                    item = stream.receive(answer)
+                for response in responses:
+                    item = stream.receive(response)
                     if item is not None:
                         yield item
                     if stream.ended():
@@ -104,7 +104,7 @@ class Transport(Endpoint):
                 if (check := stream.end_check()) is not None:
                     stream.confirm_end(self.call(check, timeout=stream.seconds()))
             finally:
-                answers.close()
+                responses.close()
             if not stream.ended():
                 self.pause(stream.pause())
 
@@ -112,13 +112,13 @@ class Transport(Endpoint):
         """Wait before another attempt.
 
         Raises:
-            ClientClosed: nobody wants to wait any longer.
+            ClientClosed: the client was closed meanwhile.
         """
         if self._closed.wait(seconds):
             raise self.closed()
 
     def close(self) -> None:
-        """End the connections, and every call and stream on them."""
+        """Close the connections and all their calls and streams."""
         self._closed.set()
         for channel in self._channels.close():
             channel.close()
@@ -128,12 +128,12 @@ class Transport(Endpoint):
             return grpc.insecure_channel(self.target, options=self.options)
         return grpc.secure_channel(self.target, self.credentials, options=self.options)
 
-    def _error(self, refused: Exception) -> QonduitError:
+    def _error(self, cause: Exception) -> QonduitError:
         if self._closed.is_set():
             return self.closed()
-        if not isinstance(refused, grpc.RpcError):  # no matter of the connection: a token, say
-            raise refused
-        return self.error(refused)
+        if not isinstance(cause, grpc.RpcError):  # not a connection error: an invalid token, for example
+            raise cause
+        return self.error(cause)
 
 
 def _bytes_of(message: Message) -> bytes:

@@ -180,7 +180,7 @@ def test_closing_ends_the_wait_of_another_thread(
         thread.join(100)
         assert not thread.is_alive()
     assert [type(each) for each in errors] == [ClientClosed]
-    assert "jobs go on" in str(errors[0])
+    assert "jobs continue" in str(errors[0])
 
 
 @pytest.mark.parametrize("name", BOTH_CLIENTS)

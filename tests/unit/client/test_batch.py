@@ -60,7 +60,7 @@ def test_each_job_has_randomness_of_its_own_that_a_seed_fixes() -> None:
     assert seeds == [derived_seed(5, place) for place in range(100)]
     assert not set(seeds) & {derived_seed(6, place) for place in range(100)}
     assert all(0 <= seed < 2**32 for seed in [*seeds, derived_seed(2**70, 0)])
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="at least 0"):
         derived_seed(-1, 0)
 
 

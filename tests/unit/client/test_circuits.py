@@ -137,13 +137,13 @@ def _wrong() -> dict[str, tuple[Any, str]]:
         "a gate of Braket": (Gate.H(), "pass a braket.circuits.Circuit"),
         "a QNode": (qnode, "pass a tape"),
         "an operator": (qml.PauliX(0), "pass a tape"),
-        "a table": (table, "DataFrame is no program: pass text, bytes, a Path, a circuit of Qiskit"),
-        "a mapping": ({"bell": "OPENQASM 3;"}, "dict is no program"),
-        "a set": ({"OPENQASM 3;"}, "set is no program"),
-        "a number": (5, "5 is no program"),
-        "a number in a list": (["OPENQASM 3;", 5], "5 is no program"),
-        "None in a list": ([None], "None is no program"),
-        "something else": (SimpleNamespace(), "SimpleNamespace is no program"),
+        "a table": (table, "DataFrame is not a program: pass text, bytes, a Path, a circuit of Qiskit"),
+        "a mapping": ({"bell": "OPENQASM 3;"}, "dict is not a program"),
+        "a set": ({"OPENQASM 3;"}, "set is not a program"),
+        "a number": (5, "5 is not a program"),
+        "a number in a list": (["OPENQASM 3;", 5], "5 is not a program"),
+        "None in a list": ([None], "None is not a program"),
+        "something else": (SimpleNamespace(), "SimpleNamespace is not a program"),
     }
 
 
@@ -162,7 +162,7 @@ def test_a_circuit_that_its_sdk_cannot_write_shows_the_reason() -> None:
         def _num_qubits_(self) -> int:
             return 1
 
-    with pytest.raises(ProgramUnreadable, match="cirq cannot write this") as caught:
+    with pytest.raises(ProgramUnreadable, match="cirq cannot serialize this") as caught:
         programs_of(cirq.Circuit(Mine()(cirq.LineQubit(0))))
     assert caught.value.__cause__ is not None
 

@@ -123,7 +123,7 @@ def test_timeout(peer: Peer, bell: str) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     done = call(peer, "run", bell, "--timeout", "0.3")
     assert done.exit_code == 124
-    assert "it goes on" in done.stderr
+    assert "it continues" in done.stderr
     assert f"qonduit watch 7 --server {peer.target}" in done.stderr
     assert peer.cancelled == []
 
@@ -134,14 +134,14 @@ def test_timeout(peer: Peer, bell: str) -> None:
         (Refusal(Code.INVALID_ARGUMENT, "job.shots: must be at least 1", "INVALID_FIELD"), 4, "must be at least 1"),
         (Refusal(Code.ALREADY_EXISTS, "used", "REQUEST_ID_REUSED"), 4, "--request-id"),
         (Refusal(Code.FAILED_PRECONDITION, "not available"), 4, "not available"),
-        (Refusal(Code.RESOURCE_EXHAUSTED, "queue full", retry_after=2), 4, "try again in 2 s"),
+        (Refusal(Code.RESOURCE_EXHAUSTED, "queue full", retry_after=2), 4, "retry in 2 s"),
         (Refusal(Code.NOT_FOUND, "device NO/such does not exist"), 3, "NO/such"),
         (
             Refusal(Code.INTERNAL, "internal error", further=[details.RequestInfo(request_id="r-9")]),
             5,
-            "under request r-9",
+            "for request r-9",
         ),
-        (Refusal(Code.UNAVAILABLE, "stopping", "DRAINING", retry_after=3600), 5, "is stopping"),
+        (Refusal(Code.UNAVAILABLE, "stopping", "DRAINING", retry_after=3600), 5, "is shutting down"),
     ],
 )
 def test_refusals(peer: Peer, bell: str, refusal: Refusal, code: int, said: str) -> None:

@@ -43,21 +43,21 @@ def invalid(field: str, description: str, reason: str = "INVALID_FIELD") -> Refu
 CASES: dict[str, tuple[list[str], Refusal | None, int, str]] = {
     "no such device": (["run", "-", "--device", "IBM/aer"], missing("device", "IBM/aer"), 3, "did you mean --device IBM/aer_simulator?"),
     "a device without its provider": (["run", "-", "--device", "aer_simulator"], missing("device", "x"), 3, "did you mean --device IBM/aer_simulator?"),
-    "a device like no other": (["run", "-", "--device", "q"], missing("device", "q"), 3, "there are IBM/aer_simulator"),
+    "a device like no other": (["run", "-", "--device", "q"], missing("device", "q"), 3, "devices: IBM/aer_simulator"),
     "no such job": (["job", "9"], missing("job", "9"), 3, "`qonduit jobs`"),
     "no such deployment": (["run", "--deployment", "9"], missing("deployment", "9"), 3, "`qonduit deployments`"),
     "no shots": (["run", "-", "--shots", "0"], invalid("job.shots", "job.shots: must be at least 1"), 4, "--shots"),
     "a filter": (["jobs", "--filter", "x"], invalid("filter", "filter: no", "INVALID_FILTER"), 4, "deployment_id = 7"),
     "a request id that was used": (["run", "-"], Refusal(Code.ALREADY_EXISTS, "used", "REQUEST_ID_REUSED"), 4, "another --request-id"),
-    "a full queue": (["run", "-"], Refusal(Code.RESOURCE_EXHAUSTED, "full", "LIMIT_EXCEEDED", 2), 4, "try again in 2 s"),
+    "a full queue": (["run", "-"], Refusal(Code.RESOURCE_EXHAUSTED, "full", "LIMIT_EXCEEDED", 2), 4, "retry in 2 s"),
     "a limit": (["run", "-"], Refusal(Code.RESOURCE_EXHAUSTED, "too much", "LIMIT_EXCEEDED"), 4, "`qonduit info`"),
     "a device that cannot": (["run", "-"], Refusal(Code.FAILED_PRECONDITION, "no", "UNSUPPORTED_BY_DEVICE"), 4, "`qonduit devices`"),
     "a state that does not allow it": (["delete", "7"], Refusal(Code.FAILED_PRECONDITION, "it runs", "FAILED_PRECONDITION"), 4, "`qonduit job JOB`"),
     "who are you": (["jobs"], Refusal(Code.UNAUTHENTICATED, "who?"), 4, "QONDUIT_TOKEN"),
     "you may not": (["jobs"], Refusal(Code.PERMISSION_DENIED, "no"), 4, "operator"),
-    "a server that stops": (["delete", "7"], Refusal(Code.UNAVAILABLE, "stopping", "DRAINING"), 5, "try again when it is back"),
+    "a server that stops": (["delete", "7"], Refusal(Code.UNAVAILABLE, "stopping", "DRAINING"), 5, "retry after its restart"),
     "a database that is away": (["delete", "7"], Refusal(Code.UNAVAILABLE, "away", "STORE_UNAVAILABLE"), 5, "qonduit doctor"),
-    "a fault": (["job", "7"], Refusal(Code.INTERNAL, "internal error"), 5, "show the operator"),
+    "a fault": (["job", "7"], Refusal(Code.INTERNAL, "internal error"), 5, "report this message"),
     "an older server": (["job", "7"], Refusal(Code.UNIMPLEMENTED, "unknown method"), 5, "`qonduit info`"),
     "no such command": (["wacth"], None, 2, "Did you mean watch?"),
     "a command like no other": (["xyzzy"], None, 2, "`qonduit --help`"),
@@ -65,16 +65,16 @@ CASES: dict[str, tuple[list[str], Refusal | None, int, str]] = {
     "no such state": (["jobs", "--state", "asleep"], None, 2, "succeeded"),
     "nothing to watch": (["watch"], None, 2, "`qonduit jobs`"),
     "jobs and --running": (["watch", "7", "--running"], None, 2, "--running"),
-    "nothing to run": (["run"], None, 2, "give program files"),
+    "nothing to run": (["run"], None, 2, "pass program files"),
     "a file that is not there": (["run", "FOLDER/bel.qasm"], None, 2, "did you mean FOLDER/bell.qasm?"),
-    "a file in no folder": (["run", "FOLDER/no/such"], None, 2, "look whether the folder"),
-    "a folder for a file": (["run", "FOLDER"], None, 2, "name the files in it"),
+    "a file in no folder": (["run", "FOLDER/no/such"], None, 2, "check the folder"),
+    "a folder for a file": (["run", "FOLDER"], None, 2, "pass the files in it"),
     "a language that is not recognized": (["run", "FOLDER/what.xyz"], None, 4, "--language"),
     "no such language": (["run", "FOLDER/bell.qasm", "--language", "QASM"], None, 4, "QASM2"),
     "a file that is no text": (["run", "FOLDER/bytes.qasm", "--language", "QASM2"], None, 4, "--language"),
     "an invalid input": (["run", "-", "--input", "theta"], None, 2, "NAME=VALUE"),
     "an invalid token": (["--token", "two words", "jobs"], None, 2, "--token-file"),
-    "a file of a token that is not there": (["--token-file", "FOLDER/no", "jobs"], None, 2, "name a file that holds the token"),
+    "a file of a token that is not there": (["--token-file", "FOLDER/no", "jobs"], None, 2, "pass a file that contains the token"),
     "a file of certificates that is not there": (["--tls-ca", "FOLDER/no", "jobs"], None, 2, "--tls-ca"),
     "a file of certificates that holds none": (["--tls-ca", "FOLDER/bell.qasm", "jobs"], None, 2, "--tls-ca"),
 }  # fmt: skip
@@ -98,7 +98,7 @@ def test_every_error_ends_with_a_next_step(peer: Peer, tmp_path: Path, case: str
 def test_no_server() -> None:
     done = CliRunner().invoke(qonduit, ["--server", "127.0.0.1:1", "jobs"])
     assert done.exit_code == 5
-    assert "start one with `qonduit serve`, or name another with --server" in done.stderr
+    assert "start one with `qonduit serve`, or pass --server HOST:PORT" in done.stderr
 
 
 @pytest.mark.parametrize("status", [*BY_STATUS, "INTERNAL", "UNIMPLEMENTED", "DATA_LOSS"])
@@ -121,7 +121,7 @@ def test_a_failed_job_shows_the_next_step(peer: Peer) -> None:
     peer.events, peer.results = history(FAILED), []
     done = call(peer, "watch", "7")
     assert done.exit_code == 1
-    assert "mend the program there" in done.stderr
+    assert "fix the program" in done.stderr
 
 
 def test_suggestions() -> None:

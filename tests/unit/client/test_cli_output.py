@@ -99,7 +99,7 @@ def test_a_pipe_is_read_where_no_file_is_named(peer: Peer, tmp_path: Path) -> No
     assert peer.translated[0].program.quantum_circuit == BELL
     nothing = call(peer, "run", text="")
     assert nothing.exit_code == 2
-    assert "give program files" in nothing.stderr
+    assert "pass program files" in nothing.stderr
     twice = call(peer, "run", "-", "-", text=BELL)
     assert twice.exit_code == 2
     assert "read once" in twice.stderr

@@ -47,7 +47,7 @@ def test_device_that_is_not_there(peer: Peer) -> None:
     peer.refusals.append(Refusal(grpc.StatusCode.NOT_FOUND, "device X does not exist", "NOT_FOUND"))
     stream = StringIO()
     assert not show_demo(peer.target, stream=stream)
-    assert "did not run it: device X does not exist" in stream.getvalue()
+    assert "failed: device X does not exist" in stream.getvalue()
     assert "agree" in stream.getvalue()
 
 

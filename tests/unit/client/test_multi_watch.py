@@ -194,7 +194,7 @@ def test_ctrl_c_lists_the_jobs_still_running(crowd: Crowd) -> None:
     finally:
         crowd.go.set()
     assert process.returncode == 130
-    assert "100 jobs go on" in said
+    assert "100 jobs continue" in said
     assert "qonduit watch 3 4 5" in said
     assert " 102 --server" in said
     assert "Traceback" not in said

@@ -73,7 +73,7 @@ def test_outside_a_kernel_a_handle_is_text_or_a_static_bar(client: Client) -> No
     assert repr(job) == f"<JobHandle 7: QUEUED, 0%, IBM/aer_simulator, 1000 shots, 0.0 s; at {client.target}>"
     assert repr(client.job(JOB)) == f"<JobHandle 7 at {client.target}>"
     assert "QUEUED" in job._repr_html_()
-    assert "not asked yet" in client.job(JOB)._repr_html_()
+    assert "unknown" in client.job(JOB)._repr_html_()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bar of job")]
 
 
@@ -100,7 +100,7 @@ def test_closing_the_client_ends_the_bar_quietly(peer: Peer, client: Client, sho
     assert peer.hanging.wait(100)
     client.close()
     finish()
-    assert "not followed any longer: the client was closed" in shown[-1]
+    assert "no longer followed: the client was closed" in shown[-1]
 
 
 def test_an_error_is_shown_in_the_bar(peer: Peer, client: Client, shown: list[str]) -> None:

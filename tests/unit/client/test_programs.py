@@ -56,7 +56,7 @@ def test_language_is_detected(source: str | bytes, suffix: str, language: str) -
     [("h q[0];", ""), ("", ""), ("OPENQASM 4.0;", ".qasm"), (b"\xff\xfe", ".qasm"), ("{}", ".json"), ("x", ".txt")],
 )
 def test_unrecognized_language(source: str | bytes, suffix: str) -> None:
-    with pytest.raises(ProgramUnreadable, match="Name the language") as caught:
+    with pytest.raises(ProgramUnreadable, match="pass the language") as caught:
         guess_language(source, suffix)
     assert isinstance(caught.value, ValueError)
     assert caught.value.reason == "UNKNOWN_LANGUAGE"

@@ -65,7 +65,7 @@ def test_success_renews_patience() -> None:
     attempts = Attempts(policy(time))
     for _ in range(30):
         time.wait(attempts, ServerUnavailable("away"), 1.0)
-        attempts.went_well()
+        attempts.succeeded()
     assert time.slept == pytest.approx([0.1] * 30)
 
 

@@ -56,7 +56,7 @@ def test_jobs_are_read_as_they_are_taken_and_shown_as_a_table(peer: Peer) -> Non
         assert isinstance(jobs[:3], Table)
         assert "IBM/aer_simulator" in jobs._repr_html_()
         peer.refusals.append(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no such field"))
-        assert repr(client.jobs("nonsense")) == "<jobs, not read: no such field>"
+        assert repr(client.jobs("nonsense")) == "<jobs, not available: no such field>"
 
 
 def test_the_asynchronous_jobs_are_awaited_or_iterated_over(peer: Peer) -> None:
@@ -103,11 +103,11 @@ def test_ipython_shows_a_single_message_as_a_table_of_its_fields(peer: Peer) -> 
 
 
 def test_a_bar_as_text_says_what_it_shows_and_is_bounded() -> None:
-    assert Bar(JOB).text() == "Job 7: not asked yet, 0%, 0.0 s"
+    assert Bar(JOB).text() == "Job 7: unknown, 0%, 0.0 s"
     bar = Bar(JOB, job_at(RUNNING, progress=0.5))
     assert bar.text() == "Job 7: RUNNING, 50%, IBM/aer_simulator, 1000 shots, 0.0 s"
     assert "IBM/aer_simulator, 1000 shots" in bar.html()
-    bar.say("why " * 1000)
+    bar.set_message("why " * 1000)
     assert len(bar.text()) < 300
 
 

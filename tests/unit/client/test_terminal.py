@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_the_job_running_and_shows_how_to_resume(peer: Peer, bell:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert "job 7 goes on" in said
+    assert "job 7 continues" in said
     assert f"qonduit watch 7 --server {peer.target}" in said
     assert f"qonduit cancel 7 --server {peer.target}" in said
     assert "Traceback" not in said

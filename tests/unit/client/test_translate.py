@@ -219,7 +219,7 @@ def test_the_translation_as_json(text: Peer) -> None:
                 "LANGUAGE",
                 "the program cannot be written in IONQ: a loop",
             ),
-            "`qonduit languages` shows",
+            "`qonduit languages` lists",
         ),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client for asyncio: everything a server does, as coroutines over one connection."""
+"""The client for asyncio: all operations of a server as coroutines."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from qonduit_client.translation import Translation
 
 
 class Client:
-    """A connection to a Qonduit server, for one event loop; may be used by many tasks, and with `async with`.
+    """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
-    The arguments and what is tried again are those of `qonduit_client.Client`. It may be made before the loop runs, and
-    belongs to the loop in which it is used first.
+    Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and
+    is bound to the loop that first uses it.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Client:
         return f"<Client of {self.target}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Client holds a connection and cannot be pickled: make one in each process")
+        raise TypeError("a Client holds a connection and cannot be pickled: create one in each process")
 
     async def close(self) -> None:
-        """End the connection; what other tasks wait for ends with `ClientClosed`. Jobs go on."""
+        """Close the connection; pending calls of other tasks raise `ClientClosed`. Jobs continue."""
         await self._transport.close()
 
     # Jobs
@@ -90,7 +90,7 @@ class Client:
         inputs: Inputs | None = None,
         statevector: bool = False,
     ) -> JobHandle:
-        """Queues a job; once this returned, the job survives any crash. As `qonduit_client.Client.run`."""
+        """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
         request = requests.submit(
             program,
             device,
@@ -120,14 +120,14 @@ class Client:
         inputs: Inputs | None = None,
         statevector: bool = False,
     ) -> CreateJobResponse:
-        """Has a job read and compiled for its device, without running or storing anything.
+        """Parse and compile a job for its device, without running or storing anything.
 
         Returns:
-            `job` as it would be made, and `compiled`: what compiling each program found (qubits, depth, two-qubit
+            `job` as it would be created, and `compiled`: properties of each compiled program (qubits, depth, two-qubit
             gates, memory, circuits, warnings), in the order of the programs.
 
         Raises:
-            InvalidRequest: a program is at fault; the error says which, and where.
+            InvalidRequest: a program is invalid; the error names the program and the position.
             PreconditionFailed: the device cannot run a program.
         """
         request = requests.submit(
@@ -145,7 +145,7 @@ class Client:
         return await self._transport.call(request)
 
     def job(self, job_id: int) -> JobHandle:
-        """Return a handle on a job, without asking the server."""
+        """Return a handle on a job, without a call."""
         return JobHandle(self._transport, job_id)
 
     def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Job]:
@@ -153,7 +153,7 @@ class Client:
         return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit)), "Job")
 
     async def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
-        """Queues a new job with the programs, device and options of another one."""
+        """Queue a new job with the programs, device and options of another one."""
         request = requests.rerun(job_id, request_id)
         answer = await self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
@@ -162,32 +162,32 @@ class Client:
         """Delete a job that has ended, with its events and results."""
         await self._transport.call(requests.delete_job(job_id))
 
-    # What to run on
+    # Providers and devices
 
     async def providers(self) -> Table[Provider]:
-        """Return the providers, as a list that shows itself as a table."""
+        """Return the providers, as a list with a table as its text."""
         return await AsyncListing(lambda: self._transport.items(requests.providers()), "Provider")
 
     async def devices(self, filter: str = "") -> Table[Device]:
-        """Return the devices, as a list that shows itself as a table; a filter is, say, 'is_simulator = true'."""
+        """Return the devices, as a list with a table as its text; a filter is, for example, 'is_simulator = true'."""
         devices = [each async for each in self._transport.items(requests.devices(filter))]
         return Table(devices, "Device", {each.id: each.name for each in await self.providers()})
 
     async def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Return the devices by the names that `run` takes, "PROVIDER/device"."""
+        """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         devices = [each async for each in self._transport.items(requests.devices(filter))]
         return requests.named(devices, await self.providers())
 
-    # Programs by themselves
+    # Programs
 
     async def translate(
         self, program: Program, *, to: str, language: str | None = None, inputs: Inputs | None = None
     ) -> Translation:
-        """Translate a program into another language; as `qonduit_client.Client.translate`."""
+        """Translate a program into another language; see `qonduit_client.Client.translate`."""
         return Translation(await self._transport.call(requests.translate(program, to, language, inputs)))
 
     async def languages(self) -> ListLanguagesResponse:
-        """Return the languages that programs can be written in, and what translating from and to each costs."""
+        """Return the program languages, and the cost of translating from and to each."""
         return await self._transport.call(requests.languages())
 
     # Deployments
@@ -199,7 +199,7 @@ class Client:
         language: str | None = None,
         request_id: str | None = None,
     ) -> Deployment:
-        """Store programs to be run later, with `run(deployment_id=...)`."""
+        """Store programs to run later with `run(deployment_id=...)`."""
         return (await self._transport.call(requests.deploy(program, name, language, request_id))).deployment
 
     async def deployment(self, deployment_id: int) -> Deployment:
@@ -217,7 +217,7 @@ class Client:
     # The server
 
     async def server_limits(self) -> ServerLimits:
-        """Return what the server allows; the server is asked once."""
+        """Return the server's limits, cached after the first call."""
         if self._limits is None:
             self._limits = (await self.info()).limits
         return self._limits
@@ -232,7 +232,7 @@ class Client:
         return await self._transport.call(requests.info())
 
     async def workers(self) -> Table[Worker]:
-        """Return the worker processes of the server that answers; a list that shows itself as a table."""
+        """Return the worker processes of the responding server, as a list with a table as its text."""
         return Table((await self._transport.call(requests.workers())).workers, "Worker")
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:

@@ -22,13 +22,13 @@ from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.states import TERMINAL, state_name
 
-_PIECE: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class JobHandle(Handle):
-    """One job on a server. In a notebook it shows itself as a live progress bar.
+    """One job on a server. A notebook displays it as a live progress bar.
 
-    Attributes are what the handle knows; every method asks the server and is awaited.
+    Attributes are local; every method calls the server and must be awaited.
     """
 
     def __init__(self, transport: Transport, job_id: int, **known: Any) -> None:
@@ -40,17 +40,17 @@ class JobHandle(Handle):
         bar = notebook.Bar(self.id, self._known)
         update = notebook.display(bar)
         if not ended(self._known):
-            # In a context of its own: what is shown later is part of the cell that runs then, as it is with threads.
+            # In a separate context: later output belongs to the cell that then runs, as with threads.
             task = asyncio.get_running_loop().create_task(self._move(bar, update), context=Context())
-            self._bars.add(task)  # the loop itself does not keep it
+            self._bars.add(task)  # the loop holds weak references only
             task.add_done_callback(self._bars.discard)
 
     async def job(self) -> Job:
-        """Asks the server for the job as it is now."""
+        """Return the current job from the server."""
         return await self._job(None)
 
     async def state(self) -> str:
-        """Ask for the job's state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
+        """Return the job's current state: "QUEUED", "RUNNING", "CANCELLING", "SUCCEEDED", "FAILED" or "CANCELLED"."""
         return state_name((await self.job()).state)
 
     async def status(self) -> str:
@@ -63,8 +63,8 @@ class JobHandle(Handle):
     ) -> AsyncIterator[JobEvent]:
         """Yield past and future events, each once and in order, until the job has ended.
 
-        As `qonduit_client.JobHandle.events`. A task that is cancelled in here ends its stream; a loop that is left
-        early does so when its iterator is closed (`contextlib.aclosing`) or nobody holds it any more.
+        See `qonduit_client.JobHandle.events`. Cancelling the task ends the stream. A loop that is left early ends it
+        when its iterator is closed (`contextlib.aclosing`) or garbage-collected.
         """
         stream = EventStream(
             self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
@@ -75,15 +75,15 @@ class JobHandle(Handle):
                 yield event
 
     async def wait(self, timeout: float | None = None) -> Job:
-        """Wait until the job has ended and return it, however it ended; as `qonduit_client.JobHandle.wait`."""
+        """Wait until the job has ended in any state and return it; see `qonduit_client.JobHandle.wait`."""
         clock = self.clock
-        begun = clock()
+        started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
             await self.job()
         job = self._known or await self._job(timeout)
         if ended(job):
             return job
-        left = None if timeout is None else timeout - (clock() - begun)
+        left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
         events = self.events(after_sequence=job.last_sequence, timeout=left)
@@ -93,33 +93,33 @@ class JobHandle(Handle):
         return self._known if self._known is not None and ended(self._known) else await self.job()
 
     async def results(self, timeout: float | None = None) -> list[Result]:
-        """Wait for the job and return one result a program; as `qonduit_client.JobHandle.results`.
+        """Wait for the job and return one result per program; see `qonduit_client.JobHandle.results`.
 
-        Large results are fetched as a whole, so that nothing that is asked of a result blocks the event loop.
+        Large results are fetched completely, so that accessing a result never blocks the event loop.
         """
         succeeded(await self.wait(timeout))
         return by_program(await self.stored_results())
 
     async def result(self, timeout: float | None = None) -> Result:
-        """Wait for a job of one program and return its result; as `qonduit_client.JobHandle.result`."""
+        """Wait for a job of one program and return its result; see `qonduit_client.JobHandle.result`."""
         return only(await self.results(timeout), self.id)
 
     async def stored_results(self) -> list[Result]:
-        """Return all results that exist now, without waiting and whatever the job's state; large ones are fetched."""
+        """Return all results stored so far, without waiting, in any state of the job; large results are fetched."""
         return [await self._fetched(message) async for message in self._transport.items(requests.results(self.id))]
 
     async def inputs(self) -> dict[str, Any]:
-        """Return the values that the job was given for the inputs of its programs; as `qonduit_client.JobHandle`."""
+        """Return the values of the job's inputs; see `qonduit_client.JobHandle.inputs`."""
         job = await self.job()
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         if job.HasField("inputs_reference"):
-            pieces = [
-                piece async for piece in self._transport.resumed(BufferStream(self._transport, job.inputs_reference))
+            chunks = [
+                chunk async for chunk in self._transport.resumed(BufferStream(self._transport, job.inputs_reference))
             ]
-        return inputs_of(job, pieces)
+        return inputs_of(job, chunks)
 
     async def cancel(self) -> Job:
-        """Asks for the job to be cancelled; returns it as CANCELLING, or as it is when it has ended."""
+        """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""
         self._known = (await self._transport.call(requests.cancel(self.id))).job
         return self._known
 
@@ -131,12 +131,12 @@ class JobHandle(Handle):
         if not message.HasField("buffer"):
             return Result(message)
         stream = BufferStream(self._transport, message.buffer)
-        data = b"".join([piece async for piece in self._transport.resumed(stream)])
+        data = b"".join([chunk async for chunk in self._transport.resumed(stream)])
 
-        def held(_: result_pb2.BufferReference, offset: int) -> Iterator[bytes]:
-            return (data[at : at + _PIECE] for at in range(offset, len(data), _PIECE))
+        def source(_: result_pb2.BufferReference, offset: int) -> Iterator[bytes]:
+            return (data[at : at + _CHUNK_BYTES] for at in range(offset, len(data), _CHUNK_BYTES))
 
-        return await asyncio.to_thread(Result(message, held).load)
+        return await asyncio.to_thread(Result(message, source).load)
 
     async def _move(self, bar: notebook.Bar, update: Callable[[notebook.Bar], None]) -> None:
         try:
@@ -144,5 +144,5 @@ class JobHandle(Handle):
                 bar.update(event)
                 update(bar)
         except QonduitError as error:
-            bar.say(notebook.reason(error))
+            bar.set_message(notebook.reason(error))
             update(bar)

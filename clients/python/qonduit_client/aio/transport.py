@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Channels to a server, for asyncio; what to ask, repeat and resume is decided where the waiting one has it from."""
+"""Channels to a server for asyncio; requests, retries and resumption are shared with the blocking transport."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class Transport(Endpoint):
-    """Speaks to one server, in the event loop that uses it first. The arguments are those of `Endpoint`."""
+    """Calls one server, in the event loop that uses it first. The arguments are those of `Endpoint`."""
 
     def __init__(self, target: str | None = None, **options: Any) -> None:
         super().__init__(target, **options)
@@ -33,59 +33,59 @@ class Transport(Endpoint):
 
     async def call(self, request: Request[Response], *, timeout: float | None = None) -> Response:
         """Make a unary call; see `qonduit_client.transport.Transport.call`."""
-        channels = self._open()
+        channels = self._open_channels()
         limit = self.timeout if timeout is None else min(timeout, self.timeout)
         deadline = self.retry.clock() + limit
         attempts = Attempts(self.retry)
         while True:
             try:
                 with channels.one() as channel:
-                    answer: Response = await channel.unary_unary(
+                    response: Response = await channel.unary_unary(
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
                     )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
-            except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
-                error = self._error(refused)
+            except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as cause:
+                error = self._error(cause)
                 if not (request.safe and may_repeat(error)):
                     raise error from None
-                await self.pause(attempts.pause(error, self.patience, deadline))
+                await self.pause(attempts.pause(error, self.max_outage, deadline))
             else:
-                self.answered()
-                return answer
+                self.mark_reachable()
+                return response
 
     async def stream(self, request: Request[Response], *, timeout: float | None) -> AsyncGenerator[Response, None]:
-        """Make one call that answers with a stream; see `qonduit_client.transport.Transport.stream`."""
-        channels = self._open()
+        """Make a call that returns a stream; see `qonduit_client.transport.Transport.stream`."""
+        channels = self._open_channels()
         try:
             with channels.one() as channel:
-                answers = channel.unary_stream(
+                responses = channel.unary_stream(
                     f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
                     response_deserializer=request.response.FromString,
                 )(request.message, timeout=timeout, metadata=self.metadata())
                 try:
-                    async for answer in answers:
-                        self.answered()
-                        yield answer
+                    async for response in responses:
+                        self.mark_reachable()
+                        yield response
                 finally:
-                    answers.cancel()
-        except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as refused:
-            raise self._error(refused) from None
+                    responses.cancel()
+        except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as cause:
+            raise self._error(cause) from None
 
     async def items(self, pages: Pages[Item]) -> AsyncGenerator[Item, None]:
-        """Yield the items of a list, a page at a time as they are taken."""
+        """Yield the items of a list; read the next page on demand."""
         while (request := pages.next_request()) is not None:
             for item in pages.receive(await self.call(request)):
                 yield item
 
     async def resumed(self, stream: ResumableStream[Item]) -> AsyncGenerator[Item, None]:
-        """Yield the items of a stream; resume where it breaks, as long as the server comes back in time."""
+        """Yield the items of a stream; resume it after a break if the server comes back in time."""
         while not stream.ended():
             try:
-                async with aclosing(self.stream(stream.next_request(), timeout=stream.seconds())) as answers:
-                    async for answer in answers:
-                        item = stream.receive(answer)
+                async with aclosing(self.stream(stream.next_request(), timeout=stream.seconds())) as responses:
+                    async for response in responses:
+                        item = stream.receive(response)
                         if item is not None:
                             yield item
                         if stream.ended():
@@ -102,7 +102,7 @@ class Transport(Endpoint):
         """Wait before another attempt.
 
         Raises:
-            ClientClosed: nobody wants to wait any longer.
+            ClientClosed: the client was closed meanwhile.
         """
         try:
             await asyncio.wait_for(self._closed.wait(), seconds)
@@ -111,7 +111,7 @@ class Transport(Endpoint):
         raise self.closed()
 
     async def close(self) -> None:
-        """End the connections, and every call and stream on them."""
+        """Close the connections and all their calls and streams."""
         self._closed.set()
         for channel in self._channels.close():
             await channel.close()
@@ -121,7 +121,7 @@ class Transport(Endpoint):
             return grpc.aio.insecure_channel(self.target, options=self.options)
         return grpc.aio.secure_channel(self.target, self.credentials, options=self.options)
 
-    def _open(self) -> Channels[grpc.aio.Channel]:
+    def _open_channels(self) -> Channels[grpc.aio.Channel]:
         self.check_process()
         loop = asyncio.get_running_loop()
         if self._closed.is_set():
@@ -129,19 +129,19 @@ class Transport(Endpoint):
         if self._loop is None:
             self._loop = loop
         elif loop is not self._loop:
-            raise QonduitError("this client belongs to another event loop: make one in each asyncio.run(...)")
+            raise QonduitError("this client is bound to another event loop: create one in each asyncio.run(...)")
         return self._channels
 
-    def _error(self, refused: BaseException) -> QonduitError:
-        """Return the error of a call; a cancelled task stays one, but gRPC cancels calls of a closed channel, too."""
+    def _error(self, cause: BaseException) -> QonduitError:
+        """Return the error of a call; re-raise a task's cancellation, which differs from calls of a closed channel."""
         task = asyncio.current_task()
-        if isinstance(refused, asyncio.CancelledError) and (task is None or task.cancelling()):
-            raise refused
+        if isinstance(cause, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise cause
         if self._closed.is_set():
             return self.closed()
-        if not isinstance(refused, grpc.RpcError):
-            raise refused
-        return self.error(refused)
+        if not isinstance(cause, grpc.RpcError):
+            raise cause
+        return self.error(cause)
 
 
 def _bytes_of(message: Message) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qonduit's devices as devices of Amazon Braket's SDK.
+"""Devices of a Qonduit server as devices of the Amazon Braket SDK.
 
 from qonduit_client.braket import QonduitDevice
 

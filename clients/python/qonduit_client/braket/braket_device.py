@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server's device as a device of Braket's SDK."""
+"""A device of a Qonduit server as a device of the Braket SDK."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import task_result
 from qonduit_client.braket.capabilities import find, properties_of
 from qonduit_client.braket.openqasm_parsing import Plan, Reader
-from qonduit_client.braket.program_sets import is_set, programs_of, told_set
+from qonduit_client.braket.program_sets import is_set, programs_of, set_result
 from qonduit_client.braket.specifications import is_one, program_of
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
-from qonduit_client.braket.task_submission import Given, submit
+from qonduit_client.braket.task_submission import ProgramOutcome, submit
 from qonduit_client.client import Client, connect
 
-#: Words that Braket's own simulators and devices take, on how they work, and that change nothing in what they give.
-_NOT_HERE: Final = ("batch_size", "poll_interval_seconds", "disable_qubit_rewiring", "max_connections")
+#: Options of Braket's simulators and devices that do not change results; ignored.
+_IGNORED_OPTIONS: Final = ("batch_size", "poll_interval_seconds", "disable_qubit_rewiring", "max_connections")
 
 
 class _Order(NamedTuple):
-    """What a task is made of: its programs, its shots, and what makes its result."""
+    """One task: its programs, its shots, and the function that builds its result."""
 
     plans: list[Plan]
     shots: int
-    tell: Callable[[Sequence[Given], str, str], Any]
+    build_result: Callable[[Sequence[ProgramOutcome], str, str], Any]
 
 
 class QonduitDevice(Device):  # type: ignore[misc]
-    """A device of a Qonduit server, in the place of Braket's `LocalSimulator`.
+    """A device of a Qonduit server, a replacement of Braket's `LocalSimulator`.
 
     Args:
         device: "PROVIDER/device", for example "IBM/aer_simulator".
-        client: the connection, or the server as "HOST:PORT"; by default as `qonduit_client.Client` has it.
+        client: the connection, or the server as "HOST:PORT"; by default that of `qonduit_client.Client`.
 
     Raises:
-        ValueError: the server has no such device; the message lists those it has.
-        RuntimeError: the server is not there.
+        ValueError: the server has no such device; the message lists its devices.
+        RuntimeError: the server is unreachable.
     """
 
     def __init__(self, device: str = "AWS/local_simulator", client: Client | str | None = None) -> None:
@@ -51,11 +51,11 @@ class QonduitDevice(Device):  # type: ignore[misc]
         self.refresh_metadata()
 
     def refresh_metadata(self) -> None:
-        """Asks the server anew for the device's status and properties.
+        """Reload the device's status and properties from the server.
 
         Raises:
-            ValueError: the server does not have the device any more.
-            RuntimeError: the server is not there.
+            ValueError: the server no longer has the device.
+            RuntimeError: the server is unreachable.
         """
         with as_braket_has_it():
             described = find(self._client, self.name)
@@ -65,12 +65,12 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
     @property
     def is_available(self) -> bool:
-        """Whether the device took jobs when the server was last asked."""
+        """Whether the device was available at the last refresh."""
         return bool(self._status == "AVAILABLE")
 
     @property
     def properties(self) -> GateModelSimulatorDeviceCapabilities:
-        """What the device can do."""
+        """The capabilities of the device."""
         return self._properties
 
     def run(
@@ -83,22 +83,22 @@ class QonduitDevice(Device):  # type: ignore[misc]
         poll_timeout_seconds: float | None = None,
         **options: Any,
     ) -> QonduitTask:
-        """Submit a task, which then runs in the background.
+        """Submit a task and return immediately.
 
         Args:
-            task_specification: a circuit, an OpenQASM program (its text, too), or a set of programs.
-            shots: how often it is run; by default 0: exact results from the state, on devices that have it. For a set
-                of programs: of all of them together, by default what the set says.
+            task_specification: a circuit, an OpenQASM program (object or text), or a set of programs.
+            shots: the number of shots; by default 0: exact results from the state, on devices that support it. For a
+                set of programs: the total of all programs, by default that of the set.
             inputs: values for free parameters.
-            seed: fixes the randomness of simulators, the order of shots included.
-            poll_timeout_seconds: how long `result` waits for the task; by default until it has ended.
-            options: further ones of `qonduit_client.Client.run`, for example `name`. Those that only say how Braket's
-                own devices work are ignored.
+            seed: the seed of simulators and of the order of shots.
+            poll_timeout_seconds: the timeout of `result`; by default unlimited.
+            options: further arguments of `qonduit_client.Client.run`, for example `name`. Options that only affect
+                Braket's own devices are ignored.
 
         Raises:
-            ValueError, TypeError, NameError ...: what Braket's local simulator raises for the program or shots.
-            NotImplementedError: what is handed in is neither a circuit nor a program.
-            RuntimeError: the server refused for now, or is not there.
+            ValueError, TypeError, NameError ...: as Braket's local simulator for the program or shots.
+            NotImplementedError: the specification is neither a circuit nor a program.
+            RuntimeError: the server rejected the task for now, or is unreachable.
         """
         order = self._order(task_specification, inputs, shots)
         return self._submitted([order], seed, poll_timeout_seconds, options)[0]
@@ -114,19 +114,19 @@ class QonduitDevice(Device):  # type: ignore[misc]
         poll_timeout_seconds: float | None = None,
         **options: Any,
     ) -> QonduitTaskBatch:
-        """Submit tasks together, as few jobs as the server's limits allow.
+        """Submit tasks together, in as few jobs as the server's limits allow.
 
         Args:
-            task_specifications: several, or one for several inputs.
-            shots: how often each is run; or a number for each.
+            task_specifications: several specifications, or one for several inputs.
+            shots: of each task, or a list with a number per task.
             max_parallel: ignored: the server decides.
-            inputs: values for the free parameters of all of them; or for each.
-            seed: as in `run`; each task has randomness of its own.
+            inputs: values for the free parameters of all tasks, or a list with values per task.
+            seed: as in `run`; the samples of the tasks are independent.
             poll_timeout_seconds: as in `run`.
             options: as in `run`.
 
         Raises:
-            ValueError: they are not equal in number, or parameters have no values; and as `run`.
+            ValueError: the lists differ in length, or parameters have no values; also as in `run`.
         """
         if is_one(task_specifications):
             several = [task_specifications] * (1 if inputs is None or isinstance(inputs, Mapping) else len(inputs))
@@ -155,31 +155,33 @@ class QonduitDevice(Device):  # type: ignore[misc]
             return _Order(
                 plans,
                 each * len(plans),
-                lambda given, task, device: told_set(given, specification, whole, each, task, device),
+                lambda outcomes, task, device: set_result(outcomes, specification, whole, each, task, device),
             )
         number = _shots(shots)
         plan = self._plan(program_of(specification, inputs, number), number)
-        return _Order([plan], number, lambda given, task, device: task_result(given[0], task, device))
+        return _Order([plan], number, lambda outcomes, task, device: task_result(outcomes[0], task, device))
 
     def _plan(self, program: Any, shots: int) -> Plan:
         fewest, most = self._properties.service.shotsRange
         if not shots and fewest:
-            raise ValueError(f"{self.name} gives no exact states: shots=0 is not possible, run it with shots")
+            raise ValueError(
+                f"{self.name} does not return exact states: shots=0 is not supported, pass a number of shots"
+            )
         if shots > most:
-            raise ValueError(f"{self.name} takes at most {most} shots, not {shots}")
+            raise ValueError(f"{self.name} allows at most {most} shots, got {shots}")
         return self._reader.plan(program, shots)
 
     def _submitted(
-        self, orders: Sequence[_Order], seed: int | None, patience: float | None, options: dict[str, Any]
+        self, orders: Sequence[_Order], seed: int | None, timeout: float | None, options: dict[str, Any]
     ) -> list[QonduitTask]:
-        known = {name: value for name, value in options.items() if name not in _NOT_HERE}
+        known = {name: value for name, value in options.items() if name not in _IGNORED_OPTIONS}
         with as_braket_has_it():
             plans = [plan for order in orders for plan in order.plans]
             left = iter(submit(self._client, self.name, plans, seed, known))
         tasks: list[QonduitTask] = []
         for order in orders:
             running = [next(left) for _ in order.plans]
-            tasks.append(QonduitTask(running, self.name, order.shots, order.tell, patience))
+            tasks.append(QonduitTask(running, self.name, order.shots, order.build_result, timeout))
         return tasks
 
     def __repr__(self) -> str:
@@ -190,10 +192,10 @@ def _shots(shots: int | None) -> int:
     """Return a number of shots.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is not an integer.
         ValueError: it is negative.
     """
     number = 0 if shots is None else operator.index(shots)
     if number < 0:
-        raise ValueError(f"shots must be 0 or more, not {number}")
+        raise ValueError(f"shots must be at least 0, got {number}")
     return number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Braket's users catch, in the place of the client's errors, which stay chained to it."""
+"""Convert the client's errors to those of the Braket SDK, chained to the original."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from qonduit_client.errors import (
 
 
 class TaskTimedOut(TimeoutError, RuntimeError):
-    """The task had not ended in time, and goes on."""
+    """The task has not ended in time; it continues."""
 
 
 @contextmanager
 def as_braket_has_it() -> Iterator[None]:
-    """Raise what Braket's local simulator raises where it can, with the server's reason.
+    """Convert client errors to the exceptions of Braket's local simulator, with the server's reason.
 
     Raises:
-        TaskTimedOut: it took longer than it was given.
-        ValueError: what was asked for is at fault.
-        RuntimeError: the task failed or was cancelled, or the server is not there or refused otherwise.
+        TaskTimedOut: the timeout expired.
+        ValueError: the request is invalid.
+        RuntimeError: the task failed or was cancelled, or the server is unreachable or rejected it otherwise.
     """
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server gave for a program, as Braket's SDK tells results; the SDK itself computes what was asked for."""
+"""Convert results to those of the Braket SDK; the SDK computes the requested result types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braket.default_simulator.state_vector_simulation import StateVectorSimulati
 from braket.task_result import AdditionalMetadata, GateModelTaskResult, ResultTypeValue, TaskMetadata
 from braket.tasks import GateModelQuantumTaskResult
 
-from qonduit_client.braket.task_submission import Given
+from qonduit_client.braket.task_submission import ProgramOutcome
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def task_result(given: Given, task: str, device: str) -> GateModelQuantumTaskResult:
+def task_result(outcome: ProgramOutcome, task: str, device: str) -> GateModelQuantumTaskResult:
     """Return a program's result.
 
     Args:
-        given: by the server.
+        outcome: the program's outcome on the server.
         task: the id of the task.
         device: "PROVIDER/device".
     """
-    plan = given.plan
+    plan = outcome.plan
     measurements: list[list[int]] | None = None
     results = plan.asked
     if plan.shots:
-        measurements = measurements_of(given)
+        measurements = measurements_of(outcome)
     else:
-        known = _Known(np.exp(1j * plan.phase) * _state(given.result))
+        known = _Known(np.exp(1j * plan.phase) * _state(outcome.result))
         results = [
             ResultTypeValue.construct(type=asked, value=exact.calculate(known))
             for asked, exact in zip(plan.asked, plan.exact, strict=True)
@@ -45,8 +45,8 @@ def task_result(given: Given, task: str, device: str) -> GateModelQuantumTaskRes
                 id=task,
                 shots=plan.shots,
                 deviceId=device,
-                createdAt=timestamp(given.job.created_at),
-                endedAt=timestamp(given.job.finished_at),
+                createdAt=timestamp(outcome.job.created_at),
+                endedAt=timestamp(outcome.job.finished_at),
             ),
             additionalMetadata=AdditionalMetadata(action=plan.program),
             resultTypes=results,
@@ -55,33 +55,33 @@ def task_result(given: Given, task: str, device: str) -> GateModelQuantumTaskRes
         )
     )
     if plan.shots:
-        made.measured_qubits = plan.told
+        made.measured_qubits = plan.reported_qubits
     return made
 
 
-def measurements_of(given: Given) -> list[list[int]]:
-    """Return what each shot gave, a list of 0 and 1 in the order of the measured qubits."""
-    register, bits = given.plan.bits
-    shots: NDArray[np.uint8] = shots_of(given.result, given.seed)[register][:, bits]
+def measurements_of(outcome: ProgramOutcome) -> list[list[int]]:
+    """Return the outcome of each shot, a list of 0 and 1 in the order of the measured qubits."""
+    register, bits = outcome.plan.bits
+    shots: NDArray[np.uint8] = shots_of(outcome.result, outcome.seed)[register][:, bits]
     listed: list[list[int]] = shots.tolist()
     return listed
 
 
 def timestamp(time: Timestamp) -> str:
-    """Return a time as Braket writes it."""
+    """Return a time in Braket's format."""
     moment: datetime = time.ToDatetime()
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 def _state(result: Result) -> NDArray[np.complex128]:
-    """Return the state with the first qubit as the highest bit, as Braket has it; the server has it as the lowest."""
+    """Return the state with the first qubit as the highest bit, as in Braket; the server uses the lowest."""
     amplitudes = np.array(result.statevector, dtype=np.complex128)
     qubits = amplitudes.size.bit_length() - 1
     return amplitudes.reshape((2,) * qubits).transpose().reshape(-1)
 
 
 class _Known(StateVectorSimulation):  # type: ignore[misc]
-    """A simulation whose state is known, for Braket's own result types to be computed from."""
+    """A simulation with a given state, from which Braket computes its result types."""
 
     def __init__(self, state: Any) -> None:
         super().__init__(qubit_count=state.size.bit_length() - 1, shots=0, batch_size=1)

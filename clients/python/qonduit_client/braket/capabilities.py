@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a device of a server can do, in the words in which Braket's SDK describes devices."""
+"""Convert the capabilities of a device to those of the Braket SDK."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from qonduit_client.client import Client
 
 _OPENQASM: Final = "braket.ir.openqasm.program"
 _PROGRAM_SET: Final = "braket.ir.openqasm.program_set"
-#: Result types that are exact: they need the state, not shots.
+#: Result types that require the exact state.
 _EXACT_ONLY: Final = frozenset(("StateVector", "DensityMatrix", "Amplitude"))
 
 
 def find(client: Client, name: str) -> Device:
-    """Return the device that is named as "PROVIDER/device".
+    """Return the device named "PROVIDER/device".
 
     Raises:
-        ValueError: there is none of that name; the message lists those that there are.
-        QonduitError: the server refused, or is not there.
+        ValueError: the server has no such device; the message lists its devices.
+        QonduitError: the server rejected the call, or is unreachable.
     """
     devices = client.named_devices()
     if name not in devices:
-        raise ValueError(f"Only the following devices are available: {', '.join(sorted(devices))}; not {name!r}")
+        raise ValueError(f"Only the following devices are available: {', '.join(sorted(devices))}; got {name!r}")
     return devices[name]
 
 
 def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDeviceCapabilities:
-    """Return a device's properties, in the form of those of Braket's local simulator.
+    """Return a device's properties, in the format of Braket's local simulator.
 
-    Programs are what Braket's simulator of statevectors takes (its gates, modifiers and pragmas), since the server
-    compiles them for whatever device; how many qubits and shots, and whether shots=0 is possible, is the device's own.
+    Gates, modifiers and pragmas are those of Braket's statevector simulator, since the server compiles programs for
+    any device. Numbers of qubits and shots, and support of shots=0, are those of the device.
 
     Args:
-        device: as the server describes it.
-        most_programs: how many programs one job may have.
+        device: the server's description.
+        most_programs: the maximum number of programs per job.
     """
     described: dict[str, Any] = StateVectorSimulator().properties.dict()
     exact = device.capabilities.statevector

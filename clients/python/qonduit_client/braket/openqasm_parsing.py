@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs read and checked as Braket's local simulators do it, by their own interpreter, up to where they simulate."""
+"""Parse and check programs with the interpreter of Braket's local simulators, without simulating them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from braket.ir.openqasm import Program
 
 from qonduit_client.braket.openqasm_writing import MEASURED, Gate, Matrix, Reset, controlled, write
 
-#: Ways through a program that goes on with what it measured; they only have to meet its measurements.
-_WAYS: Final = 8
-#: The register in which the server shows what a program measures into no bit.
+#: Sampled paths through a program with mid-circuit measurements; they only need to reach its measurements.
+_PATHS: Final = 8
+#: The register in which the server returns measurements without a declared bit.
 _UNNAMED: Final = "meas"
-#: Gates that servers know but for their global phase; that of a matrix is kept.
+#: Gates that servers run without their global phase; they are sent as matrices, which keep it.
 _WITH_PHASE: Final = frozenset(("gpi",))
 _GRADIENT: Final = re.compile(r"^\s*#pragma\s+braket\s+result\s+adjoint_gradient\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One program as the server gets it, and how its result is to be told.
+    """One program as sent to the server, and the data to build its result.
 
     Attributes:
-        program: as it was handed in.
-        text: as the server gets it: unrolled, with numbers for inputs, without what asks for results. A program that
-            goes on after measuring is sent as it is.
+        program: the original program.
+        text: as sent to the server: unrolled, with bound inputs, without result pragmas. A program with operations
+            after measurements is sent unchanged.
         inputs: values for the inputs of the text.
-        shots: how often it is run; 0 for exact results from its state.
-        qubits: how many it uses.
-        measured: the qubits that are measured, in order.
-        told: the same, as the local simulator tells them: without measurements in the program, these are counted
-            from 0, even if numbers are left out.
-        bits: the register and its bits in which their values are.
-        asked: the results that the program asks for.
-        exact: how these come from a state.
-        phase: the global phase that the state has besides, in radians: servers leave it out.
+        shots: the number of shots; 0 for exact results from its state.
+        qubits: the number of used qubits.
+        measured: the measured qubits, in order.
+        reported_qubits: the same, as the local simulator reports them: without measurements in the program, they are
+            numbered from 0 without gaps.
+        bits: the register and its bits with their values.
+        asked: the requested result types.
+        exact: the same, as functions of a state.
+        phase: the global phase of the state in radians, which servers omit.
     """
 
     program: Program
@@ -56,7 +56,7 @@ class Plan:
     shots: int
     qubits: int
     measured: list[int]
-    told: list[int]
+    reported_qubits: list[int]
     bits: tuple[str, list[int]]
     asked: list[Any] = field(default_factory=list)
     exact: list[ResultType] = field(default_factory=list)
@@ -64,11 +64,11 @@ class Plan:
 
 
 class Reader(StateVectorSimulator):  # type: ignore[misc]
-    """A simulator of Braket's that reads and checks, and leaves it to a server to simulate.
+    """A Braket simulator that parses and checks programs for a server to run.
 
     Args:
         device: "PROVIDER/device".
-        properties: what the device can do.
+        properties: the capabilities of the device.
     """
 
     def __init__(self, device: str, properties: GateModelSimulatorDeviceCapabilities) -> None:
@@ -77,31 +77,31 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
 
     @property
     def properties(self) -> GateModelSimulatorDeviceCapabilities:
-        """What the device can do."""
+        """The capabilities of the device."""
         return self._properties
 
     def create_program_context(self) -> ProgramContext:
-        """Return the object that the interpreter reports to."""
+        """Return the context of the interpreter."""
         return _Recording()
 
     def plan(self, program: Program, shots: int) -> Plan:
-        """Read a program.
+        """Parse a program.
 
         Raises:
-            ValueError, TypeError, NameError, IndexError ...: what Braket's local simulator raises for it.
+            ValueError, TypeError, NameError, IndexError ...: as Braket's local simulator.
         """
-        if _GRADIENT.search(program.source):  # the interpreter would take it for an expectation
+        if _GRADIENT.search(program.source):  # the interpreter would parse it as an expectation
             raise TypeError(f"result type AdjointGradient is not supported by {self.DEVICE_ID}")
         context = self.parse_program(program)
         circuit = context.circuit
         circuit.validate_single_measured_register()
-        if context.is_branched or context.goes_on:
-            return self._as_it_is(program, shots, circuit)
+        if context.is_branched or context.continues_after_measuring:
+            return self._unchanged(program, shots, circuit)
         if not circuit.qubit_set:
             raise ValueError("Program must have at least one non-zero-qubit gate to run on a device")
         asked = copy.deepcopy(circuit.results)
         measured = circuit.measured_qubits
-        # From here on as in `BaseLocalSimulator.run_openqasm` of amazon-braket-default-simulator 1.41.
+        # As in `BaseLocalSimulator.run_openqasm` of amazon-braket-default-simulator 1.41.
         places = self._map_circuit_to_contiguous_qubits(circuit)
         self._validate_ir_results_compatibility(circuit.results, device_action_type=DeviceActionType.OPENQASM)
         self._validate_ir_instructions_compatibility(circuit, device_action_type=DeviceActionType.OPENQASM)
@@ -129,23 +129,23 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             shots=shots,
             qubits=len(places),
             measured=shown,
-            told=measured or list(range(len(places))),
+            reported_qubits=measured or list(range(len(places))),
             bits=(MEASURED, list(range(len(shown)))),
             asked=asked,
             exact=exact,
             phase=context.phase,
         )
 
-    def _as_it_is(self, program: Program, shots: int, circuit: Any) -> Plan:
-        """Return a plan that leaves the program to the server: its measurements are followed by more operations."""
+    def _unchanged(self, program: Program, shots: int, circuit: Any) -> Plan:
+        """Return a plan that sends the program unchanged: operations follow its measurements."""
         if not shots:
             raise ValueError(
-                "Results with shots=0 come from the state before the final measurements; this program goes on with "
-                "qubits or bits that it has measured: run it with shots"
+                "Results with shots=0 come from the state before the final measurements; this program uses qubits or "
+                "bits after measuring them: run it with shots"
             )
         slots = circuit.measurement_slots
         if not slots:
-            raise ValueError("The program shows none of its measurements: measure into a declared bit")
+            raise ValueError("The program stores no measurement: measure into a declared bit")
         register = slots[0][0]
         return Plan(
             program=program,
@@ -154,28 +154,28 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             shots=shots,
             qubits=len(circuit.qubit_set),
             measured=[qubit for _, _, qubit in slots],
-            told=[qubit for _, _, qubit in slots],
+            reported_qubits=[qubit for _, _, qubit in slots],
             bits=(register.name or _UNNAMED, [element for _, element, _ in slots]),
         )
 
 
 class _Recording(ProgramContext):  # type: ignore[misc]
-    """What the interpreter has read, also as the steps of a program without definitions, loops and inputs."""
+    """Records the program as steps without definitions, loops and inputs."""
 
     def __init__(self) -> None:
         super().__init__(simulator=_Coin())
-        self._shots = _WAYS
+        self._shots = _PATHS
         self._shown: set[int] = set()
         self.steps: list[Gate | Matrix | Reset] = []
         self.phase = 0.0
-        self.goes_on = False
+        self.continues_after_measuring = False
 
     def add_gate_instruction(
         self, gate_name: str, target: tuple[int, ...], params: Any, ctrl_modifiers: list[int], power: float
     ) -> None:
         super().add_gate_instruction(gate_name, target, params, ctrl_modifiers, power)
         if power != int(power) or gate_name in _WITH_PHASE:
-            # A root has several values: Braket's simulator chooses.
+            # A root has several values: use the one of Braket's simulator.
             matrix = BRAKET_GATES[gate_name](target[len(ctrl_modifiers) :], *params, power=power).matrix
             self._add(controlled(matrix, ctrl_modifiers, tuple(target)))
         else:
@@ -198,19 +198,19 @@ class _Recording(ProgramContext):  # type: ignore[misc]
     ) -> None:
         super().add_measure(target, classical_targets, classical_destination=classical_destination)
         if classical_destination is None:
-            # The base class sees to those with a destination.
+            # The base class handles measurements with a destination.
             self._shown.update(target)
 
     def _add(self, step: Gate | Matrix | Reset) -> None:
-        self.goes_on = self.goes_on or not self._shown.isdisjoint(step.qubits)
+        self.continues_after_measuring = self.continues_after_measuring or not self._shown.isdisjoint(step.qubits)
         self.steps.append(step)
 
 
 class _Coin:
-    """In the place of the simulator that the interpreter asks for measurements which decide what follows."""
+    """Replaces the simulator that the interpreter uses for mid-circuit measurements."""
 
     def __init__(self) -> None:
-        self._random = np.random.default_rng(0)  # the same ways each time a program is read
+        self._random = np.random.default_rng(0)  # the same paths each time a program is parsed
 
     def initialize_simulation(self, qubit_count: int, shots: int, batch_size: int) -> _Tossed:
         """Return a simulation without a state."""
@@ -218,7 +218,7 @@ class _Coin:
 
 
 class _Tossed(Simulation):  # type: ignore[misc]
-    """Measurements that are tossed: any of them may give anything."""
+    """A simulation with random measurement outcomes."""
 
     def __init__(self, qubit_count: int, shots: int, random: np.random.Generator) -> None:
         super().__init__(qubit_count, shots)
@@ -228,6 +228,6 @@ class _Tossed(Simulation):  # type: ignore[misc]
         """Do nothing."""
 
     def retrieve_samples(self) -> list[int]:
-        """Return for each shot all ones or all zeros."""
+        """Return all ones or all zeros for each shot."""
         ones = (1 << self.qubit_count) - 1
         return [ones if toss < 0.5 else 0 for toss in self._random.random((self.shots,))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that Braket's interpreter has unrolled, written in Braket's dialect of OpenQASM for the server."""
+"""Write unrolled programs in Braket's dialect of OpenQASM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The register that a written program measures into.
+#: The register of measurements in a written program.
 MEASURED: Final = "b"
 
 
@@ -21,11 +21,11 @@ class Gate:
     """One of Braket's gates.
 
     Attributes:
-        name: as in OpenQASM.
-        parameters: anything that is a number once inputs are bound.
+        name: in OpenQASM.
+        parameters: numbers, after inputs are bound.
         qubits: controls first.
-        controls: the value that each control must have.
-        power: of the gate without its controls; whole.
+        controls: the required value of each control.
+        power: of the gate without its controls; an integer.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Gate:
     power: int = 1
 
     def line(self, qubits: Mapping[int, int]) -> str:
-        """As a line of a program whose qubits have these numbers instead."""
+        """Return the line of the program, with renumbered qubits."""
         modifiers = "".join("ctrl @ " if each else "negctrl @ " for each in self.controls)
         if self.power != 1:
             modifiers += f"pow({self.power}) @ "
@@ -45,30 +45,30 @@ class Gate:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A unitary matrix on qubits, of which the first is the highest bit of rows and columns."""
+    """A unitary matrix on qubits; the first qubit is the highest bit of rows and columns."""
 
     matrix: NDArray[np.complex128]
     qubits: tuple[int, ...]
 
     def line(self, qubits: Mapping[int, int]) -> str:
-        """As a line of a program whose qubits have these numbers instead."""
+        """Return the line of the program, with renumbered qubits."""
         rows = ", ".join(f"[{', '.join(_complex(complex(each)) for each in row)}]" for row in self.matrix)
         return f"#pragma braket unitary([{rows}]) {_places(self.qubits, qubits)}"
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Qubits that are set to 0."""
+    """A reset of qubits to 0."""
 
     qubits: tuple[int, ...]
 
     def line(self, qubits: Mapping[int, int]) -> str:
-        """As a line of a program whose qubits have these numbers instead."""
+        """Return the line of the program, with renumbered qubits."""
         return " ".join(f"reset q[{qubits[each]}];" for each in self.qubits)
 
 
 def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: tuple[int, ...]) -> Matrix:
-    """Return a matrix under controls, which are the first of the qubits, with the value that each must have."""
+    """Return a controlled matrix; the controls, with their required values, are the first qubits."""
     size = len(matrix)
     whole: NDArray[np.complex128] = np.eye(size << len(controls), dtype=complex)
     begin = size * sum(value << place for place, value in enumerate(reversed(controls)))
@@ -80,9 +80,9 @@ def write(steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], mea
     """Return the text of a program.
 
     Args:
-        steps: what it does.
-        qubits: the number each qubit has in the text; from 0, without gaps.
-        measured: the qubits that are measured at its end, in order, by their numbers in the text.
+        steps: its operations.
+        qubits: the number of each qubit in the text; from 0, without gaps.
+        measured: the qubits measured at its end, in order, by their numbers in the text.
     """
     lines = ["OPENQASM 3.0;"]
     if measured:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of programs with lists of inputs, run as one task."""
+"""Program sets with lists of inputs, run as one task."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from braket.task_result.program_set_task_result_v1 import ProgramSetTaskResult
 from braket.tasks import ProgramSetQuantumTaskResult
 
 from qonduit_client.braket.braket_results import measurements_of, timestamp
-from qonduit_client.braket.task_submission import Given
+from qonduit_client.braket.task_submission import ProgramOutcome
 
 
 def is_set(specification: object) -> bool:
-    """Whether this is a set of programs."""
+    """Return whether a specification is a program set."""
     return isinstance(specification, ProgramSet | OpenQASMProgramSet)
 
 
 def programs_of(
     specification: ProgramSet | OpenQASMProgramSet, inputs: Mapping[str, Any] | None, shots: int | None
 ) -> tuple[OpenQASMProgramSet, list[Program], int]:
-    """Unrolls a set.
+    """Expand a set to its executables.
 
     Args:
-        specification: a set, in either of the SDK's forms.
-        inputs: none: a set brings its own.
-        shots: of all of its executables together; by default what the set says.
+        specification: a set, in either form of the SDK.
+        inputs: must be empty: a set contains its inputs.
+        shots: the total of all executables; by default that of the set.
 
     Returns:
-        The set as OpenQASM; its executables, each with its inputs; how often each is run.
+        The set as OpenQASM; its executables, each with its inputs; the shots per executable.
 
     Raises:
-        ValueError: inputs are given, or no shots, or they cannot be shared out evenly.
+        ValueError: inputs are given, or shots are missing or not divisible by the number of executables.
     """
     if inputs:
         raise ValueError(
@@ -64,26 +64,31 @@ def programs_of(
     return whole, executables, each
 
 
-def told_set(
-    given: Sequence[Given], specification: Any, whole: OpenQASMProgramSet, shots: int, task: str, device: str
+def set_result(
+    outcomes: Sequence[ProgramOutcome],
+    specification: Any,
+    whole: OpenQASMProgramSet,
+    shots: int,
+    task: str,
+    device: str,
 ) -> ProgramSetQuantumTaskResult:
     """Return a set's result.
 
     Args:
-        given: by the server, for each executable.
-        specification: the set as it was handed in.
+        outcomes: of each executable on the server.
+        specification: the original set.
         whole: the set as OpenQASM.
-        shots: of each executable.
+        shots: per executable.
         task: the id of the task.
         device: "PROVIDER/device".
     """
-    left = iter(given)
+    left = iter(outcomes)
     results: list[ProgramResult] = []
     metadata: list[ProgramMetadata] = []
     for program in whole.programs:
         executables = [
             ProgramSetExecutableResult(
-                inputsIndex=place, measurements=measurements_of(each), measuredQubits=each.plan.told
+                inputsIndex=place, measurements=measurements_of(each), measuredQubits=each.plan.reported_qubits
             )
             for place, each in zip(range(len(_inputs(program))), left, strict=False)
         ]
@@ -97,12 +102,12 @@ def told_set(
             taskMetadata=ProgramSetTaskMetadata(
                 id=task,
                 deviceId=device,
-                requestedShots=shots * len(given),
-                successfulShots=shots * len(given),
+                requestedShots=shots * len(outcomes),
+                successfulShots=shots * len(outcomes),
                 programMetadata=metadata,
                 totalFailedExecutables=0,
-                createdAt=min(timestamp(each.job.created_at) for each in given),
-                endedAt=max(timestamp(each.job.finished_at) for each in given),
+                createdAt=min(timestamp(each.job.created_at) for each in outcomes),
+                endedAt=max(timestamp(each.job.finished_at) for each in outcomes),
             ),
         ),
         specification,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Braket's devices are given to run, as OpenQASM programs with their inputs."""
+"""Convert task specifications to OpenQASM programs with their inputs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from braket.program_sets import ProgramSet
 
 
 def is_one(specification: object) -> bool:
-    """Whether this is one specification, and not a list of them."""
+    """Return whether a value is one specification instead of a list."""
     return isinstance(
         specification, Circuit | Program | SerializableProgram | ProgramSet | OpenQASMProgramSet | str
     ) or not hasattr(specification, "__iter__")
 
 
 def program_of(specification: Any, inputs: Mapping[str, Any] | None, shots: int) -> Program:
-    """Return a circuit or a program as OpenQASM with Braket's pragmas, and with the values of its inputs.
+    """Return a circuit or a program as OpenQASM with Braket's pragmas, and the values of its inputs.
 
     Args:
         specification: a `braket.circuits.Circuit`, a `braket.ir.openqasm.Program`, a `SerializableProgram`, or the
             text of a program.
-        inputs: values for its free parameters, besides those that a `Program` brings.
-        shots: how often it is going to be run.
+        inputs: values for its free parameters, in addition to those of a `Program`.
+        shots: the number of shots.
 
     Raises:
-        NotImplementedError: it is none of these.
-        ValueError: the circuit has no gates, or results that cannot be had with so many shots.
+        NotImplementedError: the type is not supported.
+        ValueError: the circuit has no gates, or its results do not support the number of shots.
     """
     values = dict(inputs or {})
     match specification:
@@ -50,11 +50,11 @@ def program_of(specification: Any, inputs: Mapping[str, Any] | None, shots: int)
         case str():
             return Program(source=_text(specification), inputs=values or None)
     raise NotImplementedError(
-        f"Unsupported task type {type(specification)}: a Qonduit device runs circuits, OpenQASM programs and sets of "
-        "them, no analog Hamiltonians, annealing problems or pulse sequences"
+        f"Unsupported task type {type(specification)}: Qonduit devices run circuits, OpenQASM programs and sets of "
+        "them, but no analog Hamiltonians, annealing problems or pulses"
     )
 
 
 def _text(source: str) -> str:
-    """Braket's simulators take a name of a file for its text, too."""
+    """Return the program text; as in Braket, read the file if a file name is passed."""
     return Path(source).read_text() if source.endswith(".qasm") else source

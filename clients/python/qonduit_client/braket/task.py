@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks that run in the background on a server, one by one and in batches."""
+"""Tasks and batches of tasks that run on a server."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from google.protobuf.json_format import MessageToDict
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import timestamp
-from qonduit_client.braket.task_submission import Given, Running
+from qonduit_client.braket.task_submission import ProgramOutcome, Running
 from qonduit_client.job import JobHandle
 
-#: What several programs are as a whole: the first of these that any of them is.
+#: The state of several programs: the first of these states that any of them has.
 _ORDER: Final = ("FAILED", "CANCELLED", "CANCELLING", "RUNNING", "QUEUED", "CREATED", "COMPLETED")
 
 
 class QonduitTask(QuantumTask):  # type: ignore[misc]
-    """A task that runs on a server's device, in the background.
+    """A task on a server's device.
 
     Args:
-        running: its programs: one, or those of a set.
+        running: its program, or those of a set.
         device: "PROVIDER/device".
-        shots: that were asked for.
-        tell: makes the task's result of what its programs gave, the task's id and the device.
-        patience: seconds that `result` waits where it is not told otherwise; None: until the task has ended.
+        shots: the requested number of shots.
+        build_result: builds the task's result from its programs' outcomes, the task's id and the device.
+        timeout: the default timeout of `result` in seconds; None: unlimited.
     """
 
     def __init__(
@@ -37,51 +37,51 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         running: Sequence[Running],
         device: str,
         shots: int,
-        tell: Callable[[Sequence[Given], str, str], Any],
-        patience: float | None = None,
+        build_result: Callable[[Sequence[ProgramOutcome], str, str], Any],
+        timeout: float | None = None,
     ) -> None:
         self._running = list(running)
         self._device = device
         self._shots = shots
-        self._tell = tell
-        self._patience = patience
+        self._build_result = build_result
+        self._timeout = timeout
         self._result: Any = None
         self._metadata: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:
-        """Names the server, the job and the place of the (first) program in it: "HOST:PORT/jobs/7/programs/0"."""
+        """The server, the job and the index of the (first) program: "HOST:PORT/jobs/7/programs/0"."""
         return self._running[0].name
 
     @property
     def jobs(self) -> list[JobHandle]:
-        """The jobs that run this task: one, but for large sets of programs. Tasks of one batch share jobs."""
+        """The jobs of this task: one, or several for large program sets. Tasks of one batch share jobs."""
         return list({id(each.run): each.run.handle for each in self._running}.values())
 
     def state(self, use_cached_value: bool = False) -> str:
-        """Return the state of the task now: QUEUED, RUNNING, COMPLETED, FAILED, CANCELLING or CANCELLED.
+        """Return the current state of the task: QUEUED, RUNNING, COMPLETED, FAILED, CANCELLING or CANCELLED.
 
         Args:
-            use_cached_value: returns what was found out the last time.
+            use_cached_value: return the last known value.
 
         Raises:
-            RuntimeError: the server is not there.
+            RuntimeError: the server is unreachable.
         """
         status: str = self.metadata(use_cached_value)["status"]
         return status
 
     def metadata(self, use_cached_value: bool = False) -> dict[str, Any]:
-        """Return the server's view of the task.
+        """Return the metadata of the task.
 
         Args:
-            use_cached_value: returns what was found out the last time.
+            use_cached_value: return the last known value.
 
         Returns:
-            `id`, `status`, `shots`, `deviceId`, `createdAt`, `endedAt` and `failureReason` where there are such, and
-            `jobs` as the server describes them.
+            `id`, `status`, `shots`, `deviceId`, `createdAt`, `jobs` (the server's messages) and, if known, `endedAt`
+            and `failureReason`.
 
         Raises:
-            RuntimeError: the server is not there.
+            RuntimeError: the server is unreachable.
         """
         if self._metadata is None or not use_cached_value:
             with as_braket_has_it():
@@ -110,10 +110,10 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         return described | {"jobs": [MessageToDict(job) for job in jobs.values()]}
 
     def cancel(self) -> None:
-        """Asks for the task to be cancelled, and with it all that share its job; one that has ended stays as it is.
+        """Cancel the task and all tasks of the same job; an ended task does not change.
 
         Raises:
-            RuntimeError: the server is not there.
+            RuntimeError: the server is unreachable.
         """
         with as_braket_has_it():
             for handle in self.jobs:
@@ -129,28 +129,28 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
             A `GateModelQuantumTaskResult`; for a set of programs, a `ProgramSetQuantumTaskResult`.
 
         Raises:
-            RuntimeError: the task failed or was cancelled; the message says why. Or the server is not there.
-            TimeoutError: it had not ended by then. It goes on.
+            RuntimeError: the task failed (see the message) or was cancelled, or the server is unreachable.
+            TimeoutError: the task has not ended in time; it continues.
         """
         if self._result is None:
             with as_braket_has_it():
-                self._result = self._told(self._patience if timeout is None else timeout)
+                self._result = self._wait_for_result(self._timeout if timeout is None else timeout)
         return self._result
 
     def async_result(self) -> asyncio.Task[Any]:
-        """Return an `asyncio.Task` that gives the result: to be awaited, or to be run by `get_loop()`."""
+        """Return an `asyncio.Task` with the result: await it, or run it with `get_loop()`."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = asyncio.new_event_loop()
         return loop.create_task(asyncio.to_thread(self.result))
 
-    def _told(self, timeout: float | None) -> Any:
-        given: list[Given] = []
+    def _wait_for_result(self, timeout: float | None) -> Any:
+        outcomes: list[ProgramOutcome] = []
         deadline = None if timeout is None else time.monotonic() + timeout
         for each in self._running:
-            given.append(each.given(None if deadline is None else max(0.0, deadline - time.monotonic())))
-        return self._tell(given, self.id, self._device)
+            outcomes.append(each.outcome(None if deadline is None else max(0.0, deadline - time.monotonic())))
+        return self._build_result(outcomes, self.id, self._device)
 
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, QonduitTask) else NotImplemented
@@ -163,10 +163,10 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
 
 
 class QonduitTaskBatch(QuantumTaskBatch):  # type: ignore[misc]
-    """Tasks that were submitted together.
+    """Tasks submitted together.
 
     Attributes:
-        tasks: in the order in which they were handed in.
+        tasks: in the order of submission.
     """
 
     def __init__(self, tasks: Sequence[QonduitTask]) -> None:
@@ -174,7 +174,7 @@ class QonduitTaskBatch(QuantumTaskBatch):  # type: ignore[misc]
 
     @property
     def size(self) -> int:
-        """How many tasks there are."""
+        """The number of tasks."""
         return len(self.tasks)
 
     @property
@@ -192,13 +192,13 @@ class QonduitTaskBatch(QuantumTaskBatch):  # type: ignore[misc]
         """Wait for all tasks and return their results, in order.
 
         Raises:
-            RuntimeError: a task failed or was cancelled. Those that did not have their results.
-            TimeoutError: they had not ended in time. They go on.
+            RuntimeError: a task failed or was cancelled; the other tasks keep their results.
+            TimeoutError: the tasks have not ended in time; they continue.
         """
         return [task.result() for task in self.tasks]
 
     def cancel(self) -> None:
-        """Asks for all tasks to be cancelled; those that have ended stay as they are."""
+        """Cancel all tasks; tasks that have ended do not change."""
         for task in self.tasks:
             task.cancel()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs on their way: submitted as few jobs as possible, and each program's own fate in its job."""
+"""Submit programs in as few jobs as possible, and read each program's outcome from its job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle
 from qonduit_client.result import Result
 
-#: Braket's words for the states of a job.
+#: Braket's names of job states.
 _STATES: Final = {
     JobState.JOB_STATE_QUEUED: "QUEUED",
     JobState.JOB_STATE_RUNNING: "RUNNING",
@@ -31,8 +31,8 @@ _STATES: Final = {
 }
 
 
-class Given(NamedTuple):
-    """What a program gave: the program, its result, its job, and what fixes the order of its shots."""
+class ProgramOutcome(NamedTuple):
+    """The outcome of a program: the program, its result, its job, and the seed of the order of its shots."""
 
     plan: Plan
     result: Result
@@ -41,7 +41,7 @@ class Given(NamedTuple):
 
 
 class Run:
-    """A job with the programs that it runs; their results are read once for all of them.
+    """A job with its programs; their results are read once.
 
     Attributes:
         handle: the job.
@@ -55,7 +55,7 @@ class Run:
         self._lock = Lock()
 
     def results(self) -> dict[int, Result]:
-        """Return all results of the job, which has ended, by their ids."""
+        """Return all results of the ended job, by their ids."""
         with self._lock:
             if self._results is None:
                 self._results = {result.id: result for result in self.handle.stored_results()}
@@ -68,9 +68,9 @@ class Running:
 
     Attributes:
         run: the job.
-        place: the program's place in it.
+        place: the program's index in the job.
         plan: the program.
-        seed: fixes the order of its shots.
+        seed: of the order of its shots.
     """
 
     run: Run
@@ -84,23 +84,23 @@ class Running:
         return f"{self.run.name}/programs/{self.place}"
 
     def state(self, job: Job) -> str:
-        """Return the program's state in Braket's words: its own where the job knows it, else the job's."""
+        """Return the program's state by Braket's name: its own if the job reports it, else the job's."""
         own = job.program_runs[self.place].state if len(job.program_runs) > self.place else job.state
         if own not in (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED):
             own = job.state
         return _STATES.get(own, "CREATED")
 
     def failure(self, job: Job) -> Failure:
-        """Why the program failed: its own reason where the job knows it, else the job's."""
+        """Return the program's failure if the job reports it, else the job's."""
         own = job.program_runs[self.place] if len(job.program_runs) > self.place else None
         return own.failure if own is not None and own.HasField("failure") else job.failure
 
-    def given(self, timeout: float | None) -> Given:
-        """Wait for the job and return what this program gave.
+    def outcome(self, timeout: float | None) -> ProgramOutcome:
+        """Wait for the job and return the outcome of this program.
 
         Raises:
             JobFailed, JobCancelled: the program failed, or the job was cancelled before it ran.
-            TimedOut: the job had not ended by then. It goes on.
+            TimedOut: the job has not ended in time; it continues.
         """
         job = self.run.handle.wait(timeout)
         if len(job.program_runs) <= self.place:
@@ -113,23 +113,23 @@ class Running:
         results = [self.run.results()[each] for each in own.result_ids]
         counts = next(each for each in results if not each.message.HasField("statevector"))
         counts.further = [each for each in results if each is not counts]
-        return Given(self.plan, counts, job, self.seed)
+        return ProgramOutcome(self.plan, counts, job, self.seed)
 
 
 def submit(
     client: Client, device: str, plans: Sequence[Plan], seed: int | None, options: dict[str, Any]
 ) -> list[Running]:
-    """Submit programs, those with the same shots and inputs together.
+    """Submit programs; those with equal shots and inputs share jobs.
 
     Args:
         client: the connection.
         device: "PROVIDER/device".
-        plans: in any number.
-        seed: fixes the randomness of all of them together; each has its own.
-        options: further ones of `Client.run`.
+        plans: the programs, any number.
+        seed: the seed of all programs; their samples are independent.
+        options: further arguments of `Client.run`.
 
     Raises:
-        QonduitError: the server refused; what had been submitted is cancelled.
+        QonduitError: the server rejected a job; the jobs submitted before are cancelled.
     """
     groups: dict[tuple[int, str], list[int]] = {}
     for place, plan in enumerate(plans):
@@ -144,7 +144,7 @@ def submit(
                 programs,
                 device=device,
                 shots=first.shots or 1,
-                # Negative places are none that a batch derives seeds for.
+                # A batch derives seeds for non-negative places only.
                 seed=seed if seed is None or not group else batch.derived_seed(seed, -group),
                 inputs=first.inputs or None,
                 statevector=not first.shots,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qonduit's devices as samplers of Cirq."""
+"""Devices of a Qonduit server as samplers of Cirq."""
 
 from qonduit_client.cirq.sampler import QonduitSampler
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A circuit of Cirq as a program, and where its measurements are found in the result.
+"""Convert a Cirq circuit to a program, and map its measurements to registers of the result.
 
-A result tells what each register held at the end, and a register is a measurement key. A key that is measured again
-therefore gets names of its own for each measurement, and conditions on it name the one they mean.
+A result contains the final value of each register, and a register is a measurement key. If a key is measured
+repeatedly, each measurement gets its own register, and conditions refer to the register they use.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from qonduit_client.cirq.gate_decomposition import NO_UNITARY, NeedsValues, read
 from qonduit_client.errors import ProgramUnreadable
 from qonduit_client.input_values import struct_of
 
-#: Qubits that a server knows; others are sent under other names, since nothing of them is in the result.
+#: Qubit types that a server supports; other qubits are renamed, since results do not contain qubits.
 _QUBITS: Final = frozenset((cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit))
-#: Names of registers longer than this are refused; keys of wide measurements, which list all qubits, can be longer.
+#: Maximum length of register names; keys of wide measurements, which list all qubits, can be longer.
 _LONGEST_NAME: Final = 1000
 
 
@@ -35,10 +35,10 @@ class Measured:
     """One measurement of a circuit.
 
     Attributes:
-        key: its key as Cirq tells it.
-        register: the register that holds it.
-        flips: for each qubit whether it is told inverted.
-        confusion: what is read instead of what was measured; see `cirq.MeasurementGate`.
+        key: its key in Cirq.
+        register: its register in the program.
+        flips: for each qubit, whether its value is inverted.
+        confusion: the confusion maps; see `cirq.MeasurementGate`.
     """
 
     key: str
@@ -49,11 +49,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A program and its measurements, in the order in which Cirq's simulators come to them.
+    """A program and its measurements, in the execution order of Cirq's simulators.
 
     Attributes:
-        sampled: `cirq.Simulator` samples the final state of this circuit; otherwise it runs each shot. The two ways
-            differ in the type of the numbers, and in what they make of a confusion map; see `records_of`.
+        sampled: whether `cirq.Simulator` samples the final state of this circuit instead of running each shot. The two
+            modes differ in the type of the numbers and in confusion maps; see `records_of`.
     """
 
     program: QuantumProgram
@@ -62,21 +62,21 @@ class Prepared:
 
 
 def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]) -> Iterator[Prepared]:
-    """Yield what is to be sent for each point of a sweep.
+    """Yield the program of each point of a sweep.
 
-    A circuit is written once where its parameters are numbers at all points, and the numbers go along as inputs.
-    Otherwise Cirq puts the values in, point by point.
+    If the parameters are real numbers at all points, the circuit is serialized once, with the values as inputs.
+    Otherwise Cirq resolves the parameters of each point.
 
     Raises:
-        TypeError: an operation cannot be run.
-        ValueError: the circuit cannot be run, or has symbols that a point has no value for.
+        TypeError: an operation is not supported.
+        ValueError: the circuit is not supported, or a point lacks a value of a symbol.
     """
     names = sorted(cirq.parameter_names(circuit))
     values = [_numbers(names, point) for point in points]
     if all(each is not None for each in values):
         try:
             template = _prepared(circuit)
-        except (NeedsValues, ProgramUnreadable):  # functions of SymPy that Cirq cannot write, for example
+        except (NeedsValues, ProgramUnreadable):  # for example, SymPy functions that Cirq cannot serialize
             if not names:
                 raise
         else:
@@ -94,7 +94,7 @@ def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]
 
 
 def _numbers(names: Sequence[str], point: cirq.ParamResolver) -> dict[str, float] | None:
-    """Return the values of all parameters; None if one is no real number."""
+    """Return the values of all parameters; None if one is not a real number."""
     values = {name: point.value_of(name) for name in names}
     if all(isinstance(value, Real) and math.isfinite(value) for value in values.values()):
         return {name: float(value) for name, value in values.items()}
@@ -113,7 +113,7 @@ def _prepared(circuit: cirq.AbstractCircuit) -> Prepared:
         else:
             changed = True
             moments += cirq.Circuit(operations).moments
-            # A sub-circuit or a gate that is made of measurements is run shot by shot.
+            # Cirq runs each shot if a sub-circuit or a gate contains measurements.
             naming.sampled = naming.sampled and _measurements(operations) == _measurements(moment)
     program = program_of(cirq.Circuit(moments) if changed else circuit)
     return Prepared(program, tuple(naming.measured), naming.sampled)
@@ -122,7 +122,7 @@ def _prepared(circuit: cirq.AbstractCircuit) -> Prepared:
 def _known_qubits(circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
     qubits = circuit.all_qubits()
     if any(qubit.dimension != 2 for qubit in qubits):
-        raise ValueError("QonduitSampler runs qubits only, and the circuit has qudits of other dimensions")
+        raise ValueError("QonduitSampler supports qubits only, but the circuit has qudits of other dimensions")
     if all(type(qubit) in _QUBITS for qubit in qubits):
         return circuit
     names = {qubit: cirq.NamedQubit(f"qubit {place}") for place, qubit in enumerate(sorted(qubits))}
@@ -134,20 +134,20 @@ def _measurements(operations: Iterable[cirq.Operation]) -> int:
 
 
 class _Naming:
-    """The measurements seen so far, and how they are called."""
+    """Assigns register names to measurements."""
 
     def __init__(self) -> None:
         self.measured: list[Measured] = []
-        #: Whether the circuit so far is gates, and measurements that nothing follows.
+        #: Whether the circuit so far has only gates and final measurements.
         self.sampled = True
         self._seen: set[cirq.Qid] = set()
         self._taken: set[str] = set()
-        #: For each key what its measurements are called.
+        #: The names of the measurements of each key.
         self._called: dict[str, list[cirq.MeasurementKey]] = {}
         self._confused: set[str] = set()
 
     def named(self, operation: cirq.Operation) -> cirq.Operation:
-        """Return the operation with the names that its measurement and its conditions have in the program."""
+        """Return the operation with the register names of its measurement and its conditions."""
         if isinstance(operation.gate, cirq.MeasurementGate):
             self._seen.update(operation.qubits)
             return self._measurement(operation, operation.gate)
@@ -190,7 +190,9 @@ class _Naming:
             if str(key) not in self._called:
                 raise ValueError(f"Measurement key {key} missing when testing classical control")
             if str(key) in self._confused:
-                raise ValueError(f"a condition on {key}, which has a confusion_map, cannot be run: no noise is")
+                raise ValueError(
+                    f"a condition on {key}, which has a confusion_map, is not supported: programs run without noise"
+                )
         if isinstance(condition, cirq.SympyCondition):
             names = {sympy.Symbol(str(key)): sympy.Symbol(str(self._called[str(key)][-1])) for key in condition.keys}
             return cirq.SympyCondition(condition.expr.xreplace({old: new for old, new in names.items() if old != new}))

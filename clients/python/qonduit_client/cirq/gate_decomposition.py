@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of Cirq in such as a server reads: custom gates, tags and sub-circuits become what they are made of."""
+"""Decompose Cirq operations to those that a server supports: custom gates, tags and sub-circuits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cirq
 import numpy as np
 from cirq.circuits.qasm_output import QasmUGate
 
-#: Gates that are sent as they are. Their own classes only: one that derives from them may mean something else.
+#: Gates that are sent unchanged. Exact classes only: a subclass may have another meaning.
 _READ: Final = frozenset(
     (
         cirq.XPowGate, cirq.YPowGate, cirq.ZPowGate, cirq.HPowGate, cirq.CXPowGate, cirq.CZPowGate, cirq.SwapPowGate,
@@ -21,36 +21,36 @@ _READ: Final = frozenset(
         cirq.DiagonalGate, cirq.TwoQubitDiagonalGate, cirq.ThreeQubitDiagonalGate,
     )
 )  # fmt: skip
-#: The same, but no unitaries.
+#: Non-unitary gates that are sent unchanged.
 NO_UNITARY: Final = frozenset((cirq.MeasurementGate, cirq.ResetChannel, cirq.StatePreparationChannel))
-#: Custom gates on so many qubits are sent as matrices; larger ones as what they are made of, if they tell.
+#: Maximum qubits of custom gates that are sent as matrices; larger ones are decomposed if possible.
 _SMALL: Final = 3
-#: Matrices are read up to so many qubits.
+#: Maximum qubits of a matrix.
 _LARGEST: Final = 10
-#: Matrices further from unitary than this are replaced by the nearest unitary one: Cirq takes what servers refuse.
+#: Matrices with a larger error are replaced by the nearest unitary: servers are stricter than Cirq.
 _ROUNDING: Final = 1e-9
 
 
 class NeedsValues(Exception):
-    """What an operation is made of depends on values of its parameters."""
+    """The decomposition of an operation depends on values of its parameters."""
 
 
 def readable(operations: Iterable[cirq.Operation]) -> Iterator[cirq.Operation]:
-    """Yield operations that a server reads, in the order in which Cirq's simulators run them.
+    """Yield operations that a server supports, in the execution order of Cirq's simulators.
 
-    Operations that are sent as they are stay the same objects.
+    Operations that need no decomposition are yielded unchanged.
 
     Raises:
-        TypeError: there is no way to run an operation, as Cirq's simulators say it of what they do not support.
+        TypeError: an operation is not supported, as in Cirq's simulators.
         ValueError: a loop; see `_sub_circuit`.
-        NeedsValues: it is known only for values of the parameters.
+        NeedsValues: a decomposition depends on values of the parameters.
     """
     for operation in operations:
         yield from _readable(operation)
 
 
 def same(given: Sequence[cirq.Operation], made: Sequence[cirq.Operation]) -> bool:
-    """Whether `readable` left these operations alone."""
+    """Return whether `readable` left these operations unchanged."""
     return len(given) == len(made) and all(one is other for one, other in zip(given, made, strict=True))
 
 
@@ -94,20 +94,20 @@ def _conditional(operation: cirq.Operation) -> Iterator[cirq.Operation]:
 
 
 def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
-    """Yield a circuit within a circuit; small to send, as long as nothing in it must be distinguished or replaced.
+    """Yield a sub-circuit: unchanged, unless it has measurements or conditions or contains unsupported operations.
 
     Raises:
-        ValueError: it is repeated until something is measured. Cirq tells what each round measured; results of a
-            server tell what the last one did.
+        ValueError: it is repeated until a condition holds. Cirq records each round; a server's result contains the
+            last one.
     """
     if operation.repeat_until is not None:
         raise ValueError(
-            "a CircuitOperation with repeat_until cannot be run: Cirq records every round of it, and results here "
-            "hold the last one. Use repetitions=, and operations under classical control"
+            "a CircuitOperation with repeat_until is not supported: Cirq records every round, but results here "
+            "contain the last one. Use repetitions= and classically controlled operations"
         )
     inner = list(operation.circuit.all_operations())
-    told_apart = cirq.is_measurement(operation) or cirq.control_keys(operation)
-    if not told_apart and same(inner, list(readable(inner))):
+    needs_unrolling = cirq.is_measurement(operation) or cirq.control_keys(operation)
+    if not needs_unrolling and same(inner, list(readable(inner))):
         yield operation
     elif cirq.is_parameterized(operation.repetitions):
         raise NeedsValues
@@ -116,7 +116,7 @@ def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
 
 
 def _decomposed(operation: cirq.Operation) -> Iterator[cirq.Operation]:
-    """Yield an operation as a matrix or as its parts."""
+    """Yield an operation as a matrix or as its decomposition."""
     if cirq.is_parameterized(operation):
         raise NeedsValues
     unitary = cirq.has_unitary(operation)

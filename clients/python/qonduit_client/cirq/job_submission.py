@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Circuits on their way through a server: submitted, waited for or called off, with errors that Cirq's users know."""
+"""Submit, wait for and cancel circuits, with errors as Cirq's samplers raise them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qonduit_client.cirq.circuit_serialization import Prepared
     from qonduit_client.client import Client
 
-#: What the caller can mend.
+#: Errors of the caller.
 _CALLER: tuple[type[QonduitError], ...] = (
     InvalidRequest,
     NotFound,
@@ -42,20 +42,20 @@ _CALLER: tuple[type[QonduitError], ...] = (
 
 @dataclass(frozen=True)
 class Shots:
-    """A program, and how often it is to be run."""
+    """A program and its number of repetitions."""
 
     prepared: Prepared
     repetitions: int
 
 
 class Run:
-    """Programs that are run together, as few jobs as there are different numbers of repetitions and limits allow.
+    """Programs that run together: as few jobs as limits allow, separate for each number of repetitions.
 
     Args:
         client: the connection.
         device: "PROVIDER/device".
-        seed: fixes the randomness of all of them together.
-        timeout: seconds for all of them together.
+        seed: the seed of all programs.
+        timeout: seconds for all programs together.
     """
 
     def __init__(self, client: Client, device: str, seed: int | None, timeout: float | None) -> None:
@@ -64,24 +64,24 @@ class Run:
         self._seed = seed
         self._timeout = timeout
         self._batches: list[Batch] = []
-        self._called_off = False
+        self._cancelled = False
         self._lock = threading.Lock()
 
     def records(self, wanted: Sequence[Shots]) -> list[dict[str, NDArray[Any]]]:
-        """Run all programs and return what they measured, in their order.
+        """Run all programs and return their measurements, in order.
 
         Raises:
-            ValueError: a program, the device's name or another argument is at fault.
+            ValueError: a program, the device's name or another argument is invalid.
             RuntimeError: the job failed otherwise, or was cancelled.
-            TimedOut: it took longer than the timeout; the jobs are cancelled.
-            QonduitError: the server is not there, or at fault.
+            TimedOut: the timeout expired; the jobs are cancelled.
+            QonduitError: the server is unreachable, or reported an internal error.
         """
         groups: dict[int, list[int]] = {}
         for place, each in enumerate(wanted):
             groups.setdefault(each.repetitions, []).append(place)
         found: dict[int, dict[str, NDArray[Any]]] = {}
         try:
-            with _told():
+            with _as_cirq_errors():
                 for shots, places in groups.items():
                     self._submit([wanted[place].prepared for place in places], shots)
                 deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -100,14 +100,14 @@ class Run:
         batch = submit(self._client, [each.program for each in programs], device=self._device, shots=shots, seed=seed)
         with self._lock:
             self._batches.append(batch)
-            late = self._called_off
+            late = self._cancelled
         if late:
             batch.cancel()
 
     def cancel(self) -> None:
-        """Has the server stop what nobody waits for any more; a server that is not there has nothing to stop."""
+        """Cancel all jobs; an unreachable server is ignored."""
         with self._lock:
-            self._called_off = True
+            self._cancelled = True
             batches = list(self._batches)
         for batch in batches:
             try:
@@ -117,8 +117,8 @@ class Run:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors as Cirq's samplers raise them, chained from ours."""
+def _as_cirq_errors() -> Iterator[None]:
+    """Convert client errors to those of Cirq's samplers, chained to the original."""
     try:
         yield
     except TimedOut:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the result of a program to what `cirq.Result` holds: single shots by measurement key."""
+"""Convert a program's result to the records of `cirq.Result`: single shots by measurement key."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str, NDArray[np.integer[Any]]]:
-    """Return what each shot measured, as `cirq.Simulator` reports it.
+    """Return the measurements of each shot, as `cirq.Simulator` reports them.
 
-    The Simulator contradicts itself where a measurement has both an `invert_mask` and a `confusion_map`. Where it
-    samples a final state, it inverts first and then confuses; where it runs each shot, it confuses first, as the
-    documentation of `cirq.MeasurementGate` says. Index sets that overlap are applied one after the other in the first
-    case, and all to what was measured in the second. Both are followed here.
+    The Simulator is inconsistent if a measurement has both an `invert_mask` and a `confusion_map`. When it
+    samples a final state, it inverts first and then confuses; when it runs each shot, it confuses first, as the
+    documentation of `cirq.MeasurementGate` specifies. Overlapping index sets are applied in sequence in the first case,
+    and all to the measured bits in the second. This function reproduces both.
 
     Args:
         result: of the program.
         prepared: the program.
-        seed: fixes the order of the shots, and what confusion maps make of them.
+        seed: of the order of the shots and of confusion maps.
 
     Returns:
         For each key, in order of its first measurement, an array (shots, measurements of the key, qubits): int8 where
@@ -41,7 +41,7 @@ def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str
         if each.confusion and prepared.sampled:
             bits = _confused(bits, each, random, in_turn=True)
         elif each.confusion:
-            # The device has inverted already.
+            # The device has already inverted the bits.
             flips = np.array(each.flips, dtype=np.uint8)
             bits = _confused(bits ^ flips, each, random, in_turn=False) ^ flips
         of.setdefault(each.key, []).append(bits)
@@ -52,13 +52,13 @@ def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str
 def _confused(
     bits: NDArray[np.uint8], measured: Measured, random: np.random.Generator, *, in_turn: bool
 ) -> NDArray[np.uint8]:
-    """Return what confusion maps make of bits (shots, qubits).
+    """Apply confusion maps to bits, an array (shots, qubits).
 
     Args:
-        bits: what was measured.
+        bits: the measured bits.
         measured: the measurement, with its confusion maps.
-        random: draws what is read.
-        in_turn: a map is applied to what the maps before it made, and not to what was measured.
+        random: the generator of the confusion.
+        in_turn: apply each map to the output of the previous one instead of the measured bits.
     """
     confused = bits.copy()
     for places, matrix in measured.confusion:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sampler of Cirq that runs circuits on a device of a Qonduit server."""
+"""A Cirq sampler that runs circuits on a device of a Qonduit server."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: Runs of one sampler that are waited for at a time by coroutines.
+#: Maximum number of concurrent asynchronous runs of one sampler.
 _AT_A_TIME: Final = 16
 
-#: A circuit, its sweep, and how often each point is run.
+#: A circuit, its sweep, and the repetitions per point.
 _Wanted = tuple[cirq.AbstractCircuit, list[cirq.ParamResolver], int]
 
 
 class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
-    """Samples circuits on any device of a Qonduit server, with results as `cirq.Simulator` gives them.
+    """Samples circuits on any device of a Qonduit server, with results as those of `cirq.Simulator`.
 
-    All points of a sweep, and all circuits of a batch, go to the server as few jobs as it allows. A sampler may be
-    used by several threads. Its coroutines work under duet, which Cirq uses, and under asyncio, and block neither.
+    The sampler submits all points of a sweep and all circuits of a batch in as few jobs as the server allows. It is
+    thread-safe. Its coroutines run under duet, which Cirq uses, and under asyncio, without blocking.
 
     Args:
         client: the connection, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
             127.0.0.1:50051.
         device: "PROVIDER/device".
-        seed: a number or a `numpy.random.RandomState` that fixes the results of all calls together, on simulators;
-            points of a sweep and repeated calls are independent of one another all the same.
-        timeout: seconds a call may take; then its jobs are cancelled, and `TimedOut` is raised. By default there is
-            no end.
+        seed: a number or a `numpy.random.RandomState`, the seed of all calls on simulators; points of a sweep and
+            repeated calls are independent.
+        timeout: seconds per call, after which its jobs are cancelled and `TimedOut` is raised. By default unlimited.
 
     Raises:
-        ValueError: the first argument is the name of a device, or the seed is none.
+        ValueError: the first argument is the name of a device, or the seed is invalid.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         timeout: float | None = None,
     ) -> None:
         if isinstance(client, str) and "/" in client:
-            raise ValueError(f"{client!r} is no server (HOST:PORT); a device is given as device={client!r}")
+            raise ValueError(f"client must be HOST:PORT, got {client!r}; pass a device as device={client!r}")
         self.client = connect(client)
         self.device = device
         self.timeout = timeout
@@ -75,19 +74,19 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         """Sample a circuit at all points of a sweep; see `cirq.Sampler.run_sweep`.
 
         Raises:
-            ValueError: the circuit measures nothing, has symbols that a point has no value for, or cannot be run on
-                the device; the message says why.
-            TypeError: an operation is none that can be run (noise, for example).
+            ValueError: the circuit has no measurements, a point lacks a value of a symbol, or the device does not
+                support the circuit; see the message.
+            TypeError: an operation is not supported (noise, for example).
             RuntimeError: the job failed for other reasons.
-            TimedOut: it took longer than the timeout.
-            QonduitError: the server is not there, or at fault.
+            TimedOut: the timeout expired.
+            QonduitError: the server is unreachable, or reported an internal error.
         """
         return self._sampled([_wanted(program, params, repetitions)], self._new())[0]
 
     async def run_sweep_async(
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
     ) -> Sequence[cirq.Result]:
-        """Do the same without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        """Do the same without blocking the event loop. Cancelling the coroutine cancels its jobs."""
         return (await self._sampled_async([_wanted(program, params, repetitions)]))[0]
 
     def run_batch(
@@ -99,7 +98,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         """Sample circuits, each with its own sweep and repetitions; see `cirq.Sampler.run_batch`.
 
         Raises:
-            ValueError: the lists have different lengths; others as of `run_sweep`.
+            ValueError: the lists have different lengths; other errors as in `run_sweep`.
         """
         return self._sampled(self._batch(programs, params_list, repetitions), self._new())
 
@@ -109,7 +108,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         params_list: Sequence[cirq.Sweepable] | None = None,
         repetitions: int | Sequence[int] = 1,
     ) -> Sequence[Sequence[cirq.Result]]:
-        """Do the same without blocking the loop. A coroutine that is cancelled cancels its jobs."""
+        """Do the same without blocking the event loop. Cancelling the coroutine cancels its jobs."""
         return await self._sampled_async(self._batch(programs, params_list, repetitions))
 
     def sample(
@@ -169,18 +168,18 @@ def _wanted(program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: 
         raise ValueError("Circuit has no measurements to sample.")  # as Cirq's simulators say it
     shots = operator.index(repetitions)
     if shots < 0:
-        raise ValueError(f"repetitions is a number that is not negative, not {shots}")
+        raise ValueError(f"repetitions must be at least 0, got {shots}")
     return program, list(cirq.to_resolvers(params)), shots
 
 
 def _nothing(circuit: cirq.AbstractCircuit) -> dict[str, np.ndarray[Any, Any]]:
-    """Return records without a shot, of the shape and type that Cirq 1.7's simulators give them."""
+    """Return records without shots, in the shape and type of Cirq 1.7's simulators."""
     found = circuit.findall_operations_with_gate_type(cirq.MeasurementGate)
     return {cirq.measurement_key_name(operation): np.empty([0, 1, 1]) for _, operation, _ in found}
 
 
 async def _awaited(future: Future[_T]) -> _T:
-    """Wait for a thread's work under asyncio or duet, whichever runs the coroutine."""
+    """Wait for a thread's future under asyncio or duet, whichever runs the coroutine."""
     try:
         duet.impl.current_task()
     except RuntimeError:
@@ -190,7 +189,7 @@ async def _awaited(future: Future[_T]) -> _T:
 
 
 class _Ready(cirq.Sampler):  # type: ignore[misc]
-    """Gives results that are there already, for what `cirq.Sampler` makes of them."""
+    """Returns existing results to the methods of `cirq.Sampler`."""
 
     def __init__(self, results: Sequence[cirq.Result]) -> None:
         self._results: Iterator[cirq.Result] = iter(results)

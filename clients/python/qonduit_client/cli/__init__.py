@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line `qonduit`: its commands, and how they show things."""
+"""The command line `qonduit`: its commands and their output."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m qonduit_client.cli`: the command line where its script is not on the path."""
+"""`python -m qonduit_client.cli`: run the command line without its script on PATH."""
 
 from qonduit_client.cli.commands import main
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages as JSON for programs that read the command line's output.
 
-The names are those of the contract (snake_case). Unlike in the usual mapping, 64-bit numbers are written as numbers and
-not as text, so that `jq` can count with them; every protobuf JSON parser reads both.
+Names are those of the contract (snake_case). Unlike in the protobuf JSON mapping, 64-bit numbers are JSON numbers, not
+strings, so that `jq` can calculate with them. Protobuf JSON parsers accept both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONG = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """Return the message as plain values, with fields that are zero."""
+    """Return the message as plain values, including fields that are zero."""
     found: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -29,7 +29,7 @@ def as_dict(message: Message) -> dict[str, Any]:
 
 
 def result_as_dict(result: Result) -> dict[str, Any]:
-    """Return a result as plain values. What was too large for its message stands where it would otherwise stand."""
+    """Return a result as plain values. Values read from a buffer fill the fields that would otherwise hold them."""
     found = as_dict(result.message)
     if result.buffer is not None:
         if result.message.HasField("statevector"):
@@ -42,7 +42,7 @@ def result_as_dict(result: Result) -> dict[str, Any]:
 
 
 def as_line(value: Message | dict[str, Any]) -> str:
-    """One line of JSON."""
+    """Return the value as one line of JSON."""
     return json.dumps(as_dict(value) if isinstance(value, Message) else value, ensure_ascii=False)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a stream is written to in colours: NO_COLOR, FORCE_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM, and what it is."""
+"""Decide on coloured output from NO_COLOR, FORCE_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and the kind of stream."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import IO, Any
 
 
 def wants_color(stream: IO[Any], environment: Mapping[str, str] | None = None) -> bool:
-    """Whether to colour what is written to a stream.
+    """Return whether output to a stream is coloured.
 
-    The first that says something decides: NO_COLOR (not empty: never), FORCE_COLOR and CLICOLOR_FORCE (neither empty
-    nor 0: always), CLICOLOR=0 and TERM=dumb (never); else a terminal is coloured, and anything else is not.
+    The first variable that is set decides: NO_COLOR (not empty: never), FORCE_COLOR or CLICOLOR_FORCE (neither empty
+    nor 0: always), CLICOLOR=0 or TERM=dumb (never). Otherwise, only terminals get colours.
     """
-    told = os.environ if environment is None else environment
-    if told.get("NO_COLOR"):
+    variables = os.environ if environment is None else environment
+    if variables.get("NO_COLOR"):
         return False
-    if any(told.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+    if any(variables.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
         return True
-    if told.get("CLICOLOR") == "0" or told.get("TERM") == "dumb":
+    if variables.get("CLICOLOR") == "0" or variables.get("TERM") == "dumb":
         return False
     return stream.isatty()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line `qonduit`: submit programs, follow jobs, read results; starts servers where they are installed.
+"""The command line `qonduit`: submit programs, follow jobs, read results, start servers.
 
-Nothing but click is imported until a command runs. Commands of other packages join by an entry point of the group
-`qonduit.commands`: its name is the command's, its object a click command.
+Only click is imported until a command runs. Other packages add commands with entry points of the group
+`qonduit.commands`: the name of the entry point is the name of the command, its object is a click command.
 
 Exit codes:
-    0 succeeded, 1 the job failed, 2 wrong usage, 3 not found, 4 refused or invalid, 5 server unavailable or at fault,
-    6 the job was cancelled, 124 timeout (the job goes on), 130 interrupted (the job goes on).
+    0 succeeded, 1 job failed, 2 usage error, 3 not found, 4 rejected or invalid, 5 server unavailable or faulty,
+    6 job cancelled, 124 timeout (the job continues), 130 interrupted (the job continues).
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from qonduit_client.errors import QonduitError
 
 ENTRY_POINTS: Final = "qonduit.commands"
 
-#: Commands of the client: where each lives, and its line in the help.
+#: Commands of the client: module and attribute of each, and its line in the help.
 _CLIENT: Final[dict[str, tuple[str, str]]] = {
-    "run": ("qonduit_client.cli.run:run", "Run programs, follow the job and show what was measured."),
-    "watch": ("qonduit_client.cli.watch:watch", "Follow jobs until they end, one or many at once."),
+    "run": ("qonduit_client.cli.run:run", "Run programs, follow the job and show its results."),
+    "watch": ("qonduit_client.cli.watch:watch", "Follow one or more jobs until they end."),
     "rerun": ("qonduit_client.cli.run:rerun", "Run a job's programs again."),
-    "result": ("qonduit_client.cli.watch:result", "Show what a job measured."),
+    "result": ("qonduit_client.cli.watch:result", "Show a job's results."),
     "jobs": ("qonduit_client.cli.jobs:jobs", "List jobs, newest first."),
     "job": ("qonduit_client.cli.jobs:job", "Show one job."),
     "cancel": ("qonduit_client.cli.jobs:cancel", "Cancel jobs."),
     "delete": ("qonduit_client.cli.jobs:delete", "Delete jobs that have ended."),
-    "translate": ("qonduit_client.cli.translate:translate", "Write a program in another language."),
-    "languages": ("qonduit_client.cli.translate:languages", "List the languages that programs can be written in."),
-    "devices": ("qonduit_client.cli.server_commands:devices", "List what programs can run on."),
+    "translate": ("qonduit_client.cli.translate:translate", "Translate a program into another language."),
+    "languages": ("qonduit_client.cli.translate:languages", "List the supported program languages."),
+    "devices": ("qonduit_client.cli.server_commands:devices", "List the devices."),
     "deployments": ("qonduit_client.cli.server_commands:deployments", "List, create, show and delete stored programs."),
     "info": ("qonduit_client.cli.server_commands:info", "Show a server's version and limits."),
-    "workers": ("qonduit_client.cli.server_commands:workers", "List a server's worker processes and what they do."),
-    "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Take over deployments and jobs from qunicorn."),
-    "completion": ("qonduit_client.cli.completion:completion", "Print the script that completes in a shell."),
+    "workers": ("qonduit_client.cli.server_commands:workers", "List a server's worker processes."),
+    "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Import deployments and jobs from qunicorn."),
+    "completion": ("qonduit_client.cli.completion:completion", "Print the completion script of a shell."),
 }
-#: Commands of the server, listed without asking it.
+#: Commands of the server; the help lists them also if the server is not installed.
 _SERVER: Final[dict[str, str]] = {
     "serve": "Start a server.",
-    "demo": "Run Bell on three providers, with live progress.",
-    "doctor": "Check this machine and say what to do.",
-    "migrate": "Bring the database to this version.",
-    "backup": "Copy the database while it is used.",
+    "demo": "Run a Bell circuit on three providers, with live progress.",
+    "doctor": "Check this machine and suggest fixes.",
+    "migrate": "Upgrade the database schema to this version.",
+    "backup": "Back up the database while the server runs.",
 }
 
 
 class Commands(click.Group):
-    """A group that loads a command when it is called, and turns every error into words and an exit code."""
+    """A group that loads a command when it is called, and maps errors to a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, the client's first."""
@@ -76,7 +76,7 @@ class Commands(click.Group):
         """Find the command that was called.
 
         Raises:
-            click.UsageError: there is none of that name; says which may have been meant.
+            click.UsageError: no command has that name; the message suggests similar names.
         """
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and args[0][:1] != "-":
             close = did_you_mean(args[0], self.list_commands(ctx))
@@ -99,9 +99,9 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line; end the process with a code that means something."""
+        """Run the command line; in standalone mode, exit with the command's exit code."""
         if "_QONDUIT_COMPLETE" in os.environ:
-            import_module("qonduit_client.cli.completion")  # brings the way in which lines are read
+            import_module("qonduit_client.cli.completion")  # registers the completion class for bash
         here = Session()
         extra.setdefault("obj", here)
         try:
@@ -114,8 +114,8 @@ class Commands(click.Group):
         except QonduitError as error:
             code = report(error, extra["obj"])
         except UnicodeEncodeError as error:
-            # Arguments are any bytes; messages hold text.
-            print_error("Error", f"{error.object!r:.200} is not valid Unicode; name it in another way")
+            # Arguments may be any bytes; protobuf strings hold Unicode only.
+            print_error("Error", f"{error.object!r:.200} is not valid Unicode; use another name")
             code = USAGE
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
@@ -145,7 +145,7 @@ def _plugged_in(name: str) -> click.Command | None:
 
 
 def _stub(name: str, missing: str) -> click.Command:
-    """Stands in for a server command that cannot be loaded, so that its call and its help say what to install."""
+    """Return a placeholder for a server command that cannot be loaded; call and help name the package to install."""
 
     @click.command(
         name,
@@ -161,16 +161,16 @@ def _stub(name: str, missing: str) -> click.Command:
 
 def _not_installed(missing: str) -> str:
     why = f" ({missing} is missing)" if missing else ""
-    return f"This needs the server, which is not installed{why}: {pip_install('server')}"
+    return f"This command requires the server, which is not installed{why}: {pip_install('server')}"
 
 
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": None},
     epilog=(
-        "Exit codes: 0 succeeded, 1 the job failed, 2 wrong usage, 3 not found, 4 refused or invalid, "
-        "5 server unavailable, 6 the job was cancelled, 124 timeout, 130 interrupted "
-        "(after a timeout or an interrupt the job goes on)."
+        "Exit codes: 0 succeeded, 1 job failed, 2 usage error, 3 not found, 4 rejected or invalid, "
+        "5 server unavailable, 6 job cancelled, 124 timeout, 130 interrupted "
+        "(after a timeout or an interrupt, the job continues)."
     ),
 )
 @shared_options(environment=True)
@@ -188,5 +188,5 @@ def main() -> None:
     """Run the console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot write a name still shows the rest
+            stream.reconfigure(errors="replace")  # a terminal that cannot encode a character still shows the rest
     qonduit.main(prog_name="qonduit")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion in the shell: the command that prints the script, and what options and arguments may hold.
+"""Shell completion: the command that prints the script, and the completions of options and arguments.
 
-What the server knows is asked for with little patience, and left out where there is no answer: a key that was pressed
-must never make anybody wait, nor write anything between their words.
+Completions that need the server use a short timeout and are empty if it does not respond: completion must neither block
+the shell nor print errors.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from click.shell_completion import (
 if TYPE_CHECKING:
     from qonduit_client.client import Client
 
-#: Seconds in which a server must have answered.
-PATIENCE: Final = 0.5
+#: Seconds within which the server must respond.
+TIMEOUT: Final = 0.5
 _NEWEST: Final = 50
 _Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-#: The line is taken as it was typed: bash itself also splits words at colons and equals signs (COMP_WORDBREAKS), as in
-#: HOST:PORT. What was written of such a word before its last break must not be repeated in the replies.
+#: The script passes the unsplit line: bash also splits words at colons and equals signs (COMP_WORDBREAKS), as in
+#: HOST:PORT. Replies must omit the part of such a word before its last break.
 _BASH: Final = """\
 %(complete_func)s() {
     local line="${COMP_LINE:0:COMP_POINT}" cur="${COMP_WORDS[COMP_CWORD]}" before reply kind value
@@ -51,16 +51,16 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class WholeLine(BashComplete):
-    """Bash, with the line as it was typed."""
+    """Bash completion that receives the unsplit line."""
 
     source_template = _BASH
 
     def source(self) -> str:
-        """Return the script. `%` of the shell's own expansions is doubled in the template."""
+        """Return the script. The template doubles the `%` of shell expansions."""
         return self.source_template % self.source_vars()
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the one that is being typed, and that one."""
+        """Return the complete words and the incomplete one."""
         line = os.environ["COMP_WORDS"]
         words = split_arg_string(line)[1:]
         typing = bool(words) and not line[-1:].isspace()
@@ -79,27 +79,27 @@ fish:  qonduit completion fish > ~/.config/fish/completions/qonduit.fish"""
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that completes commands, options, devices, jobs and files in a shell."""
+    """Print the shell script that completes commands, options, devices, jobs and files."""
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(context.find_root().command, {}, "qonduit", "_QONDUIT_COMPLETE").source())
 
 
 def program_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Files."""
+    """Complete file names."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def languages(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Languages that this client knows."""
+    """Complete languages that this client knows."""
     from qonduit.v1.provider_pb2 import AssemblerLanguage
 
     names = (name.removeprefix("ASSEMBLER_LANGUAGE_") for name in AssemblerLanguage.keys())  # noqa: SIM118
     return _matching(((name, "") for name in names if name != "UNSPECIFIED"), incomplete.upper())
 
 
-def _asked(question: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete:
-    """Completes with what a server answers; a word that it calls by, and what to say about it."""
+def _from_server(query: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete:
+    """Return a completion function for a query that yields words with their descriptions."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from qonduit_client.cli.session import Session
@@ -107,8 +107,8 @@ def _asked(question: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete
 
         here = context.find_object(Session) or Session()
         try:
-            with here.client(connect_timeout=PATIENCE, timeout=PATIENCE) as client:
-                return _matching(list(question(client)), incomplete)
+            with here.client(connect_timeout=TIMEOUT, timeout=TIMEOUT) as client:
+                return _matching(list(query(client)), incomplete)
         except (QonduitError, click.ClickException):
             return []
 
@@ -116,7 +116,9 @@ def _asked(question: Callable[[Client], Iterable[tuple[str, str]]]) -> _Complete
 
 
 def _matching(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(word, help=said or None) for word, said in found if word.startswith(incomplete)]
+    return [
+        CompletionItem(word, help=description or None) for word, description in found if word.startswith(incomplete)
+    ]
 
 
 def _devices(client: Client) -> Iterable[tuple[str, str]]:
@@ -124,14 +126,14 @@ def _devices(client: Client) -> Iterable[tuple[str, str]]:
 
 
 def _jobs(wanted: Callable[[str], bool]) -> Callable[[Client], Iterable[tuple[str, str]]]:
-    def question(client: Client) -> Iterable[tuple[str, str]]:
+    def query(client: Client) -> Iterable[tuple[str, str]]:
         from qonduit_client.job import state_name
 
         for job in client.jobs(limit=_NEWEST):
             if wanted(state := state_name(job.state)):
                 yield str(job.id), f"{state} {job.name}".rstrip()
 
-    return question
+    return query
 
 
 def _deployments(client: Client) -> Iterable[tuple[str, str]]:
@@ -139,8 +141,8 @@ def _deployments(client: Client) -> Iterable[tuple[str, str]]:
 
 
 _ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
-devices: Final = _asked(_devices)
-all_jobs: Final = _asked(_jobs(lambda state: True))
-active_jobs: Final = _asked(_jobs(lambda state: state not in _ENDED))
-ended_jobs: Final = _asked(_jobs(lambda state: state in _ENDED))
-deployments: Final = _asked(_deployments)
+devices: Final = _from_server(_devices)
+all_jobs: Final = _from_server(_jobs(lambda state: True))
+active_jobs: Final = _from_server(_jobs(lambda state: state not in _ENDED))
+ended_jobs: Final = _from_server(_jobs(lambda state: state in _ENDED))
+deployments: Final = _from_server(_deployments)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration: one Bell program on three providers at once, live bars, and the three histograms side by side."""
+"""The command demo: run one Bell program on three providers at once and show the three histograms side by side."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def show_demo(
     timeout: float = 120.0,
     stream: TextIO | None = None,
 ) -> bool:
-    """Run Bell on several devices of a running server and show it.
+    """Run a Bell circuit on several devices of a running server and show the results.
 
     Args:
         target: the server, as "HOST:PORT".
-        shots: of each run.
+        shots: per run.
         devices: "PROVIDER/device" each.
         timeout: seconds for each run.
-        stream: where to write; standard output by default.
+        stream: output; standard output by default.
 
     Returns:
-        Whether every device ran the program and all agree.
+        Whether every device ran the program and all results agree.
     """
     stream = stream or sys.stdout
     print(f"Bell, {shots} shots, on {len(devices)} providers at once.", file=stream)
@@ -68,14 +68,14 @@ def show_demo(
         print("\n" + side_by_side(shown, ascii_only=not can_write_bars(stream)), file=stream)
     for device, outcome in outcomes.items():
         if isinstance(outcome, QonduitError):
-            print(f"\n{device} did not run it: {outcome.message}", file=stream)
+            print(f"\n{device} failed: {outcome.message}", file=stream)
     if not results:
         return False
     agree = agreed([each.counts for each in results.values()])
     if agree and len(results) > 1:
         print(f"\nAll {len(results)} agree: the same outcomes, equally often within sampling error.", file=stream)
     elif not agree:
-        print("\nThey do not agree.", file=stream)
+        print("\nThe results do not agree.", file=stream)
     return agree and len(results) == len(devices)
 
 
@@ -90,7 +90,7 @@ def _one(client: Client, device: str, shots: int, timeout: float, row: Row) -> R
 
 
 def side_by_side(counts: Mapping[str, Mapping[str, int]], *, width: int = 14, ascii_only: bool = False) -> str:
-    """One table of several histograms: a line an outcome, a column of count and bar a device."""
+    """Return several histograms as one table: one line per outcome, one column of count and bar per device."""
     keys = sorted({key for each in counts.values() for key in each}, key=key_order)
     totals = {device: sum(each.values()) or 1 for device, each in counts.items()}
     largest = max((each[key] / totals[device] for device, each in counts.items() for key in each), default=1.0)
@@ -106,7 +106,7 @@ def side_by_side(counts: Mapping[str, Mapping[str, int]], *, width: int = 14, as
 
 
 def agreed(several: Sequence[Mapping[str, int]]) -> bool:
-    """Whether counts may come from one distribution: each pair's shares differ by at most five standard errors."""
+    """Return whether all counts may have one distribution: frequencies differ by at most five standard errors."""
     keys = {key for counts in several for key in counts}
     for index, one in enumerate(several):
         for other in several[index + 1 :]:

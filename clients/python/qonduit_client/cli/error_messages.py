@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went wrong in words, with what to do next, and the exit code that tells it. Imports no gRPC."""
+"""Error messages with the next step, and exit codes. Imports no gRPC."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ UNAVAILABLE: Final = 5
 CANCELLED: Final = 6
 TIMED_OUT: Final = 124
 INTERRUPTED: Final = 130
-#: From the best to the worst, for commands that do several things and end with one code.
-_BY_WEIGHT: Final = (OK, CANCELLED, JOB_FAILED, TIMED_OUT, NOT_FOUND, REFUSED, UNAVAILABLE, INTERRUPTED)
+#: In increasing severity; a command with several outcomes returns the most severe.
+_BY_SEVERITY: Final = (OK, CANCELLED, JOB_FAILED, TIMED_OUT, NOT_FOUND, REFUSED, UNAVAILABLE, INTERRUPTED)
 
-#: The option that changes a field of a request.
+#: The option that sets a field of a request.
 _OPTIONS: Final = {
     "job.shots": "--shots",
     "job.seed": "--seed",
@@ -51,35 +51,35 @@ _OPTIONS: Final = {
     "filter": "--filter",
     "target_language": "--to",
 }
-#: Where to look for what does not exist.
+#: The command that lists resources of the type that was not found.
 _LISTS: Final = {
-    "job": "list your jobs: `qonduit jobs`",
-    "deployment": "list what is stored: `qonduit deployments`",
-    "device": "list what there is: `qonduit devices`",
-    "provider": "list who there is: `qonduit devices --languages`",
-    "result": "see what a job gave: `qonduit result JOB`",
+    "job": "list jobs: `qonduit jobs`",
+    "deployment": "list deployments: `qonduit deployments`",
+    "device": "list devices: `qonduit devices`",
+    "provider": "list providers: `qonduit devices --languages`",
+    "result": "show a job's results: `qonduit result JOB`",
 }
-#: What to do about a job that failed, by the failure's reason, else by its category.
+#: The next step for a failed job, by reason, else by category.
 _AFTER_REASON: Final = {
-    "SYNTAX_ERROR": "mend the program there and run it again; if it is in another language, name it with --language",
-    "WRONG_LANGUAGE": "name the program's language with --language; `qonduit languages` lists them",
-    "UNKNOWN_GATE": "define the gate in the program, or use one that its language has",
-    "MISSING_INPUT": "give its value with --input NAME=VALUE, or many of them with --sweep NAME=START:STOP:COUNT",
-    "INVALID_INPUT": "give another value with --input NAME=VALUE",
-    "NO_STATEVECTOR": "run it without --statevector: then its outcomes are counted",
+    "SYNTAX_ERROR": "fix the program and run it again; if it is in another language, pass --language",
+    "WRONG_LANGUAGE": "pass the program's language with --language; `qonduit languages` lists them",
+    "UNKNOWN_GATE": "define the gate in the program, or use a gate of its language",
+    "MISSING_INPUT": "pass its value with --input NAME=VALUE, or several with --sweep NAME=START:STOP:COUNT",
+    "INVALID_INPUT": "pass another value with --input NAME=VALUE",
+    "NO_STATEVECTOR": "run it without --statevector to get counts",
     "PYTHON_SOURCE_DISABLED": "send OpenQASM instead, or ask the operator to enable Python source",
-    "PYTHON_SOURCE_UNAVAILABLE": "send OpenQASM instead; `qonduit doctor` on the server says what is missing",
-    "MEMORY_LIMIT": "use fewer qubits, or another device: `qonduit devices`; `qonduit info` tells the limits",
-    "RESULT_TOO_LARGE": "measure less, or take fewer shots; `qonduit info` tells the limits",
-    "TIME_LIMIT": "make it smaller, or take fewer shots; `qonduit info` tells the limits",
+    "PYTHON_SOURCE_UNAVAILABLE": "send OpenQASM instead; `qonduit doctor` on the server lists the missing requirements",
+    "MEMORY_LIMIT": "use fewer qubits, or another device: `qonduit devices`; `qonduit info` shows the limits",
+    "RESULT_TOO_LARGE": "measure fewer qubits, or use fewer shots; `qonduit info` shows the limits",
+    "TIME_LIMIT": "use a smaller program or fewer shots; `qonduit info` shows the limits",
 }
 _AFTER_CATEGORY: Final = {
-    1: "mend the program and run it again",
+    1: "fix the program and run it again",
     2: "choose another device with --device: `qonduit devices`",
-    3: "make it smaller, or take fewer shots; `qonduit info` tells the limits",
+    3: "use a smaller program or fewer shots; `qonduit info` shows the limits",
     4: "run it again with `qonduit rerun JOB`, or on another device: `qonduit devices`",
     5: "run it again: `qonduit rerun JOB`",
-    6: "run it again with `qonduit rerun JOB`; if that fails too, the server's log tells more",
+    6: "run it again with `qonduit rerun JOB`; if it fails again, see the server's log",
 }
 
 
@@ -98,12 +98,12 @@ def exit_code(error: QonduitError) -> int:
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code that needs attention most; 0 for none."""
-    return max(codes, key=_BY_WEIGHT.index, default=OK)
+    """Return the most severe exit code; 0 without any."""
+    return max(codes, key=_BY_SEVERITY.index, default=OK)
 
 
 def explain(error: QonduitError, server: str) -> str:
-    """Return what went wrong and what to do next, a line each."""
+    """Return the error message and the next step, one per line."""
     lines = [error.message]
     for violation in error.violations:
         if violation.description and violation.description not in error.message:
@@ -111,20 +111,20 @@ def explain(error: QonduitError, server: str) -> str:
             lines.append(violation.description if named else f"{violation.field}: {violation.description}")
     if isinstance(error, ServerUnavailable) and not error.reason:
         if "in plain text" in error.message:
-            return "\n".join([error.message, "on the command line: --tls, or --tls-ca FILE; or name another server"])
+            return "\n".join([error.message, "on the command line: --tls, --tls-ca FILE or --server HOST:PORT"])
         if error.message.startswith("no server at"):
             return "\n".join(
-                [f"{error.message}: start one with `qonduit serve`, or name another with --server", *_notes(error)]
+                [f"{error.message}: start one with `qonduit serve`, or pass --server HOST:PORT", *_notes(error)]
             )
-        lines = [f"lost the server at {server}: {error.message}"]
+        lines = [f"lost the connection to {server}: {error.message}"]
     if isinstance(error, ServerFault) and error.request_id and error.request_id not in error.message:
-        lines.append(f"the server's log tells more under request {error.request_id}")
+        lines.append(f"see the server's log for request {error.request_id}")
     step = _next_step(error, server)
     notes = _notes(error)
     if step and not notes:
         lines.append(step)
     if error.retry_after and not isinstance(error, ServerUnavailable):
-        lines.append(f"try again in {error.retry_after:g} s")
+        lines.append(f"retry in {error.retry_after:g} s")
     return "\n".join([*lines, *notes])
 
 
@@ -133,32 +133,32 @@ def _notes(error: QonduitError) -> list[str]:
 
 
 def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table, one line a case
-    """Return what to do, where the command that failed knew no better."""
+    """Return the next step for an error without notes."""
     match error:
         case ServerUnavailable(reason="DRAINING"):
-            return f"the server at {server} is stopping: try again when it is back"
+            return f"the server at {server} is shutting down: retry after its restart"
         case ServerUnavailable(reason="UNTRUSTED"):
-            return "on the command line: --tls-ca FILE names other roots, --no-tls does without, --server names another"
-        case ServerUnavailable(reason="STORE_UNAVAILABLE"):
-            return "try again in a while; `qonduit doctor` on the server's machine says what is wrong with its database"
-        case ServerUnavailable():
-            return "see whether it is back with `qonduit info`; what it acknowledged is not lost"
-        case AlreadyExists(reason="REQUEST_ID_REUSED"):
-            return "use another --request-id, or none, for another request"
-        case ProgramUnreadable(reason="UNKNOWN_LANGUAGE"):
-            return "say --language QASM2 or --language QASM3, or another one of `qonduit languages`"
-        case ProgramUnreadable():
-            return "see whether it is the right file, and name its language with --language"
-        case Refused(status="UNAUTHENTICATED"):
             return (
-                "the server wants to know who you are: put your token into QONDUIT_TOKEN, or a file into --token-file"
+                "on the command line: --tls-ca FILE trusts another CA, --no-tls disables TLS, --server selects a server"
             )
+        case ServerUnavailable(reason="STORE_UNAVAILABLE"):
+            return "retry later; `qonduit doctor` on the server's machine checks its database"
+        case ServerUnavailable():
+            return "check the server with `qonduit info`; acknowledged jobs are not lost"
+        case AlreadyExists(reason="REQUEST_ID_REUSED"):
+            return "use another --request-id, or omit it"
+        case ProgramUnreadable(reason="UNKNOWN_LANGUAGE"):
+            return "pass --language QASM2, --language QASM3 or another language of `qonduit languages`"
+        case ProgramUnreadable():
+            return "check the file, and pass its language with --language"
+        case Refused(status="UNAUTHENTICATED"):
+            return "authentication required: set QONDUIT_TOKEN or pass --token-file"
         case Refused():
-            return "the server does not let you: ask its operator, or use another token (QONDUIT_TOKEN)"
+            return "permission denied: use another token (QONDUIT_TOKEN), or ask the operator"
         case NotFound():
             return _LISTS.get(error.metadata.get("resource_type", ""), "")
         case LimitExceeded():
-            return "`qonduit info` tells the server's limits"
+            return "`qonduit info` shows the server's limits"
         case InvalidRequest(reason="INVALID_FILTER"):
             return "a filter compares fields, as in 'deployment_id = 7 AND executed_on_id = 1'"
         case InvalidRequest():
@@ -167,26 +167,26 @@ def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table
         case PreconditionFailed(reason="UNSUPPORTED_BY_DEVICE"):
             return "choose another device with --device: `qonduit devices`"
         case PreconditionFailed(reason="UNSUPPORTED_BY_LANGUAGE"):
-            return "another language may do: `qonduit languages` shows what there is"
+            return "choose another language: `qonduit languages` lists them"
         case PreconditionFailed(reason="FAILED_PRECONDITION"):
-            return "see how it is now: `qonduit job JOB`, `qonduit deployments`, `qonduit devices`"
+            return "check the current state: `qonduit job JOB`, `qonduit deployments`, `qonduit devices`"
         case TimedOut():
-            return f"see whether the server at {server} is well with `qonduit info`, and try again"
+            return f"check the server at {server} with `qonduit info`, and retry"
         case ServerFault(status="UNIMPLEMENTED"):
-            return "the server is older than this client: `qonduit info` tells its version"
+            return "the server is older than this client: `qonduit info` shows its version"
         case ServerFault():
-            return "try again; if it happens again, show the operator this message"
+            return "retry; if the error persists, report this message to the operator"
     return ""
 
 
 def after_failure(failure: Failure, job_id: int) -> str:
-    """Return what to do about a job that failed."""
+    """Return the next step for a failed job."""
     step = _AFTER_REASON.get(failure.reason) or _AFTER_CATEGORY.get(failure.category, _AFTER_CATEGORY[6])
     return step.replace("JOB", str(job_id))
 
 
 def did_you_mean(given: str, known: Sequence[str]) -> list[str]:
-    """Those of the known names that may have been meant, the likeliest first; also without what is before a slash."""
+    """Return the known names most similar to the given one, best first; a name without its provider matches too."""
     by_lower = {name.lower(): name for name in known}
     wanted = given.lower().strip()
     if exact := [name for lower, name in by_lower.items() if wanted and lower.rpartition("/")[2] == wanted]:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option --input NAME=VALUE, which gives values for the inputs (free parameters) of programs."""
+"""The option --input NAME=VALUE, which sets inputs (free parameters) of programs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -13,26 +13,38 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def input_option(command: _Command) -> _Command:
-    """Add the option; the command gets `inputs`, a dictionary or None."""
+    """Add the option; the command receives `inputs`, a dictionary or None."""
     return click.option(
         "--input",
         "inputs",
         multiple=True,
         metavar="NAME=VALUE",
         callback=_parsed,
-        help="A value for an input of the programs, as JSON, else as text: theta=0.7, flags='\"0110\"'. Repeatable.",
+        help="Set an input of the programs, as JSON, else as text: theta=0.7, flags='\"0110\"'. Repeatable.",
     )(command)
 
 
-def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> dict[str, object] | None:
-    inputs: dict[str, object] = {}
+def named_values(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each value of an option NAME=VALUE.
+
+    Raises:
+        click.BadParameter: a pair has another form, or a name occurs twice.
+    """
+    seen: set[str] = set()
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", context, option)
-        if name in inputs:
-            raise click.BadParameter(f"{name!r} is given twice", context, option)
+            raise click.BadParameter(f"expected {option.make_metavar(context)}, got {pair!r}", context, option)
+        if name in seen:
+            raise click.BadParameter(f"input {name!r} is set twice", context, option)
+        seen.add(name)
+        yield name, text
+
+
+def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> dict[str, object] | None:
+    inputs: dict[str, object] = {}
+    for name, text in named_values(context, option, pairs):
         try:
             inputs[name] = json.loads(text)
         except ValueError:

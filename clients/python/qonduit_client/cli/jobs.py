@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about jobs that do not follow them: jobs, job, cancel, delete."""
+"""Commands that show and change jobs: jobs, job, cancel, delete."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
 
 
-#: How many inputs `qonduit job` shows to people; --json has all.
+#: How many inputs `qonduit job` shows in its table; --json has all.
 _INPUTS = 6
 _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 
 
 @click.command()
-@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only in this state.")
+@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="List only jobs in this state.")
 @click.option(
-    "--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'deployment_id = 7 AND executed_on_id = 1'."
+    "--filter",
+    "wanted",
+    default="",
+    metavar="TEXT",
+    help="List only matching jobs, as 'deployment_id = 7 AND executed_on_id = 1'.",
 )
-@click.option("--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option(
+    "--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="Maximum number of jobs; 0 lists all."
+)
 @shared_options()
 def jobs(state: str | None, wanted: str, limit: int) -> int:
     """List jobs, newest first."""
@@ -37,11 +43,13 @@ def jobs(state: str | None, wanted: str, limit: int) -> int:
     with here.client() as client:
         found = client.jobs(wanted, limit=limit or None)
         empty = (
-            "no jobs; make one: qonduit run FILE" if not wanted else f"no jobs with {wanted}; `qonduit jobs` lists all"
+            "no jobs; create one: qonduit run FILE"
+            if not wanted
+            else f"no jobs match {wanted}; `qonduit jobs` lists all"
         )
         count = write_rows(here, _job_columns(), found, line=lambda each: each, empty=empty)
     if here.output == "table" and limit and count == limit:
-        click.echo(f"(the newest {limit}; --limit lists more)")
+        click.echo(f"(newest {limit}; --limit lists more)")
     return OK
 
 
@@ -69,7 +77,7 @@ def _job_columns() -> list[Column]:
 
 
 def device_of(job: Job) -> str:
-    """Return a job's device as "PROVIDER/device"; its id where the server is older than that field."""
+    """Return a job's device as "PROVIDER/device"; the device's id if the server is older than that field."""
     return job.device or str(job.executed_on_id)
 
 
@@ -122,7 +130,7 @@ def job(job_id: int) -> int:
 
 
 def _inputs_text(inputs: Mapping[str, object]) -> str:
-    """Return the first inputs with their values, each in some twenty characters."""
+    """Return the first inputs with their values, each of about twenty characters."""
     from qonduit_client.cli.result_output import value_text
 
     shown = [
@@ -137,7 +145,7 @@ def _inputs_text(inputs: Mapping[str, object]) -> str:
 @click.argument("job_ids", type=JOB_ID, nargs=-1, required=True, metavar="JOB...", shell_complete=active_jobs)
 @shared_options()
 def cancel(job_ids: Sequence[int]) -> int:
-    """Cancel jobs. One that has ended stays as it is."""
+    """Cancel jobs. Jobs that have ended do not change."""
     from qonduit_client.job import state_name
 
     here = session()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of things in the form that was asked for: a table for people, JSON lines, or CSV with columns that stay."""
+"""Lists in the requested format: a table, JSON lines, or CSV with stable columns."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Column(NamedTuple):
     """One column.
 
     Attributes:
-        name: in CSV; never changes.
-        value: of one thing, for programs: numbers, texts, Booleans, None for nothing.
-        head: in the table; empty: not shown there.
-        shown: the cell for people, where it is not the value as text.
+        name: in CSV; stable.
+        value: of one item, for programs: a number, text, Boolean, or None.
+        head: in the table; empty: the table omits the column.
+        shown: the cell of the table, if it is not the value as text.
         right: whether the cell is aligned to the right.
     """
 
@@ -46,14 +46,14 @@ def write_rows(
     line: Callable[[Any], Message | Mapping[str, Any]] | None = None,
     empty: str = "",
 ) -> int:
-    """Write things to standard output, JSON and CSV as they come; return how many there were.
+    """Write items to standard output and return their number; JSON and CSV are written as items arrive.
 
     Args:
-        here: says which form.
+        here: selects the format.
         columns: of table and CSV.
-        things: a row each.
-        line: what stands for one of them in JSON; without it, what CSV has.
-        empty: what to say instead of an empty table.
+        things: one row each.
+        line: returns the JSON of an item; by default, the columns of CSV.
+        empty: message instead of an empty table.
     """
     count = 0
     if here.output == "json":
@@ -83,7 +83,7 @@ def write_rows(
 def csv_writer(head: Sequence[str]) -> Callable[[Sequence[object]], None]:
     """Write the head of a CSV table to standard output; return the function that writes a row.
 
-    Booleans are true and false, nothing is an empty cell; lines end with a line feed.
+    Booleans are true and false, None is an empty cell; lines end with a line feed.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(head)
@@ -95,12 +95,12 @@ def csv_writer(head: Sequence[str]) -> Callable[[Sequence[object]], None]:
 
 
 def moment(stamp: Timestamp) -> str:
-    """Return a time as RFC 3339 in UTC; empty when it is not set."""
+    """Return a time as RFC 3339 in UTC; empty if it is not set."""
     return stamp.ToJsonString() if stamp.seconds else ""
 
 
 def size(count: int) -> str:
-    """Bytes in words, by powers of 1024."""
+    """Return a number of bytes with its unit, in powers of 1024."""
     value = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -125,18 +125,18 @@ def act_on(
     line: Callable[[Any], Message | Mapping[str, Any]],
     said: Callable[[Any], str],
 ) -> int:
-    """Act on each of several things and write the outcome; one that is refused does not stop the rest.
+    """Act on several resources and write the outcomes; an error does not stop the rest.
 
     Args:
-        here: says which form.
-        ids: the things.
-        act: does it; returns what is to be written.
+        here: selects the format.
+        ids: of the resources.
+        act: acts on one and returns its outcome.
         columns: of CSV.
-        line: what stands for it in JSON.
-        said: what to say to people.
+        line: returns the JSON of an outcome.
+        said: returns the line of the table.
 
     Returns:
-        The worst exit code.
+        The most severe exit code.
     """
     codes: list[int] = []
 

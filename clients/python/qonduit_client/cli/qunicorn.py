@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command import-qunicorn: takes over deployments and job requests of the system before, each once."""
+"""The command import-qunicorn: import deployments and job requests of the predecessor system, each once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMESPACE: Final = uuid.UUID("5a4d2c0e-6d0b-5c55-9c1e-0f6a4b0f7f11")
 
 @dataclass(frozen=True)
 class Line:
-    """What was done with one entry, or why not."""
+    """The outcome of one entry, or the reason for its rejection."""
 
     entry: str
     kind: str
@@ -57,24 +57,24 @@ _COLUMNS: Final = [
 
 @click.command("import-qunicorn")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=program_files)
-@click.option("--dry-run", is_flag=True, help="Have everything checked; store and run nothing.")
-@click.option("--run", "run_all", is_flag=True, help="Run the deployments that no job request names, too.")
+@click.option("--dry-run", is_flag=True, help="Check all entries; store and run nothing.")
+@click.option("--run", "run_all", is_flag=True, help="Also run the deployments without a job request.")
 @click.option(
     "--device",
     "devices",
     multiple=True,
     metavar="OLD=NEW",
-    help="Run on NEW what asks for OLD, as RIGETTI/2q-qvm=GOOGLE/cirq_simulator. Repeatable.",
+    help="Run jobs of device OLD on NEW, as RIGETTI/2q-qvm=GOOGLE/cirq_simulator. Repeatable.",
 )
 @click.option(
     "--deployment",
     "deployments",
     multiple=True,
     metavar="OLD=NEW",
-    help="A deployment of the old server that is stored here already, by its ids. Repeatable.",
+    help="Map a deployment id of the old server to a stored deployment. Repeatable.",
 )
 @click.option(
-    "--shots", type=SHOTS, default=1000, show_default=True, metavar="N", help="For what does not say how many."
+    "--shots", type=SHOTS, default=1000, show_default=True, metavar="N", help="Shots of entries that set none."
 )
 @shared_options()
 def import_qunicorn(
@@ -85,11 +85,11 @@ def import_qunicorn(
     deployments: Sequence[str],
     shots: int,
 ) -> int:
-    """Take over deployments and job requests from qunicorn: JSON files as its API takes and gives them.
+    """Import deployments and job requests from qunicorn: JSON files in the format of its API.
 
-    Each FILE (- for standard input) holds one of them or a list. Deployments are stored, then job requests are run on
-    them. Doing it again makes nothing twice. Deployments that tell no id are counted from 1, as a new server numbers
-    them. A token goes nowhere but to a provider that takes one.
+    Each FILE (- for standard input) contains one of them or a list. The command stores the deployments, then runs the
+    job requests. Repeating an import creates nothing twice. Deployments without an id are numbered from 1, as a new
+    server does. A token is sent only to a provider that accepts one.
     """
     here = session()
     entries = [(name, entry) for name in files for entry in _read(name)]
@@ -97,34 +97,34 @@ def import_qunicorn(
     known: dict[int, int] = {}
     for old, new in _pairs(deployments, "--deployment").items():
         if not (old.isdigit() and new.isdigit()):
-            raise click.UsageError(f"--deployment {old}={new}: ids are whole numbers, as in --deployment 3=17")
+            raise click.UsageError(f"--deployment {old}={new}: ids must be integers, as in --deployment 3=17")
         known[int(old)] = int(new)
     with here.client() as client:
-        taking = _Taking(here, client, mapped, known, shots, dry_run)
+        importer = _Importer(here, client, mapped, known, shots, dry_run)
         lines: list[Line] = []
 
-        def told() -> Iterator[Line]:
-            for line in taking.all(entries, run_all):
+        def report_lines() -> Iterator[Line]:
+            for line in importer.all(entries, run_all):
                 lines.append(line)
                 if line.why:
                     print_error("Refused", f"{line.entry}: {line.why}")
                 yield line
 
-        write_rows(here, _COLUMNS, told(), empty="nothing to take over")
-    if taking.tokens_kept:
-        told_of = "a token" if taking.tokens_kept == 1 else f"{taking.tokens_kept} tokens"
-        click.echo(f"{told_of} in the files went nowhere: the providers take none", err=True)
+        write_rows(here, _COLUMNS, report_lines(), empty="nothing to import")
+    if importer.unsent_tokens:
+        tokens = "1 token was" if importer.unsent_tokens == 1 else f"{importer.unsent_tokens} tokens were"
+        click.echo(f"{tokens} not sent: the providers accept none", err=True)
     made = [str(line.job_id) for line in lines if line.job_id is not None]
     if made and here.output == "table":
         click.echo(f"follow the jobs: qonduit watch {' '.join(made)}{here.server_hint()}")
     return worst(line.code for line in lines)
 
 
-class _Taking:
-    """One import: what was stored so far, by its old ids.
+class _Importer:
+    """One import, with the deployments stored so far by their old ids.
 
     Attributes:
-        tokens_kept: how many tokens were not sent, because the provider takes none.
+        unsent_tokens: the number of tokens not sent, because the provider accepts none.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class _Taking:
         self._with_token = {each.name for each in providers if each.with_token}
         self._programs: dict[int, Sequence[QuantumProgram]] = {}
         self._seen: Counter[str] = Counter()
-        self.tokens_kept = 0
+        self.unsent_tokens = 0
 
     def all(self, entries: Sequence[tuple[str, OldDeployment | OldJob | Refusal]], run_all: bool) -> Iterator[Line]:
-        """Import everything, deployments first; stop when the server becomes unreachable."""
+        """Import all entries, deployments first; stop if the server becomes unreachable."""
         from qonduit_client.qunicorn import OldDeployment, OldJob
 
         deployments = [(name, each) for name, each in entries if isinstance(each, OldDeployment)]
@@ -179,17 +179,19 @@ class _Taking:
             return replace(
                 line,
                 outcome="refused",
-                why=f"id: {old.old_id} is given twice; leave one out",
+                why=f"id: {old.old_id} occurs twice; remove one",
                 code=REFUSED,
             )
         if self._dry_run:
             made = -1
         else:
-            told = "\n".join(
+            content = "\n".join(
                 [old.name or "", *(each.SerializeToString(deterministic=True).hex() for each in old.programs)]
             )
             try:
-                made = self._client.deploy(old.programs, old.name, request_id=self._request_id("deployment", told)).id
+                made = self._client.deploy(
+                    old.programs, old.name, request_id=self._request_id("deployment", content)
+                ).id
             except QonduitError as error:
                 return self._refused(line, error)
         if old.old_id is not None:
@@ -204,20 +206,20 @@ class _Taking:
         why = ""
         if deployment_id is None:
             why = (
-                f"deploymentId: deployment {old.deployment_id} is not among what was taken over; give its "
-                f"file too, or say which one it is here: --deployment {old.deployment_id}=ID"
+                f"deploymentId: deployment {old.deployment_id} was not imported; pass its file, "
+                f"or map it to a stored deployment: --deployment {old.deployment_id}=ID"
             )
         elif device not in self._devices:
             close = did_you_mean(device, self._devices) or self._devices
             why = (
-                f"deviceName: this server has no {device}; name one that it has: "
+                f"deviceName: this server has no {device}; map it to one of its devices: "
                 f"--device {old.device}={' or '.join(close)}"
             )
         if deployment_id is None or why:
             return replace(line, outcome="refused", why=why, code=REFUSED)
-        # A token says who somebody is at a vendor's: it is for that vendor only.
+        # A token authenticates a user at one vendor: it must not reach another.
         credential = old.token if device.partition("/")[0] in self._with_token else ""
-        self.tokens_kept += bool(old.token) and not credential
+        self.unsent_tokens += bool(old.token) and not credential
         shots = self._shots if old.shots is None else old.shots
         try:
             if self._dry_run:
@@ -225,14 +227,14 @@ class _Taking:
                 stored = deployment_id if programs is None else None
                 self._client.check(programs, device, shots, name=old.name, deployment_id=stored)
                 return replace(line, outcome="would be made")
-            told = f"{deployment_id}\n{device}\n{shots}\n{old.name or ''}"
+            content = f"{deployment_id}\n{device}\n{shots}\n{old.name or ''}"
             handle = self._client.run(
                 device=device,
                 shots=shots,
                 name=old.name,
                 deployment_id=deployment_id,
                 credential=credential,
-                request_id=self._request_id("job", told),
+                request_id=self._request_id("job", content),
             )
         except QonduitError as error:
             return self._refused(line, error)
@@ -241,16 +243,16 @@ class _Taking:
 
     def _refused(self, line: Line, error: QonduitError) -> Line:
         if isinstance(error, ServerUnavailable):
-            error.add_note("do the same again when it is back: what was taken over is not made twice")
+            error.add_note("repeat the import when the server is back: it creates nothing twice")
             raise error
-        told = explain(error, self._here.server)
-        return replace(line, outcome="refused", why=told.replace("\n", "; "), code=exit_code(error))
+        text = explain(error, self._here.server)
+        return replace(line, outcome="refused", why=text.replace("\n", "; "), code=exit_code(error))
 
-    def _request_id(self, kind: str, told: str) -> str:
-        """Return an id that the same entry has each time; entries that are alike differ by their number."""
-        content = hashlib.sha256(f"{kind}\n{told}".encode()).hexdigest()
-        self._seen[content] += 1
-        return str(uuid.uuid5(_NAMESPACE, f"{content} {self._seen[content]}"))
+    def _request_id(self, kind: str, content: str) -> str:
+        """Return an id that is the same in each import; equal entries are distinguished by their number."""
+        digest = hashlib.sha256(f"{kind}\n{content}".encode()).hexdigest()
+        self._seen[digest] += 1
+        return str(uuid.uuid5(_NAMESPACE, f"{digest} {self._seen[digest]}"))
 
 
 def _read(name: str) -> Iterator[OldDeployment | OldJob | Refusal]:
@@ -263,9 +265,9 @@ def _read(name: str) -> Iterator[OldDeployment | OldJob | Refusal]:
             with Path(name).open("rb") as file:
                 text = file.read(MOST_BYTES + 1)
     except OSError as error:
-        return iter([Refusal("$", f"{error.strerror or error}; look whether name and rights are right")])
+        return iter([Refusal("$", f"{error.strerror or error}; check its name and permissions")])
     if len(text) > MOST_BYTES:
-        return iter([Refusal("$", f"it is larger than {MOST_BYTES // 1024**2} MiB; split it")])
+        return iter([Refusal("$", f"larger than {MOST_BYTES // 1024**2} MiB; split it")])
     return entries_of(text)
 
 
@@ -274,6 +276,6 @@ def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
     for each in given:
         old, equals, new = each.partition("=")
         if not equals or not old or not new:
-            raise click.UsageError(f"{option}: {each!r} is not OLD=NEW")
+            raise click.UsageError(f"{option}: expected OLD=NEW, got {each!r}")
         found[old] = new
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What jobs measured, as histograms, as a table of several jobs, as JSON or as CSV; and the exit code that tells it."""
+"""Results of jobs as histograms, as a table of several jobs, as JSON or as CSV, and the exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-#: The columns of results in CSV: a row an outcome or amplitude, or one for a program that gave nothing.
+#: The columns of results in CSV: one row per outcome or amplitude, or one for a program without results.
 CSV_COLUMNS: Final = (
     *("job_id", "program", "program_id", "state", "result_type"),
     *("outcome", "count", "probability", "real", "imaginary", "failure"),
@@ -34,14 +34,14 @@ CSV_COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class ResultOptions:
-    """How results are drawn: order, number of outcomes, and bits instead of hexadecimal numbers."""
+    """How results are shown: order, number of outcomes, and bits instead of hexadecimal numbers."""
 
     sort: Literal["key", "count"] = "key"
     top: int | None = None
     bits: bool = False
 
     def outcomes(self, result: Result) -> dict[str, int]:
-        """Return the counts by the keys that are shown."""
+        """Return the counts by the displayed keys."""
         return result.bitstrings if self.bits and result.registers else result.counts
 
 
@@ -53,9 +53,11 @@ def add_result_options(command: _Command) -> _Command:
             "--top",
             type=click.IntRange(min=0),
             metavar="N",
-            help="Show the N most frequent; 0 shows all. [default: 16, in tables of several programs 4]",
+            help="Show the N most frequent; 0 shows all. [default: 16, 4 in tables of several programs]",
         ),
-        click.option("--sort", type=click.Choice(["key", "count"]), default="key", show_default=True, help="Order."),
+        click.option(
+            "--sort", type=click.Choice(["key", "count"]), default="key", show_default=True, help="Order of outcomes."
+        ),
     ):
         command = option(command)
     return command
@@ -63,13 +65,13 @@ def add_result_options(command: _Command) -> _Command:
 
 @dataclass
 class Ended:
-    """One job and what it gave.
+    """One job and its results.
 
     Attributes:
-        job: as it is now.
-        results: all that there are.
+        job: its current state.
+        results: all results.
         names: of its programs, in their order; may be fewer.
-        points: further facts of each program, in their order, all with the same keys: the inputs of a sweep.
+        points: the inputs of a sweep for each program, in their order, all with the same keys.
     """
 
     job: Job
@@ -83,19 +85,19 @@ class Ended:
             self._of_run.setdefault(each.program_id, []).append(each)
 
     def runs(self) -> Iterator[tuple[ProgramRun, list[Result]]]:
-        """Each program's run and what it gave."""
+        """Yield each program's run and its results."""
         for run in self.job.program_runs:
             yield run, self._of_run.get(run.program_id, [])
 
     def name(self, index: int) -> str:
-        """Return the name that is shown for a program."""
+        """Return the displayed name of a program."""
         return self.names[index] if index < len(self.names) else f"program {index + 1}"
 
 
 def ended(
     client: Client, handle: JobHandle, names: Sequence[str] = (), points: Sequence[Mapping[str, object]] = ()
 ) -> Ended:
-    """Asks for a job and its results, and where no names are given for what its programs may be called."""
+    """Read a job and its results; by default, derive the names of its programs from its deployment."""
     job = handle.job()
     return Ended(job, handle.stored_results(), names or _program_names(client, job), points)
 
@@ -123,22 +125,22 @@ def _inputs(program: QuantumProgram) -> str:
 
 
 def value_text(value: object) -> str:
-    """Format a value of an input for people: numbers with six digits."""
+    """Format a value of an input: floats with six digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def show_one(here: Session, one: Ended, result_options: ResultOptions) -> int:
-    """Write what one job measured, with histograms, or why it failed; return the exit code."""
+    """Write the results of one job as histograms, or its failure; return the exit code."""
     if here.output != "table":
         return show_several(here, [one], result_options)
     for run, results in one.runs():
         for each in results:
             click.echo(_drawn(each, one.name(run.index), result_options), color=wants_color(sys.stdout))
-    return tell_end(one.job)
+    return report_end(one.job)
 
 
 def show_several(here: Session, several: Iterable[Ended], result_options: ResultOptions) -> int:
-    """Write what jobs measured, a line a program, or why they failed; return the worst exit code."""
+    """Write the results of jobs, one line per program, or their failures; return the most severe exit code."""
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
 
@@ -147,7 +149,7 @@ def show_several(here: Session, several: Iterable[Ended], result_options: Result
             results = [result_as_dict(result) for result in each.results]
             line = {"job": as_dict(each.job), "results": results}
             click.echo(as_line(line | ({"points": [dict(point) for point in each.points]} if each.points else {})))
-            codes.append(tell_end(each.job))
+            codes.append(report_end(each.job))
         return worst(codes)
     if here.output == "csv":
         return _write_csv(several)
@@ -167,11 +169,11 @@ def show_several(here: Session, several: Iterable[Ended], result_options: Result
     if rows:
         click.echo()
     write_rows(here, columns, rows, empty="no results")
-    return worst([tell_end(each.job) for each in kept])
+    return worst([report_end(each.job) for each in kept])
 
 
-def tell_end(job: Job) -> int:
-    """Says on standard error that a job did not succeed, why, and what to do; returns the exit code."""
+def report_end(job: Job) -> int:
+    """Report a failed or cancelled job on standard error with the next step; return the exit code."""
     from qonduit.v1.job_pb2 import JobState
     from qonduit_client.formatting import failure_text
 
@@ -195,7 +197,7 @@ def _write_csv(several: Iterable[Ended]) -> int:
             about = [*point, each.job.id, run.index + 1, run.program_id, _state(run.state)]
             for row in _csv_rows(run, results):
                 write([*about, *row])
-        codes.append(tell_end(each.job))
+        codes.append(report_end(each.job))
     if write is None:
         csv_writer(CSV_COLUMNS)
     return worst(codes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that make jobs: run, rerun."""
+"""Commands that create jobs: run, rerun."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qonduit.v1.job_service_pb2 import CreateJobResponse
     from qonduit_client.client import Client
 
-_NOTHING = "give program files (- for standard input) or --deployment ID: qonduit run bell.qasm"
+_NOTHING = "pass program files (- for standard input) or --deployment ID: qonduit run bell.qasm"
 
 
 @click.command()
@@ -36,7 +36,7 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
     default="IBM/aer_simulator",
     show_default=True,
     metavar="PROVIDER/NAME",
-    help="Where to run.",
+    help="The device.",
     shell_complete=devices,
 )
 @click.option(
@@ -45,16 +45,16 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
     default=1000,
     show_default=True,
     metavar="N",
-    help="How often each circuit is run, at least 1.",
+    help="Shots per circuit, at least 1.",
 )
 @click.option(
     "--language",
     metavar="NAME",
-    help="QASM2, QASM3 ... [default: found out from the program]",
+    help="QASM2, QASM3 ... [default: detected from the program]",
     shell_complete=languages,
 )
-@click.option("--seed", type=SEED, metavar="N", help="Fixes the randomness of simulators: 0 to 4294967295.")
-@click.option("--name", help="A name for people. [default: the first file's]")
+@click.option("--seed", type=SEED, metavar="N", help="Seed of simulators, from 0 to 4294967295.")
+@click.option("--name", help="Name of the job. [default: the first file's]")
 @click.option(
     "--deployment",
     type=DEPLOYMENT_ID,
@@ -62,12 +62,12 @@ _NOTHING = "give program files (- for standard input) or --deployment ID: qondui
     help="Run this deployment's programs instead of files.",
     shell_complete=deployments,
 )
-@click.option("--request-id", metavar="UUID", help="Running again with the same id and request gives the same job.")
+@click.option("--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same job.")
 @input_option
 @sweep_option
-@click.option("--statevector", is_flag=True, help="Show each program's exact state before its final measurements, too.")
-@click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
-@click.option("--validate-only", is_flag=True, help="Have the programs read and compiled, without running them.")
+@click.option("--statevector", is_flag=True, help="Also show each program's exact state before its final measurements.")
+@click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
+@click.option("--validate-only", is_flag=True, help="Parse and compile the programs without running them.")
 @timeout_option
 @add_result_options
 @shared_options()
@@ -84,10 +84,10 @@ def run(
     bits: bool,
     **options: Any,
 ) -> int:
-    """Run programs, follow the job and show what was measured.
+    """Run programs, follow the job and show its results.
 
-    Each FILE is a program of the job; - reads one from standard input, and so does a pipe where no FILE is named.
-    Ctrl-C stops following; the job goes on.
+    Each FILE is a program of the job; - is standard input, which is also the default if it is a pipe. Ctrl-C stops
+    following; the job continues.
     """
     here = session()
     if deployment is not None and sources:
@@ -137,19 +137,19 @@ def _run(
     try:
         handle = client.run(programs, deployment_id=deployment, request_id=request_id, **options)
     except KeyboardInterrupt:
-        again = f"run the same again with --request-id {request_id}: it gives the same job, never a second one"
-        click.echo(f"\nInterrupted while submitting. The job may have been made; {again}", err=True)
+        again = f"retry with --request-id {request_id}: it returns the same job and creates no second one"
+        click.echo(f"\nInterrupted while submitting. The job may have been created; {again}", err=True)
         return INTERRUPTED
     if handle.deduplicated and given_id:
-        click.echo(f"This request id made job {handle.id} before; here it is.", err=True)
+        click.echo(f"This request id created job {handle.id} before; showing it.", err=True)
     if detach:
-        return say_jobs(here, [handle.job() if here.as_json else handle.id])
+        return print_jobs(here, [handle.job() if here.as_json else handle.id])
     label = options["device"] if deployment is None else ""
     return follow(here, client, handle, sources, timeout, result_options, label=label)
 
 
 def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, Any]) -> int:
-    """Write what compiling found: a row for each program."""
+    """Write the outcome of compiling: one row per program."""
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line
 
@@ -157,7 +157,7 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
         return OK
     if here.output == "table":
         click.echo(f"valid: {options['shots']} shots on {options['device']}; nothing was run")
-        if not checked.compiled:  # of an older server
+        if not checked.compiled:  # the server is older
             return OK
     columns = [
         Column("program", lambda each: each.index, "PROGRAM", right=True),
@@ -175,7 +175,7 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
 
 
 def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
-    """Says which devices there are, and which may have been meant."""
+    """Add the device names to the error, and those similar to the requested one."""
     if error.metadata.get("resource_type") != "device":
         return
     try:
@@ -185,13 +185,13 @@ def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
     close = did_you_mean(wanted, known)
     if close:
         error.add_note(f"did you mean --device {' or '.join(close)}?")
-    error.add_note(f"there are {', '.join(known)}" if known else "the server has no devices: `qonduit devices`")
+    error.add_note(f"devices: {', '.join(known)}" if known else "the server has no devices: `qonduit devices`")
 
 
 @click.command()
 @click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=ended_jobs)
-@click.option("--request-id", metavar="UUID", help="Running again with the same id gives the same job.")
-@click.option("--detach", is_flag=True, help="Do not follow the job: write its id and end.")
+@click.option("--request-id", metavar="UUID", help="Idempotency key: the same id returns the same job.")
+@click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
 @timeout_option
 @add_result_options
 @shared_options()
@@ -209,12 +209,12 @@ def rerun(
     with here.client() as client:
         handle = client.rerun(job_id, request_id=request_id)
         if detach:
-            return say_jobs(here, [handle.job() if here.as_json else handle.id])
+            return print_jobs(here, [handle.job() if here.as_json else handle.id])
         return follow(here, client, handle, (), timeout, ResultOptions(sort, top, bits))
 
 
-def say_jobs(here: Session, made: Sequence[Job | int]) -> int:
-    """Write the jobs that were created: their ids, for scripts to use."""
+def print_jobs(here: Session, made: Sequence[Job | int]) -> int:
+    """Print the ids of created jobs, for scripts."""
     if here.output == "table":
         for each in made:
             click.echo(str(each))

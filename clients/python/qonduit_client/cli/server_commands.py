@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about what a server has: devices, deployments, info, workers."""
+"""Commands that show and change a server's resources: devices, deployments, info, workers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--languages", is_flag=True, help="List the languages that each provider takes instead.")
-@click.option("--filter", "wanted", default="", metavar="TEXT", help="Only these, as 'is_simulator = true'.")
+@click.option("--languages", is_flag=True, help="List the languages of each provider instead.")
+@click.option(
+    "--filter", "wanted", default="", metavar="TEXT", help="List only matching devices, as 'is_simulator = true'."
+)
 @shared_options()
 def devices(languages: bool, wanted: str) -> int:
-    """List what programs can run on."""
+    """List the devices."""
     from qonduit_client.cli.as_json import as_dict
     from qonduit_client.formatting import language_name
     from qonduit_client.requests import named
@@ -52,9 +54,9 @@ def devices(languages: bool, wanted: str) -> int:
     names = {device.id: name for name, device in named(found, providers).items()}
     found.sort(key=lambda each: names[each.id])
     empty = (
-        f"no devices with {wanted}; `qonduit devices` lists all"
+        f"no devices match {wanted}; `qonduit devices` lists all"
         if wanted
-        else f"no devices; providers are installed with the server, as in {pip_install('server', 'ibm')}"
+        else f"no devices; install providers on the server, as in {pip_install('server', 'ibm')}"
     )
     write_rows(
         here, _device_columns(names), found, line=lambda each: {"device": names[each.id], **as_dict(each)}, empty=empty
@@ -87,12 +89,17 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many are listed at most; 0 lists all."
+    "--limit",
+    type=LIMIT,
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of deployments; 0 lists all.",
 )
 @shared_options()
 @click.pass_context
 def deployments(context: click.Context, limit: int) -> int:
-    """List, create, show and delete stored programs. Without a further word, list them."""
+    """List, create, show and delete stored programs. Without a subcommand, list them."""
     if context.invoked_subcommand is not None:
         return OK
     return list_deployments(limit)
@@ -124,7 +131,14 @@ def list_deployments(limit: int) -> int:
 
 
 @deployments.command("list")
-@click.option("--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="How many at most; 0 lists all.")
+@click.option(
+    "--limit",
+    type=LIMIT,
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of deployments; 0 lists all.",
+)
 @shared_options()
 def list_them(limit: int) -> int:
     """List deployments, newest first."""
@@ -133,19 +147,21 @@ def list_them(limit: int) -> int:
 
 @deployments.command()
 @click.argument("sources", nargs=-1, metavar="FILE...", shell_complete=completion.program_files)
-@click.option("--name", help="A name for people.")
+@click.option("--name", help="Name of the deployment.")
 @click.option(
     "--language",
     metavar="NAME",
-    help="QASM2, QASM3 ... [default: found out from the program]",
+    help="QASM2, QASM3 ... [default: detected from the program]",
     shell_complete=completion.languages,
 )
-@click.option("--request-id", metavar="UUID", help="Creating again with the same id and request gives the same one.")
+@click.option(
+    "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same deployment."
+)
 @shared_options()
 def create(sources: Sequence[str], name: str | None, language: str | None, request_id: str | None) -> int:
-    """Store programs, to be run later by `qonduit run --deployment ID`. - reads from standard input."""
+    """Store programs to run later with `qonduit run --deployment ID`. - reads from standard input."""
     here = session()
-    nothing = "give program files (- for standard input): qonduit deployments create bell.qasm"
+    nothing = "pass program files (- for standard input): qonduit deployments create bell.qasm"
     sources = or_pipe(sources)
     if not sources:
         raise click.UsageError(nothing)
@@ -262,7 +278,7 @@ def info() -> int:
 @click.command()
 @shared_options()
 def workers() -> int:
-    """List a server's worker processes and what they do."""
+    """List a server's worker processes."""
     from qonduit.v1.system_service_pb2 import WorkerState
     from qonduit_client.formatting import local_time
 
@@ -281,6 +297,6 @@ def workers() -> int:
     ]
     here = session()
     with here.client() as client:
-        empty = "no workers; they are started with the first job of each provider"
+        empty = "no workers; the server starts them with the first job of a provider"
         write_rows(here, columns, client.workers(), line=lambda each: each, empty=empty)
     return OK

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command shares: the server and how to reach it, the form of output, reports of errors. Imports no gRPC."""
+"""Options and functions of all commands: server, connection, output format, error reports. Imports no gRPC."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Number(click.ParamType[int]):
-    """An integer that fits into a message; whether the server takes it is the server's business.
+    """An integer that fits into a message; the server checks its range.
 
     Args:
-        what: names the number and the allowed range, for the message that refuses a value.
-        least: the smallest that is sent.
+        what: the number and its allowed range, for the error message.
+        least: the smallest value that is sent.
     """
 
     name = "number"
@@ -47,7 +47,7 @@ class Number(click.ParamType[int]):
 
 JOB_ID: Final = Number("a job's id is an integer of at least 1 (`qonduit jobs` lists them)", 1)
 DEPLOYMENT_ID: Final = Number("a deployment's id is an integer of at least 1 (`qonduit deployments` lists them)", 1)
-SHOTS: Final = Number("shots must be an integer of at least 1 (`qonduit info` says how many are allowed)")
+SHOTS: Final = Number("shots must be an integer of at least 1 (`qonduit info` shows the maximum)")
 SEED: Final = Number("a seed must be an integer from 0 to 4294967295")
 LIMIT: Final = Number("a limit must be an integer of at least 0 (0 lists all)", 0)
 
@@ -56,13 +56,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass
 class Session:
-    """What was said on the command line before and after the command's name, and in the environment.
+    """The shared options, from the command line before and after the command's name, and from the environment.
 
     Attributes:
         server: "HOST:PORT".
-        output: "table" (for people), "json" (an object a line) or "csv".
-        token: says who calls, and is never shown; by default that of QONDUIT_TOKEN, which the client reads.
-        tls: whether the connection is encrypted; a text is a file of certificates to trust; None: as QONDUIT_TLS says.
+        output: "table", "json" (one object per line) or "csv".
+        token: authenticates calls, and is never printed; by default QONDUIT_TOKEN, which the client reads.
+        tls: whether the connection is encrypted; a string is a CA bundle to trust; None: QONDUIT_TLS.
     """
 
     server: str = "127.0.0.1:50051"
@@ -72,12 +72,12 @@ class Session:
 
     @property
     def as_json(self) -> bool:
-        """Whether programs read the output as JSON."""
+        """Whether the output is JSON."""
         return self.output == "json"
 
     def client(self, *, connect_timeout: float = 1.0, timeout: float = 60.0) -> Client:
-        """Connect; a server that is not there is noticed within a second or so."""
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors are told in our own words
+        """Return a client; an unreachable server is reported within about a second."""
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # the command line prints its own messages
         from qonduit_client.client import Client
 
         try:
@@ -87,7 +87,7 @@ class Session:
             raise click.UsageError(f"{error}\non the command line: {ways}") from None
 
     def server_hint(self) -> str:
-        """Return what to add to a command so that it reaches the same server. A token is never repeated."""
+        """Return the options that make a command call the same server, without the token."""
         hint = "" if self.server == Session.server else f" --server {self.server}"
         if isinstance(self.tls, str):
             return f"{hint} --tls-ca {self.tls}"
@@ -95,7 +95,7 @@ class Session:
 
 
 def session() -> Session:
-    """Return the session of the command that runs."""
+    """Return the session of the current command."""
     return click.get_current_context().ensure_object(Session)
 
 
@@ -125,8 +125,8 @@ def _set_token_file(context: click.Context, option: click.Parameter, value: str 
     try:
         context.ensure_object(Session).token = sys.stdin.read() if value == "-" else Path(value).read_text()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it holds no text"
-        raise click.BadParameter(f"{value}: {why}; name a file that holds the token", context, option) from None
+        why = getattr(error, "strerror", None) or "it is not a text file"
+        raise click.BadParameter(f"{value}: {why}; pass a file that contains the token", context, option) from None
 
 
 def _set_tls(context: click.Context, _: click.Parameter, value: bool | None) -> None:
@@ -158,27 +158,27 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
             "--token",
             metavar="TOKEN",
             callback=_set_token,
-            help="Says who you are. Better in QONDUIT_TOKEN, or a file: others see what is on a command line.",
+            help="Bearer token. Prefer QONDUIT_TOKEN or --token-file: other users can read command lines.",
         ),
         option(
             "--token-file",
             metavar="FILE",
             type=click.Path(),
             callback=_set_token_file,
-            help="The same from a file (-: standard input).",
+            help="Read the token from a file (-: standard input).",
         ),
         option(
             "--tls/--no-tls",
             default=None,
             callback=_set_tls,
-            help="Encrypt the connection. [default: as QONDUIT_TLS says]",
+            help="Encrypt the connection. [default: QONDUIT_TLS]",
         ),
         option(
             "--tls-ca",
             metavar="FILE",
             type=click.Path(),
             callback=_set_tls_ca,
-            help="Encrypt it, and trust these certificates (PEM) instead of the system's.",
+            help="Encrypt the connection, and trust this CA bundle (PEM) instead of the system's.",
         ),
     ]
     if output:
@@ -187,9 +187,9 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
                 "--output",
                 type=click.Choice(["table", "json", "csv"]),
                 callback=_set_output,
-                help="The form of what is written. [default: table]",
+                help="Output format. [default: table]",
             ),
-            option("--json", is_flag=True, callback=_set_json, help="Write JSON, an object a line: --output json."),
+            option("--json", is_flag=True, callback=_set_json, help="Write JSON, one object per line: --output json."),
         ]
 
     def add(command: _Command) -> _Command:
@@ -201,7 +201,7 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
 
 
 def print_error(word: str, text: str) -> None:
-    """Write to standard error, the word in bold red where colours are wanted; further lines are indented."""
+    """Print an error to standard error, the word in bold red if colours are enabled; indent further lines."""
     color = wants_color(sys.stderr)
     first, *others = text.splitlines() or [""]
     click.echo(f"{click.style(word, fg='red', bold=True) if color else word}: {first}", err=True, color=color)
@@ -210,7 +210,7 @@ def print_error(word: str, text: str) -> None:
 
 
 def report(error: QonduitError, session: Session) -> int:
-    """Says what went wrong, on standard error and, with JSON, as an object too; returns the exit code."""
+    """Report an error on standard error and, with JSON output, also as an object; return the exit code."""
     print_error("Error", explain(error, session.server))
     code = exit_code(error)
     if session.as_json and not isinstance(error, JobFailed | JobCancelled):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a command reads from: files by name, "-" for standard input, or a pipe when nothing is named."""
+"""Sources of a command: files, "-" for standard input, or a pipe if no file is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def or_pipe(sources: Sequence[str]) -> tuple[str, ...]:
-    """Return the sources as named; standard input when none is and it is no terminal."""
+    """Return the named sources; without any, standard input unless it is a terminal."""
     return tuple(sources) or (() if sys.stdin is None or sys.stdin.isatty() else ("-",))
 
 
@@ -24,13 +24,13 @@ def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
 
     Args:
         sources: their names.
-        why: what to say when nothing was named and nothing came through standard input.
+        why: the error message if standard input is empty.
 
     Raises:
-        click.UsageError: a file cannot be read, or nothing was given.
+        click.UsageError: a file cannot be read, or standard input is empty.
     """
     if list(sources).count("-") > 1:
-        raise click.UsageError("- is standard input, and can be read once: name files for the other programs")
+        raise click.UsageError("- (standard input) can be read once: pass files for the other programs")
     programs: list[Program] = []
     for source in sources:
         if source == "-":
@@ -49,16 +49,16 @@ def read_sources(sources: Sequence[str], *, why: str = "") -> list[Program]:
 
 
 def _next_step(path: Path) -> str:
-    """Return what to do about a file that cannot be read: names of such files beside it, if there are any."""
+    """Return the next step for an unreadable file: a file with a similar name, if there is one."""
     from qonduit_client.cli.error_messages import did_you_mean
 
     if path.is_dir():
-        return f"name the files in it, as {path}/*.qasm"
+        return f"pass the files in it, as {path}/*.qasm"
     try:
         beside = [each.name for each in path.parent.iterdir() if each.is_file()][:1000]
     except OSError:
-        return "look whether the folder is right, or give - to read from standard input"
+        return "check the folder, or pass - to read from standard input"
     close = did_you_mean(path.name, beside)
     if close:
         return f"did you mean {path.parent / close[0]}?"
-    return "look whether name and rights are right, or give - to read from standard input"
+    return "check its name and permissions, or pass - to read from standard input"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option --sweep NAME=VALUES of `run`: the programs at every point, as few jobs as the server's limits allow.
+"""The option --sweep NAME=VALUES of `run`: run the programs at every point, in as few jobs as the limits allow.
 
-The values go with the programs (`python_file_inputs`), so that a whole sweep is usually one job: one request, one
-claim, one log of events.
+The values are part of the programs (`python_file_inputs`), so that a whole sweep is usually one job: one request, one
+claim, one event log.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
+from qonduit_client.cli.input_options import named_values
 from qonduit_client.cli.output import Column, write_rows
 from qonduit_client.cli.result_output import ResultOptions, ended, show_several
 from qonduit_client.cli.session import Session
-from qonduit_client.cli.watch import interruptible, tell_errors, unfinished
+from qonduit_client.cli.watch import interruptible, report_errors, unfinished
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
@@ -28,21 +29,21 @@ if TYPE_CHECKING:
     from qonduit_client.job import JobHandle
     from qonduit_client.multi_watch import WatchedJob
 
-#: Jobs of a sweep that wait or run at the same time.
+#: Jobs of a sweep that are queued or run at the same time.
 _AT_ONCE: Final = 8
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 Axes = Mapping[str, Sequence[object]]
 
 
 def sweep_option(command: _Command) -> _Command:
-    """Add the option; the command gets `sweep`, the values of each input by its name; empty without the option."""
+    """Add the option; the command receives `sweep`, the values of each input by name; empty without the option."""
     return click.option(
         "--sweep",
         multiple=True,
         metavar="NAME=VALUES",
         callback=_parsed,
-        help="Run the programs for each of these values of an input: theta=0:2*pi:9 (START:STOP:COUNT, ends included) "
-        "or theta='[0, 0.5]'. Repeatable: every combination is run.",
+        help="Run the programs for each value of an input: theta=0:2*pi:9 (START:STOP:COUNT, ends included) "
+        "or theta='[0, 0.5]'. Repeatable: all combinations are run.",
     )(command)
 
 
@@ -53,13 +54,7 @@ def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str
     from qonduit_client.input_values import struct_of
     from qonduit_client.sweep import MOST, values_of
 
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        name = name.strip()
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUES, as theta=0:2*pi:9", context, option)
-        if name in axes:
-            raise click.BadParameter(f"{name!r} is given twice; sweep an input once", context, option)
+    for name, text in named_values(context, option, pairs):
         try:
             axes[name] = values_of(text)
             for value in axes[name]:
@@ -67,7 +62,7 @@ def _parsed(context: click.Context, option: click.Parameter, pairs: Sequence[str
         except ValueError as error:
             raise click.BadParameter(f"{name}: {error}", context, option) from None
     if (count := prod(map(len, axes.values()))) > MOST:
-        raise click.BadParameter(f"{count} points are more than the {MOST} of one sweep; split it", context, option)
+        raise click.BadParameter(f"a sweep has at most {MOST} points, got {count}; split it", context, option)
     return axes
 
 
@@ -86,10 +81,10 @@ def run_sweep(
     detach: bool,
     validate_only: bool,
 ) -> int:
-    """Run the programs at every point, follow all jobs at once, and show a table; return the exit code."""
+    """Run the programs at every point, follow all jobs and show a table; return the exit code."""
     both = sorted(set(axes) & set(options["inputs"] or {}))
     if both:
-        raise click.UsageError(f"{', '.join(both)}: given by --sweep and by --input; give it once")
+        raise click.UsageError(f"{', '.join(both)}: set by both --sweep and --input; set it once")
     base = _uuid(request_id)
     chunks = list(_chunks(client, sources, programs, deployment, axes, options.pop("language")))
     starts = [
@@ -118,7 +113,7 @@ def _chunks(
     axes: Axes,
     language: str | None,
 ) -> Iterator[_Chunk]:
-    """Yield the programs of each job, each with its point and its name; points go first, programs within a point."""
+    """Yield the programs of each job, each with its point and its name, ordered by point."""
     from qonduit_client.batch import chunks_of
     from qonduit_client.program_messages import programs_of
     from qonduit_client.sweep import MOST, at_point, points_of
@@ -126,7 +121,7 @@ def _chunks(
     kept = list(client.deployment(deployment).programs) if deployment is not None else programs_of(programs, language)
     names = list(sources) or [f"program {place}" for place in range(1, len(kept) + 1)]
     if (count := prod(map(len, axes.values())) * len(kept)) > MOST:
-        raise click.UsageError(f"{count} programs are more than the {MOST} of one sweep; split it")
+        raise click.UsageError(f"a sweep has at most {MOST} programs, got {count}; split it")
     every = [
         (point, name, at_point(program, point))
         for point in points_of(axes)
@@ -145,7 +140,7 @@ def _start(
 
     seed = options["seed"]
     own = dict(options)
-    # One that is no seed is left to the server to refuse.
+    # The server rejects an invalid seed.
     own["seed"] = seed if seed is None or seed < 0 else derived_seed(seed, place)
     return lambda: client.run([program for _, _, program in chunk], request_id=request_id, **own)
 
@@ -163,7 +158,7 @@ def _follow(
     from qonduit_client.multi_watch import WatchedJob, watch_all
 
     several: list[WatchedJob] = []
-    again = f"  see the whole sweep: the same command with --request-id {request_id}; it makes nothing twice"
+    again = f"  show the whole sweep: the same command with --request-id {request_id}; it creates nothing twice"
     with (
         interruptible(here, lambda: unfinished(several), again) as interrupted,
         view_for(output=here.output, jobs=len(chunks)) as view,
@@ -180,11 +175,11 @@ def _follow(
         for each, chunk in zip(several, chunks, strict=True)
         if each.handle is not None and each.job is not None
     )
-    return worst([show_several(here, shown, result_options), tell_errors(here, several)])
+    return worst([show_several(here, shown, result_options), report_errors(here, several)])
 
 
 def _of_the_whole(row: Row) -> Row:
-    """Leaves out what is told of single programs: there may be hundreds."""
+    """Omit events of single programs: a sweep may have hundreds."""
 
     def show(event: JobEvent) -> None:
         if event.WhichOneof("event") not in ("program_run", "result_ready"):
@@ -194,8 +189,8 @@ def _of_the_whole(row: Row) -> Row:
 
 
 def _uuid(text: str | None) -> uuid.UUID:
-    """Return the id that the jobs' own ids come from: the one that was given, or a new one."""
+    """Return the id from which the request ids of the jobs are derived: the given one, or a new one."""
     try:
         return uuid.uuid4() if text is None else uuid.UUID(text)
     except ValueError:
-        raise click.UsageError(f"--request-id: {text!r} is no UUID; `uuidgen` makes one") from None
+        raise click.UsageError(f"--request-id: {text!r} is not a UUID; `uuidgen` creates one") from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about the languages of programs: translate, languages."""
+"""Commands on program languages: translate, languages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "target",
     required=True,
     metavar="LANGUAGE",
-    help="The language to write it in, as QASM3.",
+    help="The target language, as QASM3.",
     shell_complete=completion.languages,
 )
 @click.option(
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--language",
     "language",
     metavar="LANGUAGE",
-    help="Its language. [default: found out from the program]",
+    help="The source language. [default: detected from the program]",
     shell_complete=completion.languages,
 )
 @input_option
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     "-o",
     metavar="FILE",
     type=click.Path(),
-    help="Write the translation there instead of to standard output.",
+    help="Write the translation to a file instead of standard output.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the whole answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write the whole response as JSON.")
 @shared_options(output=False)
 def translate(
     source: str | None,
@@ -58,12 +58,12 @@ def translate(
     output: str | None,
     as_json: bool,
 ) -> int:
-    """Write a program in another language. FILE may be - for standard input, and is where there is a pipe.
+    """Translate a program into another language. FILE may be - for standard input, which is the default in a pipe.
 
-    What was changed or lost on the way is told on standard error. `qonduit languages` shows what there is.
+    Warnings on standard error list changed and lost parts. `qonduit languages` lists the languages.
     """
     here = session()
-    nothing = "give a program file (- for standard input): qonduit translate bell.qasm --to QASM3"
+    nothing = "pass a program file (- for standard input): qonduit translate bell.qasm --to QASM3"
     if as_json:
         here.output = "json"
     source = next(iter(or_pipe([source] if source is not None else [])), None)
@@ -90,7 +90,7 @@ def translate(
 
 
 def _explain(error: InvalidRequest | PreconditionFailed, source: str) -> None:
-    """Name the file instead of the request's field, and say what to do on the command line."""
+    """Name the file instead of the request's field, and add the next step on the command line."""
     for violation in error.violations:
         for field in ("program.quantum_circuit_binary: ", "program.quantum_circuit: ", "inputs: "):
             if error.message.startswith(field):
@@ -101,7 +101,7 @@ def _explain(error: InvalidRequest | PreconditionFailed, source: str) -> None:
         elif violation.rule_id == "program.wrong_language":
             error.add_note("on the command line: --from LANGUAGE")
         elif violation.field == "target_language":
-            error.add_note("another language may do: `qonduit languages` shows what there is")
+            error.add_note("choose another language: `qonduit languages` lists them")
 
 
 def _save(translation: Translation, output: str) -> None:
@@ -119,8 +119,8 @@ def _show(translation: Translation) -> None:
         return
     if sys.stdout.isatty():
         raise click.UsageError(
-            f"{translation.language} is binary ({len(source)} bytes) and no text for a terminal: "
-            "write it to a file with --output FILE, or into a pipe"
+            f"{translation.language} is binary ({len(source)} bytes) and not shown on a terminal: "
+            "write it to a file with --output FILE, or to a pipe"
         )
     click.echo(source, nl=False)
 
@@ -128,7 +128,7 @@ def _show(translation: Translation) -> None:
 @click.command()
 @shared_options()
 def languages() -> int:
-    """List the languages that programs can be written in, and what translating from and to each costs."""
+    """List the program languages, and the cost of translating from and to each."""
     from qonduit_client.cli.as_json import as_dict
     from qonduit_client.formatting import language_name
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How jobs are shown while they run: live bars on a terminal, lines in a pipe, JSON for programs.
+"""Progress of running jobs: live bars on a terminal, lines in a pipe, JSON for programs.
 
-A view is a context; each job followed has a row of its own, and rows may be fed by several threads.
+A view is a context manager; each followed job has a row, and several threads may update rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STYLES: Final = {"SUCCEEDED": "bold green", "FAILED": "bold red", "CANCELLED": 
 
 
 class View(Protocol):
-    """Somewhere to show jobs that run."""
+    """Shows running jobs."""
 
     def __enter__(self) -> View: ...
 
@@ -39,21 +39,21 @@ class View(Protocol):
     ) -> None: ...
 
     def row(self, label: str) -> Row:
-        """Make a row; it is called with each event of its job."""
+        """Return a new row: a function to call with each event of its job."""
         ...
 
     def say(self, text: str) -> None:
-        """Show a remark above or between the rows."""
+        """Show a message above or between the rows."""
         ...
 
 
 def view_for(stream: TextIO | None = None, *, output: str = "table", jobs: int = 1) -> View:
-    """Chooses: JSON when asked for, live bars on a terminal that can move its cursor, plain lines otherwise.
+    """Return the view for an output: JSON if requested, live bars on a capable terminal, lines otherwise.
 
     Args:
-        stream: where to write; standard output by default.
-        output: "json"; "csv" leaves standard output to the results, so that bars are on standard error, if at all.
-        jobs: how many rows there will be.
+        stream: the output; standard output by default.
+        output: with "csv", standard output is for results, so live bars are written to standard error.
+        jobs: the number of rows.
     """
     stream = stream or sys.stdout
     if output == "json":
@@ -79,11 +79,11 @@ class QuietBoard:
         return lambda event: None
 
     def say(self, text: str) -> None:
-        """Drop a remark."""
+        """Drop a message."""
 
 
 class LineBoard:
-    """A line an event, with the seconds since the job was made (by the server's clock)."""
+    """Prints one line per event, with the seconds since the creation of the job (by the server's clock)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -114,13 +114,13 @@ class LineBoard:
         return show
 
     def say(self, text: str) -> None:
-        """Print a remark on a line of its own."""
+        """Print a message on its own line."""
         with self._lock:
             print(text, file=self._stream, flush=True)
 
 
 class JsonBoard:
-    """An event a line, as `{"event": {...}}`; remarks are left out."""
+    """Prints one event per line, as `{"event": {...}}`, and no messages."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -142,13 +142,13 @@ class JsonBoard:
         return show
 
     def say(self, text: str) -> None:
-        """Drop a remark: only events are printed."""
+        """Drop a message: only events are printed."""
 
 
 class LiveBoard:
-    """A moving bar a job, with its state, share done, latest message and time.
+    """A progress bar per job, with its state, progress, latest message and time.
 
-    More jobs than the terminal has lines are summed up in one bar; of them, only those that run have their own.
+    If the terminal has too few lines for all jobs, one bar summarizes them, and only unfinished jobs have their own.
     """
 
     def __init__(self, stream: TextIO, jobs: int = 1) -> None:
@@ -198,7 +198,7 @@ class LiveBoard:
         return show
 
     def say(self, text: str) -> None:
-        """Print a remark above the bars."""
+        """Print a message above the bars."""
         self._progress.console.print(text, markup=False, highlight=False)
 
     def _count(self, said: str, ended: bool) -> None:
@@ -224,7 +224,7 @@ def _bars(stream: TextIO) -> Progress:
             return Text(f"{state:<9}", style=_STYLES.get(state, "bold"))
 
     class Elapsed(ProgressColumn):
-        """Time since the submit: most jobs take less than a second."""
+        """Time since the submission, to 10 ms: most jobs take less than a second."""
 
         def render(self, task: Task) -> Text:
             taken = task.finished_time if task.finished else task.elapsed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that follow jobs and show what they measured: watch, result; and the same for commands that made them."""
+"""Commands that follow jobs and show results: watch, result; and functions for commands that create jobs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from qonduit_client.multi_watch import WatchedJob
 
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting; the job goes on."
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop waiting; the job continues."
 )
 _ACTIVE: Final = ("QUEUED", "RUNNING", "CANCELLING")
 
 
 @click.command()
 @click.argument("job_ids", type=JOB_ID, nargs=-1, metavar="JOB...", shell_complete=active_jobs)
-@click.option("--running", is_flag=True, help="Follow all jobs that wait or run now.")
+@click.option("--running", is_flag=True, help="Follow all jobs that are queued or running now.")
 @click.option(
-    "--filter", "wanted", default="", metavar="TEXT", help="With --running: only these, as 'deployment_id = 7'."
+    "--filter",
+    "wanted",
+    default="",
+    metavar="TEXT",
+    help="With --running: follow only matching jobs, as 'deployment_id = 7'.",
 )
 @timeout_option
 @add_result_options
@@ -47,19 +51,19 @@ def watch(
     top: int | None,
     bits: bool,
 ) -> int:
-    """Follow jobs until all have ended, each from its first event, and show what was measured.
+    """Follow jobs from their first event until all have ended, and show their results.
 
-    Of several jobs, the exit code tells the worst; one that cannot be followed does not keep the others from it.
+    With several jobs, the exit code is the most severe one. An error of one job does not stop the others.
     """
     here = session()
     if bool(job_ids) == running or (wanted and not running):
-        raise click.UsageError("name jobs (`qonduit jobs` lists them), or give --running, with --filter or without")
+        raise click.UsageError("pass job ids (`qonduit jobs` lists them), or --running with an optional --filter")
     result_options = ResultOptions(sort, top, bits)
     with here.client() as client:
         if running:
             job_ids = sorted({job.id for state in _ACTIVE for job in client.jobs(_and(f'state = "{state}"', wanted))})
             if not job_ids:
-                click.echo("no job waits or runs; `qonduit jobs` lists those that have ended", err=True)
+                click.echo("no jobs are queued or running; `qonduit jobs` lists all", err=True)
                 return OK
         job_ids = list(dict.fromkeys(job_ids))
         if len(job_ids) == 1:
@@ -76,7 +80,7 @@ def watch(
 def result(
     job_id: int, wait: bool, timeout: float | None, sort: Literal["key", "count"], top: int | None, bits: bool
 ) -> int:
-    """Show what a job measured."""
+    """Show a job's results."""
     from qonduit_client.job import TERMINAL, state_name
 
     here = session()
@@ -120,49 +124,51 @@ def follow(
 
 
 @contextmanager
-def interruptible(here: Session, going_on: Callable[[], Sequence[int]], further: str = "") -> Iterator[list[bool]]:
-    """Turn Ctrl-C into a hint at how to resume; nothing is asked of the server, so this works without one too.
+def interruptible(
+    here: Session, unfinished_ids: Callable[[], Sequence[int]], further: str = ""
+) -> Iterator[list[bool]]:
+    """Turn Ctrl-C into a hint on how to resume, without a call to the server.
 
     Args:
-        here: tells how to reach the server.
-        going_on: gives the ids of the jobs that go on.
-        further: one more thing to know.
+        here: the connection options to repeat in the hint.
+        unfinished_ids: returns the ids of the jobs that continue.
+        further: one more line of the hint.
     """
     interrupted: list[bool] = []
     try:
         yield interrupted
     except KeyboardInterrupt:
-        ids = going_on()
-        click.echo(f"\nStopped following. {_go_on(here, ids)}" + (f"\n{further}" if further else ""), err=True)
+        ids = unfinished_ids()
+        click.echo(f"\nStopped following. {_resume_hint(here, ids)}" + (f"\n{further}" if further else ""), err=True)
         interrupted.append(True)
     except QonduitError as error:
-        if error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE") and (ids := going_on()):
-            error.add_note(f"follow it again: qonduit watch {' '.join(map(str, ids))}{here.server_hint()}")
+        if error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE") and (ids := unfinished_ids()):
+            error.add_note(f"resume with: qonduit watch {' '.join(map(str, ids))}{here.server_hint()}")
         raise
 
 
-def _go_on(here: Session, ids: Sequence[int]) -> str:
+def _resume_hint(here: Session, ids: Sequence[int]) -> str:
     if not ids:
-        return "All jobs had ended."
+        return "All jobs have ended."
     listed, hint = " ".join(map(str, ids)), here.server_hint()
-    goes, what = (f"job {ids[0]} goes", "it") if len(ids) == 1 else (f"{len(ids)} jobs go", "them")
+    continues, what = (f"job {ids[0]} continues", "it") if len(ids) == 1 else (f"{len(ids)} jobs continue", "them")
     return (
-        f"{goes} on.\n  follow {what}:  qonduit watch {listed}{hint}\n  cancel {what}:  qonduit cancel {listed}{hint}"
+        f"{continues}.\n  follow {what}:  qonduit watch {listed}{hint}\n  cancel {what}:  qonduit cancel {listed}{hint}"
     )
 
 
 def unfinished(several: Sequence[WatchedJob]) -> list[int]:
-    """Return the ids of the jobs that had been made and had not ended."""
+    """Return the ids of the jobs that were created and have not ended."""
     return [each.handle.id for each in several if each.handle is not None and each.job is None]
 
 
-def tell_errors(here: Session, several: Sequence[WatchedJob]) -> int:
-    """Report each job that could not be followed to its end; return the worst exit code."""
+def report_errors(here: Session, several: Sequence[WatchedJob]) -> int:
+    """Report each job that could not be followed to its end; return the most severe exit code."""
     codes = []
     for each in several:
         if each.error is not None:
             if each.handle is not None and each.error.status in ("DEADLINE_EXCEEDED", "UNAVAILABLE"):
-                each.error.add_note(f"follow it again: qonduit watch {each.handle.id}{here.server_hint()}")
+                each.error.add_note(f"resume with: qonduit watch {each.handle.id}{here.server_hint()}")
             codes.append(report(each.error, here))
     return worst(codes)
 
@@ -174,9 +180,9 @@ def _watch_several(
     from qonduit_client.multi_watch import WatchedJob, watch_all
 
     several: list[WatchedJob] = []
-    # No thread has begun with a job that stands behind the end of the list.
-    going_on = lambda: [job_id for job_id, one in zip_longest(ids, several) if one is None or one.job is None]  # noqa: E731
-    with interruptible(here, going_on) as interrupted:
+    # Jobs behind the end of the list have no thread yet.
+    unfinished_ids = lambda: [job_id for job_id, one in zip_longest(ids, several) if one is None or one.job is None]  # noqa: E731
+    with interruptible(here, unfinished_ids) as interrupted:
         view: View
         with view_for(output=here.output, jobs=len(ids)) as view:
             for job_id in ids:
@@ -186,7 +192,7 @@ def _watch_several(
     if interrupted:
         return INTERRUPTED
     shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)
-    return worst([show_several(here, shown, result_options), tell_errors(here, several)])
+    return worst([show_several(here, shown, result_options), report_errors(here, several)])
 
 
 def _and(*parts: str) -> str:

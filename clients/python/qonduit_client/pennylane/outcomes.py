@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what programs gave to what tapes measure, by PennyLane's own processing of states and samples."""
+"""Convert results of programs to measurements of tapes, with PennyLane's processing of states and samples."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PADDING: Final = np.iinfo(np.int32).min
 
 
 def from_state(tape: QuantumScript, program: Program, amplitudes: Any) -> Any:
-    """Return what an analytic tape measures.
+    """Return the measurements of an analytic tape.
 
     Args:
         tape: on wires 0, 1, 2 ...
-        program: what it became.
+        program: its program.
         amplitudes: 2**qubits complex numbers; bit i of a place is qubit i.
     """
     state = np.asarray(amplitudes, dtype=complex).reshape((2,) * program.qubits)
@@ -39,11 +39,11 @@ def from_state(tape: QuantumScript, program: Program, amplitudes: Any) -> Any:
 
 
 def from_shots(tape: QuantumScript, program: Program, bits: Mapping[str, NDArray[np.uint8]], mode: str | None) -> Any:
-    """Return what a tape with shots measures.
+    """Return the measurements of a tape with shots.
 
     Args:
-        tape: on wires 0, 1, 2 ..., in measurements that the program's shots tell.
-        program: what it became.
+        tape: on wires 0, 1, 2 ..., with measurements that the program's shots determine.
+        program: its program.
         bits: an array (shots, bits) by register.
         mode: PennyLane's `postselect_mode`: shots that do not count are left out, or padded.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device "qonduit": any device behind a Qonduit server, for PennyLane's QNodes."""
+"""The PennyLane device "qonduit": any device of a Qonduit server."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from qonduit_client.pennylane.tape_programs import Program, program_of
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
 
-#: Ways to do mid-circuit measurements: by more wires; all others are the device's own, which measures as it goes.
+#: Methods of mid-circuit measurements: "deferred" uses more wires; the others measure on the device.
 _METHODS: Final = ("deferred", "one-shot", "device")
 
 
 @simulator_tracking
 @single_tape_support
 class QonduitDevice(Device):  # type: ignore[misc]
-    """Runs circuits on a device behind a Qonduit server.
+    """Runs circuits on a device of a Qonduit server.
 
-    With shots, results come from that device's samples; without, from its exact state, where it has one
-    (`capabilities.statevector`). All circuits of one execution travel as few jobs. Gradients are PennyLane's own:
-    parameter-shift by default, whose circuits are one execution.
+    With shots, results come from the device's samples; without, from its exact state, if the device supports it
+    (`capabilities.statevector`). All circuits of one execution are sent in as few jobs as possible. PennyLane computes
+    gradients: by default parameter-shift, whose circuits are one execution.
 
     Args:
-        wires: how many, or their labels; by default those of each circuit.
-        shots: the default of circuits that say none; PennyLane prefers `qml.set_shots` on the QNode.
+        wires: the number of wires, or their labels; by default those of each circuit.
+        shots: the default for circuits without shots; PennyLane prefers `qml.set_shots` on the QNode.
         device: "PROVIDER/name" on the server.
         client: a `Client`, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
             127.0.0.1:50051.
-        seed: fixes the randomness of simulators: the same circuits in the same order give the same samples. What
-            `numpy.random.default_rng` takes.
-        timeout: seconds an execution may take until its jobs are cancelled; by default there is no end.
+        seed: the seed of simulators, as for `numpy.random.default_rng`: the same circuits in the same order return
+            the same samples.
+        timeout: seconds per execution, after which its jobs are cancelled; by default unlimited.
 
     Raises:
-        DeviceError: (by executions) the circuit cannot be run there, or the job failed; `__cause__` is the client's
-            error.
+        DeviceError: (by executions) the device does not support the circuit, or the job failed; `__cause__` is the
+            client's error.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        """The name that `qml.device` knows it by."""
+        """The device's name in `qml.device`."""
         return "qonduit"
 
     @property
@@ -89,32 +89,34 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
     @property
     def target(self) -> str:
-        """The device on the server that circuits run on, as "PROVIDER/name"."""
+        """The device on the server, as "PROVIDER/name"."""
         return self._device
 
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> bool:
-        """No: PennyLane's gradient transforms make circuits of them."""
+        """Return False: PennyLane's gradient transforms create circuits instead."""
         return False
 
     def setup_execution_config(
         self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> ExecutionConfig:
-        """Chooses how mid-circuit measurements are done: by the device's own where there are shots, else deferred.
+        """Choose the method of mid-circuit measurements: the device's with shots, else deferred.
 
         Raises:
-            DeviceError: a way that this device has not.
+            DeviceError: the method is not supported.
         """
         config = config or ExecutionConfig()
         mcm = config.mcm_config
         shots = circuit is not None and bool(circuit.shots)
         method = mcm.mcm_method or ("device" if shots else "deferred")
         if method not in _METHODS:
-            raise DeviceError(f"mcm_method '{method}' is not supported on {self.name}; there are {', '.join(_METHODS)}")
+            raise DeviceError(
+                f"mcm_method '{method}' is not supported on {self.name}; use one of {', '.join(_METHODS)}"
+            )
         if mcm.postselect_mode == "fill-shots":
             raise DeviceError(
-                f"postselect_mode 'fill-shots' is not supported on {self.name}, where shots are run: use 'hw-like'"
+                f"postselect_mode 'fill-shots' is not supported on {self.name}, which runs shots: use 'hw-like'"
             )
         return replace(
             config,
@@ -125,7 +127,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         )
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> CompilePipeline:
-        """Return the transforms that make a circuit one that this device executes, or raise why there is none."""
+        """Return the transforms that make a circuit executable on this device, or raise an error."""
         config = execution_config or self.setup_execution_config()
         deferred = config.mcm_config.mcm_method in (None, "deferred")
         pipeline = CompilePipeline()
@@ -143,10 +145,10 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return pipeline
 
     def execute(self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None) -> Any:
-        """Run circuits as few jobs and return what each measures, in PennyLane's shapes.
+        """Run circuits in as few jobs as possible and return their measurements, in PennyLane's shapes.
 
         Raises:
-            DeviceError: the server refused, a job failed, or it took too long.
+            DeviceError: the server rejected a job, a job failed, or the timeout expired.
         """
         mode = execution_config.mcm_config.postselect_mode if execution_config is not None else None
         tapes, joined = SPLITTING(circuits)
@@ -162,7 +164,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return joined(tuple(found))
 
     def _prepared(self, tape: QuantumScript) -> tuple[QuantumScript, Program]:
-        """Return a tape on wires 0, 1, 2 ..., and its program with what it measures."""
+        """Return a tape on wires 0, 1, 2 ..., and its program with its measurements."""
         if tape.shots:
             tape = tape.copy(operations=[*tape.operations, *rotations(tape)], trainable_params=[])
         ((tape,), _) = convert_to_numpy_parameters(tape)
@@ -177,7 +179,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         return tape, program
 
     def _run(self, prepared: Sequence[tuple[QuantumScript, Program]]) -> list[tuple[Result | None, int | None]]:
-        """Return each program's result, None where nothing is to be run, and the seed for the order of its shots."""
+        """Return each program's result (None if there is nothing to run) and the seed for the order of its shots."""
         found: list[tuple[Result | None, int | None]] = [(None, None)] * len(prepared)
         groups: dict[int | None, list[int]] = {}
         for place, (tape, program) in enumerate(prepared):
@@ -204,7 +206,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
                     whole.cancel()
             if not isinstance(error, QonduitError):
                 raise
-            hint = "; with shots there is no need of exact states" if error.reason == "NO_STATEVECTOR" else ""
+            hint = "; use shots, which need no exact state" if error.reason == "NO_STATEVECTOR" else ""
             raise DeviceError(f"{self._device}: {error}{hint}") from error
         return found
 
@@ -213,7 +215,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
 
 def _is_exact(measurement: Any) -> bool:
-    """Whether a measurement can be told from a state."""
+    """Return whether a measurement can be computed from a state."""
     if not isinstance(measurement, StateMeasurement):
         return False
     exact = ("Hermitian", "SparseHamiltonian") if isinstance(measurement, ExpectationMP) else ()
@@ -221,14 +223,14 @@ def _is_exact(measurement: Any) -> bool:
 
 
 def _is_sampled(measurement: Any) -> bool:
-    """Whether a measurement can be told from samples."""
+    """Return whether a measurement can be computed from samples."""
     if not isinstance(measurement, SampleMeasurement | ClassicalShadowMP | ShadowExpvalMP):
         return False
     return measurement.obs is None or _all_parts(measurement.obs, ())
 
 
 def _all_parts(obs: Any, others: tuple[str, ...]) -> bool:
-    """Whether each part of an observable can be brought to the computational basis, or is one of these others."""
+    """Return whether each part of an observable is diagonalizable, or is one of the others."""
     if isinstance(obs, CompositeOp):
         return all(_all_parts(each, others) for each in obs.operands)
     if isinstance(obs, SymbolicOp):

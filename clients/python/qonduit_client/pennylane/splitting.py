@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tapes with shots, split until all that each of them measures can be read from the same shots."""
+"""Split tapes with shots until the same shots determine all measurements of each tape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAULIS: Final = {0: X, 1: Y, 2: Z}
 
 @transform  # type: ignore[untyped-decorator]
 def _apart(tape: QuantumScript) -> Any:
-    """Put what takes circuits of its own into tapes of their own: shadows, and whatever is no mean of a sum."""
+    """Put measurements that need separate circuits into separate tapes: shadows, and sums that are not expectations."""
     measurements = [_simplified(each) for each in tape.measurements] if tape.shots else []
     alone = [place for place, each in enumerate(measurements) if _needs_own(each)]
     if not alone or len(measurements) == 1:
@@ -53,7 +53,7 @@ def _needs_own(measurement: Any) -> bool:
 
 
 def _simplified(measurement: Any) -> Any:
-    """Products in which a wire comes twice have other eigenvalues than their factors."""
+    """Simplify products: with a repeated wire, their eigenvalues differ from those of their factors."""
     if isinstance(measurement.obs, Prod | SProd):
         return measurement.simplify()
     return measurement
@@ -61,7 +61,7 @@ def _simplified(measurement: Any) -> Any:
 
 @transform  # type: ignore[untyped-decorator]
 def _shadows(tape: QuantumScript) -> Any:
-    """Measures a classical shadow with a tape for each choice of bases that came up."""
+    """Measure a classical shadow with one tape per drawn choice of bases."""
     if not isinstance(tape.measurements[0] if tape.measurements else None, ClassicalShadowMP | ShadowExpvalMP):
         return (tape,), null_postprocessing
     measurement = tape.measurements[0]
@@ -84,26 +84,26 @@ def _shadows(tape: QuantumScript) -> Any:
                 )
             )
 
-    def told(shadow: _Shadow, results: Sequence[Any]) -> Any:
+    def shadow_result(shadow: _Shadow, results: Sequence[Any]) -> Any:
         bits = shadow.bits(results)
         if isinstance(measurement, ClassicalShadowMP):
             return np.stack([bits, shadow.recipes]).astype(np.int8)
         return ClassicalShadow(bits, shadow.recipes, wire_map=wires.tolist()).expval(measurement.H, measurement.k)
 
     def joined(results: Sequence[Any]) -> Any:
-        found = tuple(told(each, results) for each in shadows)
+        found = tuple(shadow_result(each, results) for each in shadows)
         return found if tape.shots.has_partitioned_shots else found[0]
 
     return tapes, joined
 
 
 class _Shadow:
-    """Shots of which each is measured in bases of its own, as tapes of those that have the same.
+    """Shots with random bases, grouped into tapes with equal bases.
 
     Attributes:
         recipes: the bases, as numbers of `_PAULIS`, an array (shots, wires).
-        chosen: each choice that came up.
-        most: how often the choice did that came up most often. All tapes take as many shots, so that one job has them.
+        chosen: the drawn choices.
+        most: the count of the most frequent choice. All tapes use as many shots, so that they fit into one job.
     """
 
     def __init__(self, recipes: NDArray[np.int64], begin: int) -> None:
@@ -132,7 +132,7 @@ def _commuting(tape: QuantumScript) -> Any:
 
 
 def rotations(tape: QuantumScript) -> list[Any]:
-    """Return the gates after which measuring all wires gives everything that a tape measures."""
+    """Return the gates that rotate all measurements of a tape to the computational basis."""
     gates: list[Any] = []
     turned: set[Any] = set()
     for measurement in tape.measurements:
@@ -144,7 +144,7 @@ def rotations(tape: QuantumScript) -> list[Any]:
 
 
 def _bases(tape: QuantumScript) -> dict[Any, str | int] | None:
-    """Return the basis of each wire; None where two measurements disagree, or a sum must be split."""
+    """Return the basis of each wire; None if two measurements conflict, or a sum must be split."""
     bases: dict[Any, str | int] = {}
     for measurement in tape.measurements:
         if isinstance(measurement, ExpectationMP) and isinstance(measurement.obs, Sum):
@@ -158,7 +158,7 @@ def _bases(tape: QuantumScript) -> dict[Any, str | int] | None:
 def _basis(measurement: Any, tape: QuantumScript) -> dict[Any, str | int]:
     """Return the basis of each wire of a measurement: a Pauli letter, or an observable, by its hash."""
     obs = measurement.obs
-    if measurement.mv is not None:  # bits, which are there anyway
+    if measurement.mv is not None:  # mid-circuit bits are already recorded
         return {}
     if obs is None:
         return dict.fromkeys(measurement.wires or tape.wires, "Z")

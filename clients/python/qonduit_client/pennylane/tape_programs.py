@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tapes as programs: written in the least language that has all they do, with what is to know to read the results."""
+"""Convert tapes to programs in the simplest sufficient language, with the data to read their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADERS: Final = {
 
 @dataclass
 class Program:
-    """What a tape's operations became.
+    """The program of a tape's operations.
 
     Attributes:
         wires: the number of the tape's wires; qubit i is wire i, and qubits after them are helpers.
@@ -44,12 +44,12 @@ class Program:
 
     @property
     def qubits(self) -> int:
-        """How many there are, helpers included."""
+        """The number of qubits, helpers included."""
         return self.wires + len(self.selected)
 
     @property
     def message(self) -> QuantumProgram:
-        """The program as the server takes it. There is none of no qubits."""
+        """The message for the server; a program needs at least one qubit."""
         dialect = max((each.dialect for each in self._statements), default=Dialect.QASM2)
         old = dialect is Dialect.QASM2
         lines = [_HEADERS[dialect], f"qreg q[{self.qubits}];" if old else f"qubit[{self.qubits}] q;"]
@@ -75,15 +75,15 @@ class Program:
         """Add an operation that `travels`, on wires 0 to `wires` - 1.
 
         Raises:
-            DeviceError: a parameter is no finite number.
+            DeviceError: a parameter is not a finite number.
         """
         if isinstance(op, MidMeasure):
             self._measure(op)
         elif isinstance(op, Conditional):
-            said = statement(op.base, op.base.wires.tolist())
-            if said is not None:
-                text = f"if ({self._condition(op.meas_val)}) {{ {said.text} }}"
-                self._statements.append(Statement(text, max(said.dialect, Dialect.QASM3)))
+            converted = statement(op.base, op.base.wires.tolist())
+            if converted is not None:
+                text = f"if ({self._condition(op.meas_val)}) {{ {converted.text} }}"
+                self._statements.append(Statement(text, max(converted.dialect, Dialect.QASM3)))
         elif (values := projected(op)) is not None:
             for wire, value in zip(op.wires.tolist(), values, strict=True):
                 self._statements.append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
@@ -91,9 +91,9 @@ class Program:
         else:
             if op.name == "GlobalPhase":
                 self.phase -= float(op.parameters[0])
-            said = statement(op, op.wires.tolist())
-            if said is not None:
-                self._statements.append(said)
+            converted = statement(op, op.wires.tolist())
+            if converted is not None:
+                self._statements.append(converted)
 
     def _measure(self, op: Any) -> None:
         wire = op.wires.tolist()[0]
@@ -105,7 +105,7 @@ class Program:
             self._statements.append(Statement(f"reset q[{wire}];"))
 
     def _condition(self, value: Any) -> str:
-        """Return a formula that holds where PennyLane takes a measured value for true."""
+        """Return a condition that is true where PennyLane treats a measured value as true."""
         bits = [f"{MID_CIRCUIT}[{self.mid_circuit[each]}]" for each in value.measurements]
         branches = [branch for branch, outcome in value.branches.items() if outcome]
         if len(branches) == 2 ** len(bits):

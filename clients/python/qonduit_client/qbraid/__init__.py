@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qonduit's devices for qBraid, and whatever is built on it."""
+"""Devices of a Qonduit server in the qBraid runtime."""
 
 from qonduit_client.qbraid.qbraid_device import QonduitDevice
 from qonduit_client.qbraid.qbraid_errors import QonduitJobError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices of a server by the names that jobs take, "PROVIDER/device"."""
+"""The devices of a server by their names, "PROVIDER/device"."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from qonduit_client.qbraid.qbraid_errors import as_qbraid_has_it
 
 
 def devices(client: Client, filter: str = "") -> dict[str, Device]:
-    """Asks a server for its devices, as they are now.
+    """Return the current devices of a server.
 
     Raises:
-        ProgramValidationError: the filter is none.
-        QbraidRuntimeError: the server is not there, or at fault.
+        ProgramValidationError: the filter is invalid.
+        QbraidRuntimeError: the server is unreachable, or reported an internal error.
     """
     with as_qbraid_has_it():
         return client.named_devices(filter)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a device takes without qBraid's transpiler: every language that servers read, in its own SDK's form."""
+"""The program types that need no qBraid transpiler: all languages of the server, as their SDKs serialize them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _WRITERS: Final[dict[str, Callable[[Any], QuantumProgram]]] = {
 
 
 def specs() -> list[ProgramSpec]:
-    """Return the forms that can be sent as they are: those of SDKs that are installed, and texts."""
+    """Return the program types that are sent unchanged: those of installed SDKs, and texts."""
     return [
         ProgramSpec(
             QPROGRAM_REGISTRY[alias], alias=alias, serialize=serialize, experiment_type=ExperimentType.GATE_MODEL
@@ -53,5 +53,5 @@ def specs() -> list[ProgramSpec]:
 
 
 def message(program: Any) -> QuantumProgram:
-    """Return a program as it is sent, whether it went through `QuantumDevice.prepare` or not."""
+    """Return the message of a program, with or without a previous `QuantumDevice.prepare`."""
     return _ionq(program) if isinstance(program, dict) else _object(program)

@@ -20,13 +20,13 @@ from qonduit_client.qbraid.qbraid_job import QonduitJob
 class QonduitDevice(QuantumDevice):  # type: ignore[misc]
     """Runs programs on a device of a server.
 
-    Circuits of Qiskit, Cirq, Braket, pyQuil and IonQ, and OpenQASM, go to the server as they are; what else qBraid
-    knows goes through its transpiler first.
+    Circuits of Qiskit, Cirq, Braket, pyQuil and IonQ, and OpenQASM, are sent unchanged; qBraid's transpiler converts
+    other types first.
 
     Args:
-        profile: what the device is; made by `QonduitProvider`.
+        profile: the device's profile; created by `QonduitProvider`.
         client: the connection.
-        further: of `qbraid.runtime.QuantumDevice`.
+        further: arguments of `qbraid.runtime.QuantumDevice`.
     """
 
     def __init__(self, profile: TargetProfile, client: Client, **further: Any) -> None:
@@ -34,15 +34,15 @@ class QonduitDevice(QuantumDevice):  # type: ignore[misc]
         self.client = client
 
     def status(self) -> DeviceStatus:
-        """Whether the device takes jobs now."""
+        """Return whether the device is online."""
         device = self._now()
         return DeviceStatus.OFFLINE if device.HasField("available") and not device.available else DeviceStatus.ONLINE
 
     def queue_depth(self) -> int:
-        """Jobs that wait before the device.
+        """Return the number of queued jobs of the device.
 
         Raises:
-            ResourceNotFoundError: the device does not tell.
+            ResourceNotFoundError: the device does not report it.
         """
         device = self._now()
         if not device.HasField("queue_depth"):
@@ -50,31 +50,31 @@ class QonduitDevice(QuantumDevice):  # type: ignore[misc]
         return int(device.queue_depth)
 
     def transpile(self, run_input: Any, run_input_spec: ProgramSpec) -> Any:
-        """Leaves alone what the server reads; qBraid's transpiler is asked, and its graph made, for the rest only."""
+        """Return supported programs unchanged; only other types use its transpiler."""
         targets = self._target_spec if isinstance(self._target_spec, list) else [self._target_spec]
         if any(target is not None and target.alias == run_input_spec.alias for target in targets):
             return run_input
         return super().transpile(run_input, run_input_spec)
 
     def validate(self, run_input_batch: list[Any], suppress_device_warning: bool = False) -> None:
-        """Has qBraid count the qubits of circuit objects. Servers read more than its parser of texts does."""
+        """Let qBraid count the qubits of circuit objects only: its text parser supports less than the server."""
         super().validate([each for each in run_input_batch if not isinstance(each, str)], suppress_device_warning)
 
     def submit(
         self, run_input: Any, shots: int = 1000, *, seed: int | None = None, name: str | None = None, **options: Any
     ) -> QonduitJob | list[QonduitJob]:
-        """Queues a job for each program and returns at once.
+        """Queue a job for each program and return immediately.
 
         Args:
             run_input: a program, or a list of them.
-            shots: how often each is run.
-            seed: fixes the randomness of simulators, for all programs together; each has randomness of its own.
-            name: a name for people.
-            options: further ones of `qonduit_client.Client.run`: `inputs`, for example.
+            shots: per program.
+            seed: the seed of simulators, for all programs together; their samples are independent.
+            name: of the jobs.
+            options: further arguments of `qonduit_client.Client.run`: `inputs`, for example.
 
         Raises:
-            ProgramValidationError: the server refuses a program or an option; the message says what to do.
-            QbraidRuntimeError: the server is not there, or at fault.
+            ProgramValidationError: the server rejects a program or an option; see the message.
+            QbraidRuntimeError: the server is unreachable, or reported an internal error.
         """
         several = run_input if isinstance(run_input, list) else [run_input]
         jobs: list[QonduitJob] = []
@@ -88,5 +88,5 @@ class QonduitDevice(QuantumDevice):  # type: ignore[misc]
     def _now(self) -> Device:
         found = devices(self.client).get(self.id)
         if found is None:
-            raise ResourceNotFoundError(f"the server has no device {self.id} any more")
+            raise ResourceNotFoundError(f"the server no longer has device {self.id}")
         return found

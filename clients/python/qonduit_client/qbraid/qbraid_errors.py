@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, as qBraid's users know it, chained from the client's own errors."""
+"""Convert the client's errors to those of the qBraid runtime, chained to the original."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qonduit_client.errors import (
 
 
 class QonduitJobError(QbraidRuntimeError):  # type: ignore[misc]
-    """A job failed; the message says why, and `__cause__` is the client's own error."""
+    """A job failed; the message contains the reason, and `__cause__` is the client's error."""
 
 
 @contextmanager

@@ -25,11 +25,11 @@ _STATUS: Final = {
 
 
 class QonduitJob(QuantumJob):  # type: ignore[misc]
-    """One program on its way; `load_job(id, "qonduit")` finds it again, from anywhere.
+    """A job of one program; `load_job(id, "qonduit")` loads it in any process.
 
     Args:
-        job_id: the job's number on the server.
-        device: what it runs on, where that is known.
+        job_id: the job's id on the server.
+        device: the device, if known.
         client: the connection, or the server as "HOST:PORT"; by default that of the device, else the environment
             variable QONDUIT_SERVER, else 127.0.0.1:50051.
         details: further entries of `metadata()`.
@@ -47,16 +47,16 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         self._handle = self._client.job(self.id)
 
     def status(self) -> JobStatus:
-        """Return the job's state as it is now.
+        """Return the job's current state.
 
         Raises:
-            ResourceNotFoundError: there is no such job.
+            ResourceNotFoundError: the job does not exist.
         """
         with as_qbraid_has_it():
             return _STATUS.get(self._handle.state(), JobStatus.UNKNOWN)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what is known of the job: `job_id`, `status`, `shots`, `name`, and `job`, the server's own message."""
+        """Return the job's metadata: `job_id`, `status`, `shots`, `name`, and `job`, the server's own message."""
         with as_qbraid_has_it():
             job = self._handle.job()
         self._cache_metadata.update(
@@ -69,10 +69,10 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         return known
 
     def wait_for_final_state(self, timeout: float | None = None, poll_interval: float = 5) -> None:
-        """Wait until the job has ended, however it ended; the server reports the end, so nothing is polled.
+        """Wait until the job has ended in any state; the server notifies the client, without polling.
 
         Raises:
-            TimeoutError: it had not ended by then. It goes on.
+            TimeoutError: the job has not ended in time; it continues.
         """
         with as_qbraid_has_it():
             self._handle.wait(timeout)
@@ -81,14 +81,14 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
         await asyncio.to_thread(self.wait_for_final_state, timeout)
 
     def result(self, timeout: float | None = None) -> Result[GateModelResultData]:
-        """Wait for the job and return what it gave.
+        """Wait for the job and return its result.
 
         Keys are bits, classical bit 0 last, and the last declared register first, as everywhere in qBraid.
 
         Raises:
             QonduitJobError: the job failed.
             JobStateError: the job was cancelled.
-            TimeoutError: it had not ended by then. It goes on.
+            TimeoutError: the job has not ended in time; it continues.
         """
         with as_qbraid_has_it():
             result = self._handle.result(timeout)
@@ -109,10 +109,10 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
             return self._handle.job().device
 
     def cancel(self) -> None:
-        """Asks for the job to be cancelled.
+        """Cancel the job.
 
         Raises:
-            JobStateError: it has ended already.
+            JobStateError: the job has ended.
         """
         if self.is_terminal_state():
             raise JobStateError(f"job {self.id} cannot be cancelled: it has ended")

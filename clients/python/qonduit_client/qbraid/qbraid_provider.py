@@ -44,11 +44,11 @@ class QonduitProvider(QuantumProvider):  # type: ignore[misc]
         """Return one device by its name, "PROVIDER/device".
 
         Raises:
-            ResourceNotFoundError: there is none of that name; the message says which there are.
+            ResourceNotFoundError: the device does not exist; the message lists the devices.
         """
         found = devices(self.client)
         if device_id not in found:
-            raise ResourceNotFoundError(f"there is no device {device_id!r}; there are {', '.join(sorted(found))}")
+            raise ResourceNotFoundError(f"device {device_id!r} does not exist; devices: {', '.join(sorted(found))}")
         return QonduitDevice(_profile(device_id, found[device_id]), self.client)
 
     def __eq__(self, other: object) -> bool:

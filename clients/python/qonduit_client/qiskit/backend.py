@@ -25,7 +25,7 @@ from qonduit_client.qiskit.target import target_of
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How circuits are run: how often, with what seed (None: another one each time), and whether shots are told."""
+    """Options of a run: shots, seed (None: random), and whether single shots are returned."""
 
     shots: int
     seed: int | None
@@ -40,18 +40,18 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     Args:
         device: "PROVIDER/device", or the device's name alone where only one provider has one of that name.
-        client: a client, or the server as "HOST:PORT"; by default as `Client` has it.
+        client: a client, or the server as "HOST:PORT"; by default that of `Client`.
         provider: the provider object that the backend is from.
         fields: options for all runs: `shots`, `memory`, `seed_simulator`.
 
     Attributes:
         client: the connection.
-        device: what the server tells of the device.
+        device: the server's description of the device.
 
     Raises:
-        QiskitBackendNotFoundError: there is no such device.
-        QiskitError: the server is not there.
-        AttributeError: there is no such option.
+        QiskitBackendNotFoundError: the device does not exist.
+        QiskitError: the server is unreachable.
+        AttributeError: an option is unknown.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     @cached_property
     def target(self) -> Target:
-        """The device's qubits, gates and further abilities, for the transpiler."""
+        """The device's qubits, gates and capabilities, for the transpiler."""
         return target_of(self.device.device)
 
     @property
     def max_circuits(self) -> int | None:
-        """None: any number of circuits is a job; what the server takes only in parts is sent in parts."""
+        """None: a job has any number of circuits; the adapter splits them by the server's limits."""
         return None
 
     def run(
@@ -96,18 +96,18 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         parameter_binds: Sequence[Mapping[Parameter, Any]] | Mapping[Parameter, Any] | None = None,
         **options: Any,
     ) -> QonduitJob:
-        """Submit circuits and return at once; once this returned, the job survives any crash of the server.
+        """Submit circuits and return immediately; the job then survives any crash of the server.
 
         Args:
             run_input: one circuit or any number of them.
             parameter_binds: as Aer takes it: a mapping for each circuit, from parameters to lists of values. The
                 circuit is run once for each place of the lists.
-            options: `shots`, `memory` (whether single shots are told), `seed_simulator` (fixes the randomness of all
-                circuits together; each has randomness of its own). By default as `backend.options` has them.
+            options: `shots`, `memory` (whether single shots are returned), `seed_simulator` (the seed of all
+                circuits; their samples are independent). By default those of `backend.options`.
 
         Raises:
-            QiskitError: a circuit or an option is none that can be run, or the server refused.
-            TypeError: something is no circuit.
+            QiskitError: a circuit or an option is not supported, or the server rejected the job.
+            TypeError: an input is not a circuit.
         """
         chosen = self.run_options(**options)
         circuits = listed(run_input)
@@ -124,32 +124,32 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         return job
 
     def run_options(self, **options: Any) -> RunOptions:
-        """Return what `run` does with these options; those not given are the backend's.
+        """Return the options of a run; by default those of the backend.
 
         Raises:
-            QiskitError: an option has a value that cannot be had.
+            QiskitError: an option has an unsupported value.
         """
         given = {**vars(self.options), **{name: value for name, value in options.items() if value is not None}}
         shots, memory, seed = (given.pop(name, None) for name in ("shots", "memory", "seed_simulator"))
         if int(given.pop("meas_level", 2)) != 2:
             raise QiskitError("meas_level must be 2: results are classified")
         if given.pop("noise_model", None) is not None:
-            raise QiskitError(f"{self.name} takes no noise_model")
+            raise QiskitError(f"{self.name} does not support noise_model")
         if given:
             unused = ", ".join(given)
-            warnings.warn(f"{self.name} has no use for the options {unused}", UserWarning, stacklevel=3)
+            warnings.warn(f"{self.name} ignores the options {unused}", UserWarning, stacklevel=3)
         most = self.device.device.max_shots
         number = _whole(shots)
         if number is None or not 1 <= number <= most:
-            raise QiskitError(f"shots must be a whole number from 1 to {most}, not {shots!r}")
+            raise QiskitError(f"shots must be an integer from 1 to {most}, got {shots!r}")
         own_seed = _whole(seed)
         if seed is not None and (own_seed is None or own_seed < 0):
-            raise QiskitError(f"seed_simulator must be a whole number that is not negative, not {seed!r}")
+            raise QiskitError(f"seed_simulator must be an integer of at least 0, got {seed!r}")
         return RunOptions(number, own_seed, bool(memory))
 
 
 def _whole(value: Any) -> int | None:
-    """Return a whole number of any type (numpy's, 1e4), or None for anything else."""
+    """Return an integer of any type (NumPy's, 1e4), or None for other values."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     try:

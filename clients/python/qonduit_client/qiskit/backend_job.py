@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job of a backend: circuits on their way, and Qiskit's `Result` of them."""
+"""A job of a backend, and its Qiskit `Result`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from qonduit_client.qiskit.job_group import JobGroup
 
 
 class QonduitJob(JobGroup[Result], JobV1):  # type: ignore[misc]
-    """Circuits that were submitted together.
+    """Circuits submitted together.
 
     Args:
         backend: where they run.
         send: submits their programs.
-        circuits: one a program.
-        seed: fixes the randomness of all circuits together.
-        memory: whether single shots are told, too.
+        circuits: one per program.
+        seed: the seed of all circuits.
+        memory: whether single shots are returned too.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's circuits made ready to travel: what no server could run is refused here, and parameters get their values."""
+"""Prepare Qiskit circuits for submission: reject unsupported instructions, and bind parameters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def listed(run_input: QuantumCircuit | Iterable[QuantumCircuit]) -> list[Quantum
     """Return one circuit, or several of them, as a list.
 
     Raises:
-        TypeError: something else is among them.
+        TypeError: an element is not a circuit.
     """
     circuits = [run_input] if isinstance(run_input, QuantumCircuit) else run_input
     if isinstance(circuits, str | bytes | Mapping) or not isinstance(circuits, Iterable):
@@ -68,10 +68,10 @@ def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]]
     Args:
         circuit: with or without parameters.
         bindings: values by parameter name; `[{}]` for a circuit that has none.
-        widest: how many qubits the device has. Of wider circuits, qubits that nothing acts on are left out.
+        widest: the device's number of qubits. Idle qubits of wider circuits are removed.
 
     Raises:
-        QiskitError: the circuit holds what cannot travel.
+        QiskitError: the circuit has an unsupported instruction.
     """
     if not bindings:
         return []
@@ -137,7 +137,7 @@ def rows_of(circuit: QuantumCircuit, values: BindingsArray) -> list[dict[str, fl
 
 
 def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return the circuit in what can be sent; one that Qiskit cannot write out is left for the server to judge."""
+    """Return the circuit in serializable instructions; if synthesis fails, unchanged for the server to check."""
     if _KEPT.issuperset(circuit.count_ops()):
         return circuit
     try:
@@ -147,7 +147,7 @@ def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
 
 
 def _narrowed(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return the circuit without the qubits that nothing acts on, as transpilation for a large device leaves them."""
+    """Return the circuit without idle qubits, which transpilation for a large device adds."""
     dag = circuit_to_dag(circuit)
     for name in ("barrier", "delay"):
         dag.remove_all_ops_named(name)

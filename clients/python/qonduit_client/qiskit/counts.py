@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From results by register to what Qiskit's backends give: one number an outcome, its bit k the circuit's bit k."""
+"""Convert results by register to Qiskit's form: one number per outcome, whose bit k is the circuit's bit k."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qonduit_client.result import Result
 
 
 def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed: int | None) -> ExperimentResult:
-    """Return what one circuit gave, as Aer 0.18 has it.
+    """Return the result of one circuit, in the form of Aer 0.18.
 
     Args:
-        circuit: as the caller gave it: its name, registers and metadata are told.
+        circuit: the caller's circuit, for its name, registers and metadata.
         result: of its program.
-        memory: whether single shots are told, too.
-        order_seed: fixes the order of the shots.
+        memory: whether single shots are returned too.
+        order_seed: the seed of the order of the shots.
     """
     data: dict[str, Any] = {}
     if circuit.num_clbits:
@@ -30,7 +30,7 @@ def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed
         if memory:
             shots: Any = np.repeat(np.array(keys, dtype=object), list(outcomes.values()))
             data["memory"] = np.random.default_rng(order_seed).permutation(shots).tolist()
-    told = result.meta_data
+    metadata = result.meta_data
     return ExperimentResult(
         shots=result.shots,
         success=True,
@@ -45,9 +45,9 @@ def experiment(circuit: QuantumCircuit, result: Result, memory: bool, order_seed
             "qreg_sizes": [[register.name, register.size] for register in circuit.qregs],
             "metadata": circuit.metadata,
         },
-        seed_simulator=int(told["seed"]) if "seed" in told else None,
-        time_taken=told.get("run_seconds", 0.0),
-        metadata=told,
+        seed_simulator=int(metadata["seed"]) if "seed" in metadata else None,
+        time_taken=metadata.get("run_seconds", 0.0),
+        metadata=metadata,
     )
 
 
@@ -66,7 +66,7 @@ def outcomes_of(circuit: QuantumCircuit, result: Result) -> dict[int, int]:
 
 
 def _places(circuit: QuantumCircuit, names: Sequence[str]) -> list[list[int]]:
-    """Which bits of the circuit those of each register are; bits in no register come as one without a name."""
+    """Return the circuit's bits of each register; bits without a register form an unnamed one."""
     index = {bit: place for place, bit in enumerate(circuit.clbits)}
     own = {register.name: [index[bit] for bit in register] for register in circuit.cregs}
     own[""] = sorted(set(index.values()).difference(*own.values()))
@@ -76,7 +76,7 @@ def _places(circuit: QuantumCircuit, names: Sequence[str]) -> list[list[int]]:
 def _spread(number: int, places: Sequence[int]) -> int:
     if not number:
         return 0
-    if places[-1] - places[0] == len(places) - 1:  # side by side, as registers that share no bits are
+    if places[-1] - places[0] == len(places) - 1:  # contiguous, as in registers that share no bits
         return number << places[0]
     return sum(1 << place for bit, place in enumerate(places) if number >> bit & 1)
 

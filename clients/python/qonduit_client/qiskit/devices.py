@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices of a server by the names that Qiskit's users call them."""
+"""Look up devices of a server by name."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ class NamedDevice:
     device: Device
 
     def is_called(self, name: str) -> bool:
-        """Whether this is its name, in full or without the provider."""
+        """Return whether a name, with or without the provider, is that of the device."""
         return name in (self.path, self.device.name)
 
 
 def devices_of(client: Client) -> list[NamedDevice]:
-    """Asks the server what there is to run on.
+    """Return the devices of the server.
 
     Raises:
-        QiskitError: the server is not there.
+        QiskitError: the server is unreachable.
     """
     with as_qiskit_has_it():
         return [NamedDevice(name, device) for name, device in client.named_devices().items()]
 
 
 def find_device(client: Client, name: str) -> NamedDevice:
-    """Return the one device of this name, in full or without the provider.
+    """Return the device of this name, with or without the provider.
 
     Raises:
-        QiskitBackendNotFoundError: there is none, or several; the message names those there are.
-        QiskitError: the server is not there.
+        QiskitBackendNotFoundError: the name is unknown or ambiguous; the message lists the candidates.
+        QiskitError: the server is unreachable.
     """
     known = devices_of(client)
     found = [each for each in known if each.is_called(name)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's estimator on a device of a server: observables measured in groups, or exact where the device can."""
+"""Qiskit's estimator on a device of a server: measures observables in groups, or computes them exactly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qonduit_client.result import Result
 
 
 class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
-    """Estimates expectation values, as Qiskit's `BackendEstimatorV2`, or gives them exactly.
+    """Estimates expectation values, as Qiskit's `BackendEstimatorV2`, or computes them exactly.
 
     Exact values come from the device's statevector: circuits must not go on after they have measured, and their states
     must fit into a result (22 qubits by default).
@@ -56,23 +56,23 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
         self._exact = exact or chosen.default_precision == 0
 
     def run(self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None) -> QonduitPrimitiveJob:
-        """Submit pubs and return at once.
+        """Submit pubs and return immediately.
 
         Args:
             pubs: tuples of a circuit, observables, values for its parameters, and a precision.
-            precision: of pubs that do not say theirs.
+            precision: of pubs without a precision.
 
         Raises:
-            ValueError, TypeError: as Qiskit has it, where something is no pub; or the device gives no exact values.
-            QiskitError: a circuit is none that can be run, or the server refused.
+            ValueError, TypeError: a pub is invalid, as in Qiskit, or the device does not support exact values.
+            QiskitError: a circuit is not supported, or the server rejected the job.
         """
         default = self._options.default_precision if precision is None else precision
         coerced = [EstimatorPub.coerce(pub, default) for pub in pubs]
         for place, pub in enumerate(coerced):
             if pub.precision == 0 and not self._exact:
-                raise ValueError(f"pub {place} has precision 0: EstimatorV2(backend, exact=True) gives exact values")
+                raise ValueError(f"pub {place} has precision 0: use EstimatorV2(backend, exact=True) for exact values")
             if pub.precision == 0 and not self._backend.device.device.capabilities.statevector:
-                raise ValueError(f"pub {place} has precision 0, and {self._backend.name} gives no exact values")
+                raise ValueError(f"pub {place} has precision 0, but {self._backend.name} does not support exact values")
         measured = [_Exact(pub) if pub.precision == 0 else _Measured(pub, self) for pub in coerced]
         widest = self._backend.device.device.num_qubits
         seed = self._backend.run_options(seed_simulator=self._options.seed_simulator).seed
@@ -87,7 +87,7 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
 
 
 class _Measured:
-    """A pub whose observables are measured, in groups that commute qubit by qubit: how is Qiskit's."""
+    """A pub whose observables are measured in qubit-wise commuting groups, with Qiskit's implementation."""
 
     def __init__(self, pub: EstimatorPub, how: BackendEstimatorV2) -> None:
         self._pub = pub
@@ -131,7 +131,7 @@ class _Exact:
 
 
 def _last_register(result: Result) -> dict[str, int]:
-    """Return the counts of the register that was declared last: the one that the observables are measured into."""
+    """Return the counts of the last declared register, which holds the measured observables."""
     counts: Counter[str] = Counter()
     for key, count in result.counts.items():
         counts[f"{int(key.partition(' ')[0], 16):b}"] += count

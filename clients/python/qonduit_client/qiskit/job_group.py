@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Qiskit's jobs and those of its primitives have in common here: server jobs that are followed as one."""
+"""Base class of the adapter's jobs and primitive jobs: several server jobs as one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _STATUS: Final = {
 
 
 class JobGroup(Generic[Made]):
-    """Programs on their way, and what is made of their results.
+    """Submitted programs, and the function that builds the job's result.
 
     Args:
         send: submits them.
-        finish: makes what the job gives of one result a program.
+        finish: builds the job's result from one result per program.
     """
 
     def __init__(self, send: Callable[[], Batch], finish: Callable[[list[Result]], Made]) -> None:
@@ -44,11 +44,11 @@ class JobGroup(Generic[Made]):
         self._lock = Lock()
 
     def submit(self) -> None:
-        """Submit the programs; the job's id is known from then on.
+        """Submit the programs and set the job's id.
 
         Raises:
-            JobError: they have been submitted.
-            QiskitError: the server refused them.
+            JobError: the job was submitted before.
+            QiskitError: the server rejected the job.
         """
         with self._lock:
             if self._batch is not None:
@@ -58,19 +58,19 @@ class JobGroup(Generic[Made]):
 
     @property
     def ids(self) -> list[int]:
-        """The server's ids of the jobs that the programs were submitted as; more than one where they are many."""
+        """The ids of the server's jobs."""
         return [handle.id for handle in self._submitted().handles]
 
     def result(self, timeout: float | None = None) -> Made:
-        """Wait for the job and return what it gave.
+        """Wait for the job and return its result.
 
         Args:
             timeout: seconds.
 
         Raises:
-            JobTimedOut: it had not ended by then (a `TimeoutError`, too). It goes on.
-            JobError: it failed or was cancelled, or has not been submitted.
-            QiskitError: the server is not there.
+            JobTimedOut: the job has not ended in time (also a `TimeoutError`); it continues.
+            JobError: the job failed, was cancelled, or was not submitted.
+            QiskitError: the server is unreachable.
         """
         batch = self._submitted()
         if self._made is None:
@@ -79,7 +79,7 @@ class JobGroup(Generic[Made]):
         return self._made
 
     def status(self) -> JobStatus:
-        """Asks the server how far the job is."""
+        """Return the job's current status from the server."""
         batch = self._submitted()
         if self._made is not None:
             return JobStatus.DONE
@@ -87,19 +87,19 @@ class JobGroup(Generic[Made]):
             return _STATUS.get(batch.state(), JobStatus.RUNNING)
 
     def cancel(self) -> bool:
-        """Asks for the job to be cancelled; tells whether there was anything left to cancel."""
+        """Cancel the job; return whether a job was cancelled."""
         with as_qiskit_has_it():
             jobs = [handle.cancel() for handle in self._submitted().handles]
         return any(state_name(job.state) in ("CANCELLING", "CANCELLED") for job in jobs)
 
     def error_message(self) -> str | None:
-        """Return why the job failed; None for one that did not (yet)."""
+        """Return the failure message of the job; None if it has not failed."""
         with as_qiskit_has_it():
             jobs = [handle.job() for handle in self._submitted().handles]
         return next((job.failure.message for job in jobs if state_name(job.state) == "FAILED"), None)
 
     def done(self) -> bool:
-        """Whether the job has succeeded."""
+        """Return whether the job has succeeded."""
         return bool(self.status() == JobStatus.DONE)
 
     def running(self) -> bool:
@@ -117,15 +117,15 @@ class JobGroup(Generic[Made]):
     def wait_for_final_state(
         self, timeout: float | None = None, wait: float = 5, callback: Callable[..., object] | None = None
     ) -> None:
-        """Wait until the job has ended, however it ended.
+        """Wait until the job has ended, in any state.
 
         Args:
             timeout: seconds.
-            wait: seconds between two calls of `callback`; the end itself is noticed at once.
-            callback: called with the job's id, its status and itself, as long as it has not ended.
+            wait: seconds between two calls of `callback`; the method returns as soon as the job ends.
+            callback: called with the job's id, its status and the job until it has ended.
 
         Raises:
-            JobTimedOut: it had not ended by then. It goes on.
+            JobTimedOut: the job has not ended in time; it continues.
         """
         batch = self._submitted()
         deadline = None if timeout is None else monotonic() + timeout
@@ -142,11 +142,11 @@ class JobGroup(Generic[Made]):
                     raise
 
     def job_id(self) -> str:
-        """Return the server's id of the job; several, with commas between them, where it took several jobs."""
+        """Return the ids of the server's jobs, separated by commas."""
         return ",".join(map(str, self.ids))
 
     def ended(self) -> str | None:
-        """Wait for the job and return when it had ended, in UTC and ISO 8601; None where nothing was to be run."""
+        """Wait for the job and return its end time (UTC, ISO 8601); None without programs."""
         times = [handle.wait().finished_at.ToDatetime() for handle in self._submitted().handles]
         return max(times).isoformat() if times else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the primitives are made with: where they run, and their options, in any of the ways people give them."""
+"""Parse the arguments of the primitives: backend, options and seed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Chosen = TypeVar("Chosen")
 
 
 def backend_of(mode: QonduitBackend | str | None, backend: QonduitBackend | str | None) -> QonduitBackend:
-    """Return the backend that was given under either name; without one, the default device.
+    """Return the backend passed under either name; by default, the default device.
 
     Raises:
-        TypeError: two were given, or something else.
-        QiskitBackendNotFoundError: there is no device of that name.
+        TypeError: both are given, or the type is not supported.
+        QiskitBackendNotFoundError: the device does not exist.
     """
     if mode is not None and backend is not None:
-        raise TypeError("give the backend once: as the first argument or as backend=")
+        raise TypeError("pass the backend once: as the first argument or as backend=")
     given = backend if mode is None else mode
     if given is None or isinstance(given, str):
         return QonduitBackend() if given is None else QonduitBackend(given)
@@ -35,15 +35,15 @@ def backend_of(mode: QonduitBackend | str | None, backend: QonduitBackend | str 
 
 
 def options_of(kind: Callable[..., Chosen], options: Any, **named: Any) -> Chosen:
-    """Return options: those of a dictionary or an options object, and what was given by a name of its own.
+    """Merge options of a dictionary or an options object with named ones.
 
     Args:
         kind: the dataclass of the options.
         options: a mapping, an object of that dataclass, or None.
-        named: further ones, as far as they are not None; they come first.
+        named: further options; those that are not None take precedence.
 
     Raises:
-        TypeError: there is no option of such a name, or one was given twice.
+        TypeError: an option is unknown.
     """
     if is_dataclass(options) and not isinstance(options, type):
         options = asdict(options)
@@ -53,5 +53,5 @@ def options_of(kind: Callable[..., Chosen], options: Any, **named: Any) -> Chose
 
 
 def seed_of(seed: int | np.random.Generator | None) -> int | None:
-    """Return a seed as a number; a generator gives its next one, as Qiskit's statevector primitives take it."""
+    """Return a seed as a number; a generator draws one, as in Qiskit's statevector primitives."""
     return int(seed.integers(2**32)) if isinstance(seed, np.random.Generator) else seed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job of a primitive: pubs on their way, and the `PrimitiveResult` of them."""
+"""A job of a primitive, and its `PrimitiveResult`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """What one pub takes: programs, and how often each is run (or that its exact state is wanted)."""
+    """The programs of one pub, with their shots, or a request for their exact states."""
 
     programs: Sequence[QuantumProgram]
     shots: int
@@ -31,13 +31,13 @@ class Part:
 
 
 class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type: ignore[misc]
-    """Pubs that were submitted together; they run on the server, and no thread waits for them here.
+    """Pubs submitted together; the client uses no thread to wait for them.
 
     Args:
         backend: where they run.
-        parts: what each pub takes; those that are run equally often become one job.
-        seed: fixes the randomness of all of them together.
-        finish: makes a pub's result, given its place and those of its programs.
+        parts: the programs of each pub; those with equal shots share a job.
+        seed: the seed of all pubs.
+        finish: builds a pub's result from its index and its programs' results.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Qiskit's users catch, in the place of the client's errors, which stay chained to it."""
+"""Convert the client's errors to those of Qiskit, chained to the original."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from qonduit_client.errors import JobCancelled, JobFailed, QonduitError, TimedOu
 
 
 class JobTimedOut(JobTimeoutError, TimeoutError):  # type: ignore[misc]
-    """The job had not ended in time, and goes on; a `TimeoutError` too, as Aer's jobs raise."""
+    """The job has not ended in time; it continues. Also a `TimeoutError`, as in Aer."""
 
 
 @contextmanager
 def as_qiskit_has_it() -> Iterator[None]:
-    """Raise Qiskit's errors for the client's.
+    """Convert client errors to Qiskit's.
 
     Raises:
-        JobTimedOut: it took longer than it was given.
+        JobTimedOut: the timeout expired.
         JobError: a job failed or was cancelled.
-        QiskitError: anything else that the client or the server refused.
+        QiskitError: any other error of the client or the server.
     """
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Qonduit server as Qiskit's users know providers: something that has backends."""
+"""A Qonduit server as a provider of Qiskit backends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qonduit_client.qiskit.devices import NamedDevice, devices_of, find_device
 
 
 class QonduitProvider:
-    """The devices of a Qonduit server as backends; may be used with `with`.
+    """The devices of a Qonduit server as backends; a context manager.
 
     Args:
-        client_or_target: a client, or the server as "HOST:PORT"; by default as `Client` has it.
+        client_or_target: a client, or the server as "HOST:PORT"; by default that of `Client`.
     """
 
     def __init__(self, client_or_target: Client | str | None = None) -> None:
@@ -35,7 +35,7 @@ class QonduitProvider:
         return f"<{type(self).__name__} of {self.client.target}>"
 
     def close(self) -> None:
-        """End the connection, unless it was handed in. Jobs go on."""
+        """Close the connection, unless it was passed to the constructor. Jobs continue."""
         if self._own:
             self.client.close()
 
@@ -49,19 +49,18 @@ class QonduitProvider:
         operational: bool | None = None,
         **properties: Any,
     ) -> list[QonduitBackend]:
-        """Asks the server for its backends, in order of their names.
+        """Return the server's backends, sorted by name.
 
         Args:
-            name: in full ("IBM/aer_simulator") or without the provider.
-            filters: whether to return a backend.
-            min_num_qubits: how many qubits it must have at least.
-            simulator: whether it must be a simulator, or must not be one.
-            operational: whether it must take jobs now.
-            properties: further properties of the device as the server tells them (`is_local`, `max_shots` ...), by
-                their values.
+            name: with the provider ("IBM/aer_simulator") or without.
+            filters: a predicate that selects backends.
+            min_num_qubits: the minimum number of qubits.
+            simulator: select only simulators (True) or only other devices (False).
+            operational: select by current availability.
+            properties: values of further properties of the server's device message (`is_local`, `max_shots` ...).
 
         Raises:
-            QiskitError: the server is not there, or devices have no such property.
+            QiskitError: the server is unreachable, or a property is unknown.
         """
         wanted = dict(properties)
         if simulator is not None:
@@ -81,11 +80,11 @@ class QonduitProvider:
         """Return one backend.
 
         Args:
-            name: in full ("IBM/aer_simulator"), or without the provider where only one has a device of that name.
+            name: with the provider ("IBM/aer_simulator"), or without if the device's name is unique.
 
         Raises:
-            QiskitBackendNotFoundError: there is none, or several; the message names those there are.
-            QiskitError: the server is not there.
+            QiskitBackendNotFoundError: the name is unknown or ambiguous; the message lists the candidates.
+            QiskitError: the server is unreachable.
         """
         return QonduitBackend(find_device(self.client, name), self.client, provider=self)
 
@@ -95,4 +94,4 @@ def _property(named: NamedDevice, name: str) -> Any:
         return getattr(named.device, name)
     except AttributeError:
         known = ", ".join(field.name for field in named.device.DESCRIPTOR.fields)
-        raise QiskitError(f"backends have no property {name!r} to select by; they have {known}") from None
+        raise QiskitError(f"unknown property {name!r}; properties: {known}") from None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's sampler on a device of a server: all pubs at once, with as few jobs as their shots allow."""
+"""Qiskit's sampler on a device of a server: all pubs together, one job per number of shots."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
 
     Args:
         mode: a `QonduitBackend`, or the name of a device.
-        backend: the same, under the name that Qiskit's `BackendSamplerV2` has for it.
-        default_shots: how often circuits are run whose pub does not say it; 1024 unless given.
+        backend: the same, as named by Qiskit's `BackendSamplerV2`.
+        default_shots: the shots of pubs that set none; 1024 by default.
         seed: fixes the randomness of simulators, for all pubs of a run together; a number, or a generator of one.
         options: the same things as Qiskit's `BackendSamplerV2` takes them: a dictionary with `default_shots`,
             `seed_simulator` and `run_options`.
@@ -48,7 +48,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
 
     @property
     def backend(self) -> QonduitBackend:
-        """Where circuits run."""
+        """The backend."""
         return self._backend
 
     @property
@@ -58,24 +58,24 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
 
     @property
     def default_shots(self) -> int:
-        """How often circuits are run whose pub does not say it."""
+        """The shots of pubs that set none."""
         return int(self._options.default_shots)
 
     @property
     def seed(self) -> int | None:
-        """What fixes the randomness of simulators; None: nothing."""
+        """The seed of simulators; None: random."""
         return None if self._options.seed_simulator is None else int(self._options.seed_simulator)
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None) -> QonduitPrimitiveJob:
-        """Submit pubs and return at once.
+        """Submit pubs and return immediately.
 
         Args:
             pubs: circuits, or tuples of a circuit, values for its parameters, and shots.
-            shots: how often circuits are run whose pub does not say it.
+            shots: of pubs that set none.
 
         Raises:
-            ValueError, TypeError: as Qiskit has it, where something is no pub.
-            QiskitError: a circuit or an option is none that can be run, or the server refused.
+            ValueError, TypeError: a pub is invalid, as in Qiskit.
+            QiskitError: a circuit or an option is not supported, or the server rejected the job.
         """
         default = self._options.default_shots if shots is None else shots
         coerced = [SamplerPub.coerce(pub, default) for pub in pubs]
@@ -94,7 +94,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
             Part(programs_of(pub.circuit, rows_of(pub.circuit, pub.parameter_values), widest), chosen.shots)
             for pub, chosen in zip(coerced, options, strict=True)
         ]
-        # Each program's shots come in an order of their own, or shots of the same place would tell of each other.
+        # Each program's shots have an independent order, so that equal indices are uncorrelated.
         firsts = [0, *accumulate(len(part.programs) for part in parts)]
 
         def finish(place: int, results: list[Result]) -> SamplerPubResult:
@@ -114,7 +114,7 @@ def _sampled(pub: SamplerPub, results: list[Result], seeds: list[int | None]) ->
     }
     for at, result, seed in zip(np.ndindex(pub.shape), results, seeds, strict=True):
         for name, bits in shots_of(result, seed).items():
-            if name in arrays:  # bits in no register are told as one without a name
+            if name in arrays:  # bits without a register form an unnamed register
                 arrays[name][at] = BitArray.from_bool_array(bits, order="little").array
     data = {register.name: BitArray(arrays[register.name], register.size) for register in pub.circuit.cregs}
     return SamplerPubResult(

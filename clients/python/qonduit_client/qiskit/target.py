@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the transpiler has to know of a device: its qubits, its gates, and what else a circuit for it may hold."""
+"""Convert a device to a transpiler target: qubits, gates and control flow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qiskit.transpiler import Target
 
 from qonduit.v1.device_pb2 import Device
 
-#: Gates of any width, which are told by their class.
+#: Gates of any width, identified by their class.
 _OF_ANY_WIDTH: Final[dict[str, type[Instruction]]] = {
     "unitary": UnitaryGate,
     "mcx": MCXGate,
@@ -49,7 +49,7 @@ _LOOPS: Final[dict[str, type[Instruction]]] = {
 def target_of(device: Device) -> Target:
     """Return the target of a device: all gates on all qubits, without errors or durations.
 
-    Gates that Qiskit does not know by name are left out: the server compiles for the device anyway.
+    Gates that Qiskit does not know by name are omitted: the server compiles for the device.
     """
     target = Target(
         description=device.name,
