@@ -303,7 +303,7 @@ def test_no_repetitions_are_no_shots(sampler: QonduitSampler) -> None:
     assert ours == theirs
     assert ours.repetitions == 0
     assert {key: each.shape for key, each in ours.records.items()} == {"m": (0, 1, 1), "q(1)": (0, 1, 1)}
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="at least 0"):
         sampler.run(circuit, repetitions=-1)
     with pytest.raises(TypeError, match="integer"):
         sampler.run(circuit, repetitions=1.5)

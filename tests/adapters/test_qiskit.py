@@ -77,7 +77,7 @@ def test_a_provider_has_the_devices_as_backends(client: Client, server: Any) -> 
     assert provider.get_backend("aer_simulator").name == provider.get_backend().name == "IBM/aer_simulator"
     with pytest.raises(QiskitBackendNotFoundError, match=r"no backend 'IBM/eagle'.*AWS/local_simulator"):
         provider.get_backend("IBM/eagle")
-    with pytest.raises(QiskitError, match=r"no property 'colour'.*num_qubits"):
+    with pytest.raises(QiskitError, match=r"unknown property 'colour'.*num_qubits"):
         provider.backends(colour="blue")
 
 
@@ -193,7 +193,7 @@ def test_options_are_those_of_the_run_then_those_of_the_backend(client: Client) 
     assert backend.run(bell(), shots=1e1).result().results[0].shots == 10
     with pytest.raises(AttributeError):
         QonduitBackend(client=client, colour="blue")
-    with pytest.warns(UserWarning, match="no use for the options fusion_enable"):
+    with pytest.warns(UserWarning, match="ignores the options fusion_enable"):
         backend.run(bell(), fusion_enable=True).cancel()
 
 
