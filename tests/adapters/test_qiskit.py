@@ -206,7 +206,7 @@ def test_options_are_those_of_the_run_then_those_of_the_backend(client: Client) 
         ({"shots": 10**9}, "from 1 to 10000000"),
         ({"shots": True}, "shots must be"),
         ({"seed_simulator": -1}, "seed_simulator must be"),
-        ({"noise_model": object()}, "takes no noise_model"),
+        ({"noise_model": object()}, "does not support noise_model"),
         ({"meas_level": 1}, "meas_level must be 2"),
     ],
 )
