@@ -39,7 +39,9 @@ def test_a_program_whose_parent_died_earlier_never_starts() -> None:
 
 
 def test_a_program_gets_its_arguments_and_its_name_is_searched_on_path() -> None:
-    done = subprocess.run(parent_death.with_death_signal(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60)
+    done = subprocess.run(
+        parent_death.with_death_signal(["echo", "-n", "two words"]), capture_output=True, check=True, timeout=60
+    )
     assert done.stdout == b"two words"
 
 

@@ -264,7 +264,10 @@ def test_checks_are_bounded_unless_deep(used: str) -> None:
     found = inspect(used, check_seconds=0.001)
     assert any("stopped at its time limit" in each.what for each in found)
     assert {each.level for each in found if "fsync" not in each.what} <= {"ok", "warning"}
-    assert "10000 or more jobs are deleted, but their events remain" in report(used, "are deleted", "warning", deep=True).what
+    assert (
+        "10000 or more jobs are deleted, but their events remain"
+        in report(used, "are deleted", "warning", deep=True).what
+    )
 
 
 # Files
