@@ -228,7 +228,6 @@ class TestControl:
             assert device.capabilities.conditionals
             assert device.capabilities.loops
             assert not device.capabilities.parameters
-            assert not device.capabilities.noise
             assert list(device.capabilities.job_types) == [JobType.JOB_TYPE_RUNNER]
 
     def test_measurement_in_the_middle(self, provider: SimulatorProvider) -> None:
@@ -310,7 +309,13 @@ class TestTask:
             assert key in result.meta_data
 
     def test_a_program_that_fails_stops_no_other(self, provider: SimulatorProvider) -> None:
-        run = Run(provider, BELL, HEADER2 + "qreg q[1];\nfoo q[0];", HEADER2 + "qreg q[64];", BELL)
+        run = Run(
+            provider,
+            BELL,
+            HEADER2 + "qreg q[1];\nfoo q[0];",
+            HEADER2 + "qreg q[64]; creg c[1]; ry(1) q; measure q[0] -> c[0];",
+            BELL,
+        )
         assert sorted(run.results) == [0, 3]
         assert run.failures[1].reason == "UNKNOWN_GATE"
         assert (run.failures[1].line, run.failures[1].column) == (4, 1)
@@ -417,20 +422,24 @@ class TestLimits:
     @pytest.mark.parametrize("gates", ["h q;", "ry(0.1) q;", ""], ids=["clifford", "rotations", "idle"])
     def test_forty_qubits(self, provider: SimulatorProvider, gates: str) -> None:
         run = Run(provider, f"{HEADER2}qreg q[40]; creg c[40]; {gates} measure q -> c;")
+        methods = {method.name for method in provider.describe().devices[0].capabilities.methods}
+        if "stabilizer" in methods and "ry" not in gates:
+            assert sum(run.counts.values()) == 500
+            return
         assert run.failure.reason == "MEMORY_LIMIT"
         assert run.failure.category == FailureCategory.FAILURE_CATEGORY_LIMIT
         assert "40 qubits" in run.failure.message
         assert "TiB" in run.failure.message
 
     def test_the_memory_limit_of_the_task_applies(self, provider: SimulatorProvider) -> None:
-        text = HEADER2 + "qreg q[20]; creg c[1]; h q[0]; measure q[0] -> c[0];"
+        text = HEADER2 + "qreg q[20]; creg c[1]; ry(0.1) q[0]; measure q[0] -> c[0];"
         assert Run(provider, text, memory_limit_bytes=1024**2).failure.reason == "MEMORY_LIMIT"
         assert Run(provider, text, memory_limit_bytes=1024**3, shots=10).counts
 
     def test_the_described_number_of_qubits_fits(self, provider: SimulatorProvider) -> None:
         (device,) = provider.describe().devices
         assert 16 <= device.num_qubits < 64
-        run = Run(provider, f"{HEADER2}qreg q[{device.num_qubits + 2}]; creg c[1]; h q[0]; measure q[0] -> c[0];")
+        run = Run(provider, f"{HEADER2}qreg q[{device.num_qubits + 2}]; creg c[1]; ry(1) q[0]; measure q[0] -> c[0];")
         assert run.failure.reason == "MEMORY_LIMIT"
 
 

@@ -43,6 +43,7 @@ class CompiledCircuit:
         evolution: input of `statevector`, where the circuit was compiled for it.
         circuits: number of circuits that the device runs.
         operations: yields the qubits of each operation of the compiled circuit; None if unknown.
+        sliceable: whether a run emits progress; False for one evolution, which cannot be divided; None if unknown.
     """
 
     native: object
@@ -52,6 +53,7 @@ class CompiledCircuit:
     evolution: Any = None
     circuits: int = 1
     operations: Callable[[], Operations] | None = None
+    sliceable: bool | None = None
 
 
 @dataclass(frozen=True)

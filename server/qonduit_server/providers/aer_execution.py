@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Execution on Aer: calls of the SDK with programs that were compiled for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qonduit_server.errors import LimitError, ProviderError, RunError
+from qonduit_server.ir.circuit import Outcome
+from qonduit_server.providers import stabilizer_sampling
+from qonduit_server.providers.aer_circuits import has_blocks
+from qonduit_server.providers.aer_methods import DENSITY_MATRIX, MATRIX_PRODUCT_STATE, SMALL_QUBITS, STABILIZER
+from qonduit_server.providers.aer_program import AerProgram, Kind
+from qonduit_server.providers.aer_truncation import THRESHOLD, truncation
+from qonduit_server.providers.provider import SEED_STRIDE, CompiledCircuit, RunProgress, program_seed
+from qonduit_server.providers.sampling import draw
+
+if TYPE_CHECKING:
+    from qiskit.circuit import QuantumCircuit
+
+#: A call of the SDK with many circuits is cut so that progress is emitted about this often.
+_CHUNK_SECONDS: Final = 0.1
+#: So much of the shots of one program is run in one call.
+_SLICE_SECONDS: Final = 0.3
+_LARGEST_SLICE: Final = 64
+#: What Aer says where it gets no more memory.
+_OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
+#: The log of matrix product states stays in the process; beyond this, the process should be replaced.
+_LARGEST_LOG: Final = 16 * 1024**2
+#: Seeds of blocks are far from those of circuits in a call, which are `SEED_STRIDE` apart.
+_BLOCK_SEEDS: Final = 0x9E3779B97F4A7C15
+_MASK: Final = (1 << 62) - 1
+
+
+class AerExecution:
+    """Runs programs on one of Aer's backends.
+
+    Args:
+        backend: an `AerSimulator`.
+        versions: the metadata of every result.
+    """
+
+    def __init__(self, backend: Any, versions: Mapping[str, object]) -> None:
+        self._backend = backend
+        self._versions = versions
+        self._log_bytes = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether Aer holds so much of finished runs that the process should be replaced."""
+        return self._log_bytes > _LARGEST_LOG
+
+    def run(
+        self, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run programs; see `SimulatorProvider`."""
+        start, size, sampled = 0, 16, 0
+        while start < len(compiled):
+            alone = _alone(compiled[start], shots)
+            end = start + 1
+            if not alone:
+                while end < min(start + size, len(compiled)) and not _alone(compiled[end], shots):
+                    end += 1
+            began = time.perf_counter()
+            programs = [_program(each) for each in compiled[start:end]]
+            # Aer gives the circuits of one call seeds in a row: this continues where the last call ended.
+            first = program_seed(seed, sampled)
+            if programs[0].kind is Kind.SHOTS and alone:
+                yield from self._sliced(compiled[start], shots, first)
+            else:
+                seeds = [program_seed(seed, place) for place in range(start, end)]
+                yield from self._call(programs, shots, seeds, first, alone)
+            sampled += sum(each.kind in (Kind.SAMPLED, Kind.SHOTS) for each in programs)
+            seconds = time.perf_counter() - began
+            size = max(2, min(512, int((end - start) * _CHUNK_SECONDS / max(seconds, 1e-4))))
+            start = end
+
+    def probabilities(self, program: AerProgram, most_bits: int) -> Mapping[int, float] | None:
+        """Return the exact distribution of a program's outcomes; None where more than `most_bits` bits are random."""
+        from qonduit_server.providers.sampling import as_mapping
+
+        deferred, circuit = program.deferred, program.circuit
+        if program.kind is Kind.AFFINE:
+            if len(program.basis) > most_bits:
+                return None
+            (result,) = self._simulate([program], 1, 0, False)
+            assert deferred is not None
+            return deferred.outcomes(stabilizer_sampling.distribution(_sample(_succeeded(result)), program.basis))
+        if program.final is not None:
+            if program.kind is Kind.NOTHING:
+                return program.final.distribution(np.ones(1), most_bits)
+            (result,) = self._simulate([program], 1, None, _is_large(program))
+            return program.final.distribution(_succeeded(result).data.probabilities, most_bits)
+        if circuit is None:
+            return {deferred.outcome(0) if deferred is not None else 0: 1.0}
+        assert deferred is not None
+        (result,) = self._simulate([program], 1, None, _is_large(program))
+        return deferred.outcomes(as_mapping(_succeeded(result).data.probabilities))
+
+    def statevector(self, evolution: QuantumCircuit) -> Any:
+        """Return the state that a circuit saves."""
+        qubits = evolution.num_qubits
+        if not qubits:  # of which Aer returns none
+            return np.ones(1, dtype=np.complex128)
+        program = AerProgram(Kind.PROBABILITIES, evolution)
+        (result,) = self._simulate([program], 1, None, qubits >= SMALL_QUBITS)
+        return np.asarray(_succeeded(result).data.statevector)
+
+    def _call(
+        self, programs: Sequence[AerProgram], shots: int, seeds: Sequence[int | None], seed: int | None, alone: bool
+    ) -> Iterator[Outcome | RunError]:
+        """Run programs, with one call of the SDK for those that are alike, and give their outcomes in order."""
+        began = time.perf_counter()
+        results: dict[int, Any] = {}
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for place, program in enumerate(programs):
+            if program.kind is not Kind.NOTHING:
+                groups.setdefault((_has_one_shot(program), *program.options.values()), []).append(place)
+        for places in groups.values():
+            own = [programs[place] for place in places]
+            number, first = shots, seed
+            if _has_one_shot(own[0]):
+                number, first = 1, seeds[places[0]] if own[0].kind is Kind.AFFINE else None
+            found = self._simulate(own, number, first, alone and _is_large(own[0]))
+            results.update(zip(places, found, strict=True))
+        seconds = (time.perf_counter() - began) / len(programs)
+        for place, program in enumerate(programs):
+            yield self._outcome(program, results.get(place), shots, seeds[place], seconds)
+
+    def _outcome(
+        self, program: AerProgram, result: Any, shots: int, seed: int | None, seconds: float
+    ) -> Outcome | RunError:
+        if result is None:
+            return self._nothing(program, shots, seed)
+        if not result.success:
+            return _failure(str(result.status))
+        details: dict[str, object] = {}
+        if program.kind in (Kind.SAMPLED, Kind.SHOTS):
+            seed = result.seed_simulator
+        elif seed is None:
+            seed = int.from_bytes(os.urandom(4))
+        generator = np.random.default_rng(seed)
+        if program.kind is Kind.PROBABILITIES:
+            probabilities = result.data.probabilities
+            if program.final is not None:
+                counts = program.final.draw(probabilities, shots, generator)
+            else:
+                counts = program.outcomes(draw(probabilities, shots, generator), generator)
+        elif program.kind is Kind.AFFINE:
+            drawn = stabilizer_sampling.draw(_sample(result), program.basis, shots, generator)
+            counts = program.outcomes(drawn, generator)
+        else:
+            counts = program.outcomes(_counts(result), generator)
+        if program.method == MATRIX_PRODUCT_STATE:
+            try:
+                details = self._truncation(program, result)
+            except RunError as error:
+                return error
+        return Outcome(counts, self._meta_data(program, seed, seconds) | details)
+
+    def _nothing(self, program: AerProgram, shots: int, seed: int | None) -> Outcome:
+        counts: Mapping[int, int] = {program.deferred.outcome(0) if program.deferred is not None else 0: shots}
+        if program.final is not None:
+            counts = program.final.draw(np.ones(1), shots, np.random.default_rng(seed))
+        return Outcome(counts, {**self._versions, "method": "none: nothing random is measured"})
+
+    def _meta_data(self, program: AerProgram, seed: object, seconds: float) -> dict[str, object]:
+        assert program.circuit is not None
+        meta_data = {
+            **self._versions,
+            "method": program.method,
+            "seed": seed,
+            "run_seconds": seconds,
+            "qubits": program.circuit.num_qubits,
+            "helper_qubits": program.deferred.helpers if program.deferred is not None else 0,
+        }
+        if program.single:
+            meta_data["floating_point"] = "single"
+        return meta_data
+
+    def _truncation(self, program: AerProgram, result: Any) -> dict[str, object]:
+        """Return what a matrix product state discarded; raise where too much is uncertain."""
+        log = str(result.metadata.get("MPS_log_data", ""))
+        before, self._log_bytes = self._log_bytes, len(log)
+        # Aer (0.18) never clears its log.
+        found = truncation(log[max(0, before - 2) :])
+        if found.fidelity < program.min_fidelity:
+            raise LimitError(
+                "APPROXIMATION_TOO_COARSE",
+                f"the state has a fidelity of at least {found.fidelity:.3g} only, simulation.min_fidelity is "
+                f"{program.min_fidelity:g}: bond dimension {program.bond} discarded a weight of {found.weight:.3g}. "
+                "Raise simulation.max_bond_dimension, or lower simulation.min_fidelity",
+            )
+        return {
+            "approximate": found.approximate,
+            "discarded_weight": found.weight,
+            "fidelity_bound": found.fidelity,
+            "max_bond_dimension": found.bond_dimension,
+            "truncation_threshold": THRESHOLD,
+        }
+
+    # ---- shots one after another
+
+    def _sliced(
+        self, compiled: CompiledCircuit, shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run a program's shots in blocks, each with a seed of its own; a slice is a number of blocks."""
+        program = _program(compiled)
+        seed = int.from_bytes(os.urandom(4)) if seed is None else seed
+        first = (seed * _BLOCK_SEEDS + _BLOCK_SEEDS) & _MASK
+        whole, rest = divmod(shots, program.block)
+        counts: dict[int, int] = {}
+        began = time.perf_counter()
+        done, size = 0, 1
+        while done * program.block < shots:
+            number = min(size, whole - done) or 1
+            own = program.block if done < whole else rest
+            since = time.perf_counter()
+            own_seed = first + SEED_STRIDE * done
+            for result in self._simulate([program] * number, own, own_seed, _is_large(program)):
+                if not result.success:
+                    yield _failure(str(result.status))
+                    return
+                for outcome, times in _counts(result).items():
+                    counts[outcome] = counts.get(outcome, 0) + times
+            done += number
+            size = int(number * _SLICE_SECONDS / max(time.perf_counter() - since, 1e-4))
+            size = max(1, min(_LARGEST_SLICE, size))
+            if done * program.block < shots:
+                yield RunProgress(done * program.block / shots)
+        found = program.outcomes(counts, np.random.default_rng(first))
+        yield Outcome(found, self._meta_data(program, seed, time.perf_counter() - began))
+
+    def _simulate(self, programs: Sequence[AerProgram], shots: int, seed: int | None, large: bool) -> Iterator[Any]:
+        """Make one call of the SDK with programs whose options are alike; yield a result for each."""
+        circuits = [program.circuit for program in programs]
+        options: dict[str, object] = {"shots": shots, **programs[0].options}
+        if seed is not None:
+            options["seed_simulator"] = seed
+        if any(has_blocks(circuit) for circuit in circuits if circuit is not None):
+            # Aer (0.18) removes the end of a loop behind the last measurement, and then cannot jump to it.
+            options["enable_truncation"] = False
+        if large:
+            options["max_parallel_threads"] = 0
+        elif shots > 1 and len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
+            options["max_parallel_threads"] = cores
+            options["max_parallel_experiments"] = cores
+        done = self._backend.run(circuits, **options).result()
+        if len(done.results) == len(circuits):
+            return iter(done.results)
+        if len(circuits) == 1:
+            return iter((SimpleNamespace(success=False, status=done.status),))
+        # Aer takes none where it cannot load one of them.
+        return (result for program in programs for result in self._simulate([program], shots, seed, large))
+
+
+def _program(compiled: CompiledCircuit) -> AerProgram:
+    assert isinstance(compiled.native, AerProgram)
+    return compiled.native
+
+
+def _alone(compiled: CompiledCircuit, shots: int) -> bool:
+    """Return whether a program is run by calls of its own."""
+    program = _program(compiled)
+    if program.kind is Kind.SHOTS:
+        return shots > program.block or _is_large(program)
+    return program.kind is not Kind.NOTHING and (
+        compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program)
+    )
+
+
+def _has_one_shot(program: AerProgram) -> bool:
+    return program.kind in (Kind.PROBABILITIES, Kind.AFFINE)
+
+
+def _is_large(program: AerProgram) -> bool:
+    """Return whether a program is given all cores: below, waiting for threads costs more than they bring."""
+    if program.circuit is None or program.method in (STABILIZER, MATRIX_PRODUCT_STATE):
+        return False
+    qubits = program.circuit.num_qubits
+    return bool(qubits * (1 + (program.method == DENSITY_MATRIX)) >= SMALL_QUBITS)
+
+
+def _counts(result: Any) -> dict[int, int]:
+    return {int(key, 16): number for key, number in getattr(result.data, "counts", {"0x0": 0}).items()}
+
+
+def _sample(result: Any) -> int:
+    (outcome,) = _counts(result)
+    return outcome
+
+
+def _succeeded(result: Any) -> Any:
+    if not result.success:
+        raise _failure(str(result.status))
+    return result
+
+
+def _failure(status: str) -> RunError:
+    if any(sign in status for sign in _OUT_OF_MEMORY):
+        message = "the run needed more memory than one task may use: use fewer qubits or shots"
+        return LimitError("MEMORY_LIMIT", message)
+    return ProviderError("SIMULATION_FAILED", f"Aer could not run it: {status}", retryable=False)
