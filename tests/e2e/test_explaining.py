@@ -147,7 +147,7 @@ def test_a_running_job_is_described_by_the_list_of_workers_and_by_the_log(broken
     (start,) = lines(broken, lambda line: line["event"] == "serving")
     assert (worker.server, running.server) == (start["owner"], start["owner"])
     assert (worker.provider, worker.state) == ("IBM", WorkerState.WORKER_STATE_BUSY)
-    assert worker.phase == "running program 1 of 1"
+    assert worker.phase == "running program 1 of 1 (one evolution, no progress)"
     assert running.started_at.ToNanoseconds() - 10**9 < worker.since.ToNanoseconds() < time.time_ns()
     assert worker.memory_bytes > 10 * 1024**2
     assert {str(job_id), str(worker.pid), "busy"} <= set(table.split())

@@ -54,10 +54,13 @@ class AerCircuits:
     Args:
         device: for messages, "PROVIDER/device".
         method: the simulation method.
+        loops: whether the circuits have loops. Aer (0.18) draws the errors of a mixture once for all rounds of a loop,
+            so channels become Kraus operators there.
     """
 
-    def __init__(self, device: str, method: str) -> None:
+    def __init__(self, device: str, method: str, loops: bool = False) -> None:
         self._method = method
+        self._loops = loops
         lacks: frozenset[str] = frozenset()
         if method == DENSITY_MATRIX:
             lacks = _DENSITY_MATRIX_LACKS
@@ -117,7 +120,7 @@ class AerCircuits:
         """Return a channel in Aer's form; equal ones, which are one object, in one form."""
         known = self._channels.get(id(channel))
         if known is None:
-            known = self._channels[id(channel)] = (channel, _aer_channel(channel))
+            known = self._channels[id(channel)] = (channel, _aer_channel(channel, self._loops))
         return known[1]
 
     # ---- with classical bits
@@ -191,25 +194,29 @@ class AerCircuits:
         flipped.x(spare[0])
         target.reset(spare[0])
         target.if_else((bits[0], 1), flipped, None, target.qubits, bits)
-        target.append(_aer_readout_error(error), spare, copy=False)
+        target.append(_aer_readout_error(error, self._loops), spare, copy=False)
         target.measure(spare[0], bits[0])
 
 
-def _aer_channel(channel: Channel) -> Instruction:
+def _aer_channel(channel: Channel, as_kraus: bool) -> Instruction:
     from qiskit.quantum_info import Kraus
     from qiskit_aer.noise import pauli_error
 
-    if channel.paulis is None:
+    if channel.paulis is None or as_kraus:
         return Kraus(list(channel.kraus)).to_instruction()
     total = sum(channel.paulis.values())
     return pauli_error([(label, each / total) for label, each in channel.paulis.items() if each > 0]).to_instruction()
 
 
-def _aer_readout_error(error: ReadoutError) -> Instruction:
+def _aer_readout_error(error: ReadoutError, as_kraus: bool) -> Instruction:
     """Return a readout error as a mixture of: nothing, a flip, 0 whatever it was, and 1."""
+    from qiskit.quantum_info import Kraus
     from qiskit_aer.noise import QuantumError
 
     up, down = error.prob_1_given_0, error.prob_0_given_1
+    if as_kraus:
+        kept = ([[(1 - up) ** 0.5, 0], [0, 0]], [[0, 0], [0, (1 - down) ** 0.5]])
+        return Kraus([*kept, [[0, 0], [up**0.5, 0]], [[0, down**0.5], [0, 0]]]).to_instruction()
     flip = max(0.0, up + down - 1)
     parts = {"": 1 - up - down + flip, "x": flip, "0": down - flip, "1": up - flip}
     mixture = []
@@ -236,6 +243,16 @@ def has_noise(quantum: QuantumCircuit) -> bool:
         return False
     return any(
         has_noise(block) for instruction in quantum.data for block in getattr(instruction.operation, "blocks", ())
+    )
+
+
+def has_loops(quantum: QuantumCircuit) -> bool:
+    """Return whether an IR circuit has loops, in blocks of control flow too."""
+    kinds = quantum.count_ops()
+    if "while_loop" in kinds or "for_loop" in kinds:
+        return True
+    return any(
+        has_loops(block) for instruction in quantum.data for block in getattr(instruction.operation, "blocks", ())
     )
 
 

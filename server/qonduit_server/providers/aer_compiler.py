@@ -17,7 +17,7 @@ from qonduit_server.ir.clifford import clifford_content
 from qonduit_server.ir.deferral import Deferred, defer
 from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers import aer_methods as methods
-from qonduit_server.providers.aer_circuits import AerCircuits, has_noise, operations_of
+from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, has_noise, operations_of
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_truncation import log_bytes
 from qonduit_server.providers.provider import MOST_EXACT_BITS, CompiledCircuit, CompileOptions
@@ -34,9 +34,9 @@ _WIDEST: Final = 4096
 #: Up to so many qubits one statevector with helpers costs less than a stabilizer for each shot.
 _DEFERRED_QUBITS: Final = 20
 #: Measured: what a shot, an operation in it and an amplitude of that cost.
-_SHOT_SECONDS, _OPERATION_SECONDS, _AMPLITUDE_SECONDS = 5e-6, 1e-6, 1e-9
-#: A block of shots takes about so long: a call of Aer costs 2 ms, and must not show.
-_BLOCK_SECONDS: Final = 0.2
+_SHOT_SECONDS, _OPERATION_SECONDS, _AMPLITUDE_SECONDS = 5e-6, 1e-6, 3e-9
+#: A block of shots takes about so long: a call of Aer costs 1 to 2 ms, and must not show.
+_BLOCK_SECONDS: Final = 0.1
 _LARGEST_BLOCK: Final = 1 << 16
 
 
@@ -64,6 +64,8 @@ class AerCompiler:
         obstacle = None
         if simulation.method == methods.STABILIZER or (automatic and quantum.num_qubits > methods.SMALL_QUBITS):
             obstacle = clifford_content(quantum).obstacle if methods.STABILIZER in self._offered else "GPU"
+            if noisy and final is None and not obstacle and has_loops(quantum):
+                obstacle = "noise of a circuit with a loop"
         traits = methods.Traits(quantum.num_qubits, noisy, final is not None, obstacle, options.shots)
         method = methods.choose(traits, simulation, limit)
         if noisy:
@@ -98,13 +100,11 @@ class AerCompiler:
             native, measures = circuits.lowered(quantum, kept_errors=False)
             kind = Kind.SHOTS if flow else Kind.SAMPLED
             program = AerProgram(kind, native, method, single=single, block=_block(native) if flow else 0)
-            return CompiledCircuit(
-                program if measures else AerProgram(Kind.NOTHING),
-                quantum.num_qubits,
-                need,
-                circuits=int(measures),
-                operations=partial(operations_of, native),
-                sliceable=flow and measures,
+            compiled = self._compiled(
+                program if measures else AerProgram(Kind.NOTHING), quantum.num_qubits, options, limit
+            )
+            return replace(
+                compiled, memory_bytes=max(need, compiled.memory_bytes), operations=partial(operations_of, native)
             )
         qubits = max(quantum.num_qubits, deferred.qubits)
         return CompiledCircuit(
@@ -225,7 +225,7 @@ class AerCompiler:
         self, quantum: QuantumCircuit, final: FinalReadout | None, method: str, options: CompileOptions, limit: int
     ) -> CompiledCircuit:
         single = options.simulation.floating_point == "single"
-        circuits = AerCircuits(self._device, method)
+        circuits = AerCircuits(self._device, method, loops=final is None and has_loops(quantum))
         qubits = quantum.num_qubits
         amplitudes = 1 if method == methods.STABILIZER else methods.memory_of(method, qubits, amplitude=1)
         if final is None:
@@ -275,6 +275,8 @@ class AerCompiler:
         native = program.circuit
         # A circuit that is not run needs no state.
         need = 0 if native is None else methods.check_fits(program.method, qubits, options.simulation, limit)
+        if program.kind is Kind.SHOTS and program.method != methods.STABILIZER:
+            need += methods.memory_of_shots(program.method, qubits, methods.amplitude_bytes(options.simulation))
         return CompiledCircuit(
             program,
             qubits,

@@ -15,7 +15,13 @@ from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers import stabilizer_sampling
 from qonduit_server.providers.aer_circuits import has_blocks
-from qonduit_server.providers.aer_methods import DENSITY_MATRIX, MATRIX_PRODUCT_STATE, SMALL_QUBITS, STABILIZER
+from qonduit_server.providers.aer_methods import (
+    DENSITY_MATRIX,
+    LARGE_QUBITS,
+    MATRIX_PRODUCT_STATE,
+    SMALL_QUBITS,
+    STABILIZER,
+)
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_truncation import THRESHOLD, truncation
 from qonduit_server.providers.provider import SEED_STRIDE, CompiledCircuit, RunProgress, program_seed
@@ -217,13 +223,13 @@ class AerExecution:
         whole, rest = divmod(shots, program.block)
         counts: dict[int, int] = {}
         began = time.perf_counter()
-        done, size = 0, 1
+        done, size = 0, min(len(os.sched_getaffinity(0)), _LARGEST_SLICE)
         while done * program.block < shots:
             number = min(size, whole - done) or 1
             own = program.block if done < whole else rest
             since = time.perf_counter()
             own_seed = first + SEED_STRIDE * done
-            for result in self._simulate([program] * number, own, own_seed, _is_large(program)):
+            for result in self._simulate([program] * number, own, own_seed, _needs_threads(program)):
                 if not result.success:
                     yield _failure(str(result.status))
                     return
@@ -246,9 +252,13 @@ class AerExecution:
         if any(has_blocks(circuit) for circuit in circuits if circuit is not None):
             # Aer (0.18) removes the end of a loop behind the last measurement, and then cannot jump to it.
             options["enable_truncation"] = False
+        shot_by_shot = programs[0].kind is Kind.SHOTS
+        if shot_by_shot:
+            # Else the random numbers of a shot, and the memory, would depend on the number of cores.
+            options["max_parallel_shots"] = 1
         if large:
             options["max_parallel_threads"] = 0
-        elif shots > 1 and len(circuits) >= 8 and (cores := len(os.sched_getaffinity(0))) > 1:
+        elif shots > 1 and len(circuits) >= (2 if shot_by_shot else 8) and (cores := len(os.sched_getaffinity(0))) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
         done = self._backend.run(circuits, **options).result()
@@ -269,7 +279,7 @@ def _alone(compiled: CompiledCircuit, shots: int) -> bool:
     """Return whether a program is run by calls of its own."""
     program = _program(compiled)
     if program.kind is Kind.SHOTS:
-        return shots > program.block or _is_large(program)
+        return shots > program.block or _needs_threads(program)
     return program.kind is not Kind.NOTHING and (
         compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program)
     )
@@ -281,10 +291,19 @@ def _has_one_shot(program: AerProgram) -> bool:
 
 def _is_large(program: AerProgram) -> bool:
     """Return whether a program is given all cores: below, waiting for threads costs more than they bring."""
+    return _size(program) >= SMALL_QUBITS
+
+
+def _needs_threads(program: AerProgram) -> bool:
+    """Return whether the cores share each shot; else each runs shots of its own."""
+    return _size(program) >= LARGE_QUBITS
+
+
+def _size(program: AerProgram) -> int:
+    """Return the binary logarithm of the number of amplitudes."""
     if program.circuit is None or program.method in (STABILIZER, MATRIX_PRODUCT_STATE):
-        return False
-    qubits = program.circuit.num_qubits
-    return bool(qubits * (1 + (program.method == DENSITY_MATRIX)) >= SMALL_QUBITS)
+        return 0
+    return int(program.circuit.num_qubits) * (2 if program.method == DENSITY_MATRIX else 1)
 
 
 def _counts(result: Any) -> dict[int, int]:

@@ -7,6 +7,7 @@ a density matrix against trajectories. So the rule is written here, and its choi
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +33,8 @@ BASIS: Final = (
 BYTES_PER_AMPLITUDE: Final = 16
 #: Up to so many qubits every circuit is simulated as a statevector: nothing is faster. Beyond, a call gets all cores.
 SMALL_QUBITS: Final = 14
+#: From so many on the cores share each shot where shots are run one after another; below, each core runs its own.
+LARGE_QUBITS: Final = 20
 #: No program has more qubits.
 _MAX_QUBITS: Final = 4096
 #: A tableau has 2n rows of 2n bits; the circuit and the generators that Qonduit keeps are larger. Measured: 16.
@@ -92,6 +95,12 @@ def memory_of(
     if method == MATRIX_PRODUCT_STATE:
         return _TENSOR_BYTES * qubits * min(bond, 1 << qubits // 2) ** 2
     return amplitude << (2 * qubits if method == DENSITY_MATRIX else qubits)
+
+
+def memory_of_shots(method: str, qubits: int, amplitude: int) -> int:
+    """Return what the states of shots need that run at once beside the first, in bytes."""
+    states = memory_of(method, qubits, amplitude=amplitude)
+    return 0 if states >= amplitude << LARGE_QUBITS else states * (len(os.sched_getaffinity(0)) - 1)
 
 
 def describe_methods() -> list[SimulationMethod]:

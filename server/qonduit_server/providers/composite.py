@@ -38,6 +38,11 @@ class CompositeProvider:
         self._parts = parts
         self._by_device = {device.name: part for part in parts for device in part.describe().devices}
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the process should be replaced before the next task; see `SimulatorProvider`."""
+        return any(getattr(part, "exhausted", False) for part in self._parts)
+
     def describe(self) -> ProviderDescription:
         """Describe the devices of all parts; the provider is unavailable if all of its parts are."""
         first, *others = (part.describe() for part in self._parts)

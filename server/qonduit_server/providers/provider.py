@@ -90,6 +90,9 @@ class SimulatorProvider(Protocol):
     A run occupies its worker; the pool cancels it by killing the process. Simulators that apply gates to an array share
     `StatevectorSimulator`. This protocol does not cover a vendor's remote devices: such a job is submitted once, polled
     and fetched, and needs no worker while it waits.
+
+    A provider whose SDK keeps memory of finished runs may have a property `exhausted`: once it is True, the process is
+    replaced before the next task.
     """
 
     @property

@@ -72,6 +72,6 @@ def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | Non
     def run(tasks: Sequence[Task], emit: loop.Emit) -> bool:
         for task in tasks:
             runner.run(task, emit)
-        return not languages.interrupted
+        return not (languages.interrupted or getattr(provider, "exhausted", False))
 
     return run

@@ -226,7 +226,7 @@ class _Run:
             for warning in (*cached.circuit.warnings, *cached.compiled.warnings):
                 self._log(LogLevel.LOG_LEVEL_WARNING, warning, task.programs[index].program_id)
         if ready:
-            self._report_phase("running", ready[0][0])
+            self._report_phase("running", ready[0][0], ready[0][1])
         spec = task.spec
         seed = spec.seed if spec.HasField("seed") else None
         outcomes = provider.run(task.device, [cached.compiled for _, cached, _ in ready], spec.shots, seed)
@@ -246,7 +246,7 @@ class _Run:
                 (failed + done + (len(ready) - done) * _PREPARING) / number, "running" if number > 1 else ""
             )
             if done < len(ready):
-                self._report_phase("running", ready[done][0])
+                self._report_phase("running", ready[done][0], ready[done][1])
         return 0
 
     def _compile_all(self, provider: SimulatorProvider) -> tuple[list[tuple[int, CachedProgram, bool]], int, int]:
@@ -401,9 +401,10 @@ class _Run:
             self._progress = progress
             self._send(progress=TaskProgress(progress=progress, message=message))
 
-    def _report_phase(self, what: str, index: int) -> None:
+    def _report_phase(self, what: str, index: int, cached: CachedProgram | None = None) -> None:
         """Report the current phase of a program; phases are not stored."""
-        self._send(phase=TaskPhase(message=f"{what} program {index + 1} of {len(self._task.programs)}"))
+        note = " (one evolution, no progress)" if cached is not None and cached.compiled.sliceable is False else ""
+        self._send(phase=TaskPhase(message=f"{what} program {index + 1} of {len(self._task.programs)}{note}"))
 
     def _log(self, level: LogLevel, message: str, program_id: int) -> None:
         self._send(log=LogLine(level=level, message=message, program_id=program_id))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shots that are run one after another: counts do not depend on how they are sliced, and progress is emitted."""
+
+from __future__ import annotations
+
+import pytest
+from qiskit.circuit import QuantumCircuit
+
+from qonduit_server.ir.circuit import Outcome
+from qonduit_server.providers import aer_execution
+from qonduit_server.providers.provider import RunProgress
+from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, noisy
+
+
+def branching() -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 3)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.h(0)
+        circuit.ry(0.4, 1)
+        circuit.measure(0, 0)
+    circuit.measure(1, 1)
+    return circuit
+
+
+@pytest.mark.parametrize("circuit", [branching(), noisy(ghz(12), readout=False), noisy(ghz(20), pauli=True)])
+def test_counts_do_not_depend_on_slicing(circuit: QuantumCircuit, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = compiled(circuit, 100)
+    assert program.sliceable
+    block = 32
+    object.__setattr__(program.native, "block", block)
+    found = []
+    for largest in (1, 3, 64):
+        monkeypatch.setattr(aer_execution, "_LARGEST_SLICE", largest)
+        monkeypatch.setattr(aer_execution, "_SLICE_SECONDS", 1000.0)
+        *progress, outcome = aer().run(DEVICE, [program], 5 * block + 7, 3)
+        assert isinstance(outcome, Outcome)
+        assert sum(outcome.counts.values()) == 5 * block + 7
+        shares = [each.share for each in progress if isinstance(each, RunProgress)]
+        assert shares == sorted(shares)
+        assert all(0 < share < 1 for share in shares)
+        assert len(shares) == 5 if largest == 1 else 1 <= len(shares) < 5
+        found.append(outcome.counts)
+    assert found[0] == found[1] == found[2]
+    *_, other = aer().run(DEVICE, [program], 5 * block + 7, 4)
+    assert isinstance(other, Outcome)
+    assert other.counts != found[0]
+
+
+def test_blocks_are_different() -> None:
+    program = compiled(noisy(ghz(12), readout=False), 100)
+    object.__setattr__(program.native, "block", 64)
+    *_, many = aer().run(DEVICE, [program], 128, 3)
+    assert isinstance(many, Outcome)
+    # Were the second block the first one again, each count would be even.
+    assert any(number % 2 for number in many.counts.values())
+
+
+def test_one_evolution_has_no_progress() -> None:
+    for circuit in (ghz(3), ghz(11), ghz(40), noisy(ghz(3))):
+        program = compiled(circuit)
+        assert program.sliceable is False
+        (outcome,) = aer().run(DEVICE, [program], 10_000, 3)
+        assert isinstance(outcome, Outcome)
+
+
+def test_programs_of_one_job_have_shots_of_their_own() -> None:
+    programs = [compiled(branching(), 100) for _ in range(3)]
+    outcomes = [each for each in aer().run(DEVICE, programs, 200, 3) if isinstance(each, Outcome)]
+    assert len({tuple(sorted(each.counts.items())) for each in outcomes}) == 3
+    again = [each for each in aer().run(DEVICE, programs, 200, 3) if isinstance(each, Outcome)]
+    assert [each.counts for each in outcomes] == [each.counts for each in again]
