@@ -15,6 +15,7 @@ from typing import Final
 from qonduit_server.errors import RunError
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.process.memory import format_bytes, usable_memory
+from qonduit_server.providers.aer_gpu import find_gpu
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
 
@@ -37,6 +38,7 @@ def examine(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
     yield from _files(settings)
     yield from _cache(settings)
     yield from _pythons(settings)
+    yield from _gpu(settings, known)
 
 
 def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
@@ -75,6 +77,16 @@ def _memory(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", what, "Stop other programs that use memory, or lower max_task_memory_bytes.")
     elif free is not None:
         yield Finding("ok", f"{format_bytes(free)} of {format_bytes(usable)} of memory are free")
+
+
+def _gpu(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
+    if "IBM" not in (settings.providers or known):
+        return
+    gpu = find_gpu()
+    if gpu.memory_bytes:
+        yield Finding("ok", f"IBM/aer_gpu is offered, with {format_bytes(gpu.memory_bytes)} on the GPU")
+    else:
+        yield Finding("ok", f"IBM/aer_gpu is not offered: {gpu.missing}")
 
 
 def _available() -> int | None:

@@ -46,16 +46,18 @@ class AerCompiler:
     Args:
         device: for messages, "PROVIDER/device".
         offered: the names of its methods.
+        device_bytes: its memory; 0 for that of the machine.
     """
 
-    def __init__(self, device: str, offered: frozenset[str]) -> None:
+    def __init__(self, device: str, offered: frozenset[str] = methods.METHODS, device_bytes: int = 0) -> None:
         self._device = device
         self._offered = offered
+        self._device_bytes = device_bytes
 
     def compile(self, circuit: Circuit, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit; see `SimulatorProvider`."""
         quantum, simulation = circuit.quantum, options.simulation
-        limit = methods.limit_bytes(options.memory_limit_bytes)
+        limit = methods.limit_bytes(options.memory_limit_bytes, self._device_bytes)
         noisy = has_noise(quantum)
         automatic = chooses_method(simulation)
         if automatic and not noisy and quantum.num_qubits <= methods.SMALL_QUBITS:
@@ -63,11 +65,12 @@ class AerCompiler:
         final = final_readout(quantum) if noisy or not automatic else None
         obstacle = None
         if simulation.method == methods.STABILIZER or (automatic and quantum.num_qubits > methods.SMALL_QUBITS):
-            obstacle = clifford_content(quantum).obstacle if methods.STABILIZER in self._offered else "GPU"
-            if noisy and final is None and not obstacle and has_loops(quantum):
+            stabilizer = methods.STABILIZER in self._offered
+            obstacle = clifford_content(quantum).obstacle if stabilizer else None
+            if noisy and final is None and obstacle == "" and has_loops(quantum):
                 obstacle = "noise of a circuit with a loop"
         traits = methods.Traits(quantum.num_qubits, noisy, final is not None, obstacle, options.shots)
-        method = methods.choose(traits, simulation, limit)
+        method = methods.choose(traits, simulation, limit, self._offered)
         if noisy:
             return self._noisy(quantum, final, method, options, limit)
         if method == methods.STABILIZER:
@@ -251,9 +254,9 @@ class AerCompiler:
             native.append(SaveProbabilities(len(measured)), measured)
         return AerProgram(Kind.PROBABILITIES if measured else Kind.NOTHING, native, methods.DENSITY_MATRIX, final=final)
 
-    def probabilities(self, compiled: CompiledCircuit, limit: int) -> AerProgram | None:
+    def probabilities(self, compiled: CompiledCircuit) -> AerProgram | None:
         """Return a program that gives the exact probabilities of a compiled one; None if there is none."""
-        program = compiled.native
+        program, limit = compiled.native, methods.limit_bytes(0, self._device_bytes)
         assert isinstance(program, AerProgram)
         if program.kind in (Kind.NOTHING, Kind.PROBABILITIES, Kind.AFFINE) or program.circuit is None:
             return program

@@ -22,6 +22,9 @@ STABILIZER: Final = "stabilizer"
 DENSITY_MATRIX: Final = "density_matrix"
 TRAJECTORIES: Final = "trajectories"
 MATRIX_PRODUCT_STATE: Final = "matrix_product_state"
+METHODS: Final = frozenset((STATEVECTOR, STABILIZER, DENSITY_MATRIX, TRAJECTORIES, MATRIX_PRODUCT_STATE))
+#: Aer has these on a GPU, too.
+GPU_METHODS: Final = frozenset((STATEVECTOR, DENSITY_MATRIX, TRAJECTORIES))
 
 #: The gates of the statevector; the other methods have fewer.
 BASIS: Final = (
@@ -66,9 +69,15 @@ class Traits:
     shots: int
 
 
-def limit_bytes(memory_limit_bytes: int) -> int:
-    """Return what a run may need, in bytes, where a job may need `memory_limit_bytes` (0: no limit of its own)."""
-    return min(memory_limit_bytes or task_memory(), task_memory())
+def limit_bytes(memory_limit_bytes: int, device_bytes: int = 0) -> int:
+    """Return what a run may need, in bytes.
+
+    Args:
+        memory_limit_bytes: what a job may need; 0 for no limit of its own.
+        device_bytes: the memory of the device; 0 for that of the machine.
+    """
+    limit = min(memory_limit_bytes or task_memory(), task_memory())
+    return min(limit, device_bytes or limit)
 
 
 def bond_dimension(simulation: SimulationOptions) -> int:
@@ -103,9 +112,13 @@ def memory_of_shots(method: str, qubits: int, amplitude: int) -> int:
     return 0 if states >= amplitude << LARGE_QUBITS else states * (len(os.sched_getaffinity(0)) - 1)
 
 
-def describe_methods() -> list[SimulationMethod]:
-    """Return the methods with what fits this machine, for a device's capabilities."""
-    limit = task_memory()
+def describe_methods(limit: int, offered: frozenset[str] = METHODS) -> list[SimulationMethod]:
+    """Return methods with what fits, for a device's capabilities.
+
+    Args:
+        limit: the memory that a run may need, in bytes.
+        offered: the names of the device's methods.
+    """
 
     def method(name: str, qubits: int, circuits: str, exact: bool = True, noise: bool = False) -> SimulationMethod:
         return SimulationMethod(
@@ -119,21 +132,18 @@ def describe_methods() -> list[SimulationMethod]:
 
     widest = widest_statevector(limit)
     # A tenth is left to Aer's log of what it discards.
-    tensors = int(0.9 * limit) // (memory_of(MATRIX_PRODUCT_STATE, 64) // 64)
-    return [
+    tensors = max(1, min(_MAX_QUBITS, int(0.9 * limit) // (memory_of(MATRIX_PRODUCT_STATE, 64) // 64)))
+    separable = "circuits without noise, whose measurements can be moved to the end; little entanglement"
+    methods = [
         method(STATEVECTOR, widest, "all circuits without noise"),
         method(
             STABILIZER, _MAX_QUBITS, "Clifford gates, and channels that are mixtures of Pauli operators", noise=True
         ),
         method(DENSITY_MATRIX, max(1, widest // 2), "all circuits; exact probabilities with noise", noise=True),
         method(TRAJECTORIES, widest, "all circuits, each shot with its own random errors", noise=True),
-        method(
-            MATRIX_PRODUCT_STATE,
-            max(1, min(_MAX_QUBITS, tensors)),
-            "circuits without noise, whose measurements can be moved to the end; little entanglement",
-            exact=False,
-        ),
+        method(MATRIX_PRODUCT_STATE, tensors, separable, exact=False),
     ]
+    return [each for each in methods if each.name in offered]
 
 
 def widest_statevector(limit: int, amplitude: int = BYTES_PER_AMPLITUDE) -> int:
@@ -141,13 +151,14 @@ def widest_statevector(limit: int, amplitude: int = BYTES_PER_AMPLITUDE) -> int:
     return max(1, (limit // amplitude).bit_length() - 1)
 
 
-def choose(traits: Traits, simulation: SimulationOptions, limit: int) -> str:
+def choose(traits: Traits, simulation: SimulationOptions, limit: int, offered: frozenset[str] = METHODS) -> str:
     """Return the method for a program.
 
     Args:
         traits: of the program.
         simulation: what the job asks for.
         limit: the memory that a run may need, in bytes.
+        offered: the names of the device's methods.
 
     Raises:
         DeviceError: reason UNSUPPORTED_METHOD, the named method cannot run the program.
@@ -167,10 +178,10 @@ def choose(traits: Traits, simulation: SimulationOptions, limit: int) -> str:
         return STABILIZER
     if fits:
         return TRAJECTORIES if traits.noisy else STATEVECTOR
-    if not traits.noisy and simulation.allow_approximate:
+    if not traits.noisy and simulation.allow_approximate and MATRIX_PRODUCT_STATE in offered:
         check_fits(MATRIX_PRODUCT_STATE, traits.qubits, simulation, limit)
         return MATRIX_PRODUCT_STATE
-    raise _too_wide(traits, simulation, limit)
+    raise _too_wide(traits, simulation, limit, offered)
 
 
 def check_fits(method: str, qubits: int, simulation: SimulationOptions, limit: int) -> int:
@@ -216,7 +227,7 @@ def unsupported(method: str, why: str) -> DeviceError:
     return DeviceError("UNSUPPORTED_METHOD", f"the simulation method {method} {why}")
 
 
-def _too_wide(traits: Traits, simulation: SimulationOptions, limit: int) -> LimitError:
+def _too_wide(traits: Traits, simulation: SimulationOptions, limit: int, offered: frozenset[str]) -> LimitError:
     amplitude = amplitude_bytes(simulation)
     need = memory_of(STATEVECTOR, traits.qubits, amplitude=amplitude)
     widest = widest_statevector(limit, amplitude)
@@ -226,7 +237,7 @@ def _too_wide(traits: Traits, simulation: SimulationOptions, limit: int) -> Limi
     )
     if traits.obstacle:
         message += f"; wider circuits run if they consist of Clifford gates, and this one has the {traits.obstacle}"
-    if not traits.noisy:
+    if not traits.noisy and MATRIX_PRODUCT_STATE in offered:
         bond = bond_dimension(simulation)
         memory = format_bytes(memory_of(MATRIX_PRODUCT_STATE, traits.qubits, bond))
         message += (

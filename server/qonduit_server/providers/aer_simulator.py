@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that simulates with Qiskit Aer on this machine, on its CPU or its GPU."""
+"""A device that simulates with Qiskit Aer on this machine, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.providers.aer_methods import BASIS, BYTES_PER_AMPLITUDE, describe_methods, limit_bytes
+from qonduit_server.providers.aer_methods import (
+    BASIS,
+    GPU_METHODS,
+    METHODS,
+    describe_methods,
+    limit_bytes,
+    widest_statevector,
+)
 from qonduit_server.providers.provider import (
     DEFAULTS,
     MOST_EXACT_BITS,
@@ -20,7 +27,6 @@ from qonduit_server.providers.provider import (
     RunProgress,
     describe_simulator,
     installed_version,
-    most_qubits,
 )
 
 if TYPE_CHECKING:
@@ -35,12 +41,19 @@ _STATE_BYTES_PER_AMPLITUDE: Final = 32
 
 
 class AerSimulator:
-    """Aer's simulator on the CPU, with all of its methods that are worth it."""
+    """One of Aer's devices: the one on the CPU has all methods that are worth it.
+
+    Args:
+        device: its name.
+        gpu_bytes: the memory of the GPU that it runs on; 0 for the CPU.
+    """
 
     name: Final = "IBM"
-    device: Final = "aer_simulator"
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "aer_simulator", gpu_bytes: int = 0) -> None:
+        self.device = device
+        self._gpu_bytes = gpu_bytes
+        self._methods = GPU_METHODS if gpu_bytes else METHODS
         self._backend: Any = None
         self._compiler: AerCompiler
         self._execution: AerExecution
@@ -48,17 +61,18 @@ class AerSimulator:
     def describe(self) -> ProviderDescription:
         """Describe the device; see `SimulatorProvider`."""
         aer = installed_version("qiskit-aer") or installed_version("qiskit-aer-gpu")
+        limit = limit_bytes(0, self._gpu_bytes)
         description = describe_simulator(
             self.name,
             self.device,
-            num_qubits=most_qubits(BYTES_PER_AMPLITUDE),
+            num_qubits=widest_statevector(limit),
             basis_gates=BASIS,
             missing="" if aer else f"install {with_extras('ibm')}",
             status=f"qiskit-aer {aer}",
         )
         capabilities = description.devices[0].capabilities
         capabilities.noise = True
-        capabilities.methods.extend(describe_methods())
+        capabilities.methods.extend(describe_methods(limit, self._methods))
         capabilities.floating_point.extend(("double", "single"))
         return description
 
@@ -81,11 +95,11 @@ class AerSimulator:
             "sdk_version": qiskit_aer.__version__,
             "qiskit": qiskit.__version__,
         }
-        self._compiler = AerCompiler(
-            f"{self.name}/{self.device}", frozenset(method.name for method in describe_methods())
-        )
+        self._compiler = AerCompiler(f"{self.name}/{self.device}", self._methods, self._gpu_bytes)
         # Nothing is run here: Aer keeps a thread for its runs, which up to 0.17 workers would not survive the fork of.
         self._backend = qiskit_aer.AerSimulator(method="statevector", max_parallel_threads=1)
+        if self._gpu_bytes:
+            self._backend.set_options(device="GPU")
         self._execution = AerExecution(self._backend, versions)
 
     @property
@@ -117,7 +131,7 @@ class AerSimulator:
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit's outcomes; see `SimulatorProvider`."""
         self.load()
-        program = self._compiler.probabilities(compiled, limit_bytes(0))
+        program = self._compiler.probabilities(compiled)
         return None if program is None else self._execution.probabilities(program, MOST_EXACT_BITS)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from qonduit_server.providers.aer_gpu import find_gpu
 from qonduit_server.providers.aer_simulator import AerSimulator
 from qonduit_server.providers.composite import CompositeProvider
 
 
 class IBM(CompositeProvider):
-    """All devices of IBM."""
+    """All devices of IBM; `aer_gpu` is among them only where it can run."""
 
     def __init__(self) -> None:
-        super().__init__("IBM", AerSimulator())
+        gpu = find_gpu()
+        parts = [AerSimulator()]
+        if gpu.memory_bytes:
+            parts.append(AerSimulator("aer_gpu", gpu.memory_bytes))
+        super().__init__("IBM", *parts)
