@@ -200,29 +200,37 @@ class AerCompiler:
 
     def _matrix_product_state(self, quantum: QuantumCircuit, options: CompileOptions, limit: int) -> CompiledCircuit:
         circuits = AerCircuits(self._device, methods.MATRIX_PRODUCT_STATE)
-        try:
-            deferred = defer(quantum, circuits.lowering, self._device, _check_widest)
-        except (DeviceError, LimitError) as error:
-            raise methods.unsupported(
-                methods.MATRIX_PRODUCT_STATE,
-                f"runs circuits whose measurements can be moved to the end: {error.message}",
-            ) from error
-        program = replace(
-            self._deferred(deferred, circuits, most_bits=0),
-            method=methods.MATRIX_PRODUCT_STATE,
+        final, deferred = final_readout(quantum), None
+        if final is not None:  # qubits keep their order, in which neighbours are close
+            qubits, measured, gates = quantum.num_qubits, final.measured, list(circuits.steps(final.operations))
+        if final is None or any(step.name == "reset" for step, _ in gates):
+            final = None
+            try:
+                deferred = defer(quantum, circuits.lowering, self._device, _check_widest)
+            except (DeviceError, LimitError) as error:
+                raise methods.unsupported(
+                    methods.MATRIX_PRODUCT_STATE,
+                    f"runs circuits whose measurements can be moved to the end: {error.message}",
+                ) from error
+            qubits, measured, gates = deferred.qubits, deferred.measured, deferred.gates
+        native = circuits.circuit(gates, qubits, len(measured))
+        native.measure(measured, range(len(measured)))
+        program = AerProgram(
+            Kind.SAMPLED if measured else Kind.NOTHING,
+            native if measured else None,
+            methods.MATRIX_PRODUCT_STATE,
+            deferred,
+            final,
             bond=methods.bond_dimension(options.simulation),
             min_fidelity=methods.min_fidelity(options.simulation),
         )
-        qubits = max(quantum.num_qubits, deferred.qubits)
-        compiled = self._compiled(program, qubits, options, limit)
-        log = log_bytes(sum(len(places) > 1 for _, places in deferred.gates), deferred.qubits)
+        compiled = self._compiled(program, max(qubits, quantum.num_qubits), options, limit)
+        log = log_bytes(sum(len(places) > 1 for _, places in gates), qubits)
         # Aer's own copy, the one in the result, and the parts that are read.
         need = compiled.memory_bytes + 3 * log
         if need > limit:
-            raise LimitError(
-                "MEMORY_LIMIT", f"the log of its {len(deferred.gates)} gates does not fit: use fewer gates"
-            )
-        return replace(compiled, memory_bytes=need, operations=deferred.operations)
+            raise LimitError("MEMORY_LIMIT", f"the log of its {len(gates)} gates does not fit: use fewer gates")
+        return replace(compiled, memory_bytes=need)
 
     def _noisy(
         self, quantum: QuantumCircuit, final: FinalReadout | None, method: str, options: CompileOptions, limit: int

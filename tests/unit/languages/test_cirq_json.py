@@ -65,7 +65,7 @@ def same(circuit: cirq.Circuit) -> None:
 def simulated(circuit: Circuit) -> Counter[str]:
     provider = providers.get("IBM")
     compiled = provider.compile(circuit, "aer_simulator")
-    (outcome,) = provider.run("aer_simulator", [compiled], SHOTS, 7)
+    *_, outcome = provider.run("aer_simulator", [compiled], SHOTS, 7)
     counts: Counter[str] = Counter()
     for value, number in outcome.counts.items():  # type: ignore[union-attr]
         counts[circuit.key(value)] += number
