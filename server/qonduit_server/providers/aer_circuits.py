@@ -33,6 +33,10 @@ _DENSITY_MATRIX_LACKS: Final = frozenset(("cu", "cu3", "csx", "crx", "cry", "crz
 _MATRIX_PRODUCT_STATE_LACKS: Final = _DENSITY_MATRIX_LACKS | {"ccx"}
 _OTHERS: Final = frozenset(("measure", "reset", "barrier", "delay"))
 _NATIVE: Final = frozenset(BASIS) | _OTHERS
+_NAMES: Final = {
+    DENSITY_MATRIX: _NATIVE - _DENSITY_MATRIX_LACKS,
+    MATRIX_PRODUCT_STATE: _NATIVE - _MATRIX_PRODUCT_STATE_LACKS,
+}
 _GATES: Final = {
     kind().name: kind()
     for kind in (
@@ -61,12 +65,7 @@ class AerCircuits:
     def __init__(self, device: str, method: str, loops: bool = False) -> None:
         self._method = method
         self._loops = loops
-        lacks: frozenset[str] = frozenset()
-        if method == DENSITY_MATRIX:
-            lacks = _DENSITY_MATRIX_LACKS
-        elif method == MATRIX_PRODUCT_STATE:
-            lacks = _MATRIX_PRODUCT_STATE_LACKS
-        self._names = _NATIVE - lacks
+        self._names = _NAMES.get(method, _NATIVE)
         self.lowering = Lowering(device, self.is_native)
         self._channels: dict[int, tuple[Channel, Instruction]] = {}
 

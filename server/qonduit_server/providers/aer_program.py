@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from qonduit_server.providers.aer_methods import DEFAULT_BOND_DIMENSION, DEFAULT_MIN_FIDELITY, STATEVECTOR
+from qonduit_server.providers.aer_methods import (
+    DEFAULT_BOND_DIMENSION,
+    DEFAULT_MIN_FIDELITY,
+    MATRIX_PRODUCT_STATE,
+    STATEVECTOR,
+    TRAJECTORIES,
+)
+from qonduit_server.providers.aer_truncation import LOG_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,9 +72,6 @@ class AerProgram:
     @property
     def options(self) -> dict[str, object]:
         """What Aer must be given to run it."""
-        from qonduit_server.providers.aer_methods import MATRIX_PRODUCT_STATE, TRAJECTORIES
-        from qonduit_server.providers.aer_truncation import LOG_OPTIONS
-
         options: dict[str, object] = {"method": STATEVECTOR if self.method == TRAJECTORIES else self.method}
         if self.single:
             options["precision"] = "single"

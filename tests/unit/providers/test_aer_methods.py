@@ -199,13 +199,20 @@ class TestMatrixProductState:
 
     def test_what_is_discarded_is_stated_and_bounds_the_fidelity(self) -> None:
         circuit = layered(12, 5)
-        outcome = run(circuit, method=methods.MATRIX_PRODUCT_STATE, max_bond_dimension=5, min_fidelity=1e-6)
+        options = {"method": methods.MATRIX_PRODUCT_STATE, "max_bond_dimension": 5, "min_fidelity": 1e-6}
+        outcome = run(circuit, **options)
         meta = outcome.meta_data
         assert meta["approximate"] is True
         assert 0 < float(str(meta["discarded_weight"])) < 1
         assert meta["max_bond_dimension"] == 5
         bound = float(str(meta["fidelity_bound"]))
-        assert 0 < bound < 1
+        native = compiled(circuit, **options).native.circuit.remove_final_measurements(inplace=False)  # type: ignore[attr-defined]
+        native.save_statevector()
+        simulator = AerSimulator(method="matrix_product_state", matrix_product_state_max_bond_dimension=5)
+        state = simulator.run(native).result().get_statevector()
+        exact = Statevector(circuit.remove_final_measurements(inplace=False))
+        fidelity = abs(exact.inner(Statevector(state))) ** 2
+        assert 0.1 < bound <= fidelity < 0.999
         fine = run(circuit, method=methods.MATRIX_PRODUCT_STATE)
         assert fine.meta_data["approximate"] is False
 
