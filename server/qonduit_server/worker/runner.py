@@ -52,7 +52,12 @@ _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, Failur
 #: No response is larger, so a larger translation could not be delivered.
 _MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
 #: Metadata that describe the counts only; the rest also applies to the statevector.
-_OF_SHOTS: Final = frozenset(("seed", "method", "run_seconds", "qubits", "helper_qubits", "branches"))
+_OF_SHOTS: Final = frozenset(
+    (
+        "seed", "method", "run_seconds", "qubits", "helper_qubits", "branches", "floating_point", "approximate",
+        "discarded_weight", "fidelity_bound", "max_bond_dimension", "truncation_threshold",
+    )
+)  # fmt: skip
 
 
 class Runner:

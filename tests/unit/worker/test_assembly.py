@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
@@ -32,6 +34,19 @@ def test_a_runner_runs_tasks_of_its_provider() -> None:
     for event in events:
         if event.HasField("program_succeeded"):
             assert set(event.program_succeeded.result.counts_and_probabilities.counts) <= {"0x0", "0x3"}
+
+
+def test_a_process_whose_log_of_matrix_product_states_is_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_runner(registry.get("IBM"))
+    spec = JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=10)
+    spec.simulation.method = "matrix_product_state"
+    events: list[TaskEvent] = []
+    ibm = task(provider="IBM", device="aer_simulator", spec=spec)
+    assert run([ibm], events.append) is True
+    (succeeded,) = [event.program_succeeded for event in events if event.HasField("program_succeeded")]
+    assert succeeded.result.meta_data["approximate"] is False
+    monkeypatch.setattr("qonduit_server.providers.aer_execution._LARGEST_LOG", 10)
+    assert run([ibm], events.append) is False
 
 
 def test_a_runner_without_a_provider_translates() -> None:
