@@ -13,6 +13,7 @@ import numpy as np
 
 from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
+from qonduit_server.ir.formula import FALSE, bit
 from qonduit_server.providers import stabilizer_sampling
 from qonduit_server.providers.aer_circuits import has_blocks
 from qonduit_server.providers.aer_methods import (
@@ -159,8 +160,7 @@ class AerExecution:
             else:
                 counts = program.outcomes(draw(probabilities, shots, generator), generator)
         elif program.kind is Kind.AFFINE:
-            drawn = stabilizer_sampling.draw(_sample(result), program.basis, shots, generator)
-            counts = program.outcomes(drawn, generator)
+            counts = _drawn(program, _sample(result), shots, generator)
         else:
             counts = program.outcomes(_counts(result), generator)
         if program.method == MATRIX_PRODUCT_STATE:
@@ -283,6 +283,20 @@ def _alone(compiled: CompiledCircuit, shots: int) -> bool:
     return program.kind is not Kind.NOTHING and (
         compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program)
     )
+
+
+def _drawn(program: AerProgram, sample: int, shots: int, generator: np.random.Generator) -> Mapping[int, int]:
+    """Return the counts of a Clifford circuit of which one sample is known."""
+    deferred = program.deferred
+    assert deferred is not None
+    if all(
+        formula == FALSE or (len(formula.bits) == 1 and formula == bit(min(formula.bits)))
+        for formula in deferred.values
+    ):
+        # Outcomes are the samples' bits in another order: it is enough to order those of the space.
+        basis = [deferred.outcome(each) for each in program.basis]
+        return stabilizer_sampling.draw(deferred.outcome(sample), basis, shots, generator)
+    return deferred.outcomes(stabilizer_sampling.draw(sample, program.basis, shots, generator))
 
 
 def _has_one_shot(program: AerProgram) -> bool:

@@ -83,7 +83,11 @@ def draw(offset: int, basis: Sequence[int], shots: int, generator: np.random.Gen
         bits = generator.integers(0, 2, size=(len(rows), number), dtype=np.uint64)
         for row, taken in zip(rows, bits, strict=True):
             found ^= taken[:, None] * row
-        seen.update(each.tobytes() for each in found)
+        if width == 1:
+            keys, numbers = np.unique(found[:, 0], return_counts=True)
+            seen.update(dict(zip((key.tobytes() for key in keys), numbers.tolist(), strict=True)))
+        else:
+            seen.update(each.tobytes() for each in found)
     return {int.from_bytes(key, "little"): times for key, times in seen.items()}
 
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 from qiskit.circuit import QuantumCircuit
+from qiskit.circuit.classical import expr
 from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 
@@ -164,6 +165,18 @@ class TestStabilizer:
             rest = reduced(sample ^ samples[0], own)
             own += [rest] if rest else []
         assert len(own) == len(basis)
+
+    def test_bits_that_are_computed(self) -> None:
+        circuit = QuantumCircuit(20, 23)
+        circuit.h(0)
+        circuit.cx(0, 19)
+        circuit.measure(19, 22)
+        circuit.measure(0, 1)
+        circuit.store(circuit.clbits[0], expr.lift(True))
+        circuit.store(circuit.clbits[2], expr.logic_not(circuit.clbits[1]))
+        outcome = run(circuit)
+        assert outcome.meta_data["method"] == methods.STABILIZER
+        assert set(outcome.counts) == {0b101, 0b011 | 1 << 22}
 
     def test_measurements_in_the_middle_and_conditions(self) -> None:
         circuit = QuantumCircuit(30, 30)
