@@ -22,7 +22,7 @@ from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.ir.visitor import standard_name
 
 #: Names of gates in OpenQASM that the IR has under another name.
-_ALIASES: Final = {"CX": "cx", "U": "u", "phase": "p", "cphase": "cp", "cnot": "cx"}
+_ALIASES: Final = {"CX": "cx", "U": "u", "phase": "p", "cphase": "cp", "cnot": "cx", "rc3x": "rcccx", "c3sqrtx": "c3sx"}
 #: Never followed by an error, whatever a program calls its gates.
 _CLASSICAL: Final = frozenset(("barrier", "store", "measure", noise.CHANNEL, noise.READOUT_ERROR))
 

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 #: Version of the format; change it with the format.
 FORMAT: Final = 2
 _LENGTH: Final = struct.Struct(">I")
+#: Operations that QPY loses or changes.
+_NOT_KEPT: Final = frozenset(("while_loop", "channel", "readout_error"))
 
 
 def dump(circuit: Circuit) -> bytes | None:
     """Serialize a circuit: the header's length, the header (registers, warnings, lines) as JSON, the circuit as QPY.
 
     Returns:
-        The bytes; None for circuits that QPY (Qiskit 2.6) does not preserve: with loops, whose conditions are read back
-        with other bits, and with conditions on numbers of more than 63 bits.
+        The bytes; None for the few circuits that QPY (of Qiskit 2.6) does not keep: with loops, whose conditions come
+        back about other bits, with noise, and with conditions on numbers of more than 63 bits.
     """
     from qiskit import qpy
 
-    if any(instruction.operation.name == "while_loop" for instruction in _all_of(circuit.quantum)):
+    if any(instruction.operation.name in _NOT_KEPT for instruction in _all_of(circuit.quantum)):
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
     header = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}

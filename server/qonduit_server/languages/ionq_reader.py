@@ -36,6 +36,7 @@ from qonduit_server.languages.json_text import (
     unsupported,
     wrong,
 )
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
@@ -59,8 +60,8 @@ class _Kind:
     fields: tuple[str, ...] = ()
 
 
-def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a circuit.
+def read(source: str, inputs: Inputs = NO_INPUTS, _gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read a circuit, which cannot define gates.
 
     Raises:
         ProgramError: with line and column for invalid JSON, else with the gate's number.

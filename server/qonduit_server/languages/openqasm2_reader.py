@@ -14,6 +14,7 @@ from qiskit.circuit.library import RYYGate
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.limits import MAX_CLBITS, MAX_DEPTH, MAX_OPERATIONS, MAX_QUBITS
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.languages.source_text import (
@@ -44,8 +45,8 @@ _CUSTOM: Final = (
 )
 
 
-def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read an OpenQASM 2 program.
+def read(text: str, inputs: Inputs = NO_INPUTS, _gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read an OpenQASM 2 program; the gates that it defines are always kept whole.
 
     Raises:
         ProgramError: with line and column if known.

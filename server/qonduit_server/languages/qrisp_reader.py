@@ -9,6 +9,7 @@ from typing import Final
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import openqasm2_reader
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 from qonduit_server.languages.source_text import without_comments
@@ -16,8 +17,8 @@ from qonduit_server.languages.source_text import without_comments
 _VERSION: Final = re.compile(r"\s*OPENQASM\s+(\d)")
 
 
-def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a program by the OpenQASM version in its header.
+def read(text: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read a program by the version of OpenQASM that it says it is in.
 
     Raises:
         ProgramError: it has no version, or is invalid.
@@ -31,4 +32,6 @@ def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
             line=1,
             column=1,
         )
-    return openqasm2_reader.read(text, inputs) if header.group(1) == "2" else openqasm3_reader.read(text, inputs)
+    if header.group(1) == "2":
+        return openqasm2_reader.read(text, inputs, gate_names)
+    return openqasm3_reader.read(text, inputs, gate_names)

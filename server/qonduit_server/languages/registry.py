@@ -7,11 +7,12 @@ Translation goes through the IR: a reader converts a language to the IR, a write
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from qonduit.v1.program_service_pb2 import Language, ListLanguagesResponse, Translation
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -20,6 +21,7 @@ from qonduit_server.errors import LimitError, ProgramError, ProviderError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages.deadline import DeadlineExceeded, at_most
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
 from qonduit_server.languages.signatures import Inputs
@@ -32,14 +34,17 @@ if TYPE_CHECKING:
 _COSTLY_SECONDS: Final = 0.002
 
 
+_Reader: TypeAlias = Callable[[str | bytes, Inputs, frozenset[str]], Circuit]
+
+
 @dataclass(frozen=True)
 class LanguageEntry:
     """A language.
 
     Args:
-        title: its name and supported forms, as text.
-        reader: module of this package with `read(source, inputs) -> Circuit`; "" if it is only written.
-        writer: module of this package with `write(circuit) -> WriteResult`; "" if it is only read.
+        title: its name and what of it is read, for people.
+        reader: module of this room with `read(source, inputs, gate_names) -> Circuit`; "" if it is only written.
+        writer: module of this room with `write(circuit) -> WriteResult`; "" if it is only read.
         binary: whether its programs are bytes, not text.
         read_ms: time to read a circuit of 100 gates, in milliseconds (measured by `make corpus`).
         write_ms: likewise for writing.
@@ -135,7 +140,7 @@ class Languages:
         #: Whether a reader was interrupted, which may leave shared state of the process inconsistent.
         self.interrupted = False
         self._sandbox = sandbox or PythonSource({})
-        self._readers: dict[AssemblerLanguage, Callable[[str | bytes, Inputs], Circuit]] = {}
+        self._readers: dict[AssemblerLanguage, _Reader] = {}
 
     def load(self) -> None:
         """Import every reader before the first program, and warm up ANTLR's parser with a typical program.
@@ -147,7 +152,7 @@ class Languages:
                 with contextlib.suppress(ProviderError):
                     self._reader(language)
         with contextlib.suppress(ProviderError):
-            self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {})
+            self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {}, NO_NAMES)
 
     def describe(self) -> ListLanguagesResponse:
         """Return all languages and translations."""
@@ -175,9 +180,15 @@ class Languages:
         return listed
 
     def read(
-        self, language: AssemblerLanguage, text: str, binary: bytes, inputs: Inputs, memory: Memory = ANY_MEMORY
+        self,
+        language: AssemblerLanguage,
+        text: str,
+        binary: bytes,
+        inputs: Inputs,
+        memory: Memory = ANY_MEMORY,
+        gate_names: frozenset[str] = NO_NAMES,
     ) -> Circuit:
-        """Read a program.
+        """Read a program; gates of these names that it defines are kept whole.
 
         Raises:
             MemoryNotGranted: it is Python source, for which the task must request memory first.
@@ -194,36 +205,47 @@ class Languages:
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: set its source", line=1, column=1)
         if self._cache is None:
-            return self._read(language, source, inputs, built, memory)
-        key = self._cache.key(language, source, inputs, self._sandbox.environment(name(language)) if built else "")
+            return self._read(language, source, inputs, built, memory, gate_names)
+        more = self._sandbox.environment(name(language)) if built else ""
+        if gate_names:
+            more = json.dumps([more, sorted(gate_names)])
+        key = self._cache.key(language, source, inputs, more)
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
-            circuit = self._read(language, source, inputs, built, memory)
+            circuit = self._read(language, source, inputs, built, memory, gate_names)
             if time.perf_counter() - began > _COSTLY_SECONDS:
                 self._cache.put(key, circuit)
         return circuit
 
     def _read(
-        self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, built: bool, memory: Memory
+        self,
+        language: AssemblerLanguage,
+        source: str | bytes,
+        inputs: Inputs,
+        built: bool,
+        memory: Memory,
+        gate_names: frozenset[str],
     ) -> Circuit:
         """Read a program, with Python source if `built`, and check the limits of its registers."""
         if built and isinstance(source, str):
-            circuit = self._build(language, source, inputs, memory)
+            circuit = self._build(language, source, inputs, memory, gate_names)
         else:
-            circuit = self._parse(language, source, inputs)
+            circuit = self._parse(language, source, inputs, gate_names)
         if len(circuit.registers) > MAX_REGISTERS:
             raise too_large(f"the program has more than {MAX_REGISTERS} classical registers")
         if any(len(register.name.encode(errors="replace")) > MAX_NAME_BYTES for register in circuit.registers):
             raise too_large(f"the name of a classical register is longer than {MAX_NAME_BYTES} bytes")
         return circuit
 
-    def _parse(self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs) -> Circuit:
-        """Read a program other than Python source, within the time limit."""
+    def _parse(
+        self, language: AssemblerLanguage, source: str | bytes, inputs: Inputs, gate_names: frozenset[str]
+    ) -> Circuit:
+        """Read a program that is no Python source, within the time that it may take."""
         reader = self._reader(language)
         try:
             with at_most(self._read_seconds):
-                return reader(source, inputs)
+                return reader(source, inputs, gate_names)
         except DeadlineExceeded:
             self.interrupted = True
             raise LimitError(
@@ -231,10 +253,17 @@ class Languages:
                 f"reading the program takes longer than {self._read_seconds:g} s (max_read_seconds): make it smaller",
             ) from None
 
-    def _build(self, language: AssemblerLanguage, source: str, inputs: Inputs, memory: Memory) -> Circuit:
-        """Run Python source, and read its circuit like any program of its language."""
+    def _build(
+        self,
+        language: AssemblerLanguage,
+        source: str,
+        inputs: Inputs,
+        memory: Memory,
+        gate_names: frozenset[str],
+    ) -> Circuit:
+        """Run Python source, and read what it has built as any program of its language."""
         built = self._sandbox.build(name(language), source, inputs, memory)
-        circuit = self._parse(_NAMED[built.language], built.program, inputs)
+        circuit = self._parse(_NAMED[built.language], built.program, inputs, gate_names)
         warnings = circuit.warnings
         if built.takes_inputs:
             unknown = {f"input {each!r} is not one of the program's" for each in inputs}
@@ -258,7 +287,7 @@ class Languages:
         written: WriteResult = import_module(f"qonduit_server.languages.{entry.writer}").write(circuit)
         return written
 
-    def _reader(self, language: AssemblerLanguage) -> Callable[[str | bytes, Inputs], Circuit]:
+    def _reader(self, language: AssemblerLanguage) -> _Reader:
         reader = self._readers.get(language)
         if reader is None:
             try:

@@ -182,8 +182,13 @@ class _Run:
 
     def _read(self, program: TaskProgram, inputs: Struct) -> Circuit:
         memory = Memory(self._task.memory_limit_bytes, self._task.memory_granted_bytes)
+        names: frozenset[str] = frozenset()
+        if self._noise:
+            from qonduit_server.ir.noise_pass import gate_names
+
+            names = gate_names(self._task.spec.noise_model)
         return self._runner.languages.read(
-            program.language, program.text, program.binary, MessageToDict(inputs), memory
+            program.language, program.text, program.binary, MessageToDict(inputs), memory, names
         )
 
     def _inputs(self, program: TaskProgram) -> Struct:

@@ -17,6 +17,7 @@ from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.formula import Formula
 from qonduit_server.languages.braket import feedback
 from qonduit_server.languages.braket.braket_gates import BRAKET
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, operands, statements
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
@@ -35,13 +36,13 @@ _BOTH: Final = re.compile(rf"(-?\s*{_NUMBER})\s*([-+])\s*(-?\s*{_NUMBER}\s*im)")
 _OPERAND: Final = re.compile(r"\s*(?:\$\d{1,9}|[A-Za-z_]\w*(?:\s*\[\s*-?\d{1,9}\s*\])?)\s*", re.ASCII)
 
 
-def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a program in Braket's dialect.
+def read(text: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read a program in Braket's dialect; gates of these names that it defines are kept whole.
 
     Raises:
         ProgramError: with line and column if known.
     """
-    context = statements.start(inputs)
+    context = statements.start(inputs, gate_names)
     context.library = dict(BRAKET)
     context.operations = feedback.operations()
     context.pragma = _pragma

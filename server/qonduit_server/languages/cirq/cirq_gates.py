@@ -160,7 +160,9 @@ def _matrix(node: Node, context: Context) -> Parts:
     matrix = np.array(values, dtype=complex)
     if np.abs(matrix).max() > 2 or not np.allclose(matrix @ matrix.conj().T, np.eye(len(rows)), rtol=0, atol=TOLERANCE):
         raise wrong("a matrix is not unitary")
-    return Parts([(qk.UnitaryGate(matrix, check_input=False), tuple(reversed(range(qubits))))], qubits)
+    label = node.get("name")
+    name = text(label, "the name of a matrix") if label is not None else None
+    return Parts([(qk.UnitaryGate(matrix, name, check_input=False), tuple(reversed(range(qubits))))], qubits)
 
 
 def _diagonal(node: Node, context: Context) -> Parts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qiskit.circuit import Gate, Measure, Reset
-from qiskit.circuit.library import StatePreparation
+from qiskit.circuit.library import IGate, StatePreparation
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.builder import Block, Builder, Loop, Write
@@ -38,6 +38,7 @@ from qonduit_server.languages.cirq.qubit_ids import Qubit, qubit
 from qonduit_server.languages.cirq.shared_circuits import CIRCUITS, Shared
 from qonduit_server.languages.cirq.symbols import Symbols
 from qonduit_server.languages.json_text import Node, mapping, parse, sequence, text, unsupported, wrong
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
@@ -45,8 +46,8 @@ from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 MAX_SECONDS: Final = 5.0
 
 
-def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a circuit.
+def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read a circuit; identities become gates only if "id" is one of the names.
 
     Raises:
         ProgramError: with line and column for invalid JSON, else with moment and operation.
@@ -57,7 +58,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
         raise ProgramError("WRONG_LANGUAGE", f"this is not a circuit in Cirq's JSON{hint}; write it with cirq.to_json")
     if kind_of(root, "the program") not in CIRCUITS:
         raise unsupported("the program is not a cirq.Circuit: put it into one and write that with cirq.to_json")
-    reading = _CircuitReader(inputs)
+    reading = _CircuitReader(inputs, "id" in gate_names)
     try:
         reading.circuit(root, _Frame(Keys(), reading.symbols))
         return reading.result()
@@ -89,7 +90,8 @@ class _Frame:
 class _CircuitReader:
     """The state of reading one program."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, keep_identities: bool) -> None:
+        self._keep_identities = keep_identities
         self._deadline = time.thread_time() + MAX_SECONDS
         self._inputs = inputs
         self._used: set[str] = set()
@@ -185,6 +187,9 @@ class _CircuitReader:
                 check_levels(fields)
                 self._at(qubits, count(fields, "num_qubits") if "num_qubits" in fields else len(qubits), frame)
                 self._warnings["a WaitGate does nothing here: simulators have no time"] = None
+            case "IdentityGate" if self._keep_identities and not self._gates_only:
+                size = self._parts(gate, frame).qubits
+                self._emit(Parts([(IGate(), (place,)) for place in range(size)], size), qubits, frame)
             case _:
                 self._emit(self._parts(gate, frame), qubits, frame)
 

@@ -16,6 +16,7 @@ from qonduit_server.ir.classical.variables import Entry, Scopes, Subroutine, Var
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE, Formula
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import standard_gates
 from qonduit_server.languages.signatures import Inputs
 
@@ -42,8 +43,11 @@ class EvaluationContext(Flow):
         execute: Callable[[EvaluationContext, Statement], None],
         call: Callable[[EvaluationContext, ast.FunctionCall, Subroutine], Value | None],
         inputs: Inputs,
+        gate_names: frozenset[str] = NO_NAMES,
     ) -> None:
         super().__init__()
+        #: Gates that are kept whole.
+        self.gate_names = gate_names
         self._execute = execute
         self._call = call
         #: Values of the program's inputs.

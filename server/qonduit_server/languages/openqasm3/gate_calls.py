@@ -13,7 +13,8 @@ from qonduit_server.ir.classical.values import Bits, Table, Type, Value, Word, e
 from qonduit_server.ir.classical.variables import Entry, GateDefinition, Qubits, Variable
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE
-from qonduit_server.languages import gate_modifiers
+from qonduit_server.ir.visitor import standard_name
+from qonduit_server.languages import gate_modifiers, named_gates
 from qonduit_server.languages.openqasm3 import operands, standard_gates
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import evaluate, integer
@@ -39,7 +40,10 @@ def gate(context: EvaluationContext, node: ast.QuantumGate) -> None:
     def apply(known: list[Value]) -> None:
         name = node.name.name
         steps, size = _steps_of(context, name, tuple(_parameter(context, each) for each in known))
-        steps, size = _modified(context, node.modifiers, steps, size)
+        if node.modifiers:
+            steps, size = _modified(context, node.modifiers, steps, size)
+        elif context.gate_names and _is_named(context, name, steps):
+            steps = named_gates.named(name, steps, size)
         if size != len(qubits):
             raise wrong(f"{name!r} acts on {size} qubits here, not {len(qubits)}")
         _broadcast(context, steps, size, qubits)
@@ -123,6 +127,15 @@ def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ..
     return known.steps([float(each) for each in parameters]), known.qubits
 
 
+def _is_named(context: EvaluationContext, name: str, steps: Sequence[Step]) -> bool:
+    """Whether a gate is kept whole: one of the names that the program defines, or that OpenQASM has no name for."""
+    if name not in context.gate_names:
+        return False
+    return isinstance(context.scopes.lookup(name), GateDefinition) or not (
+        len(steps) == 1 and standard_name(steps[0][0])
+    )
+
+
 def _defined(context: EvaluationContext, node: ast.QuantumGateDefinition, parameters: tuple[float, ...]) -> list[Step]:
     if len(parameters) != len(node.arguments):
         raise wrong(f"{node.name.name!r} takes {len(node.arguments)} parameters, not {len(parameters)}")
@@ -151,7 +164,8 @@ def _defined(context: EvaluationContext, node: ast.QuantumGateDefinition, parame
 def _modified(
     context: EvaluationContext, given: Sequence[ast.QuantumGateModifier], steps: list[Step], size: int
 ) -> tuple[list[Step], int]:
-    """Apply inv, pow, ctrl and negctrl, innermost first; return the steps and their number of qubits."""
+    """Apply inv, pow, ctrl and negctrl, the innermost first; returns the steps and how many qubits they act on."""
+    steps = named_gates.inlined(steps) if context.gate_names else steps
     for modifier in reversed(given):
         kind = modifier.modifier.name
         if kind == "inv":

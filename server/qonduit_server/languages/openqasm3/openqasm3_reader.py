@@ -15,6 +15,7 @@ from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qas
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import plain_gates
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import statements
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
@@ -35,13 +36,13 @@ _TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 _PLACED: Final = re.compile(r"^L(\d+):C(\d+): (.*)$", re.DOTALL)
 
 
-def read(text: str, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read an OpenQASM 3 program.
+def read(text: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read an OpenQASM 3 program; gates of these names that it defines are kept whole.
 
     Raises:
         ProgramError: with line and column where they are known.
     """
-    context = statements.start(inputs)
+    context = statements.start(inputs, gate_names)
     walk(context, text)
     return statements.finish(context, statements.registers(context))
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -41,9 +40,9 @@ BUILTIN: Final[dict[str, Library]] = {
 STANDARD: Final[dict[str, Library]] = {
     "p": Library(1, 1, qk.PhaseGate),
     "phase": Library(1, 1, qk.PhaseGate),
-    "u1": Library(1, 1, qk.PhaseGate),
-    "u2": Library(2, 1, lambda phi, lam: qk.UGate(math.pi / 2, phi, lam), lambda phi, lam: -(phi + lam) / 2),
-    "u3": Library(3, 1, qk.UGate, lambda theta, phi, lam: -(phi + lam) / 2),
+    "u1": Library(1, 1, qk.U1Gate),
+    "u2": Library(2, 1, qk.U2Gate, lambda phi, lam: -(phi + lam) / 2),
+    "u3": Library(3, 1, qk.U3Gate, lambda theta, phi, lam: -(phi + lam) / 2),
     "x": Library(0, 1, qk.XGate),
     "y": Library(0, 1, qk.YGate),
     "z": Library(0, 1, qk.ZGate),
@@ -78,7 +77,7 @@ EXTRA: Final[dict[str, Library]] = {
     "u": Library(3, 1, qk.UGate),
     "r": Library(2, 1, qk.RGate),
     "csx": Library(0, 2, qk.CSXGate),
-    "cu1": Library(1, 2, qk.CPhaseGate),
+    "cu1": Library(1, 2, qk.CU1Gate),
     "cu3": Library(3, 2, qk.CU3Gate),
     "dcx": Library(0, 2, qk.DCXGate),
     "ecr": Library(0, 2, qk.ECRGate),

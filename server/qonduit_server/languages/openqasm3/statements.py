@@ -14,6 +14,7 @@ from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.classical.values import Bits, equal, truth, unsupported, wrong
 from qonduit_server.ir.classical.variables import Subroutine, Variable
 from qonduit_server.ir.formula import FALSE, Formula
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import (
     assignment,
     control_flow,
@@ -38,9 +39,9 @@ _DECIDABLE: Final = (
 )
 
 
-def start(inputs: Inputs) -> EvaluationContext:
-    """Return the initial context of a program."""
-    return EvaluationContext(_execute, subroutines.call, inputs)
+def start(inputs: Inputs, gate_names: frozenset[str] = NO_NAMES) -> EvaluationContext:
+    """Return a program of which nothing is read yet."""
+    return EvaluationContext(_execute, subroutines.call, inputs, gate_names)
 
 
 def read(context: EvaluationContext, statements: Sequence[Statement]) -> None:

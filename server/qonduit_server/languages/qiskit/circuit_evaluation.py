@@ -40,6 +40,7 @@ from qonduit_server.ir.classical.variables import Variable, View
 from qonduit_server.ir.formula import FALSE, Formula
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import program_inputs as given_inputs
+from qonduit_server.languages.named_gates import NO_NAMES, named
 from qonduit_server.languages.openqasm3 import input_declarations as typed_inputs
 from qonduit_server.languages.openqasm3.measurement import measure_into
 from qonduit_server.languages.qiskit import classical_expressions, qiskit_gates
@@ -50,16 +51,17 @@ _BIT: Final = Type("bit")
 _ZERO: Final = Bits((FALSE,), scalar=True)
 
 
-def read(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS) -> hub.Circuit:
+def read(circuit: QuantumCircuit, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> hub.Circuit:
     """Read a circuit.
 
     Args:
         inputs: values of its parameters and input variables, by name.
+        gate_names: gates that are kept whole where the circuit defines them.
 
     Raises:
         ProgramError: an unsupported construct, or a missing value.
     """
-    walk = _Walk(circuit, inputs)
+    walk = _Walk(circuit, inputs, gate_names)
     walk.block(walk.outermost)
     if circuit.layout is not None:
         walk.warn("the layout is ignored: qubits are those of the circuit")
@@ -103,8 +105,9 @@ class _Frame:
 class _Walk(Flow):
     """The state of reading one circuit."""
 
-    def __init__(self, circuit: QuantumCircuit, inputs: Inputs) -> None:
+    def __init__(self, circuit: QuantumCircuit, inputs: Inputs, gate_names: frozenset[str]) -> None:
         super().__init__()
+        self._gate_names = gate_names
         self.warnings: dict[str, None] = {}
         self._depth = 0
         circuit, self.known_inputs = bound(circuit, inputs)
@@ -188,6 +191,11 @@ class _Walk(Flow):
             self._gate(qiskit_gates.checked(operation), places)
             return
         self.builder.spend(1)
+        if operation.name in self._gate_names and isinstance(operation, Gate):
+            steps = qiskit_gates.steps(operation, self.builder.spend, self._gate_names)
+            for gate, own in named(operation.name, steps, operation.num_qubits):
+                self._gate(gate, [places[place] for place in own])
+            return
         self.block(_Frame(qiskit_gates.definition(operation), places, clbits))
 
     def _control(

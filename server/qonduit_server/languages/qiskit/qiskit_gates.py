@@ -31,6 +31,7 @@ from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import gate_modifiers
+from qonduit_server.languages.named_gates import NO_NAMES, named
 
 #: Exceptions that Qiskit's code raises for inconsistent circuits.
 FAULTS: Final = (
@@ -132,7 +133,14 @@ def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> li
     return _steps(operation, spend, 0)
 
 
-def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> list[Step]:
+def steps(operation: Gate, spend: Callable[[int], None], gate_names: frozenset[str]) -> list[Step]:
+    """Return what a gate is made of, with gates of these names whole."""
+    return _body(operation, spend, 0, gate_names)
+
+
+def _steps(
+    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str] = NO_NAMES
+) -> list[Step]:
     if depth > MAX_DEPTH:
         raise too_large(f"definitions are nested more than {MAX_DEPTH} deep")
     if isinstance(operation, AnnotatedOperation):
@@ -140,12 +148,22 @@ def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> li
     if is_kept(operation):
         spend(1)
         return [(checked(operation), tuple(range(operation.num_qubits)))]
+    body = _body(operation, spend, depth, gate_names)
+    if operation.name in gate_names and isinstance(operation, Gate):
+        return named(operation.name, body, operation.num_qubits)
+    return body
+
+
+def _body(
+    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str] = NO_NAMES
+) -> list[Step]:
+    """Return the steps of an operation's definition."""
     made = definition(operation)
     if made.num_clbits or made.num_vars:
         raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
-    steps = []
+    found = []
     if made.global_phase:
-        steps += gate_modifiers.phase(float(made.global_phase))
+        found += gate_modifiers.phase(float(made.global_phase))
     for each in made.data:
         inner = each.operation
         if inner.name == "barrier":
@@ -153,8 +171,9 @@ def _steps(operation: Operation, spend: Callable[[int], None], depth: int) -> li
         if not isinstance(inner, Gate | AnnotatedOperation) and type(inner) is not Instruction:
             raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
         places = [made.find_bit(qubit).index for qubit in each.qubits]
-        steps += [(gate, tuple(places[place] for place in own)) for gate, own in _steps(inner, spend, depth + 1)]
-    return steps
+        own_steps = _steps(inner, spend, depth + 1, gate_names)
+        found += [(gate, tuple(places[place] for place in own)) for gate, own in own_steps]
+    return found
 
 
 def _modified(operation: AnnotatedOperation, steps: list[Step], spend: Callable[[int], None]) -> list[Step]:

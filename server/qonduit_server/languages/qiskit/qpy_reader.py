@@ -11,20 +11,21 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.qiskit import circuit_evaluation, qpy_structure
 from qonduit_server.languages.qiskit.qiskit_gates import FAULTS
 from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 
 
-def read(source: bytes, inputs: Inputs = NO_INPUTS) -> Circuit:
-    """Read a QPY file with one circuit.
+def read(source: bytes, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
+    """Read a QPY file with one circuit; gates of these names that it defines are kept whole.
 
     Raises:
         ProgramError: the file is damaged, too large, of an unsupported version, or has unsupported content.
     """
     qpy_structure.check(source)
     try:
-        return circuit_evaluation.read(_loaded(source), inputs)
+        return circuit_evaluation.read(_loaded(source), inputs, gate_names)
     except RecursionError:
         raise ProgramError("TOO_LARGE", "an expression or a body is nested too deep") from None
     except SystemError as error:

@@ -11,6 +11,8 @@ from qiskit.circuit import Reset as HubReset
 from qonduit_server.ir.classical.values import Table, equal, truth
 from qonduit_server.ir.classical.values import number as as_number
 from qonduit_server.ir.classical.variables import View
+from qonduit_server.ir.controls import Step
+from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.gate_definitions import Gates
@@ -64,14 +66,24 @@ class Execution(Jumps):
         """Execute a gate for each measured value of the memory that its parameters read."""
         cell = next((each for each in call.reads if each not in known), None)
         if cell is None:
-            parameters = tuple(value(each, known) for each in call.parameters)
-            for gate, places in self._gates.steps(call.name, call.modifiers, parameters, len(call.qubits)):
+            for gate, places in self._steps(call, known):
                 self.emit(gate, tuple(self._qubits[call.qubits[each]] for each in places))
             return
         read = as_number(self._memory.read(cell))
         for each in dict.fromkeys(read.values if isinstance(read, Table) else (read,)):
             number = complex(each)  # type: ignore[arg-type]
             self.branch(truth(equal(read, each)), lambda number=number: self._gate(call, {**known, cell: number}))  # type: ignore[misc]
+
+    def _steps(self, call: GateCall, known: dict[int, complex]) -> list[Step]:
+        """Return a gate, or a circuit that is kept whole, on places of its qubits."""
+        if call.body is None:
+            parameters = tuple(value(each, known) for each in call.parameters)
+            return self._gates.steps(call.name, call.modifiers, parameters, len(call.qubits))
+        steps: list[Step] = []
+        for inner in call.body:
+            own = [call.qubits.index(each) for each in inner.qubits]
+            steps += [(gate, tuple([own[place] for place in at])) for gate, at in self._steps(inner, known)]
+        return named(call.name, steps, len(call.qubits))
 
     def _measure(self, measured: Measured) -> None:
         self._touched.add(measured.qubit)

@@ -27,6 +27,8 @@ from quil.instructions import (
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.ir.visitor import standard_name
+from qonduit_server.languages import named_gates
 from qonduit_server.languages.gate_modifiers import control, inverse, phase
 from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
 from qonduit_server.languages.quil.preprocessing import MAX_ROWS
@@ -161,11 +163,15 @@ class Gates:
     """The gates a program may use.
 
     Args:
-        definitions: its DEFGATEs by name; they override built-in gates.
+        definitions: its DEFGATEs by name; they go before the language's own.
+        gate_names: gates that are kept whole, unless OpenQASM has another name for them.
     """
 
-    def __init__(self, definitions: Mapping[str, GateDefinition]) -> None:
+    def __init__(
+        self, definitions: Mapping[str, GateDefinition], gate_names: frozenset[str] = named_gates.NO_NAMES
+    ) -> None:
         self._definitions = definitions
+        self._gate_names = gate_names
         self._known: dict[object, tuple[list[Step], int]] = {}
         self._within: list[str] = []
 
@@ -180,13 +186,21 @@ class Gates:
         key = (name, modifiers, parameters)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._modified(name, modifiers, parameters)
+            steps, takes = self._modified(name, modifiers, parameters)
+            if not modifiers and self._is_named(name, steps):
+                steps = named_gates.named(name, steps, takes)
+            known = self._known[key] = steps, takes
         steps, takes = known
         if takes != qubits:
             raise ProgramError(
                 "SYNTAX_ERROR", f"{_title(name, modifiers)} acts on {takes} qubits, and is given {qubits}"
             )
         return steps
+
+    def _is_named(self, name: str, steps: Sequence[Step]) -> bool:
+        if name not in self._gate_names:
+            return False
+        return name in self._definitions or not (len(steps) == 1 and standard_name(steps[0][0]))
 
     def _modified(
         self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...]
@@ -198,11 +212,11 @@ class Gates:
         first, rest = modifiers[0], modifiers[1:]
         if first == GateModifier.DAGGER:
             steps, qubits = self._modified(name, rest, parameters)
-            return inverse(steps), qubits
+            return inverse(named_gates.inlined(steps)), qubits
         if first == GateModifier.CONTROLLED:
             controls = next((k for k, each in enumerate(modifiers) if each != first), len(modifiers))
             steps, qubits = self._modified(name, modifiers[controls:], parameters)
-            return _short(control(steps, controls)), qubits + controls
+            return _short(control(named_gates.inlined(steps), controls)), qubits + controls
         forks = next((k for k, each in enumerate(modifiers) if each != first), len(modifiers))
         if forks > _MAX_FORKS:
             raise too_large(f"a gate is forked more than {_MAX_FORKS} times")
@@ -217,7 +231,7 @@ class Gates:
             state = int(f"{choice:0{forks}b}"[::-1], 2)
             own = parameters[choice * count : (choice + 1) * count]
             steps, qubits = self._modified(name, modifiers[forks:], own)
-            done.extend(control(steps, forks, state))
+            done.extend(control(named_gates.inlined(steps), forks, state))
         return _short(done), qubits + forks
 
     def _plain(self, name: str, parameters: tuple[complex, ...]) -> tuple[list[Step], int]:

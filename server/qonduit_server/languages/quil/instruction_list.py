@@ -21,6 +21,7 @@ from quil.instructions import (
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.quil.classical_memory import ClassicalInstruction, Memory, Names
 from qonduit_server.languages.quil.gate_definitions import check_distinct
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
@@ -41,6 +42,8 @@ class GateCall:
     qubits: tuple[int, ...]
     #: The memory elements that its parameters read.
     reads: tuple[int, ...]
+    #: The gates of a circuit that is kept whole.
+    body: tuple[GateCall, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,18 @@ class Operations:
     Args:
         memory: its memory.
         circuits: its circuits by name.
-        aliases: placeholders of memory elements, in uses of circuits.
+        aliases: words that stand for elements of memory, in uses of circuits.
+        gate_names: circuits that are kept whole if they consist of gates.
     """
 
     def __init__(
-        self, memory: Memory, circuits: Mapping[str, CircuitDefinition], aliases: Mapping[str, tuple[str, int]]
+        self,
+        memory: Memory,
+        circuits: Mapping[str, CircuitDefinition],
+        aliases: Mapping[str, tuple[str, int]],
+        gate_names: frozenset[str] = NO_NAMES,
     ) -> None:
+        self._gate_names = gate_names
         self.done: list[Operation] = []
         #: For each operation, its line in the program.
         self.lines: list[int] = []
@@ -223,8 +232,22 @@ class Operations:
             {**scope.labels, **labels},
             (*scope.circuits, name),
         )
+        start = len(self.done)
         for instruction in body:
             self._instruction(instruction, inner)
+        if name in self._gate_names:
+            self._keep_whole(name, [each for each in given if isinstance(each, int)], start)
+
+    def _keep_whole(self, name: str, qubits: Sequence[int], start: int) -> None:
+        """Replace the operations of a circuit by one, if they are gates."""
+        body = tuple(each for each in self.done[start:] if isinstance(each, GateCall))
+        # A circuit may also act on qubits that it is not given.
+        foreign = any(not set(each.qubits) <= set(qubits) for each in body)
+        if not body or foreign or len(body) < len(self.done) - start or len(set(qubits)) < len(qubits):
+            return
+        del self.done[start:], self.lines[start:]
+        reads = tuple(sorted({cell for each in body for cell in each.reads}))
+        self._add(GateCall(name, (), (), tuple(qubits), reads, body))
 
     def _argument(self, argument: Qubit, scope: _Scope) -> int | MemoryReference:
         """Return an argument of a circuit: a qubit or an element of memory."""

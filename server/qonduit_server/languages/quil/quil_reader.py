@@ -11,6 +11,7 @@ from quil.program import Program
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.execution import Execution
@@ -22,11 +23,12 @@ from qonduit_server.languages.signatures import NO_INPUTS, Inputs
 _PLACED: Final = re.compile(r"\bat line (\d+), column (\d+) ?(?:\([^\n]*?\))?: (.*)$", re.DOTALL)
 
 
-def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
+def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
     """Read a Quil program.
 
     Args:
         inputs: values for declared memory, by name: a number, or a list for more than one element.
+        gate_names: gates and circuits that are kept whole where the program defines them.
 
     Raises:
         ProgramError: with the line if known.
@@ -38,12 +40,12 @@ def read(source: str, inputs: Inputs = NO_INPUTS) -> Circuit:
     order = {name: place for place, name in enumerate(prepared.declared)}
     declarations = sorted(program.declarations.values(), key=lambda each: order.get(each.name, len(order)))
     memory = Memory(declarations, inputs)
-    operations = Operations(memory, program.circuits, prepared.references)
+    operations = Operations(memory, program.circuits, prepared.references, gate_names)
     operations.read(program.body_instructions, prepared.statements)
     warnings = [*unused(inputs, memory.regions), *operations.warnings, *_calibrated(program, operations)]
     used = {each.name for each in operations.done if isinstance(each, GateCall)}
     warnings += [text for name, text in DISPUTED.items() if name in used - set(program.gate_definitions)]
-    execution = Execution(operations.done, operations.lines, memory, Gates(program.gate_definitions))
+    execution = Execution(operations.done, operations.lines, memory, Gates(program.gate_definitions, gate_names))
     execution.run()
     registers = tuple(ClassicalRegister(each.name, memory.shown(each)) for each in memory.registers())
     return Circuit(execution.builder.finish(), registers, tuple(warnings))
