@@ -20,6 +20,7 @@ from qonduit_server.ir.condition_formulas import bits_of_expression, condition_f
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.ir.lowering import Lowering
+from qonduit_server.ir.noise import Channel, ReadoutError
 
 #: Maximum number of qubits of a matrix that is written as such.
 MATRIX_QUBITS: Final = 3
@@ -77,6 +78,14 @@ class DelayStep:
 
 
 @dataclass(frozen=True)
+class ChannelStep:
+    """A quantum channel."""
+
+    channel: Channel
+    qubits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class BranchStep:
     """A branch into one of two bodies: the condition is evaluated once, before either."""
 
@@ -93,22 +102,28 @@ class LoopStep:
     body: tuple[Plain, ...]
 
 
-Plain: TypeAlias = GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep | Write | BranchStep | LoopStep
+Plain: TypeAlias = (
+    GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep | ChannelStep | Write | BranchStep | LoopStep
+)
 
 
-def walk(quantum: QuantumCircuit, language: str, natives: Container[str] | None) -> tuple[Plain, ...]:
+def walk(
+    quantum: QuantumCircuit, language: str, natives: Container[str] | None, *, noise: bool = False
+) -> tuple[Plain, ...]:
     """Return the steps of an IR circuit.
 
     Args:
         quantum: the IR circuit.
         language: for messages: "OpenQASM 2".
-        natives: the standard gates, by `standard_name`, to keep; others are replaced by their definitions. None keeps
-            all gates.
+        natives: the standard gates, by `standard_name`, that are kept; others are replaced by what they are made of.
+            None keeps all gates.
+        noise: whether the language has channels.
 
     Raises:
-        ProgramError: a gate has no definition, or the steps are too many or nested too deep.
+        ProgramError: a gate has no definition; there is noise that the language lacks; or there are too many steps, or
+            nested too deep.
     """
-    return _Walk(language, natives).block(
+    return _Walk(language, natives, noise).block(
         quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), depth=0
     )
 
@@ -138,7 +153,10 @@ def _standard_classes() -> dict[type, str]:
 
 
 class _Walk:
-    def __init__(self, language: str, natives: Container[str] | None) -> None:
+    def __init__(self, language: str, natives: Container[str] | None, noise: bool) -> None:
+        self._language = language
+        self._noise = noise
+
         def is_native(operation: Instruction) -> bool:
             return natives is None or standard_name(operation) in natives
 
@@ -184,6 +202,8 @@ class _Walk:
             yield ResetStep(qubits[0])
         elif name == "barrier":
             yield BarrierStep(qubits)
+        elif isinstance(operation, Channel | ReadoutError):
+            yield self._channel(operation, qubits)
         elif isinstance(operation, Delay):
             yield DelayStep(qubits[0], float(operation.duration), str(operation.unit))
         elif isinstance(operation, IfElseOp):
@@ -201,6 +221,14 @@ class _Walk:
             raise ProgramError("UNSUPPORTED_CONSTRUCT", f"the operation {name!r} cannot be written in any language")
         else:
             yield from self._gates(operation, qubits)
+
+    def _channel(self, operation: Channel | ReadoutError, qubits: tuple[int, ...]) -> ChannelStep:
+        if isinstance(operation, ReadoutError) or not self._noise:
+            what = "noise" if isinstance(operation, Channel) else "readout errors"
+            raise ProgramError(
+                "UNSUPPORTED_CONSTRUCT", f"{what} cannot be written as {self._language}: remove the noise"
+            )
+        return ChannelStep(operation, qubits)
 
     def _gates(self, operation: Instruction, qubits: tuple[int, ...]) -> Iterator[Plain]:
         if self._keep_all:
@@ -275,7 +303,7 @@ def qubits_used(steps: Sequence[Plain]) -> frozenset[int]:
     """Return the qubits that steps act on."""
     found: set[int] = set()
     for step in every(steps):
-        if isinstance(step, GateStep | BarrierStep):
+        if isinstance(step, GateStep | BarrierStep | ChannelStep):
             found.update(step.qubits)
         elif isinstance(step, MeasureStep | ResetStep | DelayStep):
             found.add(step.qubit)

@@ -164,8 +164,6 @@ def test_matrices_do_not_count_as_words() -> None:
         ("unitary([[1,0,0,0],[0,1,0,0],[0,0,0,1],[0,0,1,0]]) q[1], q[1]", "SYNTAX_ERROR"),
         ("unitary q[0]", "SYNTAX_ERROR"),
         ("unitary([[1]]) big", "UNSUPPORTED_CONSTRUCT"),
-        ("noise bit_flip(0.1) q[0]", "UNSUPPORTED_CONSTRUCT"),
-        ("noise kraus([[1, 0], [0, 1]]) q[0]", "UNSUPPORTED_CONSTRUCT"),
         ("something else", "UNSUPPORTED_CONSTRUCT"),
     ],
 )

@@ -21,6 +21,7 @@ from qonduit_server.ir.classical.values import Bits, Type, truth, wrong
 from qonduit_server.ir.classical.variables import Variable
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, negation
 from qonduit_server.ir.limits import too_large
+from qonduit_server.ir.noise import Channel
 
 #: Maximum number of statements executed while reading.
 MAX_STEPS: Final = 30_000
@@ -128,7 +129,10 @@ class Flow:
         return bit(clbit)
 
     def emit(
-        self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
+        self,
+        operation: Gate | Reset | Measure | Barrier | Channel,
+        qubits: tuple[int, ...],
+        clbits: tuple[int, ...] = (),
     ) -> None:
         """Append an operation to the IR, under the current guard."""
         self.builder.append(self.conditions.guard, operation, qubits, clbits)

@@ -15,7 +15,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.formula import Formula
-from qonduit_server.languages.braket import feedback
+from qonduit_server.languages.braket import feedback, noise_pragmas
 from qonduit_server.languages.braket.braket_gates import BRAKET
 from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, operands, statements
@@ -29,6 +29,7 @@ _MAX_MATRIX_QUBITS: Final = 8
 
 _UNITARY: Final = re.compile(r"\s*unitary\s*\(\s*\[(.*)\]\s*\)\s*(.*)", re.DOTALL)
 _ROW: Final = re.compile(r"\[([^][]*)\]")
+_MATRIX: Final = re.compile(r"\[\s*\[[^][]*\](?:\s*,\s*\[[^][]*\])*\s*\]")
 _NUMBER: Final = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _REAL: Final = re.compile(rf"(-?)\s*({_NUMBER})")
 _IMAGINARY: Final = re.compile(rf"(-?)\s*({_NUMBER})\s*im")
@@ -92,7 +93,7 @@ def _pragma(context: EvaluationContext, node: ast.Pragma) -> None:
             asked = command.split(None, 1)[1] if len(command.split(None, 1)) > 1 else ""
             context.warn(f"results are counts: the result {_shortened(asked)!r} is not computed")
         case "noise":
-            raise unsupported("noise is not simulated: remove the pragma to run the program without noise")
+            _noise(context, command)
         case _:
             raise unsupported(f"the pragma {_shortened(node.command)!r} is not known")
 
@@ -116,6 +117,39 @@ def _unitary(context: EvaluationContext, command: str) -> None:
         raise wrong("the matrix of a pragma 'braket unitary' is not unitary")
     context.builder.spend(size * size // 64)
     context.emit(qk.UnitaryGate(matrix), tuple(reversed(places)))
+
+
+def _noise(context: EvaluationContext, command: str) -> None:
+    """Apply a channel to qubits; of Kraus operators, the first qubit is the highest bit of rows and columns."""
+    match = noise_pragmas.NOISE.fullmatch(command)
+    if match is None:
+        raise wrong("a pragma 'braket noise' is written bit_flip(0.1) q[0]")
+    name, arguments, operands_ = match.groups()
+    places = [place for each in operands_.split(",") for place in _qubits(context, each)]
+    if len(set(places)) != len(places):
+        raise wrong("noise acts on one qubit twice")
+    if name == "kraus":
+        matrices = [_rows(each) for each in _MATRIX.findall(arguments)]
+        if re.sub(r"[\s,]", "", _MATRIX.sub("", arguments)):
+            raise wrong("Kraus operators are written kraus([[1, 0], [0, 1]], ...)")
+        channel = noise_pragmas.kraus(matrices, len(places))
+        context.builder.spend(len(matrices))
+        places.reverse()
+    else:
+        channel = noise_pragmas.channel(name, [_probability(each) for each in arguments.split(",")], len(places))
+    context.emit(channel, tuple(places))
+
+
+def _rows(text: str) -> list[list[complex]]:
+    rows = _ROW.findall(text)
+    return [_row(row, len(rows)) for row in rows]
+
+
+def _probability(text: str) -> float:
+    value = _entry(text)
+    if value.imag:
+        raise wrong(f"{_shortened(text)!r} is not a probability")
+    return value.real
 
 
 def _row(text: str, size: int) -> list[complex]:

@@ -16,6 +16,7 @@ from qonduit_server.ir.classical.variables import Entry, Scopes, Subroutine, Var
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE, Formula
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.ir.noise import Channel
 from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import standard_gates
 from qonduit_server.languages.signatures import Inputs
@@ -106,7 +107,10 @@ class EvaluationContext(Flow):
         return self._call(self, node, subroutine)
 
     def emit(
-        self, operation: Gate | Reset | Measure | Barrier, qubits: tuple[int, ...], clbits: tuple[int, ...] = ()
+        self,
+        operation: Gate | Reset | Measure | Barrier | Channel,
+        qubits: tuple[int, ...],
+        clbits: tuple[int, ...] = (),
     ) -> None:
         """Append an operation to the IR, or a gate to the current definition."""
         if self.gate_body is None:

@@ -11,6 +11,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.visitor import (
     BarrierStep,
     BranchStep,
+    ChannelStep,
     DelayStep,
     GateStep,
     LoopStep,
@@ -20,6 +21,7 @@ from qonduit_server.ir.visitor import (
     every,
     walk,
 )
+from qonduit_server.languages.writing import braket_noise
 from qonduit_server.languages.writing.qasm3_writer import DISCARDED, REGISTERS, Dialect, write_steps
 from qonduit_server.languages.writing.register_layout import lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
@@ -34,6 +36,7 @@ _DIALECT: Final = Dialect(
     touch="i",
     reader="Braket's local simulator",
     unread=frozenset((DISCARDED, REGISTERS)),
+    noise=braket_noise.pragma,
 )
 
 
@@ -43,7 +46,7 @@ def write(circuit: Circuit) -> WriteResult:
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, a gate without a definition, or a register without bits.
     """
-    steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+    steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES, noise=True)
     warnings: tuple[str, ...] = ()
     layout = lay_out(circuit, steps, keep_unread=True)
     # If no measurement writes a bit of the result, Braket returns all measured qubits; conditional measurements may not
@@ -55,7 +58,7 @@ def write(circuit: Circuit) -> WriteResult:
     if silent or (not loops and not layout.plain):
         circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
         warnings = circuit.warnings[-1:]
-        steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES)
+        steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES, noise=True)
     if not _ends_measured(steps):
         warnings = (
             "Braket's local simulator and many of its devices support no mid-circuit measurement, reset or condition",
@@ -70,12 +73,12 @@ def _ends_measured(steps: Sequence[Plain]) -> bool:
     for step in steps:
         if isinstance(step, BranchStep | LoopStep | ResetStep):
             return False
-        if isinstance(step, GateStep) and measured.intersection(step.qubits):
+        if isinstance(step, GateStep | ChannelStep) and measured.intersection(step.qubits):
             return False
         if isinstance(step, MeasureStep):
             if step.qubit in measured:
                 return False
             measured.add(step.qubit)
-        elif not isinstance(step, GateStep | BarrierStep | DelayStep):
+        elif not isinstance(step, GateStep | ChannelStep | BarrierStep | DelayStep):
             return False
     return True

@@ -11,9 +11,11 @@ from typing import Final
 from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import Formula
+from qonduit_server.ir.noise import Channel
 from qonduit_server.ir.visitor import (
     BarrierStep,
     BranchStep,
+    ChannelStep,
     DelayStep,
     GateStep,
     LoopStep,
@@ -59,9 +61,10 @@ class Dialect:
         header: the lines a program begins with.
         gates: its names of standard gates.
         delays: whether there are delays outside of calibrations.
-        compares: whether all readers of the dialect agree on comparing a register with a number.
-        touch: the gate applied to unused qubits, if qubits must be used; else "".
-        reader: the SDK's reader, which does not support the constructs in `unread`.
+        compares: whether a register compared with a number is read alike by everything that reads the dialect.
+        touch: the gate that unused qubits are given, where qubits must be used; "" where not.
+        noise: writes a channel on operands as a line; None where the dialect has no noise.
+        reader: the SDK's own reader, which does not read the constructs of `unread`.
     """
 
     title: str
@@ -72,6 +75,7 @@ class Dialect:
     touch: str = ""
     reader: str = ""
     unread: frozenset[str] = frozenset()
+    noise: Callable[[Channel, Sequence[str]], str] | None = None
 
 
 #: Constructs that some readers do not support, for warnings.
@@ -205,6 +209,9 @@ class _Writer:
                 return f"reset {self._operands((step.qubit,))};"
             case BarrierStep():
                 return f"barrier {self._operands(step.qubits)};"
+            case ChannelStep():
+                assert self._dialect.noise is not None
+                return self._dialect.noise(step.channel, [self._operands((qubit,)) for qubit in step.qubits])
             case DelayStep():
                 return self._pause(step) if self._dialect.delays else ""
         raise AssertionError(step)
