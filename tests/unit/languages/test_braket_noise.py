@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 from braket.circuits import Circuit as BraketCircuit
@@ -22,9 +19,9 @@ from qonduit_server.ir.formula import TRUE
 from qonduit_server.ir.noise import Channel
 from qonduit_server.languages.braket import braket_reader
 from qonduit_server.languages.registry import Languages
-from qonduit_server.languages.writing import braket_writer
+from qonduit_server.languages.writing import braket_noise, braket_writer
+from tests.unit.languages.channel_comparison import first_is_highest, superoperator
 
-Matrix = np.ndarray[Any, np.dtype[np.complex128]]
 _DAMPED = [np.diag([1, np.sqrt(0.7)]), np.array([[0, np.sqrt(0.3)], [0, 0]])]
 
 NOISES = [
@@ -42,23 +39,6 @@ NOISES = [
     Noise.Kraus(_DAMPED),
     Noise.Kraus([np.kron(a, np.array([[0, 1j], [1, 0]]) @ b) for a in _DAMPED for b in (np.eye(2),)]),
 ]
-
-
-def superoperator(kraus: Sequence[Matrix]) -> Matrix:
-    """Return the matrix that maps a density matrix, row by row."""
-    return np.asarray(sum(np.kron(each, each.conj()) for each in kraus))
-
-
-def first_is_highest(channel: Channel, places: Sequence[int]) -> list[Matrix]:
-    """Return Kraus operators for qubits in ascending order, the first of which is the highest bit."""
-    size = channel.num_qubits
-    order = sorted(range(size), key=lambda k: places[k])
-    axes = [size - 1 - k for k in order]
-    done = []
-    for each in channel.kraus:
-        tensor = np.asarray(each, dtype=complex).reshape((2,) * (2 * size))
-        done.append(tensor.transpose([*axes, *(size + k for k in axes)]).reshape(1 << size, 1 << size))
-    return done
 
 
 @pytest.mark.parametrize("given", NOISES, ids=lambda given: f"{given.name}-{given.qubit_count}")
@@ -144,3 +124,11 @@ def test_a_language_without_noise_refuses_it(language: str) -> None:
     with pytest.raises(ProgramError) as refused:
         Languages().write(AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{language}"), circuit)
     assert refused.value.reason == "UNSUPPORTED_CONSTRUCT"
+
+
+def test_a_channel_that_braket_cannot_express_is_refused() -> None:
+    with pytest.raises(ProgramError, match="on 3 qubits"):
+        braket_noise.pragma(noise.depolarizing(0.1, 3), ("q[0]", "q[1]", "q[2]"))
+    parts = [np.sqrt(0.2) * np.eye(2)] * 5
+    with pytest.raises(ProgramError, match="5 Kraus operators"):
+        braket_noise.pragma(noise.kraus(parts), ("q[0]",))

@@ -311,9 +311,6 @@ def test_parameters() -> None:
 @pytest.mark.parametrize(
     ("circuit", "reason", "says"),
     [
-        (cirq.Circuit(cirq.depolarize(0.1)(A)), "UNSUPPORTED_CONSTRUCT", "DepolarizingChannel is noise"),
-        (cirq.Circuit(cirq.bit_flip(0.1)(A)), "UNSUPPORTED_CONSTRUCT", "BitFlipChannel"),
-        (cirq.Circuit(cirq.amplitude_damp(0.1)(A)), "UNSUPPORTED_CONSTRUCT", "AmplitudeDampingChannel"),
         (cirq.Circuit(cirq.measure(A, confusion_map={(0,): np.eye(2)})), "UNSUPPORTED_CONSTRUCT", "confusion_map"),
         (cirq.Circuit(cirq.measure(cirq.LineQid(0, 3))), "UNSUPPORTED_CONSTRUCT", "levels"),
         (cirq.Circuit(cirq.MatrixGate(np.ones((2, 2)), unitary_check=False)(A)), "SYNTAX_ERROR", "unitary"),

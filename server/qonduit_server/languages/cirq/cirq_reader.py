@@ -20,8 +20,9 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
+from qonduit_server.ir.noise import Channel
 from qonduit_server.languages import gate_modifiers, pauli_strings
-from qonduit_server.languages.cirq import cirq_gates, subcircuits
+from qonduit_server.languages.cirq import cirq_gates, noise_channels, subcircuits
 from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Records, texts
 from qonduit_server.languages.cirq.gate_parts import (
     Context,
@@ -190,6 +191,8 @@ class _CircuitReader:
             case "IdentityGate" if self._keep_identities and not self._gates_only:
                 size = self._parts(gate, frame).qubits
                 self._emit(Parts([(IGate(), (place,)) for place in range(size)], size), qubits, frame)
+            case _ if (noise := noise_channels.read(kind, fields)) is not None:
+                self._channel(*noise, qubits, frame)
             case _:
                 self._emit(self._parts(gate, frame), qubits, frame)
 
@@ -274,6 +277,12 @@ class _CircuitReader:
         self._no_inverse("a reset", frame)
         for place in places:
             self._builder.append(frame.guard, Reset(), (place,))
+
+    def _channel(self, channel: Channel, highest_first: bool, qubits: list[object], frame: _Frame) -> None:
+        self._no_inverse("noise", frame)
+        self._builder.spend(len(channel.kraus))
+        places = self._at(qubits, channel.num_qubits, frame)
+        self._builder.append(frame.guard, channel, places[::-1] if highest_first else places)
 
     def _preparation(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
         state = [complex_number(each, "an amplitude") for each in sequence(fields.get("target_state"), "target_state")]

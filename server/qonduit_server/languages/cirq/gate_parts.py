@@ -64,7 +64,7 @@ def unknown(kind: str) -> ProgramError:
     """Return the error for an unsupported type."""
     name = kind if len(kind) < 80 else kind[:80] + "..."
     if kind in _NOISE:
-        return unsupported(f"{name} is noise, which is not simulated: remove it")
+        return unsupported(f"{name} is noise that cannot stand here")
     return unsupported(f"Cirq's {name!r} is not read here: decompose it before you write the circuit")
 
 

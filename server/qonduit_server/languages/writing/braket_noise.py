@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qonduit_server.errors import ProgramError
 from qonduit_server.ir.noise import Channel
-from qonduit_server.languages.writing.register_layout import refuse
 
 #: As in Braket: Kraus operators act on one or two qubits.
 _MAX_QUBITS = 2
@@ -19,15 +19,19 @@ def pragma(channel: Channel, operands: Sequence[str]) -> str:
         ProgramError: UNSUPPORTED_CONSTRUCT, it acts on more qubits than Braket's noise.
     """
     if channel.num_qubits > _MAX_QUBITS:
-        raise refuse("Braket's OpenQASM", f"noise on {channel.num_qubits} qubits, only on one or two", "CIRQ")
+        raise _refusal(f"a channel on {channel.num_qubits} qubits: Braket's noise acts on one or two")
     named = _named(channel)
     if named is not None:
         return f"#pragma braket noise {named} {', '.join(operands)}"
     if len(channel.kraus) > 4**channel.num_qubits:
-        raise refuse("Braket's OpenQASM", f"channel of more than {4**channel.num_qubits} Kraus operators", "CIRQ")
+        raise _refusal(f"a channel of {len(channel.kraus)} Kraus operators: Braket has at most {4**channel.num_qubits}")
     # Braket's first qubit is the highest bit of a matrix.
     matrices = ", ".join(_matrix(each.tolist()) for each in channel.kraus)
     return f"#pragma braket noise kraus({matrices}) {', '.join(reversed(operands))}"
+
+
+def _refusal(what: str) -> ProgramError:
+    return ProgramError("UNSUPPORTED_CONSTRUCT", f"Braket's OpenQASM cannot express {what}")
 
 
 def _named(channel: Channel) -> str | None:
