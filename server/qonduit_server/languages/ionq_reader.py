@@ -36,9 +36,8 @@ from qonduit_server.languages.json_text import (
     unsupported,
     wrong,
 )
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 REGISTER: Final = "meas"
 #: Maximum number of qubits of non-commuting terms, which are exponentiated together as a matrix.

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit.library import GlobalPhaseGate
 
 from qonduit_server.ir.controls import Step
-
-#: No gate is kept whole.
-NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 def named(name: str, steps: Sequence[Step], qubits: int) -> list[Step]:

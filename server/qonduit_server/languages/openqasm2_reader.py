@@ -14,9 +14,8 @@ from qiskit.circuit.library import RYYGate
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.limits import MAX_CLBITS, MAX_DEPTH, MAX_OPERATIONS, MAX_QUBITS
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 from qonduit_server.languages.source_text import (
     Position,
     check_language,

@@ -9,9 +9,8 @@ from typing import Final
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import openqasm2_reader
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import openqasm3_reader
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 from qonduit_server.languages.source_text import without_comments
 
 _VERSION: Final = re.compile(r"\s*OPENQASM\s+(\d)")

@@ -21,10 +21,9 @@ from qonduit_server.errors import LimitError, ProgramError, ProviderError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.languages.deadline import DeadlineExceeded, at_most
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
-from qonduit_server.languages.signatures import Inputs
+from qonduit_server.languages.signatures import NO_NAMES, Inputs
 from qonduit_server.languages.writing.write_result import WriteResult
 
 if TYPE_CHECKING:

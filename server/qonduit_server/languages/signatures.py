@@ -11,3 +11,5 @@ from typing import Final, TypeAlias
 Inputs: TypeAlias = Mapping[str, object]
 
 NO_INPUTS: Final[Inputs] = MappingProxyType({})
+#: No gate is kept whole for a noise model.
+NO_NAMES: Final[frozenset[str]] = frozenset()

@@ -17,10 +17,9 @@ from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.formula import Formula
 from qonduit_server.languages.braket import feedback, noise_pragmas
 from qonduit_server.languages.braket.braket_gates import BRAKET
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import measurement, openqasm3_reader, operands, statements
 from qonduit_server.languages.openqasm3.context import EvaluationContext
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 #: The result register of qubits that the program measures into no bits.
 MEASURED: Final = "meas"

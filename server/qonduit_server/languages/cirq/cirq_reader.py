@@ -39,9 +39,8 @@ from qonduit_server.languages.cirq.qubit_ids import Qubit, qubit
 from qonduit_server.languages.cirq.shared_circuits import CIRCUITS, Shared
 from qonduit_server.languages.cirq.symbols import Symbols
 from qonduit_server.languages.json_text import Node, mapping, parse, sequence, text, unsupported, wrong
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 #: Maximum CPU seconds for reading, without parsing.
 MAX_SECONDS: Final = 5.0

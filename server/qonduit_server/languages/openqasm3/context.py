@@ -17,9 +17,8 @@ from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE, Formula
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.ir.noise import Channel
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import standard_gates
-from qonduit_server.languages.signatures import Inputs
+from qonduit_server.languages.signatures import NO_NAMES, Inputs
 
 Statement: TypeAlias = ast.Statement | ast.Pragma
 

@@ -15,10 +15,9 @@ from openqasm3.parser import QASM3ParsingError, QASMNodeVisitor, qasm3Lexer, qas
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import plain_gates
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import statements
 from qonduit_server.languages.openqasm3.context import EvaluationContext
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 from qonduit_server.languages.source_text import (
     Position,
     check_language,

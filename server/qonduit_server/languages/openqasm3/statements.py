@@ -14,7 +14,6 @@ from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.classical.values import Bits, equal, truth, unsupported, wrong
 from qonduit_server.ir.classical.variables import Subroutine, Variable
 from qonduit_server.ir.formula import FALSE, Formula
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.openqasm3 import (
     assignment,
     control_flow,
@@ -26,7 +25,7 @@ from qonduit_server.languages.openqasm3 import (
 )
 from qonduit_server.languages.openqasm3.context import EvaluationContext, Statement, Undecided
 from qonduit_server.languages.program_inputs import unused
-from qonduit_server.languages.signatures import Inputs
+from qonduit_server.languages.signatures import NO_NAMES, Inputs
 from qonduit_server.languages.source_text import Position, refusal
 
 #: Statements that are executed for each value of an index or range that depends on a measurement.

@@ -40,12 +40,12 @@ from qonduit_server.ir.classical.variables import Variable, View
 from qonduit_server.ir.formula import FALSE, Formula
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import program_inputs as given_inputs
-from qonduit_server.languages.named_gates import NO_NAMES, named
+from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.openqasm3 import input_declarations as typed_inputs
 from qonduit_server.languages.openqasm3.measurement import measure_into
 from qonduit_server.languages.qiskit import classical_expressions, qiskit_gates
 from qonduit_server.languages.qiskit.parameter_binding import assigned, bound
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 _BIT: Final = Type("bit")
 _ZERO: Final = Bits((FALSE,), scalar=True)

@@ -31,7 +31,8 @@ from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.languages import gate_modifiers
-from qonduit_server.languages.named_gates import NO_NAMES, named
+from qonduit_server.languages.named_gates import named
+from qonduit_server.languages.signatures import NO_NAMES
 
 #: Exceptions that Qiskit's code raises for inconsistent circuits.
 FAULTS: Final = (

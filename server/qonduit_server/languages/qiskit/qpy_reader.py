@@ -11,10 +11,9 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.qiskit import circuit_evaluation, qpy_structure
 from qonduit_server.languages.qiskit.qiskit_gates import FAULTS
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 
 def read(source: bytes, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:

@@ -32,6 +32,7 @@ from qonduit_server.languages import named_gates
 from qonduit_server.languages.gate_modifiers import control, inverse, phase
 from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
 from qonduit_server.languages.quil.preprocessing import MAX_ROWS
+from qonduit_server.languages.signatures import NO_NAMES
 
 #: Maximum distance to the nearest unitary, which replaces a matrix written with few digits.
 _NEAR: Final = 1e-5
@@ -167,9 +168,7 @@ class Gates:
         gate_names: gates that are kept whole, unless OpenQASM has another name for them.
     """
 
-    def __init__(
-        self, definitions: Mapping[str, GateDefinition], gate_names: frozenset[str] = named_gates.NO_NAMES
-    ) -> None:
+    def __init__(self, definitions: Mapping[str, GateDefinition], gate_names: frozenset[str] = NO_NAMES) -> None:
         self._definitions = definitions
         self._gate_names = gate_names
         self._known: dict[object, tuple[list[Step], int]] = {}

@@ -21,10 +21,10 @@ from quil.instructions import (
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.quil.classical_memory import ClassicalInstruction, Memory, Names
 from qonduit_server.languages.quil.gate_definitions import check_distinct
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
+from qonduit_server.languages.signatures import NO_NAMES
 
 #: Maximum number of uses of circuits.
 _MAX_USES: Final = 10_000

@@ -11,14 +11,13 @@ from quil.program import Program
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
-from qonduit_server.languages.named_gates import NO_NAMES
 from qonduit_server.languages.program_inputs import unused
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.execution import Execution
 from qonduit_server.languages.quil.gate_definitions import DISPUTED, Gates
 from qonduit_server.languages.quil.instruction_list import GateCall, Measured, Operations
 from qonduit_server.languages.quil.preprocessing import Prepared, prepare
-from qonduit_server.languages.signatures import NO_INPUTS, Inputs
+from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 _PLACED: Final = re.compile(r"\bat line (\d+), column (\d+) ?(?:\([^\n]*?\))?: (.*)$", re.DOTALL)
 
