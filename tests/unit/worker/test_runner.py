@@ -17,6 +17,8 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.simulation_pb2 import SimulationMethod
+from qonduit_server.capabilities import FEATURES
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.python.source_runner import PythonSource
@@ -234,6 +236,22 @@ def test_a_program_with_other_inputs_is_another_program() -> None:
         runner.Runner(provider, Languages(), keeping).run(job, events.append)
         assert events[-1].WhichOneof("event") == "finished"
     assert provider.compiled == 2
+
+
+def test_a_program_with_another_noise_model_or_method_is_another_program() -> None:
+    every = DeviceCapabilities(**dict.fromkeys(FEATURES, True), methods=[SimulationMethod(name="m", max_qubits=9)])  # type: ignore[arg-type]
+    provider = Scripted(Outcome({0: 10}), device=Device(name="d", num_qubits=9, is_simulator=True, capabilities=every))
+    cache = runner.ProgramCache()
+    for probability, method in ((0.1, ""), (0.2, ""), (0.1, ""), (0.1, "m")):
+        events: list[TaskEvent] = []
+        job = task(PROGRAM)
+        job.device = "d"
+        job.spec.noise_model.gate_errors.add(gates=["h"]).channel.bit_flip = probability
+        job.spec.simulation.method = method
+        runner.Runner(provider, Languages(), cache).run(job, events.append)
+        assert events[-1].WhichOneof("event") == "finished"
+        assert not events[-1].finished.HasField("failure")
+    assert provider.compiled == 3
 
 
 @pytest.mark.parametrize(("own", "of_job"), [({"a": 0.1}, {}), ({}, {"a": 0.1}), ({"a": 9.0}, {"a": 0.1})])
