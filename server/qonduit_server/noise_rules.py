@@ -122,6 +122,12 @@ def _json_faults(text: str) -> Iterator[str]:
         return
     if not isinstance(model, dict) or not isinstance(model.get("errors"), list):
         yield 'must be the JSON of NoiseModel.to_dict(serializable=True): an object with a list "errors"'
+        return
+    for place, entry in enumerate(model["errors"]):
+        kind = entry.get("type") if isinstance(entry, dict) else None
+        if kind not in ("qerror", "roerror"):
+            yield f'errors[{place}].type must be "qerror" or "roerror", got {str(kind)[:32]!r}'
+            return
 
 
 def _deepest(text: str) -> int:

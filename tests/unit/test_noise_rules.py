@@ -92,6 +92,8 @@ def test_what_is_just_allowed_is_accepted(model: pb.NoiseModel) -> None:
         ("[" * 40 + "]" * 40, "nested at most 32 levels"),
         ("[]", 'an object with a list "errors"'),
         (json.dumps({"errors": {}}), 'an object with a list "errors"'),
+        (json.dumps({"errors": [{"type": "qerror"}, {"type": "z"}]}), 'errors[1].type must be "qerror" or "roerror"'),
+        (json.dumps({"errors": [3]}), "errors[0].type must be"),
         ("x" * (noise_rules.MAX_BYTES + 1), "must have at most 2097152 bytes"),
     ],
 )

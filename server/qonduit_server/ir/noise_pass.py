@@ -41,12 +41,21 @@ class _Readout(NamedTuple):
     error: ReadoutError
 
 
-def with_noise(circuit: Circuit, model: NoiseModel) -> Circuit:
-    """Return a circuit with a noise model's errors as operations. The model has no `aer_json`.
+def with_noise(circuit: Circuit, model: NoiseModel, optimization_level: int = 1) -> Circuit:
+    """Return a circuit with a noise model's errors as operations.
+
+    Args:
+        circuit: the program.
+        model: of the job.
+        optimization_level: of the compilation to the basis gates of a model of Aer.
 
     Raises:
         ProgramError: reason INVALID_NOISE: the error, by its path, and why it does not fit the program; or TOO_LARGE.
     """
+    if model.aer_json:
+        from qonduit_server.ir.aer_noise import with_aer_noise
+
+        return with_aer_noise(circuit, model.aer_json, optimization_level)
     applied = _Pass(circuit.quantum, model)
     quantum = applied.result()
     warnings = (*circuit.warnings, *applied.unmatched())

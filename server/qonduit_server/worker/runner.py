@@ -332,7 +332,9 @@ class _Run:
         if self._noise:
             from qonduit_server.ir.noise_pass import with_noise
 
-            circuit = with_noise(circuit, task.spec.noise_model)
+            simulation = task.spec.simulation
+            level = simulation.optimization_level if simulation.HasField("optimization_level") else 1
+            circuit = with_noise(circuit, task.spec.noise_model, level)
         self._circuit = circuit
         parsed = time.perf_counter()
         if task.device in self._runner.devices:

@@ -78,10 +78,10 @@ class While:
     body: Sequence[Any]
 
 
-I: Final = np.eye(2, dtype=complex)  # noqa: E741 - its name in textbooks
+I: Final[Matrix] = np.eye(2, dtype=complex)  # noqa: E741 - its name in textbooks
 X: Final = np.array([[0, 1], [1, 0]], dtype=complex)
 Y: Final = np.array([[0, -1j], [1j, 0]])
-Z: Final = np.diag([1, -1]).astype(complex)
+Z: Final[Matrix] = np.diag([1, -1]).astype(complex)
 H: Final = np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2)
 #: Controlled by qubit 0.
 CX: Final = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]], dtype=complex)
@@ -90,7 +90,8 @@ CX: Final = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]], d
 def ry(angle: float) -> Matrix:
     """Return a rotation about the y axis."""
     c, s = np.cos(angle / 2), np.sin(angle / 2)
-    return np.array([[c, -s], [s, c]], dtype=complex)
+    matrix: Matrix = np.array([[c, -s], [s, c]], dtype=complex)
+    return matrix
 
 
 def gate(matrix: Matrix, *qubits: int) -> Kraus:
@@ -100,7 +101,7 @@ def gate(matrix: Matrix, *qubits: int) -> Kraus:
 
 def distribution(qubits: int, operations: Sequence[Any]) -> dict[int, float]:
     """Return the probability of each value of the classical bits, without those below 1e-12."""
-    rho = np.zeros((2,) * (2 * qubits), dtype=complex)
+    rho: Matrix = np.zeros((2,) * (2 * qubits), dtype=complex)
     rho[(0,) * (2 * qubits)] = 1
     ends = run(operations, {0: rho})
     return {bits: p for bits, end in ends.items() if (p := trace(end)) > 1e-12}
