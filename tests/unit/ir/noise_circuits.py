@@ -61,8 +61,9 @@ def _renamed(blocks: Any, clbits: Any) -> Any:
 
 def _condition(condition: Any, bits: Mapping[Clbit, int]) -> Callable[[int], bool]:
     if isinstance(condition, tuple):
-        clbit, wanted = condition
-        return lambda value: (value >> bits[clbit] & 1) == int(wanted)
+        target, wanted = condition
+        clbits = [target] if isinstance(target, Clbit) else list(target)
+        return lambda value: sum((value >> bits[each] & 1) << k for k, each in enumerate(clbits)) == int(wanted)
     return lambda value: bool(_evaluate(condition, bits, value))
 
 
