@@ -147,6 +147,9 @@ def test_devices_publish_the_qubits_that_they_accept(tmp_path: Path) -> None:
         assert qubits == {"IBM/aer_simulator": 22, "AWS/local_simulator": 19, "GOOGLE/cirq_simulator": 20}
         for name, most in qubits.items():
             assert client.run(chain(most), name, 10).result(timeout=100).shots == 10
+            if name == "IBM/aer_simulator":  # a wider Clifford circuit is no statevector there
+                assert client.run(chain(most + 1), name, 10).result(timeout=100).shots == 10
+                continue
             with pytest.raises(PreconditionFailed, match=f"declares {most + 1} qubits, {name} has {most}"):
                 client.run(chain(most + 1), name, 10)
 

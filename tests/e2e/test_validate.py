@@ -91,7 +91,9 @@ def test_a_device_that_is_too_small_is_no_fault_of_the_program(jobs: JobServiceS
     cirq = pytest.importorskip("cirq")
     line = cirq.LineQubit.range(60)
     text = cirq.to_json(cirq.Circuit(cirq.H.on_each(line), cirq.measure(*line)))
-    code, details = refused(lambda: jobs.CreateJob(request(text, language=CIRQ), timeout=WAIT))
+    asked = request(text, language=CIRQ)
+    asked.job.simulation.method = "statevector"  # others are wider
+    code, details = refused(lambda: jobs.CreateJob(asked, timeout=WAIT))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     assert "60 qubits" in details["PreconditionFailure"].violations[0].description
 
@@ -103,6 +105,7 @@ def test_a_qpy_file_with_too_many_qubits_is_refused_at_submit(jobs: JobServiceSt
         quantum_circuit_binary=file.getvalue(), assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
     )
     asked = CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=Deployment(programs=[program]))
+    asked.job.simulation.method = "statevector"  # others are wider
     code, details = refused(lambda: jobs.CreateJob(asked, timeout=WAIT))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     (broken,) = details["PreconditionFailure"].violations
