@@ -437,7 +437,7 @@ class TestLimits:
         assert Run(provider, text, memory_limit_bytes=1024**3, shots=10).counts
 
     def test_the_described_number_of_qubits_fits(self, provider: SimulatorProvider) -> None:
-        (device,) = provider.describe().devices
+        device = provider.describe().devices[0]
         assert 16 <= device.num_qubits < 64
         run = Run(provider, f"{HEADER2}qreg q[{device.num_qubits + 2}]; creg c[1]; ry(1) q[0]; measure q[0] -> c[0];")
         assert run.failure.reason == "MEMORY_LIMIT"
@@ -450,7 +450,7 @@ class TestDescription:
         description = provider.describe()
         assert description.provider.name == provider.name
         assert not description.provider.with_token
-        (device,) = description.devices
+        device = description.devices[0]
         assert device.is_simulator
         assert device.is_local
         assert device.available
@@ -465,7 +465,7 @@ class TestDescription:
         from qonduit_server.ir.circuit import Circuit, Outcome
 
         known = get_standard_gate_name_mapping()
-        (device,) = provider.describe().devices
+        device = provider.describe().devices[0]
         for name in device.basis_gates:
             gate = known.get(name)
             if gate is None or gate.num_qubits == 0:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IBM: Qiskit Aer's simulators on this machine."""
+"""IBM: Qiskit Aer's simulators, and devices shaped like IBM's processors, on this machine."""
 
 from __future__ import annotations
 
 from qonduit_server.providers.aer_gpu import find_gpu
 from qonduit_server.providers.aer_simulator import AerSimulator
 from qonduit_server.providers.composite import CompositeProvider
+from qonduit_server.providers.fake_backends import FakeBackends
+from qonduit_server.providers.provider import SimulatorProvider
 
 
 class IBM(CompositeProvider):
@@ -13,7 +15,7 @@ class IBM(CompositeProvider):
 
     def __init__(self) -> None:
         gpu = find_gpu()
-        parts = [AerSimulator()]
+        parts: list[SimulatorProvider] = [AerSimulator()]
         if gpu.memory_bytes:
             parts.append(AerSimulator("aer_gpu", gpu.memory_bytes))
-        super().__init__("IBM", *parts)
+        super().__init__("IBM", *parts, FakeBackends())

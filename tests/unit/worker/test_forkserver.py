@@ -55,7 +55,7 @@ def test_it_describes_its_provider_without_the_sdk_and_ends_with_its_socket() ->
     with forkserver("IBM") as (process, link):
         description = reply(link).description
         assert description.provider.name == "IBM"
-        assert [device.name for device in description.devices] == ["aer_simulator"]
+        assert [device.name for device in description.devices][:2] == ["aer_simulator", "fake_manila"]
         read = {AssemblerLanguage.Name(each.supported_language) for each in description.provider.supported_languages}
         assert {"ASSEMBLER_LANGUAGE_QASM3", "ASSEMBLER_LANGUAGE_QRISP"} <= read
         assert "ASSEMBLER_LANGUAGE_PYTHON" not in read

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IBM's fake backends as their files describe them: read as JSON, without a quantum SDK."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from qonduit.v1.calibration_pb2 import CoupledQubits, DeviceCalibration, GateCalibration, QubitCalibration
+
+#: The backends that are offered: each size and each native gate for two qubits that IBM has had.
+OFFERED: Final = ("manila", "lima", "nairobi", "guadalupe", "montreal", "washington", "torino", "fez")
+#: In seconds.
+_UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+#: Listed among the gates of some backends, and not a gate.
+_NO_GATES: Final = frozenset(("reset", "delay", "measure"))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The shape of a backend.
+
+    Args:
+        name: the device's name, "fake_manila".
+        num_qubits: how many it has.
+        basis_gates: its native gates.
+        dt: the unit of durations in dt, in seconds.
+        max_shots: how many it ran at most for one job.
+        properties: the file of its calibration.
+    """
+
+    name: str
+    num_qubits: int
+    basis_gates: tuple[str, ...]
+    dt: float
+    max_shots: int
+    properties: Path
+    gate_qubits: Mapping[str, tuple[tuple[int, ...], ...]]
+    coupling_map: tuple[tuple[int, int], ...]
+
+
+@cache
+def backends() -> Mapping[str, Backend]:
+    """Return the backends that are offered, by name; none if their package is not installed."""
+    spec = find_spec("qiskit_ibm_runtime")
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    folder = Path(spec.submodule_search_locations[0], "fake_provider", "backends")
+    found = {}
+    for short in OFFERED:
+        properties = folder / short / f"props_{short}.json"
+        configuration = folder / short / f"conf_{short}.json"
+        if configuration.is_file() and properties.is_file():
+            backend = _backend(f"fake_{short}", json.loads(configuration.read_text("utf-8")), properties)
+            found[backend.name] = backend
+    return found
+
+
+def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> Backend:
+    basis = tuple(gate for gate in configuration["basis_gates"] if gate not in _NO_GATES)
+    return Backend(
+        name,
+        configuration["n_qubits"],
+        basis,
+        configuration["dt"] * 1e-9,
+        configuration["max_shots"],
+        properties,
+        {
+            gate["name"]: tuple(tuple(qubits) for qubits in gate["coupling_map"])
+            for gate in configuration["gates"]
+            if gate["name"] in basis
+        },
+        tuple((first, second) for first, second in configuration["coupling_map"]),
+    )
+
+
+@cache
+def calibration(backend_name: str) -> DeviceCalibration:
+    """Return what was measured on a backend; callers must not change it."""
+    backend = backends()[backend_name]
+    properties = json.loads(backend.properties.read_text("utf-8"))
+    found = DeviceCalibration(
+        qubits=[_qubit(number, values) for number, values in enumerate(properties["qubits"])],
+        gates=_gates(backend, properties["gates"]),
+        coupling_map=[CoupledQubits(first=first, second=second) for first, second in backend.coupling_map],
+    )
+    found.calibrated_at.FromJsonString(properties["last_update_date"])
+    return found
+
+
+def _qubit(number: int, measured: list[Mapping[str, Any]]) -> QubitCalibration:
+    values = _values(measured)
+    return QubitCalibration(
+        qubit=number,
+        t1=values.get("T1"),
+        t2=values.get("T2"),
+        prob_1_given_0=values.get("prob_meas1_prep0"),
+        prob_0_given_1=values.get("prob_meas0_prep1"),
+        readout_duration=values.get("readout_length"),
+    )
+
+
+def _gates(backend: Backend, measured: list[Mapping[str, Any]]) -> Iterator[GateCalibration]:
+    for gate in measured:
+        name = gate["gate"]
+        if name in backend.gate_qubits or name == "reset":
+            values = _values(gate["parameters"])
+            yield GateCalibration(
+                gate=name,
+                qubits=gate["qubits"],
+                error=values.get("gate_error"),
+                duration=values.get("gate_length"),
+            )
+
+
+def _values(measured: list[Mapping[str, Any]]) -> dict[str, float]:
+    """Return named values; times in seconds."""
+    return {entry["name"]: entry["value"] * _UNITS.get(entry["unit"], 1.0) for entry in measured}
