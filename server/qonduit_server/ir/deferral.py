@@ -32,6 +32,8 @@ from qonduit_server.ir.controls import controlled
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
 from qonduit_server.ir.limits import MAX_OPERATIONS
 from qonduit_server.ir.lowering import Lowering
+from qonduit_server.ir.noise import CHANNEL, ReadoutError
+from qonduit_server.ir.recording import Recording, Slot
 
 _Number = TypeVar("_Number", int, float)
 
@@ -50,8 +52,9 @@ _DIAGONAL: Final = frozenset(
 class Deferred:
     """Gates, then measurement of `measured`.
 
-    `values[k]` is classical bit k of the IR, as a formula in which bit j is the outcome of `measured[j]`. `qubits` is
-    the number of qubits that gates act on, numbered from 0; the others are omitted, because they are 0.
+    `values[k]` is classical bit k of the IR, as a formula in which bit j is what `measured[j]` gave, or what slot j of
+    `recording` records if measurements have readout errors. Qubits that no gate acts on do not appear: they are 0.
+    `qubits` counts those that do, numbered from 0.
     """
 
     gates: list[tuple[Instruction, tuple[int, ...]]] = field(default_factory=list)
@@ -59,6 +62,12 @@ class Deferred:
     helpers: int = 0
     measured: tuple[int, ...] = ()
     values: tuple[Formula, ...] = ()
+    recording: Recording | None = None
+
+    @property
+    def bits(self) -> int:
+        """How many bits the formulas depend on; with none no outcome is random."""
+        return len(self.measured if self.recording is None else self.recording.slots)
 
     def operations(self) -> Iterator[Sequence[int]]:
         """Yield the qubits of each gate, then of each measurement."""
@@ -111,7 +120,11 @@ class _Deferral:
         self._helpers = 0
         #: The qubit that holds each measurement's value; None: the value is 0.
         self._sources: list[int | None] = []
-        #: Measurements whose value the measured qubit still holds.
+        #: The readout errors of measurements.
+        self._errors: dict[int, tuple[ReadoutError, ...]] = {}
+        #: The last measurement that each classical bit was given without a condition.
+        self._written: dict[int, int] = {}
+        #: Measurements whose value is still held by the qubit that was measured.
         self._held: dict[int, list[int]] = {}
         #: The IR's classical bits, as formulas over measurements.
         self._values: list[Formula] = [FALSE] * quantum.num_clbits
@@ -119,6 +132,8 @@ class _Deferral:
     def result(self) -> Deferred:
         quantum = self._quantum
         self._block(quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), TRUE)
+        if self._errors:
+            return self._with_errors()
         used = sorted(
             {source for formula in self._values for k in formula.bits if (source := self._sources[k]) is not None}
         )
@@ -130,6 +145,20 @@ class _Deferral:
 
         values = tuple(formula.substitute(final) for formula in self._values)
         return Deferred(self._gates, self._qubits, self._helpers, tuple(used), values)
+
+    def _with_errors(self) -> Deferred:
+        """Return the circuit with a bit for each measurement instead of one for each measured qubit."""
+        used = sorted({k for formula in self._values for k in formula.bits})
+        place = {k: number for number, k in enumerate(used)}
+        sources = [self._sources[k] for k in used]
+        measured = sorted({source for source in sources if source is not None})
+        slots = [
+            Slot(None if source is None else measured.index(source), self._errors.get(k, ()))
+            for k, source in zip(used, sources, strict=True)
+        ]
+        self._check(len(slots), self._helpers)
+        values = tuple(formula.substitute(lambda k: bit(place[k])) for formula in self._values)
+        return Deferred(self._gates, self._qubits, self._helpers, tuple(measured), values, Recording(tuple(slots)))
 
     def _block(self, block: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int], guard: Formula) -> None:
         find = block.find_bit
@@ -158,6 +187,9 @@ class _Deferral:
             return
         if name == "measure":
             self._set(clbits[0], self._measure(places[0], guard), guard)
+            self._written[clbits[0]] = len(self._sources) - 1
+        elif isinstance(operation, ReadoutError):
+            self._record(clbits[0], operation, guard)
         elif name == "reset":
             self._reset(places[0], guard)
         elif isinstance(operation, IfElseOp):
@@ -206,6 +238,20 @@ class _Deferral:
             hit = disjunction(equals(bits, int(label)) if isinstance(label, int | bool) else TRUE for label in labels)
             self._guarded(block, places, clbits, conjunction((rest, hit)))
             rest = conjunction((rest, negation(hit)))
+
+    def _record(self, clbit: int, error: ReadoutError, guard: Formula) -> None:
+        """Give a measurement a readout error, if all that depends on it is the bit that it was written to."""
+        number = self._written.get(clbit, -1)
+        value = self._values[clbit]
+        if number >= 0 and value == FALSE and self._sources[number] is None and number not in self._errors:
+            # A qubit that no gate acts on: its bit may be random all the same.
+            value = self._values[clbit] = bit(number)
+        others = (formula for place, formula in enumerate(self._values) if place != clbit)
+        if guard != TRUE or value != bit(number) or any(number in formula.bits for formula in others):
+            raise DeviceError(
+                "UNSUPPORTED_CONSTRUCT", f"{self._device} cannot defer a readout error that depends on others"
+            )
+        self._errors[number] = (*self._errors.get(number, ()), error)
 
     def _set(self, clbit: int, value: Formula, guard: Formula, fresh: bool = True) -> None:
         old = self._values[clbit]
@@ -282,6 +328,8 @@ class _Deferral:
                     self._release(wire)
             self._gates.append((gate, wires))
             return
+        if gate.name == CHANNEL:
+            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot defer a conditional channel")
         for wire in wires:
             self._release(wire)
         for cube in self._cubes(guard):
@@ -303,7 +351,11 @@ class _Deferral:
     # ---- conditions
 
     def _cubes(self, formula: Formula) -> list[tuple[tuple[int, bool], ...]]:
-        """Return a condition as mutually exclusive products of qubits' values."""
+        """Return a condition as products of qubits' values that exclude one another."""
+        if not self._errors.keys().isdisjoint(formula.bits):
+            raise DeviceError(
+                "UNSUPPORTED_CONSTRUCT", f"{self._device} cannot defer a condition on a bit with a readout error"
+            )
 
         def source(k: int) -> Formula:
             place = self._sources[k]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Instruction
+from qiskit.circuit import Instruction, QuantumCircuit
 
 from qonduit_server.errors import ProgramError
 
@@ -102,6 +102,15 @@ class ReadoutError(Instruction):  # type: ignore[misc]
     def prob_0_given_1(self) -> float:
         """The probability that 1 becomes 0."""
         return float(self.params[1])
+
+
+def has_channels(quantum: QuantumCircuit) -> bool:
+    """Return whether a circuit has channels, in its blocks as well."""
+    return any(
+        isinstance(instruction.operation, Channel)
+        or any(has_channels(block) for block in getattr(instruction.operation, "blocks", ()))
+        for instruction in quantum.data
+    )
 
 
 def pauli_matrix(label: str) -> NDArray[np.complex128]:

@@ -1,27 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Branching simulation: runs circuits step by step, with shots grouped by their measured values.
 
-For simulators without measurement, reset, conditions or loops within a circuit. A group is a number of shots with their
-measured values and their common state. The SDK's engine evolves a group's state from one measurement to the next, where
-a draw from the exact probabilities splits the group. The counts have the same distribution as independent shots, there
-are never more groups than shots, and no helper qubits are needed.
+For simulators that have no measurement, reset, conditions or loops within a circuit. A group is a number of shots, what
+they recorded so far, and the state that all of them are in. The SDK's engine takes a group's state from one draw to the
+next; there the group is split by a draw from the exact probabilities: at measurements, readout errors and, where states
+are vectors, channels. So the counts have the distribution that running each shot alone would give them, there are never
+more groups than shots, and no helper qubits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qonduit_server.errors import LimitError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.ir.lowering import Lowering
-from qonduit_server.providers.sampling import born_probabilities, draw
-from qonduit_server.providers.steps import ApplyUnitary, Assign, Collapse, Gate, Jump, JumpIfNot, Step, steps_of
+from qonduit_server.providers.group_states import (
+    VECTORS,
+    State,
+    StateKind,
+    apply_kraus,
+    channel_probabilities,
+    whole,
+    zero,
+)
+from qonduit_server.providers.provider import RunProgress
+from qonduit_server.providers.sampling import draw
+from qonduit_server.providers.steps import (
+    ApplyChannel,
+    ApplyUnitary,
+    Assign,
+    Collapse,
+    FlipBit,
+    Gate,
+    Jump,
+    JumpIfNot,
+    Step,
+    steps_of,
+)
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -39,9 +61,12 @@ MOST_SPARE_STATES: Final = 16
 #: With more qubits a matrix costs more than its gates.
 _MATRIX_QUBITS: Final = 5
 _MATRICES_BYTES: Final = 16 * 1024**2
+#: Progress is reported this often, in seconds.
+_PROGRESS_SECONDS: Final = 0.3
 
-#: One axis of length 2 for each qubit, in order. Gates ignore further axes.
-State: TypeAlias = NDArray[np.complex128]
+
+#: Steps at which the shots of a group part by a draw.
+_Draw: TypeAlias = Collapse | ApplyChannel | FlipBit
 
 
 class Engine(Protocol):
@@ -51,7 +76,10 @@ class Engine(Protocol):
         """Convert runs of gates to the SDK's form."""
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
-        """Apply a run to a state, which may be overwritten."""
+        """Apply one of them. The state that was given may be overwritten.
+
+        A vector may have more axes behind those of the qubits, which gates leave alone.
+        """
 
 
 @dataclass
@@ -66,6 +94,19 @@ class Branching:
     spare_bytes: int = 0
     #: The qubits of each gate of each run.
     places: Sequence[Sequence[Sequence[int]]] = ()
+    kind: StateKind = VECTORS
+    engine: Any = None
+    #: The name of the method in a result's meta data.
+    method: str = METHOD
+
+    @cached_property
+    def tail(self) -> int:
+        """From this step on only bits change."""
+        place = len(self.steps)
+        targets = {step.target for step in self.steps if isinstance(step, JumpIfNot | Jump)}
+        while place and isinstance(self.steps[place - 1], Assign | FlipBit) and place not in targets:
+            place -= 1
+        return place
 
     def operations(self) -> Iterator[Sequence[int] | None]:
         """Yield the qubits of each operation, as `CompiledCircuit.operations` does."""
@@ -73,52 +114,63 @@ class Branching:
             match step:
                 case ApplyUnitary():
                     yield from self.places[step.run]
+                case ApplyChannel():
+                    yield step.qubits
                 case Collapse():
                     yield from ((qubit,) for qubit in step.qubits)
                 case JumpIfNot() | Jump():
                     yield None
 
 
-def branching(quantum: QuantumCircuit, lowering: Lowering, device: str, engine: Engine) -> Branching:
-    """Convert a circuit to steps and lower its gates; for the arguments see `steps_of`.
+def branching(
+    quantum: QuantumCircuit,
+    lowering: Lowering,
+    device: str,
+    engine: Engine,
+    kind: StateKind = VECTORS,
+    method: str = METHOD,
+) -> Branching:
+    """Bring a circuit into steps and lower its gates; for the arguments see `steps_of`.
 
     Raises:
         DeviceError: an operation that the device does not have, by name.
     """
-    found = steps_of(quantum, lowering, device)
+    found = steps_of(quantum, lowering, device, mixed=kind.axes > 1)
     places = [[qubits for _, qubits in run] for run in found.runs]
-    return Branching(device, found.steps, engine.lower(found.runs, found.qubits), found.qubits, places=places)
+    runs = engine.lower(found.runs, found.qubits)
+    return Branching(device, found.steps, runs, found.qubits, places=places, kind=kind, engine=engine, method=method)
 
 
-#: The measured outcomes of a group, latest first; None: nothing measured yet.
+#: What was drawn on the way to a group, the last first; None: nothing yet.
 _Path: TypeAlias = "tuple[int, _Path] | None"
 
 
 @dataclass
 class _Group:
-    """Shots with equal measured values. `part` is their state after the measurement; None: to be recomputed."""
+    """Shots that drew the same. `part` is what the last draw left of their state; None: to be computed again."""
 
     shots: int
     place: int = 0
     bits: int = 0
     rounds: int = 0
     path: _Path = None
-    part: NDArray[np.complex128] | None = None
+    part: State | None = None
 
 
 def run(
     program: Branching, engine: Engine, shots: int, seed: int | None, meta_data: Mapping[str, object]
-) -> Outcome | LimitError:
-    """Run a compiled circuit; return a LimitError with reason LOOP_LIMIT if a shot exceeds the loop limit."""
+) -> Iterator[RunProgress | Outcome | LimitError]:
+    """Run a compiled circuit; a LimitError with reason LOOP_LIMIT if a shot goes round in loops too often."""
     began = time.perf_counter()
     walk = _Walk(program, engine, shots, np.random.default_rng(seed))
     try:
-        walk.walk()
+        yield from walk.walk()
     except LimitError as error:
-        return error
+        yield error
+        return
     meta: dict[str, object] = {
         **meta_data,
-        "method": METHOD,
+        "method": program.method,
         "run_seconds": time.perf_counter() - began,
         "qubits": program.qubits,
         "helper_qubits": 0,
@@ -126,7 +178,7 @@ def run(
     }
     if seed is not None:
         meta["seed"] = seed
-    return Outcome(walk.counts, meta)
+    yield Outcome(walk.counts, meta)
 
 
 class _Walk:
@@ -134,53 +186,95 @@ class _Walk:
 
     def __init__(self, program: Branching, engine: Engine, shots: int, generator: np.random.Generator) -> None:
         self._program = program
+        self._kind = program.kind
         self._engine = engine
         self._generator = generator
+        self._shots = shots
+        self._ended = 0
         self._waiting = [_Group(shots)]
         self._waiting_bytes = 0
+        self._state_bytes = 16 << program.kind.axes * program.qubits
         self.counts: dict[int, int] = {}
         self.groups = 0
         self._use_matrices = (
-            program.qubits <= _MATRIX_QUBITS and len(program.runs) << 2 * program.qubits + 4 <= _MATRICES_BYTES
+            program.kind is VECTORS
+            and program.qubits <= _MATRIX_QUBITS
+            and len(program.runs) << 2 * program.qubits + 4 <= _MATRICES_BYTES
         )
         self._matrices: dict[int, State] = {}
 
-    def walk(self) -> None:
-        steps = self._program.steps
+    def walk(self) -> Iterator[RunProgress]:
+        """Take all groups to the end. The clock decides how often progress is reported, and nothing else."""
+        reported = time.monotonic()
         while self._waiting:
-            group = self._waiting.pop()
-            state = self._resume(group)
-            while True:
-                state = self._advance(group, state)
-                if group.place == len(steps):
-                    self._end(group.bits, group.shots)
-                    break
-                collapse = steps[group.place]
-                assert isinstance(collapse, Collapse)
-                front = self._front(state, collapse)
-                drawn = draw(_probabilities(front), group.shots, self._generator)
-                if group.place + 1 == len(steps):
-                    for outcome, number in drawn.items():
-                        self._end(collapse.write(group.bits, outcome), number)
-                    break
-                group = self._split(group, collapse, front, drawn)
-                assert group.part is not None
-                state = self._whole(group.part, collapse, group.path)
+            self._finish(self._waiting.pop())
+            now = time.monotonic()
+            if self._waiting and now >= reported + _PROGRESS_SECONDS:
+                reported = now
+                yield RunProgress(self._ended / self._shots)
 
-    def _end(self, bits: int, shots: int) -> None:
-        self.counts[bits] = self.counts.get(bits, 0) + shots
-        self.groups += 1
+    def _finish(self, group: _Group) -> None:
+        """Take the smallest part of a group to the end; what is split off waits."""
+        steps = self._program.steps
+        state = self._resume(group)
+        while True:
+            state = self._advance(group, state)
+            if group.place >= self._program.tail:
+                self._end(group.place, {group.bits: group.shots})
+                return
+            step = steps[group.place]
+            match step:
+                case Collapse():
+                    split = self._kind.split(state, step.qubits)
+                    drawn = draw(self._kind.probabilities(split), group.shots, self._generator)
+                    if group.place + 1 >= self._program.tail:
+                        self._end(group.place + 1, _added((step.write(group.bits, k), n) for k, n in drawn.items()))
+                        return
+                case ApplyChannel():
+                    split = state
+                    drawn = draw(channel_probabilities(state, step.channel, step.qubits), group.shots, self._generator)
+                case FlipBit():
+                    split = state
+                    drawn = self._flips(step, group.bits, group.shots)
+                case _:
+                    raise AssertionError(step)
+            group = self._split(group, step, split, drawn)
+            assert group.part is not None
+            state = self._whole(group.part, step, group.path)
 
-    def _split(self, group: _Group, collapse: Collapse, front: State, drawn: dict[int, int]) -> _Group:
-        """Split a group by outcome; return the smallest group and queue the others."""
+    def _flips(self, step: FlipBit, bits: int, shots: int) -> dict[int, int]:
+        """Draw for how many shots a bit is recorded rightly (0) and wrongly (1)."""
+        wrong = int(self._generator.binomial(shots, step.probability(bits)))
+        return {flipped: number for flipped, number in ((0, shots - wrong), (1, wrong)) if number}
+
+    def _end(self, place: int, counts: dict[int, int]) -> None:
+        """Count shots that reached the steps that change bits only."""
+        self.groups += len(counts)
+        self._ended += sum(counts.values())
+        for step in self._program.steps[place:]:
+            if isinstance(step, FlipBit):
+                counts = _added(
+                    (bits ^ flipped << step.clbit, number)
+                    for bits, shots in counts.items()
+                    for flipped, number in self._flips(step, bits, shots).items()
+                )
+            else:
+                assert isinstance(step, Assign)
+                counts = _added((step.write(bits), shots) for bits, shots in counts.items())
+        for bits, shots in counts.items():
+            self.counts[bits] = self.counts.get(bits, 0) + shots
+
+    def _split(self, group: _Group, step: _Draw, split: State, drawn: dict[int, int]) -> _Group:
+        """Make a group of each outcome; all but the smallest wait."""
         parts: list[_Group] = []
         alike: dict[int, list[_Group]] = {}
         for outcome, number in drawn.items():
-            part = front[outcome] / np.linalg.norm(front[outcome])
-            bits = collapse.write(group.bits, outcome)
+            part = self._part(step, split, outcome, kept=len(drawn) > 1)
+            bits = _recorded(step, group.bits, outcome)
             others = alike.setdefault(bits, [])
-            # A reset of a qubit that was not entangled leaves the same state for both outcomes.
-            same = next((each for each in others if abs(np.vdot(each.part, part)) > 1 - 1e-13), None)
+            # A reset leaves one and the same state where the qubit was not entangled with others, and so do
+            # Pauli errors that the state is an eigenvector of.
+            same = next((each for each in others if each.part is not None and self._kind.same(each.part, part)), None)
             if same is not None:
                 same.shots += number
                 continue
@@ -189,52 +283,64 @@ class _Walk:
         parts.sort(key=lambda each: -each.shots)
         for each in parts[:-1]:
             assert each.part is not None
-            if self._waiting_bytes + each.part.nbytes > (16 << self._program.qubits) + self._program.spare_bytes:
+            if self._waiting_bytes + each.part.nbytes > self._state_bytes + self._program.spare_bytes:
                 each.part = None
             else:
                 self._waiting_bytes += each.part.nbytes
             self._waiting.append(each)
         return parts[-1]
 
+    def _part(self, step: _Draw, split: State, outcome: int, kept: bool) -> State:
+        """Return what an outcome leaves of a state; a copy of its own if the state is kept for others."""
+        match step:
+            case Collapse():
+                return self._kind.part(split, outcome)
+            case ApplyChannel():
+                return apply_kraus(split, step.channel.kraus[outcome], step.qubits)
+            case FlipBit():
+                return split.copy() if kept else split
+
     def _resume(self, group: _Group) -> State:
         """Return the state of a waiting group."""
         if group.path is None:
-            return self._zero()
+            return zero(self._kind, self._program.qubits)
         if group.part is not None:
-            collapse = self._program.steps[group.place - 1]
-            assert isinstance(collapse, Collapse)
             self._waiting_bytes -= group.part.nbytes
-            return self._whole(group.part, collapse, group.path)
+            return self._whole(group.part, self._draw_at(group.place - 1), group.path)
         outcomes: list[int] = []
         path: _Path = group.path
         while path is not None:
             outcomes.append(path[0])
             path = path[1]
-        replay, state = _Group(group.shots), self._zero()
+        again, state = _Group(group.shots), zero(self._kind, self._program.qubits)
         for outcome in reversed(outcomes):
-            state = self._advance(replay, state)
-            collapse = self._program.steps[replay.place]
-            assert isinstance(collapse, Collapse)
-            part = self._front(state, collapse)[outcome]
-            state = self._whole(part / np.linalg.norm(part), collapse, (outcome, None))
-            replay.bits, replay.place = collapse.write(replay.bits, outcome), replay.place + 1
+            state = self._advance(again, state)
+            step = self._draw_at(again.place)
+            split = self._kind.split(state, step.qubits) if isinstance(step, Collapse) else state
+            state = self._whole(self._part(step, split, outcome, kept=False), step, (outcome, None))
+            again.bits, again.place = _recorded(step, again.bits, outcome), again.place + 1
         return state
 
+    def _draw_at(self, place: int) -> _Draw:
+        step = self._program.steps[place]
+        assert isinstance(step, Collapse | ApplyChannel | FlipBit)
+        return step
+
     def _advance(self, group: _Group, state: State) -> State:
-        """Run a group to its next measurement or to the end."""
-        steps = self._program.steps
+        """Take a group to its next draw, or to the steps that change bits only."""
+        steps, tail = self._program.steps, self._program.tail
         place, bits = group.place, group.bits
-        while place < len(steps):
+        while place < tail:
             step = steps[place]
             place += 1
             match step:
                 case ApplyUnitary():
                     state = self._evolve(state, step.run)
-                case Collapse():
+                case Collapse() | ApplyChannel() | FlipBit():
                     place -= 1
                     break
                 case Assign():
-                    bits = bits & ~(1 << step.clbit) | step.value.value(bits) << step.clbit
+                    bits = step.write(bits)
                 case JumpIfNot():
                     if not step.condition.value(bits):
                         place = step.target
@@ -263,32 +369,30 @@ class _Walk:
             self._matrices[run] = matrix
         return (matrix @ state.reshape(-1)).reshape(state.shape)
 
-    def _zero(self) -> State:
-        state: State = np.zeros((2,) * self._program.qubits, dtype=np.complex128)
-        state[(0,) * self._program.qubits] = 1.0
-        return state
-
-    def _front(self, state: State, collapse: Collapse) -> State:
-        """Return the state with a row for each outcome, whose highest bit is the first qubit's."""
-        measured = collapse.qubits
-        order = [*measured, *(qubit for qubit in range(state.ndim) if qubit not in measured)]
-        return state.transpose(order).reshape(1 << len(measured), -1)
-
-    def _whole(self, part: NDArray[np.complex128], collapse: Collapse, path: _Path) -> State:
-        """Return the state of all qubits where the measured ones have the last outcome of `path`, or were reset."""
+    def _whole(self, part: State, step: _Draw, path: _Path) -> State:
+        """Return the state of all qubits after the last outcome of `path`."""
         assert path is not None
-        qubits = self._program.qubits
-        state: State = np.zeros((2,) * qubits, dtype=np.complex128)
-        index: list[int | slice] = [slice(None)] * qubits
-        last = len(collapse.qubits) - 1
-        for k, qubit in enumerate(collapse.qubits):
-            index[qubit] = 0 if qubit in collapse.resets else path[0] >> (last - k) & 1
-        state[tuple(index)] = part.reshape((2,) * (qubits - len(collapse.qubits)))
-        return state
+        if not isinstance(step, Collapse):
+            return part
+        last = len(step.qubits) - 1
+        values = [0 if qubit in step.resets else path[0] >> (last - k) & 1 for k, qubit in enumerate(step.qubits)]
+        return whole(self._kind, part, self._program.qubits, step.qubits, values)
 
 
-def _probabilities(front: State) -> NDArray[np.float64]:
-    """Return the probability of each row."""
-    if len(front) > 64:
-        return np.asarray(born_probabilities(front).sum(axis=1))
-    return np.array([np.vdot(row, row).real for row in front])
+def _recorded(step: _Draw, bits: int, outcome: int) -> int:
+    """Return the classical bits after what was drawn at a step."""
+    match step:
+        case Collapse():
+            return step.write(bits, outcome)
+        case FlipBit():
+            return bits ^ outcome << step.clbit
+        case ApplyChannel():
+            return bits
+
+
+def _added(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Return pairs as a mapping; the numbers of equal keys are added up."""
+    found: dict[int, int] = {}
+    for key, number in pairs:
+        found[key] = found.get(key, 0) + number
+    return found

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.ir.unitary import unitary_part
-from qonduit_server.providers.branching import Engine, State
+from qonduit_server.providers.branching import Engine
+from qonduit_server.providers.group_states import State
 from qonduit_server.providers.provider import CompiledCircuit, check_memory
 
 #: Copies of the 16 bytes of an amplitude on their way to the server: rows, message and frame, two of them at a time.

@@ -221,13 +221,15 @@ def task_memory() -> int:
     return min(_TaskMemory.limit_bytes or _usable(), _usable())
 
 
-def most_qubits(bytes_per_amplitude: int) -> int:
-    """Return the maximum number of qubits that a task can simulate here, as `check_memory` accepts it."""
-    return max(1, (task_memory() // bytes_per_amplitude).bit_length() - 1)
+def most_qubits(bytes_per_amplitude: int, axes: int = 1) -> int:
+    """Return how many qubits a task can simulate here: `check_memory` accepts so many and no more."""
+    return max(1, ((task_memory() // bytes_per_amplitude).bit_length() - 1) // axes)
 
 
-def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int, note: str = "") -> int:
-    """Reject a statevector that does not fit the memory.
+def check_memory(
+    qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int, note: str = "", *, axes: int = 1
+) -> int:
+    """Refuse a state that does not fit: a statevector, or with two axes for each qubit a density matrix.
 
     Returns:
         The memory it needs, in bytes.
@@ -235,10 +237,10 @@ def check_memory(qubits: int, bytes_per_amplitude: int, memory_limit_bytes: int,
     Raises:
         LimitError: reason MEMORY_LIMIT; the message names need and limit.
     """
-    need = bytes_per_amplitude << qubits
+    need = bytes_per_amplitude << axes * qubits
     limit = min(memory_limit_bytes or task_memory(), task_memory())
     if need > limit:
-        fits = max(0, (limit // bytes_per_amplitude).bit_length() - 1)
+        fits = max(0, ((limit // bytes_per_amplitude).bit_length() - 1) // axes)
         raise LimitError(
             "MEMORY_LIMIT",
             f"simulating {qubits} qubits{note} needs {format_bytes(need)}, the limit is {format_bytes(limit)}: "

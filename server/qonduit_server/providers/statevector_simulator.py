@@ -11,9 +11,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
@@ -23,6 +24,7 @@ from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
     CompiledCircuit,
     CompileOptions,
+    RunProgress,
     check_memory,
     describe_simulator,
     installed_version,
@@ -36,8 +38,14 @@ if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
     from qonduit_server.ir.deferral import Deferred
-    from qonduit_server.providers.branching import State
+    from qonduit_server.providers.group_states import State
+    from qonduit_server.providers.run_planning import Method
     from qonduit_server.providers.steps import Gate
+
+STATEVECTOR: Final = "statevector"
+TRAJECTORIES: Final = "trajectories"
+#: `branching.BYTES_PER_AMPLITUDE`, for descriptions, which import no NumPy.
+BRANCHING_BYTES: Final = 104
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class DeferredCircuit:
 
     gates: Any
     deferred: Deferred
+    method: Method
 
 
 class StatevectorSimulator(ABC):
@@ -63,6 +72,8 @@ class StatevectorSimulator(ABC):
     run_bytes: ClassVar[int]
     probabilities_bytes: ClassVar[int]
     statevector_bytes: ClassVar[int]
+    #: Whether circuits with channels run as trajectories.
+    trajectories: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._metadata: Mapping[str, object] = {}
@@ -95,7 +106,7 @@ class StatevectorSimulator(ABC):
     def describe(self) -> ProviderDescription:
         """Describe the one device, without importing the SDK."""
         versions = [installed_version(distribution) for distribution in self.distributions]
-        return describe_simulator(
+        found = describe_simulator(
             self.name,
             self.device,
             num_qubits=most_qubits(self.run_bytes),
@@ -103,6 +114,18 @@ class StatevectorSimulator(ABC):
             missing="" if all(versions) else f"install {with_extras(self.extra)}",
             status=f"{self.distributions[0]} {versions[0]}{self.status_suffix}",
         )
+        capabilities = found.devices[0].capabilities
+        capabilities.methods.extend(self.methods())
+        capabilities.noise = any(method.noise for method in capabilities.methods)
+        capabilities.floating_point.append("double")
+        return found
+
+    def methods(self) -> list[SimulationMethod]:
+        """Describe the methods, the widest first."""
+        found = [described_method(STATEVECTOR, self.run_bytes, "any circuit without noise channels")]
+        if self.trajectories:
+            found.append(described_method(TRAJECTORIES, BRANCHING_BYTES, "any circuit", noise=True))
+        return found
 
     def load(self) -> None:
         """Import the SDK once.
@@ -123,7 +146,7 @@ class StatevectorSimulator(ABC):
             raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}; it has {self.device}")
         check_memory(circuit.quantum.num_qubits, self.run_bytes, options.memory_limit_bytes)
         self.load()
-        compiled = self._compile(circuit, options.memory_limit_bytes)
+        compiled = self.plan(circuit, self._device_name, self._method(circuit, options), options.memory_limit_bytes)
         if not options.statevector:
             return compiled
         from qonduit_server.providers.exact_states import with_evolution
@@ -135,24 +158,56 @@ class StatevectorSimulator(ABC):
     def _device_name(self) -> str:
         return f"{self.name}/{self.device}"
 
-    def _compile(self, circuit: Circuit, memory_limit_bytes: int) -> CompiledCircuit:
+    def vectors(self, name: str = "", *, channels: bool = False) -> Method:
+        """Return the method that simulates statevectors, with channels as trajectories.
+
+        Args:
+            name: in the meta data of results.
+            channels: whether circuits may have channels.
+        """
+        from qonduit_server.providers.run_planning import Method
+
+        return Method(self, self.is_native, self.run_bytes, channels=channels, name=name)
+
+    def _method(self, circuit: Circuit, options: CompileOptions) -> Method:
+        """Return the method of a job, or the one for the circuit if the job leaves the choice."""
+        from qonduit_server.ir.noise import has_channels
+
+        named = options.simulation.method
+        noisy = self.trajectories and has_channels(circuit.quantum)
+        if noisy and named == STATEVECTOR:
+            raise DeviceError(
+                "UNSUPPORTED_METHOD",
+                f"the method {STATEVECTOR} of {self._device_name} runs no noise channels: "
+                f"leave simulation.method empty, or set it to {TRAJECTORIES}",
+            )
+        if noisy or named == TRAJECTORIES:
+            return self.vectors(TRAJECTORIES, channels=True)
+        return self.vectors()
+
+    def plan(self, circuit: Circuit, device: str, method: Method, memory_limit_bytes: int) -> CompiledCircuit:
+        """Compile a circuit for a method of an engine, this one or another.
+
+        Args:
+            circuit: the IR circuit.
+            device: for messages, "PROVIDER/device".
+            method: how states are simulated.
+            memory_limit_bytes: what a run may need; 0 means as much as the machine has.
+        """
         from qonduit_server.providers.branching import Branching
         from qonduit_server.providers.run_planning import plan
 
-        found, qubits, need = plan(
-            circuit.quantum, self._device_name, self.is_native, self, self.run_bytes, memory_limit_bytes
-        )
+        found, qubits, need = plan(circuit.quantum, device, method, memory_limit_bytes)
         if isinstance(found, Branching):
             return CompiledCircuit(found, qubits, need, operations=found.operations)
-        random = bool(found.measured)
-        (gates,) = self.lower([found.gates], found.qubits) if random else ((),)
-        return CompiledCircuit(
-            DeferredCircuit(gates, found), qubits, need, circuits=int(random), operations=found.operations
-        )
+        random = bool(found.bits)
+        (gates,) = method.engine.lower([found.gates], found.qubits) if found.measured else ((),)
+        native = DeferredCircuit(gates, found, method)
+        return CompiledCircuit(native, qubits, need, circuits=int(random), operations=found.operations)
 
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
-    ) -> Iterator[Outcome | RunError]:
+    ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run circuits one after another."""
         self.load()
         from qonduit_server.providers import branching
@@ -161,8 +216,8 @@ class StatevectorSimulator(ABC):
             native: Any = each.native
             own_seed = program_seed(seed, place)
             if not isinstance(native, DeferredCircuit):
-                yield branching.run(native, self, shots, own_seed, self._metadata)
-            elif native.deferred.measured:
+                yield from branching.run(native, native.engine, shots, own_seed, self._metadata)
+            elif native.deferred.bits:
                 yield self._sample(native, shots, own_seed)
             else:
                 outcome = native.deferred.outcome(0)
@@ -174,14 +229,16 @@ class StatevectorSimulator(ABC):
         from qonduit_server.providers.sampling import draw
 
         began = time.perf_counter()
-        # The SDKs' own sampling has no seed (Braket) or takes microseconds a shot (Cirq).
-        samples = draw(self.distribution(circuit, exact=False), shots, np.random.default_rng(seed))
+        # The SDKs' own sampling takes no seed (Braket) or microseconds a shot (Cirq).
+        samples = draw(_distribution(circuit, exact=False), shots, np.random.default_rng(seed))
         metadata: dict[str, object] = {
             **self._metadata,
             "run_seconds": time.perf_counter() - began,
             "qubits": circuit.deferred.qubits,
             "helper_qubits": circuit.deferred.helpers,
         }
+        if circuit.method.name:
+            metadata["method"] = circuit.method.name
         if seed is not None:
             metadata["seed"] = seed
         return Outcome(circuit.deferred.outcomes(samples), metadata)
@@ -192,13 +249,14 @@ class StatevectorSimulator(ABC):
         from qonduit_server.providers.sampling import as_mapping
 
         native = compiled.native
-        if not isinstance(native, DeferredCircuit) or len(native.deferred.measured) > MOST_EXACT_BITS:
+        if not isinstance(native, DeferredCircuit) or native.deferred.bits > MOST_EXACT_BITS:
             return None
         deferred = native.deferred
-        if not deferred.measured:
+        if not deferred.bits:
             return {deferred.outcome(0): 1.0}
-        check_memory(deferred.qubits, self.probabilities_bytes, 0)
-        return deferred.outcomes(as_mapping(self.distribution(native, exact=True)))
+        if native.method.engine is self:
+            check_memory(deferred.qubits, self.probabilities_bytes, 0, axes=native.method.kind.axes)
+        return deferred.outcomes(as_mapping(_distribution(native, exact=True)))
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return the state before the final measurements."""
@@ -206,3 +264,28 @@ class StatevectorSimulator(ABC):
         from qonduit_server.providers.exact_states import evolve
 
         return evolve(self, compiled.evolution)
+
+
+def _distribution(circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
+    """Return the probabilities of the recorded bits."""
+    import numpy as np
+
+    deferred = circuit.deferred
+    engine: Any = circuit.method.engine
+    measured = engine.distribution(circuit, exact=exact) if deferred.measured else np.ones(1)
+    return measured if deferred.recording is None else deferred.recording.distribution(measured)
+
+
+def described_method(
+    name: str, run_bytes: int, circuits: str, *, noise: bool = False, axes: int = 1
+) -> SimulationMethod:
+    """Describe a method by the memory that it takes for one entry of a state, in bytes."""
+    qubits = most_qubits(run_bytes, axes)
+    return SimulationMethod(
+        name=name,
+        max_qubits=qubits,
+        max_memory_bytes=run_bytes << axes * qubits,
+        circuits=circuits,
+        exact=True,
+        noise=noise,
+    )

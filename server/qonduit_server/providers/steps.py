@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An IR circuit as a list of steps with jumps: runs of gates, measurements, assignments, conditions, loops."""
+"""An IR circuit as a list of steps with jumps: gates, channels, measurements, assignments, conditions, loops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+import numpy as np
 from qiskit.circuit import Clbit, IfElseOp, Instruction, QuantumCircuit, Store, WhileLoopOp
 from qiskit.circuit.classical import expr
 
@@ -14,6 +15,7 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.ir.condition_formulas import bits_of_expression, condition_formula
 from qonduit_server.ir.formula import FALSE, Formula, bit
 from qonduit_server.ir.lowering import Lowering
+from qonduit_server.ir.noise import Channel, ReadoutError
 
 Gate: TypeAlias = tuple[Instruction, tuple[int, ...]]
 
@@ -23,6 +25,27 @@ class ApplyUnitary:
     """Apply a run of gates."""
 
     run: int
+
+
+@dataclass(frozen=True)
+class ApplyChannel:
+    """Applies one Kraus operator of a channel, drawn for each shot. Bit k of its index is the state of `qubits[k]`."""
+
+    channel: Channel
+    qubits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FlipBit:
+    """Records a classical bit wrongly with a probability that depends on it."""
+
+    clbit: int
+    prob_1_given_0: float
+    prob_0_given_1: float
+
+    def probability(self, bits: int) -> float:
+        """Return how probable the flip is."""
+        return self.prob_0_given_1 if bits >> self.clbit & 1 else self.prob_1_given_0
 
 
 @dataclass
@@ -50,6 +73,10 @@ class Assign:
     clbit: int
     value: Formula
 
+    def write(self, bits: int) -> int:
+        """Return the classical bits with the new value."""
+        return bits & ~(1 << self.clbit) | self.value.value(bits) << self.clbit
+
 
 @dataclass
 class JumpIfNot:
@@ -66,37 +93,43 @@ class Jump:
     target: int
 
 
-Step: TypeAlias = ApplyUnitary | Collapse | Assign | JumpIfNot | Jump
+Step: TypeAlias = ApplyUnitary | ApplyChannel | Collapse | FlipBit | Assign | JumpIfNot | Jump
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A circuit. An `ApplyUnitary` refers to one of `runs`; qubits that no gate acts on are 0 and omitted."""
+    """A circuit. An `ApplyUnitary` names one of `runs`; qubits that no gate acts on do not appear: they are 0.
+
+    Where states are mixed, channels and resets stand among the gates of a run.
+    """
 
     steps: Sequence[Step]
     runs: Sequence[Sequence[Gate]]
     qubits: int
 
 
-def steps_of(quantum: QuantumCircuit, lowering: Lowering, device: str) -> Steps:
-    """Convert a circuit to steps.
+def steps_of(quantum: QuantumCircuit, lowering: Lowering, device: str, *, mixed: bool = False) -> Steps:
+    """Bring a circuit into steps.
 
     Args:
         quantum: the IR circuit.
         lowering: expands operations that the device lacks.
         device: for messages, "PROVIDER/device".
+        mixed: whether states are density matrices, to which channels and resets are applied as gates are.
 
     Raises:
         DeviceError: an operation that the device does not have, by name.
     """
     wires: dict[int, int] = {}
     _find_touched(quantum, tuple(range(quantum.num_qubits)), wires)
-    compiler = _Compiler(lowering, device, wires)
+    compiler = _Compiler(lowering, device, wires, mixed)
     compiler.block(quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)))
     return Steps(compiler.steps, compiler.runs, len(wires))
 
 
 _NO_GATES: Final = frozenset(("measure", "reset", "barrier", "delay", "store", "break_loop", "continue_loop"))
+#: A reset of a density matrix.
+_RESET: Final = Channel(1, (np.diag([1, 0]).astype(complex), np.array([[0, 1], [0, 0]], dtype=complex)), kind="reset")
 
 
 def _find_touched(block: QuantumCircuit, qubits: Sequence[int], wires: dict[int, int]) -> None:
@@ -116,14 +149,15 @@ def _find_touched(block: QuantumCircuit, qubits: Sequence[int], wires: dict[int,
 
 
 class _Compiler:
-    def __init__(self, lowering: Lowering, device: str, wires: dict[int, int]) -> None:
+    def __init__(self, lowering: Lowering, device: str, wires: dict[int, int], mixed: bool) -> None:
+        self._mixed = mixed
         self._lowering = lowering
         self._device = device
         self._wires = wires
         self.steps: list[Step] = []
         self.runs: list[list[Gate]] = []
-        #: Whether the last step may be extended: no jump targets the position after it.
-        self._open = False
+        #: Steps from here on may be added to: nothing jumps to behind the first of them.
+        self._open = 0
 
     def block(self, block: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int]) -> None:
         find = block.find_bit
@@ -142,6 +176,8 @@ class _Compiler:
                 self._measure(places[0], where[instruction.clbits[0]])
             elif name == "reset":
                 self._reset(places[0])
+            elif isinstance(operation, ReadoutError):
+                self._add(FlipBit(where[instruction.clbits[0]], operation.prob_1_given_0, operation.prob_0_given_1))
             elif isinstance(operation, IfElseOp | WhileLoopOp):
                 inner = [where[clbit] for clbit in instruction.clbits]
                 condition = condition_formula(operation.condition, read)
@@ -172,7 +208,6 @@ class _Compiler:
 
     def _add(self, step: Step) -> None:
         self.steps.append(step)
-        self._open = True
 
     def _guarded(
         self,
@@ -189,17 +224,26 @@ class _Compiler:
         if loop:
             self._add(Jump(begin))
         unless.target = len(self.steps)
-        self._open = False
+        self._open = len(self.steps)
 
     def _gate(self, gate: Instruction, wires: tuple[int, ...]) -> None:
-        if not (self._open and isinstance(self.steps[-1], ApplyUnitary)):
+        if isinstance(gate, Channel) and not self._mixed:
+            self._add(ApplyChannel(gate, wires))
+            return
+        if not (len(self.steps) > self._open and isinstance(self.steps[-1], ApplyUnitary)):
             self._add(ApplyUnitary(len(self.runs)))
             self.runs.append([])
         self.runs[-1].append((gate, wires))
 
-    def _collapse(self, wire: int) -> Collapse:
-        """Return the measurement step for a qubit, shared with directly preceding measurements."""
-        last = self.steps[-1] if self._open and self.steps else None
+    def _collapse(self, wire: int, clbit: int | None = None) -> Collapse:
+        """Return the measurement of a qubit, together with those of others just before.
+
+        Readout errors of other bits stand behind those that were measured before them.
+        """
+        place = len(self.steps) - 1
+        while place >= self._open and isinstance(step := self.steps[place], FlipBit) and step.clbit != clbit:
+            place -= 1
+        last = self.steps[place] if place >= self._open else None
         if not isinstance(last, Collapse):
             last = Collapse()
             self._add(last)
@@ -212,10 +256,14 @@ class _Compiler:
         if wire is None:
             self._add(Assign(clbit, FALSE))
             return
-        collapse = self._collapse(wire)
+        collapse = self._collapse(wire, clbit)
         collapse.writes.append((clbit, None if wire in collapse.resets else wire))
 
     def _reset(self, place: int) -> None:
         wire = self._wires.get(place)
-        if wire is not None:
+        if wire is None:
+            return
+        if self._mixed:
+            self._gate(_RESET, (wire,))
+        else:
             self._collapse(wire).resets.add(wire)

@@ -34,6 +34,7 @@ from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, disjuncti
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers import branching, registry, run_planning
 from qonduit_server.providers.provider import CompileOptions
+from tests.unit.providers.engines import STATEVECTORS
 from tests.unit.providers.exact import distribution
 
 SHOTS = 4000
@@ -60,9 +61,9 @@ def provider(request: pytest.FixtureRequest) -> Any:
     return found
 
 
-@pytest.fixture(scope="module", params=["AWS", "GOOGLE"])
+@pytest.fixture(scope="module", params=STATEVECTORS)
 def engine(request: pytest.FixtureRequest) -> Any:
-    found = registry.get(request.param)
+    found = request.param()
     found.load()
     return found
 
@@ -74,6 +75,11 @@ def device(provider: Any) -> str:
 def branch(quantum: QuantumCircuit, engine: Any) -> branching.Branching:
     """Return the circuit compiled for branching, even if deferral is cheaper."""
     return branching.branching(quantum, Lowering(engine.name, engine.is_native), engine.name, engine)
+
+
+def run(program: branching.Branching, engine: Any, shots: int, seed: int) -> Any:
+    *_, outcome = branching.run(program, engine, shots, seed, {})
+    return outcome
 
 
 def counts(outcome: object) -> Mapping[int, int]:
@@ -146,7 +152,7 @@ def circuits(draw: st.DrawFn) -> QuantumCircuit:
 def test_every_circuit_on_every_provider(provider: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
     compiled = provider.compile(Circuit(quantum, ()), device(provider))
-    (outcome,) = provider.run(device(provider), [compiled], SHOTS, 3)
+    *_, outcome = provider.run(device(provider), [compiled], SHOTS, 3)
     assert_close(counts(outcome), expected)
     exact = provider.probabilities(device(provider), compiled)
     if exact is not None:
@@ -162,7 +168,7 @@ def test_a_loop_with_the_only_measurement_runs(provider: Any) -> None:
         quantum.ry(1.3, 0)
         quantum.measure(0, 0)
     compiled = provider.compile(Circuit(quantum, ()), device(provider))
-    (outcome,) = provider.run(device(provider), [compiled], 10, 3)
+    *_, outcome = provider.run(device(provider), [compiled], 10, 3)
     assert counts(outcome) == {0: 10}
 
 
@@ -171,7 +177,7 @@ def test_a_bit_that_is_only_assigned_has_its_value(provider: Any) -> None:
     quantum.h(0)
     quantum.store(expr.lift(quantum.clbits[0]), expr.lift(True))
     compiled = provider.compile(Circuit(quantum, ()), device(provider))
-    (outcome,) = provider.run(device(provider), [compiled], 10, 3)
+    *_, outcome = provider.run(device(provider), [compiled], 10, 3)
     assert counts(outcome) == {1: 10}
 
 
@@ -180,11 +186,11 @@ def test_a_bit_that_is_only_assigned_has_its_value(provider: Any) -> None:
 def test_every_circuit_by_branching(engine: Any, quantum: QuantumCircuit) -> None:
     expected = distribution(quantum)
     program = branch(quantum, engine)
-    outcome = branching.run(program, engine, SHOTS, 7, {})
+    outcome = run(program, engine, SHOTS, 7)
     assert_close(counts(outcome), expected)
     # Groups whose states do not fit into memory are recomputed, with the same result.
     program.spare_bytes = -(16 << program.qubits)
-    assert counts(branching.run(program, engine, SHOTS, 7, {})) == counts(outcome)
+    assert counts(run(program, engine, SHOTS, 7)) == counts(outcome)
 
 
 def rounds(number: int, qubits: int = 1) -> QuantumCircuit:
@@ -204,7 +210,7 @@ def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
     quantum = rounds(40, qubits)
     compiled = engine.compile(Circuit(quantum, ()), device(engine), CompileOptions(1024**2))
     assert compiled.qubits == qubits
-    (outcome,) = engine.run(device(engine), [compiled], 300, 5)
+    *_, outcome = engine.run(device(engine), [compiled], 300, 5)
     assert outcome.meta_data["method"] == "statevector, branching on measurements"
     assert outcome.meta_data["branches"] <= 300
     assert sum(outcome.counts.values()) == 300
@@ -217,7 +223,7 @@ def test_many_rounds_take_no_qubits(engine: Any, qubits: int) -> None:
 def test_the_seed_decides(engine: Any) -> None:
     compiled = engine.compile(Circuit(rounds(20), ()), device(engine))
     first, second, other, free, freer = (
-        next(engine.run(device(engine), [compiled], 200, seed)).counts for seed in (1, 1, 2, None, None)
+        list(engine.run(device(engine), [compiled], 200, seed))[-1].counts for seed in (1, 1, 2, None, None)
     )
     assert first == second
     assert first != other
@@ -231,7 +237,7 @@ def test_resets_of_unentangled_qubits_do_not_split(engine: Any) -> None:
         quantum.reset(0)
     quantum.h(1)
     quantum.measure(1, 0)
-    outcome = branching.run(branch(quantum, engine), engine, 1000, 1, {})
+    outcome = run(branch(quantum, engine), engine, 1000, 1)
     assert isinstance(outcome, Outcome)
     assert outcome.meta_data["branches"] == 2
 
@@ -243,7 +249,7 @@ def test_resets_of_entangled_qubits_do(engine: Any) -> None:
     quantum.reset(0)
     quantum.ry(0.2, 1)
     quantum.measure(1, 0)
-    outcome = branching.run(branch(quantum, engine), engine, SHOTS, 1, {})
+    outcome = run(branch(quantum, engine), engine, SHOTS, 1)
     assert_close(counts(outcome), distribution(quantum))
 
 
@@ -259,10 +265,10 @@ def test_groups_that_were_not_kept_follow_their_conditions_again(engine: Any) ->
     builder.append(TRUE, Measure(), [2], [4])
     quantum = builder.finish()
     program = branch(quantum, engine)
-    kept = branching.run(program, engine, SHOTS, 1, {})
+    kept = run(program, engine, SHOTS, 1)
     assert_close(counts(kept), distribution(quantum))
     program.spare_bytes = -(16 << program.qubits)
-    assert counts(branching.run(program, engine, SHOTS, 1, {})) == counts(kept)
+    assert counts(run(program, engine, SHOTS, 1)) == counts(kept)
 
 
 def test_a_split_into_very_many_groups_is_quick(engine: Any) -> None:
@@ -271,7 +277,7 @@ def test_a_split_into_very_many_groups_is_quick(engine: Any) -> None:
     quantum.measure(range(11), range(11))
     quantum.h(0)
     quantum.measure(0, 11)
-    outcome = branching.run(branch(quantum, engine), engine, 2000, 1, {})
+    outcome = run(branch(quantum, engine), engine, 2000, 1)
     assert len(counts(outcome)) > 1000
 
 
@@ -287,7 +293,7 @@ def test_a_loop_without_end_is_stopped(engine: Any) -> None:
     builder.append(TRUE, Measure(), [0], [0])
     builder.block = outer
     compiled = engine.compile(Circuit(builder.finish(), ()), device(engine))
-    (outcome,) = engine.run(device(engine), [compiled], 10, 1)
+    *_, outcome = engine.run(device(engine), [compiled], 10, 1)
     assert isinstance(outcome, LimitError)
     assert outcome.reason == "LOOP_LIMIT"
     assert str(branching.MAX_ROUNDS) in outcome.message
@@ -300,7 +306,7 @@ def test_what_does_not_fit_is_refused(engine: Any) -> None:
 
 
 def test_cheap_circuits_are_deferred(engine: Any) -> None:
-    quantum = rounds(run_planning._DEFERRED_QUBITS - 2)
+    quantum = rounds(run_planning._DEFERRED_AXES - 2)
     compiled = engine.compile(Circuit(quantum, ()), device(engine))
-    (outcome,) = engine.run(device(engine), [compiled], 100, 1)
+    *_, outcome = engine.run(device(engine), [compiled], 100, 1)
     assert "branching" not in outcome.meta_data["method"]

@@ -16,7 +16,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import DeviceError, ProviderError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.branching import State
+from qonduit_server.providers.group_states import State
 from qonduit_server.providers.provider import CompileOptions, SimulatorProvider
 from qonduit_server.providers.sampling import born_probabilities, marginal
 from qonduit_server.providers.statevector_simulator import DeferredCircuit, StatevectorSimulator

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cirq's statevector simulator on this machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from qonduit_server.ir.lowering import standard_gate_classes
+from qonduit_server.providers.statevector_simulator import DeferredCircuit, StatevectorSimulator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from qiskit.circuit import Instruction
+
+    from qonduit_server.providers.group_states import State
+    from qonduit_server.providers.steps import Gate
+
+#: complex64 with a buffer of the same size, then the probabilities that samples are drawn from.
+_BYTES_PER_AMPLITUDE: Final = 40
+#: The same for a statevector: complex128, what a gate makes of it, and room for a gate that is a matrix.
+_EVOLUTION_BYTES_PER_AMPLITUDE: Final = 48
+#: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
+_MATRIX_QUBITS: Final = 3
+#: Up to this many qubits complex128 costs hardly more, and the rounding errors of impossible outcomes stay smaller.
+_PRECISE_QUBITS: Final = 18
+
+_BASIS: Final = (
+    "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3",
+    "cx", "cy", "cz", "ch", "cp", "cu", "cu1", "cu3", "crx", "cry", "crz", "cs", "csdg", "csx",
+    "swap", "iswap", "ecr", "rxx", "ryy", "rzz", "rzx", "ccx", "ccz", "cswap", "rccx",
+)  # fmt: skip
+
+
+class CirqStatevector(StatevectorSimulator):
+    """Cirq's simulator."""
+
+    name = "GOOGLE"
+    device = "cirq_simulator"
+    extra = "google"
+    distributions = ("cirq-core",)
+    basis_gates = _BASIS
+    run_bytes = _BYTES_PER_AMPLITUDE
+    probabilities_bytes = 2 * _BYTES_PER_AMPLITUDE
+    statevector_bytes = _EVOLUTION_BYTES_PER_AMPLITUDE
+    trajectories = True
+
+    def import_sdk(self) -> Mapping[str, object]:
+        """Import the SDK; return the metadata that all results carry."""
+        import cirq
+        from qiskit.circuit.library import UnitaryGate
+
+        self._classes = standard_gate_classes() | {UnitaryGate}
+        self._named = _named_gates(cirq)
+        self._line = cirq.LineQubit.range(64)
+        self._cirq = cirq
+        return {"sdk": "cirq-core", "sdk_version": cirq.__version__, "method": "statevector"}
+
+    def is_native(self, operation: Instruction) -> bool:
+        """Return whether the SDK has a gate as it is."""
+        # Qiskit's multi-controlled phase has no matrix of its own.
+        known = operation.base_class in self._classes and hasattr(operation, "__array__")
+        return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
+
+    def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
+        """Return the runs of gates as the SDK takes them."""
+        line = self._line
+        return [[self._operation(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
+
+    def _operation(self, gate: Instruction, qubits: list[Any]) -> Any:
+        named = self._named.get(gate.name)
+        if named is not None:
+            return named(*(float(each) for each in gate.params)).on(*qubits)
+        # Qiskit's matrices count the first qubit as the lowest, Cirq's as the highest.
+        return self._cirq.MatrixGate(gate.to_matrix()).on(*reversed(qubits))
+
+    def evolve(self, state: State, run: Any, qubits: int) -> State:
+        """Return a state after one run of gates."""
+        import numpy as np
+
+        cirq = self._cirq
+        arguments = cirq.ApplyUnitaryArgs(state, np.empty_like(state), range(qubits))
+        # What its Simulator does for each operation, without what that does around it.
+        evolved: State = cirq.apply_unitaries(run, self._line[:qubits], arguments)
+        return evolved
+
+    def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
+        """Return the probabilities of the measured qubits."""
+        import numpy as np
+
+        from qonduit_server.providers.sampling import born_probabilities, marginal
+
+        qubits = circuit.deferred.qubits
+        state: State = np.zeros(
+            (2,) * qubits, dtype=np.complex128 if exact or qubits <= _PRECISE_QUBITS else np.complex64
+        )
+        state[(0,) * qubits] = 1.0
+        probabilities = born_probabilities(self.evolve(state, circuit.gates, qubits))
+        del state
+        return marginal(probabilities, qubits, circuit.deferred.measured)
+
+
+def _named_gates(cirq: Any) -> dict[str, Callable[..., Any]]:
+    """Gates for which Cirq has code of its own, faster than a matrix."""
+    fixed = {
+        "x": cirq.X, "y": cirq.Y, "z": cirq.Z, "h": cirq.H, "s": cirq.S, "t": cirq.T, "sdg": cirq.S**-1,
+        "tdg": cirq.T**-1, "id": cirq.I, "cx": cirq.CNOT, "cz": cirq.CZ, "swap": cirq.SWAP, "iswap": cirq.ISWAP,
+        "ccx": cirq.CCX, "ccz": cirq.CCZ, "cswap": cirq.CSWAP,
+    }  # fmt: skip
+    turned: dict[str, Callable[..., Any]] = {
+        "rx": cirq.rx,
+        "ry": cirq.ry,
+        "rz": cirq.rz,
+        "p": lambda angle: cirq.ZPowGate(exponent=angle / math.pi),
+        "cp": lambda angle: cirq.CZPowGate(exponent=angle / math.pi),
+        "rxx": lambda angle: cirq.XXPowGate(exponent=angle / math.pi, global_shift=-0.5),
+        "ryy": lambda angle: cirq.YYPowGate(exponent=angle / math.pi, global_shift=-0.5),
+        "rzz": lambda angle: cirq.ZZPowGate(exponent=angle / math.pi, global_shift=-0.5),
+    }
+    return {**{name: lambda gate=gate: gate for name, gate in fixed.items()}, **turned}

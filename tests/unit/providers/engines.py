@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulators that apply gates and channels to an array, each by itself."""
+
+from __future__ import annotations
+
+from qonduit_server.providers.braket_density import BraketDensity
+from qonduit_server.providers.braket_statevector import BraketStatevector
+from qonduit_server.providers.cirq_density import CirqDensity
+from qonduit_server.providers.cirq_statevector import CirqStatevector
+
+STATEVECTORS = (BraketStatevector, CirqStatevector)
+DENSITIES = (BraketDensity, CirqDensity)
