@@ -25,8 +25,9 @@ class BraketDensity(DensityMatrixSimulator):
     distributions = BraketStatevector.distributions
     status_suffix = ", engine braket_dm"
     #: The state that is given, the simulation's own, and the four arrays that it works with, in complex128.
-    run_bytes = 104
-    branching_bytes = 136
+    #: Measured with 2^20 entries: 103, and 144 where the circuit branches.
+    run_bytes = 112
+    branching_bytes = 152
 
     def __init__(self) -> None:
         super().__init__(BraketStatevector())

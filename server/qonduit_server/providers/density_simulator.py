@@ -13,7 +13,7 @@ from qonduit_server.errors import DeviceError, LimitError, ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import DEFAULTS, CompiledCircuit, CompileOptions, most_qubits
 from qonduit_server.providers.statevector_simulator import (
-    BRANCHING_BYTES,
+    TRAJECTORY_BYTES,
     TRAJECTORIES,
     DeferredCircuit,
     StatevectorSimulator,
@@ -110,14 +110,14 @@ class DensityMatrixSimulator(StatevectorSimulator):
         """Describe the one device, without importing the SDK."""
         found = super().describe()
         device = found.devices[0]
-        device.num_qubits = most_qubits(BRANCHING_BYTES)
+        device.num_qubits = most_qubits(TRAJECTORY_BYTES)
         device.capabilities.statevector = False
         return found
 
     def methods(self) -> list[SimulationMethod]:
         """Describe the methods, the widest first."""
         return [
-            described_method(TRAJECTORIES, BRANCHING_BYTES, "any circuit", noise=True),
+            described_method(TRAJECTORIES, TRAJECTORY_BYTES, "any circuit", noise=True),
             described_method(DENSITY_MATRIX, self.branching_bytes, "any circuit", noise=True, axes=2),
         ]
 
