@@ -13,8 +13,8 @@ from qonduit_server.errors import DeviceError, LimitError, ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import DEFAULTS, CompiledCircuit, CompileOptions, most_qubits
 from qonduit_server.providers.statevector_simulator import (
-    TRAJECTORY_BYTES,
     TRAJECTORIES,
+    TRAJECTORY_BYTES,
     DeferredCircuit,
     StatevectorSimulator,
     described_method,
