@@ -17,9 +17,10 @@ from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry as providers
 from tests.corpus import programs
 from tests.corpus.programs import OWN, entries, judge
+from tests.universal_providers import universal_providers
 
 
-@pytest.mark.parametrize("name", sorted(providers.PROVIDERS))
+@pytest.mark.parametrize("name", universal_providers())
 def test_corpus(name: str) -> None:
     provider = providers.get(name)
     provider.load()

@@ -21,6 +21,7 @@ from qonduit_server.providers import registry
 from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.worker import loop, runner
+from tests.universal_providers import universal_providers
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QUBITS = 20
@@ -123,7 +124,7 @@ BRANCHES = (
 )
 
 
-@pytest.mark.parametrize("name", sorted(registry.PROVIDERS))
+@pytest.mark.parametrize("name", universal_providers())
 def test_a_run_uses_no_more_memory_than_estimated(name: str) -> None:
     it = Measured(name)
     text = program(QUBITS, ONE)
@@ -133,7 +134,7 @@ def test_a_run_uses_no_more_memory_than_estimated(name: str) -> None:
     assert 16 << QUBITS < used < estimate, f"{used >> QUBITS} bytes an amplitude, {estimate >> QUBITS} were estimated"
 
 
-@pytest.mark.parametrize("name", sorted(registry.PROVIDERS))
+@pytest.mark.parametrize("name", universal_providers())
 def test_a_run_with_counts_only_uses_no_more_memory_than_estimated(name: str) -> None:
     it = Measured(name)
     text = program(WIDE, ALL)

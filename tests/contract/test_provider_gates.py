@@ -23,6 +23,7 @@ from qonduit_server.providers import registry
 from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import runner
 from tests.contract.gate_reference import MATRICES, Matrix, Step, X, Y, composed, controlled, distribution, turn, u
+from tests.universal_providers import universal_providers
 
 ANGLES = (0.7, -1.1, 0.4, 1.9)
 #: The names of OpenQASM 2's qelib1.inc, as Qiskit ships it, with the number of qubits and angles of each gate.
@@ -36,7 +37,7 @@ QELIB1 = {
 LOPSIDED = composed(2, (turn(X, 0.9), [0]), (controlled(u(0.5, 1.2, -0.3)), [1, 0]), (turn(Y, -0.6), [1]))
 
 
-@pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
+@pytest.fixture(scope="module", params=universal_providers())
 def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded."""
     found = registry.get(request.param)

@@ -18,6 +18,7 @@ from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import runner
+from tests.universal_providers import universal_providers
 
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
@@ -26,7 +27,7 @@ HEADER3 = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 BELL = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
 
 
-@pytest.fixture(scope="session", params=sorted(registry.PROVIDERS))
+@pytest.fixture(scope="session", params=universal_providers())
 def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded once a session, because their SDKs take seconds to import."""
     found = registry.get(request.param)

@@ -38,6 +38,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.jobs import queue
 from qonduit_server.worker import runner
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, descriptions, programs, refused, rpc_fixture
+from tests.universal_providers import universal_providers
 
 LANGUAGES = Languages()
 HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
@@ -51,7 +52,7 @@ def language(name: str) -> AssemblerLanguage:
     return AssemblerLanguage.Value(f"ASSEMBLER_LANGUAGE_{name}")
 
 
-@pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
+@pytest.fixture(scope="module", params=universal_providers())
 def provider(request: pytest.FixtureRequest) -> SimulatorProvider:
     """Each provider, loaded."""
     found = registry.get(request.param)

@@ -23,6 +23,7 @@ from qonduit_server.errors import RunError
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge, mqtbench_index
+from tests.universal_providers import universal_providers
 
 #: A layer of rotations, a chain of controlled gates, and so on; all measured.
 _HUNDRED_GATES = (
@@ -38,11 +39,11 @@ _HUNDRED_GATES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the matrix."""
     parser = argparse.ArgumentParser(prog="tests.corpus", description=__doc__)
-    parser.add_argument("--provider", action="append", choices=sorted(registry.PROVIDERS), help="only these")
+    parser.add_argument("--provider", action="append", choices=universal_providers(), help="only these")
     parser.add_argument("--language", action="append", choices=sorted(LANGUAGES), help="only these")
     parser.add_argument("--qubits", type=int, default=10**6, help="only programs with at most this many")
     options = parser.parse_args(arguments)
-    names = options.provider or sorted(registry.PROVIDERS)
+    names = options.provider or universal_providers()
     languages = options.language or list(LANGUAGES)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         running = {name: pool.submit(run, name, languages, options.qubits) for name in names}

@@ -15,6 +15,7 @@ PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm:IBM",
     "AWS": "qonduit_server.providers.aws:AWS",
     "GOOGLE": "qonduit_server.providers.google:Google",
+    "STIM": "qonduit_server.providers.stim:Stim",
 }
 #: The entry point group of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"

@@ -36,6 +36,7 @@ from qonduit_server.providers import branching, registry, run_planning
 from qonduit_server.providers.provider import CompileOptions
 from tests.unit.providers.engines import STATEVECTORS
 from tests.unit.providers.exact import distribution
+from tests.universal_providers import universal_providers
 
 SHOTS = 4000
 GATES: tuple[Gate, ...] = (
@@ -54,7 +55,7 @@ GATES: tuple[Gate, ...] = (
 )
 
 
-@pytest.fixture(scope="module", params=sorted(registry.PROVIDERS))
+@pytest.fixture(scope="module", params=universal_providers())
 def provider(request: pytest.FixtureRequest) -> Any:
     found = registry.get(request.param)
     found.load()

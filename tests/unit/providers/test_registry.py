@@ -13,7 +13,7 @@ from qonduit_server.providers import registry
 
 
 def test_names() -> None:
-    assert registry.names()[:3] == ("IBM", "AWS", "GOOGLE")
+    assert registry.names()[:4] == ("IBM", "AWS", "GOOGLE", "STIM")
     for name in registry.names():
         assert registry.get(name).name == name
 
@@ -29,7 +29,7 @@ def test_describing_imports_no_sdk() -> None:
         "from qonduit_server.worker import runner\n"
         "from qonduit_server.providers import registry\n"
         "for name in registry.names(): registry.get(name).describe()\n"
-        "print(sorted({'qiskit', 'qiskit_aer', 'cirq', 'braket', 'numpy', 'openqasm3'} & set(sys.modules)))\n"
+        "print(sorted({'qiskit', 'qiskit_aer', 'cirq', 'braket', 'stim', 'numpy', 'openqasm3'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -37,7 +37,7 @@ def test_describing_imports_no_sdk() -> None:
 
 @pytest.mark.parametrize(
     ("name", "module", "extra"),
-    [("IBM", "qiskit_aer", "ibm"), ("AWS", "braket", "aws"), ("GOOGLE", "cirq", "google")],
+    [("IBM", "qiskit_aer", "ibm"), ("AWS", "braket", "aws"), ("GOOGLE", "cirq", "google"), ("STIM", "stim", "stim")],
 )
 def test_a_missing_sdk_names_the_extra(name: str, module: str, extra: str) -> None:
     code = (
