@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cirq's statevector simulator on this machine."""
+"""GOOGLE/cirq_simulator: statevectors with Cirq."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from qonduit_server.ir.lowering import standard_gate_classes
 from qonduit_server.providers.statevector_simulator import DeferredCircuit, StatevectorSimulator
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: complex64 with a buffer of the same size, then the probabilities that samples are drawn from.
 _BYTES_PER_AMPLITUDE: Final = 40
-#: The same for a statevector: complex128, what a gate makes of it, and room for a gate that is a matrix.
+#: The same for a statevector: complex128, a gate's output of the same size, and room for a gate's matrix.
 _EVOLUTION_BYTES_PER_AMPLITUDE: Final = 48
-#: Gates of up to this many qubits that Cirq has no name for are handed over as matrices.
+#: Gates of up to this many qubits that Cirq does not name are passed as matrices.
 _MATRIX_QUBITS: Final = 3
 #: Up to this many qubits complex128 costs hardly more, and the rounding errors of impossible outcomes stay smaller.
 _PRECISE_QUBITS: Final = 18
@@ -40,7 +40,7 @@ class CirqStatevector(StatevectorSimulator):
     name = "GOOGLE"
     device = "cirq_simulator"
     extra = "google"
-    distributions = ("cirq-core",)
+    distributions: ClassVar[tuple[str, ...]] = ("cirq-core",)
     basis_gates = _BASIS
     run_bytes = _BYTES_PER_AMPLITUDE
     probabilities_bytes = 2 * _BYTES_PER_AMPLITUDE
@@ -59,13 +59,13 @@ class CirqStatevector(StatevectorSimulator):
         return {"sdk": "cirq-core", "sdk_version": cirq.__version__, "method": "statevector"}
 
     def is_native(self, operation: Instruction) -> bool:
-        """Return whether the SDK has a gate as it is."""
+        """Return whether the SDK has a gate."""
         # Qiskit's multi-controlled phase has no matrix of its own.
         known = operation.base_class in self._classes and hasattr(operation, "__array__")
         return known and 1 <= operation.num_qubits <= _MATRIX_QUBITS
 
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
-        """Return the runs of gates as the SDK takes them."""
+        """Return the runs of gates in the SDK's form."""
         line = self._line
         return [[self._operation(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
 
@@ -82,7 +82,7 @@ class CirqStatevector(StatevectorSimulator):
 
         cirq = self._cirq
         arguments = cirq.ApplyUnitaryArgs(state, np.empty_like(state), range(qubits))
-        # What its Simulator does for each operation, without what that does around it.
+        # As Cirq's Simulator does for each operation, without its overhead.
         evolved: State = cirq.apply_unitaries(run, self._line[:qubits], arguments)
         return evolved
 
@@ -103,7 +103,7 @@ class CirqStatevector(StatevectorSimulator):
 
 
 def _named_gates(cirq: Any) -> dict[str, Callable[..., Any]]:
-    """Gates for which Cirq has code of its own, faster than a matrix."""
+    """Return the gates for which Cirq has dedicated code, faster than a matrix."""
     fixed = {
         "x": cirq.X, "y": cirq.Y, "z": cirq.Z, "h": cirq.H, "s": cirq.S, "t": cirq.T, "sdg": cirq.S**-1,
         "tdg": cirq.T**-1, "id": cirq.I, "cx": cirq.CNOT, "cz": cirq.CZ, "swap": cirq.SWAP, "iswap": cirq.ISWAP,

@@ -6,10 +6,11 @@ from __future__ import annotations
 from qonduit_server.providers.cirq_density import CirqDensity
 from qonduit_server.providers.cirq_statevector import CirqStatevector
 from qonduit_server.providers.composite import CompositeProvider
+from qonduit_server.providers.qsim import Qsim
 
 
 class Google(CompositeProvider):
-    """Cirq's simulators: statevectors and density matrices."""
+    """All devices of GOOGLE."""
 
     def __init__(self) -> None:
-        super().__init__("GOOGLE", CirqStatevector(), CirqDensity())
+        super().__init__("GOOGLE", CirqStatevector(), CirqDensity(), Qsim())

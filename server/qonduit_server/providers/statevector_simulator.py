@@ -75,6 +75,8 @@ class StatevectorSimulator(ABC):
     statevector_bytes: ClassVar[int]
     #: Whether circuits with channels run as trajectories.
     trajectories: ClassVar[bool] = False
+    #: The precision of amplitudes: "double" or "single".
+    floating_point: ClassVar[str] = "double"
 
     def __init__(self) -> None:
         self._metadata: Mapping[str, object] = {}
@@ -118,7 +120,7 @@ class StatevectorSimulator(ABC):
         capabilities = found.devices[0].capabilities
         capabilities.methods.extend(self.methods())
         capabilities.noise = any(method.noise for method in capabilities.methods)
-        capabilities.floating_point.append("double")
+        capabilities.floating_point.append(self.floating_point)
         return found
 
     def methods(self) -> list[SimulationMethod]:
