@@ -35,7 +35,7 @@ cx q[0], q[1];
 measure q -> c;
 )";
 
-// Tells an error with its status and the reason that programs go by.
+// Prints an error with its status and its machine-readable reason.
 std::string Describe(const grpc::Status& status) {
   static const char* const kNames[] = {"OK",
                                        "CANCELLED",
@@ -83,7 +83,7 @@ class Patience {
   // Forgets earlier failures.
   void Renew() { failures_ = 0; }
 
-  // Waits a little longer after each failure in a row; throws what no waiting mends.
+  // Waits longer after each consecutive failure; rethrows errors that a retry cannot resolve.
   void WaitAfter(const grpc::Status& status) {
     if (status.error_code() != grpc::UNAVAILABLE || ++failures_ > kMostFailures) {
       throw std::runtime_error(Describe(status));
@@ -159,7 +159,7 @@ pb::Job Follow(pb::JobService::Stub& jobs, pb::Job job) {
     bool leaving = false;
     for (pb::WatchJobResponse response; !leaving && stream->Read(&response);) {
       patience.Renew();
-      if (response.event().has_heartbeat()) continue;  // Says that the stream is alive.
+      if (response.event().has_heartbeat()) continue;  // Keeps the stream alive.
       Show(response.event(), job);
       // Events are numbered without gaps and kept: after_sequence gives what follows, each once.
       request.set_after_sequence(response.event().sequence());
@@ -178,7 +178,7 @@ pb::Job Follow(pb::JobService::Stub& jobs, pb::Job job) {
   return job;
 }
 
-// Submits the circuit, follows the job to its end and prints what was counted.
+// Submits the circuit, watches the job until it ends and prints the counts.
 void Run(const std::string& server, const std::string& device) {
   const auto channel = grpc::CreateChannel(server, grpc::InsecureChannelCredentials());
   const auto jobs = pb::JobService::NewStub(channel);

@@ -62,7 +62,7 @@ func main() {
 	}
 }
 
-// run submits the circuit, follows the job to its end and prints what was counted.
+// run submits the circuit, watches the job until it ends and prints the counts.
 func run(ctx context.Context, server, device string) error {
 	conn, err := grpc.NewClient(
 		server, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(patience),
@@ -118,11 +118,11 @@ func follow(ctx context.Context, jobs qonduit.JobServiceClient, job *qonduit.Job
 		}
 		for event, err := range watch(ctx, jobs, job.GetId(), seen) {
 			if err != nil && (!alive || status.Code(err) != codes.Unavailable) {
-				return nil, err // What resuming does not mend, or has not mended.
+				return nil, err // A retry cannot resolve it, or did not.
 			}
 			alive = err == nil
 			if event.GetSequence() == 0 {
-				continue // A heartbeat says that the stream is alive; it has no number.
+				continue // A heartbeat keeps the stream alive; it has no sequence.
 			}
 			job = show(event, job)
 			if seen = event.GetSequence(); seen == 2 && !left {
@@ -179,7 +179,7 @@ func name(state qonduit.JobState) string {
 	return strings.TrimPrefix(state.String(), "JOB_STATE_")
 }
 
-// describe tells a gRPC error with its status and the reason that programs go by; other errors as they are.
+// describe returns a gRPC error with its status and its machine-readable reason; other errors unchanged.
 func describe(err error) string {
 	answer, ok := status.FromError(err)
 	if !ok {

@@ -26,7 +26,7 @@ _MAX_DEPOLARIZING: Final = 4 / 3
 
 
 def broken(model: NoiseModel, path: str) -> Iterator[Violation]:
-    """Yield what is wrong with the noise model in a field of this path."""
+    """Yield the violations of the noise model in a field of this path."""
     size = model.ByteSize()
     if size > MAX_BYTES:
         yield Violation(path, "noise_model.max_bytes", f"{path}: must have at most {MAX_BYTES} bytes, got {size}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise on every device that has it: the distribution of the density-matrix reference, exactly or by a chi-square test.
 
-The programs tell mistakes apart: which qubit and which order of qubits a channel has, which side of a readout error,
+The programs distinguish mistakes: which qubit and which order of qubits a channel has, which side of a readout error,
 and whether errors act before conditions.
 """
 

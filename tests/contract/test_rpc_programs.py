@@ -59,17 +59,17 @@ class Programs:
         self.translator = translator
         self.stub = ProgramServiceStub(rpc.channel)
 
-    def translate(self, text: str = "say hello", timeout: float = WAIT, **fields: Any) -> TranslateProgramResponse:
+    def translate(self, text: str = "emit hello", timeout: float = WAIT, **fields: Any) -> TranslateProgramResponse:
         return self.stub.TranslateProgram(request(text, **fields), timeout=timeout)
 
-    def refused(self, text: str = "say hello", **fields: Any) -> tuple[str, str, dict[str, Any]]:
+    def refused(self, text: str = "emit hello", **fields: Any) -> tuple[str, str, dict[str, Any]]:
         """Return code, reason and details of a translation that must be refused."""
         code, details = refused(lambda: self.translate(text, **fields))
         assert details["ErrorInfo"].reason in {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()}  # noqa: SIM118
         return code, details["ErrorInfo"].reason, details
 
 
-def request(text: str = "say hello", **fields: Any) -> TranslateProgramRequest:
+def request(text: str = "emit hello", **fields: Any) -> TranslateProgramRequest:
     """Return a request with a program for Cirq, with changes to it (`program`) and to the request."""
     program = {"quantum_circuit": text, "assembler_language": QASM2} | fields.pop("program", {})
     return TranslateProgramRequest(**{"program": QuantumProgram(**program), "target_language": CIRQ} | fields)
@@ -126,7 +126,7 @@ def test_languages_are_described_without_a_process(tmp_path: Path) -> None:
 
 
 def test_a_translation(programs: Programs) -> None:
-    answer = programs.translate("say hello", inputs=struct(theta=0.5))
+    answer = programs.translate("emit hello", inputs=struct(theta=0.5))
     assert answer.program == QuantumProgram(quantum_circuit="hello in 5 with {'theta': 0.5}", assembler_language=CIRQ)
     assert list(answer.warnings) == ["it was bent a little"]
     assert [(each.name, each.size) for each in answer.registers] == [("b", 2), ("a", 1)]
@@ -194,8 +194,8 @@ def test_an_unknown_language_error_lists_the_known_ones(programs: Programs) -> N
     ],
 )
 def test_a_program_at_fault(programs: Programs, failure: str, code: str, reason: str, field: str, rule: str) -> None:
-    told_code, told_reason, details = programs.refused(f"fail {failure}")
-    assert (told_code, told_reason) == (code, reason)
+    got_code, got_reason, details = programs.refused(f"fail {failure}")
+    assert (got_code, got_reason) == (code, reason)
     (violation,) = details["BadRequest"].field_violations
     assert (violation.field, violation.reason) == (field, f"program.{rule}")
     assert violation.description == f"{field}: line 3, column 5: x"
@@ -257,7 +257,7 @@ def test_a_program_that_kills_its_workers_is_reported_and_the_next_call_works(
     code, details = refused(waiting.calls[0].result)
     assert code == "RESOURCE_EXHAUSTED"
     assert "SIGKILL" in details["QuotaFailure"].violations[0].description
-    assert programs.translate("say on").program.quantum_circuit.startswith("on")
+    assert programs.translate("emit on").program.quantum_circuit.startswith("on")
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
@@ -271,12 +271,12 @@ def test_a_cancelled_call_frees_its_worker(programs: Programs, tmp_path: Path, h
             waiting.calls[0].result()
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     wait_gone([worker])
-    assert programs.translate("say on").program.quantum_circuit.startswith("on")
+    assert programs.translate("emit on").program.quantum_circuit.startswith("on")
 
 
 def test_sixty_four_calls_at_once(programs: Programs) -> None:
     with ThreadPoolExecutor(64) as callers:
-        answers = list(callers.map(lambda number: programs.translate(f"say {number}"), range(64)))
+        answers = list(callers.map(lambda number: programs.translate(f"emit {number}"), range(64)))
     assert [each.program.quantum_circuit.split()[0] for each in answers] == [str(number) for number in range(64)]
 
 

@@ -56,7 +56,7 @@ def old(database_url: str, times: Times) -> Database:
 
 
 def go(db: Database, times: Times, days: float = 30) -> SweepCounts:
-    """Sweep what ended so many days before the database's own time."""
+    """Sweep the jobs that ended this many days before the database's own time."""
     return sweep(db, int((times.now - timedelta(days=days)).timestamp() * 1e6), NEVER)
 
 

@@ -139,7 +139,7 @@ class Machine(Observer):
             self.refused("ALREADY_EXISTS", getattr(self.server.jobs, method), request)
             return
         if run:
-            request.after_sequence = min(which, len(first.said)) if first else 0
+            request.after_sequence = min(which, len(first.entries)) if first else 0
             stream = self.call(self.server.jobs.RunJob, request)
             if first is None:
                 created = next(stream).event
@@ -290,12 +290,12 @@ class Machine(Observer):
     def program(self, which: int, index: int, what: str) -> None:
         job = self.running_job(which)
         index %= len(job.programs)
-        said: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "start": {"program_started": ProgramStarted(index=index)},
             "succeed": {"program_succeeded": ProgramSucceeded(index=index, result=store_fixture.result(f"0x{index}"))},
             "fail": {"program_failed": ProgramFailed(index=index, failure=store_fixture.failure("SYNTAX_ERROR"))},
         }
-        self.record(job, lambda: getattr(job, what)(index), **said[what])
+        self.record(job, lambda: getattr(job, what)(index), **changes[what])
 
     @precondition(lambda self: self.tasks)
     @rule(which=WHICH, reason=st.sampled_from(["", "", "", "TIME_LIMIT", CANCELLED_REASON]), after_all=st.booleans())

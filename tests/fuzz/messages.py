@@ -235,7 +235,7 @@ def _either(likely: Sequence[_T], odd: Sequence[_T]) -> st.SearchStrategy[_T]:
 
 
 def _message_in(message: Message, each: FieldDescriptor) -> Message | None:
-    """Return the message in a field, or the last one of a list; None if there is none."""
+    """Return the message in a field, or the last one of a list; None if it is empty."""
     if each.message_type is None or each.message_type.GetOptions().map_entry:
         return None
     value = getattr(message, each.name)

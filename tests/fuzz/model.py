@@ -35,7 +35,7 @@ class StoredDeployment:
 
 @dataclass
 class StoredJob:
-    """The expected state of a job and its expected events; `said` has an entry for each event."""
+    """The expected state of a job and its expected events; `entries` has an entry for each event."""
 
     id: int
     name: str | None
@@ -51,7 +51,7 @@ class StoredJob:
     runs: list[JobState] = field(default_factory=list)
     #: The serialized result of each program, once it was read.
     results: dict[int, bytes] = field(default_factory=dict)
-    said: list[tuple[Any, ...]] = field(default_factory=lambda: [("created",)])
+    entries: list[tuple[Any, ...]] = field(default_factory=lambda: [("created",)])
 
     def __post_init__(self) -> None:
         self.runs = [QUEUED] * len(self.programs)
@@ -85,7 +85,7 @@ class StoredJob:
             self._settle(CANCELLED)
             self._move(CANCELLED)
         else:
-            self.said.append(("log",))
+            self.entries.append(("log",))
             self._settle(QUEUED)
             self._move(QUEUED)
 
@@ -93,25 +93,25 @@ class StoredJob:
         """Progress increases; a decrease is not recorded."""
         if self.progress < progress <= 1.0:
             self.progress = progress
-            self.said.append(("progress", progress))
+            self.entries.append(("progress", progress))
 
     def start(self, index: int) -> None:
         """A program began."""
         if self.runs[index] == QUEUED:
             self.runs[index] = RUNNING
-            self.said.append(("program", index, RUNNING))
+            self.entries.append(("program", index, RUNNING))
 
     def succeed(self, index: int) -> None:
         """A program ran. The first outcome stands."""
         if not is_terminal(self.runs[index]):
             self.runs[index] = SUCCEEDED
-            self.said += [("program", index, SUCCEEDED), ("result", self.programs[index].id)]
+            self.entries += [("program", index, SUCCEEDED), ("result", self.programs[index].id)]
 
     def fail(self, index: int) -> None:
         """A program failed. The first outcome stands."""
         if not is_terminal(self.runs[index]):
             self.runs[index] = FAILED
-            self.said.append(("program", index, FAILED))
+            self.entries.append(("program", index, FAILED))
 
     def finish(self, reason: str = "") -> None:
         """Its task ended; with a reason, it failed as a whole."""
@@ -130,12 +130,12 @@ class StoredJob:
 
     def _move(self, state: JobState) -> None:
         assert may(self.state, state)
-        self.said.append(("state", self.state, state))
+        self.entries.append(("state", self.state, state))
         self.state = state
 
 
 def entry(event: JobEvent) -> tuple[Any, ...]:
-    """Return an event in the form of `StoredJob.said`."""
+    """Return an event in the form of `StoredJob.entries`."""
     match event.WhichOneof("event"):
         case "state_change":
             change = event.state_change

@@ -127,7 +127,7 @@ class Observer(RuleBasedStateMachine):
         assert (got.id, got.shots, got.deployment_id) == (job.id, job.shots, job.deployment.id)
         assert (got.name if got.HasField("name") else None) == job.name
         assert (got.state, got.attempt, got.progress) == (job.state, job.attempt, job.progress)
-        assert got.last_sequence == len(job.said)
+        assert got.last_sequence == len(job.entries)
         assert [run.program_id for run in got.program_runs] == [each.id for each in job.programs]
         assert [run.state for run in got.program_runs] == job.runs
         assert [len(run.result_ids) for run in got.program_runs] == [run == SUCCEEDED for run in job.runs]
@@ -141,8 +141,8 @@ class Observer(RuleBasedStateMachine):
         self.check_job(job, got)
         asked = job_service.ListJobEventsRequest(job_id=job.id, page_size=page_size)
         events: list[JobEvent] = self.listed(self.server.jobs.ListJobEvents, asked, "events")
-        assert [event.sequence for event in events] == list(range(1, len(job.said) + 1))
-        assert [entry(event) for event in events] == job.said
+        assert [event.sequence for event in events] == list(range(1, len(job.entries) + 1))
+        assert [entry(event) for event in events] == job.entries
         times = [event.event_time.ToNanoseconds() for event in events]
         assert times == sorted(times)
         assert all(event.job_id == job.id for event in events)
@@ -246,16 +246,16 @@ class Observer(RuleBasedStateMachine):
         job = follower.job
         deleted = job not in self.jobs
         try:
-            while follower.position < len(job.said) and most:
+            while follower.position < len(job.entries) and most:
                 event = next(follower.call).event
                 if event.HasField("heartbeat"):
                     assert event.heartbeat.last_sequence == follower.position
                     continue
                 assert event.sequence == follower.position + 1
-                assert entry(event) == job.said[follower.position]
+                assert entry(event) == job.entries[follower.position]
                 follower.position += 1
                 most -= 1
-            if follower.position == len(job.said) and (job.ended or deleted):
+            if follower.position == len(job.entries) and (job.ended or deleted):
                 # It ends with OK if and only if the terminal event was sent.
                 for response in follower.call:
                     assert response.event.HasField("heartbeat")
@@ -275,15 +275,15 @@ class Observer(RuleBasedStateMachine):
     def watch_a_while(self, which: int, after: int, most: int) -> None:
         """Watch from any event, cancel the stream midway, and resume after the last event received."""
         job: StoredJob = self.pick(which, self.jobs)
-        if after > len(job.said):
+        if after > len(job.entries):
             asked = job_service.WatchJobRequest(job_id=job.id, after_sequence=after)
             self.refused("INVALID_ARGUMENT", self.server.jobs.WatchJob, asked)
             return
         follower = self.watch(job, after)
-        if after == len(job.said) and not job.ended:
+        if after == len(job.entries) and not job.ended:
             assert next(follower.call).event.heartbeat.last_sequence == after
         if not self.read(follower, most=most, leave=True):
-            raise AssertionError("a stream that was left goes on")
+            raise AssertionError("an abandoned stream continues")
         self.read(self.watch(job, follower.position), leave=True)
 
     @precondition(lambda self: self.jobs and len(self.followers) < 4)
@@ -291,7 +291,7 @@ class Observer(RuleBasedStateMachine):
     def follow(self, which: int, after: int) -> None:
         """Leave a stream open while other rules run."""
         job: StoredJob = self.pick(which, self.jobs)
-        self.followers.append(self.watch(job, min(after, len(job.said))))
+        self.followers.append(self.watch(job, min(after, len(job.entries))))
 
     @precondition(lambda self: self.followers)
     @rule(which=WHICH)

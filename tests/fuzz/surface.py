@@ -53,7 +53,7 @@ class Answer:
 
     messages: list[bytes] = field(default_factory=list)
     code: grpc.StatusCode | None = None
-    said: str = ""
+    message: str = ""
     trailer: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -81,7 +81,7 @@ def send(channel: grpc.Channel, method: MethodDescriptor, sent: Sent) -> Answer:
             answer.code = call.code()
     except grpc.RpcError as error:
         answer.code = error.code()  # type: ignore[attr-defined]
-        answer.said = error.details() or ""  # type: ignore[attr-defined]
+        answer.message = error.details() or ""  # type: ignore[attr-defined]
         answer.trailer = dict(error.trailing_metadata() or ())  # type: ignore[attr-defined]
     answer.seconds = time.monotonic() - begun
     return answer
@@ -107,17 +107,17 @@ def judge(method: MethodDescriptor, sent: Sent, answer: Answer, most_request_byt
         return
     if any(len(data) > most_request_bytes for data in sent.requests) and code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return
-    assert code in DETAILS, f"{code.name}: {answer.said}"
+    assert code in DETAILS, f"{code.name}: {answer.message}"
     check_status(code, answer)
 
 
 def check_status(code: grpc.StatusCode, answer: Answer) -> None:
     """Check the details of an error."""
     packed = answer.trailer.get("grpc-status-details-bin")
-    assert packed is not None, f"{code.name} without details: {answer.said!r}"
-    assert len(packed) + len(answer.said.encode()) <= MOST_STATUS_BYTES
+    assert packed is not None, f"{code.name} without details: {answer.message!r}"
+    assert len(packed) + len(answer.message.encode()) <= MOST_STATUS_BYTES
     status = status_pb2.Status.FromString(packed)
-    assert (status.code, status.message) == (code.value[0], answer.said)
+    assert (status.code, status.message) == (code.value[0], answer.message)
     details: dict[str, Any] = {}
     for each in status.details:
         name = each.TypeName().rpartition(".")[2]
@@ -134,7 +134,7 @@ def check_status(code: grpc.StatusCode, answer: Answer) -> None:
             assert violation.field, violation
             assert violation.reason, violation
             assert violation.description, violation
-    assert answer.said
+    assert answer.message
 
 
 def fuzz(

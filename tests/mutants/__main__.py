@@ -41,7 +41,7 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT, table: Path = TA
         copies = [copy_of(root, Path(folder) / str(number)) for number in range(max(1, arguments.processes))]
         code, output = run_tests(copies[0], sorted({test for each in chosen for test in each.tests}))
         if code != 0:
-            print(f"{output}\nwithout any fault, the tests do not pass: nothing can be said", file=sys.stderr)
+            print(f"{output}\nwithout any fault, the tests do not pass: no result is possible", file=sys.stderr)
             return 2
         verdicts = _try_all(chosen, copies)
     print(", ".join(f"{count} {verdict.value}" for verdict, count in verdicts.items()))

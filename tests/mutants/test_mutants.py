@@ -102,10 +102,10 @@ def test_the_command_fails_where_a_fault_survives_and_names_it(
         )
     )
     assert main(["caught", "survivor", "--processes", "1"], tree, table) == 1
-    said = capsys.readouterr().out
-    assert [line.split("  ")[0] for line in said.splitlines() if not line.startswith(" ")] == [
+    output = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in output.splitlines() if not line.startswith(" ")] == [
         "caught", "NOT CAUGHT", "1 caught, 1 NOT CAUGHT"]  # fmt: skip
-    assert "'2 *' -> 'number +'" in said
+    assert "'2 *' -> 'number +'" in output
     assert main(["caught", "--processes", "1"], tree, table) == 0
     assert main(["stale"], tree, table) == 2
     assert "contains the original text 0 times" in capsys.readouterr().err

@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Submits the circuit, follows the job to its end and prints what was counted.
+/// Submits the circuit, watches the job until it ends and prints the counts.
 async fn run(server: &str, device: String) -> Result<(), Box<dyn Error>> {
     let channel = Endpoint::from_shared(format!("http://{server}"))?.connect_lazy();
     let mut jobs = JobServiceClient::new(channel.clone());
@@ -127,7 +127,7 @@ async fn follow(jobs: &mut JobServiceClient<Channel>, mut job: Job) -> Result<Jo
             while let Some(response) = stream.message().await? {
                 patience.renew();
                 let Some(event) = response.event.filter(|event| event.sequence > 0) else {
-                    continue; // A heartbeat says that the stream is alive; it has no number.
+                    continue; // A heartbeat keeps the stream alive; it has no sequence.
                 };
                 last_sequence = event.sequence;
                 show(event, &mut job);
@@ -190,7 +190,7 @@ fn name(state: JobState) -> &'static str {
     state.as_str_name().trim_start_matches("JOB_STATE_")
 }
 
-/// Tells an error with its status and the reason that programs go by.
+/// Returns an error with its status and its machine-readable reason.
 pub fn describe(status: &Status) -> String {
     let reason = match status.get_details_error_info() {
         Some(info) => format!(" (reason {})", info.reason),

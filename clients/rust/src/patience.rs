@@ -35,7 +35,7 @@ impl Patience {
         self.failures = 0;
     }
 
-    /// Waits a little longer after each failure in a row; gives back what no waiting mends.
+    /// Waits longer after each consecutive failure; returns errors that a retry cannot resolve.
     pub async fn wait_after(&mut self, status: Status) -> Result<(), Status> {
         self.failures += 1;
         if !is_away(&status) || self.failures > MOST_FAILURES {
@@ -48,7 +48,7 @@ impl Patience {
     }
 }
 
-/// Whether the server is away: it says so, or the connection broke, which tonic tells as Unknown. The server's own
+/// Whether the server is unavailable: by its status, or by a broken connection, which tonic reports as Unknown. The server's own
 /// errors have a reason.
 fn is_away(status: &Status) -> bool {
     match status.code() {

@@ -24,7 +24,7 @@ cx q[0], q[1];
 measure q -> c;
 `;
 
-/** Submits the circuit, follows the job to its end and prints what was counted. */
+/** Submits the circuit, watches the job until it ends and prints the counts. */
 async function run(transport: Transport, device: string): Promise<void> {
   const jobs = createClient(JobService, transport);
   const { job } = await jobs.createJob({
@@ -62,7 +62,7 @@ async function follow(jobs: Client<typeof JobService>, job: Job): Promise<Job> {
       for await (const { event } of jobs.watchJob({ jobId: job.id, afterSequence: seen }, { signal: call.signal })) {
         failures = 0;
         if (event === undefined || event.event.case === "heartbeat") {
-          continue; // Says that the stream is alive; it has no number.
+          continue; // A heartbeat keeps the stream alive; it has no sequence.
         }
         job = show(event, job);
         seen = event.sequence;
@@ -81,9 +81,9 @@ async function follow(jobs: Client<typeof JobService>, job: Job): Promise<Job> {
   }
 }
 
-/** Waits longer after each failure in a row, for 13 seconds in all; throws what no waiting mends. */
+/** Waits longer after each consecutive failure, 13 seconds in total; rethrows errors that a retry cannot resolve. */
 async function waitAfter(error: unknown, failures: number): Promise<void> {
-  // The server's own errors have a reason; others tell of the connection, in as many ways as it can break.
+  // The server's own errors have a reason; other errors concern the connection.
   const lost = error instanceof ConnectError && error.findDetails(ErrorInfoSchema).length === 0;
   const away = error instanceof ConnectError && error.code === Code.Unavailable;
   if (!(lost || away) || failures > 6) {

@@ -50,7 +50,7 @@ class CliffordContent(NamedTuple):
     """What a circuit consists of.
 
     Args:
-        obstacle: the first operation that a stabilizer simulator cannot run, for messages; "" if there is none.
+        obstacle: the first operation that a stabilizer simulator cannot run, for messages; otherwise "".
         pauli_noise: whether there are channels, all of them mixtures of Pauli operators as far as `obstacle`.
     """
 
@@ -62,11 +62,11 @@ def clifford_gates(operation: Instruction) -> Steps | None:
     """Return the elementary Clifford gates that an operation consists of, up to a global phase.
 
     A gate that the program defines is resolved by its definition. A rotation by a multiple of pi/2 and a small matrix
-    are Clifford gates where their matrix says so, within 1e-10.
+    are Clifford gates if their matrix is one within 1e-10.
 
     Returns:
         Names of {h, s, sdg, x, y, z, sx, sxdg, cx, cy, cz, swap} with places among the operation's qubits, none for an
-        identity; None for what is not a Clifford gate, for resets and other operations that are no gates.
+        identity; None for other gates, resets and other operations.
     """
     return _resolve(operation, 0)
 

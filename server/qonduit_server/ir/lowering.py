@@ -68,7 +68,7 @@ class Lowering:
         return known
 
     def _key(self, operation: Instruction) -> object:
-        """Return a cache key that operations of equal expansion share; None where there is none."""
+        """Return a cache key that operations of equal expansion share; None without one."""
         if operation.mutable or getattr(operation, "_standard_gate", None) is None:
             return None
         return (operation.base_class, tuple(operation.params))

@@ -68,7 +68,7 @@ def gate_names(model: NoiseModel) -> frozenset[str]:
 
 
 def channels(channel: NoiseChannel, qubits: int, path: str = "channel") -> list[tuple[Channel, tuple[int, ...]]]:
-    """Return a channel of the contract for a gate of so many qubits: channels of the IR and their places on the gate.
+    """Convert a channel of the contract for a gate on `qubits` qubits to channels of the IR and their places.
 
     Raises:
         ProgramError: reason INVALID_NOISE, with the path of the field.

@@ -29,9 +29,9 @@ from qonduit_server.providers.stabilizer_sampling import directions
 _EXACT_BITS: Final = 10
 #: A circuit that branches is simulated once for each shot, or once in all with helper qubits, up to this many.
 _MOST_HELPERS: Final = 6
-#: A tableau and a matrix product state take helpers without doubling: up to so many qubits in all.
+#: A tableau and a matrix product state take helpers without doubling: up to this many qubits in total.
 _WIDEST: Final = 4096
-#: Up to so many qubits one statevector with helpers costs less than a stabilizer for each shot.
+#: Up to this many qubits one statevector with helpers costs less than a stabilizer for each shot.
 _DEFERRED_QUBITS: Final = 20
 #: Measured: what a shot, an operation in it and an amplitude of that cost.
 _SHOT_SECONDS, _OPERATION_SECONDS, _AMPLITUDE_SECONDS = 5e-6, 1e-6, 3e-9
@@ -263,7 +263,7 @@ class AerCompiler:
         return AerProgram(Kind.PROBABILITIES if measured else Kind.NOTHING, native, methods.DENSITY_MATRIX, final=final)
 
     def probabilities(self, compiled: CompiledCircuit) -> AerProgram | None:
-        """Return a program that gives the exact probabilities of a compiled one; None if there is none."""
+        """Return a program that gives the exact probabilities of a compiled one; None without one."""
         program, limit = compiled.native, methods.limit_bytes(0, self._device_bytes)
         assert isinstance(program, AerProgram)
         if program.kind in (Kind.NOTHING, Kind.PROBABILITIES, Kind.AFFINE) or program.circuit is None:

@@ -36,7 +36,7 @@ _CHUNK_SECONDS: Final = 0.1
 #: So much of the shots of one program is run in one call.
 _SLICE_SECONDS: Final = 0.3
 _LARGEST_SLICE: Final = 64
-#: What Aer says where it gets no more memory.
+#: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 #: The log of matrix product states stays in the process; beyond this, the process should be replaced.
 _LARGEST_LOG: Final = 16 * 1024**2

@@ -35,12 +35,12 @@ def find_gpu() -> Gpu:
 
 
 def look_for_gpu(version: str, device: Path, query: str) -> Gpu:
-    """Return the GPU that can be used, or what is missing.
+    """Return the usable GPU, or the missing part.
 
     Args:
         version: the version of the distribution with Aer for GPUs, "" if it is not installed.
         device: the file that the driver makes for the first GPU.
-        query: the path of nvidia-smi, "" if there is none.
+        query: the path of nvidia-smi, or "".
     """
     if not device.exists():
         return Gpu(0, f"no NVIDIA GPU is visible ({device})")

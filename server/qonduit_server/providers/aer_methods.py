@@ -34,9 +34,9 @@ BASIS: Final = (
 )  # fmt: skip
 #: complex128, one copy; the rest of the process was measured to stay below this.
 BYTES_PER_AMPLITUDE: Final = 16
-#: Up to so many qubits every circuit is simulated as a statevector: nothing is faster. Beyond, a call gets all cores.
+#: Up to this many qubits every circuit is simulated as a statevector, which is fastest. Beyond, a call gets all cores.
 SMALL_QUBITS: Final = 14
-#: From so many on the cores share each shot where shots are run one after another; below, each core runs its own.
+#: From this many on the cores share each shot where shots are run one after another; below, each core runs its own.
 LARGE_QUBITS: Final = 20
 #: No program has more qubits.
 _MAX_QUBITS: Final = 4096
@@ -242,6 +242,6 @@ def _too_wide(traits: Traits, simulation: SimulationOptions, limit: int, offered
         memory = format_bytes(memory_of(MATRIX_PRODUCT_STATE, traits.qubits, bond))
         message += (
             f". simulation.allow_approximate, or simulation.method = {MATRIX_PRODUCT_STATE}, runs it with a bond "
-            f"dimension of at most {bond} in at most {memory}; the result states what was discarded"
+            f"dimension of at most {bond} in at most {memory}; the result contains the discarded weight"
         )
     return LimitError("MEMORY_LIMIT", message)

@@ -31,7 +31,7 @@ class Kind(Enum):
 
     #: Nothing random is measured: there is no circuit.
     NOTHING = "nothing"
-    #: One evolution gives the probabilities of what is measured; shots are drawn from them.
+    #: One evolution returns the probabilities of the measured qubits, from which shots are drawn.
     PROBABILITIES = "probabilities"
     #: One evolution and one shot; the others are drawn from the space of outcomes.
     AFFINE = "affine"

@@ -39,7 +39,7 @@ class Truncation(NamedTuple):
 
 
 def truncation(log: str) -> Truncation:
-    """Return what a run discarded, as its log says."""
+    """Return the weight that a run discarded, from its log."""
     weights = [float(each) * _ROUNDING for each in _WEIGHT.findall(log)]
     angle = math.fsum(math.asin(math.sqrt(min(1.0, each))) for each in weights)
     fidelity = math.cos(angle) ** 2 if angle < math.pi / 2 else 0.0
@@ -48,5 +48,5 @@ def truncation(log: str) -> Truncation:
 
 
 def log_bytes(gates: int, qubits: int) -> int:
-    """Return how long the log of a run with so many gates on two qubits is at most, in bytes."""
+    """Return the maximum size in bytes of the log of a run, by its number of two-qubit gates."""
     return gates * (5 * qubits + 100)

@@ -37,7 +37,7 @@ class BackendErrors:
 
     Args:
         backend: the shape.
-        calibration: what was measured.
+        calibration: the measured properties.
     """
 
     def __init__(self, backend: Backend, calibration: DeviceCalibration) -> None:

@@ -81,7 +81,7 @@ def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> B
 
 @cache
 def calibration(backend_name: str) -> DeviceCalibration:
-    """Return what was measured on a backend; callers must not change it."""
+    """Return the calibration of a backend; callers must not change it."""
     backend = backends()[backend_name]
     properties = json.loads(backend.properties.read_text("utf-8"))
     found = DeviceCalibration(

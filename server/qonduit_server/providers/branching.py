@@ -141,7 +141,7 @@ def branching(
     return Branching(device, found.steps, runs, found.qubits, places=places, kind=kind, engine=engine, method=method)
 
 
-#: What was drawn on the way to a group, the last first; None: nothing yet.
+#: The draws that led to a group, latest first; None: no draw yet.
 _Path: TypeAlias = "tuple[int, _Path] | None"
 
 
@@ -214,7 +214,7 @@ class _Walk:
                 yield RunProgress(self._ended / self._shots)
 
     def _finish(self, group: _Group) -> None:
-        """Take the smallest part of a group to the end; what is split off waits."""
+        """Run the smallest part of a group to the end; the other parts wait."""
         steps = self._program.steps
         state = self._resume(group)
         while True:
@@ -380,7 +380,7 @@ class _Walk:
 
 
 def _recorded(step: _Draw, bits: int, outcome: int) -> int:
-    """Return the classical bits after what was drawn at a step."""
+    """Return the classical bits after the draw of a step."""
     match step:
         case Collapse():
             return step.write(bits, outcome)

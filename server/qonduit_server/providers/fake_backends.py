@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _BYTES_PER_AMPLITUDE: Final = 16
 _DENSITY: Final = "density_matrix"
 _TRAJECTORIES: Final = "statevector"
-#: Up to so many active qubits a density matrix takes less time than a statevector for each shot.
+#: Up to this many active qubits a density matrix takes less time than a statevector for each shot.
 _DENSITY_QUBITS: Final = 8
 _STARTING_LEVEL: Final = 1
 

@@ -106,7 +106,7 @@ class SimulatorProvider(Protocol):
         """Import the SDK. Idempotent.
 
         Raises:
-            ProviderError: the SDK is not installed; the message says which extra installs it.
+            ProviderError: the SDK is not installed; the message names the extra that installs it.
         """
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
@@ -222,7 +222,7 @@ def task_memory() -> int:
 
 
 def most_qubits(bytes_per_amplitude: int, axes: int = 1) -> int:
-    """Return how many qubits a task can simulate here: `check_memory` accepts so many and no more."""
+    """Return the maximum number of qubits that `check_memory` accepts here."""
     return max(1, ((task_memory() // bytes_per_amplitude).bit_length() - 1) // axes)
 
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Adjacent gates are merged into gates on up to so many qubits. Measured on one core with random circuits of 20 and 22
-#: qubits, depth 10, three runs each: 3 takes 0.113 s for 22 qubits, 2 takes 0.144 s and 4 0.181 s.
+#: Adjacent gates are merged into gates on up to this many qubits. Measured on one core with random circuits of 20 and
+#: 22 qubits, depth 10, three runs each: 3 takes 0.113 s for 22 qubits, 2 takes 0.144 s and 4 0.181 s.
 _FUSED_QUBITS: Final = 3
 #: complex64, the probabilities in double precision and a copy of them while shots are drawn.
 _BYTES_PER_AMPLITUDE: Final = 40
-#: From so many qubits on qsim draws the shots, up to a number: it takes a third of the time of draws from probabilities
-#: in double precision, but several bytes for each measured bit of each shot.
+#: From this many qubits on qsim draws the shots, up to a number: it takes a third of the time of draws from
+#: probabilities in double precision, but several bytes for each measured bit of each shot.
 _WIDE_QUBITS: Final = 18
 _MOST_SHOTS: Final = 1 << 16
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qonduit_server.ir.noise import ReadoutError
 
-#: Up to so many recorded bits their distribution is computed; beyond, each shot's bits are changed.
+#: Up to this many recorded bits their distribution is computed; beyond, each shot's bits are changed.
 _DENSE_BITS: Final = 14
 #: Shots whose bits are changed at a time.
 _CHUNK: Final = 1 << 16

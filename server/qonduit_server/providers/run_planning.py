@@ -25,7 +25,7 @@ from qonduit_server.providers.provider import check_memory, task_memory
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
 
-#: Helper qubits are taken up to so many axes of a state in all. One run of these costs no more than a few hundred
+#: Helper qubits are taken up to this many axes of a state in all. One run of these costs no more than a few hundred
 #: groups of shots; beyond, each helper multiplies the cost of the one run, and of branching at most.
 _DEFERRED_AXES: Final = 14
 

@@ -2,8 +2,8 @@
 """The outcomes of Clifford circuits: all equally probable, and an affine space over bits.
 
 The differences of outcomes are spanned by the X parts of the stabilizer's generators (Aaronson and Gottesman,
-quant-ph/0406196). With one outcome that a simulator gives they say all: shots are drawn from them, where the simulator
-would walk through its tableau again for each shot.
+quant-ph/0406196). With one outcome of a simulator they are the whole distribution: shots
+are drawn from them, where the simulator would walk through its tableau again for each shot.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from qonduit_server.ir.formula import FALSE, Formula, bit, parity
 from qonduit_server.ir.noise import READOUT_ERROR, Channel
 from qonduit_server.providers.stim_text import StimText
 
-#: Samples of one call of Stim take up to so many bytes, one byte for each measured bit.
+#: Samples of one call of Stim take up to this many bytes, one byte for each measured bit.
 _BLOCK_BYTES = 1 << 24
 #: Stim simulates this many shots at once.
 _SMALLEST_BLOCK = 1024

@@ -17,7 +17,7 @@ _GATES: Final = {
     "h": "H", "s": "S", "sdg": "S_DAG", "x": "X", "y": "Y", "z": "Z", "sx": "SQRT_X", "sxdg": "SQRT_X_DAG",
     "cx": "CX", "cy": "CY", "cz": "CZ", "swap": "SWAP",
 }  # fmt: skip
-#: Channels on up to so many qubits are one instruction; others are a chain of one for each Pauli string.
+#: Channels on up to this many qubits are one instruction; others are a chain of one for each Pauli string.
 _CHANNEL_QUBITS: Final = 2
 
 

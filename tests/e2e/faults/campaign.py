@@ -87,7 +87,7 @@ class Campaign:
         return self._plan.sample(points, len(points))
 
     def kill_at(self, point: KillPoint) -> None:
-        """Arm a point, start clients until a process was killed there, and replace what was killed."""
+        """Arm a point, start clients until a process was killed there, and replace the killed process."""
         number, n = self.total + 1, self._plan.randint(1, point.often)
         try:
             self._kill_at(point, n)

@@ -56,7 +56,7 @@ def ask(
     )
 
 
-def said(answer: TranslateProgramResponse | Failure) -> str:
+def text_of(answer: TranslateProgramResponse | Failure) -> str:
     """Return the translation."""
     assert isinstance(answer, TranslateProgramResponse), answer
     return answer.program.quantum_circuit
@@ -93,8 +93,8 @@ class Waiting:
 def test_costs_no_process_until_the_first_program_comes() -> None:
     with translator() as made:
         assert made.processes() == []
-        answer = ask(made, "say hello", theta=0.5)
-        assert said(answer) == "hello in 5 with {'theta': 0.5}"
+        answer = ask(made, "emit hello", theta=0.5)
+        assert text_of(answer) == "hello in 5 with {'theta': 0.5}"
         assert isinstance(answer, TranslateProgramResponse)
         assert answer.program.assembler_language == CIRQ
         assert list(answer.warnings) == ["it was bent a little"]
@@ -106,7 +106,7 @@ def test_costs_no_process_until_the_first_program_comes() -> None:
 
 def test_each_of_many_callers_gets_its_own_answer() -> None:
     with translator() as made, ThreadPoolExecutor(64) as callers:
-        answers = callers.map(lambda number: said(ask(made, f"say {number}")), range(256))
+        answers = callers.map(lambda number: text_of(ask(made, f"emit {number}")), range(256))
         assert [answer.split()[0] for answer in answers] == [str(number) for number in range(256)]
 
 
@@ -125,7 +125,7 @@ def test_a_program_whose_worker_is_killed_moves_to_another_one(tmp_path: Path) -
         os.kill(one.worker(), signal.SIGKILL)
         one.worker()
         one.gate.open()
-        assert said(one.result())
+        assert text_of(one.result())
 
 
 def test_a_program_that_kills_two_workers_fails_alone(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_a_program_that_kills_two_workers_fails_alone(tmp_path: Path) -> None:
         assert why(failure) == ("WORKER", "WORKER_DIED")
         assert isinstance(failure, Failure)
         assert "SIGKILL" in failure.message
-        assert said(ask(made, "say on")).startswith("on")
+        assert text_of(ask(made, "emit on")).startswith("on")
         two.gate.open()
-        assert said(two.result())
+        assert text_of(two.result())
 
 
 def test_a_caller_that_disconnects_after_its_worker_was_killed(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
         os.kill(made.processes()[0], signal.SIGKILL)
         one.worker()
         one.gate.open()
-        assert said(one.result())
+        assert text_of(one.result())
 
 
 def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         assert isinstance(failure, Failure)
         assert "0.2 s" in failure.message
         wait_gone([worker])
-        assert said(ask(made, "say on")).startswith("on")
+        assert text_of(ask(made, "emit on")).startswith("on")
 
 
 def test_a_disconnected_caller_ends_its_program(tmp_path: Path) -> None:
@@ -186,16 +186,16 @@ def test_a_disconnected_caller_ends_its_program(tmp_path: Path) -> None:
         wait_gone([worker])
         behind.worker()
         behind.gate.open()
-        assert said(behind.result())
+        assert text_of(behind.result())
         go()  # called at every end of a call; has no effect after it
-        assert said(ask(made, "say on")).startswith("on")
+        assert text_of(ask(made, "emit on")).startswith("on")
 
 
 def test_a_caller_already_disconnected_or_out_of_time(tmp_path: Path) -> None:
     with translator(workers=1) as made:
         assert why(Waiting(made, tmp_path, add_callback=lambda _: False).result()) == ("WORKER", "CANCELLED")
         assert why(Waiting(made, tmp_path, seconds=0.1).result()) == ("WORKER", "CANCELLED")
-        assert said(ask(made, "say on")).startswith("on")
+        assert text_of(ask(made, "emit on")).startswith("on")
 
 
 def test_a_caller_without_a_deadline_gets_a_response(tmp_path: Path) -> None:
@@ -214,12 +214,12 @@ def test_stopping_fails_waiting_calls(tmp_path: Path) -> None:
                 each.result()
             assert caught.value.reason == "DRAINING"
         with pytest.raises(Unavailable):
-            ask(made, "say late")
+            ask(made, "emit late")
 
 
 def test_a_python_without_the_required_packages_is_reported() -> None:
     with translator(lacks="qiskit") as made:
-        failure = ask(made, "say hello")
+        failure = ask(made, "emit hello")
         assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
         assert isinstance(failure, Failure)
         assert failure.message.startswith("Translation is not available on this server")
@@ -237,10 +237,10 @@ def compile_job(made: Translator, text: str, provider: str = "IBM") -> Any:
 def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
     with translator() as made:
         for provider in ("IBM", "GOOGLE"):
-            (compiled,), failed = compile_job(made, "say hello", provider)
+            (compiled,), failed = compile_job(made, "emit hello", provider)
             assert (compiled.index, compiled.num_qubits, len(failed)) == (0, 2, 0)
             assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
-        assert said(ask(made, "say on")).startswith("on")
+        assert text_of(ask(made, "emit on")).startswith("on")
         assert len(made.processes()) >= 6  # a fork server and a worker for each
 
 
@@ -249,7 +249,7 @@ def test_compilation_errors_are_reported_for_each_program() -> None:
         compiled, (failed,) = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
         assert not compiled
         assert (failed.index, failed.failure.reason, failed.failure.line) == (0, "UNKNOWN_GATE", 3)
-        assert why(compile_job(made, "say hello", "UNKNOWN"))[0] == "PROVIDER"
+        assert why(compile_job(made, "emit hello", "UNKNOWN"))[0] == "PROVIDER"
 
 
 def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:
@@ -258,12 +258,12 @@ def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         failure = compile_job(made, f"wait {gate.path}")
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
         assert "0.2 s" in failure.message
-        assert compile_job(made, "say on")[0]
+        assert compile_job(made, "emit on")[0]
 
 
 def test_a_job_is_compiled_by_the_python_of_its_provider(tmp_path: Path) -> None:
     with translator(pythons={"IBM": str(tmp_path / "no" / "python")}) as made:
-        failure = compile_job(made, "say hello")
+        failure = compile_job(made, "emit hello")
         assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
         assert str(tmp_path) in failure.message
-        assert compile_job(made, "say hello", "GOOGLE")[0]
+        assert compile_job(made, "emit hello", "GOOGLE")[0]

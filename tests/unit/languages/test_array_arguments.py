@@ -88,7 +88,7 @@ def test_parts_are_written_under_conditions_and_in_loops_that_end_by_a_measureme
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (f"def f(readonly array[int[8], #dim = 1] a) {{ a[0] = 1; }} {B}f(b);", "'a' is constant"),
         (f"def f(readonly array[int[8], #dim = 1] a) {{ a[0] = 1; }} {B}f(b[1:2]);", "'a' is constant"),
@@ -101,6 +101,6 @@ def test_parts_are_written_under_conditions_and_in_loops_that_end_by_a_measureme
         (f"def f(mutable array[int[8], #dim = 1] a) {{ int n = a[:][0]; }} {B}f(b[3:2]);", "out of range"),
     ],
 )
-def test_invalid_array_arguments_are_refused(body: str, says: str) -> None:
-    with pytest.raises(ProgramError, match=says):
+def test_invalid_array_arguments_are_refused(body: str, message: str) -> None:
+    with pytest.raises(ProgramError, match=message):
         openqasm3_reader.read(HEAD + body)

@@ -137,7 +137,7 @@ def test_feedback_within_a_loop_and_a_condition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ("cc_prx(pi, 0, 1) q[0];", "feedback key 1"),
         ("measure_ff(0, 1) q[0];", "1 parameters"),
@@ -146,8 +146,8 @@ def test_feedback_within_a_loop_and_a_condition() -> None:
         ("gate g a { measure_ff(0) a; } g q[0];", "only gates"),
     ],
 )
-def test_feedback_that_is_not_well_formed_is_refused(body: str, says: str) -> None:
-    with pytest.raises(ProgramError, match=says) as caught:
+def test_feedback_that_is_not_well_formed_is_refused(body: str, message: str) -> None:
+    with pytest.raises(ProgramError, match=message) as caught:
         braket_reader.read(program(body))
     assert caught.value.reason == "SYNTAX_ERROR"
 

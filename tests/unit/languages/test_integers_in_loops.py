@@ -192,7 +192,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("n = n * n;", "more than 12 measured bits: only sums"),
         ("n = n * (2**4000 - 1);", "more than 12 measured bits: only sums"),
@@ -202,7 +202,7 @@ def test_a_condition_that_measures_is_not_evaluated_after_a_break() -> None:
         ("f += 0.5;", "changes 'f', a float: it may change bits, Booleans, integers"),
     ],
 )
-def test_unsupported_statements_are_refused(statement: str, says: str) -> None:
-    with pytest.raises(ProgramError, match=says) as caught:
+def test_unsupported_statements_are_refused(statement: str, message: str) -> None:
+    with pytest.raises(ProgramError, match=message) as caught:
         openqasm3_reader.read(looped("int n = 1; float f;", f"n += 1; {statement}"))
     assert caught.value.reason in ("TOO_LARGE", "UNSUPPORTED_CONSTRUCT")

@@ -37,9 +37,9 @@ def unitary(circuit: Circuit) -> Operator:
     return Operator(gates)
 
 
-def refused(text: str, reason: str, says: str = ".") -> ProgramError:
+def refused(text: str, reason: str, message: str = ".") -> ProgramError:
     began = time.thread_time()
-    with pytest.raises(ProgramError, match=says) as caught:
+    with pytest.raises(ProgramError, match=message) as caught:
         read(text)
     assert time.thread_time() - began < 5.0
     assert caught.value.reason == reason
@@ -163,7 +163,7 @@ X = {"gate": "x", "target": 0}
 
 
 @pytest.mark.parametrize(
-    ("text", "reason", "says"),
+    ("text", "reason", "message"),
     [
         ("", "SYNTAX_ERROR", "line 1, column 1"),
         ("[" * 10**5, "TOO_LARGE", "nested"),
@@ -197,8 +197,8 @@ X = {"gate": "x", "target": 0}
     ],
     ids=lambda value: value[:60],
 )
-def test_refusals(text: str, reason: str, says: str) -> None:
-    refused(text, reason, says)
+def test_refusals(text: str, reason: str, message: str) -> None:
+    refused(text, reason, message)
 
 
 TYPICAL: Any = {

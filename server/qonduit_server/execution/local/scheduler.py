@@ -147,7 +147,7 @@ class Scheduler:
         return [held for p in self._providers.values() for w in p.workers.values() if (held := w.large) is not None]
 
     def _place_large(self, held: PendingTask, now: float) -> Worker | None:
-        """Assign an admitted task to an idle worker. While there is none, no other tasks are assigned ahead."""
+        """Assign an admitted task to an idle worker. Without one, no other tasks are assigned ahead."""
         worker = self._idle(self._providers[held.task.provider], held.prepared_by) if self.free() > 0 else None
         if worker is not None:
             self._admission.remove(held.key)
@@ -204,7 +204,7 @@ class Scheduler:
                     self.requeue(provider, worker.reclaim())
 
     def next_deadline(self, now: float) -> float:
-        """Return the next time of a time limit, a slow task or a fork server's start; infinity if there is none."""
+        """Return the next time of a time limit, a slow task or a fork server's start; infinity without any."""
         deadline = float("inf")
         for provider in self._providers.values():
             if provider.start_at is not None:

@@ -77,7 +77,7 @@ public final class Bell {
     }
   }
 
-  /** Submits the circuit, follows the job to its end and prints what was counted. */
+  /** Submits the circuit, watches the job until it ends and prints the counts. */
   private static void run(ManagedChannel channel, String device) throws InterruptedException {
     JobServiceBlockingStub jobs = JobServiceGrpc.newBlockingStub(channel);
     QuantumProgram program =
@@ -139,7 +139,7 @@ public final class Bell {
       JobEvent event = stream.next().getEvent();
       patience.renew();
       if (event.hasHeartbeat()) {
-        continue; // Says that the stream is alive; it has no number.
+        continue; // A heartbeat keeps the stream alive; it has no sequence.
       }
       show(event);
       if (lastSequence == 2 && !leftOnPurpose) {
@@ -170,7 +170,7 @@ public final class Bell {
     return state.name().replaceFirst("^JOB_STATE_", "");
   }
 
-  /** Tells an error with its status and the reason that programs go by. */
+  /** Prints an error with its status and its machine-readable reason. */
   static String describe(StatusRuntimeException error) {
     String text = error.getStatus().getCode() + ": " + error.getStatus().getDescription();
     com.google.rpc.Status details = StatusProto.fromThrowable(error);
@@ -181,7 +181,7 @@ public final class Bell {
         }
       }
     } catch (InvalidProtocolBufferException unreadable) {
-      // Then there is no reason to tell.
+      // The status carries no reason.
     }
     return text;
   }

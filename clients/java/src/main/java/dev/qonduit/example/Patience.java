@@ -31,7 +31,7 @@ final class Patience {
     failures = 0;
   }
 
-  /** Waits a little longer after each failure in a row; throws what no waiting mends. */
+  /** Waits longer after each consecutive failure; rethrows errors that a retry cannot resolve. */
   void waitAfter(StatusRuntimeException error) throws InterruptedException {
     boolean away = error.getStatus().getCode() == Status.Code.UNAVAILABLE;
     if (!away || ++failures > MOST_FAILURES) {
