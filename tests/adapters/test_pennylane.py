@@ -340,7 +340,7 @@ def test_what_cannot_be_run_is_refused_as_pennylane_does(device: Any, client: Cl
 
     def wide() -> Any:
         for wire in range(60):
-            qml.H(wire)
+            qml.RX(0.3, wire)
         return qml.expval(qml.Z(59))
 
     for shots in (None, 10):

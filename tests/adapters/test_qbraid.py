@@ -86,7 +86,7 @@ def test_qbraid_finds_the_provider_by_its_name(server: Server) -> None:
         "AWS/local_simulator",
         "GOOGLE/cirq_simulator",
     }
-    assert [each.id for each in provider.get_devices(provider_name="AWS")] == ["AWS/local_simulator"]
+    assert [each.id for each in provider.get_devices(provider_name="AWS")] == ["AWS/braket_dm", "AWS/local_simulator"]
     assert provider.get_devices(filter="is_simulator = false") == []
     with pytest.raises(ResourceNotFoundError, match="IBM/aer_simulator"):
         provider.get_device("aer")
