@@ -13,5 +13,4 @@ def universal_providers() -> list[str]:
 
 def _is_universal(name: str) -> bool:
     methods = registry.get(name).describe().devices[0].capabilities.methods
-    # A statevector and a density matrix run every circuit; a stabilizer runs Clifford gates.
-    return not methods or any(method.name != "stabilizer" for method in methods)
+    return not methods or not all(method.clifford_only for method in methods)

@@ -30,6 +30,7 @@ JOB_TYPE: Final = "job_type"
 STATEVECTOR: Final = "statevector"
 METHOD: Final = "method"
 FLOATING_POINT: Final = "floating_point"
+CLIFFORD: Final = "clifford"
 QUBITS: Final = "num_qubits"
 #: The method of a job that leaves the choice to the device; an empty one means the same.
 AUTOMATIC: Final = "automatic"
@@ -59,7 +60,8 @@ class MissingFeature:
     """A feature that a job needs and its device lacks.
 
     Args:
-        name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR`, `METHOD`, `FLOATING_POINT` or `QUBITS`.
+        name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR`, `METHOD`, `FLOATING_POINT`,
+            `CLIFFORD` or `QUBITS`.
         reason: the reason of a `DeviceError` about it.
         message: names the device and the feature.
     """
@@ -104,7 +106,9 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")
-    most = max_qubits(device, requirements.simulation)
+    if _is_clifford_only(device) and program.HasField("clifford") and not program.clifford:
+        yield MissingFeature(CLIFFORD, "UNSUPPORTED_CONSTRUCT", f"{name} runs Clifford gates only")
+    most = max_qubits(device, requirements)
     if 0 < most < program.num_qubits:
         message = f"the program has {program.num_qubits} qubits, {name} has {most}"
         yield MissingFeature(QUBITS, "TOO_MANY_QUBITS", message)
@@ -115,19 +119,29 @@ def chooses_method(simulation: SimulationOptions) -> bool:
     return simulation.method in ("", AUTOMATIC)
 
 
-def max_qubits(device: Device, simulation: SimulationOptions) -> int:
+def max_qubits(device: Device, requirements: Requirements) -> int:
     """Return the qubits of the widest circuit that a device may run as a job asks; 0 if that has no known bound.
 
-    Of the methods that come into question this is the widest one's: whether it runs a program is known when the program
-    is read.
+    It is the maximum over the methods that the known requirements allow. Before a program is read, its gates are not
+    known, and a method for Clifford gates counts as well.
     """
+    simulation, program = requirements.simulation, requirements.program
     methods = [
         method.max_qubits
         for method in device.capabilities.methods
-        if method.name == simulation.method
-        or (chooses_method(simulation) and (method.exact or simulation.allow_approximate))
+        if (
+            method.name == simulation.method
+            or (chooses_method(simulation) and (method.exact or simulation.allow_approximate))
+        )
+        and (method.noise or not program.noise)
+        and not (method.clifford_only and program.HasField("clifford") and not program.clifford)
     ]
     return max(methods, default=device.num_qubits)
+
+
+def _is_clifford_only(device: Device) -> bool:
+    methods = device.capabilities.methods
+    return bool(methods) and all(method.clifford_only for method in methods)
 
 
 def _missing_simulation(device: Device, name: str, simulation: SimulationOptions) -> Iterator[MissingFeature]:
@@ -158,6 +172,8 @@ def has_every_feature(device: Device) -> bool:
 def compatible_devices(devices: Mapping[str, Device], requirements: Requirements, exclude_id: int = 0) -> list[str]:
     """Return the names, sorted, of the available devices that meet requirements.
 
+    Devices with a coupling map are left out: they add noise of their own.
+
     Args:
         devices: all devices, by "PROVIDER/device".
         requirements: the job's requirements.
@@ -166,7 +182,10 @@ def compatible_devices(devices: Mapping[str, Device], requirements: Requirements
     return sorted(
         name
         for name, device in devices.items()
-        if device.available and device.id != exclude_id and meets(device, requirements)
+        if device.available
+        and device.id != exclude_id
+        and not device.capabilities.coupling_map
+        and meets(device, requirements)
     )
 
 

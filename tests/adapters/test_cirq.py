@@ -400,8 +400,9 @@ def test_a_coroutine_that_is_cancelled_cancels_its_job(client: Client) -> None:
 
 def test_what_takes_too_long_is_cancelled(client: Client) -> None:
     with pytest.raises(TimedOut):
-        QonduitSampler(client, timeout=0.01).run(_long(22))
-    last = next(client.jobs(limit=1))
+        # Long enough to submit on a slow machine, and too short for the run.
+        QonduitSampler(client, timeout=2).run(_long(24), repetitions=7907)
+    (last,) = [job for job in client.jobs(limit=50) if job.shots == 7907]
     assert client.job(last.id).wait(60).state == JobState.JOB_STATE_CANCELLED
 
 

@@ -92,7 +92,6 @@ REFUSED = {
     ),
     "empty program": (request(""), "INVALID_ARGUMENT", "quantum_circuit"),
     "2 MB of text": (request(BELL + "// " + "x" * 2_000_000), "INVALID_ARGUMENT", "quantum_circuit"),
-    "40 qubits": (request(FORTY), "FAILED_PRECONDITION", "this server has no compatible device"),
     "40 qubits on Braket": (request(FORTY, device="AWS/local_simulator"), "FAILED_PRECONDITION", "40 qubits"),
     "a bad request id": (request(BELL, request_id="not a uuid"), "INVALID_ARGUMENT", "request_id"),
     "an empty request": (job_service_pb2.RunJobRequest(), "INVALID_ARGUMENT", "job.shots"),

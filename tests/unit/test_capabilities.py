@@ -11,7 +11,9 @@ import pytest
 from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.capabilities import (
+    CLIFFORD,
     FEATURES,
     JOB_TYPE,
     QUBITS,
@@ -20,6 +22,7 @@ from qonduit_server.capabilities import (
     compatible_devices,
     has_every_feature,
     list_devices,
+    max_qubits,
     meets,
     missing_features,
 )
@@ -107,3 +110,40 @@ def test_the_check_loads_neither_an_sdk_nor_the_store() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_device_for_clifford_gates_lacks_others_once_the_program_is_read() -> None:
+    device = able(qubits=4096)
+    device.capabilities.methods.add(name="stabilizer", max_qubits=4096, exact=True, noise=True, clifford_only=True)
+    assert meets(device, Requirements(ProgramNeeds(num_qubits=40)))
+    assert meets(device, Requirements(ProgramNeeds(num_qubits=40, clifford=True)))
+    (missing,) = missing_features(device, "P/d", Requirements(ProgramNeeds(num_qubits=40, clifford=False)))
+    assert (missing.name, missing.message) == (CLIFFORD, "P/d runs Clifford gates only")
+
+
+def test_the_widest_method_that_may_run_a_job_decides_the_number_of_qubits() -> None:
+    device = able(qubits=28)
+    for name, qubits, exact, noise, clifford in (
+        ("statevector", 28, True, False, False),
+        ("stabilizer", 4096, True, True, True),
+        ("density_matrix", 14, True, True, False),
+        ("matrix_product_state", 900, False, False, False),
+    ):
+        device.capabilities.methods.add(name=name, max_qubits=qubits, exact=exact, noise=noise, clifford_only=clifford)
+
+    def widest(method: str = "", consent: bool = False, **needs: bool) -> int:
+        simulation = SimulationOptions(method=method, allow_approximate=consent)
+        return max_qubits(device, Requirements(ProgramNeeds(**needs), simulation=simulation))  # type: ignore[arg-type]
+
+    assert widest() == 4096
+    assert widest(clifford=False) == 28
+    assert widest(clifford=False, consent=True) == 900
+    assert widest(clifford=False, noise=True) == 14
+    assert widest("statevector") == 28
+    assert widest("matrix_product_state") == 900
+
+
+def test_devices_with_noise_of_their_own_are_not_suggested() -> None:
+    shaped = able(2)
+    shaped.capabilities.coupling_map = True
+    assert compatible_devices({"P/a": able(1), "P/b": shaped}, EVERYTHING) == ["P/a"]

@@ -128,6 +128,7 @@ def describe_methods(limit: int, offered: frozenset[str] = METHODS) -> list[Simu
             circuits=circuits,
             exact=exact,
             noise=noise,
+            clifford_only=name == STABILIZER,
         )
 
     widest = widest_statevector(limit)

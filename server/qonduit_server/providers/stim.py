@@ -65,6 +65,7 @@ class Stim:
             circuits="Clifford gates, mixtures of Pauli operators",
             exact=True,
             noise=True,
+            clifford_only=True,
         )
         capabilities.methods.append(method)
         return description

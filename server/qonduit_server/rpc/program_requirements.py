@@ -66,7 +66,7 @@ def check_qubits(
     Raises:
         FailedPrecondition: reason UNSUPPORTED_BY_DEVICE; contains the line, the number and compatible devices.
     """
-    most = max_qubits(device, requirements.simulation)
+    most = max_qubits(device, requirements)
     if not most:
         return
     for index, program in enumerate(programs):

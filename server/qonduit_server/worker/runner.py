@@ -356,6 +356,9 @@ class _Run:
         device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
             failed.needs.CopyFrom(requirements_of(circuit.quantum))
+            from qonduit_server.ir.clifford import is_clifford
+
+            failed.needs.clifford = is_clifford(circuit.quantum)
         self._send(program_failed=failed)
 
     def _diagnostic(self, error: BaseException, failure: Failure) -> str:

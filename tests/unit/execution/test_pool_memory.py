@@ -105,7 +105,9 @@ def test_a_simulator_that_exceeds_its_estimate_fails_and_its_worker_survives(pro
 
     def of(job_id: int, qubits: int) -> Task:
         last = qubits - 1  # gates that affect no measured qubit are removed
-        gates = "h q;\n" + "".join(f"cx q[{q}],q[{q + 1}];\n" for q in range(last)) + f"measure q[{last}] -> c[0];\n"
+        gates = (
+            "h q;\nt q;\n" + "".join(f"cx q[{q}],q[{q + 1}];\n" for q in range(last)) + f"measure q[{last}] -> c[0];\n"
+        )
         text = f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}];\ncreg c[1];\n{gates}'
         made = task(job_id, provider=provider)
         made.device = {"IBM": "aer_simulator", "AWS": "local_simulator", "GOOGLE": "cirq_simulator"}[provider]

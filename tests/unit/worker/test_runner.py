@@ -325,10 +325,10 @@ def test_missing_features_are_reported_before_anything_is_compiled() -> None:
     assert first.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
     assert first.failure.reason == "UNSUPPORTED_CONSTRUCT"
     assert first.failure.message == "SCRIPTED/d has no operations conditioned on measured bits (line 1)"
-    assert first.needs == ProgramNeeds(num_qubits=2, mid_circuit_measurement=True, conditionals=True)
+    assert first.needs == ProgramNeeds(num_qubits=2, mid_circuit_measurement=True, conditionals=True, clifford=True)
     assert (second.failure.reason, second.failure.message) == (
         "TOO_MANY_QUBITS", "the program has 3 qubits, SCRIPTED/d has 2")  # fmt: skip
-    assert second.needs == ProgramNeeds(num_qubits=3)
+    assert second.needs == ProgramNeeds(num_qubits=3, clifford=True)
     assert provider.compiled == 1
 
 
@@ -355,7 +355,7 @@ def test_only_failures_of_the_device_carry_requirements() -> None:
         for event in run(Scripted(compile=MemoryError()), PROGRAM)
         if event.HasField("program_failed")
     ]
-    assert failed.needs == ProgramNeeds(num_qubits=1)
+    assert failed.needs == ProgramNeeds(num_qubits=1, clifford=True)
 
 
 SOURCE = "import qiskit\ncircuit = qiskit.QuantumCircuit(1, 1)\ncircuit.measure(0, 0)\nprint('built')"

@@ -22,17 +22,19 @@ class SimulationOptions(_message.Message):
     def __init__(self, method: _Optional[str] = ..., floating_point: _Optional[str] = ..., max_bond_dimension: _Optional[int] = ..., optimization_level: _Optional[int] = ..., allow_approximate: _Optional[bool] = ..., min_fidelity: _Optional[float] = ...) -> None: ...
 
 class SimulationMethod(_message.Message):
-    __slots__ = ("name", "max_qubits", "max_memory_bytes", "circuits", "exact", "noise")
+    __slots__ = ("name", "max_qubits", "max_memory_bytes", "circuits", "exact", "noise", "clifford_only")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_QUBITS_FIELD_NUMBER: _ClassVar[int]
     MAX_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CIRCUITS_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
     NOISE_FIELD_NUMBER: _ClassVar[int]
+    CLIFFORD_ONLY_FIELD_NUMBER: _ClassVar[int]
     name: str
     max_qubits: int
     max_memory_bytes: int
     circuits: str
     exact: bool
     noise: bool
-    def __init__(self, name: _Optional[str] = ..., max_qubits: _Optional[int] = ..., max_memory_bytes: _Optional[int] = ..., circuits: _Optional[str] = ..., exact: _Optional[bool] = ..., noise: _Optional[bool] = ...) -> None: ...
+    clifford_only: bool
+    def __init__(self, name: _Optional[str] = ..., max_qubits: _Optional[int] = ..., max_memory_bytes: _Optional[int] = ..., circuits: _Optional[str] = ..., exact: _Optional[bool] = ..., noise: _Optional[bool] = ..., clifford_only: _Optional[bool] = ...) -> None: ...

@@ -120,20 +120,22 @@ class ProgramTranslated(_message.Message):
     def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., warnings: _Optional[_Iterable[str]] = ..., registers: _Optional[_Iterable[_Union[_result_pb2.Register, _Mapping]]] = ..., read_seconds: _Optional[float] = ..., write_seconds: _Optional[float] = ...) -> None: ...
 
 class ProgramNeeds(_message.Message):
-    __slots__ = ("num_qubits", "mid_circuit_measurement", "reset", "conditionals", "loops", "noise")
+    __slots__ = ("num_qubits", "mid_circuit_measurement", "reset", "conditionals", "loops", "noise", "clifford")
     NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
     MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
     LOOPS_FIELD_NUMBER: _ClassVar[int]
     NOISE_FIELD_NUMBER: _ClassVar[int]
+    CLIFFORD_FIELD_NUMBER: _ClassVar[int]
     num_qubits: int
     mid_circuit_measurement: bool
     reset: bool
     conditionals: bool
     loops: bool
     noise: bool
-    def __init__(self, num_qubits: _Optional[int] = ..., mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., loops: _Optional[bool] = ..., noise: _Optional[bool] = ...) -> None: ...
+    clifford: bool
+    def __init__(self, num_qubits: _Optional[int] = ..., mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., loops: _Optional[bool] = ..., noise: _Optional[bool] = ..., clifford: _Optional[bool] = ...) -> None: ...
 
 class ProgramFailed(_message.Message):
     __slots__ = ("index", "failure", "needs", "diagnostic")
