@@ -22,6 +22,7 @@ from qonduit_client.job import JobHandle
 from qonduit_client.listing import Listing, Table
 from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
+from qonduit_client.simulation_options import Noise, Simulation
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
 
@@ -104,6 +105,8 @@ class Client:
         credential: str = "",
         inputs: Inputs | None = None,
         statevector: bool = False,
+        simulation: Simulation | None = None,
+        noise_model: Noise | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
 
@@ -122,6 +125,10 @@ class Client:
             inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, strings of 0s
                 and 1s (for registers, highest bit first), and lists of them.
             statevector: also return each program's exact state before its final measurements.
+            simulation: how a simulator runs the job: `SimulationOptions`, or its fields by name ("method",
+                "floating_point", "max_bond_dimension", "optimization_level", "allow_approximate", "min_fidelity").
+            noise_model: errors to add to the programs: `NoiseModel`, a dictionary or JSON text of it, or a noise model
+                of Qiskit Aer.
 
         Raises:
             ProgramUnreadable: the language cannot be detected.
@@ -138,6 +145,8 @@ class Client:
             deployment_id=deployment_id,
             inputs=inputs,
             statevector=statevector,
+            simulation=simulation,
+            noise_model=noise_model,
             credential=credential,
             request_id=request_id,
         )
@@ -156,6 +165,8 @@ class Client:
         deployment_id: int | None = None,
         inputs: Inputs | None = None,
         statevector: bool = False,
+        simulation: Simulation | None = None,
+        noise_model: Noise | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -177,6 +188,8 @@ class Client:
             deployment_id=deployment_id,
             inputs=inputs,
             statevector=statevector,
+            simulation=simulation,
+            noise_model=noise_model,
             validate_only=True,
         )
         return self._transport.call(request)

@@ -26,6 +26,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.message_table import device_name
 from qonduit_client.program_messages import Program, enum_name, programs_of
+from qonduit_client.simulation_options import Noise, Simulation, noise_of, simulation_of
 
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")
@@ -96,6 +97,8 @@ def submit(
     deployment_id: int | None,
     inputs: Inputs | None,
     statevector: bool,
+    simulation: Simulation | None = None,
+    noise_model: Noise | None = None,
     credential: str = "",
     request_id: str | None = None,
     validate_only: bool = False,
@@ -115,6 +118,8 @@ def submit(
         name=name,
         include_statevector=statevector,
         inputs=struct_of(inputs) if inputs else None,
+        simulation=None if simulation is None else simulation_of(simulation),
+        noise_model=None if noise_model is None else noise_of(noise_model),
     )
     request = jobs_rpc.CreateJobRequest(job=job, credential=credential, validate_only=validate_only)
     if isinstance(device, Device):

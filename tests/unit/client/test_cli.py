@@ -61,6 +61,26 @@ def test_run_in_a_pipe(peer: Peer, bell: str) -> None:
     )
 
 
+def test_run_with_a_method_and_noise(peer: Peer, bell: str, tmp_path: Path) -> None:
+    file = tmp_path / "noise.json"
+    file.write_text('{"readout_errors": [{"prob_0_given_1": 0.25}]}')
+    flags = ["--method", "matrix_product_state", "--precision", "single", "--max-bond-dimension", "64"]
+    flags += ["--allow-approximate", "--min-fidelity", "0.8", "--optimization-level", "0", "--noise-model", str(file)]
+    assert call(peer, "run", bell, *flags).exit_code == 0
+    job = peer.created[0].job
+    assert (job.simulation.method, job.simulation.floating_point) == ("matrix_product_state", "single")
+    assert (job.simulation.max_bond_dimension, job.simulation.min_fidelity) == (64, 0.8)
+    assert job.simulation.HasField("optimization_level")
+    assert job.simulation.allow_approximate
+    assert job.noise_model.readout_errors[0].prob_0_given_1 == 0.25
+    assert call(peer, "run", bell).exit_code == 0
+    assert not peer.created[1].job.HasField("simulation")
+    file.write_text("{")
+    done = call(peer, "run", bell, "--noise-model", str(file))
+    assert done.exit_code == 2
+    assert "invalid JSON" in done.stderr
+
+
 def test_run_with_json(peer: Peer, bell: str) -> None:
     for arguments in (("--json", "run", bell), ("run", bell, "--json")):
         done = call(peer, *arguments)

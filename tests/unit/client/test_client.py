@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_client.client import Client
 from qonduit_client.endpoint import with_port
 from qonduit_client.errors import InvalidRequest, LimitExceeded, QonduitError, ServerUnavailable, TimedOut
@@ -27,6 +28,26 @@ def test_submit_sends_all_options(peer: Peer, client: Client) -> None:
     assert request.job.HasField("seed")
     assert [program.assembler_language for program in request.deployment.programs] == [1, 2]
     assert str(uuid.UUID(request.request_id)) == request.request_id == job.request_id
+
+
+def test_submit_sends_how_to_simulate_and_the_noise(peer: Peer, client: Client) -> None:
+    gate = {"gates": ["cx"], "channel": {"depolarizing": 0.01}}
+    client.run(BELL, simulation={"method": "density_matrix"}, noise_model={"gate_errors": [gate]})
+    client.run(BELL, noise_model='{"readoutErrors": [{"prob_1_given_0": 0.1}]}')
+    client.run(BELL, noise_model={"errors": [], "x90_gates": []})
+    client.check(BELL, simulation=SimulationOptions(allow_approximate=True))
+    first, second, aer, checked = (request.job for request in peer.created)
+    assert first.simulation == SimulationOptions(method="density_matrix")
+    assert first.noise_model.gate_errors[0].channel.depolarizing == 0.01
+    assert not second.HasField("simulation")
+    assert second.noise_model.readout_errors[0].prob_1_given_0 == 0.1
+    assert aer.noise_model.aer_json == '{"errors":[],"x90_gates":[]}'
+    assert checked.simulation.allow_approximate
+    for argument in ({"simulation": {"methods": "x"}}, {"noise_model": "{"}, {"noise_model": {"gates": []}}):
+        with pytest.raises(ValueError, match=next(iter(argument))):
+            client.run(BELL, **argument)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="noise_model must be"):
+        client.run(BELL, noise_model=3)
 
 
 def test_submit_is_repeated_with_the_same_request_id(peer: Peer, client: Client) -> None:

@@ -24,6 +24,7 @@ from qonduit_client.input_values import Inputs
 from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
+from qonduit_client.simulation_options import Noise, Simulation
 from qonduit_client.translation import Translation
 
 
@@ -89,6 +90,8 @@ class Client:
         credential: str = "",
         inputs: Inputs | None = None,
         statevector: bool = False,
+        simulation: Simulation | None = None,
+        noise_model: Noise | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
         request = requests.submit(
@@ -101,6 +104,8 @@ class Client:
             deployment_id=deployment_id,
             inputs=inputs,
             statevector=statevector,
+            simulation=simulation,
+            noise_model=noise_model,
             credential=credential,
             request_id=request_id,
         )
@@ -119,6 +124,8 @@ class Client:
         deployment_id: int | None = None,
         inputs: Inputs | None = None,
         statevector: bool = False,
+        simulation: Simulation | None = None,
+        noise_model: Noise | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -140,6 +147,8 @@ class Client:
             deployment_id=deployment_id,
             inputs=inputs,
             statevector=statevector,
+            simulation=simulation,
+            noise_model=noise_model,
             validate_only=True,
         )
         return await self._transport.call(request)

@@ -16,6 +16,7 @@ from qonduit_client.cli.input_options import input_option
 from qonduit_client.cli.output import Column, size, write_rows
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
 from qonduit_client.cli.session import DEPLOYMENT_ID, JOB_ID, SEED, SHOTS, Session, session, shared_options
+from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.cli.sweep import run_sweep, sweep_option
 from qonduit_client.cli.watch import follow, timeout_option
@@ -66,6 +67,7 @@ _NOTHING = "pass program files (- for standard input) or --deployment ID: qondui
 @input_option
 @sweep_option
 @click.option("--statevector", is_flag=True, help="Also show each program's exact state before its final measurements.")
+@simulation_flags
 @click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
 @click.option("--validate-only", is_flag=True, help="Parse and compile the programs without running them.")
 @timeout_option
@@ -90,6 +92,7 @@ def run(
     following; the job continues.
     """
     here = session()
+    take_simulation(options)
     if deployment is not None and sources:
         raise click.UsageError(_NOTHING)
     if deployment is None:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert simulation options and noise models from Python to protobuf."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from google.protobuf.json_format import ParseDict, ParseError
+
+from qonduit.v1.noise_pb2 import NoiseModel
+from qonduit.v1.simulation_pb2 import SimulationOptions
+
+#: The message, or its fields by name: {"method": "matrix_product_state", "max_bond_dimension": 64}.
+Simulation: TypeAlias = SimulationOptions | Mapping[str, object]
+#: The message, its fields by name as in protobuf's JSON, that JSON as text, or a noise model of Qiskit Aer: the object,
+#: or `NoiseModel.to_dict(serializable=True)` as a dictionary or JSON text.
+Noise: TypeAlias = NoiseModel | Mapping[str, object] | str | Any
+
+
+def simulation_of(options: Simulation) -> SimulationOptions:
+    """Return the message of simulation options.
+
+    Raises:
+        ValueError: a field is unknown or has an unsupported value.
+    """
+    if isinstance(options, SimulationOptions):
+        return options
+    try:
+        return ParseDict(dict(options), SimulationOptions())
+    except (ParseError, TypeError, ValueError) as error:
+        raise ValueError(f"simulation: {error}") from None
+
+
+def noise_of(model: Noise) -> NoiseModel:
+    """Return the message of a noise model; a model of Aer is passed on as `aer_json`.
+
+    Raises:
+        ValueError: the model has an unknown field or an unsupported value.
+        TypeError: it is none of the supported types.
+    """
+    if isinstance(model, NoiseModel):
+        return model
+    if not isinstance(model, str | Mapping) and callable(getattr(model, "to_dict", None)):
+        model = model.to_dict(serializable=True)
+    if isinstance(model, str):
+        try:
+            model = json.loads(model)
+        except ValueError as error:
+            raise ValueError(f"noise_model: invalid JSON: {error}") from None
+    if not isinstance(model, Mapping):
+        raise TypeError(f"noise_model must be a NoiseModel, a dictionary or JSON text, got {type(model).__name__}")
+    if "errors" in model:
+        return NoiseModel(aer_json=json.dumps(dict(model), separators=(",", ":")))
+    try:
+        return ParseDict(dict(model), NoiseModel())
+    except (ParseError, TypeError, ValueError) as error:
+        raise ValueError(f"noise_model: {error}") from None
