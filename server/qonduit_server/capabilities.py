@@ -106,7 +106,7 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")
-    if _is_clifford_only(device) and program.HasField("clifford") and not program.clifford:
+    if is_clifford_only(device) and program.HasField("clifford") and not program.clifford:
         yield MissingFeature(CLIFFORD, "UNSUPPORTED_CONSTRUCT", f"{name} runs Clifford gates only")
     most = max_qubits(device, requirements)
     if 0 < most < program.num_qubits:
@@ -139,7 +139,8 @@ def max_qubits(device: Device, requirements: Requirements) -> int:
     return max(methods, default=device.num_qubits)
 
 
-def _is_clifford_only(device: Device) -> bool:
+def is_clifford_only(device: Device) -> bool:
+    """Return whether a device runs Clifford gates only."""
     methods = device.capabilities.methods
     return bool(methods) and all(method.clifford_only for method in methods)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,6 +14,7 @@ from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
+    CompiledProgram,
     CreateJobRequest,
     CreateJobResponse,
     DeleteJobRequest,
@@ -28,8 +30,9 @@ from qonduit.v1.job_service_pb2 import (
     RunJobRequest,
     WatchJobRequest,
 )
+from qonduit_server.device_choice import Candidate, is_automatic
 from qonduit_server.errors import CallError
-from qonduit_server.rpc import submission_checks
+from qonduit_server.rpc import automatic_device, submission_checks
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_validation import JobValidator
@@ -151,12 +154,30 @@ class JobService:
     ) -> job_rows.NewJob | job_rows.Created:
         """Return the job to create; if the request is rejected, the job that an equal request created before."""
         try:
+            if is_automatic(request.device):
+                created = submission_checks.repeated(self._db, call.principal, request, method)
+                return created or self._chosen(request, call, method)
             return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
         except CallError:
             created = submission_checks.repeated(self._db, call.principal, request, method)
             if created is None:
                 raise
             return created
+
+    def _chosen(self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str) -> job_rows.NewJob:
+        """Return the job on a device that the server chooses."""
+        candidates, refused = submission_checks.automatic_candidates(self._db, call.principal, request)
+
+        def check(candidate: Candidate) -> job_rows.NewJob:
+            return submission_checks.new_job(
+                self._db, call.principal, request, method, self._limits, chosen=candidate.device
+            )
+
+        def compiled(new: job_rows.NewJob, seconds: float) -> Sequence[CompiledProgram]:
+            return self._compiler.compile(new, seconds, call.add_callback)
+
+        with self._compiler.slot():
+            return automatic_device.choose(request, candidates, refused, check, compiled)
 
     def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
         return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new

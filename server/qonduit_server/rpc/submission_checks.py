@@ -24,6 +24,7 @@ from qonduit_server.capabilities import (
     missing_features,
     requirements_of_job,
 )
+from qonduit_server.device_choice import Candidate, rank
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.auth import Principal
@@ -50,9 +51,22 @@ _ADDED_BYTES = 64
 
 
 def new_job(
-    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str, limits: Limits
+    db: Database,
+    principal: Principal,
+    request: CreateJobRequest | RunJobRequest,
+    method: str,
+    limits: Limits,
+    chosen: Device | None = None,
 ) -> NewJob:
     """Check a submission and return it in the store's form. Clears the output-only fields of `request`.
+
+    Args:
+        db: the database.
+        principal: the caller.
+        request: the submission.
+        method: the RPC, for request ids.
+        limits: of the server.
+        chosen: the device in place of the one that the request names.
 
     Raises:
         InvalidArgument: a limit or a rule is violated.
@@ -68,7 +82,7 @@ def new_job(
     if inline is not None:
         check_programs(inline, limits)
 
-    device = (
+    device = chosen or (
         catalogue.device_by_name(db, request.device)
         if request.device
         else catalogue.device(db, request.job.executed_on_id)
@@ -113,6 +127,34 @@ def new_job(
         method=method,
         fingerprint=_fingerprint(request, spec),
         max_queued=limits.max_queued_jobs,
+    )
+
+
+def automatic_candidates(
+    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Return the candidates for a request that names "AUTO", and the reasons against the other devices.
+
+    Raises:
+        NotFound: no such deployment.
+    """
+    programs = (
+        request.deployment.programs
+        if request.HasField("deployment")
+        else deployments.get(db, principal.name, request.job.deployment_id).programs
+    )
+    devices = catalogue.devices_by_name(db)
+    languages = {
+        provider_id: [line.supported_language for line in catalogue.provider(db, provider_id).supported_languages]
+        for provider_id in {device.provider_id for device in devices.values()}
+    }
+    return rank(
+        devices,
+        request.device,
+        requirements_of_job(_requested_spec(request.job)),
+        languages,
+        {program.assembler_language for program in programs},
+        catalogue.queue_depths(db),
     )
 
 
@@ -258,6 +300,7 @@ def _requested_spec(job: Job) -> JobSpec:
     spec = spec_of(job)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
+    spec.ClearField("device_choice")  # output only
     violations = [
         *struct_limits.violations(spec.inputs, "job.inputs"),
         *noise_rules.broken(spec.noise_model, "job.noise_model"),

@@ -28,7 +28,7 @@ from qonduit.v1 import noise_pb2 as qonduit_dot_v1_dot_noise__pb2
 from qonduit.v1 import simulation_pb2 as qonduit_dot_v1_dot_simulation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/execution/v1/job_spec.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/noise.proto\x1a\x1bqonduit/v1/simulation.proto\"\xf0\x02\n\x07JobSpec\x12\r\n\x05shots\x18\x06 \x01(\x03\x12!\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobType\x12\x11\n\x04seed\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x35\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12:\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x07\n\x05_seedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/execution/v1/job_spec.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/noise.proto\x1a\x1bqonduit/v1/simulation.proto\"\xa1\x03\n\x07JobSpec\x12\r\n\x05shots\x18\x06 \x01(\x03\x12!\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobType\x12\x11\n\x04seed\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x35\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12:\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12/\n\rdevice_choice\x18\x1c \x01(\x0b\x32\x18.qonduit.v1.DeviceChoiceB\x07\n\x05_seedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.execution.v1.job_sp
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBSPEC']._serialized_start=167
-  _globals['_JOBSPEC']._serialized_end=535
+  _globals['_JOBSPEC']._serialized_end=584
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobSpec(_message.Message):
-    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference")
+    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice")
     SHOTS_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class JobSpec(_message.Message):
     SIMULATION_FIELD_NUMBER: _ClassVar[int]
     NOISE_MODEL_FIELD_NUMBER: _ClassVar[int]
     NOISE_MODEL_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CHOICE_FIELD_NUMBER: _ClassVar[int]
     shots: int
     type: _job_pb2.JobType
     seed: int
@@ -29,4 +30,5 @@ class JobSpec(_message.Message):
     simulation: _simulation_pb2.SimulationOptions
     noise_model: _noise_pb2.NoiseModel
     noise_model_reference: _job_pb2.OptionReference
-    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ...) -> None: ...
+    device_choice: _job_pb2.DeviceChoice
+    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[_job_pb2.DeviceChoice, _Mapping]] = ...) -> None: ...
