@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from qonduit.execution.v1.task_pb2 import ProgramSucceeded, Task, TaskEvent, TaskFinished, TaskProgress
-from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1 import (
     deployment_service_pb2_grpc,
     device_service_pb2_grpc,
@@ -27,6 +27,7 @@ from qonduit.v1 import (
     result_service_pb2_grpc,
     system_service_pb2_grpc,
 )
+from qonduit.v1.calibration_pb2 import CoupledQubits, DeviceCalibration, QubitCalibration
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.event_pb2 import JobEvent, LogLevel, LogLine
@@ -46,6 +47,11 @@ OWNER = "tests"
 WAIT = 100.0
 #: The metadata that `by_name` reads.
 CALLER_KEY = "x-caller"
+#: The calibration of IBM/few_shots.
+CALIBRATION = DeviceCalibration(
+    qubits=[QubitCalibration(qubit=0, t1=1e-4, prob_1_given_0=0.0), QubitCalibration(qubit=1)],
+    coupling_map=[CoupledQubits(first=0, second=1)],
+)
 
 
 def descriptions() -> list[ProviderDescription]:
@@ -78,6 +84,7 @@ def descriptions() -> list[ProviderDescription]:
                 device("few_shots", runner, max_shots=10),
                 device("away", runner, available=False),
             ],
+            calibrations=[CalibratedDevice(device="few_shots", calibration=CALIBRATION)],
         ),
         ProviderDescription(
             provider=Provider(

@@ -26,7 +26,18 @@ from qonduit_server.rpc import server as rpc_server
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.system_service import version
-from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, bell, by_name, programs, refused, rpc_fixture
+from tests.contract.rpc_fixture import (
+    BELL,
+    CALIBRATION,
+    CALLER_KEY,
+    WAIT,
+    RpcFixture,
+    bell,
+    by_name,
+    programs,
+    refused,
+    rpc_fixture,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,21 @@ def create(rpc: RpcFixture, **fields: object) -> Job:
     request = job_service.CreateJobRequest(job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL))
     request.MergeFrom(job_service.CreateJobRequest(**fields))  # type: ignore[arg-type]
     return rpc.jobs.CreateJob(request, timeout=WAIT).job
+
+
+def test_a_calibration_is_returned_as_described(rpc: RpcFixture) -> None:
+    ids = {device.name: device.id for device in rpc.devices.ListDevices(device_service.ListDevicesRequest()).devices}
+    request = device_service.GetDeviceCalibrationRequest(id=ids["few_shots"])
+    assert rpc.devices.GetDeviceCalibration(request, timeout=WAIT).calibration == CALIBRATION
+    request.id = ids["aer_simulator"]
+    code, details = refused(lambda: rpc.devices.GetDeviceCalibration(request, timeout=WAIT))
+    assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
+    (violation,) = details["PreconditionFailure"].violations
+    assert violation.subject == "IBM/aer_simulator"
+    assert "IBM/aer_simulator has no calibration" in violation.description
+    request.id = 10**6
+    code, details = refused(lambda: rpc.devices.GetDeviceCalibration(request, timeout=WAIT))
+    assert code == "NOT_FOUND"
 
 
 def test_providers_and_devices(rpc: RpcFixture) -> None:

@@ -14,7 +14,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramSucceeded, TaskEvent, TaskFinished
-from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
+from qonduit.v1.calibration_pb2 import DeviceCalibration, GateCalibration
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, UpdateDeploymentRequest
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -82,6 +83,14 @@ def fill(rpc: RpcFixture) -> None:
                 basis_gates=["cx"] * 100,
             )
             for number in range(1100)
+        ],
+        calibrations=[
+            CalibratedDevice(
+                device="device1099",
+                calibration=DeviceCalibration(
+                    gates=[GateCalibration(gate="ecr", qubits=[0, 1], error=0.1, duration=1e-7)] * 20_000
+                ),
+            )
         ],
     )
     catalogue.sync(rpc.db, [*descriptions(), many])
@@ -237,7 +246,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
 
     devices = [device for page in call.pages("DeviceService/ListDevices") for device in page.devices]
     assert len(devices) >= 1100
-    for name in ("GetDevice", "GetDeviceStatus"):
+    for name in ("GetDevice", "GetDeviceStatus", "GetDeviceCalibration"):
         call(f"DeviceService/{name}", id=devices[0].id)
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)

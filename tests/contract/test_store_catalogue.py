@@ -8,10 +8,13 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import Engine, event
 
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
+from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from qonduit_server.store import catalogue, deployments
+from qonduit_server.store import calibrations, catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.notification_bus import Notification
@@ -77,6 +80,48 @@ def test_devices_no_longer_described_are_kept_as_unavailable(db: Database) -> No
     catalogue.sync(db, [changed])
     assert catalogue.device_by_name(db, "IBM/one").num_qubits == 5
     assert len(catalogue.list_providers(db).items[0].supported_languages) == 1
+
+
+def test_a_calibration_is_written_only_where_it_changed(db: Database) -> None:
+    first, second = (
+        DeviceCalibration(qubits=[QubitCalibration(t1=1e-4)]),
+        DeviceCalibration(qubits=[QubitCalibration()]),
+    )
+
+    def described(**wanted: DeviceCalibration) -> ProviderDescription:
+        found = description(devices=["one", "two"])
+        found.calibrations.extend(CalibratedDevice(device=name, calibration=each) for name, each in wanted.items())
+        return found
+
+    def stored() -> list[DeviceCalibration | None]:
+        devices = (catalogue.device_by_name(db, name) for name in ("IBM/one", "IBM/two"))
+        return [calibrations.calibration(db, device.id) for device in devices]
+
+    def writes(wanted: ProviderDescription) -> list[str]:
+        found: list[str] = []
+
+        def note(*arguments: object) -> None:
+            statement = str(arguments[2])
+            if "device_calibrations" in statement and not statement.startswith("SELECT"):
+                found.append(statement.split()[0])
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            catalogue.sync(db, [wanted])
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        return found
+
+    assert writes(described(one=first, two=first)) == ["INSERT"] * 2
+    assert stored() == [first, first]
+    assert writes(described(one=first, two=first)) == []
+    assert writes(described(one=first, two=second)) == ["UPDATE"]
+    assert stored() == [first, second]
+    assert writes(described(two=second)) == ["DELETE"]
+    assert stored() == [None, second]
+    # A provider that is away has no descriptions of its devices: what was measured stays true.
+    assert writes(ProviderDescription(provider=description().provider, unavailable="no SDK")) == []
+    assert stored() == [None, second]
 
 
 def test_a_deployment_and_its_programs(db: Database) -> None:

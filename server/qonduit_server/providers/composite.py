@@ -48,6 +48,7 @@ class CompositeProvider:
         first, *others = (part.describe() for part in self._parts)
         for other in others:
             first.devices.extend(other.devices)
+            first.calibrations.extend(other.calibrations)
             if not other.unavailable:
                 first.unavailable = ""
         return first

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
@@ -77,6 +77,10 @@ class FakeBackends:
         return ProviderDescription(
             provider=ProviderMessage(name=self.name),
             devices=[_device(backend, missing, f"qiskit-ibm-runtime {runtime}") for backend in found],
+            calibrations=[
+                CalibratedDevice(device=backend.name, calibration=backend_files.calibration(backend.name))
+                for backend in found
+            ],
             unavailable=missing or ("" if runtime else f"install {with_extras('shapes')}"),
         )
 

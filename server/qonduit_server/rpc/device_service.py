@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeviceService: list devices and count their waiting jobs."""
+"""DeviceService: list devices, count their waiting jobs, and return their calibrations."""
 
 from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.device_service_pb2 import (
+    GetDeviceCalibrationRequest,
+    GetDeviceCalibrationResponse,
     GetDeviceRequest,
     GetDeviceResponse,
     GetDeviceStatusRequest,
@@ -13,8 +15,9 @@ from qonduit.v1.device_service_pb2 import (
     ListDevicesRequest,
     ListDevicesResponse,
 )
+from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc.call_context import CallContext
-from qonduit_server.store import catalogue
+from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database
 
 
@@ -50,3 +53,19 @@ class DeviceService:
             queue_depth=catalogue.queue_depth(self._db, request.id),
             checked_at=now,
         )
+
+    def get_device_calibration(
+        self, request: GetDeviceCalibrationRequest, call: CallContext
+    ) -> GetDeviceCalibrationResponse:
+        """Return the measured properties of a device."""
+        device = catalogue.device(self._db, request.id)
+        found = calibrations.calibration(self._db, device.id)
+        if found is None:
+            name = catalogue.name_of(self._db, device)
+            raise FailedPrecondition(
+                f"{name} has no calibration: only devices whose qubits and gates were measured have one",
+                subject=name,
+                kind="DEVICE",
+                reason="UNSUPPORTED_BY_DEVICE",
+            )
+        return GetDeviceCalibrationResponse(calibration=found)

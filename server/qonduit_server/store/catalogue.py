@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
+from qonduit_server.store import calibrations
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
@@ -232,13 +234,16 @@ def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription
         connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
     before = _read(connection)
     known = {found.name: found for found in before.providers.values()}
-    described: set[int] = set()
+    described: dict[int, DeviceCalibration | None] = {}
     for description in descriptions:
         new = description.provider
         provider_id = _sync_provider(transaction, new, known.get(new.name))
+        measured = {entry.device: entry.calibration for entry in description.calibrations}
         for wanted in description.devices:
             old = before.by_name.get(f"{new.name}/{wanted.name}")
-            described.add(_sync_device(transaction, provider_id, wanted, description.unavailable, old))
+            device_id = _sync_device(transaction, provider_id, wanted, description.unavailable, old)
+            described[device_id] = measured.get(wanted.name)
+    calibrations.replace(connection, described)
     for old in before.devices.values():
         if old.id not in described and (old.available or old.status_message != _NOT_OFFERED):
             _change(transaction, devices, old.id, {"available": False, "status_message": _NOT_OFFERED})

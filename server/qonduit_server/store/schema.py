@@ -85,6 +85,17 @@ devices = Table(
     sqlite_autoincrement=True,
 )
 
+# What was measured on a device; devices without a calibration have no row.
+device_calibrations = Table(
+    "device_calibrations",
+    metadata,
+    Column("device_id", _Id, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
+    # Of the data, in lower-case hexadecimal: a start of the server compares it and reads no calibration.
+    Column("sha256", Text, nullable=False),
+    # A DeviceCalibration message.
+    Column("data", LargeBinary, nullable=False),
+)
+
 deployments = Table(
     "deployments",
     metadata,

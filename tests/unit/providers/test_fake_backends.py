@@ -15,6 +15,7 @@ from qonduit_server.ir import noise
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers import backend_files
 from qonduit_server.providers.fake_backends import FakeBackends
+from qonduit_server.providers.ibm import IBM
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 
 SHOTS = 20_000
@@ -60,6 +61,16 @@ def test_every_device_has_its_size_and_gates() -> None:
     assert devices["fake_fez"].num_qubits == 156
     assert set(devices["fake_fez"].basis_gates) == {"cz", "id", "rz", "sx", "x"}
     assert all(device.capabilities.coupling_map and device.available for device in devices.values())
+
+
+def test_every_device_is_described_with_its_calibration() -> None:
+    described = IBM().describe()
+    found = {entry.device: entry.calibration for entry in described.calibrations}
+    assert list(found) == [f"fake_{name}" for name in backend_files.OFFERED]
+    for device in described.devices:
+        if device.name in found:
+            assert len(found[device.name].qubits) == device.num_qubits
+            assert found[device.name].coupling_map
 
 
 @pytest.mark.parametrize("name", ["manila", "guadalupe"])

@@ -3,6 +3,7 @@ import datetime
 from qonduit._vendor import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from qonduit.v1 import calibration_pb2 as _calibration_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -59,3 +60,15 @@ class GetDeviceStatusResponse(_message.Message):
     queue_depth: int
     checked_at: _timestamp_pb2.Timestamp
     def __init__(self, available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetDeviceCalibrationRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...
+
+class GetDeviceCalibrationResponse(_message.Message):
+    __slots__ = ("calibration",)
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    calibration: _calibration_pb2.DeviceCalibration
+    def __init__(self, calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...

@@ -50,6 +50,11 @@ class DeviceServiceStub:
                 request_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusResponse.FromString,
                 _registered_method=True)
+        self.GetDeviceCalibration = channel.unary_unary(
+                '/qonduit.v1.DeviceService/GetDeviceCalibration',
+                request_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer:
@@ -77,6 +82,13 @@ class DeviceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDeviceCalibration(self, request, context):
+        """Returns the measured properties of a device. FAILED_PRECONDITION (UNSUPPORTED_BY_DEVICE) if it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.GetDeviceStatus,
                     request_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusResponse.SerializeToString,
+            ),
+            'GetDeviceCalibration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeviceCalibration,
+                    request_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class DeviceService:
             '/qonduit.v1.DeviceService/GetDeviceStatus',
             qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusRequest.SerializeToString,
             qonduit_dot_v1_dot_device__service__pb2.GetDeviceStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeviceCalibration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.DeviceService/GetDeviceCalibration',
+            qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.SerializeToString,
+            qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

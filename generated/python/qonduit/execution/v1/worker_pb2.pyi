@@ -1,4 +1,5 @@
 from qonduit.execution.v1 import task_pb2 as _task_pb2
+from qonduit.v1 import calibration_pb2 as _calibration_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
 from qonduit.v1 import provider_pb2 as _provider_pb2
 from google.protobuf.internal import containers as _containers
@@ -9,15 +10,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CalibratedDevice(_message.Message):
+    __slots__ = ("device", "calibration")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    calibration: _calibration_pb2.DeviceCalibration
+    def __init__(self, device: _Optional[str] = ..., calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...
+
 class ProviderDescription(_message.Message):
-    __slots__ = ("provider", "devices", "unavailable")
+    __slots__ = ("provider", "devices", "unavailable", "calibrations")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     devices: _containers.RepeatedCompositeFieldContainer[_device_pb2.Device]
     unavailable: str
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ...) -> None: ...
+    calibrations: _containers.RepeatedCompositeFieldContainer[CalibratedDevice]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ..., calibrations: _Optional[_Iterable[_Union[CalibratedDevice, _Mapping]]] = ...) -> None: ...
 
 class Preload(_message.Message):
     __slots__ = ()
