@@ -119,7 +119,7 @@ def test_a_calibration_is_written_only_where_it_changed(db: Database) -> None:
     assert stored() == [first, second]
     assert writes(described(two=second)) == ["DELETE"]
     assert stored() == [None, second]
-    # A provider that is away has no descriptions of its devices: what was measured stays true.
+    # An unavailable provider does not describe its devices: they keep their calibrations.
     assert writes(ProviderDescription(provider=description().provider, unavailable="no SDK")) == []
     assert stored() == [None, second]
 

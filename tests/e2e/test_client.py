@@ -214,6 +214,19 @@ def test_cancel(client: Client) -> None:
     assert job.cancel().state == JobState.JOB_STATE_CANCELLED
 
 
+def test_a_calibration_by_name_by_id_and_by_device(client: Client) -> None:
+    device = client.named_devices()["IBM/fake_manila"]
+    found = client.calibration("IBM/fake_manila")
+    assert [qubit.qubit for qubit in found.qubits] == list(range(5))
+    assert all(0 < qubit.t1 < 1e-3 and 0 < qubit.prob_0_given_1 < 0.5 for qubit in found.qubits)
+    assert {(pair.first, pair.second) for pair in found.coupling_map} >= {(0, 1), (1, 2), (2, 3), (3, 4)}
+    assert client.calibration(device.id) == client.calibration(device) == found
+    with pytest.raises(PreconditionFailed, match="IBM/aer_simulator has no calibration"):
+        client.calibration("IBM/aer_simulator")
+    with pytest.raises(NotFound, match="IBM/fake_manila"):
+        client.calibration("IBM/nope")
+
+
 def test_catalogue_and_server(client: Client) -> None:
     assert {"IBM", "AWS", "GOOGLE"} <= {provider.name for provider in client.providers()}
     assert any(device.name == "aer_simulator" and device.available for device in client.devices())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Final, NoReturn
 
+from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
@@ -237,6 +238,21 @@ class Client:
     def named_devices(self, filter: str = "") -> dict[str, Device]:
         """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         return requests.named(self._transport.items(requests.devices(filter)), self.providers())
+
+    def calibration(self, device: str | int | Device) -> DeviceCalibration:
+        """Return the measured properties of a device: of its qubits, of its gates, and the coupled pairs.
+
+        Args:
+            device: "PROVIDER/device", its id, or one of `devices()`.
+
+        Raises:
+            NotFound: the device does not exist.
+            PreconditionFailed: the device has no calibration, as an ideal simulator.
+        """
+        if isinstance(device, str):
+            device = requests.id_of(device, self.named_devices())
+        device_id = device.id if isinstance(device, Device) else device
+        return self._transport.call(requests.calibration(device_id)).calibration
 
     # Programs
 

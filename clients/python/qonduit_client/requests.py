@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
+from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.message_table import device_name
 from qonduit_client.program_messages import Program, enum_name, programs_of
@@ -189,6 +190,24 @@ def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str,
     """Return devices by their names, "PROVIDER/device"; "?" stands for an unlisted provider."""
     owners = {provider.id: provider.name for provider in providers}
     return {device_name(device, owners): device for device in devices}
+
+
+def calibration(device_id: int) -> Request[devices_rpc.GetDeviceCalibrationResponse]:
+    """Return the calibration of a device."""
+    request = devices_rpc.GetDeviceCalibrationRequest(id=device_id)
+    return Request("DeviceService/GetDeviceCalibration", request, devices_rpc.GetDeviceCalibrationResponse)
+
+
+def id_of(name: str, known: Mapping[str, Device]) -> int:
+    """Return the id of the device called "PROVIDER/device". Raises NotFound."""
+    if name not in known:
+        raise NotFound(
+            f"device {name!r} does not exist; known devices: {', '.join(sorted(known)) or 'none'}",
+            status="NOT_FOUND",
+            reason="NOT_FOUND",
+            metadata={"resource_type": "device", "resource_name": name},
+        )
+    return known[name].id
 
 
 # Programs

@@ -85,7 +85,7 @@ devices = Table(
     sqlite_autoincrement=True,
 )
 
-# What was measured on a device; devices without a calibration have no row.
+# The measured properties of devices; devices without a calibration have no row.
 device_calibrations = Table(
     "device_calibrations",
     metadata,

@@ -23,8 +23,14 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.device_service_pb2 import ListDevicesRequest, ListDevicesResponse
+from qonduit.v1.device_service_pb2 import (
+    GetDeviceCalibrationRequest,
+    GetDeviceCalibrationResponse,
+    ListDevicesRequest,
+    ListDevicesResponse,
+)
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from qonduit.v1.event_pb2 import Heartbeat, JobEvent, Progress, ResultReady, StateChange
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
@@ -193,6 +199,7 @@ class Peer(
     translated: list[TranslateProgramRequest] = field(default_factory=list)
     translation: TranslateProgramResponse = field(default_factory=TranslateProgramResponse)
     languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
+    calibration: DeviceCalibration = field(default_factory=DeviceCalibration)
     page: int = 1
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -286,6 +293,12 @@ class Peer(
             id=1, name="aer_simulator", num_qubits=30, is_simulator=True, is_local=True, provider_id=2, available=True
         )
         return ListDevicesResponse(devices=[device])
+
+    def GetDeviceCalibration(
+        self, request: GetDeviceCalibrationRequest, context: grpc.ServicerContext
+    ) -> GetDeviceCalibrationResponse:
+        self._maybe_refuse(context)
+        return GetDeviceCalibrationResponse(calibration=self.calibration)
 
     def ListProviders(self, request: ListProvidersRequest, context: grpc.ServicerContext) -> ListProvidersResponse:
         self._maybe_refuse(context)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn
 
+from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
@@ -186,6 +187,13 @@ class Client:
         """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         devices = [each async for each in self._transport.items(requests.devices(filter))]
         return requests.named(devices, await self.providers())
+
+    async def calibration(self, device: str | int | Device) -> DeviceCalibration:
+        """Return the measured properties of a device; see `qonduit_client.Client.calibration`."""
+        if isinstance(device, str):
+            device = requests.id_of(device, await self.named_devices())
+        device_id = device.id if isinstance(device, Device) else device
+        return (await self._transport.call(requests.calibration(device_id))).calibration
 
     # Programs
 

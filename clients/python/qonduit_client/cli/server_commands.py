@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -25,9 +26,17 @@ if TYPE_CHECKING:
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="List only matching devices, as 'is_simulator = true'."
 )
+@click.argument("device", required=False, shell_complete=completion.devices)
 @shared_options()
-def devices(languages: bool, wanted: str) -> int:
-    """List the devices."""
+def devices(languages: bool, wanted: str, device: str | None) -> int:
+    """List the devices. With DEVICE, show that one and its measured properties.
+
+    JSON contains the whole calibration.
+    """
+    if device is not None:
+        if languages or wanted:
+            raise click.UsageError("name a DEVICE, or use --languages or --filter")
+        return show_device(device)
     from qonduit_client.cli.as_json import as_dict
     from qonduit_client.formatting import language_name
     from qonduit_client.requests import named
@@ -61,6 +70,32 @@ def devices(languages: bool, wanted: str) -> int:
     write_rows(
         here, _device_columns(names), found, line=lambda each: {"device": names[each.id], **as_dict(each)}, empty=empty
     )
+    return OK
+
+
+def show_device(name: str) -> int:
+    """Write one device, and its calibration if it has one."""
+    from qonduit_client.cli.as_json import as_dict
+    from qonduit_client.errors import PreconditionFailed
+    from qonduit_client.requests import id_of
+
+    here = session()
+    calibration = None
+    with here.client() as client:
+        known = client.named_devices()
+        device_id = id_of(name, known)
+        with suppress(PreconditionFailed):
+            calibration = client.calibration(device_id)
+
+    def line(each: Device) -> dict[str, object]:
+        measured = {} if calibration is None else {"calibration": as_dict(calibration)}
+        return {"device": name, **as_dict(each), **measured}
+
+    write_rows(here, _device_columns({device_id: name}), [known[name]], line=line)
+    if here.output == "table" and calibration is not None:
+        from qonduit_client.cli.calibration_summary import summary
+
+        click.echo(f"\n{summary(name, calibration)}")
     return OK
 
 
