@@ -86,6 +86,14 @@ class ChannelStep:
 
 
 @dataclass(frozen=True)
+class ReadoutErrorStep:
+    """A readout error of a bit."""
+
+    clbit: int
+    error: ReadoutError
+
+
+@dataclass(frozen=True)
 class BranchStep:
     """A branch into one of two bodies: the condition is evaluated once, before either."""
 
@@ -103,12 +111,26 @@ class LoopStep:
 
 
 Plain: TypeAlias = (
-    GateStep | MeasureStep | ResetStep | BarrierStep | DelayStep | ChannelStep | Write | BranchStep | LoopStep
+    GateStep
+    | MeasureStep
+    | ResetStep
+    | BarrierStep
+    | DelayStep
+    | ChannelStep
+    | ReadoutErrorStep
+    | Write
+    | BranchStep
+    | LoopStep
 )
 
 
 def walk(
-    quantum: QuantumCircuit, language: str, natives: Container[str] | None, *, noise: bool = False
+    quantum: QuantumCircuit,
+    language: str,
+    natives: Container[str] | None,
+    *,
+    noise: bool = False,
+    readout_errors: bool = False,
 ) -> tuple[Plain, ...]:
     """Return the steps of an IR circuit.
 
@@ -118,12 +140,13 @@ def walk(
         natives: the standard gates, by `standard_name`, that are kept; others are replaced by what they are made of.
             None keeps all gates.
         noise: whether the language has channels.
+        readout_errors: whether the language has readout errors.
 
     Raises:
         ProgramError: a gate has no definition; there is noise that the language lacks; or there are too many steps, or
             nested too deep.
     """
-    return _Walk(language, natives, noise).block(
+    return _Walk(language, natives, noise, readout_errors).block(
         quantum, tuple(range(quantum.num_qubits)), tuple(range(quantum.num_clbits)), depth=0
     )
 
@@ -153,9 +176,10 @@ def _standard_classes() -> dict[type, str]:
 
 
 class _Walk:
-    def __init__(self, language: str, natives: Container[str] | None, noise: bool) -> None:
+    def __init__(self, language: str, natives: Container[str] | None, noise: bool, readout_errors: bool) -> None:
         self._language = language
         self._noise = noise
+        self._readout_errors = readout_errors
 
         def is_native(operation: Instruction) -> bool:
             return natives is None or standard_name(operation) in natives
@@ -203,7 +227,7 @@ class _Walk:
         elif name == "barrier":
             yield BarrierStep(qubits)
         elif isinstance(operation, Channel | ReadoutError):
-            yield self._channel(operation, qubits)
+            yield self._noisy(operation, qubits, clbits)
         elif isinstance(operation, Delay):
             yield DelayStep(qubits[0], float(operation.duration), str(operation.unit))
         elif isinstance(operation, IfElseOp):
@@ -222,13 +246,15 @@ class _Walk:
         else:
             yield from self._gates(operation, qubits)
 
-    def _channel(self, operation: Channel | ReadoutError, qubits: tuple[int, ...]) -> ChannelStep:
-        if isinstance(operation, ReadoutError) or not self._noise:
-            what = "noise" if isinstance(operation, Channel) else "readout errors"
-            raise ProgramError(
-                "UNSUPPORTED_CONSTRUCT", f"{what} cannot be written as {self._language}: remove the noise"
-            )
-        return ChannelStep(operation, qubits)
+    def _noisy(
+        self, operation: Channel | ReadoutError, qubits: tuple[int, ...], clbits: tuple[int, ...]
+    ) -> ChannelStep | ReadoutErrorStep:
+        if isinstance(operation, Channel) and self._noise:
+            return ChannelStep(operation, qubits)
+        if isinstance(operation, ReadoutError) and self._readout_errors:
+            return ReadoutErrorStep(clbits[0], operation)
+        what = "noise" if isinstance(operation, Channel) else "readout errors"
+        raise ProgramError("UNSUPPORTED_CONSTRUCT", f"{what} cannot be written as {self._language}: remove the noise")
 
     def _gates(self, operation: Instruction, qubits: tuple[int, ...]) -> Iterator[Plain]:
         if self._keep_all:

@@ -311,7 +311,7 @@ def test_parameters() -> None:
 @pytest.mark.parametrize(
     ("circuit", "reason", "says"),
     [
-        (cirq.Circuit(cirq.measure(A, confusion_map={(0,): np.eye(2)})), "UNSUPPORTED_CONSTRUCT", "confusion_map"),
+        (cirq.Circuit(cirq.measure(A, B, confusion_map={(0, 1): np.eye(4)})), "UNSUPPORTED_CONSTRUCT", "confusion_map"),
         (cirq.Circuit(cirq.measure(cirq.LineQid(0, 3))), "UNSUPPORTED_CONSTRUCT", "levels"),
         (cirq.Circuit(cirq.MatrixGate(np.ones((2, 2)), unitary_check=False)(A)), "SYNTAX_ERROR", "unitary"),
         (cirq.Circuit(cirq.measure(A, key="k" * 1025)), "TOO_LARGE", "1024"),

@@ -54,7 +54,7 @@ def test_noise_that_is_no_channel_is_refused_with_its_place() -> None:
         cirq_reader.read(cirq.to_json(cirq.Circuit(keyed(a))))
     with pytest.raises(ProgramError, match="RandomGateChannel"):
         cirq_reader.read(cirq.to_json(cirq.Circuit(cirq.X.with_probability(0.3)(a))))
-    with pytest.raises(ProgramError, match="controlled"):
+    with pytest.raises(ProgramError, match="cannot be controlled"):
         cirq_reader.read(
             cirq.to_json(cirq.Circuit(cirq.ControlledOperation([cirq.LineQubit(1)], cirq.X(a)))).replace(
                 '"_PauliX"', '"BitFlipChannel", "p": 0.1'

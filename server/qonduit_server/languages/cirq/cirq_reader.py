@@ -8,7 +8,9 @@ which executes them.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from qiskit.circuit import Gate, Measure, Reset
@@ -20,7 +22,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
-from qonduit_server.ir.noise import Channel
+from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.languages import gate_modifiers, pauli_strings
 from qonduit_server.languages.cirq import cirq_gates, noise_channels, subcircuits
 from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Records, texts
@@ -44,6 +46,7 @@ from qonduit_server.languages.signatures import NO_INPUTS, NO_NAMES, Inputs
 
 #: Maximum CPU seconds for reading, without parsing.
 MAX_SECONDS: Final = 5.0
+_NO_ERRORS: Final[Mapping[int, ReadoutError]] = MappingProxyType({})
 
 
 def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = NO_NAMES) -> Circuit:
@@ -297,14 +300,19 @@ class _CircuitReader:
 
     def _measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
         check_levels(fields)
-        if fields.get("confusion_map"):
-            raise unsupported("a measurement with a confusion_map is noise, which is not simulated")
         places = self._at(qubits, count(fields, "num_qubits") if "num_qubits" in fields else len(qubits), frame)
         inverted = sequence(fields.get("invert_mask") or [], "invert_mask")
         if len(inverted) > len(places) or any(each not in (0, 1) for each in inverted):
             raise wrong("an invert_mask is a list of at most as many Booleans as there are qubits")
-        values = self._measure(places, frame)
+        errors = noise_channels.confusions(fields.get("confusion_map") or [], len(places))
         flips = (*inverted, *[False] * (len(places) - len(inverted)))
+        if any(flips[index] and each.prob_1_given_0 != each.prob_0_given_1 for index, each in errors.items()):
+            # cirq.Simulator inverts first if all measurements are terminal, else it confuses first.
+            raise unsupported(
+                "a bit with both an invert_mask and a confusion_map that is not symmetric: Cirq has no fixed order of "
+                "the two; flip the bit by a gate"
+            )
+        values = self._measure(places, frame, errors)
         record = tuple(negation(each) if flip else each for each, flip in zip(values, flips, strict=True))
         self._records.add(frame.keys, text(fields.get("key", ""), "a measurement key"), record)
 
@@ -323,14 +331,18 @@ class _CircuitReader:
         key = text(fields.get("key", ""), "a measurement key")
         self._records.add(frame.keys, key, (negation(value) if phase else value,))
 
-    def _measure(self, places: tuple[int, ...], frame: _Frame) -> list[Formula]:
-        """Measure each qubit into a new IR bit."""
+    def _measure(
+        self, places: tuple[int, ...], frame: _Frame, errors: Mapping[int, ReadoutError] = _NO_ERRORS
+    ) -> list[Formula]:
+        """Measure each qubit into a new IR bit, with the readout errors of some."""
         self._no_inverse("a measurement", frame)
         if frame.conditional:
             raise wrong("Cirq has no measurement under a classical condition")
         clbits = self._builder.add_clbits(len(places))
         for place, clbit in zip(places, clbits, strict=True):
             self._builder.append(frame.guard, Measure(), (place,), (clbit,))
+        for index, error in errors.items():
+            self._builder.append(frame.guard, error, (), (clbits[index],))
         return [bit(clbit) for clbit in clbits]
 
     def _conditional(self, fields: Node, frame: _Frame) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir import noise
-from qonduit_server.ir.noise import MAX_CHANNEL_QUBITS, Channel
+from qonduit_server.ir.noise import MAX_CHANNEL_QUBITS, TOLERANCE, Channel, ReadoutError
 from qonduit_server.languages.cirq.gate_parts import complex_number
 from qonduit_server.languages.json_text import Node, integer, mapping, number, sequence, wrong
 
@@ -30,6 +30,41 @@ def read(kind: str, node: Node) -> tuple[Channel, bool] | None:
     if maker is None:
         return None
     return maker(node), kind not in ("DepolarizingChannel",)
+
+
+def confusions(node: object, qubits: int) -> dict[int, ReadoutError]:
+    """Return the readout error of each measured qubit that a confusion map names.
+
+    Args:
+        node: the confusion map: pairs of the indices of qubits and a matrix, with a row for each true value.
+        qubits: how many qubits are measured.
+
+    Raises:
+        ProgramError: it is not well formed, or describes errors that depend on several qubits.
+    """
+    errors: dict[int, ReadoutError] = {}
+    for each in sequence(node, "a confusion_map"):
+        pair = sequence(each, "a part of a confusion_map")
+        if len(pair) != 2:
+            raise wrong("a part of a confusion_map is not a list of qubits and a matrix")
+        places = [integer(place, "a qubit of a confusion_map") for place in sequence(pair[0], "a list of qubits")]
+        if len(places) != 1:
+            raise ProgramError(
+                "UNSUPPORTED_CONSTRUCT",
+                f"a confusion_map names {len(places)} qubits at once: give each qubit a matrix of its own",
+            )
+        if not 0 <= places[0] < qubits or places[0] in errors:
+            raise wrong(f"a confusion_map names the qubit {places[0]} of {qubits}, or names it twice")
+        rows = [
+            [number(value, "a probability") for value in sequence(row, "a row")]
+            for row in sequence(pair[1], "a matrix")
+        ]
+        if len(rows) != 2 or any(len(row) != 2 or abs(sum(row) - 1) > TOLERANCE for row in rows):
+            raise ProgramError(
+                "INVALID_NOISE", "a confusion matrix of a qubit must have two rows that each add up to 1"
+            )
+        errors[places[0]] = ReadoutError(rows[0][1], rows[1][0])
+    return errors
 
 
 def _probability(node: Node, key: str) -> float:

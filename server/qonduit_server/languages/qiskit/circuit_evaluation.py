@@ -190,6 +190,11 @@ class _Walk(Flow):
         if qiskit_gates.is_kept(operation):
             self._gate(qiskit_gates.checked(operation), places)
             return
+        if qiskit_gates.is_channel(operation):
+            channel = qiskit_gates.channel(operation)
+            self.builder.spend(len(channel.kraus))
+            self.emit(channel, tuple(places))
+            return
         self.builder.spend(1)
         if operation.name in self._gate_names and isinstance(operation, Gate):
             steps = qiskit_gates.steps(operation, self.builder.spend, self._gate_names)

@@ -30,6 +30,7 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.ir.noise import Channel, kraus
 from qonduit_server.languages import gate_modifiers
 from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.signatures import NO_NAMES
@@ -76,6 +77,22 @@ def is_kept(operation: Operation) -> bool:
 
 def _has_open_controls(gate: Operation) -> bool:
     return isinstance(gate, ControlledGate) and gate.ctrl_state != (1 << gate.num_ctrl_qubits) - 1
+
+
+def is_channel(operation: Operation) -> bool:
+    """Return whether an operation is a channel of quantum_info as an instruction: it has no class of its own."""
+    return type(operation) is Instruction and operation.name == "kraus" and operation.definition is None
+
+
+def channel(operation: Instruction) -> Channel:
+    """Return the channel of an instruction. Raises ProgramError: it is not one."""
+    try:
+        found = kraus(operation.params)
+    except (TypeError, ValueError) as error:
+        raise wrong("the parameters of 'kraus' are not matrices of numbers") from error
+    if found.num_qubits != operation.num_qubits or operation.num_clbits:
+        raise wrong(f"a channel on {found.num_qubits} qubits is an operation on {operation.num_qubits}")
+    return found
 
 
 def checked(gate: Gate) -> Gate:

@@ -56,7 +56,7 @@ def write(circuit: Circuit) -> WriteResult:
         raise refuse(_DIALECT.title, "program without a result: it measures all qubits then", "QASM3")
     loops = any(isinstance(step, LoopStep) for step in every(steps))
     if silent or (not loops and not layout.plain):
-        circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES)
+        circuit = at_the_end(circuit, _DIALECT.title, BRAKET_NAMES, noise=True)
         warnings = circuit.warnings[-1:]
         steps = walk(circuit.quantum, _DIALECT.title, BRAKET_NAMES, noise=True)
     if not _ends_measured(steps):

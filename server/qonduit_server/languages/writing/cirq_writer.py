@@ -14,20 +14,24 @@ import numpy as np
 from qonduit_server.ir.builder import Write
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
+from qonduit_server.ir.noise import ReadoutError
 from qonduit_server.ir.visitor import (
     BarrierStep,
     BranchStep,
+    ChannelStep,
     DelayStep,
     GateStep,
     LoopStep,
     MeasureStep,
     Plain,
+    ReadoutErrorStep,
     ResetStep,
     bits_read,
     every,
     qubits_used,
     walk,
 )
+from qonduit_server.languages.writing import cirq_noise
 from qonduit_server.languages.writing.register_layout import check_sizes, dropped, identifiers, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 from qonduit_server.languages.writing.write_result import WriteResult
@@ -101,22 +105,24 @@ def write(circuit: Circuit) -> WriteResult:
         ProgramError: UNSUPPORTED_CONSTRUCT, it has a loop that ends by a measurement.
     """
     check_sizes(circuit, _TITLE)
-    steps = walk(circuit.quantum, _TITLE, _Natives())
+    steps = walk(circuit.quantum, _TITLE, _Natives(), noise=True, readout_errors=True)
     if any(isinstance(step, LoopStep) for step in every(steps)):
         raise refuse(_TITLE, "loop that ends by a measurement", "QASM3")
     warnings = dropped(steps, (BarrierStep, DelayStep), _TITLE)
     try:
-        operations = _Program(circuit, steps).operations()
+        program = _Program(circuit, steps)
+        operations = program.operations()
     except _CannotSay:
-        circuit = at_the_end(circuit, _TITLE, _Natives())
+        circuit = at_the_end(circuit, _TITLE, _Natives(), noise=True)
         warnings.append(circuit.warnings[-1])
-        steps = walk(circuit.quantum, _TITLE, _Natives())
-        operations = _Program(circuit, steps).operations()
+        steps = walk(circuit.quantum, _TITLE, _Natives(), noise=True)
+        program = _Program(circuit, steps)
+        operations = program.operations()
     names, renamed = identifiers([each.name for each in circuit.registers], _NAME, (), _TITLE)
     idle = sorted(
         set(range(circuit.quantum.num_qubits)) - qubits_used([s for s in steps if not isinstance(s, BarrierStep)])
     )
-    moments = _Moments(names, [len(each.bits) for each in circuit.registers])
+    moments = _Moments(names, [len(each.bits) for each in circuit.registers], program.confusions())
     for qubit in idle:
         moments.add(_gate(_GATES["id"](), (qubit,)), (qubit,))
     for operation in operations:
@@ -132,6 +138,7 @@ class _Program:
         self._steps = [step for step in steps if not isinstance(step, BarrierStep | DelayStep)]
         #: The register and index of each IR bit.
         self.homes: dict[int, tuple[int, int]] = {}
+        self._errors: dict[int, list[ReadoutError]] = {}
         for number, register in enumerate(circuit.registers):
             for place, entry in enumerate(register.bits):
                 if not isinstance(entry, int) or entry in self.homes:
@@ -155,22 +162,37 @@ class _Program:
             due.setdefault(position, []).append((number, qubits))
         return self._merged(due)
 
+    def confusions(self) -> dict[int, list[Any]]:
+        """Return the confusion map of each register that has readout errors, once the operations are known."""
+        maps: dict[int, list[Any]] = {}
+        for clbit, errors in sorted(self._errors.items(), key=lambda each: self.homes[each[0]]):
+            number, place = self.homes[clbit]
+            maps.setdefault(number, []).append([[place], cirq_noise.confusion(errors)])
+        return maps
+
     def _merged(self, due: dict[int, list[tuple[int, tuple[int, ...]]]]) -> Iterator[Any]:
         for place, step in enumerate(self._steps):
-            if not isinstance(step, MeasureStep):
+            if not isinstance(step, MeasureStep | ReadoutErrorStep):
                 yield from self._flat(step, TRUE)
             yield from due.get(place, ())
 
     def _sources(self) -> dict[int, tuple[int, int]]:
         """Return the qubit and the step of each IR bit's measurement."""
         sources: dict[int, tuple[int, int]] = {}
+        read: set[int] = set()
         for place, step in enumerate(self._steps):
             if isinstance(step, MeasureStep):
                 if step.clbit not in self.homes or step.clbit in sources:
                     raise _CannotSay
                 sources[step.clbit] = (step.qubit, place)
-            elif any(isinstance(inner, MeasureStep | Write) for inner in every((step,))):
+            elif isinstance(step, ReadoutErrorStep):
+                # A condition that came before reads the bit without the error.
+                if step.clbit not in sources or step.clbit in read:
+                    raise _CannotSay
+                self._errors.setdefault(step.clbit, []).append(step.error)
+            elif any(isinstance(inner, MeasureStep | ReadoutErrorStep | Write) for inner in every((step,))):
                 raise _CannotSay
+            read |= bits_read((step,))
         if sources.keys() != self.homes.keys():
             raise _CannotSay
         return sources
@@ -233,9 +255,10 @@ def _cases(guard: Formula) -> list[_Case]:
 class _Moments:
     """Moments; each operation is in the earliest one where its qubits are free and its condition is known."""
 
-    def __init__(self, names: Sequence[str], sizes: Sequence[int]) -> None:
+    def __init__(self, names: Sequence[str], sizes: Sequence[int], confusions: dict[int, list[Any]]) -> None:
         self._names = names
         self._sizes = sizes
+        self._confusions = confusions
         self._moments: list[list[_Json]] = []
         self._free: dict[int, int] = {}
         self._known: dict[int, int] = {}
@@ -264,6 +287,8 @@ class _Moments:
                 "invert_mask": [],
                 "qid_shape": [2] * len(second),
             }
+            if first in self._confusions:
+                gate["confusion_map"] = self._confusions[first]
             # Results list registers in the order of their measurements.
             self._measured = self.add(_gate(gate, second), second, self._measured)
             self._known[first] = self._measured + 1
@@ -294,6 +319,8 @@ class _Moments:
 def _operation(step: Plain) -> _Json:
     if isinstance(step, ResetStep):
         return _gate({"cirq_type": "ResetChannel", "dimension": 2}, (step.qubit,))
+    if isinstance(step, ChannelStep):
+        return _gate(*cirq_noise.gate(step.channel, step.qubits))
     assert isinstance(step, GateStep)
     if step.name in _MATRICES:
         # Cirq's first qubit is the highest bit of a matrix.

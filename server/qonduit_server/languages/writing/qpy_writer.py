@@ -32,6 +32,7 @@ from qonduit_server.ir.formula import Formula
 from qonduit_server.ir.visitor import (
     BarrierStep,
     BranchStep,
+    ChannelStep,
     DelayStep,
     GateStep,
     LoopStep,
@@ -69,15 +70,15 @@ def write(circuit: Circuit) -> WriteResult:
     Raises:
         ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
     """
-    steps = walk(circuit.quantum, _TITLE, None)
+    steps = walk(circuit.quantum, _TITLE, None, noise=True)
     layout = lay_out(circuit, steps, keep_unread=True)
     warnings: tuple[str, ...] = ()
     if layout.scratch:
         if any(isinstance(step, LoopStep) for step in every(steps)):
             raise refuse(_TITLE, "bits that are no part of the result, which this program's loops need", "QASM3")
-        circuit = at_the_end(circuit, _TITLE, _Everything())
+        circuit = at_the_end(circuit, _TITLE, _Everything(), noise=True)
         warnings = circuit.warnings[-1:]
-        steps = walk(circuit.quantum, _TITLE, None)
+        steps = walk(circuit.quantum, _TITLE, None, noise=True)
         layout = lay_out(circuit, steps, keep_unread=True)
     names = [each.name for each in circuit.registers]
     whole = QuantumCircuit(name="program")
@@ -114,6 +115,10 @@ class _Filling:
             match step:
                 case GateStep():
                     _put(circuit, step.operation, [qubits[k] for k in step.qubits])
+                case ChannelStep():
+                    # Qiskit's own form of a channel, as quantum_info.Kraus(...).to_instruction() makes it.
+                    operation = Instruction("kraus", step.channel.num_qubits, 0, list(step.channel.kraus))
+                    _put(circuit, operation, [qubits[k] for k in step.qubits])
                 case MeasureStep():
                     _put(circuit, Measure(), [qubits[step.qubit]], [clbits[step.clbit]])
                 case ResetStep():

@@ -19,6 +19,7 @@ from qonduit_server.ir.deferral import defer
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit
 from qonduit_server.ir.limits import MAX_OPERATIONS, MAX_QUBITS, too_large
 from qonduit_server.ir.lowering import Lowering
+from qonduit_server.ir.noise import Channel
 from qonduit_server.ir.visitor import standard_name
 from qonduit_server.languages.writing.register_layout import refuse
 
@@ -28,20 +29,23 @@ _MAX_CUBES: Final = 256
 _Cube: TypeAlias = tuple[tuple[int, bool], ...]
 
 
-def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circuit:
+def at_the_end(circuit: Circuit, language: str, natives: Container[str], *, noise: bool = False) -> Circuit:
     """Rewrite a program.
+
+    Args:
+        noise: whether the language has channels.
 
     Returns:
         A program with the same registers and distribution: gates of `natives`, then a measurement for each bit of each
         register, in their order. A register's bits are measured from different qubits.
 
     Raises:
-        ProgramError: it has a loop that ends by a measurement, or would be too large.
+        ProgramError: it has a loop that ends by a measurement, or readout errors; or it would be too large.
     """
     quantum = circuit.quantum
 
     def is_native(operation: Instruction) -> bool:
-        return standard_name(operation) in natives
+        return noise if isinstance(operation, Channel) else standard_name(operation) in natives
 
     def check(qubits: int, helpers: int) -> None:
         if qubits > MAX_QUBITS:
@@ -54,6 +58,11 @@ def at_the_end(circuit: Circuit, language: str, natives: Container[str]) -> Circ
         if "a loop" in error.message:
             raise refuse(language, "loop that ends by a measurement", "QASM3") from error
         raise ProgramError(error.reason, error.message) from error
+    if deferred.recording is not None:
+        raise ProgramError(
+            "UNSUPPORTED_CONSTRUCT",
+            f"{language} cannot express this program's readout errors: they can stand only where a measurement does",
+        )
     gates = list(deferred.gates[quantum.num_qubits :])
     qubits = deferred.qubits
     registers = []
