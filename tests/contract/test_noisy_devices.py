@@ -21,9 +21,12 @@ from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from tests.contract.rpc_fixture import QASM2
+from tests.corpus.noisy.cases import damping, depolarized, error, flip, kraus
+from tests.corpus.noisy.references import FOLDER, files
+from tests.corpus.noisy.verdicts import judge_noisy, noisy_devices, noisy_entries
 from tests.unit.ir import noise_reference as reference
 from tests.unit.ir.noise_circuits import close, distribution
-from tests.unit.ir.noise_reference import CX, H, I, Kraus, Matrix, Measure, Readout, X, Y, Z, gate, ry
+from tests.unit.ir.noise_reference import CX, H, I, Kraus, Measure, Readout, X, Y, Z, gate, ry
 
 SHOTS: Final = 4000
 SEED: Final = 20260411
@@ -42,23 +45,6 @@ class Probe(NamedTuple):
     pauli: bool = False
 
 
-def damping(probability: float) -> list[Matrix]:
-    return [np.diag([1, (1 - probability) ** 0.5]), np.array([[0, probability**0.5], [0, 0]])]
-
-
-def flip(probability: float, matrix: Matrix = X) -> list[Matrix]:
-    return [(1 - probability) ** 0.5 * I, probability**0.5 * matrix]
-
-
-def error(gates: list[str], channel: dict[str, Any], *qubits: int) -> dict[str, Any]:
-    return {"gates": gates, "channel": channel, "qubits": list(qubits)}
-
-
-def kraus(operators: list[Matrix]) -> dict[str, Any]:
-    listed = [[part for z in each.flatten() for part in (complex(z).real, complex(z).imag)] for each in operators]
-    return {"kraus": {"operators": [{"entries": entries} for entries in listed]}}
-
-
 def text(qubits: int, *lines: str, bits: int = 0) -> str:
     bits = bits or qubits
     registers = "".join(f"creg c{k}[1];" for k in range(bits))
@@ -67,12 +53,6 @@ def text(qubits: int, *lines: str, bits: int = 0) -> str:
 
 PAIR: Final = [np.kron(b, a) for a in damping(0.3) for b in flip(0.1)]
 ALL: Final = ("measure q[0] -> c0[0];", "measure q[1] -> c1[0];")
-MIXED: Final = [each / 2 for each in (I, X, Y, Z)]
-
-
-def depolarized(probability: float, qubits: tuple[int, ...]) -> Kraus:
-    paulis = [np.kron(b, a) for a in MIXED for b in MIXED]
-    return Kraus([(1 - probability) ** 0.5 * np.eye(4), *(probability**0.5 * each for each in paulis)], qubits)
 
 
 def probes() -> Iterator[Probe]:
@@ -157,16 +137,6 @@ def drawn(seed: int) -> Probe:
     return Probe(f"random_{seed}", text(3, *lines, bits=5), noise, 3, wanted)
 
 
-def noisy_devices() -> list[tuple[str, str]]:
-    """Return every device of this installation that has noise."""
-    return [
-        (name, device.name)
-        for name in sorted(registry.PROVIDERS)
-        for device in registry.get(name).describe().devices
-        if device.capabilities.noise and device.available and device.is_simulator
-    ]
-
-
 @pytest.mark.parametrize("probe", list(probes()), ids=lambda probe: probe.name)
 def test_the_noise_pass_gives_the_distribution_of_the_reference(probe: Probe) -> None:
     circuit = Languages().read(QASM2, probe.program, b"", {})
@@ -174,7 +144,7 @@ def test_the_noise_pass_gives_the_distribution_of_the_reference(probe: Probe) ->
     assert close(distribution(noisy.quantum), reference.distribution(probe.qubits, probe.wanted))
 
 
-@pytest.mark.parametrize(("name", "device"), noisy_devices(), ids="/".join)
+@pytest.mark.parametrize(("name", "device"), noisy_devices())
 def test_a_device_with_noise_gives_the_distribution_of_the_reference(name: str, device: str) -> None:
     provider = registry.get(name)
     provider.load()
@@ -192,6 +162,25 @@ def test_a_device_with_noise_gives_the_distribution_of_the_reference(name: str, 
         if exact is not None:
             found = {key: exact.get(key, 0.0) for key in {*exact, *wanted}}
             assert found == pytest.approx({key: wanted.get(key, 0.0) for key in found}, abs=1e-7), probe.name
+
+
+@pytest.mark.parametrize(("name", "device"), noisy_devices())
+def test_the_noisy_corpus(name: str, device: str) -> None:
+    provider = registry.get(name)
+    provider.load()
+    languages = Languages()
+    for entry in noisy_entries():
+        verdict = judge_noisy(entry, languages, provider, device)
+        wanted = "refused" if device == "stim" and not entry.pauli else "identical"
+        assert verdict.kind == wanted, f"{entry.case} in {entry.language}: {verdict}"
+
+
+def test_the_files_of_the_noisy_corpus_follow_from_its_cases() -> None:
+    written = files()
+    found = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.json")}
+    assert found == set(written)
+    for name, text in written.items():
+        assert (FOLDER / name).read_text() == text, f"{name}: write it by `python -m tests.corpus.noisy`"
 
 
 def chi_square(wanted: dict[int, float], outcome: Outcome) -> float:

@@ -22,6 +22,7 @@ from typing import Any
 from qonduit_server.errors import RunError
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
+from tests.corpus.noisy import noisy_matrix
 from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge, mqtbench_index
 from tests.universal_providers import universal_providers
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts_by_provider = {name: each.result() for name, each in running.items()}
     if mqtbench_index() is None:
         print("without MQT Bench: QONDUIT_CORPUS names no folder, and there is no ../shared/corpus\n")
-    wrong = show(verdicts_by_provider, languages)
+    wrong = show(verdicts_by_provider, languages) + noisy_matrix.show(names, languages)
     print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
     for language in languages:
         print(reading_times(language, options.qubits))
