@@ -83,6 +83,17 @@ def test_a_provider_has_the_devices_as_backends(client: Client, server: Any) -> 
         provider.backends(colour="blue")
 
 
+def test_the_least_busy_backend_is_the_available_one_with_the_shortest_queue(client: Client) -> None:
+    provider = QonduitProvider(client)
+    found = provider.least_busy(min_num_qubits=2, simulator=True)
+    fitting = provider.backends(min_num_qubits=2, simulator=True, operational=True)
+    assert found.name in {each.name for each in fitting}
+    assert found.device.device.queue_depth == min(each.device.device.queue_depth for each in fitting)
+    assert provider.least_busy(name="cirq_simulator").name == "GOOGLE/cirq_simulator"
+    with pytest.raises(QiskitBackendNotFoundError, match="no available backend"):
+        provider.least_busy(min_num_qubits=10**6)
+
+
 def test_a_server_that_is_not_there_is_qiskits_error() -> None:
     with Client("127.0.0.1:1", connect_timeout=0.1) as nobody, pytest.raises(QiskitError):
         QonduitProvider(nobody).backends()
@@ -208,7 +219,6 @@ def test_options_are_those_of_the_run_then_those_of_the_backend(client: Client) 
         ({"shots": 10**9}, "from 1 to 10000000"),
         ({"shots": True}, "shots must be"),
         ({"seed_simulator": -1}, "seed_simulator must be"),
-        ({"noise_model": object()}, "does not support noise_model"),
         ({"meas_level": 1}, "meas_level must be 2"),
     ],
 )

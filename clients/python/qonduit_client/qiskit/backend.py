@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import index
 from typing import Any
@@ -20,16 +20,28 @@ from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.qiskit.backend_job import QonduitJob
 from qonduit_client.qiskit.circuit_preparation import bindings_of, listed, programs_of
 from qonduit_client.qiskit.devices import NamedDevice, find_device
+from qonduit_client.qiskit.noise_options import OPTIONS, run_arguments
 from qonduit_client.qiskit.target import target_of
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run: shots, seed (None: random), and whether single shots are returned."""
+    """Options of a run.
+
+    Attributes:
+        shots: per circuit.
+        seed: None: random.
+        memory: whether single shots are returned.
+        arguments: `simulation` and `noise_model` of `Client.run`, if given.
+        widest: the number of qubits from which idle qubits of circuits are removed; None: never, since a noise model
+            names qubits by their numbers.
+    """
 
     shots: int
     seed: int | None
     memory: bool
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    widest: int | None = None
 
 
 class QonduitBackend(BackendV2):  # type: ignore[misc]
@@ -42,7 +54,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         device: "PROVIDER/device", or the device's name alone where only one provider has one of that name.
         client: a client, or the server as "HOST:PORT"; by default that of `Client`.
         provider: the provider object that the backend is from.
-        fields: options for all runs: `shots`, `memory`, `seed_simulator`.
+        fields: options for all runs, as of `run`.
 
     Attributes:
         client: the connection.
@@ -78,7 +90,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     @classmethod
     def _default_options(cls) -> Options:
-        return Options(shots=1024, memory=False, seed_simulator=None)
+        return Options(shots=1024, memory=False, seed_simulator=None, **dict.fromkeys(OPTIONS))
 
     @cached_property
     def target(self) -> Target:
@@ -103,7 +115,10 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
             parameter_binds: as Aer takes it: a mapping for each circuit, from parameters to lists of values. The
                 circuit is run once for each place of the lists.
             options: `shots`, `memory` (whether single shots are returned), `seed_simulator` (the seed of all
-                circuits; their samples are independent). By default those of `backend.options`.
+                circuits; their samples are independent); `noise_model`: one of Qiskit Aer, or a `NoiseModel` message
+                or a dict of its fields; `method`, `precision` and `max_bond_dimension`, as of Aer's simulator;
+                `allow_approximate` and `min_fidelity`: see `SimulationOptions`. By default those of
+                `backend.options`.
 
         Raises:
             QiskitError: a circuit or an option is not supported, or the server rejected the job.
@@ -117,8 +132,16 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         programs = []
         for circuit, bindings in zip(circuits, bindings_of(circuits, parameter_binds), strict=True):
             run += [circuit] * len(bindings)
-            programs += programs_of(circuit, bindings, self.device.device.num_qubits)
-        send = partial(submit, self.client, programs, device=self.device.path, shots=chosen.shots, seed=chosen.seed)
+            programs += programs_of(circuit, bindings, chosen.widest)
+        send = partial(
+            submit,
+            self.client,
+            programs,
+            device=self.device.path,
+            shots=chosen.shots,
+            seed=chosen.seed,
+            **chosen.arguments,
+        )
         job = QonduitJob(self, send, run, seed=chosen.seed, memory=chosen.memory)
         job.submit()
         return job
@@ -133,8 +156,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         shots, memory, seed = (given.pop(name, None) for name in ("shots", "memory", "seed_simulator"))
         if int(given.pop("meas_level", 2)) != 2:
             raise QiskitError("meas_level must be 2: results are classified")
-        if given.pop("noise_model", None) is not None:
-            raise QiskitError(f"{self.name} does not support noise_model")
+        arguments = run_arguments({name: given.pop(name, None) for name in OPTIONS})
         if given:
             unused = ", ".join(given)
             warnings.warn(f"{self.name} ignores the options {unused}", UserWarning, stacklevel=3)
@@ -145,7 +167,8 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         own_seed = _whole(seed)
         if seed is not None and (own_seed is None or own_seed < 0):
             raise QiskitError(f"seed_simulator must be an integer of at least 0, got {seed!r}")
-        return RunOptions(number, own_seed, bool(memory))
+        widest = None if "noise_model" in arguments else self.device.device.num_qubits
+        return RunOptions(number, own_seed, bool(memory), arguments, widest)
 
 
 def _whole(value: Any) -> int | None:

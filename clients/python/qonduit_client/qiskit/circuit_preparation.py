@@ -62,13 +62,15 @@ def listed(run_input: QuantumCircuit | Iterable[QuantumCircuit]) -> list[Quantum
     return found
 
 
-def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]], widest: int) -> list[QuantumProgram]:
+def programs_of(
+    circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]], widest: int | None
+) -> list[QuantumProgram]:
     """Return a circuit as programs, one for each set of values of its parameters.
 
     Args:
         circuit: with or without parameters.
         bindings: values by parameter name; `[{}]` for a circuit that has none.
-        widest: the device's number of qubits. Idle qubits of wider circuits are removed.
+        widest: the device's number of qubits. Idle qubits of wider circuits are removed. None: of none.
 
     Raises:
         QiskitError: the circuit has an unsupported instruction.
@@ -81,7 +83,7 @@ def programs_of(circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]]
                 f"circuit {circuit.name!r} has {name!r}, an instruction of Aer's own: devices give counts; "
                 "for exact states use Client.run(..., statevector=True), for expectation values EstimatorV2"
             )
-    if circuit.num_qubits > widest:
+    if widest is not None and circuit.num_qubits > widest:
         circuit = _narrowed(circuit)
     with as_qiskit_has_it():
         program = program_of(_written_out(circuit))

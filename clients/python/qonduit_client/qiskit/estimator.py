@@ -26,7 +26,8 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
     """Estimates expectation values, as Qiskit's `BackendEstimatorV2`, or computes them exactly.
 
     Exact values come from the device's statevector: circuits must not go on after they have measured, and their states
-    must fit into a result (22 qubits by default).
+    must fit into a result (22 qubits by default). A noise model, a method and other options of the simulation are
+    those of the backend: `QonduitBackend(device, noise_model=...)`.
 
     Args:
         mode: a `QonduitBackend`, or the name of a device.
@@ -74,13 +75,13 @@ class EstimatorV2(BackendEstimatorV2):  # type: ignore[misc]
             if pub.precision == 0 and not self._backend.device.device.capabilities.statevector:
                 raise ValueError(f"pub {place} has precision 0, but {self._backend.name} does not support exact values")
         measured = [_Exact(pub) if pub.precision == 0 else _Measured(pub, self) for pub in coerced]
-        widest = self._backend.device.device.num_qubits
-        seed = self._backend.run_options(seed_simulator=self._options.seed_simulator).seed
+        chosen = self._backend.run_options(seed_simulator=self._options.seed_simulator)
         job = QonduitPrimitiveJob(
             self._backend,
-            [each.part(widest) for each in measured],
-            seed,
+            [each.part(chosen.widest) for each in measured],
+            chosen.seed,
             lambda place, results: measured[place].finish(results),
+            chosen.arguments,
         )
         job.submit()
         return job
@@ -95,7 +96,7 @@ class _Measured:
         self._data = how._preprocess_pub(pub)
         self._shots = math.ceil(1.0 / pub.precision**2)
 
-    def part(self, widest: int) -> Part:
+    def part(self, widest: int | None) -> Part:
         programs = [program for each in self._data.circuits for program in programs_of(each, [{}], widest)]
         return Part(programs, self._shots)
 
@@ -111,7 +112,7 @@ class _Exact:
     def __init__(self, pub: EstimatorPub) -> None:
         self._pub = pub
 
-    def part(self, widest: int) -> Part:
+    def part(self, widest: int | None) -> Part:
         circuit = self._pub.circuit
         return Part(programs_of(circuit, rows_of(circuit, self._pub.parameter_values), widest), 1, statevector=True)
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qiskit.primitives import BasePrimitiveJob, PrimitiveResult, PubResult
 
@@ -38,6 +38,7 @@ class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type:
         parts: the programs of each pub; those with equal shots share a job.
         seed: the seed of all pubs.
         finish: builds a pub's result from its index and its programs' results.
+        arguments: further arguments of `Client.run`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type:
         parts: Sequence[Part],
         seed: int | None,
         finish: Callable[[int, list[Result]], PubResult],
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         def how(place: int) -> tuple[int, bool]:
             return parts[place].shots, parts[place].statevector
@@ -64,6 +66,7 @@ class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type:
                         shots=shots,
                         seed=seed,
                         statevector=statevector,
+                        **(arguments or {}),
                     )
                     handles += batch.handles
             except QonduitError:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from qiskit.exceptions import QiskitError
+from qiskit.providers import QiskitBackendNotFoundError
 
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.qiskit.backend import QonduitBackend
@@ -87,6 +88,33 @@ class QonduitProvider:
             QiskitError: the server is unreachable.
         """
         return QonduitBackend(find_device(self.client, name), self.client, provider=self)
+
+    def least_busy(
+        self,
+        min_num_qubits: int | None = None,
+        *,
+        filters: Callable[[QonduitBackend], bool] | None = None,
+        simulator: bool | None = None,
+        **properties: Any,
+    ) -> QonduitBackend:
+        """Return the available backend with the fewest queued jobs; of equals, the first by name.
+
+        Args:
+            min_num_qubits: as in `backends`, like the other arguments.
+            filters: a predicate that selects backends.
+            simulator: select only simulators (True) or only other devices (False).
+            properties: values of further properties.
+
+        Raises:
+            QiskitBackendNotFoundError: no available backend fits.
+            QiskitError: the server is unreachable, or a property is unknown.
+        """
+        found = self.backends(
+            min_num_qubits=min_num_qubits, filters=filters, simulator=simulator, operational=True, **properties
+        )
+        if not found:
+            raise QiskitBackendNotFoundError(f"no available backend of {self.client.target} matches the criteria")
+        return min(found, key=lambda backend: int(backend.device.device.queue_depth))
 
 
 def _property(named: NamedDevice, name: str) -> Any:

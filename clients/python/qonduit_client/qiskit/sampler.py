@@ -31,7 +31,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         default_shots: the shots of pubs that set none; 1024 by default.
         seed: fixes the randomness of simulators, for all pubs of a run together; a number, or a generator of one.
         options: the same things as Qiskit's `BackendSamplerV2` takes them: a dictionary with `default_shots`,
-            `seed_simulator` and `run_options`.
+            `seed_simulator` and `run_options`: options of `QonduitBackend.run`, such as `noise_model`.
     """
 
     def __init__(
@@ -89,9 +89,8 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         further = self._options.run_options or {}
         seed = self._options.seed_simulator
         options = [self._backend.run_options(shots=pub.shots, seed_simulator=seed, **further) for pub in coerced]
-        widest = self._backend.device.device.num_qubits
         parts = [
-            Part(programs_of(pub.circuit, rows_of(pub.circuit, pub.parameter_values), widest), chosen.shots)
+            Part(programs_of(pub.circuit, rows_of(pub.circuit, pub.parameter_values), chosen.widest), chosen.shots)
             for pub, chosen in zip(coerced, options, strict=True)
         ]
         # Each program's shots have an independent order, so that equal indices are uncorrelated.
@@ -101,7 +100,8 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
             seeds = [None if seed is None else derived_seed(seed, firsts[place] + k + 1) for k in range(len(results))]
             return _sampled(coerced[place], results, seeds)
 
-        job = QonduitPrimitiveJob(self._backend, parts, options[0].seed if options else None, finish)
+        first = options[0] if options else self._backend.run_options()
+        job = QonduitPrimitiveJob(self._backend, parts, first.seed, finish, first.arguments)
         job.submit()
         return job
 

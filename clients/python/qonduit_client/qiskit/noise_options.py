@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert Aer's options of a simulation (noise model, method, precision ...) to arguments of `Client.run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.json_format import ParseDict, ParseError
+from qiskit.exceptions import QiskitError
+
+from qonduit.v1.noise_pb2 import NoiseModel
+from qonduit.v1.simulation_pb2 import SimulationOptions
+
+#: Options, by their names here and in Aer, and the fields of the contract's SimulationOptions.
+_FIELDS: Final = {
+    "method": "method",
+    "precision": "floating_point",
+    "max_bond_dimension": "max_bond_dimension",
+    "matrix_product_state_max_bond_dimension": "max_bond_dimension",
+    "allow_approximate": "allow_approximate",
+    "min_fidelity": "min_fidelity",
+}
+#: The names of the options in a run.
+OPTIONS: Final = ("noise_model", *_FIELDS)
+
+
+def run_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Client.run` for some of `OPTIONS`; options that are None are left out.
+
+    Raises:
+        QiskitError: an option has a value of the wrong type.
+    """
+    arguments: dict[str, Any] = {}
+    simulation = {_FIELDS[name]: value for name, value in given.items() if name in _FIELDS and value is not None}
+    if simulation.get("method") == "automatic":  # Aer's name for the choice of the device
+        del simulation["method"]
+    if simulation.get("method") == "statevector" and given.get("noise_model") is not None:
+        simulation["method"] = "trajectories"  # what Aer does with noise under this name
+    if simulation:
+        arguments["simulation"] = _simulation(simulation)
+    if (model := given.get("noise_model")) is not None:
+        arguments["noise_model"] = _noise_model(model)
+    return arguments
+
+
+def _simulation(options: Mapping[str, Any]) -> SimulationOptions:
+    try:
+        return SimulationOptions(**options)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise QiskitError(f"an option of the simulation has a value of the wrong type ({given}): {error}") from error
+
+
+def _noise_model(model: Any) -> NoiseModel:
+    if isinstance(model, NoiseModel):
+        return model
+    if isinstance(model, Mapping):
+        try:
+            return ParseDict(dict(model), NoiseModel())
+        except ParseError as error:
+            raise QiskitError(f"noise_model: {error}") from error
+    if not callable(to_dict := getattr(model, "to_dict", None)):
+        raise QiskitError(
+            "noise_model must be a NoiseModel of Qiskit Aer, a NoiseModel message or a dict of its fields, "
+            f"got {model!r}"
+        )
+    return NoiseModel(aer_json=json.dumps(to_dict(serializable=True), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy's as JSON has it; some versions of Aer leave such values in a model's dictionary."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON")
