@@ -167,7 +167,6 @@ WRONG: dict[str, tuple[Any, Any, Any]] = {
     ),
     "samples without shots": (Circuit().h(0).sample(Observable.X(), 0), 0, None),
     "an amplitude of other qubits": (Circuit().h(0).amplitude(["01"]), 0, None),
-    "noise": (Circuit().h(0).bit_flip(0, 0.1), 10, None),
     "several registers": (
         Program(source="OPENQASM 3.0; qubit[2] q; bit b; bit c; b = measure q[0]; c = measure q[1];"), 10, None
     ),

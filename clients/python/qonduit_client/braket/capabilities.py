@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from braket.default_simulator import StateVectorSimulator
+from braket.default_simulator import DensityMatrixSimulator, StateVectorSimulator
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 
 from qonduit.v1.device_pb2 import Device
@@ -34,7 +34,8 @@ def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDevic
     """Return a device's properties, in the format of Braket's local simulator.
 
     Gates, modifiers and pragmas are those of Braket's statevector simulator, since the server compiles programs for
-    any device. Numbers of qubits and shots, and support of shots=0, are those of the device.
+    any device, and those of its density-matrix simulator if the device runs noise. Numbers of qubits and shots, and
+    support of shots=0, are those of the device.
 
     Args:
         device: the server's description.
@@ -43,6 +44,12 @@ def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDevic
     described: dict[str, Any] = StateVectorSimulator().properties.dict()
     exact = device.capabilities.statevector
     openqasm = next(action for kind, action in described["action"].items() if kind.value == _OPENQASM)
+    if device.capabilities.noise:
+        noisy = next(
+            action for kind, action in DensityMatrixSimulator().properties.action.items() if kind.value == _OPENQASM
+        )
+        openqasm["supportedOperations"] = list(noisy.supportedOperations)
+        openqasm["supportedPragmas"] = sorted({*openqasm["supportedPragmas"], *noisy.supportedPragmas})
     openqasm["supportedResultTypes"] = [
         {
             **kind,

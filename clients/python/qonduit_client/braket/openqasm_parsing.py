@@ -19,7 +19,7 @@ from braket.device_schema import DeviceActionType
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.ir.openqasm import Program
 
-from qonduit_client.braket.openqasm_writing import MEASURED, Gate, Matrix, Reset, controlled, write
+from qonduit_client.braket.openqasm_writing import MEASURED, Gate, Matrix, Noise, Reset, controlled, write
 
 #: Sampled paths through a program with mid-circuit measurements; they only need to reach its measurements.
 _PATHS: Final = 8
@@ -83,6 +83,9 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
     def create_program_context(self) -> ProgramContext:
         """Return the context of the interpreter."""
         return _Recording()
+
+    def _validate_ir_instructions_compatibility(self, circuit_ir: Any, device_action_type: DeviceActionType) -> None:
+        """Accept noise for any device: a server that rejects it lists the devices that run it."""
 
     def plan(self, program: Program, shots: int) -> Plan:
         """Parse a program.
@@ -166,7 +169,7 @@ class _Recording(ProgramContext):  # type: ignore[misc]
         super().__init__(simulator=_Coin())
         self._shots = _PATHS
         self._shown: set[int] = set()
-        self.steps: list[Gate | Matrix | Reset] = []
+        self.steps: list[Gate | Matrix | Noise | Reset] = []
         self.phase = 0.0
         self.continues_after_measuring = False
 
@@ -185,6 +188,14 @@ class _Recording(ProgramContext):  # type: ignore[misc]
         super().add_custom_unitary(unitary, target)
         self._add(Matrix(unitary, tuple(target)))
 
+    def add_noise_instruction(self, noise_instruction: str, target: list[int], probabilities: list[float]) -> None:
+        super().add_noise_instruction(noise_instruction, target, probabilities)
+        self._add(Noise(noise_instruction, probabilities, tuple(target)))
+
+    def add_kraus_instruction(self, matrices: list[Any], target: list[int]) -> None:
+        super().add_kraus_instruction(matrices, target)
+        self._add(Noise("kraus", (), tuple(target), matrices))
+
     def add_phase_instruction(self, target: Any, phase_value: float) -> None:
         super().add_phase_instruction(target, phase_value)
         self.phase += float(phase_value)
@@ -201,7 +212,7 @@ class _Recording(ProgramContext):  # type: ignore[misc]
             # The base class handles measurements with a destination.
             self._shown.update(target)
 
-    def _add(self, step: Gate | Matrix | Reset) -> None:
+    def _add(self, step: Gate | Matrix | Noise | Reset) -> None:
         self.continues_after_measuring = self.continues_after_measuring or not self._shown.isdisjoint(step.qubits)
         self.steps.append(step)
 

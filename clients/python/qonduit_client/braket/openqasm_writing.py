@@ -52,8 +52,29 @@ class Matrix:
 
     def line(self, qubits: Mapping[int, int]) -> str:
         """Return the line of the program, with renumbered qubits."""
-        rows = ", ".join(f"[{', '.join(_complex(complex(each)) for each in row)}]" for row in self.matrix)
-        return f"#pragma braket unitary([{rows}]) {_places(self.qubits, qubits)}"
+        return f"#pragma braket unitary({_rows(self.matrix)}) {_places(self.qubits, qubits)}"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A noise channel.
+
+    Attributes:
+        name: of the pragma.
+        numbers: its probabilities.
+        qubits: of a Kraus operator, the first is the highest bit of rows and columns.
+        operators: the Kraus operators of the channel "kraus", which has no numbers.
+    """
+
+    name: str
+    numbers: Sequence[Any]
+    qubits: tuple[int, ...]
+    operators: Sequence[NDArray[np.complex128]] = ()
+
+    def line(self, qubits: Mapping[int, int]) -> str:
+        """Return the line of the program, with renumbered qubits."""
+        arguments = [_rows(each) for each in self.operators] or [repr(float(each)) for each in self.numbers]
+        return f"#pragma braket noise {self.name}({', '.join(arguments)}) {_places(self.qubits, qubits)}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,7 @@ def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: 
     return Matrix(whole, qubits)
 
 
-def write(steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:
+def write(steps: Iterable[Gate | Matrix | Noise | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:
     """Return the text of a program.
 
     Args:
@@ -91,6 +112,11 @@ def write(steps: Iterable[Gate | Matrix | Reset], qubits: Mapping[int, int], mea
     lines += [step.line(qubits) for step in steps]
     lines += [f"{MEASURED}[{bit}] = measure q[{qubit}];" for bit, qubit in enumerate(measured)]
     return "\n".join(lines)
+
+
+def _rows(matrix: NDArray[np.complex128]) -> str:
+    rows = ", ".join(f"[{', '.join(_complex(complex(each)) for each in row)}]" for row in matrix)
+    return f"[{rows}]"
 
 
 def _places(own: Sequence[int], qubits: Mapping[int, int]) -> str:
