@@ -268,7 +268,6 @@ def test_mistakes_are_told_as_the_simulator_tells_them(
 @pytest.mark.parametrize(
     ("circuit", "kind", "says"),
     [
-        (cirq.Circuit(cirq.bit_flip(0.1)(A), cirq.measure(A)), TypeError, "without noise"),
         (cirq.Circuit(cirq.measure(cirq.LineQid(0, 3))), ValueError, "qudits"),
         (
             cirq.Circuit(

@@ -191,7 +191,8 @@ class _Naming:
                 raise ValueError(f"Measurement key {key} missing when testing classical control")
             if str(key) in self._confused:
                 raise ValueError(
-                    f"a condition on {key}, which has a confusion_map, is not supported: programs run without noise"
+                    f"a condition on {key}, which has a confusion_map, is not supported: "
+                    "conditions read values without confusion"
                 )
         if isinstance(condition, cirq.SympyCondition):
             names = {sympy.Symbol(str(key)): sympy.Symbol(str(self._called[str(key)][-1])) for key in condition.keys}

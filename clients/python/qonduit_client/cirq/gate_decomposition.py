@@ -22,7 +22,16 @@ _READ: Final = frozenset(
     )
 )  # fmt: skip
 #: Non-unitary gates that are sent unchanged.
-NO_UNITARY: Final = frozenset((cirq.MeasurementGate, cirq.ResetChannel, cirq.StatePreparationChannel))
+NO_UNITARY: Final = frozenset(
+    (
+        cirq.MeasurementGate, cirq.ResetChannel, cirq.StatePreparationChannel,
+        cirq.AmplitudeDampingChannel, cirq.AsymmetricDepolarizingChannel, cirq.BitFlipChannel,
+        cirq.DepolarizingChannel, cirq.GeneralizedAmplitudeDampingChannel, cirq.KrausChannel,
+        cirq.MixedUnitaryChannel, cirq.PhaseDampingChannel, cirq.PhaseFlipChannel,
+    )
+)  # fmt: skip
+#: Maximum qubits of other channels, which are sent as Kraus operators.
+_LARGEST_CHANNEL: Final = 2
 #: Maximum qubits of custom gates that are sent as matrices; larger ones are decomposed if possible.
 _SMALL: Final = 3
 #: Maximum qubits of a matrix.
@@ -128,9 +137,16 @@ def _decomposed(operation: cirq.Operation) -> Iterator[cirq.Operation]:
         yield from readable(parts)
     elif unitary and len(operation.qubits) <= _LARGEST:
         yield _as_matrix(operation)
+    elif _is_small_channel(operation):
+        yield cirq.KrausChannel(cirq.kraus(operation)).on(*operation.qubits)
     else:
-        noise = " (programs run without noise)" if cirq.has_kraus(operation) else ""
-        raise TypeError(f"QonduitSampler doesn't support {operation!r}{noise}")
+        raise TypeError(f"QonduitSampler doesn't support {operation!r}")
+
+
+def _is_small_channel(operation: cirq.Operation) -> bool:
+    """Return whether an operation has Kraus operators, and records nothing."""
+    small = len(operation.qubits) <= _LARGEST_CHANNEL and not cirq.is_measurement(operation)
+    return bool(small and cirq.has_kraus(operation))
 
 
 def _as_matrix(operation: cirq.Operation) -> cirq.Operation:

@@ -45,6 +45,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         seed: a number or a `numpy.random.RandomState`, the seed of all calls on simulators; points of a sweep and
             repeated calls are independent.
         timeout: seconds per call, after which its jobs are cancelled and `TimedOut` is raised. By default unlimited.
+        noise: added to all circuits, as by Cirq's simulators; devices with noise run it.
 
     Raises:
         ValueError: the first argument is the name of a device, or the seed is invalid.
@@ -57,7 +58,9 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         *,
         seed: cirq.RANDOM_STATE_OR_SEED_LIKE = None,
         timeout: float | None = None,
+        noise: cirq.NOISE_MODEL_LIKE = None,
     ) -> None:
+        self.noise = cirq.NoiseModel.from_noise_model_like(noise)
         if isinstance(client, str) and "/" in client:
             raise ValueError(f"client must be HOST:PORT, got {client!r}; pass a device as device={client!r}")
         self.client = connect(client)
@@ -76,7 +79,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         Raises:
             ValueError: the circuit has no measurements, a point lacks a value of a symbol, or the device does not
                 support the circuit; see the message.
-            TypeError: an operation is not supported (noise, for example).
+            TypeError: an operation is not supported.
             RuntimeError: the job failed for other reasons.
             TimedOut: the timeout expired.
             QonduitError: the server is unreachable, or reported an internal error.
@@ -137,7 +140,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             Shots(each, repetitions)
             for circuit, points, repetitions in wanted
             if repetitions
-            for each in prepared(circuit, points)
+            for each in prepared(self._noisy(circuit), points)
         ]
         records = iter(run.records(shots))
         return [
@@ -147,6 +150,9 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             ]
             for circuit, points, repetitions in wanted
         ]
+
+    def _noisy(self, circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
+        return circuit if self.noise == cirq.NO_NOISE else circuit.unfreeze(copy=False).with_noise(self.noise)
 
     async def _sampled_async(self, wanted: Sequence[_Wanted]) -> list[list[cirq.Result]]:
         run = self._new()
