@@ -373,7 +373,7 @@ def test_coroutines_leave_the_loop_free(sampler: QonduitSampler) -> None:
 
 
 def _long(qubits: int) -> cirq.Circuit:
-    circuit = cirq.testing.random_circuit(qubits, 60, 1.0, random_state=3)
+    circuit = cirq.testing.random_circuit(cirq.LineQubit.range(qubits), 60, 1.0, random_state=3)
     return cirq.Circuit(circuit, cirq.measure(*cirq.LineQubit.range(qubits), key="m"))
 
 
