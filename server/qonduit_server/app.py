@@ -149,7 +149,7 @@ def start(
         _configure_logs(settings, streams, stderr)
         database, lock = _open_store(settings, undo)
         job_log = _log_jobs(database, undo)
-        descriptions = _sync_catalogue(database, executor)
+        descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
         translator = _translator(settings, stderr)
         rpc_server = _serve(settings, database, executor, translator)
@@ -219,13 +219,27 @@ def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
     return job_log
 
 
-def _sync_catalogue(database: Database, executor: Executor) -> list[ProviderDescription]:
+def _sync_catalogue(settings: Settings, database: Database, executor: Executor) -> list[ProviderDescription]:
     """Store the descriptions of the providers, once their processes have returned them."""
+    import structlog
+
     from qonduit_server.store import catalogue
 
     descriptions = executor.descriptions(_DESCRIBE_SECONDS)
+    if unknown := _disable(descriptions, settings.disabled_devices):
+        structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     catalogue.sync(database, descriptions)
     return descriptions
+
+
+def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
+    """Mark the named devices as unavailable; return the names that no provider describes."""
+    devices = {f"{each.provider.name}/{device.name}": device for each in descriptions for device in each.devices}
+    for name in names:
+        if name in devices:
+            devices[name].available = False
+            devices[name].status_message = "disabled (disabled_devices)"
+    return [name for name in names if name not in devices]
 
 
 def _dispatcher(
@@ -356,12 +370,16 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         ]
     executor.launch()
     try:
-        for description in executor.descriptions(_DESCRIBE_SECONDS):
+        descriptions = executor.descriptions(_DESCRIBE_SECONDS)
+        if unknown := _disable(descriptions, settings.disabled_devices):
+            what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
+            findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
+        for description in descriptions:
             name = description.provider.name
             if description.unavailable:
                 findings.append(Finding("warning", f"provider {name} cannot run here", description.unavailable))
             else:
-                devices = ", ".join(f"{name}/{device.name}" for device in description.devices)
+                devices = ", ".join(f"{name}/{device.name}" for device in description.devices if device.available)
                 findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
     finally:
         executor.stop(1)

@@ -66,6 +66,7 @@ class Settings:
     provider_python: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Another Python for a provider's processes: NAME=PATH,NAME=PATH."
     )
+    disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
     preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded at start, in this order; all if empty.")
 
     enable_python_source: tuple[str, ...] = _setting(

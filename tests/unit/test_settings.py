@@ -14,7 +14,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from qonduit_server import cli
+from qonduit_client import Client, PreconditionFailed
+from qonduit_server import app, cli
 from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
 from qonduit_server.store.engines import parse_url
@@ -33,7 +34,8 @@ def _read(monkeypatch: pytest.MonkeyPatch, arguments: list[str], **environment: 
 
 
 def test_the_guide_lists_every_setting_and_no_other() -> None:
-    listed = re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(), re.MULTILINE)
+    section = GUIDE.read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert listed == [setting.name for setting in dataclasses.fields(Settings)]
 
 
@@ -73,6 +75,41 @@ def test_a_server_logs_deprecated_names(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (line,) = (line for line in lines if line["event"] == "deprecated setting")
     assert (line["setting"], line["use"]) == ("slow_request_seconds", "request_receive_timeout_seconds")
+
+
+def test_a_disabled_device_is_listed_and_refuses_jobs(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    disabled = "IBM/fake_manila,IBM/fake_manilla"
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with serving(database, providers="IBM", disabled_devices=disabled, log=log) as server, Client(server.target) as it:
+        devices = it.named_devices()
+        manila = devices["IBM/fake_manila"]
+        assert (manila.available, manila.status_message) == (False, "disabled (disabled_devices)")
+        assert devices["IBM/fake_lima"].available
+        program = "OPENQASM 3; qubit q; bit c; c = measure q;"
+        with pytest.raises(
+            PreconditionFailed, match=r"IBM/fake_manila is not available: disabled \(disabled_devices\)"
+        ):
+            it.run(program, device="IBM/fake_manila")
+        assert it.calibration(manila).qubits
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (line,) = (line for line in lines if line["event"] == "unknown devices in disabled_devices")
+    assert line["devices"] == ["IBM/fake_manilla"]
+    with serving(database, providers="IBM") as server, Client(server.target) as it:
+        assert it.named_devices()["IBM/fake_manila"].available
+
+
+def test_the_doctor_reports_disabled_devices_that_do_not_exist(tmp_path: Path) -> None:
+    settings = Settings(
+        database=f"sqlite:///{tmp_path / 'q.sqlite3'}",
+        providers=("IBM",),
+        disabled_devices=("IBM/fake_manila", "IBM/fake_manilla"),
+    )
+    found = [each.what for each in app.examine(settings)]
+    assert "disabled_devices names devices that no provider has: IBM/fake_manilla" in found
+    (offers,) = (what for what in found if what.startswith("provider IBM offers"))
+    assert "IBM/fake_manila" not in offers
+    assert "IBM/fake_lima" in offers
 
 
 def test_settings_do_not_change() -> None:
