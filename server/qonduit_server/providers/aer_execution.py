@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -53,10 +53,12 @@ class AerExecution:
         versions: the metadata of every result.
     """
 
+    #: The size of Aer's log of matrix product states, which all simulators of the process share.
+    _log_bytes: ClassVar[int] = 0
+
     def __init__(self, backend: Any, versions: Mapping[str, object]) -> None:
         self._backend = backend
         self._versions = versions
-        self._log_bytes = 0
 
     @property
     def exhausted(self) -> bool:
@@ -193,7 +195,7 @@ class AerExecution:
     def _truncation(self, program: AerProgram, result: Any) -> dict[str, object]:
         """Return what a matrix product state discarded; raise where too much is uncertain."""
         log = str(result.metadata.get("MPS_log_data", ""))
-        before, self._log_bytes = self._log_bytes, len(log)
+        before, AerExecution._log_bytes = AerExecution._log_bytes, len(log)
         # Aer (0.18) never clears its log.
         found = truncation(log[max(0, before - 2) :])
         if found.fidelity < program.min_fidelity:

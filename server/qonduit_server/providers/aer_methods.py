@@ -109,7 +109,8 @@ def memory_of(
 def memory_of_shots(method: str, qubits: int, amplitude: int) -> int:
     """Return what the states of shots need that run at once beside the first, in bytes."""
     states = memory_of(method, qubits, amplitude=amplitude)
-    return 0 if states >= amplitude << LARGE_QUBITS else states * (len(os.sched_getaffinity(0)) - 1)
+    # Each core has a state; applying an error takes one more.
+    return 0 if states >= amplitude << LARGE_QUBITS else states * len(os.sched_getaffinity(0))
 
 
 def describe_methods(limit: int, offered: frozenset[str] = METHODS) -> list[SimulationMethod]:
