@@ -15,7 +15,9 @@ import pytest
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
 from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.noise_pb2 import GateError, NoiseChannel, NoiseModel
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE
@@ -32,6 +34,14 @@ NARROW = 17
 #: Memory of a run besides its amplitudes.
 SLACK = 4 * 1024**2
 
+#: On two qubits and on one.
+NOISE = NoiseModel(
+    gate_errors=[
+        GateError(gates=["cx"], channel=NoiseChannel(depolarizing=0.05)),
+        GateError(gates=["h"], channel=NoiseChannel(amplitude_damping=0.1)),
+    ]
+)
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak memory of a process")
 
 
@@ -44,9 +54,13 @@ def resident(what: str) -> int:
 class Measured:
     """A provider in this process, and the memory that its runs use."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, device: str = "", method: str = "", shots: int = 1000) -> None:
         self.provider = registry.get(name)
-        self.device = self.provider.describe().devices[0].name
+        self.device = device or self.provider.describe().devices[0].name
+        self.spec = JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=shots)
+        if method:
+            self.spec.simulation.method = method
+            self.spec.noise_model.CopyFrom(NOISE)
         self.languages = Languages()
         self.running = runner.Runner(self.provider, self.languages)
         self.running.load()
@@ -54,10 +68,9 @@ class Measured:
 
     def estimate(self, text: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
         """Return the memory estimate of a program's run, in bytes."""
-        circuit = self.languages.read(QASM2, text, b"", {})
-        if statevector:
-            return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes, True)).memory_bytes
-        return self.provider.compile(circuit, self.device, CompileOptions(limit_bytes)).memory_bytes
+        circuit = with_noise(self.languages.read(QASM2, text, b"", {}), self.spec.noise_model)
+        options = CompileOptions(limit_bytes, statevector, self.spec.shots, self.spec.simulation)
+        return self.provider.compile(circuit, self.device, options).memory_bytes
 
     def used(self, text: str, warm: str, *, statevector: bool = False, limit_bytes: int = 0) -> int:
         """Return the peak memory of a run, from the simulation to the last byte sent to the server, in bytes.
@@ -85,12 +98,14 @@ class Measured:
             outbox(event)
 
         def run(program: str) -> None:
+            spec = JobSpec(include_statevector=statevector)
+            spec.MergeFrom(self.spec)
             task = Task(
                 job_id=1,
                 attempt=1,
                 provider=self.provider.name,
                 device=self.device,
-                spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1000, include_statevector=statevector),
+                spec=spec,
                 memory_limit_bytes=limit_bytes,
                 programs=[TaskProgram(program_id=1, language=QASM2, text=program)],
             )
@@ -113,7 +128,7 @@ class Measured:
 
 def program(qubits: int, end: str) -> str:
     """Return a program with gates of each kind that act on all qubits, and then `end`."""
-    gates = "h q; cx q[0],q[1]; ry(0.3) q[2]; u2(0.1,0.2) q[3]; ccx q[0],q[2],q[4]; cu1(0.2) q[5],q[0]; swap q[1],q[9];"
+    gates = "h q; cx q[0],q[1]; ry(0.3) q[2]; u2(0.1,0.2) q[3]; ccx q[0],q[2],q[4]; cu1(0.2) q[5],q[0]; swap q[1],q[8];"
     return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{qubits}]; creg c[{qubits}]; {gates} {end}'
 
 
@@ -155,3 +170,24 @@ def test_a_program_that_branches_uses_no_more_memory_than_estimated(name: str) -
     assert estimate / 2 < used <= estimate + SLACK, (
         f"{used / 2**WIDE:.1f} bytes an amplitude, {estimate / 2**WIDE:.1f} were estimated"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "method", "end"),
+    [
+        ("AWS", "braket_dm", "density_matrix", ALL),
+        ("AWS", "braket_dm", "density_matrix", BRANCHES),
+        ("AWS", "braket_dm", "trajectories", BRANCHES),
+        ("GOOGLE", "cirq_density_matrix", "density_matrix", ALL),
+        ("GOOGLE", "cirq_density_matrix", "density_matrix", BRANCHES),
+        ("GOOGLE", "cirq_density_matrix", "trajectories", BRANCHES),
+        ("GOOGLE", "cirq_simulator", "trajectories", ALL),
+    ],
+)
+def test_a_run_with_noise_uses_no_more_memory_than_estimated(name: str, device: str, method: str, end: str) -> None:
+    it = Measured(name, device, method, shots=2)
+    # 2^18 entries of a density matrix, or as many amplitudes.
+    qubits = 9 if method == "density_matrix" else 18
+    text = program(qubits, end)
+    estimate, used = it.estimate(text), it.used(text, text)
+    assert 16 << 18 < used <= estimate + SLACK, f"{used >> 18} bytes an entry, {estimate >> 18} were estimated"

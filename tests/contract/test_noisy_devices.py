@@ -16,10 +16,12 @@ from google.protobuf.json_format import ParseDict
 from scipy.stats import chi2
 
 from qonduit.v1.noise_pb2 import NoiseModel
+from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
+from qonduit_server.providers.provider import CompileOptions
 from tests.contract.rpc_fixture import QASM2
 from tests.corpus.noisy.cases import damping, depolarized, error, flip, kraus
 from tests.corpus.noisy.references import FOLDER, files
@@ -162,6 +164,47 @@ def test_a_device_with_noise_gives_the_distribution_of_the_reference(name: str, 
         if exact is not None:
             found = {key: exact.get(key, 0.0) for key in {*exact, *wanted}}
             assert found == pytest.approx({key: wanted.get(key, 0.0) for key in found}, abs=1e-7), probe.name
+
+
+def noisy_methods() -> list[tuple[str, str, str]]:
+    """Return every method that has noise, by provider and device."""
+    return [
+        (name, device.name, method.name)
+        for name, wanted in noisy_devices()
+        for device in registry.get(name).describe().devices
+        if device.name == wanted
+        for method in device.capabilities.methods
+        if method.noise
+    ]
+
+
+def test_the_noisy_methods_are_known() -> None:
+    found = {f"{name}/{device} {method}" for name, device, method in noisy_methods()}
+    assert found >= {
+        "AWS/braket_dm density_matrix",
+        "AWS/braket_dm trajectories",
+        "GOOGLE/cirq_density_matrix density_matrix",
+        "GOOGLE/cirq_density_matrix trajectories",
+        "GOOGLE/cirq_simulator trajectories",
+        "IBM/aer_simulator density_matrix",
+        "IBM/aer_simulator stabilizer",
+        "STIM/stim stabilizer",
+    }
+
+
+@pytest.mark.parametrize(("name", "device", "method"), noisy_methods())
+def test_a_method_that_is_named_gives_the_distribution_of_the_reference(name: str, device: str, method: str) -> None:
+    provider = registry.get(name)
+    provider.load()
+    pauli = method == "stabilizer"
+    probe = next(each for each in probes() if each.name == ("pauli_order" if pauli else "kraus_order"))
+    circuit = Languages().read(QASM2, probe.program, b"", {})
+    noisy = with_noise(circuit, ParseDict(probe.noise, NoiseModel()))
+    compiled = provider.compile(noisy, device, CompileOptions(simulation=SimulationOptions(method=method)))
+    (outcome,) = [each for each in provider.run(device, [compiled], SHOTS, SEED) if isinstance(each, Outcome)]
+    assert outcome.meta_data["method"] == method
+    wanted = reference.distribution(probe.qubits, probe.wanted)
+    assert chi_square(wanted, outcome) > FALSE_ALARM, f"{dict(outcome.counts)} for {wanted}"
 
 
 @pytest.mark.parametrize(("name", "device"), noisy_devices())
