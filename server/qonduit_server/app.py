@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: How long a provider may take to describe itself; a slower one is unavailable until the next start.
 _DESCRIBE_SECONDS = 20.0
+#: The same for RefreshDevices, whose caller waits.
+_REFRESH_SECONDS = 5.0
 #: Memory limit of one translation process; the largest programs take a few hundred megabytes.
 _MAX_TRANSLATION_MEMORY_BYTES = 2 * 1024**3
 
@@ -219,17 +221,23 @@ def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
     return job_log
 
 
-def _sync_catalogue(settings: Settings, database: Database, executor: Executor) -> list[ProviderDescription]:
+def _sync_catalogue(
+    settings: Settings, database: Database, executor: Executor, seconds: float = _DESCRIBE_SECONDS
+) -> list[ProviderDescription]:
     """Store the descriptions of the providers, once their processes have returned them."""
     import structlog
 
     from qonduit_server.store import catalogue
 
-    descriptions = executor.descriptions(_DESCRIBE_SECONDS)
+    descriptions = executor.descriptions(seconds)
     if unknown := _disable(descriptions, settings.disabled_devices):
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     catalogue.sync(database, descriptions)
     return descriptions
+
+
+def _refresh_catalogue(settings: Settings, database: Database, executor: Executor) -> None:
+    _sync_catalogue(settings, database, executor, _REFRESH_SECONDS)
 
 
 def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
@@ -276,6 +284,7 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         translate=translator.translate,
         compile_job=translator.compile,
         workers=executor.list_workers,
+        refresh_devices=lambda: _refresh_catalogue(settings, database, executor),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
     )

@@ -68,6 +68,16 @@ def test_a_calibration_is_returned_as_described(rpc: RpcFixture) -> None:
     assert code == "NOT_FOUND"
 
 
+def test_a_refresh_returns_the_devices_of_a_provider(rpc: RpcFixture) -> None:
+    listed = rpc.devices.ListDevices(device_service.ListDevicesRequest()).devices
+    one = listed[0].provider_id
+    request = device_service.RefreshDevicesRequest(provider_id=one)
+    found = rpc.devices.RefreshDevices(request, timeout=WAIT).devices
+    assert [device.id for device in found] == sorted(device.id for device in listed if device.provider_id == one)
+    request.provider_id = 10**6
+    assert refused(lambda: rpc.devices.RefreshDevices(request, timeout=WAIT))[0] == "NOT_FOUND"
+
+
 def test_providers_and_devices(rpc: RpcFixture) -> None:
     listed = rpc.providers.ListProviders(provider_service.ListProvidersRequest()).providers
     assert {provider.name for provider in listed} == {"IBM", "OTHER"}

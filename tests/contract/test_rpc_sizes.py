@@ -248,6 +248,8 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     assert len(devices) >= 1100
     for name in ("GetDevice", "GetDeviceStatus", "GetDeviceCalibration"):
         call(f"DeviceService/{name}", id=devices[0].id)
+    (refreshed,) = call("DeviceService/RefreshDevices", provider_id=devices[0].provider_id)
+    assert refreshed.devices
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)
 

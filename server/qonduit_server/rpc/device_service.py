@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeviceService: list devices, count their waiting jobs, and return their calibrations."""
+"""DeviceService: list devices, count their waiting jobs, return their calibrations, and refresh the catalogue."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,18 +18,26 @@ from qonduit.v1.device_service_pb2 import (
     GetDeviceStatusResponse,
     ListDevicesRequest,
     ListDevicesResponse,
+    RefreshDevicesRequest,
+    RefreshDevicesResponse,
 )
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database
 
+#: Of one response of RefreshDevices; ListDevices has pages.
+_MAX_DEVICES: Final = 500
+
 
 class DeviceService:
     """Reads the catalogue and counts the queue. The catalogue's messages are shared, so responses contain copies."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, refresh: Callable[[], None] | None = None) -> None:
         self._db = db
+        self._refresh = refresh
+        #: One refresh at a time: a second one would read the same descriptions.
+        self._refreshing = threading.Lock()
 
     def get_device(self, request: GetDeviceRequest, call: CallContext) -> GetDeviceResponse:
         """Return one device."""
@@ -69,3 +81,17 @@ class DeviceService:
                 reason="UNSUPPORTED_BY_DEVICE",
             )
         return GetDeviceCalibrationResponse(calibration=found)
+
+    def refresh_devices(self, request: RefreshDevicesRequest, call: CallContext) -> RefreshDevicesResponse:
+        """Read the descriptions of the providers again; return the devices of one."""
+        catalogue.provider(self._db, request.provider_id)
+        if self._refresh is not None:
+            with self._refreshing:
+                self._refresh()
+        found = [
+            device
+            for device in catalogue.devices_by_name(self._db).values()
+            if device.provider_id == request.provider_id
+        ]
+        found.sort(key=lambda device: device.id)
+        return RefreshDevicesResponse(devices=found[:_MAX_DEVICES])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -79,6 +79,7 @@ class RpcOptions:
         translate: translates a program.
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
         workers: lists the worker processes of this server.
+        refresh_devices: reads the descriptions of the providers again and stores them.
         authenticate: returns the principal of a call's metadata.
         stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
             as long for a chunk of a buffer or the response of a unary call, which are larger.
@@ -94,6 +95,7 @@ class RpcOptions:
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
     workers: ListWorkers = no_workers
+    refresh_devices: Callable[[], None] | None = None
     authenticate: auth.Authenticate = auth.anonymous
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0
@@ -145,7 +147,7 @@ class RpcServer:
         validator = JobValidator(db, options.limits, options.compile_job, self._validations)
         services: dict[str, object] = {
             "qonduit.v1.DeploymentService": DeploymentService(db, options.limits),
-            "qonduit.v1.DeviceService": DeviceService(db),
+            "qonduit.v1.DeviceService": DeviceService(db, options.refresh_devices),
             "qonduit.v1.JobService": JobService(
                 db, options.limits, self._watches, self._stopping, validator, self._validation_pool
             ),

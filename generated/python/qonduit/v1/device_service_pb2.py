@@ -29,7 +29,7 @@ from qonduit.v1 import calibration_pb2 as qonduit_dot_v1_dot_calibration__pb2
 from qonduit.v1 import device_pb2 as qonduit_dot_v1_dot_device__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/device_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x17qonduit/v1/device.proto\"+\n\x10GetDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetDeviceResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Device\"h\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x13ListDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x16GetDeviceStatusRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\xb1\x01\n\x17GetDeviceStatusResponse\x12\x16\n\tavailable\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x02 \x01(\t\x12\x18\n\x0bqueue_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12.\n\nchecked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_availableB\x0e\n\x0c_queue_depth\"6\n\x1bGetDeviceCalibrationRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"R\n\x1cGetDeviceCalibrationResponse\x12\x32\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration2\xf0\x02\n\rDeviceService\x12H\n\tGetDevice\x12\x1c.qonduit.v1.GetDeviceRequest\x1a\x1d.qonduit.v1.GetDeviceResponse\x12N\n\x0bListDevices\x12\x1e.qonduit.v1.ListDevicesRequest\x1a\x1f.qonduit.v1.ListDevicesResponse\x12Z\n\x0fGetDeviceStatus\x12\".qonduit.v1.GetDeviceStatusRequest\x1a#.qonduit.v1.GetDeviceStatusResponse\x12i\n\x14GetDeviceCalibration\x12\'.qonduit.v1.GetDeviceCalibrationRequest\x1a(.qonduit.v1.GetDeviceCalibrationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/device_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x17qonduit/v1/device.proto\"+\n\x10GetDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetDeviceResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Device\"h\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x13ListDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x16GetDeviceStatusRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\xb1\x01\n\x17GetDeviceStatusResponse\x12\x16\n\tavailable\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x02 \x01(\t\x12\x18\n\x0bqueue_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12.\n\nchecked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_availableB\x0e\n\x0c_queue_depth\"6\n\x1bGetDeviceCalibrationRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"R\n\x1cGetDeviceCalibrationResponse\x12\x32\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration\"9\n\x15RefreshDevicesRequest\x12 \n\x0bprovider_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"=\n\x16RefreshDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device2\xc9\x03\n\rDeviceService\x12H\n\tGetDevice\x12\x1c.qonduit.v1.GetDeviceRequest\x1a\x1d.qonduit.v1.GetDeviceResponse\x12N\n\x0bListDevices\x12\x1e.qonduit.v1.ListDevicesRequest\x1a\x1f.qonduit.v1.ListDevicesResponse\x12Z\n\x0fGetDeviceStatus\x12\".qonduit.v1.GetDeviceStatusRequest\x1a#.qonduit.v1.GetDeviceStatusResponse\x12i\n\x14GetDeviceCalibration\x12\'.qonduit.v1.GetDeviceCalibrationRequest\x1a(.qonduit.v1.GetDeviceCalibrationResponse\x12W\n\x0eRefreshDevices\x12!.qonduit.v1.RefreshDevicesRequest\x1a\".qonduit.v1.RefreshDevicesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDEVICESTATUSREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
   _globals['_GETDEVICECALIBRATIONREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_GETDEVICECALIBRATIONREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_REFRESHDEVICESREQUEST'].fields_by_name['provider_id']._loaded_options = None
+  _globals['_REFRESHDEVICESREQUEST'].fields_by_name['provider_id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
   _globals['_GETDEVICEREQUEST']._serialized_start=197
   _globals['_GETDEVICEREQUEST']._serialized_end=240
   _globals['_GETDEVICERESPONSE']._serialized_start=242
@@ -64,6 +66,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDEVICECALIBRATIONREQUEST']._serialized_end=775
   _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_start=777
   _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_end=859
-  _globals['_DEVICESERVICE']._serialized_start=862
-  _globals['_DEVICESERVICE']._serialized_end=1230
+  _globals['_REFRESHDEVICESREQUEST']._serialized_start=861
+  _globals['_REFRESHDEVICESREQUEST']._serialized_end=918
+  _globals['_REFRESHDEVICESRESPONSE']._serialized_start=920
+  _globals['_REFRESHDEVICESRESPONSE']._serialized_end=981
+  _globals['_DEVICESERVICE']._serialized_start=984
+  _globals['_DEVICESERVICE']._serialized_end=1441
 # @@protoc_insertion_point(module_scope)

@@ -72,3 +72,15 @@ class GetDeviceCalibrationResponse(_message.Message):
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     calibration: _calibration_pb2.DeviceCalibration
     def __init__(self, calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...
+
+class RefreshDevicesRequest(_message.Message):
+    __slots__ = ("provider_id",)
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    provider_id: int
+    def __init__(self, provider_id: _Optional[int] = ...) -> None: ...
+
+class RefreshDevicesResponse(_message.Message):
+    __slots__ = ("devices",)
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    devices: _containers.RepeatedCompositeFieldContainer[_device_pb2.Device]
+    def __init__(self, devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ...) -> None: ...

@@ -55,6 +55,11 @@ class DeviceServiceStub:
                 request_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.FromString,
                 _registered_method=True)
+        self.RefreshDevices = channel.unary_unary(
+                '/qonduit.v1.DeviceService/RefreshDevices',
+                request_serializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer:
@@ -89,6 +94,14 @@ class DeviceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefreshDevices(self, request, context):
+        """Reads the descriptions of the providers again and returns the devices of one. A provider that responded too late at
+        the start of the server becomes available. One that does not respond within 5 seconds becomes unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.GetDeviceCalibration,
                     request_deserializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.SerializeToString,
+            ),
+            'RefreshDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshDevices,
+                    request_deserializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class DeviceService:
             '/qonduit.v1.DeviceService/GetDeviceCalibration',
             qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationRequest.SerializeToString,
             qonduit_dot_v1_dot_device__service__pb2.GetDeviceCalibrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.DeviceService/RefreshDevices',
+            qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.SerializeToString,
+            qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.FromString,
             options,
             channel_credentials,
             insecure,
