@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import DeviceChoice
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
 
@@ -47,6 +48,28 @@ def failure_text(failure: Failure) -> str:
     again = "; a retry may succeed" if failure.retryable else ""
     category = _category(failure.category)
     return f"{failure.message or 'no message'}{place} [{category}{failure.reason or 'UNKNOWN'}]{again}"
+
+
+def estimate_text(choice: DeviceChoice) -> str:
+    """Return the estimated duration of a run, "" if it is not known."""
+    if not choice.HasField("estimated_seconds_p50"):
+        return ""
+    usual = f"about {duration_text(choice.estimated_seconds_p50)}"
+    if not choice.HasField("estimated_seconds_p90"):
+        return usual
+    return f"{usual}, rarely more than {duration_text(choice.estimated_seconds_p90)}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration with two digits: "2.1 ms", "35 s", "3.2 h"."""
+    for least, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= 2 * least or (unit == "s" and seconds >= 1):
+            return f"{_two_digits(seconds / least)} {unit}"
+    return f"{_two_digits(seconds * 1000)} ms"
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -47,6 +47,10 @@ def _available(device: Any, _: ProviderNames) -> str:
     return ("yes" if device.available else "no") + (f": {device.status_message}" if device.status_message else "")
 
 
+def _methods(device: Any, _: ProviderNames) -> str:
+    return ", ".join(f"{method.name} {method.max_qubits}" for method in device.capabilities.methods)
+
+
 def _seconds(job: Job, _: ProviderNames) -> str:
     if job.state not in TERMINAL or not job.HasField("finished_at"):
         return ""
@@ -75,6 +79,9 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("max shots", lambda each, _: str(each.max_shots), right=True),
         _Column("waiting", lambda each, _: str(each.queue_depth) if each.HasField("queue_depth") else "", right=True),
         _Column("available", _available),
+        _Column("noise", lambda each, _: "yes" if each.capabilities.noise else ""),
+        _Column("methods", _methods),
+        _Column("precision", lambda each, _: " ".join(each.capabilities.floating_point), detail=True),
         _Column("basis gates", lambda each, _: " ".join(each.basis_gates), detail=True),
     ),
     "Job": (
@@ -88,6 +95,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("name", lambda each, _: each.name),
         _Column("programs", lambda each, _: str(len(each.program_runs)), detail=True),
         _Column("seed", lambda each, _: str(each.seed) if each.HasField("seed") else "", detail=True),
+        _Column("why this device", lambda each, _: each.device_choice.reason, detail=True),
         _Column("failure", _failure, detail=True),
     ),
     "Provider": (

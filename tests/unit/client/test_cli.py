@@ -81,6 +81,22 @@ def test_run_with_a_method_and_noise(peer: Peer, bell: str, tmp_path: Path) -> N
     assert "invalid JSON" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("meta_data", "ending"),
+    [
+        ({"method": "stabilizer", "approximate": False}, ", stabilizer"),
+        (
+            {"method": "mps", "approximate": True, "discarded_weight": 1.23456e-5, "fidelity_bound": 0.98765},
+            ", mps, approximate: discarded weight 1.235e-05, fidelity at least 0.9877",
+        ),
+        ({}, ""),
+    ],
+)
+def test_method_of_a_result(peer: Peer, bell: str, meta_data: dict[str, object], ending: str) -> None:
+    peer.results[0].meta_data.update(meta_data)
+    assert f"{bell}: 1000 shots, 2 outcomes of c[2]{ending}" in call(peer, "run", bell).stdout.splitlines()
+
+
 def test_run_with_json(peer: Peer, bell: str) -> None:
     for arguments in (("--json", "run", bell), ("run", bell, "--json")):
         done = call(peer, *arguments)

@@ -31,7 +31,7 @@ def test_devices_are_a_list_and_a_table(client: Client) -> None:
     assert devices[0] == Device.FromString(devices[0].SerializeToString())
     assert isinstance(devices, list)
     head, row = repr(devices).splitlines()
-    assert head.split() == ["device", "qubits", "kind", "max", "shots", "waiting", "available"]
+    assert head.split() == ["device", "qubits", "kind", "max", "shots", "waiting", "available", "noise", "methods"]
     assert row.split()[:3] == ["IBM/aer_simulator", "30", "simulator"]
     html = devices._repr_html_()
     assert html.startswith("<table>")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
@@ -13,8 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.unit.client.peer import BELL, FAILED, Peer, Stream, history
+from qonduit.v1.event_pb2 import JobEvent, Progress, StateChange
+from qonduit.v1.job_pb2 import DeviceChoice, Job
+from qonduit_client.cli.views import LiveBoard
+from tests.unit.client.peer import BELL, FAILED, RUNNING, SUCCEEDED, Peer, Stream, history
 
 COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
 
@@ -57,6 +62,24 @@ def test_live_bar_on_a_terminal(peer: Peer, bell: str) -> None:
     assert "━" in written, "a bar"
     assert "\x1b[36m█" in written, "a histogram in colour"
     assert "0.050 s" not in written, "no lines of events"
+
+
+def test_bar_of_a_run_without_progress() -> None:
+    """One evolution reports no progress: a bar that moves, the time and the estimate replace 0 %."""
+    stream = io.StringIO()
+    running = Job(id=7, state=RUNNING, device_choice=DeviceChoice(estimated_seconds_p50=12.2, estimated_seconds_p90=70))
+    with LiveBoard(stream) as board:
+        row = board.row("")
+        row(JobEvent(job_id=7, created=Job(id=7)))
+        row(JobEvent(job_id=7, state_change=StateChange(to_state=RUNNING, job=running)))
+        bar = board._progress.tasks[0]
+        assert bar.total is None
+        assert bar.fields["said"] == "about 12 s, rarely more than 70 s"
+        row(JobEvent(job_id=7, progress=Progress(progress=0.25, message="program 1 of 4")))
+        assert (bar.total, bar.completed) == (1.0, 0.25)
+        ended = Job(id=7, state=SUCCEEDED, finished_at=Timestamp(seconds=1))
+        row(JobEvent(job_id=7, state_change=StateChange(to_state=SUCCEEDED, job=ended)))
+        assert bar.finished
 
 
 def test_no_color(peer: Peer, bell: str) -> None:

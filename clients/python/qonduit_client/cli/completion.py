@@ -125,6 +125,11 @@ def _devices(client: Client) -> Iterable[tuple[str, str]]:
     return sorted((name, f"{each.num_qubits} qubits") for name, each in client.named_devices().items())
 
 
+def _methods(client: Client) -> Iterable[tuple[str, str]]:
+    circuits = {method.name: method.circuits for each in client.devices() for method in each.capabilities.methods}
+    return sorted({"automatic": "the device chooses", **circuits}.items())
+
+
 def _jobs(wanted: Callable[[str], bool]) -> Callable[[Client], Iterable[tuple[str, str]]]:
     def query(client: Client) -> Iterable[tuple[str, str]]:
         from qonduit_client.job import state_name
@@ -142,6 +147,7 @@ def _deployments(client: Client) -> Iterable[tuple[str, str]]:
 
 _ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 devices: Final = _from_server(_devices)
+methods: Final = _from_server(_methods)
 all_jobs: Final = _from_server(_jobs(lambda state: True))
 active_jobs: Final = _from_server(_jobs(lambda state: state not in _ENDED))
 ended_jobs: Final = _from_server(_jobs(lambda state: state in _ENDED))

@@ -106,6 +106,8 @@ def job(job_id: int) -> int:
         ("name", found.name),
         ("state", f"{state_name(found.state)}, {found.progress:.0%} done"),
         ("device", device_of(found)),
+        ("chosen", _choice_text(found)),
+        ("method", found.simulation.method),
         ("deployment", str(found.deployment_id)),
         ("shots", str(found.shots)),
         ("seed", str(found.seed) if found.HasField("seed") else ""),
@@ -127,6 +129,16 @@ def job(job_id: int) -> int:
         if value and value != "-":
             click.echo(f"{name:<{width}}  {value}")
     return OK
+
+
+def _choice_text(job: Job) -> str:
+    """Return why the server chose the device, "" if the request named it."""
+    from qonduit_client.formatting import estimate_text
+
+    if not job.HasField("device_choice"):
+        return ""
+    choice = job.device_choice
+    return ", ".join(part for part in (f"{choice.requested}: {choice.reason}", estimate_text(choice)) if part)
 
 
 def _inputs_text(inputs: Mapping[str, object]) -> str:

@@ -262,6 +262,7 @@ def _drawn(result: Result, name: str, result_options: ResultOptions) -> str:
     counts = result_options.outcomes(result)
     registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
     title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")
+    title += _method_text(result.meta_data)
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     drawn = text_of(
         counts,
@@ -272,3 +273,14 @@ def _drawn(result: Result, name: str, result_options: ResultOptions) -> str:
         ascii_only=not can_write_bars(sys.stdout),
     )
     return f"\n{title}\n{drawn}"
+
+
+def _method_text(meta_data: Mapping[str, Any]) -> str:
+    """Return the simulation method of a result, and by how much it may be wrong."""
+    if not (method := meta_data.get("method")):
+        return ""
+    if not meta_data.get("approximate"):
+        return f", {method}"
+    facts = (("discarded weight", "discarded_weight"), ("fidelity at least", "fidelity_bound"))
+    known = ", ".join(f"{words} {meta_data[key]:.4g}" for words, key in facts if key in meta_data)
+    return f", {method}, approximate" + (f": {known}" if known else "")

@@ -106,6 +106,9 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
     def available(each: Device) -> str:
         return ("yes" if each.available else "no") + (f": {each.status_message}" if each.status_message else "")
 
+    def methods(each: Device) -> str:
+        return ", ".join(f"{method.name} {method.max_qubits}" for method in each.capabilities.methods)
+
     def waiting(each: Device) -> int | None:
         return each.queue_depth if each.HasField("queue_depth") else None
 
@@ -119,6 +122,16 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
         Column("queue_depth", waiting, "WAITING", right=True),
         Column("available", lambda each: each.available, "AVAILABLE", available),
         Column("status_message", lambda each: each.status_message),
+        Column(
+            "noise",
+            lambda each: each.capabilities.noise,
+            "NOISE",
+            lambda each: "yes" if each.capabilities.noise else "",
+        ),
+        Column("precision", lambda each: " ".join(each.capabilities.floating_point), "PRECISION"),
+        Column(
+            "methods", lambda each: " ".join(method.name for method in each.capabilities.methods), "METHODS", methods
+        ),
     ]
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from qonduit_client.cli.completion import methods
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 #: The options and the fields of SimulationOptions that they set.
 _FIELDS = ("method", "floating_point", "max_bond_dimension", "optimization_level", "allow_approximate", "min_fidelity")
@@ -18,7 +20,12 @@ def simulation_flags(command: _Command) -> _Command:
     """Add the options; `take_simulation` reads them from the command's arguments."""
     for option in reversed(
         (
-            click.option("--method", metavar="NAME", help="Simulation method. [default: chosen by the device]"),
+            click.option(
+                "--method",
+                metavar="NAME",
+                help="Simulation method; `qonduit devices` lists them. [default: chosen by the device]",
+                shell_complete=methods,
+            ),
             click.option(
                 "--precision",
                 "floating_point",

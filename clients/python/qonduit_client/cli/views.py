@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_client.cli.as_json import as_dict, as_line
 from qonduit_client.cli.colours import wants_color
-from qonduit_client.formatting import event_text, failure_text, seconds_between
+from qonduit_client.formatting import estimate_text, event_text, failure_text, seconds_between
 from qonduit_client.states import state_name
 
 if TYPE_CHECKING:
@@ -170,7 +170,8 @@ class LiveBoard:
     def row(self, label: str) -> Row:
         """Return a row that shows a job as a bar."""
         bars = self._progress
-        task = bars.add_task(label or "job", total=1.0, visible=not self._crowded, state="SUBMITTED", said="")
+        # Without a total, the bar only moves. A run of one evolution reports no progress: 0 % would be wrong.
+        task = bars.add_task(label or "job", total=None, visible=not self._crowded, state="SUBMITTED", said="")
 
         def show(event: JobEvent) -> None:
             kind = event.WhichOneof("event")
@@ -181,17 +182,18 @@ class LiveBoard:
             elif kind == "state_change":
                 change = event.state_change
                 state = state_name(change.to_state)
-                said = failure_text(change.job.failure) if change.job.HasField("failure") else ""
-                done = 1.0 if state == "SUCCEEDED" else None
-                bars.update(task, state=state, said=said, completed=done)
                 ended = change.job.HasField("finished_at")
+                failure = failure_text(change.job.failure) if change.job.HasField("failure") else ""
+                estimate = estimate_text(change.job.device_choice) if state == "RUNNING" else ""
+                bars.update(task, state=state, said=failure or estimate)
                 if ended:
+                    bars.update(task, total=1.0, completed=1.0 if state == "SUCCEEDED" else None)
                     bars.stop_task(task)
                 if self._crowded:
                     bars.update(task, visible=not ended)
-                    self._count(said and f"job {event.job_id}: {said}", ended)
+                    self._count(failure and f"job {event.job_id}: {failure}", ended)
             elif kind == "progress":
-                bars.update(task, completed=event.progress.progress, said=event.progress.message)
+                bars.update(task, total=1.0, completed=event.progress.progress, said=event.progress.message)
             elif kind == "log":
                 bars.update(task, said=event.log.message)
 
