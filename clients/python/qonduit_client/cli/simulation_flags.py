@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import click
 
 from qonduit_client.cli.completion import methods
+from qonduit_client.cli.session import Number
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_BOND = Number("a bond dimension must be an integer from 1 to 65536")
+_LEVEL = Number("an optimization level must be an integer from 0 to 3", 0)
 #: The options and the fields of SimulationOptions that they set.
 _FIELDS = ("method", "floating_point", "max_bond_dimension", "optimization_level", "allow_approximate", "min_fidelity")
 
@@ -34,13 +37,13 @@ def simulation_flags(command: _Command) -> _Command:
             ),
             click.option(
                 "--max-bond-dimension",
-                type=click.IntRange(1, 65536),
+                type=_BOND,
                 metavar="N",
                 help="Largest bond dimension of matrix_product_state. [default: 256]",
             ),
             click.option(
                 "--optimization-level",
-                type=click.IntRange(0, 3),
+                type=_LEVEL,
                 metavar="N",
                 help="Optimization on devices with a coupling map, 0 to 3. [default: 1]",
             ),
@@ -49,9 +52,9 @@ def simulation_flags(command: _Command) -> _Command:
             ),
             click.option(
                 "--min-fidelity",
-                type=click.FloatRange(0, 1, min_open=True),
+                type=float,
                 metavar="F",
-                help="Fail below this fidelity of an approximate state. [default: 0.9]",
+                help="Fail below this fidelity of an approximate state, above 0 and up to 1. [default: 0.9]",
             ),
             click.option(
                 "--noise-model",
