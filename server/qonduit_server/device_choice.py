@@ -46,6 +46,7 @@ def rank(
     languages: Mapping[int, Collection[int]],
     needed_languages: Collection[int],
     waiting: Mapping[int, int],
+    shots: int = 0,
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the candidates in the order of preference, and the reason for each other device of the choice.
 
@@ -56,6 +57,7 @@ def rank(
         languages: the languages of each provider, by its id.
         needed_languages: the languages of the job's programs.
         waiting: the number of jobs that wait or run, by device id.
+        shots: of the job.
     """
     provider = requested.rpartition("/")[0]
     candidates: list[Candidate] = []
@@ -63,7 +65,7 @@ def rank(
     for name, device in devices.items():
         if provider and not name.startswith(f"{provider}/"):
             continue
-        reason = next(_obstacles(name, device, requirements), "")
+        reason = next(_obstacles(name, device, requirements, shots), "")
         if not reason and not set(needed_languages) <= set(languages.get(device.provider_id, ())):
             reason = f"{name} does not read the language of a program"
         if reason:
@@ -76,7 +78,7 @@ def rank(
     return candidates, refused
 
 
-def _obstacles(name: str, device: Device, requirements: Requirements) -> Iterator[str]:
+def _obstacles(name: str, device: Device, requirements: Requirements, shots: int) -> Iterator[str]:
     if not device.available:
         yield f"{name} is not available"
     if not (device.is_simulator and device.is_local):
@@ -86,6 +88,8 @@ def _obstacles(name: str, device: Device, requirements: Requirements) -> Iterato
     precision = list(device.capabilities.floating_point)
     if precision == ["single"] and requirements.simulation.floating_point != "single":
         yield f"{name} has single precision"
+    if 0 < device.max_shots < shots:
+        yield f"{name} runs at most {device.max_shots} shots"
     for missing in missing_features(device, name, requirements):
         yield missing.message
 

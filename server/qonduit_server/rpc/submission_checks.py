@@ -155,6 +155,7 @@ def automatic_candidates(
         languages,
         {program.assembler_language for program in programs},
         catalogue.queue_depths(db),
+        request.job.shots,
     )
 
 
