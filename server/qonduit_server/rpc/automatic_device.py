@@ -42,6 +42,7 @@ def choose(
     Raises:
         InvalidArgument: the request or a program is invalid.
         FailedPrecondition: no device can run the job; the message contains the reason of each.
+        Abandoned: the call ended before a device was chosen.
     """
     deadline = time.monotonic() + BUDGET_SECONDS
     unchecked: tuple[Candidate, NewJob] | None = None
@@ -57,6 +58,8 @@ def choose(
         except InvalidArgument:
             raise
         except (Abandoned, ResourceExhausted) as error:
+            if isinstance(error, Abandoned) and time.monotonic() < deadline:
+                raise  # the caller is gone: it would not learn of the job
             if isinstance(error, ResourceExhausted) and error.retry_after is None:
                 tried[candidate.name] = _shortened(candidate, error)  # it does not fit there, and never will
                 continue
