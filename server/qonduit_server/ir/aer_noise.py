@@ -68,7 +68,7 @@ def basis_gates(text: str) -> list[str]:
 
 def compile_to_basis(quantum: QuantumCircuit, basis: Sequence[str], optimization_level: int) -> QuantumCircuit:
     """Return a circuit that has gates of a basis only, on the same qubits and bits."""
-    if any(name in quantum.count_ops() for name in (noise.CHANNEL, noise.READOUT_ERROR)):
+    if noise.has_noise(quantum):
         raise _invalid("", "a program with noise operations of its own cannot have a noise model of Aer")
     try:
         return transpile(quantum, basis_gates=list(basis), optimization_level=optimization_level, seed_transpiler=0)

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qonduit_server.ir.formula import Formula, bit
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+    from qiskit.circuit import Instruction
+
+_CONTROL_FLOW: Final = frozenset(("if_else", "while_loop", "for_loop", "switch_case"))
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,23 @@ class Outcome:
 
     counts: Mapping[int, int]
     meta_data: Mapping[str, object] = field(default_factory=dict)
+
+
+def contains(quantum: QuantumCircuit, kinds: Mapping[str, type[Instruction]]) -> bool:
+    """Return whether a circuit has operations of certain classes, in blocks of control flow too.
+
+    Args:
+        quantum: the circuit.
+        kinds: the classes, by the names of their operations. A circuit without these names is not searched; a name is
+            not enough, because a program may give it to a gate of its own.
+    """
+    counted = quantum.count_ops()
+    if any(name in counted for name in kinds):
+        classes = tuple(kinds.values())
+        if any(isinstance(instruction.operation, classes) for instruction in quantum.data):
+            return True
+    if _CONTROL_FLOW.isdisjoint(counted):
+        return False
+    return any(
+        contains(block, kinds) for instruction in quantum.data for block in getattr(instruction.operation, "blocks", ())
+    )

@@ -18,7 +18,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Clifford
 
 from qonduit_server.ir.limits import MAX_DEPTH
-from qonduit_server.ir.noise import READOUT_ERROR, Channel
+from qonduit_server.ir.noise import Channel, ReadoutError
 
 #: Elementary Clifford gates by name, each with its places on the operation it is part of.
 Steps: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
@@ -28,7 +28,7 @@ _TOLERANCE: Final = 1e-10
 #: Matrices of gates on more qubits are not looked at.
 _MATRIX_QUBITS: Final = 3
 #: Operations without an effect on the state.
-_PASSIVE: Final = frozenset(("barrier", "delay", "store", "break_loop", "continue_loop", READOUT_ERROR))
+_PASSIVE: Final = frozenset(("barrier", "delay", "store", "break_loop", "continue_loop"))
 
 
 @cache
@@ -88,6 +88,8 @@ def clifford_content(quantum: QuantumCircuit) -> CliffordContent:
             if operation.paulis is None:
                 return CliffordContent(f"channel {operation.kind} at {_at(where)}", noisy)
             noisy = True
+        elif isinstance(operation, ReadoutError):
+            continue
         elif name not in _PASSIVE and name not in ("measure", "reset") and clifford_gates(operation) is None:
             return CliffordContent(f"gate {name} at {_at(where)}", noisy)
     return CliffordContent("", noisy)

@@ -32,7 +32,7 @@ from qonduit_server.ir.controls import controlled
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, choice, conjunction, disjunction, negation
 from qonduit_server.ir.limits import MAX_OPERATIONS
 from qonduit_server.ir.lowering import Lowering
-from qonduit_server.ir.noise import CHANNEL, ReadoutError
+from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.ir.recording import Recording, Slot
 
 _Number = TypeVar("_Number", int, float)
@@ -328,7 +328,7 @@ class _Deferral:
                     self._release(wire)
             self._gates.append((gate, wires))
             return
-        if gate.name == CHANNEL:
+        if isinstance(gate, Channel):
             raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self._device} cannot defer a conditional channel")
         for wire in wires:
             self._release(wire)

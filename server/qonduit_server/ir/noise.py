@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import Instruction, QuantumCircuit
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.ir.circuit import contains
 
 #: Channels on more qubits are rejected: one of n qubits may have 4^n Kraus operators of 4^n entries.
 MAX_CHANNEL_QUBITS: Final = 4
@@ -104,13 +105,19 @@ class ReadoutError(Instruction):  # type: ignore[misc]
         return float(self.params[1])
 
 
+#: For `circuit.contains`.
+_CHANNELS: Final = {CHANNEL: Channel}
+NOISE: Final = {CHANNEL: Channel, READOUT_ERROR: ReadoutError}
+
+
 def has_channels(quantum: QuantumCircuit) -> bool:
-    """Return whether a circuit has channels, in its blocks as well."""
-    return any(
-        isinstance(instruction.operation, Channel)
-        or any(has_channels(block) for block in getattr(instruction.operation, "blocks", ()))
-        for instruction in quantum.data
-    )
+    """Return whether a circuit has channels, in blocks of control flow too."""
+    return contains(quantum, _CHANNELS)
+
+
+def has_noise(quantum: QuantumCircuit) -> bool:
+    """Return whether a circuit has channels or readout errors, in blocks of control flow too."""
+    return contains(quantum, NOISE)
 
 
 def pauli_matrix(label: str) -> NDArray[np.complex128]:

@@ -23,8 +23,8 @@ from qonduit_server.ir.visitor import standard_name
 
 #: Names of gates in OpenQASM that the IR has under another name.
 _ALIASES: Final = {"CX": "cx", "U": "u", "phase": "p", "cphase": "cp", "cnot": "cx", "rc3x": "rcccx", "c3sqrtx": "c3sx"}
-#: Never followed by an error, whatever a program calls its gates.
-_CLASSICAL: Final = frozenset(("barrier", "store", "measure", noise.CHANNEL, noise.READOUT_ERROR))
+#: Never followed by an error of a gate.
+_NO_GATES: Final = frozenset(("barrier", "store", "measure"))
 
 
 class _GateError(NamedTuple):
@@ -184,7 +184,7 @@ class _Pass:
                 operation = operation.replace_blocks(blocks)
                 target._append(CircuitInstruction(operation, instruction.qubits, instruction.clbits))
                 continue
-            if operation.name in _CLASSICAL:
+            if operation.name in _NO_GATES or isinstance(operation, Channel | ReadoutError):
                 target._append(instruction)
                 if operation.name == "measure":
                     for readout in self._readouts:
@@ -216,7 +216,7 @@ class _Pass:
             for inner in definition.data:
                 places = [definition.find_bit(qubit).index for qubit in inner.qubits]
                 on = [qubits[place] for place in places]
-                if inner.operation.name in _CLASSICAL:
+                if inner.operation.name in _NO_GATES:
                     target._append(CircuitInstruction(inner.operation, on, ()))
                 else:
                     self._gate(inner.operation, on, tuple([numbers[place] for place in places]), target, depth + 1)

@@ -11,8 +11,7 @@ from qonduit.execution.v1.task_pb2 import ProgramNeeds
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-_NOISE: Final = ("channel", "readout_error")
-_PASSIVE: Final = frozenset(("barrier", "delay", "readout_error"))
+_PASSIVE: Final = frozenset(("barrier", "delay"))
 _CONTROL: Final = ("reset", "if_else", "while_loop", "for_loop", "switch_case", "store")
 
 
@@ -24,9 +23,12 @@ def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
     operations depend on measured bits. `loops`: a condition on measured bits repeats operations. `noise`: the circuit
     has channels or readout errors. For gates followed by measurement only the measurements are inspected.
     """
+    from qonduit_server.ir.noise import has_noise
+
     kinds = quantum.count_ops()
+    noise = has_noise(quantum)
     if not any(kind in kinds for kind in _CONTROL) and _measured_last(quantum, kinds.get("measure", 0)):
-        return ProgramNeeds(num_qubits=quantum.num_qubits, noise=any(kind in kinds for kind in _NOISE))
+        return ProgramNeeds(num_qubits=quantum.num_qubits, noise=noise)
     walk = _Walk(quantum.num_qubits)
     walk.block(quantum, range(quantum.num_qubits))
     return ProgramNeeds(
@@ -35,7 +37,7 @@ def requirements_of(quantum: QuantumCircuit) -> ProgramNeeds:
         reset=walk.reset,
         conditionals=walk.conditionals,
         loops=walk.loops,
-        noise=walk.noise,
+        noise=noise,
     )
 
 
@@ -53,14 +55,14 @@ def _measured_last(quantum: QuantumCircuit, measurements: int) -> bool:
             if instruction.qubits[0] in measured:
                 return False
             measured.add(instruction.qubits[0])
-        elif name not in _PASSIVE:
+        elif instruction.qubits and name not in _PASSIVE:  # a readout error has no qubits
             return False
     return True
 
 
 class _Walk:
     def __init__(self, qubits: int) -> None:
-        self.mid_circuit = self.reset = self.conditionals = self.loops = self.noise = False
+        self.mid_circuit = self.reset = self.conditionals = self.loops = False
         self._touched = [False] * qubits
         self._measured = [False] * qubits
 
@@ -69,7 +71,6 @@ class _Walk:
         for instruction in block.data:
             operation = instruction.operation
             name = operation.name
-            self.noise = self.noise or name in _NOISE
             if name in _PASSIVE:
                 continue
             places = [qubits[find(qubit).index] for qubit in instruction.qubits]

@@ -8,19 +8,16 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.circuit import Circuit, ClassicalRegister, contains
 from qonduit_server.ir.formula import Formula
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from qiskit.circuit import CircuitInstruction, QuantumCircuit
 
 #: Version of the format; change it with the format.
 FORMAT: Final = 2
 _LENGTH: Final = struct.Struct(">I")
-#: Operations that QPY loses or changes.
-_NOT_KEPT: Final = frozenset(("while_loop", "channel", "readout_error"))
 
 
 def dump(circuit: Circuit) -> bytes | None:
@@ -31,8 +28,11 @@ def dump(circuit: Circuit) -> bytes | None:
         back about other bits, with noise, and with conditions on numbers of more than 63 bits.
     """
     from qiskit import qpy
+    from qiskit.circuit import WhileLoopOp
 
-    if any(instruction.operation.name in _NOT_KEPT for instruction in _all_of(circuit.quantum)):
+    from qonduit_server.ir.noise import NOISE
+
+    if contains(circuit.quantum, {"while_loop": WhileLoopOp, **NOISE}):
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
     header = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
@@ -55,14 +55,6 @@ def load(data: bytes) -> Circuit:
     (quantum,) = qpy.load(io.BytesIO(data[end:]))
     registers = tuple(ClassicalRegister(name, tuple(_bit(entry) for entry in bits)) for name, bits in head["registers"])
     return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"])
-
-
-def _all_of(quantum: QuantumCircuit) -> Iterator[CircuitInstruction]:
-    """Yield the instructions of a circuit and of the blocks in it."""
-    for instruction in quantum.data:
-        yield instruction
-        for block in getattr(instruction.operation, "blocks", ()):
-            yield from _all_of(block)
 
 
 def _entry(bit: int | Formula) -> int | list[Any]:

@@ -11,17 +11,20 @@ from qiskit.circuit import (
     CircuitInstruction,
     ControlFlowOp,
     Delay,
+    ForLoopOp,
     Measure,
     QuantumCircuit,
     Qubit,
     Reset,
+    WhileLoopOp,
 )
 from qiskit.circuit import library as qk
 
 from qonduit_server.errors import DeviceError
+from qonduit_server.ir.circuit import contains
 from qonduit_server.ir.clifford import clifford_gates
 from qonduit_server.ir.lowering import Lowering, standard_gate_classes
-from qonduit_server.ir.noise import CHANNEL, READOUT_ERROR, Channel, ReadoutError
+from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.providers.aer_methods import BASIS, DENSITY_MATRIX, MATRIX_PRODUCT_STATE, STABILIZER
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _DENSITY_MATRIX_LACKS: Final = frozenset(("cu", "cu3", "csx", "crx", "cry", "crz", "ccz", "cswap", "mcx", "mcphase"))
 #: Of a gate on three qubits a matrix product state does not report what it discards.
 _MATRIX_PRODUCT_STATE_LACKS: Final = _DENSITY_MATRIX_LACKS | {"ccx"}
+_LOOPS: Final = {"while_loop": WhileLoopOp, "for_loop": ForLoopOp}
 _OTHERS: Final = frozenset(("measure", "reset", "barrier", "delay"))
 _NATIVE: Final = frozenset(BASIS) | _OTHERS
 _NAMES: Final = {
@@ -176,7 +180,7 @@ class AerCircuits:
                     self._append_all(wide, inner, on, bits, spare)
                     blocks.append(wide)
                 target.append(operation.replace_blocks(blocks), target.qubits, bits, copy=False)
-            elif operation.name == READOUT_ERROR:
+            elif isinstance(operation, ReadoutError):
                 if spare:
                     self._append_error(target, operation, bits, spare)
             elif operation.name == "store" or self._is_kept(operation):
@@ -233,26 +237,9 @@ def _aer_readout_error(error: ReadoutError, as_kraus: bool) -> Instruction:
     return QuantumError(mixture).to_instruction()
 
 
-def has_noise(quantum: QuantumCircuit) -> bool:
-    """Return whether an IR circuit has channels or readout errors, in blocks of control flow too."""
-    kinds = quantum.count_ops()
-    if CHANNEL in kinds or READOUT_ERROR in kinds:
-        return True
-    if not any(kind in kinds for kind in ("if_else", "while_loop", "for_loop", "switch_case")):
-        return False
-    return any(
-        has_noise(block) for instruction in quantum.data for block in getattr(instruction.operation, "blocks", ())
-    )
-
-
 def has_loops(quantum: QuantumCircuit) -> bool:
     """Return whether an IR circuit has loops, in blocks of control flow too."""
-    kinds = quantum.count_ops()
-    if "while_loop" in kinds or "for_loop" in kinds:
-        return True
-    return any(
-        has_loops(block) for instruction in quantum.data for block in getattr(instruction.operation, "blocks", ())
-    )
+    return contains(quantum, _LOOPS)
 
 
 def has_blocks(circuit: QuantumCircuit) -> bool:

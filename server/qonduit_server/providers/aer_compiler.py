@@ -15,9 +15,10 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.clifford import clifford_content
 from qonduit_server.ir.deferral import Deferred, defer
+from qonduit_server.ir.noise import has_noise
 from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers import aer_methods as methods
-from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, has_noise, operations_of
+from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, operations_of
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_truncation import log_bytes
 from qonduit_server.providers.provider import MOST_EXACT_BITS, CompiledCircuit, CompileOptions

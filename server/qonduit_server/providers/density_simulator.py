@@ -175,22 +175,23 @@ def density_is_cheaper(quantum: QuantumCircuit, shots: int) -> bool:
 
 def _splits(quantum: QuantumCircuit) -> tuple[int, bool]:
     """Return how many draws split the shots of a density matrix before its last gate, and whether it has noise."""
-    from qonduit_server.ir.noise import CHANNEL
+    from qonduit_server.ir.noise import Channel, ReadoutError
 
     splits = waiting = 0
     random = False
-    for name, repeated in _names(quantum):
+    for operation, repeated in _operations(quantum):
+        name = operation.name
         if name == "measure":
             waiting += 64 if repeated else 1
-        elif name not in ("barrier", "delay", "readout_error"):
+        elif name not in ("barrier", "delay") and not isinstance(operation, ReadoutError):
             splits, waiting = splits + waiting, 0
-        random = random or name in (CHANNEL, "reset")
+        random = random or name == "reset" or isinstance(operation, Channel)
     return splits, random
 
 
-def _names(block: QuantumCircuit, repeated: bool = False) -> Iterator[tuple[str, bool]]:
+def _operations(block: QuantumCircuit, repeated: bool = False) -> Iterator[tuple[Instruction, bool]]:
     for instruction in block.data:
         operation = instruction.operation
-        yield operation.name, repeated
+        yield operation, repeated
         for inner in getattr(operation, "blocks", ()):
-            yield from _names(inner, repeated or operation.name == "while_loop")
+            yield from _operations(inner, repeated or operation.name == "while_loop")

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qonduit_server.ir.noise import ReadoutError
 from qonduit_server.providers.sampling import as_mapping, draw
 
 if TYPE_CHECKING:
     from qiskit.circuit import Instruction, QuantumCircuit
-
-    from qonduit_server.ir.noise import ReadoutError
 
 #: Up to this many recorded bits their distribution is computed; beyond, each shot's bits are changed.
 _DENSE_BITS: Final = 14
@@ -122,7 +121,7 @@ def final_readout(quantum: QuantumCircuit) -> FinalReadout | None:
             final.sources[bit] = places[0]
             final.errors.pop(bit, None)
             measured.add(places[0])
-        elif name == "readout_error":
+        elif isinstance(operation, ReadoutError):
             final.errors.setdefault(find(instruction.clbits[0]).index, []).append(operation)
         elif measured.isdisjoint(places):
             final.operations.append((operation, places))

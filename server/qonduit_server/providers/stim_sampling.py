@@ -16,7 +16,7 @@ from qiskit.circuit.classical import expr
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.condition_formulas import bits_of_expression, condition_formula
 from qonduit_server.ir.formula import FALSE, Formula, bit, parity
-from qonduit_server.ir.noise import READOUT_ERROR, Channel
+from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.providers.stim_text import StimText
 
 #: Samples of one call of Stim take up to this many bytes, one byte for each measured bit.
@@ -148,7 +148,7 @@ class _Compiler:
                 self._records += 1
             elif name == "reset":
                 self._text.add("R", str(places[0]))
-            elif name == READOUT_ERROR:
+            elif isinstance(operation, ReadoutError):
                 self._readout_error(own[0], operation.prob_1_given_0, operation.prob_0_given_1)
             elif isinstance(operation, Channel):
                 self._text.channel(operation, places)

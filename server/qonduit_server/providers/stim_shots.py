@@ -15,7 +15,7 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.condition_formulas import bits_of_expression, condition_formula
 from qonduit_server.ir.formula import Formula, bit
-from qonduit_server.ir.noise import READOUT_ERROR, Channel
+from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.providers.provider import RunProgress
 from qonduit_server.providers.steps import Assign, Jump, JumpIfNot
 from qonduit_server.providers.stim_text import StimText
@@ -145,7 +145,7 @@ class _Compiler:
                 self._measure(places[0], own[0])
             elif name == "reset":
                 self._text.add("R", str(places[0]))
-            elif name == READOUT_ERROR:
+            elif isinstance(operation, ReadoutError):
                 self._step(_ReadoutError(own[0], operation.prob_1_given_0, operation.prob_0_given_1))
             elif isinstance(operation, Channel):
                 self._text.channel(operation, places)

@@ -345,7 +345,9 @@ class _Run:
         options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
         compiled = provider.compile(circuit, task.device, options)
         cached = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
-        if requirements_of(circuit.quantum).noise:
+        from qonduit_server.ir.noise import has_noise
+
+        if has_noise(circuit.quantum):
             key = (*key, shots)  # type: ignore[assignment]
         self._runner.cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False

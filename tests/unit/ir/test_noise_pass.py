@@ -14,7 +14,11 @@ from qiskit.circuit import library as qk
 from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.clifford import is_clifford
+from qonduit_server.ir.noise import has_noise
 from qonduit_server.ir.noise_pass import gate_names, with_noise
+from qonduit_server.ir.requirements import requirements_of
+from qonduit_server.ir.serialization import dump
 from tests.unit.ir import noise_reference as reference
 from tests.unit.ir.noise_circuits import close, distribution
 
@@ -205,3 +209,29 @@ def test_random_circuits_with_noise_have_the_distribution_of_the_reference(seed:
             wanted.append(reference.gate(reference.ry(angle), a))
     found = distribution(noisy(quantum, noise).quantum)
     assert close(found, reference.distribution(3, wanted), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["channel", "readout_error"])
+def test_a_gate_of_a_program_may_have_the_name_of_an_operation_of_the_ir(name: str) -> None:
+    body = QuantumCircuit(1, name=name)
+    body.t(0)
+    quantum = QuantumCircuit(1, 1)
+    quantum.append(body.to_gate(), [0])
+    quantum.measure(0, 0)
+    assert not has_noise(quantum)
+    assert not requirements_of(quantum).noise
+    assert not is_clifford(quantum)
+    assert dump(Circuit(quantum, ())) is not None
+    found = noisy(quantum, model(error(["t"], {"bit_flip": 0.5}))).quantum
+    assert [each.operation.name for each in found.data] == ["t", "channel", "measure"]
+    assert has_noise(found)
+
+
+@pytest.mark.parametrize("name", ["channel", "readout_error"])
+def test_a_gate_after_a_measurement_is_one_whatever_its_name(name: str) -> None:
+    body = QuantumCircuit(1, name=name)
+    body.x(0)
+    quantum = QuantumCircuit(1, 1)
+    quantum.measure(0, 0)
+    quantum.append(body.to_gate(), [0])
+    assert requirements_of(quantum).mid_circuit_measurement
