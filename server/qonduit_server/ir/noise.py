@@ -110,6 +110,21 @@ _CHANNELS: Final = {CHANNEL: Channel}
 NOISE: Final = {CHANNEL: Channel, READOUT_ERROR: ReadoutError}
 
 
+def record(distribution: NDArray[np.float64], place: int, error: ReadoutError) -> None:
+    """Change a distribution over bits as a readout error of one bit does, in place.
+
+    Args:
+        distribution: the probability of each outcome; bit k of its index is bit k.
+        place: the bit.
+        error: of the bit.
+    """
+    halves = distribution.reshape(-1, 2, 1 << place)
+    zero, one = halves[:, 0].copy(), halves[:, 1].copy()
+    up, down = error.prob_1_given_0, error.prob_0_given_1
+    halves[:, 0] = (1 - up) * zero + down * one
+    halves[:, 1] = up * zero + (1 - down) * one
+
+
 def has_channels(quantum: QuantumCircuit) -> bool:
     """Return whether a circuit has channels, in blocks of control flow too."""
     return contains(quantum, _CHANNELS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qonduit_server.ir.noise import ReadoutError
+from qonduit_server.ir.noise import ReadoutError, record
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,5 @@ class Recording:
         found[recorded] = measured
         for place, slot in enumerate(self.slots):
             for error in slot.errors:
-                pairs = found.reshape(-1, 2, 1 << place)
-                zero, one = pairs[:, 0].copy(), pairs[:, 1].copy()
-                flips_up, flips_down = zero * error.prob_1_given_0, one * error.prob_0_given_1
-                pairs[:, 0] = zero - flips_up + flips_down
-                pairs[:, 1] = one - flips_down + flips_up
+                record(found, place, error)
         return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qonduit_server.ir.noise import ReadoutError
+from qonduit_server.ir.noise import ReadoutError, record
 from qonduit_server.providers.sampling import as_mapping, draw
 
 if TYPE_CHECKING:
@@ -88,11 +88,7 @@ class FinalReadout:
         np.add.at(found, outcomes, probabilities)
         for k, bit in enumerate(bits):
             for error in self.errors.get(bit, ()):
-                halves = found.reshape(-1, 2, 1 << k)
-                zero, one = halves[:, 0].copy(), halves[:, 1].copy()
-                up, down = error.prob_1_given_0, error.prob_0_given_1
-                halves[:, 0] = (1 - up) * zero + down * one
-                halves[:, 1] = up * zero + (1 - down) * one
+                record(found, k, error)
         return found
 
     @staticmethod
