@@ -236,10 +236,6 @@ def _sync_catalogue(
     return descriptions
 
 
-def _refresh_catalogue(settings: Settings, database: Database, executor: Executor) -> None:
-    _sync_catalogue(settings, database, executor, _REFRESH_SECONDS)
-
-
 def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
     """Mark the named devices as unavailable; return the names that no provider describes."""
     devices = {f"{each.provider.name}/{device.name}": device for each in descriptions for device in each.devices}
@@ -284,7 +280,7 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         translate=translator.translate,
         compile_job=translator.compile,
         workers=executor.list_workers,
-        refresh_devices=lambda: _refresh_catalogue(settings, database, executor),
+        refresh_devices=lambda: _sync_catalogue(settings, database, executor, _REFRESH_SECONDS),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
     )

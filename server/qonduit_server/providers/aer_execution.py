@@ -148,7 +148,7 @@ class AerExecution:
         if result is None:
             return self._nothing(program, shots, seed)
         if not result.success:
-            return _failure(str(result.status))
+            return failure_of(str(result.status))
         details: dict[str, object] = {}
         if program.kind in (Kind.SAMPLED, Kind.SHOTS):
             seed = result.seed_simulator
@@ -233,7 +233,7 @@ class AerExecution:
             own_seed = first + SEED_STRIDE * done
             for result in self._simulate([program] * number, own, own_seed, _needs_threads(program)):
                 if not result.success:
-                    yield _failure(str(result.status))
+                    yield failure_of(str(result.status))
                     return
                 for outcome, times in _counts(result).items():
                     counts[outcome] = counts.get(outcome, 0) + times
@@ -334,11 +334,12 @@ def _sample(result: Any) -> int:
 
 def _succeeded(result: Any) -> Any:
     if not result.success:
-        raise _failure(str(result.status))
+        raise failure_of(str(result.status))
     return result
 
 
-def _failure(status: str) -> RunError:
+def failure_of(status: str) -> RunError:
+    """Return the error of a run by the status that Aer gives it."""
     if any(sign in status for sign in _OUT_OF_MEMORY):
         message = "the run needed more memory than one task may use: use fewer qubits or shots"
         return LimitError("MEMORY_LIMIT", message)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers import backend_files
+from qonduit_server.providers.aer_methods import BYTES_PER_AMPLITUDE, DENSITY_MATRIX, STATEVECTOR, memory_of
 from qonduit_server.providers.provider import (
     DEFAULTS,
     CompiledCircuit,
@@ -27,6 +27,7 @@ from qonduit_server.providers.provider import (
     installed_version,
     most_qubits,
     program_seed,
+    simulator_device,
 )
 
 if TYPE_CHECKING:
@@ -36,12 +37,10 @@ if TYPE_CHECKING:
 
     from qonduit_server.providers.backend_errors import BackendErrors
 
-_BYTES_PER_AMPLITUDE: Final = 16
-_DENSITY: Final = "density_matrix"
-_TRAJECTORIES: Final = "statevector"
+#: The axes of a state for each qubit. With noise, a statevector is simulated for each shot.
+_AXES: Final = {DENSITY_MATRIX: 2, STATEVECTOR: 1}
 #: Up to this many active qubits a density matrix takes less time than a statevector for each shot.
 _DENSITY_QUBITS: Final = 8
-_STARTING_LEVEL: Final = 1
 
 
 @dataclass(frozen=True)
@@ -116,20 +115,20 @@ class FakeBackends:
                 f"the program has {quantum.num_qubits} qubits, IBM/{device} has {backend.num_qubits}",
             )
         self.load()
-        from qonduit_server.ir.requirements import requirements_of
+        from qonduit_server.ir.noise import has_noise
         from qonduit_server.providers.active_qubits import each_operation, levels, reduced
+        from qonduit_server.providers.aer_circuits import has_blocks
 
-        if requirements_of(quantum).noise:
+        if has_noise(quantum):
             raise DeviceError("UNSUPPORTED_CONSTRUCT", f"IBM/{device} has noise of its own, and takes no other")
         errors = self._errors_of(device)
-        simulation = options.simulation
-        level = simulation.optimization_level if simulation.HasField("optimization_level") else _STARTING_LEVEL
-        native, layout = self._native(quantum, device, level, errors)
+        native, layout = self._native(quantum, device, options.optimization_level, errors)
         used = sorted({place for operation, on in each_operation(native) for place in on if operation.name != "delay"})
         active = {place: number for number, place in enumerate(used)}
         small = reduced(native, active, errors.follow)
-        method = _method(small, simulation.method)
-        need = _check_memory(len(active), method, options.memory_limit_bytes)
+        branches = has_blocks(small)
+        method = _method(small, branches, options.simulation.method)
+        need = check_memory(len(active), BYTES_PER_AMPLITUDE, options.memory_limit_bytes, axes=_AXES[method])
         depth, large = depth_of(levels(small))
         meta_data: dict[str, object] = {
             "method": method,
@@ -138,7 +137,7 @@ class FakeBackends:
             "depth": depth,
             "two_qubit_gates": large,
         }
-        if not _branches(small):
+        if not branches:
             meta_data["estimated_success_probability"] = errors.success_probability(each_operation(native))
         measures = any(operation.name == "measure" for operation, _ in each_operation(small))
         noise = errors.noise_model(each_operation(native), active)
@@ -196,18 +195,19 @@ class FakeBackends:
                 yield self._run(native, shots, program_seed(seed, place))
 
     def _run(self, native: _Native, shots: int, seed: int | None) -> Outcome | RunError:
+        from qonduit_server.providers.aer_circuits import has_blocks
+        from qonduit_server.providers.aer_execution import failure_of
+
         began = time.perf_counter()
         simulator = self._simulator(method=native.method, noise_model=native.noise, max_parallel_threads=1)
         options: dict[str, object] = {"shots": shots, "seed_simulator": seed}
-        if _branches(native.circuit):
+        if has_blocks(native.circuit):
             # Aer (0.18) removes the end of a loop behind the last measurement, and then cannot jump to it.
             options["enable_truncation"] = False
         done = simulator.run(native.circuit, **options).result()
         if not done.success:
             status = str(done.results[0].status if done.results else done.status)
-            if "emory" in status:
-                return LimitError("MEMORY_LIMIT", "the run needed more memory than one task may use: use fewer qubits")
-            return ProviderError("SIMULATION_FAILED", f"Aer could not run it: {status}", retryable=False)
+            return failure_of(status)
         (result,) = done.results
         return Outcome(
             {int(key, 16): number for key, number in result.data.counts.items()},
@@ -229,60 +229,28 @@ class FakeBackends:
 
 
 def _device(backend: backend_files.Backend, missing: str, status: str) -> Device:
-    fits = most_qubits(_BYTES_PER_AMPLITUDE)
-    widths = {_DENSITY: min(fits // 2, backend.num_qubits), _TRAJECTORIES: min(fits, backend.num_qubits)}
-    return Device(
-        name=backend.name,
-        num_qubits=backend.num_qubits,
-        is_simulator=True,
-        is_local=True,
-        available=not missing,
-        status_message=missing or status,
-        max_shots=10_000_000,
-        capabilities=DeviceCapabilities(
-            mid_circuit_measurement=True,
-            reset=True,
-            conditionals=True,
-            loops=True,
-            coupling_map=True,
-            job_types=[JobType.JOB_TYPE_RUNNER],
-            methods=[
-                SimulationMethod(
-                    name=name,
-                    # The width of the program, of which only the qubits that it uses are simulated.
-                    max_qubits=backend.num_qubits,
-                    max_memory_bytes=_memory(width, name),
-                    circuits=f"any circuit that uses at most {width} qubits",
-                    exact=True,
-                )
-                for name, width in sorted(widths.items(), key=lambda entry: -entry[1])
-            ],
-        ),
-        basis_gates=backend.basis_gates,
+    widths = {method: min(most_qubits(BYTES_PER_AMPLITUDE, axes), backend.num_qubits) for method, axes in _AXES.items()}
+    device = simulator_device(
+        backend.name, num_qubits=backend.num_qubits, basis_gates=backend.basis_gates, missing=missing, status=status
     )
+    device.capabilities.coupling_map = True
+    device.capabilities.methods.extend(
+        SimulationMethod(
+            name=name,
+            # The width of the program, of which only the qubits that it uses are simulated.
+            max_qubits=backend.num_qubits,
+            max_memory_bytes=memory_of(name, width),
+            circuits=f"any circuit that uses at most {width} qubits",
+            exact=True,
+        )
+        for name, width in sorted(widths.items(), key=lambda entry: -entry[1])
+    )
+    return device
 
 
-def _method(circuit: QuantumCircuit, wanted: str) -> str:
+def _method(circuit: QuantumCircuit, branches: bool, wanted: str) -> str:
     """Return the method: the wanted one, or else the one that takes less time."""
-    if wanted in (_DENSITY, _TRAJECTORIES):
+    if wanted in _AXES:
         return wanted
     # Where measurements are not all at the end, Aer simulates each shot anyway.
-    if circuit.num_qubits > _DENSITY_QUBITS or _branches(circuit):
-        return _TRAJECTORIES
-    return _DENSITY
-
-
-def _memory(qubits: int, method: str) -> int:
-    return _BYTES_PER_AMPLITUDE << (2 * qubits if method == _DENSITY else qubits)
-
-
-def _check_memory(qubits: int, method: str, memory_limit_bytes: int) -> int:
-    if method == _DENSITY:
-        note = f" (a density matrix of {qubits})"
-        return check_memory(2 * qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes, note)
-    return check_memory(qubits, _BYTES_PER_AMPLITUDE, memory_limit_bytes)
-
-
-def _branches(circuit: QuantumCircuit | None) -> bool:
-    kinds = circuit.count_ops() if circuit is not None else {}
-    return "while_loop" in kinds or "if_else" in kinds
+    return STATEVECTOR if circuit.num_qubits > _DENSITY_QUBITS or branches else DENSITY_MATRIX

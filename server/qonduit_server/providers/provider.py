@@ -73,6 +73,12 @@ class CompileOptions:
     shots: int = 1024
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
 
+    @property
+    def optimization_level(self) -> int:
+        """How much a compiler optimizes, 0 to 3."""
+        simulation = self.simulation
+        return simulation.optimization_level if simulation.HasField("optimization_level") else 1
+
 
 DEFAULTS: Final = CompileOptions()
 
@@ -166,29 +172,29 @@ def describe_simulator(
         missing: what to install if the SDK is missing; else empty.
         status: SDK and version.
     """
-    return ProviderDescription(
-        provider=ProviderMessage(name=name),
-        devices=[
-            Device(
-                name=device,
-                num_qubits=num_qubits,
-                is_simulator=True,
-                is_local=True,
-                available=not missing,
-                status_message=missing or status,
-                max_shots=10_000_000,
-                capabilities=DeviceCapabilities(
-                    mid_circuit_measurement=True,
-                    reset=True,
-                    conditionals=True,
-                    loops=True,
-                    statevector=True,
-                    job_types=[JobType.JOB_TYPE_RUNNER],
-                ),
-                basis_gates=basis_gates,
-            )
-        ],
-        unavailable=missing,
+    found = simulator_device(device, num_qubits=num_qubits, basis_gates=basis_gates, missing=missing, status=status)
+    found.capabilities.statevector = True
+    return ProviderDescription(provider=ProviderMessage(name=name), devices=[found], unavailable=missing)
+
+
+def simulator_device(name: str, *, num_qubits: int, basis_gates: Sequence[str], missing: str, status: str) -> Device:
+    """Describe a simulator of this machine; for the arguments see `describe_simulator`."""
+    return Device(
+        name=name,
+        num_qubits=num_qubits,
+        is_simulator=True,
+        is_local=True,
+        available=not missing,
+        status_message=missing or status,
+        max_shots=10_000_000,
+        capabilities=DeviceCapabilities(
+            mid_circuit_measurement=True,
+            reset=True,
+            conditionals=True,
+            loops=True,
+            job_types=[JobType.JOB_TYPE_RUNNER],
+        ),
+        basis_gates=basis_gates,
     )
 
 

@@ -33,7 +33,7 @@ _MAX_DEVICES: Final = 500
 class DeviceService:
     """Reads the catalogue and counts the queue. The catalogue's messages are shared, so responses contain copies."""
 
-    def __init__(self, db: Database, refresh: Callable[[], None] | None = None) -> None:
+    def __init__(self, db: Database, refresh: Callable[[], object] | None = None) -> None:
         self._db = db
         self._refresh = refresh
         #: One refresh at a time: a second one would read the same descriptions.

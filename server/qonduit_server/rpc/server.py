@@ -95,7 +95,7 @@ class RpcOptions:
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
     workers: ListWorkers = no_workers
-    refresh_devices: Callable[[], None] | None = None
+    refresh_devices: Callable[[], object] | None = None
     authenticate: auth.Authenticate = auth.anonymous
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0

@@ -325,6 +325,7 @@ class _Run:
         cached = self._runner.cache.get(key) or self._runner.cache.get((*key, shots))
         if cached is not None:
             return cached, True
+        options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
         self._report_phase("reading", index)
         began = time.perf_counter()
         self._circuit = None
@@ -332,9 +333,7 @@ class _Run:
         if self._noise:
             from qonduit_server.ir.noise_pass import with_noise
 
-            simulation = task.spec.simulation
-            level = simulation.optimization_level if simulation.HasField("optimization_level") else 1
-            circuit = with_noise(circuit, task.spec.noise_model, level)
+            circuit = with_noise(circuit, task.spec.noise_model, options.optimization_level)
         self._circuit = circuit
         parsed = time.perf_counter()
         if task.device in self._runner.devices:
@@ -342,7 +341,6 @@ class _Run:
         self._report_phase("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
-        options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
         compiled = provider.compile(circuit, task.device, options)
         cached = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise

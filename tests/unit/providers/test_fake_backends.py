@@ -10,7 +10,7 @@ import pytest
 from qiskit.circuit import QuantumCircuit
 
 from qonduit.v1.simulation_pb2 import SimulationOptions
-from qonduit_server.errors import DeviceError
+from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir import noise
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers import backend_files
@@ -217,6 +217,12 @@ def test_too_many_qubits_are_refused(provider: FakeBackends) -> None:
     with pytest.raises(DeviceError, match="6 qubits, IBM/fake_manila has 5") as refused:
         compiled(provider, ghz(6), "fake_manila")
     assert refused.value.reason == "TOO_MANY_QUBITS"
+
+
+def test_a_density_matrix_that_does_not_fit_is_refused_with_the_qubits_that_do(provider: FakeBackends) -> None:
+    options = CompileOptions(1024**2, simulation=SimulationOptions(method="density_matrix"))
+    with pytest.raises(LimitError, match=r"simulating 10 qubits needs 16\.0 MiB.*use at most 8 qubits"):
+        provider.compile(Circuit(ghz(9), ()), "fake_guadalupe", options)
 
 
 def test_noise_of_the_program_is_refused(provider: FakeBackends) -> None:
