@@ -43,7 +43,7 @@ def noise_of(model: Noise) -> NoiseModel:
     if isinstance(model, NoiseModel):
         return model
     if not isinstance(model, str | Mapping) and callable(getattr(model, "to_dict", None)):
-        model = model.to_dict(serializable=True)
+        return aer_model(model.to_dict(serializable=True))
     if isinstance(model, str):
         try:
             model = json.loads(model)
@@ -51,9 +51,32 @@ def noise_of(model: Noise) -> NoiseModel:
             raise ValueError(f"noise_model: invalid JSON: {error}") from None
     if not isinstance(model, Mapping):
         raise TypeError(f"noise_model must be a NoiseModel, a dictionary or JSON text, got {type(model).__name__}")
-    if "errors" in model:
-        return NoiseModel(aer_json=json.dumps(dict(model), separators=(",", ":")))
+    return aer_model(model) if "errors" in model else own_model(model)
+
+
+def own_model(fields: Mapping[str, object]) -> NoiseModel:
+    """Return the noise model with these fields of the contract.
+
+    Raises:
+        ValueError: a field is unknown or has an unsupported value.
+    """
     try:
-        return ParseDict(dict(model), NoiseModel())
+        return ParseDict(dict(fields), NoiseModel())
     except (ParseError, TypeError, ValueError) as error:
         raise ValueError(f"noise_model: {error}") from None
+
+
+def aer_model(fields: Mapping[str, object]) -> NoiseModel:
+    """Return the noise model for `NoiseModel.to_dict(serializable=True)` of Qiskit Aer.
+
+    Raises:
+        TypeError: a value has no JSON.
+    """
+    return NoiseModel(aer_json=json.dumps(dict(fields), separators=(",", ":"), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of NumPy as JSON has it; some versions of Aer leave such values in a model's dictionary."""
+    if callable(tolist := getattr(value, "tolist", None)):
+        return tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON")

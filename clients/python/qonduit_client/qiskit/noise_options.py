@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-from google.protobuf.json_format import ParseDict, ParseError
 from qiskit.exceptions import QiskitError
 
 from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit.v1.simulation_pb2 import SimulationOptions
+from qonduit_client.simulation_options import aer_model, own_model
 
 #: Options, by their names here and in Aer, and the fields of the contract's SimulationOptions.
 _FIELDS: Final = {
@@ -59,21 +57,12 @@ def _noise_model(model: Any) -> NoiseModel:
         return model
     if isinstance(model, Mapping):
         try:
-            return ParseDict(dict(model), NoiseModel())
-        except ParseError as error:
-            raise QiskitError(f"noise_model: {error}") from error
+            return own_model(model)
+        except ValueError as error:
+            raise QiskitError(str(error)) from error
     if not callable(to_dict := getattr(model, "to_dict", None)):
         raise QiskitError(
             "noise_model must be a NoiseModel of Qiskit Aer, a NoiseModel message or a dict of its fields, "
             f"got {model!r}"
         )
-    return NoiseModel(aer_json=json.dumps(to_dict(serializable=True), default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of NumPy's as JSON has it; some versions of Aer leave such values in a model's dictionary."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} has no JSON")
+    return aer_model(to_dict(serializable=True))
