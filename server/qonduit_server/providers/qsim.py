@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers.cirq_statevector import CirqStatevector
 from qonduit_server.providers.statevector_simulator import DeferredCircuit
 
@@ -71,26 +68,17 @@ class Qsim(CirqStatevector):
         del state
         return marginal(probabilities, qubits, circuit.deferred.measured)
 
-    def _sample(self, circuit: DeferredCircuit, shots: int, seed: int | None) -> Outcome:
+    def draw(self, circuit: DeferredCircuit, shots: int, seed: int | None) -> Mapping[int, int]:
+        """Draw samples of the measured qubits, counted: of wide circuits with qsim."""
         deferred = circuit.deferred
         if deferred.qubits < _WIDE_QUBITS or shots > _MOST_SHOTS:
-            return super()._sample(circuit, shots, seed)
+            return super().draw(circuit, shots, seed)
         import numpy as np
 
-        began = time.perf_counter()
+        from qonduit_server.providers.sampling import count_rows
+
         native = self._cirq.Circuit(circuit.gates)
         native.append(self._cirq.measure(*(self._line[place] for place in deferred.measured), key="m"))
         simulator = self._simulator(self._options, seed=None if seed is None else seed % (1 << 32))
         drawn = simulator.run(native, repetitions=shots).measurements["m"]
-        packed = np.packbits(drawn.astype(np.bool_), axis=1, bitorder="little")
-        keys: list[bytes] = np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel().tolist()
-        samples = {int.from_bytes(key, "little"): number for key, number in Counter(keys).items()}
-        metadata: dict[str, object] = {
-            **self._metadata,
-            "run_seconds": time.perf_counter() - began,
-            "qubits": deferred.qubits,
-            "helper_qubits": deferred.helpers,
-        }
-        if seed is not None:
-            metadata["seed"] = seed
-        return Outcome(deferred.outcomes(samples), metadata)
+        return count_rows(np.packbits(drawn.astype(np.bool_), axis=1, bitorder="little"))

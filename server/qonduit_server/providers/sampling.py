@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -43,6 +44,12 @@ def as_mapping(probabilities: NDArray[np.float64], noise: float = 1e-12) -> dict
     """Return the outcomes of a distribution whose probability exceeds rounding noise."""
     (seen,) = (probabilities > noise).nonzero()
     return dict(zip(seen.tolist(), probabilities[seen].tolist(), strict=True))
+
+
+def count_rows(packed: NDArray[np.uint8]) -> Counter[int]:
+    """Return how often each outcome occurs among rows of packed bits; bit k of an outcome is bit k of its row."""
+    rows: list[bytes] = np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel().tolist()
+    return Counter({int.from_bytes(row, "little"): number for row, number in Counter(rows).items()})
 
 
 def draw(probabilities: NDArray[np.float64], shots: int, generator: np.random.Generator) -> dict[int, int]:

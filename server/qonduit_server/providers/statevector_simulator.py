@@ -235,13 +235,8 @@ class StatevectorSimulator(ABC):
                 yield Outcome({outcome: shots}, {**self._metadata, "method": "none: nothing random is measured"})
 
     def _sample(self, circuit: DeferredCircuit, shots: int, seed: int | None) -> Outcome:
-        import numpy as np
-
-        from qonduit_server.providers.sampling import draw
-
         began = time.perf_counter()
-        # The SDKs' own sampling takes no seed (Braket) or microseconds a shot (Cirq).
-        samples = draw(_distribution(circuit, exact=False), shots, np.random.default_rng(seed))
+        samples = self.draw(circuit, shots, seed)
         metadata: dict[str, object] = {
             **self._metadata,
             "run_seconds": time.perf_counter() - began,
@@ -253,6 +248,15 @@ class StatevectorSimulator(ABC):
         if seed is not None:
             metadata["seed"] = seed
         return Outcome(circuit.deferred.outcomes(samples), metadata)
+
+    def draw(self, circuit: DeferredCircuit, shots: int, seed: int | None) -> Mapping[int, int]:
+        """Draw samples of the recorded bits, counted."""
+        import numpy as np
+
+        from qonduit_server.providers.sampling import draw
+
+        # The SDKs' own sampling takes no seed (Braket) or microseconds a shot (Cirq).
+        return draw(_distribution(circuit, exact=False), shots, np.random.default_rng(seed))
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit that does not branch."""

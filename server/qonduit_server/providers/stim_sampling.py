@@ -17,6 +17,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.condition_formulas import bits_of_expression, condition_formula
 from qonduit_server.ir.formula import FALSE, Formula, bit, parity
 from qonduit_server.ir.noise import Channel, ReadoutError
+from qonduit_server.providers.sampling import count_rows
 from qonduit_server.providers.stim_text import StimText
 
 #: Samples of one call of Stim take up to this many bytes, one byte for each measured bit.
@@ -56,7 +57,7 @@ class SampledCircuit:
             return {sum(formula.value(0) << place for place, formula in self.bits): shots}
         sampler = self.circuit.compile_sampler(seed=seed)
         generator = np.random.default_rng(seed)
-        counts: Counter[bytes] = Counter()
+        counts: Counter[int] = Counter()
         # Records in the order of bits, the usual case, are the outcomes already.
         plain = not self.errors and all(
             formula == bit(place) and number == place for place, (number, formula) in enumerate(self.bits)
@@ -67,9 +68,8 @@ class SampledCircuit:
                 packed = sampler.sample(number, bit_packed=True)
             else:
                 packed = self._outcomes(sampler.sample(number), generator)
-            counts.update(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel().tolist())
-        found = {int.from_bytes(key, "little"): number for key, number in counts.items()}
-        return found if plain else {self._spread(value): number for value, number in found.items()}
+            counts.update(count_rows(packed))
+        return dict(counts) if plain else {self._spread(value): number for value, number in counts.items()}
 
     def _blocks(self, shots: int) -> Iterator[int]:
         for begin in range(0, shots, self.block):
