@@ -96,7 +96,7 @@ class Listing(Generic[Item]):
         return table_html(self._kind, *self._shown())
 
     def _first(self, number: int | None) -> list[Item]:
-        """Read the first items; all if the number is None or negative."""
+        """Read the first items, or all without a number or for a negative one."""
         return list(self if number is None or number < 0 else self._read(self._at_most(number), None))
 
     def _shown(self) -> tuple[list[Item], dict[int, str], str]:

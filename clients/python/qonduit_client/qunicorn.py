@@ -47,7 +47,7 @@ class Refusal(ValueError):
 
 @dataclass
 class OldDeployment:
-    """A deployment. `old_id` is None if the file has none, as in requests."""
+    """A deployment. `old_id` is unset in files without ids, as in requests."""
 
     path: str
     name: str | None

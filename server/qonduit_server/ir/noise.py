@@ -154,6 +154,14 @@ def depolarizing(probability: float, qubits: int = 1) -> Channel:
     return Channel(qubits, paulis=paulis, kind="depolarizing", values=(probability,))
 
 
+def error_share(qubits: int) -> float:
+    """Return the probability of an error in complete depolarizing: of any Pauli string but the identity.
+
+    Cirq and Braket give depolarizing by the probability of an error, the IR by that of the maximally mixed state.
+    """
+    return 1 - 1 / float(4**qubits)
+
+
 def bit_flip(probability: float) -> Channel:
     """Return X with a probability."""
     return _flip("bit_flip", "X", probability)

@@ -26,7 +26,7 @@ OPTIONS: Final = ("noise_model", *_FIELDS)
 
 
 def run_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `Client.run` for some of `OPTIONS`; options that are None are left out.
+    """Return the arguments of `Client.run` for some of `OPTIONS`, without unset options.
 
     Raises:
         QiskitError: an option has a value of the wrong type.

@@ -32,8 +32,7 @@ class _Kind:
 
 
 def _depolarizing(qubits: int) -> Callable[[float], Channel]:
-    share = 1 - 1 / 4**qubits
-    return lambda probability: noise.depolarizing(probability / share, qubits)
+    return lambda probability: noise.depolarizing(probability / noise.error_share(qubits), qubits)
 
 
 def _two_qubit_dephasing(probability: float) -> Channel:

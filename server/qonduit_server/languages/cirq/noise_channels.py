@@ -78,7 +78,7 @@ def _depolarizing(node: Node) -> Channel:
     qubits = integer(node.get("n_qubits", 1), "n_qubits")
     if not 1 <= qubits <= MAX_CHANNEL_QUBITS:
         raise ProgramError("INVALID_NOISE", f"a channel acts on 1 to {MAX_CHANNEL_QUBITS} qubits, got {qubits}")
-    return noise.depolarizing(_probability(node, "p") / (1 - 1 / 4**qubits), qubits)
+    return noise.depolarizing(_probability(node, "p") / noise.error_share(qubits), qubits)
 
 
 def _asymmetric(node: Node) -> Channel:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.ir.noise import Channel
+from qonduit_server.ir.noise import Channel, error_share
 
 #: As in Braket: Kraus operators act on one or two qubits.
 _MAX_QUBITS = 2
@@ -44,7 +44,7 @@ def _named(channel: Channel) -> str | None:
             return f"{channel.kind}({float(values[0])!r}, {1 - float(values[1])!r})"
         case "depolarizing" if values[0] <= 1:
             name = "depolarizing" if size == 1 else "two_qubit_depolarizing"
-            return f"{name}({float(values[0]) * (1 - 1 / 4**size)!r})"
+            return f"{name}({float(values[0]) * error_share(size)!r})"
         case "pauli" if size == 1 and channel.paulis is not None:
             return f"pauli_channel({', '.join(repr(float(channel.paulis.get(each, 0.0))) for each in 'XYZ')})"
     return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qonduit_server.ir.noise import Channel, ReadoutError
+from qonduit_server.ir.noise import Channel, ReadoutError, error_share
 
 
 def gate(channel: Channel, qubits: Sequence[int]) -> tuple[dict[str, Any], tuple[int, ...]]:
@@ -41,7 +41,7 @@ def _named(channel: Channel) -> dict[str, Any] | None:
         case "generalized_amplitude_damping":
             return {"cirq_type": "GeneralizedAmplitudeDampingChannel", "p": 1 - values[1], "gamma": values[0]}
         case "depolarizing":
-            error = min(1.0, values[0] * (1 - 1 / 4**channel.num_qubits))
+            error = min(1.0, values[0] * error_share(channel.num_qubits))
             return {"cirq_type": "DepolarizingChannel", "p": error, "n_qubits": channel.num_qubits}
     if channel.paulis is not None:
         probabilities = {label: float(p) for label, p in channel.paulis.items() if p > 0}
