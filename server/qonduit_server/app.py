@@ -279,6 +279,7 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
         translate=translator.translate,
         compile_job=translator.compile,
+        analyze_job=translator.analyze,
         workers=executor.list_workers,
         refresh_devices=lambda: _sync_catalogue(settings, database, executor, _REFRESH_SECONDS),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,

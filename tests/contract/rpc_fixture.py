@@ -45,6 +45,8 @@ BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\nc
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 OWNER = "tests"
 WAIT = 100.0
+#: The providers whose jobs a fixture claims: those of `descriptions`, and the built-in ones.
+_PROVIDERS = ("IBM", "OTHER", "AWS", "GOOGLE", "STIM")
 #: The metadata that `by_name` reads.
 CALLER_KEY = "x-caller"
 #: The calibration of IBM/few_shots.
@@ -115,7 +117,7 @@ class RpcFixture:
 
     def claim(self) -> list[Task]:
         """Lease every queued job."""
-        tasks = queue.claim(self.db, OWNER, {"IBM": 1000, "OTHER": 1000}, timedelta(minutes=5))
+        tasks = queue.claim(self.db, OWNER, dict.fromkeys(_PROVIDERS, 1000), timedelta(minutes=5))
         self._tasks.update((task.job_id, task) for task in tasks)
         return tasks
 

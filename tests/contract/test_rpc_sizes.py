@@ -13,12 +13,20 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramSucceeded, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramFeatures,
+    ProgramSucceeded,
+    Task,
+    TaskEvent,
+    TaskFinished,
+)
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, GateCalibration
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, UpdateDeploymentRequest
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.device_service_pb2 import CompareDevicesRequest
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROGRAM, Failure
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
@@ -51,13 +59,19 @@ def translate(program: QuantumProgram, *_: Any) -> TranslateProgramResponse:
     return TranslateProgramResponse(program=QuantumProgram(quantum_circuit="x" * (size - 9)))
 
 
+def analyze(task: Task, *_: Any) -> tuple[list[ProgramFeatures], list[ProgramFailed]]:
+    """Return features of no program, which every device can run."""
+    return [], []
+
+
 LANGUAGES = ListLanguagesResponse()
 LANGUAGES.languages.add(language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, readable=True, writable=True)
 
 
 @pytest.fixture(scope="module")
 def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
-    with rpc_fixture(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, translate=translate, workers=workers) as it:
+    workers_of = {"translate": translate, "analyze_job": analyze, "workers": workers}
+    with rpc_fixture(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, **workers_of) as it:
         fill(it)
         yield it
 
@@ -250,6 +264,8 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
         call(f"DeviceService/{name}", id=devices[0].id)
     (refreshed,) = call("DeviceService/RefreshDevices", provider_id=devices[0].provider_id)
     assert refreshed.devices
+    compared = CompareDevicesRequest(job=Job(shots=10**7), deployment=one())
+    assert len(call("DeviceService/CompareDevices", compared)[0].fits) == 500
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)
 

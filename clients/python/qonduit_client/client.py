@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
@@ -253,6 +254,37 @@ class Client:
             device = requests.id_of(device, self.named_devices())
         device_id = device.id if isinstance(device, Device) else device
         return self._transport.call(requests.calibration(device_id)).calibration
+
+    def compare_devices(
+        self,
+        program: Program | Iterable[Program] | None = None,
+        shots: int = 1000,
+        language: str | None = None,
+        *,
+        deployment_id: int | None = None,
+        inputs: Inputs | None = None,
+        statevector: bool = False,
+        simulation: Simulation | None = None,
+        noise_model: Noise | None = None,
+    ) -> list[DeviceFit]:
+        """Return how each device would run a job: whether it can, by which method, in how much memory and time.
+
+        Arguments are those of `run`. The devices that "AUTO" may choose come first, the fastest of them at the top.
+
+        Raises:
+            InvalidRequest: a program is invalid; the error names the program and the position.
+        """
+        request = requests.compare_devices(
+            program,
+            shots,
+            language,
+            deployment_id=deployment_id,
+            inputs=inputs,
+            statevector=statevector,
+            simulation=simulation,
+            noise_model=noise_model,
+        )
+        return list(self._transport.call(request).fits)
 
     # Programs
 

@@ -174,6 +174,33 @@ def results(job_id: int) -> Pages[Result]:
 # Providers and devices
 
 
+def compare_devices(
+    program: Program | Iterable[Program] | None,
+    shots: int,
+    language: str | None,
+    *,
+    deployment_id: int | None,
+    inputs: Inputs | None,
+    statevector: bool,
+    simulation: Simulation | None,
+    noise_model: Noise | None,
+) -> Request[devices_rpc.CompareDevicesResponse]:
+    """Compare devices for a job; raises as `submit`."""
+    job = submit(
+        *(program, "AUTO", shots, None, None, language),
+        deployment_id=deployment_id,
+        inputs=inputs,
+        statevector=statevector,
+        simulation=simulation,
+        noise_model=noise_model,
+        validate_only=True,
+    ).message
+    request = devices_rpc.CompareDevicesRequest(job=job.job)
+    if job.HasField("deployment"):
+        request.deployment.CopyFrom(job.deployment)
+    return Request("DeviceService/CompareDevices", request, devices_rpc.CompareDevicesResponse)
+
+
 def providers() -> Pages[Provider]:
     """List the providers."""
     request = providers_rpc.ListProvidersRequest()

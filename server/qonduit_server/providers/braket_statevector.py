@@ -51,7 +51,8 @@ class BraketStatevector(StatevectorSimulator):
             "sdk": "amazon-braket-sdk",
             "sdk_version": installed_version("amazon-braket-sdk"),
             "simulator_version": installed_version("amazon-braket-default-simulator"),
-            "method": "braket_sv",
+            "engine": "braket_sv",
+            "method": "statevector",
         }
 
     def is_native(self, operation: Instruction) -> bool:

@@ -10,6 +10,9 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.device_service_pb2 import (
+    CompareDevicesRequest,
+    CompareDevicesResponse,
+    DeviceFit,
     GetDeviceCalibrationRequest,
     GetDeviceCalibrationResponse,
     GetDeviceRequest,
@@ -21,20 +24,37 @@ from qonduit.v1.device_service_pb2 import (
     RefreshDevicesRequest,
     RefreshDevicesResponse,
 )
+from qonduit_server.device_fit import Fit
 from qonduit_server.errors import FailedPrecondition
+from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
-from qonduit_server.store import calibrations, catalogue
+from qonduit_server.rpc.device_comparison import Call, DeviceComparison
+from qonduit_server.rpc.job_validation import JobValidator
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store import calibrations, catalogue, deployments
 from qonduit_server.store.database import Database
 
-#: Of one response of RefreshDevices; ListDevices has pages.
+#: Of one response of RefreshDevices or CompareDevices; ListDevices has pages.
 _MAX_DEVICES: Final = 500
+_REASON_CHARACTERS: Final = 500
 
 
 class DeviceService:
     """Reads the catalogue and counts the queue. The catalogue's messages are shared, so responses contain copies."""
 
-    def __init__(self, db: Database, refresh: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        limits: Limits,
+        comparison: DeviceComparison,
+        validator: JobValidator,
+        refresh: Callable[[], object] | None = None,
+    ) -> None:
         self._db = db
+        self._limits = limits
+        self._comparison = comparison
+        #: Comparisons share the limit of concurrent validations: both wait for a worker.
+        self._validator = validator
         self._refresh = refresh
         #: One refresh at a time: a second one would read the same descriptions.
         self._refreshing = threading.Lock()
@@ -95,3 +115,31 @@ class DeviceService:
         ]
         found.sort(key=lambda device: device.id)
         return RefreshDevicesResponse(devices=found[:_MAX_DEVICES])
+
+    def compare_devices(self, request: CompareDevicesRequest, call: CallContext) -> CompareDevicesResponse:
+        """Return how each device would run a job."""
+        spec = submission_checks.requested_spec(request.job, self._limits)
+        if request.HasField("deployment"):
+            submission_checks.check_programs(request.deployment, self._limits)
+            programs = request.deployment.programs
+        else:
+            programs = deployments.get(self._db, call.principal.name, request.job.deployment_id).programs
+        with self._validator.slot():
+            fits = self._comparison.compare(spec, programs, Call(call.seconds_left(), call.add_callback))
+        return CompareDevicesResponse(fits=[_message(fit) for fit in fits[:_MAX_DEVICES]])
+
+
+def _message(fit: Fit) -> DeviceFit:
+    message = DeviceFit(
+        device_id=fit.candidate.device.id,
+        device=fit.candidate.name,
+        supported=not fit.obstacle,
+        auto_eligible=fit.eligible,
+        reason=(fit.obstacle or fit.exclusion)[:_REASON_CHARACTERS],
+        method=", ".join(fit.methods),
+        memory_bytes=fit.memory_bytes,
+        queue_depth=fit.candidate.queue_depth,
+    )
+    if fit.estimate is not None:
+        message.estimated_seconds_p50, message.estimated_seconds_p90 = fit.estimate
+    return message

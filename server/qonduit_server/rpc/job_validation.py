@@ -24,7 +24,8 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.job_rows import NewJob
 from qonduit_server.store.jobs.queue import task_program
 
-_PATH: Final = "deployment.programs"
+#: The path of the programs of a job.
+PROGRAMS: Final = "deployment.programs"
 _QUOTA: Final = "validations"
 #: Limit of all warnings of one response, in bytes: the job and the properties of 500 programs must fit beside them.
 _WARNINGS_BYTES: Final = 512 * 1024
@@ -114,7 +115,7 @@ class JobValidator:
         )
         outcome = self._run(self._task(new.spec, programs, provider, device.name), seconds, add_callback)
         if isinstance(outcome, Failure):
-            raise _failure_error(outcome, f"{provider}/{device.name}", _PATH)
+            raise failure_error(outcome, f"{provider}/{device.name}", PROGRAMS)
         compiled, failed = outcome
         if failed:
             raise self._program_error(new.spec, failed, programs, device, f"{provider}/{device.name}")
@@ -141,14 +142,14 @@ class JobValidator:
     ) -> CallError:
         """Return the error of a job with failed programs: of all invalid programs, or else of the first failed one."""
         violations = [
-            violation(each.failure, programs[each.index], f"{_PATH}[{each.index}]", "job.inputs")
+            violation(each.failure, programs[each.index], f"{PROGRAMS}[{each.index}]", "job.inputs")
             for each in failed
             if is_fault_of_program(each.failure)
         ]
         if violations:
             return InvalidArgument(violations, reason="INVALID_PROGRAM")
         first = failed[0]
-        field = f"{_PATH}[{first.index}].{source_field(programs[first.index])}"
+        field = f"{PROGRAMS}[{first.index}].{source_field(programs[first.index])}"
         if first.HasField("needs"):
             requirements = requirements_of_job(spec, first.needs)
             kind = "MEMORY" if first.failure.reason == "MEMORY_LIMIT" else "PROGRAM"
@@ -160,10 +161,10 @@ class JobValidator:
                 requirements,
                 exclude_id=device.id,
             )
-        return _failure_error(first.failure, name, field)
+        return failure_error(first.failure, name, field)
 
 
-def _failure_error(failure: Failure, device: str, field: str) -> CallError:
+def failure_error(failure: Failure, device: str, field: str) -> CallError:
     """Return the error of a job that cannot be compiled although no program is invalid."""
     reason, message = failure.reason, failure.message
     match failure.category:

@@ -30,6 +30,7 @@ from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import auth, interceptor, program_service, reflection
 from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.deployment_service import DeploymentService
+from qonduit_server.rpc.device_comparison import AnalyzeRequest, DeviceComparison
 from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
 from qonduit_server.rpc.interceptor import Handler, HandlerContext, StreamLimiter
@@ -78,6 +79,7 @@ class RpcOptions:
         languages: the supported languages of programs; ListLanguages reports them.
         translate: translates a program.
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
+        analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
         refresh_devices: reads the descriptions of the providers again and stores them.
         authenticate: returns the principal of a call's metadata.
@@ -94,6 +96,7 @@ class RpcOptions:
     languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
+    analyze_job: AnalyzeRequest | None = None
     workers: ListWorkers = no_workers
     refresh_devices: Callable[[], object] | None = None
     authenticate: auth.Authenticate = auth.anonymous
@@ -145,9 +148,12 @@ class RpcServer:
         """Return the handler of each method by its path, "/package.Service/Method"."""
         options = self._options
         validator = JobValidator(db, options.limits, options.compile_job, self._validations)
+        comparison = DeviceComparison(db, options.limits, options.analyze_job)
         services: dict[str, object] = {
             "qonduit.v1.DeploymentService": DeploymentService(db, options.limits),
-            "qonduit.v1.DeviceService": DeviceService(db, options.refresh_devices),
+            "qonduit.v1.DeviceService": DeviceService(
+                db, options.limits, comparison, validator, options.refresh_devices
+            ),
             "qonduit.v1.JobService": JobService(
                 db, options.limits, self._watches, self._stopping, validator, self._validation_pool
             ),

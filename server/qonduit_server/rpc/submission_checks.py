@@ -73,11 +73,7 @@ def new_job(
         NotFound: no such device or deployment.
         FailedPrecondition: the device is not available, or lacks a feature that the job requires.
     """
-    spec = _requested_spec(request.job)
-    if spec.shots > limits.max_shots:
-        raise InvalidArgument.of(
-            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
-        )
+    spec = requested_spec(request.job, limits)
     inline = request.deployment if request.HasField("deployment") else None
     if inline is not None:
         check_programs(inline, limits)
@@ -190,6 +186,16 @@ def preview(new: NewJob) -> Job:
     for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
         job.program_runs.add(index=index, state=lifecycle.QUEUED)
     return job
+
+
+def requested_spec(job: Job, limits: Limits) -> JobSpec:
+    """Return the spec of a requested job, with shots within the limit. Raises InvalidArgument."""
+    spec = _requested_spec(job)
+    if spec.shots > limits.max_shots:
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
+        )
+    return spec
 
 
 def check_programs(deployment: Deployment, limits: Limits) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from qonduit_server.cost_estimates import RunTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Notification:
         all_jobs: any job may have new events (notifications may have been missed).
         catalogue: providers or devices changed.
         events: the new events of `jobs` that this process wrote; not sent to other servers.
+        run_times: the times of the runs whose results this process stored; not sent to other servers.
     """
 
     queue: bool = False
@@ -36,6 +39,7 @@ class Notification:
     all_jobs: bool = False
     catalogue: bool = False
     events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
+    run_times: Sequence[RunTime] = ()
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

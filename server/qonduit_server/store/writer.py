@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from qonduit_server.cost_estimates import RunTime
 from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
@@ -73,11 +74,16 @@ class Transaction:
         self.catalogue = False
         self._jobs: set[int] = set()
         self._events: dict[int, list[StoredEvent]] = {}
+        self._run_times: list[RunTime] = []
 
     def add_event(self, job_id: int, event: StoredEvent) -> None:
         """Add a written event to the notification. Add a job's events in order."""
         self._jobs.add(job_id)
         self._events.setdefault(job_id, []).append(event)
+
+    def add_run_time(self, run_time: RunTime) -> None:
+        """Add the time of a finished run to the notification."""
+        self._run_times.append(run_time)
 
     def notify_deleted(self, job_id: int) -> None:
         """Add a deleted job to the notification, so that its watchers check it."""
@@ -92,6 +98,7 @@ class Transaction:
             jobs=frozenset(self._jobs),
             catalogue=self.catalogue,
             events=self._events,
+            run_times=self._run_times,
         )
 
 

@@ -29,16 +29,16 @@ from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register, Result
-from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.languages.python.source_runner import Memory, MemoryNotGranted
 from qonduit_server.languages.registry import Languages
-from qonduit_server.languages.writing.write_result import WriteResult
 from qonduit_server.providers.provider import CompileOptions, RunProgress, SimulatorProvider, depth_of
 from qonduit_server.worker.device_checks import check_job, check_program
 from qonduit_server.worker.failures import failure_of, traceback_of
 from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
+from qonduit_server.worker.program_writing import write_program
 from qonduit_server.worker.result_encoding import check_statevector, encode_counts, encode_statevector
 
 Emit = Callable[[TaskEvent], None]
@@ -49,8 +49,6 @@ _PREPARING: Final = 0.1
 _DIAGNOSTICS: Final = 4
 #: Categories of failures that the server or an SDK may have caused.
 _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, FailureCategory.FAILURE_CATEGORY_PROVIDER))
-#: No response is larger, so a larger translation could not be delivered.
-_MAX_TRANSLATION_BYTES: Final = 3 * 1024**2
 #: Metadata that describe the counts only; the rest also applies to the statevector.
 _OF_SHOTS: Final = frozenset(
     (
@@ -102,6 +100,12 @@ class _Run:
         #: The options that a compiled program depends on, as bytes: part of its key in the cache.
         self._simulation = task.spec.simulation.SerializeToString(deterministic=True)
         self._noise = task.spec.noise_model.SerializeToString(deterministic=True)
+        self._options = CompileOptions(
+            task.memory_limit_bytes,
+            task.spec.include_statevector,
+            1 << task.spec.shots.bit_length(),
+            task.spec.simulation,
+        )
         #: The program that is being compiled, once it is read.
         self._circuit: Circuit | None = None
 
@@ -111,6 +115,8 @@ class _Run:
         try:
             if self._task.translate_to:
                 declined = self._translate()
+            elif self._task.analyze_only:
+                declined = self._analyze()
             elif self._task.compile_only:
                 declined = self._compile(self._provider())
             else:
@@ -136,7 +142,7 @@ class _Run:
                 began = time.perf_counter()
                 circuit = self._read(program, self._inputs(program))
                 read = time.perf_counter()
-                written = self._write(circuit)
+                written = write_program(self._runner.languages, self._task.translate_to, circuit)
             except MemoryNotGranted as short:
                 return short.memory_bytes
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
@@ -153,6 +159,22 @@ class _Run:
                 write_seconds=time.perf_counter() - read,
             )
             self._send(program_translated=translated)
+        return 0
+
+    def _analyze(self) -> int:
+        """Read the programs, and report their features; returns as `_run` does."""
+        from qonduit_server.ir.features import features_of
+
+        for index, program in enumerate(self._task.programs):
+            try:
+                features = features_of(self._read_noisy(program, self._inputs(program)).quantum)
+            except MemoryNotGranted as short:
+                return short.memory_bytes
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being read
+                self._fail(index, error, None)
+                continue
+            features.index = index
+            self._send(program_analyzed=features)
         return 0
 
     def _compile(self, provider: SimulatorProvider) -> int:
@@ -191,6 +213,15 @@ class _Run:
             program.language, program.text, program.binary, MessageToDict(inputs), memory, names
         )
 
+    def _read_noisy(self, program: TaskProgram, inputs: Struct) -> Circuit:
+        """Read a program and add the noise of the job's noise model."""
+        circuit = self._read(program, inputs)
+        if not self._noise:
+            return circuit
+        from qonduit_server.ir.noise_pass import with_noise
+
+        return with_noise(circuit, self._task.spec.noise_model, self._options.optimization_level)
+
     def _inputs(self, program: TaskProgram) -> Struct:
         """Return the values for a program's inputs: its own, overridden by those of the job."""
         inputs = Struct()
@@ -198,23 +229,6 @@ class _Run:
             for name, value in given.fields.items():
                 inputs.fields[name].CopyFrom(value)
         return inputs
-
-    def _write(self, circuit: Circuit) -> WriteResult:
-        try:
-            written = self._runner.languages.write(self._task.translate_to, circuit)
-        except ProgramError as error:
-            if error.reason == "UNSUPPORTED_LANGUAGE":
-                raise
-            # The program was read, so it is valid: the target language lacks a feature.
-            raise ProgramError("UNSUPPORTED_BY_LANGUAGE", error.message) from error
-        size = len(written.source) if isinstance(written.source, bytes) else len(written.source.encode())
-        if size > _MAX_TRANSLATION_BYTES:
-            raise LimitError(
-                "TRANSLATION_TOO_LARGE",
-                f"the translation has {size} bytes, and may have at most {_MAX_TRANSLATION_BYTES}: "
-                "translate a smaller program, or parts of it",
-            )
-        return written
 
     @property
     def _device_name(self) -> str:
@@ -308,9 +322,8 @@ class _Run:
     ) -> tuple[CachedProgram, bool]:
         task = self._task
         inputs = self._inputs(program)
-        exact = task.spec.include_statevector
+        exact = self._options.statevector
         named = inputs.SerializeToString(deterministic=True)
-        shots = 1 << task.spec.shots.bit_length()
         key = (
             program.language,
             program.text or program.binary,
@@ -322,31 +335,25 @@ class _Run:
             self._noise,
         )
         # How a noisy circuit is simulated depends on the number of shots.
-        cached = self._runner.cache.get(key) or self._runner.cache.get((*key, shots))
+        cached = self._runner.cache.get(key) or self._runner.cache.get((*key, self._options.shots))
         if cached is not None:
             return cached, True
-        options = CompileOptions(task.memory_limit_bytes, exact, shots, task.spec.simulation)
         self._report_phase("reading", index)
         began = time.perf_counter()
         self._circuit = None
-        circuit = self._read(program, inputs)
-        if self._noise:
-            from qonduit_server.ir.noise_pass import with_noise
-
-            circuit = with_noise(circuit, task.spec.noise_model, options.optimization_level)
-        self._circuit = circuit
+        circuit = self._circuit = self._read_noisy(program, inputs)
         parsed = time.perf_counter()
         if task.device in self._runner.devices:
             check_program(self._device(), self._device_name, task.spec, circuit)
         self._report_phase("compiling", index)
         if exact:
             check_statevector(circuit.quantum.num_qubits, task.max_result_bytes)
-        compiled = provider.compile(circuit, task.device, options)
+        compiled = provider.compile(circuit, task.device, self._options)
         cached = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise
 
         if has_noise(circuit.quantum):
-            key = (*key, shots)  # type: ignore[assignment]
+            key = (*key, self._options.shots)  # type: ignore[assignment]
         self._runner.cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False
 
@@ -405,6 +412,7 @@ class _Run:
                 "parse_seconds": 0.0 if hit else cached.parse_seconds,
                 "compile_seconds": 0.0 if hit else cached.compile_seconds,
                 "from_cache": hit,
+                "operations": len(cached.circuit.quantum.data),
             }
         )
         return result

@@ -26,6 +26,9 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import (
+    CompareDevicesRequest,
+    CompareDevicesResponse,
+    DeviceFit,
     GetDeviceCalibrationRequest,
     GetDeviceCalibrationResponse,
     ListDevicesRequest,
@@ -200,6 +203,8 @@ class Peer(
     translation: TranslateProgramResponse = field(default_factory=TranslateProgramResponse)
     languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
     calibration: DeviceCalibration = field(default_factory=DeviceCalibration)
+    fits: list[DeviceFit] = field(default_factory=list)
+    compared: list[CompareDevicesRequest] = field(default_factory=list)
     page: int = 1
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -293,6 +298,11 @@ class Peer(
             id=1, name="aer_simulator", num_qubits=30, is_simulator=True, is_local=True, provider_id=2, available=True
         )
         return ListDevicesResponse(devices=[device])
+
+    def CompareDevices(self, request: CompareDevicesRequest, context: grpc.ServicerContext) -> CompareDevicesResponse:
+        self._maybe_refuse(context)
+        self.compared.append(request)
+        return CompareDevicesResponse(fits=self.fits)
 
     def GetDeviceCalibration(
         self, request: GetDeviceCalibrationRequest, context: grpc.ServicerContext

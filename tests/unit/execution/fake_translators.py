@@ -8,7 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramTranslated, Task, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramFeatures,
+    ProgramNeeds,
+    ProgramTranslated,
+    Task,
+    TaskEvent,
+    TaskFinished,
+)
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.result_pb2 import Register
@@ -49,7 +57,10 @@ def _run(task: Task, emit: loop.Emit) -> None:
     elif word == "forget":
         event(finished=TaskFinished())
         return
-    if task.compile_only:
+    if task.analyze_only:
+        needs = ProgramNeeds(num_qubits=len(rest), noise=bool(task.provider or task.device))
+        event(program_analyzed=ProgramFeatures(index=0, needs=needs))
+    elif task.compile_only:
         found = f"{rest} for {task.provider}/{task.device} with {dict(program.inputs.items())}"
         event(program_compiled=CompiledProgram(index=0, num_qubits=2, warnings=[found]))
     else:

@@ -267,3 +267,33 @@ def test_a_job_is_compiled_by_the_python_of_its_provider(tmp_path: Path) -> None
         assert why(failure) == ("PROVIDER", "SDK_UNAVAILABLE")
         assert str(tmp_path) in failure.message
         assert compile_job(made, "emit hello", "GOOGLE")[0]
+
+
+def analyze(made: Translator, text: str) -> Any:
+    """Analyze a job of one program."""
+    task = Task(programs=[TaskProgram(text=text, language=QASM2)])
+    return made.analyze(task, inf, lambda _: True)
+
+
+def test_a_job_is_analyzed_in_a_process_that_translates() -> None:
+    with translator() as made:
+        assert text_of(ask(made, "emit hello"))
+        before = made.processes()
+        (features,), failed = analyze(made, "emit hello")
+        assert (features.index, features.needs.num_qubits, features.needs.noise, len(failed)) == (0, 5, False, 0)
+        assert made.processes()[0] == before[0]
+        features, (failed,) = analyze(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
+        assert not features
+        assert failed.failure.reason == "UNKNOWN_GATE"
+
+
+def test_an_analysis_has_a_time_limit(tmp_path: Path) -> None:
+    with translator(workers=1, analyze_seconds=0.2) as made:
+        gate = Gate(tmp_path, "gate")
+        os.mkfifo(gate.path.with_suffix(".pid"))
+        with ThreadPoolExecutor(1) as callers:
+            answer = callers.submit(analyze, made, f"wait {gate.path}")
+            gate.path.with_suffix(".pid").read_text()
+            failure = answer.result(PATIENCE)
+        assert why(failure) == ("LIMIT", "TIME_LIMIT")
+        assert failure.message == "it takes longer than 0.2 s to analyze the programs: name a device"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from qonduit_client.cli import completion
+from qonduit_client.cli.device_comparison import show_comparison
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.output import Column, act_on, moment, size, write_rows
-from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, session, shared_options
+from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, SHOTS, session, shared_options
+from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.distribution import pip_install
 
@@ -26,16 +28,33 @@ if TYPE_CHECKING:
 @click.option(
     "--filter", "wanted", default="", metavar="TEXT", help="List only matching devices, as 'is_simulator = true'."
 )
+@click.option(
+    "--for",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="Compare the devices for a program: method, memory, estimated time. Repeatable.",
+    shell_complete=completion.program_files,
+)
+@click.option("--shots", type=SHOTS, default=1000, show_default=True, metavar="N", help="With --for: shots.")
+@simulation_flags
 @click.argument("device", required=False, shell_complete=completion.devices)
 @shared_options()
-def devices(languages: bool, wanted: str, device: str | None) -> int:
+def devices(
+    languages: bool, wanted: str, files: Sequence[str], shots: int, device: str | None, **options: object
+) -> int:
     """List the devices. With DEVICE, show that one and its measured properties.
 
-    JSON contains the whole calibration.
+    JSON contains the whole calibration. Options of the simulation apply with --for.
     """
+    if bool(files) + (device is not None) + (languages or bool(wanted)) > 1:
+        raise click.UsageError("use one of DEVICE, --for FILE, and --languages or --filter")
+    take_simulation(options)
+    if files:
+        return show_comparison(session(), files, {"shots": shots, **options})
+    if options:
+        raise click.UsageError("options of the simulation need --for FILE")
     if device is not None:
-        if languages or wanted:
-            raise click.UsageError("name a DEVICE, or use --languages or --filter")
         return show_device(device)
     from qonduit_client.cli.as_json import as_dict
     from qonduit_client.formatting import language_name

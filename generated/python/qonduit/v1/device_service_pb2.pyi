@@ -4,7 +4,9 @@ from qonduit._vendor import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import calibration_pb2 as _calibration_pb2
+from qonduit.v1 import deployment_pb2 as _deployment_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
+from qonduit.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -84,3 +86,41 @@ class RefreshDevicesResponse(_message.Message):
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     devices: _containers.RepeatedCompositeFieldContainer[_device_pb2.Device]
     def __init__(self, devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ...) -> None: ...
+
+class CompareDevicesRequest(_message.Message):
+    __slots__ = ("job", "deployment")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    deployment: _deployment_pb2.Deployment
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ...) -> None: ...
+
+class DeviceFit(_message.Message):
+    __slots__ = ("device_id", "device", "supported", "auto_eligible", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90", "queue_depth")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTED_FIELD_NUMBER: _ClassVar[int]
+    AUTO_ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_P50_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_P90_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    device_id: int
+    device: str
+    supported: bool
+    auto_eligible: bool
+    reason: str
+    method: str
+    memory_bytes: int
+    estimated_seconds_p50: float
+    estimated_seconds_p90: float
+    queue_depth: int
+    def __init__(self, device_id: _Optional[int] = ..., device: _Optional[str] = ..., supported: _Optional[bool] = ..., auto_eligible: _Optional[bool] = ..., reason: _Optional[str] = ..., method: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., estimated_seconds_p50: _Optional[float] = ..., estimated_seconds_p90: _Optional[float] = ..., queue_depth: _Optional[int] = ...) -> None: ...
+
+class CompareDevicesResponse(_message.Message):
+    __slots__ = ("fits",)
+    FITS_FIELD_NUMBER: _ClassVar[int]
+    fits: _containers.RepeatedCompositeFieldContainer[DeviceFit]
+    def __init__(self, fits: _Optional[_Iterable[_Union[DeviceFit, _Mapping]]] = ...) -> None: ...

@@ -60,6 +60,11 @@ class DeviceServiceStub:
                 request_serializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.FromString,
                 _registered_method=True)
+        self.CompareDevices = channel.unary_unary(
+                '/qonduit.v1.DeviceService/CompareDevices',
+                request_serializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer:
@@ -102,6 +107,14 @@ class DeviceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareDevices(self, request, context):
+        """Reads the programs of a job, and returns for each device whether it can run them, by which method, in how much
+        memory and, if known, in what time. Runs and stores nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.RefreshDevices,
                     request_deserializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.SerializeToString,
+            ),
+            'CompareDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareDevices,
+                    request_deserializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class DeviceService:
             '/qonduit.v1.DeviceService/RefreshDevices',
             qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesRequest.SerializeToString,
             qonduit_dot_v1_dot_device__service__pb2.RefreshDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.DeviceService/CompareDevices',
+            qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.SerializeToString,
+            qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

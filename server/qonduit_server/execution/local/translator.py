@@ -12,7 +12,14 @@ from typing import Final
 
 from google.protobuf.struct_pb2 import Struct
 
-from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramTranslated, Task, TaskEvent, TaskProgram
+from qonduit.execution.v1.task_pb2 import (
+    ProgramFailed,
+    ProgramFeatures,
+    ProgramTranslated,
+    Task,
+    TaskEvent,
+    TaskProgram,
+)
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_service_pb2 import CompiledProgram
@@ -30,8 +37,12 @@ _NO_PROVIDER: Final = ""
 _LATE_SECONDS: Final = 1.0
 _CANCELLED: Final = "CANCELLED"
 _DIED: Final = "WORKER_DIED"
-#: The advice if a task takes too long, by `compile_only`.
-_HINT: Final = {False: "make it smaller", True: "check fewer or smaller programs at once"}
+#: The advice if a task takes too long, by its verb.
+_HINT: Final = {
+    "translate the program": "make it smaller",
+    "compile the programs": "check fewer or smaller programs at once",
+    "analyze the programs": "name a device",
+}
 
 #: Registers a callback for the end of a call; returns False if the call has ended.
 AddCallback = Callable[[Callable[[], None]], bool]
@@ -50,6 +61,7 @@ class _Waiting:
     translated: ProgramTranslated | None = None
     #: By index: a task that runs again with more memory reports the same programs again.
     compiled: dict[int, CompiledProgram] = field(default_factory=dict)
+    analyzed: dict[int, ProgramFeatures] = field(default_factory=dict)
     failed: dict[int, ProgramFailed] = field(default_factory=dict)
     failure: Failure | None = None
     loss: Loss | None = None
@@ -57,7 +69,7 @@ class _Waiting:
     def begin(self, attempt: int) -> None:
         """Begin an attempt: clear the outcome of an earlier one."""
         self.translated = self.failure = self.loss = None
-        self.compiled, self.failed = {}, {}
+        self.compiled, self.analyzed, self.failed = {}, {}, {}
         self.ended.clear()
         self.attempt = attempt
 
@@ -76,6 +88,7 @@ class Translator:
             source that runs for the processes of one provider; 0 means no limit.
         max_seconds: the time limit of the translation of one program; then its process is killed.
         compile_seconds: the time limit of the compilation of all programs of a job; likewise.
+        analyze_seconds: the time limit of the analysis of all programs of a job; likewise.
         patience: the time limit of a call including the wait for a worker, in seconds.
         program: the arguments with which Python runs a fork server.
         show_errors: whether its processes write to the stderr of this process.
@@ -92,6 +105,7 @@ class Translator:
         memory_limit_bytes: int = 0,
         max_seconds: float = 20.0,
         compile_seconds: float = 40.0,
+        analyze_seconds: float = 2.0,
         patience: float = 60.0,
         program: Sequence[str] = ("-m", "qonduit_server.worker.forkserver"),
         show_errors: bool = False,
@@ -100,6 +114,7 @@ class Translator:
     ) -> None:
         self._max_seconds = max_seconds
         self._compile_seconds = compile_seconds
+        self._analyze_seconds = analyze_seconds
         self._patience = patience
         self._memory_limit_bytes = memory_limit_bytes
         executables = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
@@ -181,6 +196,34 @@ class Translator:
             return failure
         return list(waiting.compiled.values()), list(waiting.failed.values())
 
+    def analyze(
+        self, task: Task, seconds: float, add_callback: AddCallback
+    ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
+        """Read the programs of a job and wait for their features, without compiling or running them.
+
+        Args:
+            task: the job, without id, attempt, provider and device.
+            seconds: the time until the caller's deadline; infinity without a deadline.
+            add_callback: as for `translate`.
+
+        Returns:
+            The features of the programs that could be read, and the failures of the others; or the failure of the
+            task.
+
+        Raises:
+            Unavailable: the server is stopping.
+        """
+        analysis = Task()
+        analysis.CopyFrom(task)
+        analysis.attempt = 1
+        analysis.analyze_only = True
+        analysis.memory_limit_bytes = self._memory_limit_bytes
+        analysis.time_limit_seconds = self._analyze_seconds
+        waiting, failure = self._finish(analysis, seconds, add_callback)
+        if failure is not None:
+            return failure
+        return list(waiting.analyzed.values()), list(waiting.failed.values())
+
     def _finish(self, task: Task, seconds: float, add_callback: AddCallback) -> tuple[_Waiting, Failure | None]:
         """Run a task, again in a second process if the first one dies; return the failure of the whole task."""
         number = task.job_id = next(self._numbers)
@@ -243,6 +286,8 @@ class Translator:
                     waiting.translated = event.program_translated
                 case "program_compiled":
                     waiting.compiled[event.program_compiled.index] = event.program_compiled
+                case "program_analyzed":
+                    waiting.analyzed[event.program_analyzed.index] = event.program_analyzed
                 case "program_failed":
                     waiting.failed[event.program_failed.index] = event.program_failed
                 case "finished":
@@ -291,7 +336,7 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
         return Failure(
             category=FailureCategory.FAILURE_CATEGORY_LIMIT,
             reason="TIME_LIMIT",
-            message=f"it takes longer than {task.time_limit_seconds:g} s to {_verb(task)}: {_HINT[task.compile_only]}",
+            message=f"it takes longer than {task.time_limit_seconds:g} s to {_verb(task)}: {_HINT[_verb(task)]}",
         )
     if loss.kind is LossKind.CANCELLED:
         return Failure(category=FailureCategory.FAILURE_CATEGORY_WORKER, reason=_CANCELLED, message=loss.message)
@@ -303,6 +348,8 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
 
 
 def _verb(task: Task) -> str:
+    if task.analyze_only:
+        return "analyze the programs"
     return "compile the programs" if task.compile_only else "translate the program"
 
 

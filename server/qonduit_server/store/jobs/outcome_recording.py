@@ -10,6 +10,7 @@ from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskE
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
+from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
@@ -101,6 +102,9 @@ class OutcomeRecorder:
             return
         outcomes = large_results.outcome_results(succeeded)
         reserved = large_results.has_buffer(outcomes)
+        run_time = run_time_of(entry.job.executed_on_id, succeeded.result)
+        if run_time is not None:
+            self._transaction.add_run_time(run_time)
         ids = [self._add_result(entry, run, each, reserved) for each in outcomes]
         run.state = SUCCEEDED
         run.result_ids.extend(ids)

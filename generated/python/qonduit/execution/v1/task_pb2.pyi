@@ -28,7 +28,7 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec")
+    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class Task(_message.Message):
     MAX_RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
     COMPILE_ONLY_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    ANALYZE_ONLY_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -55,7 +56,8 @@ class Task(_message.Message):
     max_result_bytes: int
     compile_only: bool
     spec: _job_spec_pb2.JobSpec
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ...) -> None: ...
+    analyze_only: bool
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -137,6 +139,20 @@ class ProgramNeeds(_message.Message):
     clifford: bool
     def __init__(self, num_qubits: _Optional[int] = ..., mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., loops: _Optional[bool] = ..., noise: _Optional[bool] = ..., clifford: _Optional[bool] = ...) -> None: ...
 
+class ProgramFeatures(_message.Message):
+    __slots__ = ("index", "needs", "operations", "two_qubit_gates", "obstacle")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    TWO_QUBIT_GATES_FIELD_NUMBER: _ClassVar[int]
+    OBSTACLE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    needs: ProgramNeeds
+    operations: int
+    two_qubit_gates: int
+    obstacle: str
+    def __init__(self, index: _Optional[int] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ..., operations: _Optional[int] = ..., two_qubit_gates: _Optional[int] = ..., obstacle: _Optional[str] = ...) -> None: ...
+
 class ProgramFailed(_message.Message):
     __slots__ = ("index", "failure", "needs", "diagnostic")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -170,7 +186,7 @@ class TaskPhase(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled", "program_analyzed")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +200,7 @@ class TaskEvent(_message.Message):
     DECLINED_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_COMPILED_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_ANALYZED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -197,7 +214,8 @@ class TaskEvent(_message.Message):
     declined: TaskDeclined
     phase: TaskPhase
     program_compiled: _job_service_pb2.CompiledProgram
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ...) -> None: ...
+    program_analyzed: ProgramFeatures
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ..., program_analyzed: _Optional[_Union[ProgramFeatures, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)

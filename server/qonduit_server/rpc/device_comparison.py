@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare devices for a job: read its programs in a worker, then apply `device_fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramFeatures, Task
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_server.cost_estimates import Estimates
+from qonduit_server.device_fit import AnalyzedJob, Candidate, Fit, fit, ranked
+from qonduit_server.errors import FailedPrecondition, InvalidArgument
+from qonduit_server.rpc.job_validation import PROGRAMS, AddCallback, failure_error
+from qonduit_server.rpc.program_errors import is_fault_of_program, violation
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.queue import task_program
+from qonduit_server.store.notification_bus import Notification
+
+
+class AnalyzeRequest(Protocol):
+    """Reads the programs of a job in a worker."""
+
+    def __call__(
+        self, task: Task, seconds: float, add_callback: AddCallback
+    ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
+        """Read programs; arguments, results and errors are those of `CompileRequest`, with features of programs."""
+
+
+class Call(NamedTuple):
+    """The end of a call: the seconds until its deadline, and the registration of a callback (see `CompileRequest`)."""
+
+    seconds: float
+    add_callback: AddCallback
+
+
+class DeviceComparison:
+    """Compares devices. Thread-safe; its callers limit the number of concurrent calls.
+
+    Args:
+        db: the database with the catalogue, the queue and the times of finished runs.
+        limits: the limits of a job.
+        analyze: reads programs; None if this server does not.
+    """
+
+    def __init__(self, db: Database, limits: Limits, analyze: AnalyzeRequest | None) -> None:
+        self._db = db
+        self._limits = limits
+        self._analyze = analyze
+        self._estimates = Estimates()
+        db.notifications.subscribe(self._learn)
+
+    def compare(self, spec: JobSpec, programs: Sequence[QuantumProgram], call: Call) -> list[Fit]:
+        """Return all devices, in the order of preference for a job.
+
+        Args:
+            spec: the options of the job.
+            programs: its programs.
+            call: when the call ends.
+
+        Raises:
+            InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
+            FailedPrecondition: this server does not analyze programs, or cannot read one of them.
+            ResourceExhausted: the programs take too much time.
+        """
+        job = self._analyzed(spec, programs, call)
+        return ranked(fit(each, job, self._estimates) for each in self._candidates())
+
+    def _learn(self, notification: Notification) -> None:
+        if notification.run_times:
+            self._estimates.add(notification.run_times)
+
+    def _candidates(self) -> list[Candidate]:
+        depths = catalogue.queue_depths(self._db)
+        languages: dict[int, frozenset[AssemblerLanguage]] = {}
+        found = []
+        for name, device in catalogue.devices_by_name(self._db).items():
+            if device.provider_id not in languages:
+                provider = catalogue.provider(self._db, device.provider_id)
+                languages[device.provider_id] = frozenset(
+                    line.supported_language for line in provider.supported_languages
+                )
+            found.append(Candidate(name, device, languages[device.provider_id], depths.get(device.id, 0)))
+        return found
+
+    def _analyzed(self, spec: JobSpec, programs: Sequence[QuantumProgram], call: Call) -> AnalyzedJob:
+        if self._analyze is None:
+            raise FailedPrecondition("this server does not analyze programs", subject="device", kind="DEVICE")
+        task = Task(spec=spec, programs=[task_program(program.id, program) for program in programs])
+        outcome = self._analyze(task, *call)
+        if isinstance(outcome, Failure):
+            raise failure_error(outcome, "", PROGRAMS)
+        features, failed = outcome
+        violations = [
+            violation(each.failure, programs[each.index], f"{PROGRAMS}[{each.index}]", "job.inputs")
+            for each in failed
+            if is_fault_of_program(each.failure)
+        ]
+        if violations:
+            raise InvalidArgument(violations, reason="INVALID_PROGRAM")
+        if failed:
+            raise failure_error(failed[0].failure, "", f"{PROGRAMS}[{failed[0].index}]")
+        languages = frozenset(program.assembler_language for program in programs)
+        return AnalyzedJob(spec, features, languages, self._limits.max_task_memory_bytes)
