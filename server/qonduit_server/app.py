@@ -348,6 +348,8 @@ def _limits(settings: Settings) -> Limits:
         max_memory_bytes=settings.max_memory_bytes,
         max_result_bytes=settings.max_result_bytes,
         max_streams=settings.max_streams,
+        max_caller_preparations=settings.max_caller_preparations,
+        max_caller_preparation_seconds=settings.max_caller_preparation_seconds,
         retention_days=settings.retention_days,
         python_source=frozenset(settings.enable_python_source),
     )

@@ -108,6 +108,12 @@ class Settings:
     max_programs: int = _setting(500, "Maximum number of programs in a deployment.", least=1)
     max_shots: int = _setting(10_000_000, "Maximum number of shots of a job; a device may allow fewer.", least=1)
     max_queued_jobs: int = _setting(100_000, "Maximum number of waiting jobs.", least=1)
+    max_caller_preparations: int = _setting(
+        64, "Maximum of translations, validations and comparisons of a caller at once; 0: no limit.", least=0
+    )
+    max_caller_preparation_seconds: float = _setting(
+        120.0, "Worker seconds that these calls of a caller may use per minute; 0: no limit.", least=0
+    )
     max_result_bytes: int = _setting(64 * 1024**2, "Largest result of one program.", least=1)
     max_streams: int = _setting(20_000, "Maximum number of open streams.", least=1)
     stream_send_timeout_seconds: float = _setting(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.noise_pb2 import GateError, NoiseChannel, NoiseModel
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
 from qonduit_server.providers import registry
+from qonduit_server.rpc.caller_budget import Charge
 from qonduit_server.rpc.job_validation import AddCallback
+from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue
 from qonduit_server.worker.assembly import describe_provider, make_runner
-from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture
+from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, by_name, programs, refused, rpc_fixture
 
 WIDE_CLIFFORD = BELL.replace("[2]", "[120]")
 WIDE = WIDE_CLIFFORD.replace("h q[0];", "h q[0]; t q[0];")
@@ -43,11 +46,13 @@ class Analysis:
         self._run = make_runner(None)
         self.calls = 0
         self.failure: Failure | None = None
+        self.seconds = 0.0
 
     def __call__(
-        self, task: Task, seconds: float, add_callback: AddCallback
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
     ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
         self.calls += 1
+        charge(self.seconds)
         if self.failure is not None:
             return self.failure
         events: list[TaskEvent] = []
@@ -67,7 +72,7 @@ def analysis() -> Analysis:
 
 @pytest.fixture
 def rpc(tmp_path: Path, analysis: Analysis) -> Iterator[RpcFixture]:
-    analysis.calls, analysis.failure = 0, None
+    analysis.calls, analysis.failure, analysis.seconds = 0, None, 0.0
     with rpc_fixture(tmp_path, analyze_job=analysis) as it:
         described = [describe_provider(registry.get(name)) for name in registry.PROVIDERS]
         for description in described:
@@ -76,6 +81,13 @@ def rpc(tmp_path: Path, analysis: Analysis) -> Iterator[RpcFixture]:
                 device.available = True
         catalogue.sync(it.db, described)
         yield it
+
+
+def asking() -> CreateJobRequest:
+    """Return a request that validates a Bell job."""
+    return CreateJobRequest(
+        job=Job(shots=10), device="IBM/aer_simulator", deployment=programs(BELL), validate_only=True
+    )
 
 
 def create(rpc: RpcFixture, device: str) -> int:
@@ -187,3 +199,50 @@ def test_invalid_comparison(rpc: RpcFixture, change: Callable[[CompareDevicesReq
     request = CompareDevicesRequest(job=Job(shots=10), deployment=programs(BELL))
     change(request)
     assert refused(lambda: rpc.devices.CompareDevices(request, timeout=WAIT))[0] == "INVALID_ARGUMENT"
+
+
+def test_budget_of_a_caller(tmp_path: Path, analysis: Analysis) -> None:
+    analysis.failure, analysis.seconds = None, 4.0
+    limits = Limits(max_caller_preparation_seconds=6)
+    request = CompareDevicesRequest(job=Job(shots=10), deployment=programs(BELL))
+    with rpc_fixture(tmp_path, analyze_job=analysis, limits=limits, authenticate=by_name()) as it:
+        mine = {"metadata": ((CALLER_KEY, "mine"),), "timeout": WAIT}
+        other = {"metadata": ((CALLER_KEY, "other"),), "timeout": WAIT}
+        for _ in range(2):
+            it.devices.CompareDevices(request, **mine)
+        code, details = refused(lambda: it.devices.CompareDevices(request, **mine))
+        assert code == "RESOURCE_EXHAUSTED"
+        assert details["QuotaFailure"].violations[0].subject == "max_caller_preparation_seconds"
+        assert 15 < details["RetryInfo"].retry_delay.seconds <= 21
+        it.devices.CompareDevices(request, **other)
+        checked = asking()
+        code, details = refused(lambda: it.jobs.CreateJob(checked, **mine))
+        assert details["QuotaFailure"].violations[0].subject == "max_caller_preparation_seconds"
+        checked.validate_only = False
+        assert it.jobs.CreateJob(checked, **mine).job.id
+
+
+def test_calls_of_a_caller_at_once(tmp_path: Path, analysis: Analysis) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def slow(task: Task, *_: Any) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]]:
+        began.set()
+        assert go.wait(WAIT)
+        return (), ()
+
+    request = CompareDevicesRequest(job=Job(shots=10), deployment=programs(BELL))
+    limits = Limits(max_caller_preparations=1)
+    with rpc_fixture(tmp_path, analyze_job=slow, limits=limits, authenticate=by_name()) as it:
+        mine = {"metadata": ((CALLER_KEY, "mine"),), "timeout": WAIT}
+        first = it.devices.CompareDevices.future(request, **mine)
+        assert began.wait(WAIT)
+        code, details = refused(lambda: it.devices.CompareDevices(request, **mine))
+        assert (code, details["QuotaFailure"].violations[0].subject) == (
+            "RESOURCE_EXHAUSTED",
+            "max_caller_preparations",
+        )
+        other = it.devices.CompareDevices.future(request, metadata=((CALLER_KEY, "other"),), timeout=WAIT)
+        go.set()
+        assert first.result().fits
+        assert other.result().fits
+        assert it.devices.CompareDevices(request, **mine).fits

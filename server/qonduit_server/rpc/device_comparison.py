@@ -14,6 +14,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.cost_estimates import Estimates
 from qonduit_server.device_fit import AnalyzedJob, Candidate, Fit, fit, ranked
 from qonduit_server.errors import FailedPrecondition, InvalidArgument
+from qonduit_server.rpc.caller_budget import Charge
 from qonduit_server.rpc.job_validation import PROGRAMS, AddCallback, failure_error
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
@@ -27,16 +28,17 @@ class AnalyzeRequest(Protocol):
     """Reads the programs of a job in a worker."""
 
     def __call__(
-        self, task: Task, seconds: float, add_callback: AddCallback
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
     ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
         """Read programs; arguments, results and errors are those of `CompileRequest`, with features of programs."""
 
 
 class Call(NamedTuple):
-    """The end of a call: the seconds until its deadline, and the registration of a callback (see `CompileRequest`)."""
+    """A call: the seconds until its deadline, the registration of a callback for its end, and who pays."""
 
     seconds: float
     add_callback: AddCallback
+    charge: Charge
 
 
 class DeviceComparison:
@@ -61,7 +63,7 @@ class DeviceComparison:
         Args:
             spec: the options of the job.
             programs: its programs.
-            call: when the call ends.
+            call: when the call ends, and who pays for the worker.
 
         Raises:
             InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.

@@ -28,6 +28,7 @@ from qonduit_server.device_fit import Fit
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.caller_budget import CallerBudget
 from qonduit_server.rpc.device_comparison import Call, DeviceComparison
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.server_limits import Limits
@@ -48,6 +49,7 @@ class DeviceService:
         limits: Limits,
         comparison: DeviceComparison,
         validator: JobValidator,
+        budget: CallerBudget,
         refresh: Callable[[], object] | None = None,
     ) -> None:
         self._db = db
@@ -55,6 +57,7 @@ class DeviceService:
         self._comparison = comparison
         #: Comparisons share the limit of concurrent validations: both wait for a worker.
         self._validator = validator
+        self._budget = budget
         self._refresh = refresh
         #: One refresh at a time: a second one would read the same descriptions.
         self._refreshing = threading.Lock()
@@ -124,8 +127,9 @@ class DeviceService:
             programs = request.deployment.programs
         else:
             programs = deployments.get(self._db, call.principal.name, request.job.deployment_id).programs
-        with self._validator.slot():
-            fits = self._comparison.compare(spec, programs, Call(call.seconds_left(), call.add_callback))
+        with self._validator.slot(call.principal.name):
+            ending = Call(call.seconds_left(), call.add_callback, self._budget.charge(call.principal.name))
+            fits = self._comparison.compare(spec, programs, ending)
         return CompareDevicesResponse(fits=[_message(fit) for fit in fits[:_MAX_DEVICES]])
 
 

@@ -70,7 +70,7 @@ class JobService:
         self._open_for_jobs()
         new = self._checked(request, call, "CreateJob")
         if request.validate_only and isinstance(new, job_rows.NewJob):
-            with self._compiler.slot():
+            with self._compiler.slot(call.principal.name):
                 compiled = self._compiler.compile(new, call.seconds_left(), call.add_callback)
             return CreateJobResponse(job=submission_checks.preview(new), compiled=compiled)
         created = self._created(new)
@@ -83,7 +83,7 @@ class JobService:
         interval = _seconds(request.heartbeat_interval)
         new = self._checked(request, call, "RunJob")
         if request.validate_only and isinstance(new, job_rows.NewJob):
-            self._compiler.acquire_slot()
+            self._compiler.acquire_slot(call.principal.name)
             self._threads.submit(self._validate, new, call, stream)
             return
         created = self._created(new)
@@ -140,7 +140,7 @@ class JobService:
     def _validate(self, new: job_rows.NewJob, call: CallContext, stream: Stream) -> None:
         """Compile a job, then end its stream with the event that would create the job, or with an error."""
         _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
-        self._compiler.release_slot()
+        self._compiler.release_slot(call.principal.name)
         if error is not None:
             stream.fail(error)
             return
@@ -176,7 +176,7 @@ class JobService:
         def compiled(new: job_rows.NewJob, seconds: float) -> Sequence[CompiledProgram]:
             return self._compiler.compile(new, seconds, call.add_callback)
 
-        with self._compiler.slot():
+        with self._compiler.slot(call.principal.name):
             return automatic_device.choose(request, candidates, refused, check, compiled)
 
     def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:

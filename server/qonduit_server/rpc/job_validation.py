@@ -16,6 +16,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.capabilities import requirements_of_job
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from qonduit_server.rpc.caller_budget import CallerBudget, Charge
 from qonduit_server.rpc.program_errors import is_fault_of_program, source_field, violation
 from qonduit_server.rpc.program_requirements import unsupported
 from qonduit_server.rpc.server_limits import Limits
@@ -37,7 +38,7 @@ class CompileRequest(Protocol):
     """Compiles the programs of a job in a worker without running them."""
 
     def __call__(
-        self, task: Task, seconds: float, add_callback: AddCallback
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
     ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
         """Compile programs.
 
@@ -45,6 +46,7 @@ class CompileRequest(Protocol):
             task: the job, without id and attempt.
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: registers a callback for the end of the call; returns False if the call has ended.
+            charge: receives the time of the worker.
 
         Returns:
             The properties of the programs that can run, and the failures of the others; or the failure of the task.
@@ -63,38 +65,45 @@ class JobValidator:
         limits: the limits of a job.
         run: compiles the programs; None skips compilation and leaves the checks that do not need it.
         most: the maximum number of concurrent calls; each holds a thread.
+        budget: of each caller.
     """
 
-    def __init__(self, db: Database, limits: Limits, run: CompileRequest | None, most: int) -> None:
+    def __init__(
+        self, db: Database, limits: Limits, run: CompileRequest | None, most: int, budget: CallerBudget
+    ) -> None:
         self._db = db
         self._limits = limits
         self._run = run
         self._most = most
+        self._budget = budget
         self._slots = threading.BoundedSemaphore(most)
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, caller: str) -> Iterator[None]:
         """Hold a slot for a call of `compile`.
 
         Raises:
-            ResourceExhausted: all slots are in use.
+            ResourceExhausted: all slots are in use, or the caller's share of them, or its budget.
         """
-        self.acquire_slot()
+        self.acquire_slot(caller)
         try:
             yield
         finally:
-            self.release_slot()
+            self.release_slot(caller)
 
-    def acquire_slot(self) -> None:
+    def acquire_slot(self, caller: str) -> None:
         """Acquire a slot that any thread may release; raises as `slot` does."""
+        self._budget.acquire(caller)
         if not self._slots.acquire(blocking=False):
+            self._budget.release(caller)
             raise ResourceExhausted(
                 f"limit of concurrent validations reached ({self._most}); retry later", subject=_QUOTA
             )
 
-    def release_slot(self) -> None:
+    def release_slot(self, caller: str) -> None:
         """Release a slot."""
         self._slots.release()
+        self._budget.release(caller)
 
     def compile(self, new: NewJob, seconds: float, add_callback: AddCallback) -> list[CompiledProgram]:
         """Compile the programs of a job that passed all other checks, and wait for the result.
@@ -113,7 +122,8 @@ class JobValidator:
             if new.deployment is not None
             else deployments.get(self._db, new.caller, new.deployment_id).programs
         )
-        outcome = self._run(self._task(new.spec, programs, provider, device.name), seconds, add_callback)
+        task = self._task(new.spec, programs, provider, device.name)
+        outcome = self._run(task, seconds, add_callback, self._budget.charge(new.caller))
         if isinstance(outcome, Failure):
             raise failure_error(outcome, f"{provider}/{device.name}", PROGRAMS)
         compiled, failed = outcome

@@ -28,6 +28,7 @@ from qonduit_server.errors import (
 )
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.caller_budget import CallerBudget, Charge
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
@@ -51,6 +52,7 @@ class Translate(Protocol):
         inputs: Struct,
         seconds: float,
         add_callback: Callable[[Callable[[], None]], bool],
+        charge: Charge,
     ) -> TranslateProgramResponse | Failure:
         """Translate a program.
 
@@ -60,6 +62,7 @@ class Translate(Protocol):
             inputs: values of its inputs.
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: registers a callback for the end of the call; returns False if the call has ended.
+            charge: receives the time of the worker.
 
         Returns:
             The translation, or the failure. Its reason is CANCELLED if the call ended.
@@ -75,6 +78,7 @@ def translation_disabled(
     inputs: Struct,
     seconds: float,
     add_callback: Callable[[Callable[[], None]], bool],
+    charge: Charge,
 ) -> TranslateProgramResponse | Failure:
     """Return the failure of a server that does not translate."""
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="translation is disabled on this server")
@@ -84,12 +88,18 @@ class ProgramService:
     """Checks programs, submits them for translation, and maps failures to errors by their category."""
 
     def __init__(
-        self, limits: Limits, stopping: threading.Event, languages: ListLanguagesResponse, translate: Translate
+        self,
+        limits: Limits,
+        stopping: threading.Event,
+        languages: ListLanguagesResponse,
+        translate: Translate,
+        budget: CallerBudget,
     ) -> None:
         self._limits = limits
         self._stopping = stopping
         self._languages = languages
         self._translate = translate
+        self._budget = budget
         self._slots = threading.BoundedSemaphore(_MAX_UNDER_WAY)
 
     def list_languages(self, request: ListLanguagesRequest, call: CallContext) -> ListLanguagesResponse:
@@ -101,6 +111,10 @@ class ProgramService:
         self._check(request)
         if self._stopping.is_set():
             raise draining()
+        with self._budget.call(call.principal.name):
+            return self._translated(request, call)
+
+    def _translated(self, request: TranslateProgramRequest, call: CallContext) -> TranslateProgramResponse:
         if not self._slots.acquire(blocking=False):
             raise ResourceExhausted(
                 f"limit of concurrent translations reached ({_MAX_UNDER_WAY}); retry later", subject=_QUOTA
@@ -112,7 +126,12 @@ class ProgramService:
                 for name, value in values.fields.items():
                     inputs.fields[name].CopyFrom(value)
             response = self._translate(
-                request.program, request.target_language, inputs, call.seconds_left(), call.add_callback
+                request.program,
+                request.target_language,
+                inputs,
+                call.seconds_left(),
+                call.add_callback,
+                self._budget.charge(call.principal.name),
             )
         finally:
             self._slots.release()

@@ -29,6 +29,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import auth, interceptor, program_service, reflection
 from qonduit_server.rpc.buffer_streams import BufferStreams
+from qonduit_server.rpc.caller_budget import CallerBudget
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_comparison import AnalyzeRequest, DeviceComparison
 from qonduit_server.rpc.device_service import DeviceService
@@ -147,18 +148,20 @@ class RpcServer:
     def _handlers(self, db: Database, context: HandlerContext) -> dict[str, Handler]:
         """Return the handler of each method by its path, "/package.Service/Method"."""
         options = self._options
-        validator = JobValidator(db, options.limits, options.compile_job, self._validations)
+        limits = options.limits
+        budget = CallerBudget(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
+        validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
         comparison = DeviceComparison(db, options.limits, options.analyze_job)
         services: dict[str, object] = {
             "qonduit.v1.DeploymentService": DeploymentService(db, options.limits),
             "qonduit.v1.DeviceService": DeviceService(
-                db, options.limits, comparison, validator, options.refresh_devices
+                db, options.limits, comparison, validator, budget, options.refresh_devices
             ),
             "qonduit.v1.JobService": JobService(
                 db, options.limits, self._watches, self._stopping, validator, self._validation_pool
             ),
             "qonduit.v1.ProgramService": ProgramService(
-                options.limits, self._stopping, options.languages, options.translate
+                options.limits, self._stopping, options.languages, options.translate, budget
             ),
             "qonduit.v1.ProviderService": ProviderService(db),
             "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),

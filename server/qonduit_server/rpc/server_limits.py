@@ -24,6 +24,10 @@ class Limits:
     max_memory_bytes: int = 0
     max_result_bytes: int = 64 * 1024**2
     max_streams: int = 20_000
+    #: Translations, validations and comparisons of one caller: at once, and in seconds of workers per minute; 0 means
+    #: no limit.
+    max_caller_preparations: int = 0
+    max_caller_preparation_seconds: float = 0.0
     #: Days; 0 means that jobs are never deleted.
     retention_days: float = 0.0
     #: Short names of the languages whose programs may be Python source.

@@ -297,3 +297,20 @@ def test_an_analysis_has_a_time_limit(tmp_path: Path) -> None:
             failure = answer.result(PATIENCE)
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
         assert failure.message == "it takes longer than 0.2 s to analyze the programs: name a device"
+
+
+def test_the_time_of_the_worker_is_charged(tmp_path: Path) -> None:
+    charged: list[float] = []
+    with translator(workers=1) as made:
+        assert text_of(ask(made, "emit hello"))
+        first = Waiting(made, tmp_path)
+        first.worker()
+        task = Task(programs=[TaskProgram(text="emit hello", language=QASM2)])
+        with ThreadPoolExecutor(1) as callers:
+            # It waits for the worker: this time is not charged.
+            waiting = callers.submit(made.analyze, task, inf, lambda _: True, charged.append)
+            first.gate.open()
+            waiting.result(PATIENCE)
+        first.result()
+    (seconds,) = charged
+    assert 0 <= seconds < PATIENCE

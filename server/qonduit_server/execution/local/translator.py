@@ -46,6 +46,12 @@ _HINT: Final = {
 
 #: Registers a callback for the end of a call; returns False if the call has ended.
 AddCallback = Callable[[Callable[[], None]], bool]
+#: Receives the seconds for which a call occupied a worker.
+Charge = Callable[[float], None]
+
+
+def _free(seconds: float) -> None:
+    """Charge nothing."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,10 +71,12 @@ class _Waiting:
     failed: dict[int, ProgramFailed] = field(default_factory=dict)
     failure: Failure | None = None
     loss: Loss | None = None
+    #: The time at which the worker began; None before that.
+    started: float | None = None
 
     def begin(self, attempt: int) -> None:
         """Begin an attempt: clear the outcome of an earlier one."""
-        self.translated = self.failure = self.loss = None
+        self.translated = self.failure = self.loss = self.started = None
         self.compiled, self.analyzed, self.failed = {}, {}, {}
         self.ended.clear()
         self.attempt = attempt
@@ -147,6 +155,7 @@ class Translator:
         inputs: Struct,
         seconds: float,
         add_callback: AddCallback,
+        charge: Charge = _free,
     ) -> TranslateProgramResponse | Failure:
         """Translate a program and wait for the result.
 
@@ -156,6 +165,7 @@ class Translator:
             inputs: values of its inputs.
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: registers a callback for the end of the call; returns False if the call has ended.
+            charge: receives the time of the worker.
 
         Returns:
             The translation, or the failure. Its reason is CANCELLED if the call ended.
@@ -165,13 +175,13 @@ class Translator:
         """
         task = _translation(program, target, inputs, self._max_seconds)
         task.memory_limit_bytes = self._memory_limit_bytes
-        waiting, failure = self._finish(task, seconds, add_callback)
+        waiting, failure = self._finish(task, seconds, add_callback, charge)
         if failure is None and waiting.failed:
             failure = next(iter(waiting.failed.values())).failure
         return _response(waiting.translated, target) if failure is None else failure
 
     def compile(
-        self, task: Task, seconds: float, add_callback: AddCallback
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge = _free
     ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
         """Compile the programs of a job for its device and wait for the result, without running them.
 
@@ -179,6 +189,7 @@ class Translator:
             task: the job, without id and attempt.
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: as for `translate`.
+            charge: receives the time of the worker.
 
         Returns:
             The properties of the programs that can run, and the failures of the others; or the failure of the task.
@@ -191,13 +202,13 @@ class Translator:
         compilation.attempt = 1
         compilation.compile_only = True
         compilation.time_limit_seconds = self._compile_seconds
-        waiting, failure = self._finish(compilation, seconds, add_callback)
+        waiting, failure = self._finish(compilation, seconds, add_callback, charge)
         if failure is not None:
             return failure
         return list(waiting.compiled.values()), list(waiting.failed.values())
 
     def analyze(
-        self, task: Task, seconds: float, add_callback: AddCallback
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge = _free
     ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
         """Read the programs of a job and wait for their features, without compiling or running them.
 
@@ -205,6 +216,7 @@ class Translator:
             task: the job, without id, attempt, provider and device.
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: as for `translate`.
+            charge: receives the time of the worker.
 
         Returns:
             The features of the programs that could be read, and the failures of the others; or the failure of the
@@ -219,12 +231,14 @@ class Translator:
         analysis.analyze_only = True
         analysis.memory_limit_bytes = self._memory_limit_bytes
         analysis.time_limit_seconds = self._analyze_seconds
-        waiting, failure = self._finish(analysis, seconds, add_callback)
+        waiting, failure = self._finish(analysis, seconds, add_callback, charge)
         if failure is not None:
             return failure
         return list(waiting.analyzed.values()), list(waiting.failed.values())
 
-    def _finish(self, task: Task, seconds: float, add_callback: AddCallback) -> tuple[_Waiting, Failure | None]:
+    def _finish(
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
+    ) -> tuple[_Waiting, Failure | None]:
         """Run a task, again in a second process if the first one dies; return the failure of the whole task."""
         number = task.job_id = next(self._numbers)
         deadline = time.monotonic() + min(seconds + _LATE_SECONDS, self._patience)
@@ -232,26 +246,28 @@ class Translator:
         try:
             if not add_callback(lambda: self._cancel(number)):
                 waiting.over = True
-            failure = self._attempt(task, waiting)
+            failure = self._attempt(task, waiting, charge)
             if failure is not None and failure.reason == _DIED:
                 # Perhaps another program is at fault: retry once, alone in a process.
                 retry = Task()
                 retry.CopyFrom(task)
                 retry.attempt = 2
-                failure = self._attempt(retry, waiting)
+                failure = self._attempt(retry, waiting, charge)
         finally:
             del self._waiting[number]
         if failure is not None and failure.reason == _CANCELLED and not waiting.over and self._patience < seconds:
             failure = self._no_time(task)
         return waiting, failure
 
-    def _attempt(self, task: Task, waiting: _Waiting) -> Failure | None:
-        """Run a task once; return its failure."""
+    def _attempt(self, task: Task, waiting: _Waiting, charge: Charge) -> Failure | None:
+        """Run a task once, and charge the time since a worker began it; return its failure."""
         waiting.begin(task.attempt)
         waiting.pool.submit([task])
         if waiting.over or not waiting.ended.wait(waiting.deadline - time.monotonic()):
             waiting.pool.cancel(task.job_id, task.attempt)
             waiting.ended.wait(self._patience)
+        if waiting.started is not None:
+            charge(time.monotonic() - waiting.started)
         if waiting.loss is None:
             return waiting.failure
         if waiting.loss.kind is LossKind.STOPPED:
@@ -282,6 +298,8 @@ class Translator:
                 continue
             log_traceback(event, translation=event.job_id)
             match event.WhichOneof("event"):
+                case "started":
+                    waiting.started = time.monotonic()
                 case "program_translated":
                     waiting.translated = event.program_translated
                 case "program_compiled":
