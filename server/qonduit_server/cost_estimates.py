@@ -12,7 +12,7 @@ import heapq
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from qonduit.v1.result_pb2 import Result
@@ -79,11 +79,6 @@ def work_of(method: str, qubits: int, operations: int, shots: int) -> float:
     return _START + (shots * state if method == "trajectories" else state + shots * _DRAW)
 
 
-def typical_seconds(work: float) -> float:
-    """Return the time of a run on a device of which no run is known: only for comparisons."""
-    return work * _TYPICAL_SECONDS
-
-
 def run_time_of(device_id: int, result: Result) -> RunTime | None:
     """Return the time of the run that a result is of; None if its metadata do not contain it."""
     fields = result.meta_data.fields
@@ -120,11 +115,25 @@ class Estimates:
         """Return the estimated time of a run; None if too few similar runs are known."""
         with self._lock:
             known = list(self._runs.get((device_id, method), ()))
-        if len(known) < _LEAST_RUNS:
-            return None
-        size = math.log(work)
-        near = heapq.nsmallest(_NEAREST, known, key=lambda run: abs(run[0] - size))
-        if abs(near[0][0] - size) > math.log(_FARTHEST):
-            return None
-        factors = sorted(factor for _, factor in near)
-        return Estimate(factors[len(factors) // 2] * work, factors[int(0.9 * (len(factors) - 1) + 0.5)] * work)
+        return _estimate(known, work)
+
+    def assumed_seconds(self, method: str, work: float) -> float:
+        """Return the time of a run on a device with too few similar runs, for comparisons with other devices.
+
+        It is the p50 estimate over all devices with the method; if that is unknown too, 3 ns per unit of work.
+        """
+        with self._lock:
+            known = [run for (_, name), runs in self._runs.items() if name == method for run in runs]
+        found = _estimate(known, work)
+        return found.p50 if found else work * _TYPICAL_SECONDS
+
+
+def _estimate(known: Sequence[tuple[float, float]], work: float) -> Estimate | None:
+    if len(known) < _LEAST_RUNS:
+        return None
+    size = math.log(work)
+    near = heapq.nsmallest(_NEAREST, known, key=lambda run: abs(run[0] - size))
+    if abs(near[0][0] - size) > math.log(_FARTHEST):
+        return None
+    factors = sorted(factor for _, factor in near)
+    return Estimate(factors[len(factors) // 2] * work, factors[int(0.9 * (len(factors) - 1) + 0.5)] * work)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which devices can run a job, by which method, and at what cost: a function of features and descriptions.
 
-Of the exact simulators on this server, the one with the least estimated time comes first; of those with a similar time,
-the one with the shortest queue.
+It is the policy of the device "AUTO" and of comparisons of devices. Of the exact simulators on this server that can run
+the job, the one with the least estimated time comes first; of those with a similar time, the one with the shortest
+queue. A simulator that may have too little memory comes after those with enough.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import ProgramFeatures
+from qonduit.execution.v1.task_pb2 import ProgramFeatures, ProgramNeeds
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_server.capabilities import CLIFFORD, chooses_method, missing_features, requirements_of_job
-from qonduit_server.cost_estimates import Estimate, Estimates, typical_seconds, work_of
+from qonduit_server.cost_estimates import Estimate, Estimates, work_of
 from qonduit_server.process.memory import format_bytes
 
 _STATEVECTOR: Final = "statevector"
@@ -29,8 +30,14 @@ _SMALL_QUBITS: Final = 14
 _TINY_QUBITS: Final = 6
 #: The bytes per amplitude of an exact statevector as a result.
 _RESULT_BYTES_PER_AMPLITUDE: Final = 176
+#: The bytes per amplitude of a statevector that a client receives.
+_SENT_BYTES_PER_AMPLITUDE: Final = 16
+#: A circuit that depends on its own measurements needs the memory of up to this many more qubits on some simulators.
+_BRANCHING_QUBITS: Final = 2
 #: Times below this are similar: they are dominated by other costs of a job.
 _SHORT_SECONDS: Final = 0.02
+#: Programs that were not read count as one program of unknown size with other gates than those of Clifford circuits.
+_UNREAD: Final = (ProgramFeatures(needs=ProgramNeeds(clifford=False)),)
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,17 @@ class AnalyzedJob:
 
     Args:
         spec: its options.
-        programs: the features of its programs.
+        programs: the features of its programs; empty if it takes too long to read them.
         languages: the languages of its programs.
         memory_limit_bytes: the memory limit of a job; 0 means no limit.
+        result_limit_bytes: the limit of the result of a program; 0 means no limit.
     """
 
     spec: JobSpec
     programs: Sequence[ProgramFeatures]
     languages: frozenset[AssemblerLanguage]
     memory_limit_bytes: int = 0
+    result_limit_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,9 @@ class Fit:
         candidate: the device.
         obstacle: why the device cannot run the job; empty if it can.
         exclusion: why "AUTO" does not choose the device although it can run the job; empty if it may.
-        methods: the assumed simulation methods.
+        methods: the assumed simulation methods; empty if the programs were not read.
         exact: whether all of them are exact.
+        tight: whether a program may need more memory than its method has.
         memory_bytes: the memory of a run; 0 if it is not known.
         estimate: the time of the run; None if it is not known.
         seconds: the time by which devices are compared.
@@ -87,6 +97,7 @@ class Fit:
     exclusion: str = ""
     methods: tuple[str, ...] = ()
     exact: bool = True
+    tight: bool = False
     memory_bytes: int = 0
     estimate: Estimate | None = None
     seconds: float = 0.0
@@ -107,7 +118,7 @@ def fit(candidate: Candidate, job: AnalyzedJob, estimates: Estimates) -> Fit:
     if not device.capabilities.methods:
         return Fit(candidate, exclusion=exclusion or "it describes no simulation method")
     chosen: list[SimulationMethod] = []
-    memory, seconds, times = 0, 0.0, list[Estimate | None]()
+    memory, seconds, tight, times = 0, 0.0, False, list[Estimate | None]()
     for features in job.programs:
         method = assumed_method(device, job.spec, features)
         if method is None:
@@ -117,18 +128,20 @@ def fit(candidate: Candidate, job: AnalyzedJob, estimates: Estimates) -> Fit:
         work = work_of(method.name, qubits, features.operations, job.spec.shots)
         estimate = estimates.estimate(device.id, method.name, work)
         times.append(estimate)
-        seconds += estimate.p50 if estimate else typical_seconds(work)
+        seconds += estimate.p50 if estimate else estimates.assumed_seconds(method.name, work)
         memory = max(memory, _memory(method, qubits))
+        tight = tight or _is_tight(method, features.needs)
     known = [each for each in times if each is not None]
     return Fit(
         candidate,
         exclusion=exclusion,
         methods=tuple(dict.fromkeys(method.name for method in chosen)),
         exact=all(method.exact for method in chosen),
+        tight=tight,
         memory_bytes=0 if device.capabilities.coupling_map else memory,
         estimate=(
             Estimate(sum(each.p50 for each in known), sum(each.p90 for each in known))
-            if len(known) == len(times)
+            if known and len(known) == len(times)
             else None
         ),
         seconds=seconds,
@@ -178,14 +191,23 @@ def _obstacle(candidate: Candidate, job: AnalyzedJob) -> str:
     if unknown := job.languages - candidate.languages:
         names = sorted(AssemblerLanguage.Name(each).removeprefix("ASSEMBLER_LANGUAGE_") for each in unknown)
         return f"it does not support {', '.join(names)}"
-    for features in job.programs:
+    for features in job.programs or _UNREAD:
         requirements = requirements_of_job(spec, features.needs)
         for missing in missing_features(device, "it", requirements):
-            because = f", and the program has the {features.obstacle}" if missing.name == CLIFFORD else ""
-            return missing.message + because
-        need = _RESULT_BYTES_PER_AMPLITUDE << features.needs.num_qubits
-        if spec.include_statevector and 0 < job.memory_limit_bytes < need:
-            return f"the statevector needs {format_bytes(need)} (max_task_memory_bytes)"
+            shown = missing.name == CLIFFORD and features.obstacle
+            return missing.message + (f", and the program has the {features.obstacle}" if shown else "")
+        if spec.include_statevector and (obstacle := _statevector_obstacle(job, features.needs.num_qubits)):
+            return obstacle
+    return ""
+
+
+def _statevector_obstacle(job: AnalyzedJob, qubits: int) -> str:
+    need = _RESULT_BYTES_PER_AMPLITUDE << qubits
+    if 0 < job.memory_limit_bytes < need:
+        return f"the statevector needs {format_bytes(need)} (max_task_memory_bytes)"
+    size = _SENT_BYTES_PER_AMPLITUDE << qubits
+    if 0 < job.result_limit_bytes < size:
+        return f"the statevector has {format_bytes(size)}, more than a result may have (max_result_bytes)"
     return ""
 
 
@@ -223,8 +245,13 @@ def _memory(method: SimulationMethod, qubits: int) -> int:
     return method.max_memory_bytes >> (2 * left if method.name == _DENSITY_MATRIX else left)
 
 
-def _rank(each: Fit) -> tuple[bool, bool, int, int, float, int]:
+def _is_tight(method: SimulationMethod, needs: ProgramNeeds) -> bool:
+    branches = needs.mid_circuit_measurement or needs.conditionals or needs.reset or needs.loops
+    return branches and not method.clifford_only and method.max_qubits - needs.num_qubits < _BRANCHING_QUBITS
+
+
+def _rank(each: Fit) -> tuple[bool, bool, bool, int, int, float, int]:
     seconds = max(each.seconds, _SHORT_SECONDS)
     similar = math.ceil(math.log2(seconds / _SHORT_SECONDS))
     device = each.candidate.device
-    return (not each.eligible, not each.exact, similar, each.candidate.queue_depth, seconds, device.id)
+    return (not each.eligible, not each.exact, each.tight, similar, each.candidate.queue_depth, seconds, device.id)

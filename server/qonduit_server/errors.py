@@ -72,8 +72,8 @@ class NotFound(CallError):
     status = "NOT_FOUND"
     reason = "NOT_FOUND"
 
-    def __init__(self, kind: str, name: str | int) -> None:
-        super().__init__(f"{kind} {name} does not exist")
+    def __init__(self, kind: str, name: str | int, hint: str = "") -> None:
+        super().__init__(f"{kind} {name} does not exist{hint}")
         self.kind = kind
         self.name = str(name)
 

@@ -10,14 +10,7 @@ from typing import Any
 
 import pytest
 
-from qonduit.execution.v1.task_pb2 import (
-    ProgramFailed,
-    ProgramFeatures,
-    ProgramSucceeded,
-    Task,
-    TaskEvent,
-    TaskFinished,
-)
+from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramFeatures, Task
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest
 from qonduit.v1.device_service_pb2 import CompareDevicesRequest, DeviceFit
@@ -25,44 +18,14 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.noise_pb2 import GateError, NoiseChannel, NoiseModel
-from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
-from qonduit_server.providers import registry
-from qonduit_server.rpc.caller_budget import Charge
-from qonduit_server.rpc.job_validation import AddCallback
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue
-from qonduit_server.worker.assembly import describe_provider, make_runner
+from tests.contract.program_analysis import Analysis, built_in_devices, finish
 from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, by_name, programs, refused, rpc_fixture
 
 WIDE_CLIFFORD = BELL.replace("[2]", "[120]")
 WIDE = WIDE_CLIFFORD.replace("h q[0];", "h q[0]; t q[0];")
 NOISE = NoiseModel(gate_errors=[GateError(gates=["cx"], channel=NoiseChannel(amplitude_damping=0.1))])
-
-
-class Analysis:
-    """Reads programs in this process, as a worker does, and counts its calls."""
-
-    def __init__(self) -> None:
-        self._run = make_runner(None)
-        self.calls = 0
-        self.failure: Failure | None = None
-        self.seconds = 0.0
-
-    def __call__(
-        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
-    ) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]] | Failure:
-        self.calls += 1
-        charge(self.seconds)
-        if self.failure is not None:
-            return self.failure
-        events: list[TaskEvent] = []
-        analysis = Task(attempt=1, analyze_only=True)
-        analysis.MergeFrom(task)
-        self._run([analysis], events.append)
-        return (
-            [event.program_analyzed for event in events if event.HasField("program_analyzed")],
-            [event.program_failed for event in events if event.HasField("program_failed")],
-        )
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +35,8 @@ def analysis() -> Analysis:
 
 @pytest.fixture
 def rpc(tmp_path: Path, analysis: Analysis) -> Iterator[RpcFixture]:
-    analysis.calls, analysis.failure, analysis.seconds = 0, None, 0.0
-    with rpc_fixture(tmp_path, analyze_job=analysis) as it:
-        described = [describe_provider(registry.get(name)) for name in registry.PROVIDERS]
-        for description in described:
-            description.unavailable = ""
-            for device in description.devices:
-                device.available = True
-        catalogue.sync(it.db, described)
+    analysis.reset()
+    with built_in_devices(tmp_path, analyze_job=analysis) as it:
         yield it
 
 
@@ -114,18 +71,6 @@ def test_compare_devices(rpc: RpcFixture) -> None:
     assert not aer.HasField("estimated_seconds_p50")
     create(rpc, "IBM/aer_simulator")
     assert compare(rpc)["IBM/aer_simulator"].queue_depth == 1
-
-
-def finish(rpc: RpcFixture, job_id: int, **meta_data: Any) -> None:
-    """Finish a claimed job with a result that has these metadata."""
-    result = Result(
-        result_type=ResultType.RESULT_TYPE_COUNTS_AND_PROBABILITIES,
-        counts_and_probabilities=CountsAndProbabilities(counts={"0x0": 1000}, probabilities={"0x0": 1.0}),
-        shots=1000,
-    )
-    result.meta_data.update(meta_data)
-    rpc.record(job_id, program_succeeded=ProgramSucceeded(index=0, result=result))
-    rpc.record(job_id, finished=TaskFinished())
 
 
 def test_estimates_come_from_finished_runs(rpc: RpcFixture) -> None:
@@ -202,7 +147,8 @@ def test_invalid_comparison(rpc: RpcFixture, change: Callable[[CompareDevicesReq
 
 
 def test_budget_of_a_caller(tmp_path: Path, analysis: Analysis) -> None:
-    analysis.failure, analysis.seconds = None, 4.0
+    analysis.reset()
+    analysis.seconds = 4.0
     limits = Limits(max_caller_preparation_seconds=6)
     request = CompareDevicesRequest(job=Job(shots=10), deployment=programs(BELL))
     with rpc_fixture(tmp_path, analyze_job=analysis, limits=limits, authenticate=by_name()) as it:
@@ -222,7 +168,7 @@ def test_budget_of_a_caller(tmp_path: Path, analysis: Analysis) -> None:
         assert it.jobs.CreateJob(checked, **mine).job.id
 
 
-def test_calls_of_a_caller_at_once(tmp_path: Path, analysis: Analysis) -> None:
+def test_calls_of_a_caller_at_once(tmp_path: Path) -> None:
     began, go = threading.Event(), threading.Event()
 
     def slow(task: Task, *_: Any) -> tuple[Sequence[ProgramFeatures], Sequence[ProgramFailed]]:

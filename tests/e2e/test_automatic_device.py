@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qonduit_client import Client, InvalidRequest, PreconditionFailed
+from qonduit_client import Client, InvalidRequest, NotFound, PreconditionFailed
 from tests.e2e.test_validate import GHZ, WRONG
 from tests.server_process import Server
 
@@ -26,11 +26,12 @@ def wide(qubits: int, gate: str) -> str:
     return f'OPENQASM 2.0; include "qelib1.inc"; qreg q[{qubits}]; creg c[2]; h q[0]; {gates} measure q[0] -> c[0];'
 
 
-def test_a_job_runs_on_the_device_of_lowest_cost_and_says_why(client: Client) -> None:
-    client.check(GHZ)  # a process that loads its SDK first may take longer than the choice may
+def test_a_job_runs_on_the_first_device_of_the_comparison_and_says_why(client: Client) -> None:
+    first = client.compare_devices(GHZ, 100)[0]
     handle = client.run(GHZ, "AUTO", 100, request_id=REQUEST_ID)
     job = handle.job()
-    assert job.device == "IBM/aer_simulator"
+    assert job.device == first.device
+    assert (job.device_choice.method, job.device_choice.memory_bytes) == (first.method, first.memory_bytes)
     assert job.device_choice.requested == "AUTO"
     assert "exact simulators" in job.device_choice.reason
     assert job.device_choice.memory_bytes > 0
@@ -55,6 +56,8 @@ def test_devices_that_cannot_run_the_job_are_passed_over(client: Client) -> None
     assert client.check(wide(1200, "s"), "AUTO").job.device == "IBM/aer_simulator"
     for provider in ("IBM", "AWS", "GOOGLE", "STIM"):
         client.check(GHZ, f"{provider}/AUTO")
+    with pytest.raises(NotFound, match=r"provider NOPE does not exist; providers of this server: .*IBM"):
+        client.run(GHZ, "NOPE/AUTO")
     with pytest.raises(PreconditionFailed, match="AUTO finds no device for this job") as caught:
         client.run(wide(60, "t"), "AUTO")
     assert "60 qubits" in str(caught.value)

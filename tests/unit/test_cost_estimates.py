@@ -53,6 +53,14 @@ def test_runs_of_similar_size_count_most() -> None:
     assert small.p50 == pytest.approx(2)
 
 
+def test_assumed_seconds_of_an_unknown_device_are_those_of_the_others() -> None:
+    known = Estimates([*runs(*[1e6] * 3, factor=1e-6, device=1), *runs(*[1e6] * 3, factor=1e-6, device=2)])
+    assert known.estimate(1, "statevector", 2e6) is None
+    assert known.assumed_seconds("statevector", 2e6) == pytest.approx(2.0)
+    assert known.assumed_seconds("stabilizer", 2e6) == pytest.approx(6e-3)
+    assert Estimates().assumed_seconds("statevector", 1e9) == pytest.approx(3.0)
+
+
 def test_p50_and_p90() -> None:
     spread = [RunTime(1, "statevector", 1e6, seconds) for seconds in range(1, 11)]
     found = Estimates(spread).estimate(1, "statevector", 1e6)

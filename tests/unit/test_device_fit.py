@@ -21,7 +21,7 @@ from qonduit_server.providers import registry
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QRISP = AssemblerLanguage.ASSEMBLER_LANGUAGE_QRISP
 LANGUAGES = frozenset((QASM2,))
-LIMIT = 2**33
+LIMIT, RESULT_LIMIT = 2**33, 2**26
 
 
 def described() -> dict[str, Device]:
@@ -46,7 +46,7 @@ def program(qubits: int, *, operations: int = 40, clifford: bool = False, **need
 
 def job(*programs: ProgramFeatures, languages: frozenset[AssemblerLanguage] = LANGUAGES, **spec: Any) -> AnalyzedJob:
     asked = JobSpec(**{"shots": 1000, "type": JobType.JOB_TYPE_RUNNER, **spec})
-    return AnalyzedJob(asked, programs, languages, LIMIT)
+    return AnalyzedJob(asked, programs, languages, LIMIT, RESULT_LIMIT)
 
 
 def fits(
@@ -153,7 +153,8 @@ def test_all_programs_of_a_job_must_run() -> None:
         (job(program(2), shots=10**9), "shots"),
         (job(program(2), languages=frozenset((QASM2, QRISP))), "it does not support QRISP"),
         (job(program(2), type=JobType.JOB_TYPE_SAMPLER), "it does not support SAMPLER jobs"),
-        (job(program(28), include_statevector=True), "max_task_memory_bytes"),
+        (job(program(26), include_statevector=True), "max_task_memory_bytes"),
+        (job(program(23), include_statevector=True), "128 MiB, more than a result may have (max_result_bytes)"),
     ],
 )
 def test_obstacles(asked: AnalyzedJob, reason: str) -> None:
@@ -199,3 +200,39 @@ def test_estimate_of_a_job_is_unknown_if_that_of_a_program_is() -> None:
     both = job(program(10), program(4, noise=True))
     assert of("IBM/aer_simulator", fits(job(program(10)), estimates=known)).estimate is not None
     assert of("IBM/aer_simulator", fits(both, estimates=known)).estimate is None
+
+
+def test_unknown_times_count_as_those_of_other_devices() -> None:
+    """A device without runs is not preferred because the usual time is shorter than the times on this machine."""
+    aer = DEVICES["IBM/aer_simulator"]
+    work = work_of("statevector", 20, 400, 1000)
+    slow = Estimates([RunTime(aer.id, "statevector", work, 100.0)] * 10)
+    asked = job(program(20, operations=400))
+    found = fits(asked, estimates=slow)
+    assert found[0].candidate.name == "IBM/aer_simulator"
+    assert of("AWS/local_simulator", found).estimate is None
+    assert of("AWS/local_simulator", found).seconds == pytest.approx(100.0)
+    assert of("AWS/local_simulator", fits(asked)).seconds == pytest.approx(3e-9 * work)
+
+
+def test_device_with_little_memory_for_branches_comes_last() -> None:
+    methods = DEVICES["AWS/local_simulator"].capabilities.methods
+    widest = next(method.max_qubits for method in methods if method.name == "statevector")
+    only = {name: DEVICES[name] for name in ("IBM/aer_simulator", "AWS/local_simulator")}
+    busy = {"IBM/aer_simulator": 9}
+    assert fits(job(program(widest)), busy=busy, devices=only)[0].candidate.name == "AWS/local_simulator"
+    branches = fits(job(program(widest, mid_circuit_measurement=True)), busy=busy, devices=only)
+    assert branches[0].candidate.name == "IBM/aer_simulator"
+    assert branches[1].eligible
+    narrower = job(program(widest - 2, mid_circuit_measurement=True))
+    assert fits(narrower, busy=busy, devices=only)[0].candidate.name == "AWS/local_simulator"
+
+
+def test_programs_that_were_not_read_go_to_the_universal_device_with_the_shortest_queue() -> None:
+    found = fits(job(), busy={"IBM/aer_simulator": 1})
+    assert found[0].candidate.name == "AWS/local_simulator"
+    assert "STIM/stim" not in eligible(found)
+    assert of("STIM/stim", found).obstacle == "it runs Clifford gates only"
+    assert {(each.methods, each.estimate, each.memory_bytes) for each in found} == {((), None, 0)}
+    named = fits(job(simulation=SimulationOptions(method="stabilizer")))
+    assert eligible(named) == ["IBM/aer_simulator"]

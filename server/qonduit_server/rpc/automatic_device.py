@@ -1,110 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the device of a request that names "AUTO": the first candidate on which all programs compile."""
+"""Choose the device of a request that names "AUTO" or "PROVIDER/AUTO", by the order of `device_fit`."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import DeviceChoice
-from qonduit.v1.job_service_pb2 import CompiledProgram, CreateJobRequest, RunJobRequest
-from qonduit_server.device_choice import Candidate
-from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from qonduit_server.device_fit import Fit
+from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.process.memory import format_bytes
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.job_rows import NewJob
 
-#: The time of a worker that one choice may take, in seconds. After that, the best candidate is taken unchecked.
-BUDGET_SECONDS: Final = 2.0
+AUTO: Final = "AUTO"
 #: Messages name at most this many devices.
 _MAX_LISTED: Final = 10
 #: Of the reason of one device.
 _REASON_CHARACTERS: Final = 140
 
-Compile: TypeAlias = Callable[[NewJob, float], Sequence[CompiledProgram]]
+
+def is_automatic(device: str) -> bool:
+    """Return whether a request leaves the choice of the device to the server."""
+    return device == AUTO or device.endswith(f"/{AUTO}")
 
 
-def choose(
-    request: CreateJobRequest | RunJobRequest,
-    candidates: Sequence[Candidate],
-    refused: dict[str, str],
-    check: Callable[[Candidate], NewJob],
-    compile_job: Compile,
-) -> NewJob:
-    """Return the job on the first candidate that can run it, with `device_choice` in its spec.
+def check_provider(db: Database, requested: str) -> None:
+    """Check the provider of "PROVIDER/AUTO". Raises NotFound, which names the providers of this server."""
+    provider, slash, _ = requested.rpartition("/")
+    known = sorted({name.partition("/")[0] for name in catalogue.devices_by_name(db)})
+    if slash and provider not in known:
+        raise NotFound("provider", provider[:200], f"; providers of this server: {', '.join(known) or 'none'}")
+
+
+def choose(requested: str, fits: Sequence[Fit], check: Callable[[Device], NewJob]) -> NewJob:
+    """Return the job on the first device that can run it, with `device_choice` in its spec.
 
     Args:
-        request: names "AUTO" or "PROVIDER/AUTO".
-        candidates: in the order of preference.
-        refused: the reason for each other device.
-        check: applies the checks of a submission to a candidate.
-        compile_job: compiles the programs within a time in seconds.
+        requested: "AUTO" or "PROVIDER/AUTO".
+        fits: all devices, in the order of preference.
+        check: applies the checks of a submission to a device.
 
     Raises:
-        InvalidArgument: the request or a program is invalid.
+        InvalidArgument: the request is invalid on all devices.
         FailedPrecondition: no device can run the job; the message contains the reason of each.
-        Abandoned: the call ended before a device was chosen.
     """
-    deadline = time.monotonic() + BUDGET_SECONDS
-    unchecked: tuple[Candidate, NewJob] | None = None
-    tried: dict[str, str] = {}
-    for candidate in candidates:
+    provider = requested.removesuffix(AUTO)
+    considered = [each for each in fits if each.candidate.name.startswith(provider)]
+    eligible = [each for each in considered if each.eligible]
+    reasons = {each.candidate.name: each.obstacle or each.exclusion for each in considered}
+    for place, each in enumerate(eligible):
         try:
-            new = check(candidate)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                unchecked = unchecked or (candidate, new)
-                break
-            compiled = compile_job(new, left)
-        except InvalidArgument:
-            raise
-        except (Abandoned, ResourceExhausted) as error:
-            if isinstance(error, Abandoned) and time.monotonic() < deadline:
-                raise  # the caller is gone: it would not learn of the job
-            if isinstance(error, ResourceExhausted) and error.retry_after is None:
-                tried[candidate.name] = _shortened(candidate, error)  # it does not fit there, and never will
-                continue
-            unchecked = unchecked or (candidate, new)
-            break
-        except CallError as error:
-            tried[candidate.name] = _shortened(candidate, error)
+            new = check(each.candidate.device)
+        except FailedPrecondition as error:
+            reasons[each.candidate.name] = str(error)
             continue
-        return _chosen(request, candidate, new, candidates, compiled)
-    if unchecked is not None:
-        candidate, new = unchecked
-        return _chosen(request, candidate, new, candidates, None)
-    reasons = "; ".join([*tried.values(), *refused.values()][:_MAX_LISTED]) or "this server has no such device"
+        new.spec.device_choice.CopyFrom(_choice(requested, each, eligible[place + 1 :]))
+        return new
+    # Universal devices first: the reasons of shaped ones are many and alike.
+    considered.sort(key=lambda each: (each.candidate.device.capabilities.coupling_map, each.candidate.device.id))
+    listed = [f"{each.candidate.name}: {_shortened(reasons[each.candidate.name])}" for each in considered[:_MAX_LISTED]]
     raise FailedPrecondition(
-        f"device: {request.device} finds no device for this job: {reasons}",
+        f"device: {requested} finds no device for this job: {'; '.join(listed) or 'this server has no device'}",
         subject="device",
         kind="AUTO",
         reason="UNSUPPORTED_BY_DEVICE",
     )
 
 
-def _shortened(candidate: Candidate, error: CallError) -> str:
-    text = str(error)
-    return f"{candidate.name}: {text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + '...'}"
-
-
-def _chosen(
-    request: CreateJobRequest | RunJobRequest,
-    candidate: Candidate,
-    new: NewJob,
-    candidates: Sequence[Candidate],
-    compiled: Sequence[CompiledProgram] | None,
-) -> NewJob:
-    others = len(candidates) - 1
-    reason = (
-        f"{candidate.name} has the lowest cost of {others + 1} exact simulators that meet the requirements of the job: "
-        f"{candidate.waiting} jobs wait or run there"
+def _choice(requested: str, chosen: Fit, others: Sequence[Fit]) -> DeviceChoice:
+    number = 1 + sum(each.exact for each in others)
+    reason = f"{chosen.candidate.name} comes first of {number} exact simulators that can run the job"
+    if not chosen.exact:
+        reason = f"{chosen.candidate.name} runs the job by an approximate method, and no exact method can"
+    if not chosen.methods:
+        reason += "; it takes too long to read the programs, so only the options of the job were compared"
+    reason += f": {_cost(chosen)}"
+    if others:
+        reason += f"; next is {others[0].candidate.name}: {_cost(others[0])}"
+    choice = DeviceChoice(
+        requested=requested, reason=reason, method=", ".join(chosen.methods), memory_bytes=chosen.memory_bytes
     )
-    if compiled is None:
-        reason += f"; its programs were not compiled within {BUDGET_SECONDS:g} s"
-    choice = DeviceChoice(requested=request.device, reason=reason)
-    methods = candidate.device.capabilities.methods
-    if new.spec.simulation.method or len(methods) == 1:
-        choice.method = new.spec.simulation.method or methods[0].name
-    if compiled:
-        choice.memory_bytes = max(program.memory_bytes for program in compiled)
-    new.spec.device_choice.CopyFrom(choice)
-    return new
+    if chosen.estimate is not None:
+        choice.estimated_seconds_p50, choice.estimated_seconds_p90 = chosen.estimate
+    return choice
+
+
+def _cost(each: Fit) -> str:
+    parts = []
+    if each.methods:
+        parts.append(f"{' and '.join(each.methods)}, {format_bytes(each.memory_bytes)}")
+        parts.append(
+            f"estimated {each.estimate.p50:.2g} s (p90 {each.estimate.p90:.2g} s)"
+            if each.estimate is not None
+            else f"time unknown, assumed {each.seconds:.2g} s"
+        )
+    parts.append(f"{each.candidate.queue_depth} in its queue")
+    return ", ".join(parts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + "..."

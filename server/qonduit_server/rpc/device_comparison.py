@@ -6,18 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramFeatures, Task
-from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.cost_estimates import Estimates
 from qonduit_server.device_fit import AnalyzedJob, Candidate, Fit, fit, ranked
 from qonduit_server.errors import FailedPrecondition, InvalidArgument
-from qonduit_server.rpc.caller_budget import Charge
+from qonduit_server.rpc.caller_budget import CallerBudget, Charge
 from qonduit_server.rpc.job_validation import PROGRAMS, AddCallback, failure_error
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.queue import task_program
@@ -33,12 +32,12 @@ class AnalyzeRequest(Protocol):
         """Read programs; arguments, results and errors are those of `CompileRequest`, with features of programs."""
 
 
-class Call(NamedTuple):
-    """A call: the seconds until its deadline, the registration of a callback for its end, and who pays."""
+class Caller(NamedTuple):
+    """Whose call it is, the seconds until its deadline, and the registration of a callback for its end."""
 
+    name: str
     seconds: float
     add_callback: AddCallback
-    charge: Charge
 
 
 class DeviceComparison:
@@ -48,30 +47,39 @@ class DeviceComparison:
         db: the database with the catalogue, the queue and the times of finished runs.
         limits: the limits of a job.
         analyze: reads programs; None if this server does not.
+        budget: of each caller.
     """
 
-    def __init__(self, db: Database, limits: Limits, analyze: AnalyzeRequest | None) -> None:
+    def __init__(self, db: Database, limits: Limits, analyze: AnalyzeRequest | None, budget: CallerBudget) -> None:
         self._db = db
         self._limits = limits
         self._analyze = analyze
+        self._budget = budget
         self._estimates = Estimates()
         db.notifications.subscribe(self._learn)
 
-    def compare(self, spec: JobSpec, programs: Sequence[QuantumProgram], call: Call) -> list[Fit]:
+    def compare(self, job: UnplacedJob, caller: Caller, *, unread: bool = False) -> list[Fit]:
         """Return all devices, in the order of preference for a job.
 
         Args:
-            spec: the options of the job.
-            programs: its programs.
-            call: when the call ends, and who pays for the worker.
+            job: the job.
+            caller: pays for the worker.
+            unread: whether programs that take too long to read are compared by the options of the job alone.
 
         Raises:
             InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
             FailedPrecondition: this server does not analyze programs, or cannot read one of them.
             ResourceExhausted: the programs take too much time.
+            Abandoned: the call ended.
         """
-        job = self._analyzed(spec, programs, call)
-        return ranked(fit(each, job, self._estimates) for each in self._candidates())
+        analyzed = AnalyzedJob(
+            job.spec,
+            self._features(job, caller, unread),
+            frozenset(program.assembler_language for program in job.programs),
+            self._limits.max_task_memory_bytes,
+            self._limits.max_result_bytes,
+        )
+        return ranked(fit(each, analyzed, self._estimates) for each in self._candidates())
 
     def _learn(self, notification: Notification) -> None:
         if notification.run_times:
@@ -90,16 +98,19 @@ class DeviceComparison:
             found.append(Candidate(name, device, languages[device.provider_id], depths.get(device.id, 0)))
         return found
 
-    def _analyzed(self, spec: JobSpec, programs: Sequence[QuantumProgram], call: Call) -> AnalyzedJob:
+    def _features(self, job: UnplacedJob, caller: Caller, unread: bool) -> Sequence[ProgramFeatures]:
+        """Return the features of the programs; none if they take too long to read and `unread` allows that."""
         if self._analyze is None:
             raise FailedPrecondition("this server does not analyze programs", subject="device", kind="DEVICE")
-        task = Task(spec=spec, programs=[task_program(program.id, program) for program in programs])
-        outcome = self._analyze(task, *call)
+        task = Task(spec=job.spec, programs=[task_program(program.id, program) for program in job.programs])
+        outcome = self._analyze(task, caller.seconds, caller.add_callback, self._budget.charge(caller.name))
         if isinstance(outcome, Failure):
+            if unread and outcome.reason == "TIME_LIMIT":
+                return ()
             raise failure_error(outcome, "", PROGRAMS)
         features, failed = outcome
         violations = [
-            violation(each.failure, programs[each.index], f"{PROGRAMS}[{each.index}]", "job.inputs")
+            violation(each.failure, job.programs[each.index], f"{PROGRAMS}[{each.index}]", "job.inputs")
             for each in failed
             if is_fault_of_program(each.failure)
         ]
@@ -107,5 +118,4 @@ class DeviceComparison:
             raise InvalidArgument(violations, reason="INVALID_PROGRAM")
         if failed:
             raise failure_error(failed[0].failure, "", f"{PROGRAMS}[{failed[0].index}]")
-        languages = frozenset(program.assembler_language for program in programs)
-        return AnalyzedJob(spec, features, languages, self._limits.max_task_memory_bytes)
+        return features

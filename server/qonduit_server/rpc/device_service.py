@@ -28,11 +28,10 @@ from qonduit_server.device_fit import Fit
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
-from qonduit_server.rpc.caller_budget import CallerBudget
-from qonduit_server.rpc.device_comparison import Call, DeviceComparison
+from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import calibrations, catalogue, deployments
+from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database
 
 #: Of one response of RefreshDevices or CompareDevices; ListDevices has pages.
@@ -49,7 +48,6 @@ class DeviceService:
         limits: Limits,
         comparison: DeviceComparison,
         validator: JobValidator,
-        budget: CallerBudget,
         refresh: Callable[[], object] | None = None,
     ) -> None:
         self._db = db
@@ -57,7 +55,6 @@ class DeviceService:
         self._comparison = comparison
         #: Comparisons share the limit of concurrent validations: both wait for a worker.
         self._validator = validator
-        self._budget = budget
         self._refresh = refresh
         #: One refresh at a time: a second one would read the same descriptions.
         self._refreshing = threading.Lock()
@@ -121,15 +118,10 @@ class DeviceService:
 
     def compare_devices(self, request: CompareDevicesRequest, call: CallContext) -> CompareDevicesResponse:
         """Return how each device would run a job."""
-        spec = submission_checks.requested_spec(request.job, self._limits)
-        if request.HasField("deployment"):
-            submission_checks.check_programs(request.deployment, self._limits)
-            programs = request.deployment.programs
-        else:
-            programs = deployments.get(self._db, call.principal.name, request.job.deployment_id).programs
+        job = submission_checks.unplaced_job(self._db, call.principal, request, self._limits)
         with self._validator.slot(call.principal.name):
-            ending = Call(call.seconds_left(), call.add_callback, self._budget.charge(call.principal.name))
-            fits = self._comparison.compare(spec, programs, ending)
+            caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
+            fits = self._comparison.compare(job, caller)
         return CompareDevicesResponse(fits=[_message(fit) for fit in fits[:_MAX_DEVICES]])
 
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_service_pb2 import (
     CancelJobRequest,
@@ -30,18 +31,22 @@ from qonduit.v1.job_service_pb2 import (
     RunJobRequest,
     WatchJobRequest,
 )
-from qonduit_server.device_choice import Candidate, is_automatic
 from qonduit_server.errors import CallError
 from qonduit_server.rpc import automatic_device, submission_checks
+from qonduit_server.rpc.automatic_device import is_automatic
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draining, framed
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
+from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
+
+_Request: TypeAlias = CreateJobRequest | RunJobRequest
 
 
 class JobService:
@@ -54,11 +59,13 @@ class JobService:
         watching: JobWatches,
         stopping: threading.Event,
         compiler: JobValidator,
+        comparison: DeviceComparison,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._db = db
         self._compiler = compiler
-        #: RunJob calls with `validate_only` wait in these threads.
+        self._comparison = comparison
+        #: RunJob calls that wait for a worker, to validate the job or to choose its device, wait in these threads.
         self._threads = threads
         self._limits = limits
         self._watching = watching
@@ -68,29 +75,26 @@ class JobService:
     def create_job(self, request: CreateJobRequest, call: CallContext) -> CreateJobResponse:
         """Queue a job."""
         self._open_for_jobs()
-        new = self._checked(request, call, "CreateJob")
-        if request.validate_only and isinstance(new, job_rows.NewJob):
+        checked = self._checked(request, call, "CreateJob")
+        if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
             with self._compiler.slot(call.principal.name):
-                compiled = self._compiler.compile(new, call.seconds_left(), call.add_callback)
-            return CreateJobResponse(job=submission_checks.preview(new), compiled=compiled)
-        created = self._created(new)
+                caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
+                checked, compiled = self._prepared(request, checked, call, caller, "CreateJob")
+            if request.validate_only:
+                return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled)
+        created = self._created(checked)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
 
     def run_job(self, request: RunJobRequest, call: CallContext, stream: Stream) -> None:
         """Queue a job and watch it."""
         self._open_for_jobs()
-        interval = _seconds(request.heartbeat_interval)
-        new = self._checked(request, call, "RunJob")
-        if request.validate_only and isinstance(new, job_rows.NewJob):
+        checked = self._checked(request, call, "RunJob")
+        if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
             self._compiler.acquire_slot(call.principal.name)
-            self._threads.submit(self._validate, new, call, stream)
-            return
-        created = self._created(new)
-        call.job_id = created.job.id
-        # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
-        after = request.after_sequence if created.deduplicated else 0
-        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
+            self._threads.submit(self._prepare_and_watch, request, checked, call, stream)
+        else:
+            self._watch_created(request, checked, call, stream)
 
     def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
         """Return one job."""
@@ -137,26 +141,60 @@ class JobService:
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
-    def _validate(self, new: job_rows.NewJob, call: CallContext, stream: Stream) -> None:
-        """Compile a job, then end its stream with the event that would create the job, or with an error."""
-        _, error = outcome(call.request_id, self._compiler.compile, new, float("inf"), stream.on_close)
+    def _prepare_and_watch(
+        self, request: RunJobRequest, checked: job_rows.NewJob | UnplacedJob, call: CallContext, stream: Stream
+    ) -> None:
+        """Prepare a job. Then create and watch it, or end its stream with the event that would create it."""
+        caller = Caller(call.principal.name, float("inf"), stream.on_close)
+        prepared, error = outcome(call.request_id, self._prepared, request, checked, call, caller, "RunJob")
         self._compiler.release_slot(call.principal.name)
+        if prepared is not None and request.validate_only:
+            _send_preview(prepared[0], stream)
+        elif prepared is not None:
+            _, error = outcome(call.request_id, self._watch_created, request, prepared[0], call, stream)
         if error is not None:
             stream.fail(error)
-            return
-        now = Timestamp()
-        now.GetCurrentTime()
-        event = JobEvent(sequence=1, event_time=now, created=submission_checks.preview(new))
-        stream.finish(framed(event.SerializeToString()))
+
+    def _prepared(
+        self,
+        request: _Request,
+        checked: job_rows.NewJob | UnplacedJob,
+        call: CallContext,
+        caller: Caller,
+        method: str,
+    ) -> tuple[job_rows.NewJob, list[CompiledProgram]]:
+        """Choose the device of a job that has none, and compile its programs for `validate_only`."""
+
+        def check(device: Device) -> job_rows.NewJob:
+            return submission_checks.new_job(self._db, call.principal, request, method, self._limits, chosen=device)
+
+        if isinstance(checked, UnplacedJob):
+            fits = self._comparison.compare(checked, caller, unread=True)
+            checked = automatic_device.choose(request.device, fits, check)
+        if not request.validate_only:
+            self._open_for_jobs()  # again: the server may have begun to stop since
+            return checked, []
+        return checked, self._compiler.compile(checked, caller.seconds, caller.add_callback)
+
+    def _watch_created(
+        self, request: RunJobRequest, checked: job_rows.NewJob | job_rows.Created, call: CallContext, stream: Stream
+    ) -> None:
+        created = self._created(checked)
+        call.job_id = created.job.id
+        # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
+        after = request.after_sequence if created.deduplicated else 0
+        interval = _seconds(request.heartbeat_interval)
+        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
 
     def _checked(
-        self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str
-    ) -> job_rows.NewJob | job_rows.Created:
+        self, request: _Request, call: CallContext, method: str
+    ) -> job_rows.NewJob | job_rows.Created | UnplacedJob:
         """Return the job to create; if the request is rejected, the job that an equal request created before."""
         try:
             if is_automatic(request.device):
+                # A new choice may differ from that of the equal request, so it is not made.
                 created = submission_checks.repeated(self._db, call.principal, request, method)
-                return created or self._chosen(request, call, method)
+                return created or self._unplaced(request, call)
             return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
         except CallError:
             created = submission_checks.repeated(self._db, call.principal, request, method)
@@ -164,20 +202,9 @@ class JobService:
                 raise
             return created
 
-    def _chosen(self, request: CreateJobRequest | RunJobRequest, call: CallContext, method: str) -> job_rows.NewJob:
-        """Return the job on a device that the server chooses."""
-        candidates, refused = submission_checks.automatic_candidates(self._db, call.principal, request)
-
-        def check(candidate: Candidate) -> job_rows.NewJob:
-            return submission_checks.new_job(
-                self._db, call.principal, request, method, self._limits, chosen=candidate.device
-            )
-
-        def compiled(new: job_rows.NewJob, seconds: float) -> Sequence[CompiledProgram]:
-            return self._compiler.compile(new, seconds, call.add_callback)
-
-        with self._compiler.slot(call.principal.name):
-            return automatic_device.choose(request, candidates, refused, check, compiled)
+    def _unplaced(self, request: _Request, call: CallContext) -> UnplacedJob:
+        automatic_device.check_provider(self._db, request.device)
+        return submission_checks.unplaced_job(self._db, call.principal, request, self._limits)
 
     def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
         return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new
@@ -185,6 +212,13 @@ class JobService:
     def _open_for_jobs(self) -> None:
         if self._stopping.is_set():
             raise draining()
+
+
+def _send_preview(new: job_rows.NewJob, stream: Stream) -> None:
+    now = Timestamp()
+    now.GetCurrentTime()
+    event = JobEvent(sequence=1, event_time=now, created=submission_checks.preview(new))
+    stream.finish(framed(event.SerializeToString()))
 
 
 def _seconds(interval: Duration) -> float:

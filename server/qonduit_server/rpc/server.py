@@ -151,17 +151,15 @@ class RpcServer:
         limits = options.limits
         budget = CallerBudget(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
         validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
-        comparison = DeviceComparison(db, options.limits, options.analyze_job)
+        comparison = DeviceComparison(db, limits, options.analyze_job, budget)
         services: dict[str, object] = {
-            "qonduit.v1.DeploymentService": DeploymentService(db, options.limits),
-            "qonduit.v1.DeviceService": DeviceService(
-                db, options.limits, comparison, validator, budget, options.refresh_devices
-            ),
+            "qonduit.v1.DeploymentService": DeploymentService(db, limits),
+            "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(
-                db, options.limits, self._watches, self._stopping, validator, self._validation_pool
+                db, limits, self._watches, self._stopping, validator, comparison, self._validation_pool
             ),
             "qonduit.v1.ProgramService": ProgramService(
-                options.limits, self._stopping, options.languages, options.translate, budget
+                limits, self._stopping, options.languages, options.translate, budget
             ),
             "qonduit.v1.ProviderService": ProviderService(db),
             "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.device_service_pb2 import CompareDevicesRequest
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
@@ -24,7 +26,6 @@ from qonduit_server.capabilities import (
     missing_features,
     requirements_of_job,
 )
-from qonduit_server.device_choice import Candidate, rank
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.auth import Principal
@@ -73,11 +74,8 @@ def new_job(
         NotFound: no such device or deployment.
         FailedPrecondition: the device is not available, or lacks a feature that the job requires.
     """
-    spec = requested_spec(request.job, limits)
-    inline = request.deployment if request.HasField("deployment") else None
-    if inline is not None:
-        check_programs(inline, limits)
-
+    job = unplaced_job(db, principal, request, limits)
+    spec = job.spec
     device = chosen or (
         catalogue.device_by_name(db, request.device)
         if request.device
@@ -106,10 +104,8 @@ def new_job(
         )
     requirements = requirements_of_job(spec)
     _check_capabilities(db, requirements, device, name)
-    deployment_id = request.job.deployment_id
-    programs = inline.programs if inline is not None else deployments.get(db, principal.name, deployment_id).programs
-    _check_languages(programs, provider)
-    check_qubits(db, programs, _FIELD, requirements, device, name)
+    _check_languages(job.programs, provider)
+    check_qubits(db, job.programs, _FIELD, requirements, device, name)
 
     return NewJob(
         caller=principal.name,
@@ -117,8 +113,8 @@ def new_job(
         name=request.job.name if request.job.HasField("name") else None,
         device_id=device.id,
         device=name,
-        deployment=inline,
-        deployment_id=deployment_id,
+        deployment=request.deployment if request.HasField("deployment") else None,
+        deployment_id=request.job.deployment_id,
         request_id=request.request_id,
         method=method,
         fingerprint=_fingerprint(request, spec),
@@ -126,33 +122,35 @@ def new_job(
     )
 
 
-def automatic_candidates(
-    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Return the candidates for a request that names "AUTO", and the reasons against the other devices.
+@dataclass(frozen=True)
+class UnplacedJob:
+    """A job without a device, checked as far as that needs none.
 
-    Raises:
-        NotFound: no such deployment.
+    Args:
+        spec: its options.
+        programs: its programs.
     """
-    programs = (
-        request.deployment.programs
-        if request.HasField("deployment")
-        else deployments.get(db, principal.name, request.job.deployment_id).programs
-    )
-    devices = catalogue.devices_by_name(db)
-    languages = {
-        provider_id: [line.supported_language for line in catalogue.provider(db, provider_id).supported_languages]
-        for provider_id in {device.provider_id for device in devices.values()}
-    }
-    return rank(
-        devices,
-        request.device,
-        requirements_of_job(_requested_spec(request.job)),
-        languages,
-        {program.assembler_language for program in programs},
-        catalogue.queue_depths(db),
-        request.job.shots,
-    )
+
+    spec: JobSpec
+    programs: Sequence[QuantumProgram]
+
+
+def unplaced_job(
+    db: Database,
+    principal: Principal,
+    request: CreateJobRequest | RunJobRequest | CompareDevicesRequest,
+    limits: Limits,
+) -> UnplacedJob:
+    """Check a request that names no device; raises InvalidArgument and NotFound as `new_job`."""
+    spec = _requested_spec(request.job)
+    if spec.shots > limits.max_shots:
+        raise InvalidArgument.of(
+            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
+        )
+    if request.HasField("deployment"):
+        check_programs(request.deployment, limits)
+        return UnplacedJob(spec, request.deployment.programs)
+    return UnplacedJob(spec, deployments.get(db, principal.name, request.job.deployment_id).programs)
 
 
 def repeated(
@@ -186,16 +184,6 @@ def preview(new: NewJob) -> Job:
     for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
         job.program_runs.add(index=index, state=lifecycle.QUEUED)
     return job
-
-
-def requested_spec(job: Job, limits: Limits) -> JobSpec:
-    """Return the spec of a requested job, with shots within the limit. Raises InvalidArgument."""
-    spec = _requested_spec(job)
-    if spec.shots > limits.max_shots:
-        raise InvalidArgument.of(
-            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
-        )
-    return spec
 
 
 def check_programs(deployment: Deployment, limits: Limits) -> None:

@@ -1,47 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ends the choice of a device for "AUTO": the end of the call, or the end of its time."""
+"""The choice among compared devices, and its reason."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_service_pb2 import CompiledProgram, CreateJobRequest
-from qonduit_server.device_choice import Candidate
-from qonduit_server.errors import Abandoned
-from qonduit_server.rpc import automatic_device
+from qonduit_server.cost_estimates import Estimate
+from qonduit_server.device_fit import Candidate, Fit
+from qonduit_server.errors import FailedPrecondition
+from qonduit_server.rpc.automatic_device import choose, is_automatic
 from qonduit_server.store.jobs.job_rows import NewJob
 
-CANDIDATES = [Candidate(f"A/{number}", Device(id=number), 0, 1.0) for number in (1, 2)]
+
+def fit(name: str, queue_depth: int = 0, **fields: object) -> Fit:
+    return Fit(
+        Candidate(name, Device(id=len(name)), frozenset(), queue_depth), **{"methods": ("statevector",)} | fields
+    )  # type: ignore[arg-type]
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, seconds: float) -> NewJob:
-    """Choose a device if the compilation is abandoned after some seconds."""
-    now = [100.0]
-    monkeypatch.setattr(automatic_device.time, "monotonic", lambda: now[0])
+def accept(device: Device) -> NewJob:
+    return NewJob(caller="a", spec=JobSpec(), device_id=device.id)
 
-    def compile_job(new: NewJob, left: float) -> Sequence[CompiledProgram]:
-        now[0] += seconds
-        raise Abandoned("the client cancelled the call")
 
-    return automatic_device.choose(
-        CreateJobRequest(device="AUTO"),
-        CANDIDATES,
-        {},
-        lambda candidate: NewJob(caller="a", spec=JobSpec(), device_id=candidate.device.id),
-        compile_job,
+@pytest.mark.parametrize(
+    ("name", "automatic"), [("AUTO", True), ("IBM/AUTO", True), ("IBM/auto", False), ("IBM/xAUTO", False), ("", False)]
+)
+def test_names_of_automatic_devices(name: str, automatic: bool) -> None:
+    assert is_automatic(name) is automatic
+
+
+def test_reason_of_a_choice() -> None:
+    fits = [
+        fit("A/one", 2, memory_bytes=2048, estimate=Estimate(0.25, 1.5)),
+        fit("B/second", memory_bytes=1024, seconds=3.0),
+        fit("B/single", exclusion="it simulates in single precision"),
+    ]
+    choice = choose("AUTO", fits, accept).spec.device_choice
+    assert choice.reason == (
+        "A/one comes first of 2 exact simulators that can run the job: statevector, 2.0 KiB, estimated 0.25 s "
+        "(p90 1.5 s), 2 in its queue; next is B/second: statevector, 1.0 KiB, time unknown, assumed 3 s, 0 in its queue"
     )
+    assert (choice.estimated_seconds_p50, choice.estimated_seconds_p90) == (0.25, 1.5)
+    assert choose("B/AUTO", fits, accept).device_id == len("B/second")
 
 
-def test_a_call_that_ends_during_the_choice_creates_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Abandoned):
-        chosen(monkeypatch, 0.5)
+def test_reason_of_an_approximate_choice() -> None:
+    reason = choose("AUTO", [fit("A/one", exact=False)], accept).spec.device_choice.reason
+    assert reason.startswith("A/one runs the job by an approximate method, and no exact method can: statevector")
 
 
-def test_the_best_device_is_taken_unchecked_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = chosen(monkeypatch, 2.5)
-    assert new.device_id == 1
-    assert "not compiled within 2 s" in new.spec.device_choice.reason
+def test_device_that_the_checks_of_a_submission_refuse_is_passed_over() -> None:
+    def check(device: Device) -> NewJob:
+        if device.id == len("A/one"):
+            raise FailedPrecondition("deployment.programs[0]: the program declares 50 qubits", subject="device")
+        return accept(device)
+
+    fits = [fit("A/one"), fit("B/second")]
+    assert choose("AUTO", fits, check).device_id == len("B/second")
+    with pytest.raises(FailedPrecondition, match=r"A/AUTO finds no device for this job: A/one: .* declares 50 qubits$"):
+        choose("A/AUTO", fits, check)
+
+
+def test_server_without_devices() -> None:
+    with pytest.raises(FailedPrecondition, match="this server has no device"):
+        choose("AUTO", [], accept)
