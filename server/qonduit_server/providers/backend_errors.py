@@ -16,6 +16,7 @@ from qiskit_aer.noise.device import basic_device_gate_errors
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit_server.errors import DeviceError
 from qonduit_server.providers.backend_files import Backend
+from qonduit_server.providers.measured_errors import MEASURE, MeasuredErrors, readout_error
 
 _UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 _CONTROL_FLOW: Final = {
@@ -42,8 +43,8 @@ class BackendErrors:
 
     def __init__(self, backend: Backend, calibration: DeviceCalibration) -> None:
         self._dt = backend.dt
+        self._measured = MeasuredErrors(calibration)
         self._qubits = calibration.qubits
-        self._gates = {(gate.gate, tuple(gate.qubits)): gate for gate in calibration.gates}
         self._properties = [QubitProperties(t1=_known(q, "t1"), t2=_known(q, "t2")) for q in calibration.qubits]
         self._kinds: dict[str, Instruction] = {**get_standard_gate_name_mapping(), "reset": Reset()}
         self._known: dict[tuple[str, tuple[int, ...]], Any] = {}
@@ -59,7 +60,7 @@ class BackendErrors:
             Measure(),
             {
                 (qubit.qubit,): InstructionProperties(
-                    duration=_known(qubit, "readout_duration"), error=_readout_error(qubit)
+                    duration=_known(qubit, "readout_duration"), error=readout_error(qubit)
                 )
                 for qubit in self._qubits
             },
@@ -77,7 +78,7 @@ class BackendErrors:
         return Delay(Parameter("t"))
 
     def _instruction(self, name: str, on: tuple[int, ...]) -> InstructionProperties | None:
-        gate = self._gates.get((name, on))
+        gate = self._measured.gate(name, on)
         if gate is None:
             return None
         return InstructionProperties(duration=_known(gate, "duration"), error=_known(gate, "error"))
@@ -102,25 +103,18 @@ class BackendErrors:
 
     def success_probability(self, operations: Operations) -> float:
         """Return the product of 1 - error over operations."""
-        product = 1.0
-        for operation, on in operations:
-            if operation.name == "measure":
-                product *= 1 - (_readout_error(self._qubits[on[0]]) or 0.0)
-            else:
-                gate = self._gates.get((operation.name, tuple(on)))
-                product *= 1 - min(1.0, gate.error if gate is not None else 0.0)
-        return product
+        return self._measured.success_probability((operation.name, on) for operation, on in operations)
 
     def noise_model(self, operations: Operations, active: Mapping[int, int]) -> NoiseModel:
         """Return the errors of operations on the device's qubits, for the places that `active` gives to them."""
         used = {(operation.name, tuple(on)) for operation, on in operations}
-        self._make([each for each in used if each in self._gates and each not in self._known])
+        self._make([each for each in used if self._measured.gate(*each) is not None and each not in self._known])
         model = NoiseModel(basis_gates=sorted(self.target.operation_names))
         for name, on in sorted(used):
             error = self._known.get((name, on))
             if error is not None:
                 model.add_quantum_error(error, name, [active[place] for place in on])
-            if name == "measure":
+            if name == MEASURE:
                 qubit = self._qubits[on[0]]
                 wrong = (qubit.prob_1_given_0, qubit.prob_0_given_1)
                 model.add_readout_error(
@@ -154,9 +148,3 @@ class BackendErrors:
 
 def _known(message: Any, name: str) -> float | None:
     return getattr(message, name) if message.HasField(name) else None
-
-
-def _readout_error(qubit: Any) -> float | None:
-    if not qubit.HasField("prob_1_given_0") or not qubit.HasField("prob_0_given_1"):
-        return None
-    return float((qubit.prob_1_given_0 + qubit.prob_0_given_1) / 2)
