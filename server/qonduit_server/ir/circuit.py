@@ -38,14 +38,16 @@ class ClassicalRegister:
 class Circuit:
     """A program in the IR. `registers` are in declaration order; results name these registers only.
 
-    `warnings` describe what the reader changed or dropped. `lines` map constructs (named as in `ir.requirements`) to
-    their first line, where the reader knows it.
+    `qubit_names` are names by which a device may know the qubits, one each, "4_1" for row 4 and column 1; empty if the
+    program has none. `warnings` describe what the reader changed or dropped. `lines` map constructs (named as in
+    `ir.requirements`) to their first line, where the reader knows it.
     """
 
     quantum: QuantumCircuit
     registers: tuple[ClassicalRegister, ...]
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
+    qubit_names: tuple[str, ...] = ()
 
     def key(self, outcome: int) -> str:
         """Name an outcome: bit k of `outcome` is classical bit k of the IR circuit.

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 #: Version of the format; change it with the format.
-FORMAT: Final = 2
+FORMAT: Final = 3
 _LENGTH: Final = struct.Struct(">I")
 
 
 def dump(circuit: Circuit) -> bytes | None:
-    """Serialize a circuit: the header's length, the header (registers, warnings, lines) as JSON, the circuit as QPY.
+    """Serialize a circuit: the header's length, the header as JSON, the circuit as QPY.
+
+    The header has the registers, warnings, lines and names of qubits.
 
     Returns:
         The bytes; None for the few circuits that QPY (of Qiskit 2.6) does not keep: with loops, whose conditions come
@@ -36,6 +38,7 @@ def dump(circuit: Circuit) -> bytes | None:
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
     header = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
+    header["qubit_names"] = circuit.qubit_names
     head = json.dumps(header, separators=(",", ":")).encode()
     out = io.BytesIO()
     try:
@@ -54,7 +57,7 @@ def load(data: bytes) -> Circuit:
     head = json.loads(data[_LENGTH.size : end])
     (quantum,) = qpy.load(io.BytesIO(data[end:]))
     registers = tuple(ClassicalRegister(name, tuple(_bit(entry) for entry in bits)) for name, bits in head["registers"])
-    return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"])
+    return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"], tuple(head["qubit_names"]))
 
 
 def _entry(bit: int | Formula) -> int | list[Any]:

@@ -67,9 +67,10 @@ class CirqStatevector(StatevectorSimulator):
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
         """Return the runs of gates in the SDK's form."""
         line = self._line
-        return [[self._operation(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
+        return [[self.convert(gate, [line[place] for place in places]) for gate, places in run] for run in runs]
 
-    def _operation(self, gate: Instruction, qubits: list[Any]) -> Any:
+    def convert(self, gate: Instruction, qubits: Sequence[Any]) -> Any:
+        """Return one native gate on qubits, in the SDK's form."""
         named = self._named.get(gate.name)
         if named is not None:
             return named(*(float(each) for each in gate.params)).on(*qubits)

@@ -132,14 +132,18 @@ class DensityMatrixSimulator(StatevectorSimulator):
         named = options.simulation.method
         trajectories = self._pure.vectors(TRAJECTORIES, channels=True)
         if named == DENSITY_MATRIX:
-            return self.plan(circuit, name, self._densities(), limit)
+            return self.plan_density(circuit, name, limit)
         if named != TRAJECTORIES and density_is_cheaper(circuit.quantum, options.shots):
             try:
-                return self.plan(circuit, name, self._densities(), limit)
+                return self.plan_density(circuit, name, limit)
             except LimitError as error:
                 if error.reason != "MEMORY_LIMIT":
                     raise
         return self.plan(circuit, name, trajectories, limit)
+
+    def plan_density(self, circuit: Circuit, device: str, memory_limit_bytes: int) -> CompiledCircuit:
+        """Compile a circuit for density matrices; for the arguments see `plan`."""
+        return self.plan(circuit, device, self._densities(), memory_limit_bytes)
 
     def _densities(self) -> Method:
         from qonduit_server.providers.group_states import DENSITIES

@@ -24,7 +24,7 @@ from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, ne
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.languages import gate_modifiers, pauli_strings
-from qonduit_server.languages.cirq import cirq_gates, noise_channels, subcircuits
+from qonduit_server.languages.cirq import cirq_gates, noise_channels, qubit_ids, subcircuits
 from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Records, texts
 from qonduit_server.languages.cirq.gate_parts import (
     Context,
@@ -112,11 +112,14 @@ class _CircuitReader:
 
     def result(self) -> Circuit:
         """Return the circuit, with its qubits in Cirq's order."""
-        order = {self._places[each]: place for place, each in enumerate(sorted(self._places))}
+        qubits = sorted(self._places)
+        order = {self._places[each]: place for place, each in enumerate(qubits)}
         if any(old != new for old, new in order.items()):
             self._builder.renumber(order)
         warnings = (*self._warnings, *unused(self._inputs, self._used))
-        return Circuit(self._builder.finish(), self._records.registers(), warnings)
+        return Circuit(
+            self._builder.finish(), self._records.registers(), warnings, qubit_names=qubit_ids.grid_names(qubits)
+        )
 
     def _tick(self) -> None:
         if time.thread_time() > self._deadline:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from qonduit_server.languages.cirq.gate_parts import check_dimension, kind_of, unknown
 from qonduit_server.languages.json_text import mapping, shown, text, wrong
 
 #: A comparable key of a qubit; keys sort as in Cirq: grid, line, names, independent of the class.
 Qubit: TypeAlias = tuple[int | str, ...]
+_GRID: Final = 0
 
 
 def qubit(node: object) -> Qubit:
@@ -27,11 +29,18 @@ def qubit(node: object) -> Qubit:
         case "LineQubit" | "LineQid":
             return (1, _whole(fields.get("x")))
         case "GridQubit" | "GridQid":
-            return (0, _whole(fields.get("row")), _whole(fields.get("col")))
+            return (_GRID, _whole(fields.get("row")), _whole(fields.get("col")))
         case "NamedQubit" | "NamedQid":
             name = text(fields.get("name"), "a qubit's name")
             return (2, _padded(name), name)
     raise unknown(kind)
+
+
+def grid_names(qubits: Sequence[Qubit]) -> tuple[str, ...]:
+    """Return the names of qubits that are all on a grid, "4_1" for row 4 and column 1; for others none."""
+    if any(each[0] != _GRID for each in qubits):
+        return ()
+    return tuple(f"{row}_{column}" for _, row, column in qubits)
 
 
 def _whole(value: object) -> int:
