@@ -8,8 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pennylane import BitFlip
+from pennylane.devices import qubit_mixed
 from pennylane.devices.qubit import measure_final_state
-from pennylane.measurements import ProbabilityMP, SampleMP
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import ExpectationMP, ProbabilityMP, SampleMP, VarianceMP
+from pennylane.ops import Sum
 from pennylane.tape import QuantumScript
 from pennylane.transforms.dynamic_one_shot import gather_mcm
 from pennylane.wires import Wires
@@ -21,21 +25,44 @@ PADDED: Final = "pad-invalid-samples"
 _PADDING: Final = np.iinfo(np.int32).min
 
 
-def from_state(tape: QuantumScript, program: Program, amplitudes: Any) -> Any:
-    """Return the measurements of an analytic tape.
+def from_state(tape: QuantumScript, program: Program, amplitudes: Any, readout_prob: float = 0.0) -> Any:
+    """Return the measurements of an analytic tape; those of default.mixed if it has channels or readout errors.
 
     Args:
         tape: on wires 0, 1, 2 ...
         program: its program.
         amplitudes: 2**qubits complex numbers; bit i of a place is qubit i.
+        readout_prob: the probability that a measured bit is flipped.
     """
     state = np.asarray(amplitudes, dtype=complex).reshape((2,) * program.qubits)
     state = state.transpose(tuple(reversed(range(program.qubits)))) * np.exp(1j * program.phase)
     if program.selected:
-        state = state[(..., *program.selected)]
+        state = state[(..., *(slice(None) if each is None else each for each in program.selected))]
         with np.errstate(divide="ignore", invalid="ignore"):  # what cannot be selected gives nan, as in default.qubit
             state = state / np.linalg.norm(state)
-    return measure_final_state(tape, state, False)
+    if not readout_prob and None not in program.selected:
+        return measure_final_state(tape, state, False)
+    rows = state.reshape(2**program.wires, -1)
+    mixed = (rows @ rows.conj().T).reshape((2,) * (2 * program.wires))
+    results = tuple(_measured(each, mixed, readout_prob) for each in tape.measurements)
+    return results[0] if len(results) == 1 else results
+
+
+def _measured(measurement: Any, state: Any, readout_prob: float) -> Any:
+    """Return a measurement of a density matrix, with readout errors where bits are read."""
+    if not readout_prob or not isinstance(measurement, ExpectationMP | VarianceMP | ProbabilityMP):
+        return qubit_mixed.measure(measurement, state)
+    if isinstance(measurement, ExpectationMP) and isinstance(measurement.obs, Sum):
+        terms = zip(*measurement.obs.terms(), strict=True)
+        return sum(number * _measured(ExpectationMP(term), state, readout_prob) for number, term in terms)
+    if measurement.obs is not None and not measurement.obs.has_diagonalizing_gates:
+        raise DeviceError(f"readout_prob needs an observable that is measured bit by bit, got {measurement.obs}")
+    for gate in measurement.diagonalizing_gates():
+        state = qubit_mixed.apply_operation(gate, state)
+    wires = Wires(range(state.ndim // 2))
+    for wire in measurement.wires or wires:
+        state = qubit_mixed.apply_operation(BitFlip(readout_prob, wire), state)
+    return measurement.process_density_matrix(state.reshape(2 ** len(wires), -1), wires)
 
 
 def from_shots(tape: QuantumScript, program: Program, bits: Mapping[str, NDArray[np.uint8]], mode: str | None) -> Any:

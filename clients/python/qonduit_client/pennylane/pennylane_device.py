@@ -32,6 +32,7 @@ from qonduit_client.pennylane.splitting import SPLITTING, rotations
 from qonduit_client.pennylane.tape_programs import Program, program_of
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
+from qonduit_client.simulation_options import Simulation
 
 #: Methods of mid-circuit measurements: "deferred" uses more wires; the others measure on the device.
 _METHODS: Final = ("deferred", "one-shot", "device")
@@ -55,8 +56,11 @@ class QonduitDevice(Device):  # type: ignore[misc]
         seed: the seed of simulators, as for `numpy.random.default_rng`: the same circuits in the same order return
             the same samples.
         timeout: seconds per execution, after which its jobs are cancelled; by default unlimited.
+        readout_prob: the probability that a measured bit is flipped, as of default.mixed; 0 without.
+        simulation: options of the simulation, as of `Client.run`.
 
     Raises:
+        ValueError: readout_prob is not a probability.
         DeviceError: (by executions) the device does not support the circuit, or the job failed; `__cause__` is the
             client's error.
     """
@@ -70,12 +74,18 @@ class QonduitDevice(Device):  # type: ignore[misc]
         client: Client | str | None = None,
         seed: Any = None,
         timeout: float | None = None,
+        readout_prob: float | None = None,
+        simulation: Simulation | None = None,
     ) -> None:
+        if not 0 <= (readout_prob or 0) <= 1:
+            raise ValueError(f"readout_prob must be a number from 0 to 1, got {readout_prob!r}")
         super().__init__(wires=wires, shots=shots)
         self._device = device
         self._client = connect(client)
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._timeout = timeout
+        self._readout_prob = float(readout_prob or 0)
+        self._simulation = simulation
 
     @property
     def name(self) -> str:
@@ -109,11 +119,13 @@ class QonduitDevice(Device):  # type: ignore[misc]
         config = config or ExecutionConfig()
         mcm = config.mcm_config
         shots = circuit is not None and bool(circuit.shots)
-        method = mcm.mcm_method or ("device" if shots else "deferred")
+        method = mcm.mcm_method or ("device" if shots and not self._readout_prob else "deferred")
         if method not in _METHODS:
             raise DeviceError(
                 f"mcm_method '{method}' is not supported on {self.name}; use one of {', '.join(_METHODS)}"
             )
+        if self._readout_prob and method != "deferred":
+            raise DeviceError(f"mcm_method '{method}' is not supported with readout_prob: use 'deferred'")
         if mcm.postselect_mode == "fill-shots":
             raise DeviceError(
                 f"postselect_mode 'fill-shots' is not supported on {self.name}, which runs shots: use 'hw-like'"
@@ -158,7 +170,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             tape, program = prepared[place]
             if not tape.shots:
                 amplitudes = [1.0] if result is None else result.statevector
-                found[place] = from_state(tape, program, amplitudes)
+                found[place] = from_state(tape, program, amplitudes, self._readout_prob)
             else:
                 found[place] = from_shots(tape, program, {} if result is None else shots_of(result, seed), mode)
         return joined(tuple(found))
@@ -176,6 +188,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             every = any(not wires for wires in needed)
             wires = range(len(tape.wires)) if every else sorted({wire for each in needed for wire in each})
             program.measured = list(wires)
+            program.readout_prob = self._readout_prob
         return tape, program
 
     def _run(self, prepared: Sequence[tuple[QuantumScript, Program]]) -> list[tuple[Result | None, int | None]]:
@@ -195,6 +208,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
                     shots=shots or 1,
                     seed=self._seed(),
                     statevector=shots is None,
+                    simulation=self._simulation,
                 )
                 whole.handles += part.handles
             places = [place for group in groups.values() for place in group]
@@ -206,12 +220,20 @@ class QonduitDevice(Device):  # type: ignore[misc]
                     whole.cancel()
             if not isinstance(error, QonduitError):
                 raise
-            hint = "; use shots, which need no exact state" if error.reason == "NO_STATEVECTOR" else ""
-            raise DeviceError(f"{self._device}: {error}{hint}") from error
+            raise DeviceError(f"{self._device}: {error}{_hint(error, [program for _, program in prepared])}") from error
         return found
 
     def _seed(self) -> int | None:
         return None if self._rng is None else int(self._rng.integers(2**32))
+
+
+def _hint(error: QonduitError, programs: Sequence[Program]) -> str:
+    """Return what to do where a state is the problem."""
+    if error.reason == "NO_STATEVECTOR":
+        return "; use shots, which need no exact state"
+    if further := max(program.selected.count(None) for program in programs):
+        return f"; channels take qubits of the exact state (here {further}): use shots, which need none"
+    return ""
 
 
 def _is_exact(measurement: Any) -> bool:

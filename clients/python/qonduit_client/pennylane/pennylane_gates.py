@@ -13,6 +13,7 @@ from pennylane import Identity
 from pennylane import math as qml_math
 from pennylane.devices.preprocess import decompose, null_postprocessing
 from pennylane.exceptions import DeviceError
+from pennylane.operation import Channel
 from pennylane.ops import Conditional, Controlled, MidMeasure
 from pennylane.transforms import transform
 from pennylane.wires import Wires
@@ -58,6 +59,8 @@ _OTHERS: Final = {"GlobalPhase", "QubitUnitary", "MultiControlledX", "MidMeasure
 _TARGETS: Final = GATES.keys() | NOTHING | _OTHERS | {f"C({name})" for name in (*GATES, "GlobalPhase")}
 #: Wires of a matrix that travels as it is: 4,096 entries.
 _MAX_MATRIX_WIRES: Final = 6
+#: As many as the server has for a channel.
+_MAX_CHANNEL_WIRES: Final = 4
 
 
 class Dialect(IntEnum):
@@ -85,11 +88,13 @@ def decomposed(tape: Any, device_wires: Any = None, name: str = "qonduit") -> An
         name: of the device, for messages.
 
     Raises:
-        DeviceError: an operation has neither a decomposition nor a small matrix.
+        DeviceError: an operation has neither a decomposition nor a small matrix, or a channel has a condition.
     """
     accepts = travels
-    if any(isinstance(op, Conditional) for op in tape.operations):
-        accepts = _travels_conditionally
+    if conditional := [op.base for op in tape.operations if isinstance(op, Conditional)]:
+        accepts = _travels_beside_conditions
+        if channel := next((base for base in conditional if isinstance(base, Channel)), None):
+            raise DeviceError(f"{name} does not support {channel.name} under a condition: apply it without one")
     if all(accepts(op) for op in tape.operations):
         return (tape,), null_postprocessing
     (done,), finish = decompose(
@@ -108,7 +113,7 @@ def decomposed(tape: Any, device_wires: Any = None, name: str = "qonduit") -> An
 
 def travels(op: Any) -> bool:
     """Whether there are statements for an operation."""
-    return _travels_conditionally(op) or _is_matrix(op)
+    return _travels_conditionally(op) or _is_channel(op) or _is_matrix(op)
 
 
 def _travels_conditionally(op: Any) -> bool:
@@ -124,6 +129,14 @@ def _travels_conditionally(op: Any) -> bool:
 
 def _is_controlled(op: Any) -> bool:
     return isinstance(op, Controlled) and (op.base.name in GATES or op.base.name == "GlobalPhase")
+
+
+def _travels_beside_conditions(op: Any) -> bool:
+    return _travels_conditionally(op) or _is_channel(op)
+
+
+def _is_channel(op: Any) -> bool:
+    return isinstance(op, Channel) and 0 < len(op.wires) <= _MAX_CHANNEL_WIRES
 
 
 def _is_matrix(op: Any) -> bool:
@@ -147,7 +160,7 @@ def statement(op: Any, qubits: Sequence[int]) -> Statement | None:
     """Return the statement of a gate; None for a gate that changes only the phase of a state.
 
     Args:
-        op: an operation that `travels`, and is neither measurement nor condition nor projector.
+        op: an operation that `travels`, and is neither measurement nor condition nor projector nor channel.
         qubits: where its wires are.
 
     Raises:
@@ -156,10 +169,15 @@ def statement(op: Any, qubits: Sequence[int]) -> Statement | None:
     if op.name in NOTHING or op.name == "GlobalPhase":
         return None
     if name := GATES.get(op.name):
-        return Statement(f"{name}{_angles(op)} {_operands(qubits)};")
+        return Statement(f"{name}{_angles(op)} {operands(qubits)};")
     if _is_controlled(op):
         return _controlled(op, qubits)
-    return Statement(f"#pragma braket unitary({_matrix(op)}) {_operands(qubits)}", Dialect.BRAKET)
+    return unitary_statement(op.matrix(), qubits)
+
+
+def unitary_statement(matrix: Any, qubits: Sequence[int]) -> Statement:
+    """Return the statement of a unitary; its first qubit is the highest bit of rows and columns."""
+    return Statement(f"#pragma braket unitary({matrix_text(matrix)}) {operands(qubits)}", Dialect.BRAKET)
 
 
 def _controlled(op: Any, qubits: Sequence[int]) -> Statement:
@@ -169,29 +187,31 @@ def _controlled(op: Any, qubits: Sequence[int]) -> Statement:
         modifiers += ("ctrl" if value else "negctrl") + (f"({number}) @ " if number > 1 else " @ ")
     base = op.base
     if base.name == "GlobalPhase":  # exp(-i angle) in PennyLane; has no operands in OpenQASM, and any in PennyLane
-        angle = -_number(base.parameters[0], base)
-        return Statement(f"{modifiers}gphase({angle!r}) {_operands(qubits[: len(op.control_wires)])};", Dialect.QASM3)
-    return Statement(f"{modifiers}{GATES[base.name]}{_angles(base)} {_operands(qubits)};", Dialect.QASM3)
+        angle = -number_of(base.parameters[0], base)
+        return Statement(f"{modifiers}gphase({angle!r}) {operands(qubits[: len(op.control_wires)])};", Dialect.QASM3)
+    return Statement(f"{modifiers}{GATES[base.name]}{_angles(base)} {operands(qubits)};", Dialect.QASM3)
 
 
-def _operands(qubits: Sequence[int]) -> str:
+def operands(qubits: Sequence[int]) -> str:
+    """Return the operands of a statement."""
     return ",".join(f"q[{qubit}]" for qubit in qubits)
 
 
 def _angles(op: Any) -> str:
-    return f"({','.join(repr(_number(each, op)) for each in op.parameters)})" if op.parameters else ""
+    return f"({','.join(repr(number_of(each, op)) for each in op.parameters)})" if op.parameters else ""
 
 
-def _number(value: Any, op: Any) -> float:
+def number_of(value: Any, op: Any) -> float:
+    """Return a parameter of an operation; raise DeviceError unless it is a finite number."""
     number = float(value)
     if not math.isfinite(number):
         raise DeviceError(f"a parameter of {op.name} is {number}: parameters are finite numbers")
     return number
 
 
-def _matrix(op: Any) -> str:
-    """Rows of the matrix; the first wire is the highest bit of rows and columns, in PennyLane and Braket alike."""
-    rows = ("[" + ", ".join(map(_complex, row)) + "]" for row in qml_math.toarray(op.matrix()).tolist())
+def matrix_text(matrix: Any) -> str:
+    """Return the rows of a matrix; the first wire is the highest bit of both, in PennyLane and Braket alike."""
+    rows = ("[" + ", ".join(map(_complex, row)) + "]" for row in qml_math.toarray(matrix).tolist())
     return "[" + ", ".join(rows) + "]"
 
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pennylane import BitFlip
+from pennylane.operation import Channel
 from pennylane.ops import Conditional, MidMeasure
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.pennylane.pennylane_gates import Dialect, Statement, projected, statement
+from qonduit_client.pennylane.pennylane_channels import dilated, noise_statement
+from qonduit_client.pennylane.pennylane_gates import Dialect, Statement, projected, statement, unitary_statement
 
 #: The registers: of the measured wires, of mid-circuit measurements, and of what is selected by its value.
 MEASURED: Final = "c"
@@ -29,17 +32,22 @@ class Program:
 
     Attributes:
         wires: the number of the tape's wires; qubit i is wire i, and qubits after them are helpers.
+        exact: whether the result is a state, without shots.
         phase: by which the state must be multiplied as exp(i phase): global phases do not travel.
-        selected: the values that the helper qubits must have, in their order, for a shot to count.
+        selected: the values that the helper qubits must have, in their order, for a shot to count; None for a qubit
+            that is traced out, in an exact program with channels.
         mid_circuit: the mid-circuit measurements, and the bit of each.
         measured: the wires that are measured at the end, in the order of their bits.
+        readout_prob: the probability that one of these bits is flipped.
     """
 
     wires: int
+    exact: bool = False
     phase: float = 0.0
-    selected: list[int] = field(default_factory=list)
+    selected: list[int | None] = field(default_factory=list)
     mid_circuit: dict[Any, int] = field(default_factory=dict)
     measured: list[int] = field(default_factory=list)
+    readout_prob: float = 0.0
     _statements: list[Statement] = field(default_factory=list)
 
     @property
@@ -50,7 +58,10 @@ class Program:
     @property
     def message(self) -> QuantumProgram:
         """The message for the server; a program needs at least one qubit."""
-        dialect = max((each.dialect for each in self._statements), default=Dialect.QASM2)
+        statements = [*self._statements]
+        if self.readout_prob:
+            statements += [noise_statement(BitFlip(self.readout_prob, wire), [wire]) for wire in self.measured]
+        dialect = max((each.dialect for each in statements), default=Dialect.QASM2)
         old = dialect is Dialect.QASM2
         lines = [_HEADERS[dialect], f"qreg q[{self.qubits}];" if old else f"qubit[{self.qubits}] q;"]
         sizes = {MEASURED: len(self.measured), MID_CIRCUIT: len(self.mid_circuit)}
@@ -59,7 +70,7 @@ class Program:
         for name, size in sizes.items():
             if size:
                 lines.append(f"creg {name}[{size}];" if old else f"bit[{size}] {name};")
-        lines += [each.text for each in self._statements]
+        lines += [each.text for each in statements]
         endings = {MEASURED: self.measured}
         if SELECTED in sizes:
             endings[SELECTED] = list(range(self.wires, self.qubits))
@@ -88,12 +99,24 @@ class Program:
             for wire, value in zip(op.wires.tolist(), values, strict=True):
                 self._statements.append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
                 self.selected.append(value)
+        elif isinstance(op, Channel):
+            self._add_channel(op)
         else:
             if op.name == "GlobalPhase":
                 self.phase -= float(op.parameters[0])
             converted = statement(op, op.wires.tolist())
             if converted is not None:
                 self._statements.append(converted)
+
+    def _add_channel(self, op: Channel) -> None:
+        qubits = op.wires.tolist()
+        if not self.exact:
+            self._statements.append(noise_statement(op, qubits))
+            return
+        matrix, further = dilated(op)
+        qubits += range(self.qubits, self.qubits + further)
+        self._statements.append(unitary_statement(matrix, qubits))
+        self.selected += [None] * further
 
     def _measure(self, op: Any) -> None:
         wire = op.wires.tolist()[0]
@@ -125,7 +148,7 @@ def program_of(tape: Any) -> Program:
     Args:
         tape: in operations that travel, on wires 0, 1, 2 ...
     """
-    program = Program(len(tape.wires))
+    program = Program(len(tape.wires), exact=not tape.shots)
     for op in tape.operations:
         program.add(op)
     return program

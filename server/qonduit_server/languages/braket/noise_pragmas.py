@@ -18,8 +18,6 @@ from qonduit_server.ir import noise
 from qonduit_server.ir.noise import Channel
 
 NOISE: Final = re.compile(r"\s*noise\s+(\w+)\s*\((.*)\)\s*([^)]*)", re.DOTALL)
-#: As in Braket: Kraus operators act on one or two qubits.
-MAX_KRAUS_QUBITS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,6 @@ def _check(name: str, numbers: Sequence[float]) -> None:
 
 def kraus(matrices: Sequence[Sequence[Sequence[complex]]], qubits: int) -> Channel:
     """Return the channel of Kraus operators; the pragma's first qubit is the highest bit, so pass qubits reversed."""
-    if qubits > MAX_KRAUS_QUBITS:
-        raise ProgramError("UNSUPPORTED_CONSTRUCT", f"Kraus operators act on at most {MAX_KRAUS_QUBITS} qubits")
     if not matrices or any(len(matrix) != 1 << qubits for matrix in matrices):
         raise ProgramError("SYNTAX_ERROR", f"Kraus operators on {qubits} qubits have {1 << qubits} rows")
     return noise.kraus(matrices)
