@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
 from qiskit.exceptions import QiskitError
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import Kraus, SparsePauliOp
 from qiskit_aer import AerSimulator
-from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
+from qiskit_aer.noise import (
+    NoiseModel,
+    ReadoutError,
+    amplitude_damping_error,
+    depolarizing_error,
+    thermal_relaxation_error,
+)
 
 from qonduit.v1 import noise_pb2
 from qonduit_client import Client
@@ -47,7 +55,7 @@ def flipped() -> QuantumCircuit:
     return circuit
 
 
-def distance(one: dict[str, int], other: dict[str, int]) -> float:
+def distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     """The total variation distance of two distributions of as many shots."""
     return sum(abs(one.get(key, 0) - other.get(key, 0)) for key in {*one, *other}) / 2 / SHOTS
 
@@ -64,6 +72,26 @@ def test_a_noise_model_of_aer_has_the_distribution_of_aer(client: Client) -> Non
     assert option.run(circuit, shots=SHOTS, seed_simulator=6).result().get_counts() == found
     sampled = SamplerV2(option, default_shots=SHOTS, seed=6).run([circuit]).result()[0].data.meas.get_counts()
     assert distance(sampled, local) < 0.03
+
+
+def test_channels_of_a_circuit_have_the_distribution_of_aer(client: Client) -> None:
+    """With a channel that damps its first qubit if its second is 1, on qubits in both orders."""
+    damped = np.zeros((4, 4))
+    damped[2, 3] = np.sqrt(0.7)
+    controlled = Kraus([np.diag([1, 1, 1, np.sqrt(0.3)]), damped])
+    circuit = QuantumCircuit(3)
+    for qubit in range(3):
+        circuit.ry(0.8 + 0.5 * qubit, qubit)
+    circuit.append(controlled, [2, 0])
+    circuit.append(controlled, [0, 1])
+    circuit.append(depolarizing_error(0.2, 2), [1, 2])
+    circuit.append(amplitude_damping_error(0.3).to_instruction(), [1])
+    measured = circuit.measure_all(inplace=False)
+    circuit.save_probabilities()
+    exact = AerSimulator(method="density_matrix").run(circuit).result().data()["probabilities"]
+    for device in ("IBM/aer_simulator", "GOOGLE/cirq_density_matrix"):
+        counts = QonduitBackend(device, client).run(measured, shots=SHOTS, seed_simulator=5).result().get_counts()
+        assert distance(counts, {f"{value:03b}": SHOTS * exact[value] for value in range(8)}) < 0.03
 
 
 def test_a_noise_model_of_the_contract_is_a_message_or_a_dict(client: Client) -> None:

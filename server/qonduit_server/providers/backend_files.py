@@ -88,6 +88,7 @@ def calibration(backend_name: str) -> DeviceCalibration:
         qubits=[_qubit(number, values) for number, values in enumerate(properties["qubits"])],
         gates=_gates(backend, properties["gates"]),
         coupling_map=[CoupledQubits(first=first, second=second) for first, second in backend.coupling_map],
+        dt=backend.dt,
     )
     found.calibrated_at.FromJsonString(properties["last_update_date"])
     return found

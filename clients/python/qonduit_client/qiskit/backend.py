@@ -21,6 +21,7 @@ from qonduit_client.qiskit.backend_job import QonduitJob
 from qonduit_client.qiskit.circuit_preparation import bindings_of, listed, programs_of
 from qonduit_client.qiskit.devices import NamedDevice, find_device
 from qonduit_client.qiskit.noise_options import OPTIONS, run_arguments
+from qonduit_client.qiskit.qiskit_errors import as_qiskit_has_it
 from qonduit_client.qiskit.target import target_of
 
 
@@ -48,7 +49,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
     """A device of a Qonduit server.
 
     Circuits need not be transpiled: the server compiles them for the device. Those that were transpiled for
-    `backend.target` run as well.
+    `backend.target` run as well. On a device with a coupling map they run unchanged, on the qubits that they name.
 
     Args:
         device: "PROVIDER/device", or the device's name alone where only one provider has one of that name.
@@ -94,8 +95,18 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     @cached_property
     def target(self) -> Target:
-        """The device's qubits, gates and capabilities, for the transpiler."""
-        return target_of(self.device.device)
+        """The device's qubits, gates and capabilities, for the transpiler.
+
+        That of a device with a coupling map has its native gates, errors and durations, read from the server once.
+
+        Raises:
+            QiskitError: the server is unreachable.
+        """
+        device = self.device.device
+        if not device.capabilities.coupling_map:
+            return target_of(device)
+        with as_qiskit_has_it():
+            return target_of(device, self.client.calibration(device))
 
     @property
     def max_circuits(self) -> int | None:
@@ -117,7 +128,8 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
             options: `shots`, `memory` (whether single shots are returned), `seed_simulator` (the seed of all
                 circuits; their samples are independent); `noise_model`: one of Qiskit Aer, or a `NoiseModel` message
                 or a dict of its fields; `method`, `precision` and `max_bond_dimension`, as of Aer's simulator;
-                `allow_approximate` and `min_fidelity`: see `SimulationOptions`. By default those of
+                `allow_approximate` and `min_fidelity`: see `SimulationOptions`; `optimization_level`: how much a
+                device with a coupling map optimizes circuits that are not native. By default those of
                 `backend.options`.
 
         Raises:

@@ -20,6 +20,7 @@ _FIELDS: Final = {
     "matrix_product_state_max_bond_dimension": "max_bond_dimension",
     "allow_approximate": "allow_approximate",
     "min_fidelity": "min_fidelity",
+    "optimization_level": "optimization_level",
 }
 #: The names of the options in a run.
 OPTIONS: Final = ("noise_model", *_FIELDS)

@@ -48,13 +48,15 @@ class CoupledQubits(_message.Message):
     def __init__(self, first: _Optional[int] = ..., second: _Optional[int] = ...) -> None: ...
 
 class DeviceCalibration(_message.Message):
-    __slots__ = ("calibrated_at", "qubits", "gates", "coupling_map")
+    __slots__ = ("calibrated_at", "qubits", "gates", "coupling_map", "dt")
     CALIBRATED_AT_FIELD_NUMBER: _ClassVar[int]
     QUBITS_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
     COUPLING_MAP_FIELD_NUMBER: _ClassVar[int]
+    DT_FIELD_NUMBER: _ClassVar[int]
     calibrated_at: _timestamp_pb2.Timestamp
     qubits: _containers.RepeatedCompositeFieldContainer[QubitCalibration]
     gates: _containers.RepeatedCompositeFieldContainer[GateCalibration]
     coupling_map: _containers.RepeatedCompositeFieldContainer[CoupledQubits]
-    def __init__(self, calibrated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., qubits: _Optional[_Iterable[_Union[QubitCalibration, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[GateCalibration, _Mapping]]] = ..., coupling_map: _Optional[_Iterable[_Union[CoupledQubits, _Mapping]]] = ...) -> None: ...
+    dt: float
+    def __init__(self, calibrated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., qubits: _Optional[_Iterable[_Union[QubitCalibration, _Mapping]]] = ..., gates: _Optional[_Iterable[_Union[GateCalibration, _Mapping]]] = ..., coupling_map: _Optional[_Iterable[_Union[CoupledQubits, _Mapping]]] = ..., dt: _Optional[float] = ...) -> None: ...
