@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cirq
 import numpy as np
 import pytest
@@ -74,3 +76,13 @@ def test_a_device_without_noise_refuses_it_and_lists_those_with_noise(client: Cl
     circuit = cirq.Circuit(cirq.bit_flip(0.1)(A), cirq.measure(A, key="m"))
     with pytest.raises(ValueError, match="GOOGLE/cirq_density_matrix"):
         QonduitSampler(client, "AWS/local_simulator").run(circuit, repetitions=10)
+
+
+def test_a_wide_circuit_runs_by_the_method_that_is_named(client: Client) -> None:
+    qubits = cirq.LineQubit.range(50)
+    chain = [cirq.H(qubits[0]), *(cirq.CNOT(*pair) for pair in pairwise(qubits))]
+    wide = cirq.Circuit(chain, cirq.ry(0.3)(qubits[0]), cirq.measure(*qubits[1:], key="m"))
+    sampler = QonduitSampler(client, "IBM/aer_simulator", simulation={"method": "matrix_product_state"})
+    assert set(sampler.run(wide, repetitions=50).histogram(key="m")) == {0, 2**49 - 1}
+    with pytest.raises(ValueError, match=r"simulation.*methods"):
+        QonduitSampler(client, simulation={"methods": 1}).run(wide, repetitions=50)

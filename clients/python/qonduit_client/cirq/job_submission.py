@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from qonduit_client.cirq.circuit_serialization import Prepared
     from qonduit_client.client import Client
+    from qonduit_client.simulation_options import Simulation
 
 #: Errors of the caller.
 _CALLER: tuple[type[QonduitError], ...] = (
@@ -56,13 +57,22 @@ class Run:
         device: "PROVIDER/device".
         seed: the seed of all programs.
         timeout: seconds for all programs together.
+        simulation: options of the simulation, as of `Client.run`.
     """
 
-    def __init__(self, client: Client, device: str, seed: int | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        device: str,
+        seed: int | None,
+        timeout: float | None,
+        simulation: Simulation | None = None,
+    ) -> None:
         self._client = client
         self._device = device
         self._seed = seed
         self._timeout = timeout
+        self._simulation = simulation
         self._batches: list[Batch] = []
         self._cancelled = False
         self._lock = threading.Lock()
@@ -97,7 +107,14 @@ class Run:
 
     def _submit(self, programs: Sequence[Prepared], shots: int) -> None:
         seed = None if self._seed is None else derived_seed(self._seed, len(self._batches))
-        batch = submit(self._client, [each.program for each in programs], device=self._device, shots=shots, seed=seed)
+        batch = submit(
+            self._client,
+            [each.program for each in programs],
+            device=self._device,
+            shots=shots,
+            seed=seed,
+            simulation=self._simulation,
+        )
         with self._lock:
             self._batches.append(batch)
             late = self._cancelled

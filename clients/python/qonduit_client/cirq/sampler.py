@@ -23,6 +23,8 @@ from qonduit_client.client import Client, connect
 if TYPE_CHECKING:
     import pandas as pd
 
+    from qonduit_client.simulation_options import Simulation
+
 _T = TypeVar("_T")
 
 #: Maximum number of concurrent asynchronous runs of one sampler.
@@ -46,6 +48,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             repeated calls are independent.
         timeout: seconds per call, after which its jobs are cancelled and `TimedOut` is raised. By default unlimited.
         noise: added to all circuits, as by Cirq's simulators; devices with noise run it.
+        simulation: options of the simulation, as of `Client.run`.
 
     Raises:
         ValueError: the first argument is the name of a device, or the seed is invalid.
@@ -59,6 +62,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         seed: cirq.RANDOM_STATE_OR_SEED_LIKE = None,
         timeout: float | None = None,
         noise: cirq.NOISE_MODEL_LIKE = None,
+        simulation: Simulation | None = None,
     ) -> None:
         self.noise = cirq.NoiseModel.from_noise_model_like(noise)
         if isinstance(client, str) and "/" in client:
@@ -66,6 +70,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         self.client = connect(client)
         self.device = device
         self.timeout = timeout
+        self.simulation = simulation
         self._random = None if seed is None else cirq.value.parse_random_state(seed)
 
     def __repr__(self) -> str:
@@ -133,7 +138,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
 
     def _new(self) -> Run:
         seed = None if self._random is None else int(self._random.randint(2**31))
-        return Run(self.client, self.device, seed, self.timeout)
+        return Run(self.client, self.device, seed, self.timeout, self.simulation)
 
     def _sampled(self, wanted: Sequence[_Wanted], run: Run) -> list[list[cirq.Result]]:
         shots = [
