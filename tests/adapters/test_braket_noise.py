@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from braket.circuits import Circuit, Noise
+from braket.circuits import Circuit, Noise, Observable
 from braket.devices import LocalSimulator
 
 from qonduit_client import Client
@@ -39,6 +39,32 @@ def test_noise_has_the_distribution_of_the_local_simulator(client: Client) -> No
     assert found.measured_qubits == [0, 2, 5]
     seen = np.array([found.measurement_counts.get(f"{value:03b}", 0) for value in range(8)]) / SHOTS
     assert np.abs(seen - exact).sum() / 2 < 0.03
+
+
+@pytest.mark.parametrize("name", ["IBM/aer_simulator", "AWS/local_simulator"])
+def test_exact_results_are_those_of_the_local_simulator(client: Client, name: str) -> None:
+    circuit = Circuit().ry(0, 0.9).cnot(0, 2).ry(5, 2.1).depolarizing(2, 0.2).generalized_amplitude_damping(0, 0.2, 0.7)
+    circuit.two_qubit_dephasing(0, 5, 0.2).h(2).kraus([2, 5], CONTROLLED).kraus([5, 0], CONTROLLED).gphase(0.3)
+    circuit.density_matrix().density_matrix([5, 0]).probability([2])
+    circuit.expectation(Observable.X() @ Observable.Y(), [5, 2]).variance(Observable.Z(), 0)
+    ours = QonduitDevice(name, client).run(circuit, shots=0).result()
+    theirs = LocalSimulator("braket_dm").run(circuit, shots=0).result()
+    for one, other in zip(ours.values, theirs.values, strict=True):
+        assert np.shape(one) == np.shape(other)
+        assert np.allclose(one, other, rtol=0, atol=1e-7)
+
+
+def test_exact_results_that_noise_does_not_have_are_refused(client: Client) -> None:
+    device = QonduitDevice("IBM/aer_simulator", client)
+    with pytest.raises(TypeError, match="statevector is not supported with noise"):
+        device.run(Circuit().h(0).bit_flip(0, 0.1).state_vector(), shots=0)
+    often = Circuit().h(0)
+    for _ in range(40):
+        often.depolarizing(0, 0.1)
+    with pytest.raises(ValueError, match=r"takes 80 qubits besides its 1; IBM/aer_simulator has .*: pass a number"):
+        device.run(often.probability(), shots=0)
+    with pytest.raises(ValueError, match="shots=0 is not supported"):
+        QonduitDevice("AWS/braket_dm", client).run(noisy().probability(), shots=0)
 
 
 def test_noise_that_is_applied_to_gates_runs_and_noise_models_too(client: Client) -> None:

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from braket.default_simulator.density_matrix_simulation import DensityMatrixSimulation
 from braket.default_simulator.state_vector_simulation import StateVectorSimulation
 from braket.task_result import AdditionalMetadata, GateModelTaskResult, ResultTypeValue, TaskMetadata
 from braket.tasks import GateModelQuantumTaskResult
 
 from qonduit_client.braket.task_submission import ProgramOutcome
+from qonduit_client.dilation import traced_out
 from qonduit_client.result import Result
 from qonduit_client.shots import shots_of
 
@@ -34,7 +36,8 @@ def task_result(outcome: ProgramOutcome, task: str, device: str) -> GateModelQua
     if plan.shots:
         measurements = measurements_of(outcome)
     else:
-        known = _Known(np.exp(1j * plan.phase) * _state(outcome.result))
+        state = np.exp(1j * plan.phase) * _state(outcome.result)
+        known = _KnownMixture(traced_out(state, plan.qubits)) if plan.noisy else _Known(state)
         results = [
             ResultTypeValue.construct(type=asked, value=exact.calculate(known))
             for asked, exact in zip(plan.asked, plan.exact, strict=True)
@@ -86,3 +89,11 @@ class _Known(StateVectorSimulation):  # type: ignore[misc]
     def __init__(self, state: Any) -> None:
         super().__init__(qubit_count=state.size.bit_length() - 1, shots=0, batch_size=1)
         self._state_vector = state
+
+
+class _KnownMixture(DensityMatrixSimulation):  # type: ignore[misc]
+    """The same with a density matrix."""
+
+    def __init__(self, density: Any) -> None:
+        super().__init__(qubit_count=len(density).bit_length() - 1, shots=0)
+        self._density_matrix = density

@@ -19,7 +19,16 @@ from braket.device_schema import DeviceActionType
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.ir.openqasm import Program
 
-from qonduit_client.braket.openqasm_writing import MEASURED, Gate, Matrix, Noise, Reset, controlled, write
+from qonduit_client.braket.openqasm_writing import (
+    MEASURED,
+    Gate,
+    Matrix,
+    Noise,
+    Reset,
+    controlled,
+    purified,
+    write,
+)
 
 #: Sampled paths through a program with mid-circuit measurements; they only need to reach its measurements.
 _PATHS: Final = 8
@@ -27,6 +36,8 @@ _PATHS: Final = 8
 _UNNAMED: Final = "meas"
 #: Gates that servers run without their global phase; they are sent as matrices, which keep it.
 _WITH_PHASE: Final = frozenset(("gpi",))
+#: Result types that a mixed state does not have.
+_PURE: Final = frozenset(("statevector", "amplitude"))
 _GRADIENT: Final = re.compile(r"^\s*#pragma\s+braket\s+result\s+adjoint_gradient\b", re.MULTILINE)
 
 
@@ -48,6 +59,7 @@ class Plan:
         asked: the requested result types.
         exact: the same, as functions of a state.
         phase: the global phase of the state in radians, which servers omit.
+        noisy: whether the state has further qubits, which are traced out.
     """
 
     program: Program
@@ -61,6 +73,7 @@ class Plan:
     asked: list[Any] = field(default_factory=list)
     exact: list[ResultType] = field(default_factory=list)
     phase: float = 0.0
+    noisy: bool = False
 
 
 class Reader(StateVectorSimulator):  # type: ignore[misc]
@@ -112,11 +125,17 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         self._validate_shots_and_ir_results(shots, circuit.results, len(places))
         exact: list[ResultType] = []
         steps = list(context.steps)
+        noisy = not shots and any(isinstance(step, Noise) for step in steps)
+        further = 0
         if not shots:
             exact = self._translate_result_types(circuit.results)
             self._validate_result_types_qubits_exist(
                 [each for each in exact if isinstance(each, TargetedResultType)], len(places)
             )
+            if noisy:
+                self._check_mixed(circuit.results)
+                steps, further = purified(steps)
+                self._check_width(len(places), further)
         elif circuit.results:
             qubits = sorted(places)
             steps += [
@@ -124,7 +143,8 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
                 for each in circuit.basis_rotation_instructions
             ]
         shown = measured or sorted(places)
-        text = write(steps, places, [places[qubit] for qubit in shown] if shots else ())
+        numbers = places | {-1 - place: len(places) + place for place in range(further)}
+        text = write(steps, numbers, [places[qubit] for qubit in shown] if shots else ())
         return Plan(
             program=program,
             text=text,
@@ -137,7 +157,22 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             asked=asked,
             exact=exact,
             phase=context.phase,
+            noisy=noisy,
         )
+
+    def _check_mixed(self, results: Sequence[Any]) -> None:
+        """Refuse result types of pure states."""
+        for each in results:
+            if each.type in _PURE:
+                raise TypeError(f"result type {each.type} is not supported with noise: request density_matrix")
+
+    def _check_width(self, qubits: int, further: int) -> None:
+        most = self._properties.paradigm.qubitCount
+        if qubits + further > most:
+            raise ValueError(
+                f"with shots=0, the noise of this program takes {further} qubits besides its {qubits}; "
+                f"{self.DEVICE_ID} has {most}: pass a number of shots"
+            )
 
     def _unchanged(self, program: Program, shots: int, circuit: Any) -> Plan:
         """Return a plan that sends the program unchanged: operations follow its measurements."""
@@ -190,7 +225,7 @@ class _Recording(ProgramContext):  # type: ignore[misc]
 
     def add_noise_instruction(self, noise_instruction: str, target: list[int], probabilities: list[float]) -> None:
         super().add_noise_instruction(noise_instruction, target, probabilities)
-        self._add(Noise(noise_instruction, probabilities, tuple(target)))
+        self._add(Noise(noise_instruction, probabilities, tuple(target), self.circuit.instructions[-1].matrices))
 
     def add_kraus_instruction(self, matrices: list[Any], target: list[int]) -> None:
         super().add_kraus_instruction(matrices, target)

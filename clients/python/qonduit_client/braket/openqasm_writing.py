@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qonduit_client.dilation import dilated
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -61,19 +63,20 @@ class Noise:
 
     Attributes:
         name: of the pragma.
-        numbers: its probabilities.
+        numbers: its probabilities; none for "kraus".
         qubits: of a Kraus operator, the first is the highest bit of rows and columns.
-        operators: the Kraus operators of the channel "kraus", which has no numbers.
+        operators: its Kraus operators.
     """
 
     name: str
     numbers: Sequence[Any]
     qubits: tuple[int, ...]
-    operators: Sequence[NDArray[np.complex128]] = ()
+    operators: Sequence[NDArray[np.complex128]]
 
     def line(self, qubits: Mapping[int, int]) -> str:
         """Return the line of the program, with renumbered qubits."""
-        arguments = [_rows(each) for each in self.operators] or [repr(float(each)) for each in self.numbers]
+        kraus = self.operators if self.name == "kraus" else ()
+        arguments = [_rows(each) for each in kraus] or [repr(float(each)) for each in self.numbers]
         return f"#pragma braket noise {self.name}({', '.join(arguments)}) {_places(self.qubits, qubits)}"
 
 
@@ -95,6 +98,20 @@ def controlled(matrix: NDArray[np.complex128], controls: Sequence[int], qubits: 
     begin = size * sum(value << place for place, value in enumerate(reversed(controls)))
     whole[begin : begin + size, begin : begin + size] = matrix
     return Matrix(whole, qubits)
+
+
+def purified(steps: Iterable[Gate | Matrix | Noise | Reset]) -> tuple[list[Gate | Matrix | Reset], int]:
+    """Return steps with a unitary in place of each noise, and how many further qubits these take: -1, -2 ..."""
+    found: list[Gate | Matrix | Reset] = []
+    taken = 0
+    for step in steps:
+        if isinstance(step, Noise):
+            matrix, further = dilated(step.operators)
+            found.append(Matrix(matrix, (*step.qubits, *range(-taken - 1, -taken - further - 1, -1))))
+            taken += further
+        else:
+            found.append(step)
+    return found, taken
 
 
 def write(steps: Iterable[Gate | Matrix | Noise | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:

@@ -18,6 +18,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.dynamic_one_shot import gather_mcm
 from pennylane.wires import Wires
 
+from qonduit_client.dilation import traced_out
 from qonduit_client.pennylane.tape_programs import MEASURED, MID_CIRCUIT, SELECTED, Program
 
 #: What JAX is given in the place of shots that do not count, as its arrays have sizes that are known ahead.
@@ -42,8 +43,7 @@ def from_state(tape: QuantumScript, program: Program, amplitudes: Any, readout_p
             state = state / np.linalg.norm(state)
     if not readout_prob and None not in program.selected:
         return measure_final_state(tape, state, False)
-    rows = state.reshape(2**program.wires, -1)
-    mixed = (rows @ rows.conj().T).reshape((2,) * (2 * program.wires))
+    mixed = traced_out(state, program.wires).reshape((2,) * (2 * program.wires))
     results = tuple(_measured(each, mixed, readout_prob) for each in tape.measurements)
     return results[0] if len(results) == 1 else results
 

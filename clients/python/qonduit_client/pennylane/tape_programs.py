@@ -11,7 +11,8 @@ from pennylane.operation import Channel
 from pennylane.ops import Conditional, MidMeasure
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.pennylane.pennylane_channels import dilated, noise_statement
+from qonduit_client.dilation import dilated
+from qonduit_client.pennylane.pennylane_channels import kraus_operators, noise_statement
 from qonduit_client.pennylane.pennylane_gates import Dialect, Statement, projected, statement, unitary_statement
 
 #: The registers: of the measured wires, of mid-circuit measurements, and of what is selected by its value.
@@ -113,7 +114,7 @@ class Program:
         if not self.exact:
             self._statements.append(noise_statement(op, qubits))
             return
-        matrix, further = dilated(op)
+        matrix, further = dilated(kraus_operators(op))
         qubits += range(self.qubits, self.qubits + further)
         self._statements.append(unitary_statement(matrix, qubits))
         self.selected += [None] * further
