@@ -46,6 +46,7 @@ class Channel(Instruction):  # type: ignore[misc]
         paulis: the probabilities of Pauli strings, if the channel is a mixture of these. They add up to 1.
         kind: the name of a known channel ("bit_flip", a field of NoiseChannel) for languages that have it too.
         values: the numbers of the known channel, in the order of its fields.
+        gate: the name of the gate that it stands for, which a noise model may mention; "" for noise alone.
     """
 
     def __init__(
@@ -55,12 +56,18 @@ class Channel(Instruction):  # type: ignore[misc]
         paulis: Mapping[str, float] | None = None,
         kind: str = "kraus",
         values: Sequence[float] = (),
+        gate: str = "",
     ) -> None:
         super().__init__(CHANNEL, qubits, 0, [])
         self._kraus = tuple(kraus)
         self.paulis = paulis
         self.kind = kind
         self.values = tuple(values)
+        self.gate = gate
+
+    def replacing(self, gate: str) -> Channel:
+        """Return the same channel in place of a gate, by its name."""
+        return Channel(self.num_qubits, self._kraus, self.paulis, self.kind, self.values, gate)
 
     @cached_property
     def kraus(self) -> tuple[NDArray[np.complex128], ...]:
@@ -123,6 +130,18 @@ def record(distribution: NDArray[np.float64], place: int, error: ReadoutError) -
     up, down = error.prob_1_given_0, error.prob_0_given_1
     halves[:, 0] = (1 - up) * zero + down * one
     halves[:, 1] = up * zero + (1 - down) * one
+
+
+def successive(errors: Sequence[ReadoutError]) -> tuple[float, float]:
+    """Return the probabilities of errors of one bit, one after the other: that 0 becomes 1, and that 1 becomes 0."""
+    up = down = 0.0
+    for each in errors:
+        kept_0, kept_1 = 1 - each.prob_1_given_0, 1 - each.prob_0_given_1
+        up, down = (
+            (1 - up) * each.prob_1_given_0 + up * kept_1,
+            (1 - down) * each.prob_0_given_1 + down * kept_0,
+        )
+    return up, down
 
 
 def has_channels(quantum: QuantumCircuit) -> bool:
@@ -249,9 +268,11 @@ def kraus(operators: Sequence[Any]) -> Channel:
         raise ProgramError("INVALID_NOISE", "Kraus operators must be square matrices of one size, a power of 2")
     _check_qubits(qubits)
     total = sum(each.conj().T @ each for each in matrices)
-    if not np.all(np.isfinite(total)) or np.abs(total - np.eye(size)).max() > TOLERANCE:
+    off = np.abs(total - np.eye(size)).max()
+    if not off <= TOLERANCE:
         raise ProgramError(
-            "INVALID_NOISE", f"the sum of K^dagger K of Kraus operators must be the identity within {TOLERANCE:g}"
+            "INVALID_NOISE",
+            f"the sum of K^dagger K of Kraus operators must be the identity within {TOLERANCE:g}, is off by {off:.3g}",
         )
     return Channel(qubits, matrices)
 

@@ -122,6 +122,11 @@ def _square(entries: Sequence[float]) -> list[list[complex]]:
     return [numbers[row * size : (row + 1) * size] for row in range(size)]
 
 
+def _gate(operation: Instruction) -> str:
+    """Return the name of the gate that a channel stands for; "" for any other operation."""
+    return operation.gate if isinstance(operation, Channel) else ""
+
+
 def _canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
@@ -184,7 +189,7 @@ class _Pass:
                 operation = operation.replace_blocks(blocks)
                 target._append(CircuitInstruction(operation, instruction.qubits, instruction.clbits))
                 continue
-            if operation.name in _NO_GATES or isinstance(operation, Channel | ReadoutError):
+            if operation.name in _NO_GATES or (isinstance(operation, Channel | ReadoutError) and not _gate(operation)):
                 target._append(instruction)
                 if operation.name == "measure":
                     for readout in self._readouts:
@@ -203,7 +208,7 @@ class _Pass:
     ) -> None:
         """Append a gate and its errors; a gate that the program defines, as its body where only that is matched."""
         standard = standard_name(operation)
-        name = standard or operation.name
+        name = standard or _gate(operation) or operation.name
         if name == "unitary":
             name = operation.label or name
         matching = [

@@ -86,7 +86,7 @@ _BOTH: Final = (Measure(0, 0), Measure(1, 1))
 def cases() -> list[Case]:
     """Return all cases."""
     return [
-        _readout(),
+        *_with_own(_readout()),
         Case(
             "kraus_order",
             "A channel on two qubits, by Kraus operators that are not symmetric.",
@@ -99,39 +99,43 @@ def cases() -> list[Case]:
             2, 2, [gate(ry(1.1), 1), gate(CX, 1, 0), Kraus(TURNED, (1, 0)), *_BOTH], {},
         ),
         _own_channels(),
-        Case(
-            "feed_forward",
-            "Amplitude damping and a readout error before a conditional gate, which has noise as well.",
-            2, 2,
-            [
-                gate(X, 0), Kraus(damping(0.25), (0,)), Measure(0, 0), Readout(0, 0.1, 0.05),
-                If(lambda bits: bool(bits & 1), [gate(X, 1), Kraus(damping(0.25), (1,))]), Measure(1, 1),
-            ],
-            {
-                "gateErrors": [error(["x"], {"amplitudeDamping": 0.25})],
-                "readoutErrors": [{"qubits": [0], "prob1Given0": 0.1, "prob0Given1": 0.05}],
-            },
+        *_with_own(
+            Case(
+                "feed_forward",
+                "Amplitude damping and a readout error before a conditional gate, which has noise as well.",
+                2, 2,
+                [
+                    gate(X, 0), Kraus(damping(0.25), (0,)), Measure(0, 0), Readout(0, 0.1, 0.05),
+                    If(lambda bits: bool(bits & 1), [gate(X, 1), Kraus(damping(0.25), (1,))]), Measure(1, 1),
+                ],
+                {
+                    "gateErrors": [error(["x"], {"amplitudeDamping": 0.25})],
+                    "readoutErrors": [{"qubits": [0], "prob1Given0": 0.1, "prob0Given1": 0.05}],
+                },
+            )
         ),
         _relaxation(),
-        Case(
-            "until_zero",
-            "A loop that ends by a measurement with a readout error; noise acts in each round.",
-            2, 2,
-            [
-                gate(X, 0), Measure(0, 0), Readout(0, 0.02, 0.08),
-                While(
-                    lambda bits: bool(bits & 1),
-                    [
-                        gate(ry(1.3), 0), Kraus(damping(0.2), (0,)), gate(CX, 0, 1), Kraus(PAIR, (0, 1)),
-                        Measure(0, 0), Readout(0, 0.02, 0.08),
-                    ],
-                ),
-                Measure(1, 1),
-            ],
-            {
-                "gateErrors": [error(["ry"], {"amplitudeDamping": 0.2}), error(["cx"], kraus(PAIR))],
-                "readoutErrors": [{"qubits": [0], "prob1Given0": 0.02, "prob0Given1": 0.08}],
-            },
+        *_with_own(
+            Case(
+                "until_zero",
+                "A loop that ends by a measurement with a readout error; noise acts in each round.",
+                2, 2,
+                [
+                    gate(X, 0), Measure(0, 0), Readout(0, 0.02, 0.08),
+                    While(
+                        lambda bits: bool(bits & 1),
+                        [
+                            gate(ry(1.3), 0), Kraus(damping(0.2), (0,)), gate(CX, 0, 1), Kraus(PAIR, (0, 1)),
+                            Measure(0, 0), Readout(0, 0.02, 0.08),
+                        ],
+                    ),
+                    Measure(1, 1),
+                ],
+                {
+                    "gateErrors": [error(["ry"], {"amplitudeDamping": 0.2}), error(["cx"], kraus(PAIR))],
+                    "readoutErrors": [{"qubits": [0], "prob1Given0": 0.02, "prob0Given1": 0.08}],
+                },
+            )
         ),
         Case(
             "body_of_gate",
@@ -147,6 +151,12 @@ def cases() -> list[Case]:
         ),
         _repetition_code(),
     ]  # fmt: skip
+
+
+def _with_own(case: Case) -> tuple[Case, Case]:
+    """Return a case, and the same with the noise in the program."""
+    what = f"{case.what.removesuffix('.')}, as operations of the program."
+    return case, case._replace(name=f"own_{case.name}", what=what, noise={})
 
 
 def _readout() -> Case:

@@ -117,7 +117,7 @@ def test_a_channel_that_is_written_and_read_again_is_the_same(channel: Channel) 
     assert np.allclose(mine, its)
 
 
-@pytest.mark.parametrize("language", ["QASM2", "QASM3", "QUIL", "IONQ"])
+@pytest.mark.parametrize("language", ["QASM2", "QASM3", "IONQ"])
 def test_a_language_without_noise_refuses_it(language: str) -> None:
     circuit = braket_reader.read("OPENQASM 3.0; qubit[1] q;\nh q[0];\n#pragma braket noise bit_flip(0.1) q[0]\n")
 

@@ -26,6 +26,8 @@ from qonduit_server.languages.writing import cirq_writer, qpy_writer
 from tests.unit.languages.channel_comparison import first_is_highest, superoperator
 from tests.unit.languages.test_braket_noise import CHANNELS, of_noise
 
+#: Languages that have no readout errors; Quil has those that no condition comes before.
+REFUSING = ("QASM2", "QASM3", "QISKIT", "BRAKET", "IONQ")
 MORE = [*CHANNELS, depolarizing(0.3, 3), depolarizing(64 / 63, 3)]
 
 
@@ -210,8 +212,13 @@ def test_successive_readout_errors_are_written_as_one() -> None:
     assert errors_of(cirq_reader.read(text)) == {(0, 0): (both[0, 1], both[1, 0])}
 
 
-@pytest.mark.parametrize("language", ["QASM2", "QASM3", "QISKIT", "BRAKET", "QUIL", "IONQ"])
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(
+    ("language", "conditional"),
+    [
+        *((language, conditional) for language in REFUSING for conditional in (False, True)),
+        ("QUIL", True),
+    ],
+)
 def test_readout_errors_are_not_dropped(language: str, conditional: bool) -> None:
     circuit = with_errors(ReadoutError(0.125, 0.25), conditional=conditional)
     circuit = Circuit(circuit.quantum, (ClassicalRegister("c", (0, 1)),), ())

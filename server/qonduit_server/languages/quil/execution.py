@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qiskit.circuit import Barrier
+from qiskit.circuit import Barrier, Gate, Measure
 from qiskit.circuit import Reset as HubReset
 
+from qonduit_server.errors import ProgramError
 from qonduit_server.ir.classical.values import Table, equal, truth
 from qonduit_server.ir.classical.values import number as as_number
 from qonduit_server.ir.classical.variables import View
 from qonduit_server.ir.controls import Step
+from qonduit_server.ir.noise import Channel
 from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 from qonduit_server.languages.quil.classical_memory import Memory
 from qonduit_server.languages.quil.gate_definitions import Gates
 from qonduit_server.languages.quil.instruction_list import Classical, Fence, GateCall, Measured, Operation, Reset
 from qonduit_server.languages.quil.jumps import Jumps
+from qonduit_server.languages.quil.noise_pragmas import NoisePragmas
 from qonduit_server.languages.quil.parameter_expressions import value
 
 
@@ -29,12 +32,24 @@ class Execution(Jumps):
         lines: for each operation, its line in the program.
         memory: its memory, whose bits map to IR bits.
         gates: its gates.
+        noise: its pragmas of noise.
     """
 
-    def __init__(self, operations: Sequence[Operation], lines: Sequence[int], memory: Memory, gates: Gates) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        lines: Sequence[int],
+        memory: Memory,
+        gates: Gates,
+        noise: NoisePragmas,
+    ) -> None:
         super().__init__(operations, lines, memory, self._do)
         self._gates = gates
+        self._noise = noise
         self._qubits = _numbered(operations)
+        self._readouts = {
+            place: noise.readouts[qubit] for qubit, place in self._qubits.items() if qubit in noise.readouts
+        }
         #: Qubits that may not be 0; an IR loop is read once before, so that earlier iterations count.
         self._touched: set[int] = set()
         self.builder.add_qubits(len(self._qubits))
@@ -62,12 +77,28 @@ class Execution(Jumps):
             case Classical():
                 self._memory.execute(operation.instruction, operation.names, self.conditions)
 
+    def emit(
+        self,
+        operation: Gate | HubReset | Measure | Barrier | Channel,
+        qubits: tuple[int, ...],
+        clbits: tuple[int, ...] = (),
+    ) -> None:
+        """Append an operation; a measurement with the readout error of its qubit, before anything reads the bit."""
+        super().emit(operation, qubits, clbits)
+        error = self._readouts.get(qubits[0]) if clbits else None
+        if error is not None:
+            self.builder.append(self.conditions.guard, error, (), clbits)
+
     def _gate(self, call: GateCall, known: dict[int, complex]) -> None:
         """Execute a gate for each measured value of the memory that its parameters read."""
         cell = next((each for each in call.reads if each not in known), None)
         if cell is None:
-            for gate, places in self._steps(call, known):
-                self.emit(gate, tuple(self._qubits[call.qubits[each]] for each in places))
+            steps = self._steps(call, known)
+            channel = self._channel(call, steps) if self._noise.replaces_gates else None
+            # Quil's first qubit is the highest bit of a matrix.
+            own = steps if channel is None else [(channel, tuple(reversed(range(len(call.qubits)))))]
+            for operation, places in own:
+                self.emit(operation, tuple(self._qubits[call.qubits[each]] for each in places))
             return
         read = as_number(self._memory.read(cell))
         for each in dict.fromkeys(read.values if isinstance(read, Table) else (read,)):
@@ -84,6 +115,30 @@ class Execution(Jumps):
             own = [call.qubits.index(each) for each in inner.qubits]
             steps += [(gate, tuple([own[place] for place in at])) for gate, at in self._steps(inner, known)]
         return named(call.name, steps, len(call.qubits))
+
+    def _channel(self, call: GateCall, steps: Sequence[Step]) -> Channel | None:
+        """Return the channel that replaces a gate, if the program has one."""
+        if call.body is not None:
+            noisy = next((each for each in call.body if self._channel(each, ())), None)
+            if noisy is not None:
+                raise ProgramError(
+                    "UNSUPPORTED_CONSTRUCT",
+                    f"the noise model names the circuit {call.name}, in which PRAGMA ADD-KRAUS replaces {noisy.name}: "
+                    "remove one of them",
+                )
+            return None
+        if not call.noisy:
+            return None
+        if call.modifiers:
+            if self._noise.targets(call.name, call.qubits):
+                raise _no_fixed_gate(call, "modifiers")
+            return None
+        channel = self._noise.channel(call.name, call.qubits)
+        if channel is None:
+            return None
+        if call.parameters:
+            raise _no_fixed_gate(call, "parameters")
+        return channel.replacing(self._gates.public_name(call.name, steps))
 
     def _measure(self, measured: Measured) -> None:
         self._touched.add(measured.qubit)
@@ -106,3 +161,10 @@ def _numbered(operations: Sequence[Operation]) -> dict[int, int]:
         elif isinstance(each, Measured | Reset) and each.qubit is not None:
             used.add(each.qubit)
     return {qubit: place for place, qubit in enumerate(sorted(used))}
+
+
+def _no_fixed_gate(call: GateCall, what: str) -> ProgramError:
+    return ProgramError(
+        "UNSUPPORTED_CONSTRUCT",
+        f"PRAGMA ADD-KRAUS replaces {call.name}, which is applied with {what}: give the noisy gate a name by DEFGATE",
+    )

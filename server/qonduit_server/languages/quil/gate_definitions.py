@@ -197,9 +197,12 @@ class Gates:
         return steps
 
     def _is_named(self, name: str, steps: Sequence[Step]) -> bool:
-        if name not in self._gate_names:
-            return False
-        return name in self._definitions or not (len(steps) == 1 and standard_name(steps[0][0]))
+        return name in self._gate_names and self.public_name(name, steps) == name
+
+    def public_name(self, name: str, steps: Sequence[Step]) -> str:
+        """Return the name by which noise models mention a gate of these steps: OpenQASM's, else its own."""
+        standard = standard_name(steps[0][0]) if len(steps) == 1 and name not in self._definitions else ""
+        return standard or name
 
     def _modified(
         self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...]

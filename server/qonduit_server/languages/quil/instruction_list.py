@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,13 +23,16 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.languages.quil.classical_memory import ClassicalInstruction, Memory, Names
 from qonduit_server.languages.quil.gate_definitions import check_distinct
+from qonduit_server.languages.quil.noise_pragmas import ADD_KRAUS, READOUT_POVM, NoisePragmas
 from qonduit_server.languages.quil.parameter_expressions import Element, Tree, elements, tree
 from qonduit_server.languages.signatures import NO_NAMES
 
 #: Maximum number of uses of circuits.
 _MAX_USES: Final = 10_000
-#: Pragmas that describe noise.
-_NOISE: Final = frozenset(("ADD-KRAUS", "READOUT-POVM", "ADD-NOISE", "NOISE"))
+#: Pragmas of noise that no document defines.
+_UNKNOWN_NOISE: Final = frozenset(("ADD-NOISE", "NOISE"))
+#: The gate that follows is applied without the program's noise.
+_NO_NOISE: Final = "NO-NOISE"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class GateCall:
     reads: tuple[int, ...]
     #: The gates of a circuit that is kept whole.
     body: tuple[GateCall, ...] | None = None
+    #: Whether Kraus operators of the program may replace it.
+    noisy: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,8 @@ class Operations:
         #: For each operation, its line in the program.
         self.lines: list[int] = []
         self.warnings: dict[str, None] = {}
+        self.noise = NoisePragmas()
+        self._noiseless = False
         self._memory = memory
         self._circuits = circuits
         self._aliases = aliases
@@ -143,6 +150,13 @@ class Operations:
         for place, instruction in enumerate(body):
             self._line = lines[place] if known else 0
             with_line(self._line, self._instruction, instruction, scope)
+        self.noise.finish()
+
+    def unused_noise(self) -> Iterator[str]:
+        """Yield warnings about noise of gates and qubits that the program does not use."""
+        gates = {(each.name, each.qubits) for each in self.done if isinstance(each, GateCall)}
+        measured = {each.qubit for each in self.done if isinstance(each, Measured)}
+        yield from self.noise.unused(gates, measured)
 
     def _add(self, operation: Operation) -> None:
         if len(self.done) >= MAX_OPERATIONS:
@@ -151,9 +165,10 @@ class Operations:
         self.lines.append(self._line)
 
     def _instruction(self, instruction: Instruction, scope: _Scope) -> None:  # noqa: C901 - one case an instruction
+        noiseless, self._noiseless = self._noiseless, False
         match instruction:
             case Instruction.Gate(gate):
-                self._gate(gate, scope)
+                self._gate(gate, scope, not noiseless)
             case Instruction.Measurement(measurement):
                 target = measurement.target
                 cell = None if target is None else self._memory.element(target, scope.names)
@@ -181,20 +196,23 @@ class Operations:
             case Instruction.Delay():
                 self._warn("delays are not simulated")
             case Instruction.Pragma(pragma):
-                self._pragma(pragma)
+                self._pragma(pragma, scope)
             case _:
                 inner = getattr(instruction, "_0", None)
                 if not isinstance(inner, ClassicalInstruction):
                     raise _unsupported(instruction)
                 self._add(Classical(inner, scope.names))
 
-    def _gate(self, gate: Gate, scope: _Scope) -> None:
+    def _gate(self, gate: Gate, scope: _Scope, noisy: bool) -> None:
         circuit = self._circuits.get(gate.name)
         parameters = tuple(
             tree(each, scope.variables, lambda reference: Element(self._memory.element(reference, scope.names)))
             for each in gate.parameters
         )
         if circuit is not None:
+            if not noisy:
+                message = f"PRAGMA {_NO_NOISE} stands before the circuit {gate.name}: put it before gates of its body"
+                raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
             self._circuit(circuit, gate, parameters, scope)
             return
         qubits = tuple(_qubit(each, scope) for each in gate.qubits)
@@ -202,7 +220,7 @@ class Operations:
             raise ProgramError("SYNTAX_ERROR", f"{gate.name} is given no qubit")
         check_distinct(gate.name, qubits)
         reads = tuple(sorted(set().union(*(elements(each) for each in parameters)))) if parameters else ()
-        self._add(GateCall(gate.name, tuple(gate.modifiers), parameters, qubits, reads))
+        self._add(GateCall(gate.name, tuple(gate.modifiers), parameters, qubits, reads, noisy=noisy))
 
     def _circuit(self, circuit: CircuitDefinition, use: Gate, parameters: tuple[Tree, ...], scope: _Scope) -> None:
         name = circuit.name
@@ -260,11 +278,20 @@ class Operations:
             return reference
         return scope.names[argument._0] if isinstance(argument, Qubit.Variable) else _qubit(argument, scope)
 
-    def _pragma(self, pragma: Pragma) -> None:
-        if pragma.name in _NOISE:
-            message = f"PRAGMA {pragma.name} describes noise, which is not simulated: remove it"
+    def _pragma(self, pragma: Pragma, scope: _Scope) -> None:
+        if pragma.name in (ADD_KRAUS, READOUT_POVM):
+            if scope.circuits:
+                message = (
+                    f"PRAGMA {pragma.name} stands in a DEFCIRCUIT: it applies to the whole program, put it outside"
+                )
+                raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
+            self.noise.add(pragma, self._line)
+        elif pragma.name == _NO_NOISE:
+            self._noiseless = True
+        elif pragma.name in _UNKNOWN_NOISE:
+            message = f"PRAGMA {pragma.name} is unknown: write noise as PRAGMA {ADD_KRAUS} and PRAGMA {READOUT_POVM}"
             raise ProgramError("UNSUPPORTED_CONSTRUCT", message)
-        if pragma.name == "DELAY":
+        elif pragma.name == "DELAY":
             self._warn("delays are not simulated")
 
     def _warn(self, message: str) -> None:

@@ -44,7 +44,9 @@ def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = N
     warnings = [*unused(inputs, memory.regions), *operations.warnings, *_calibrated(program, operations)]
     used = {each.name for each in operations.done if isinstance(each, GateCall)}
     warnings += [text for name, text in DISPUTED.items() if name in used - set(program.gate_definitions)]
-    execution = Execution(operations.done, operations.lines, memory, Gates(program.gate_definitions, gate_names))
+    warnings += operations.unused_noise()
+    gates = Gates(program.gate_definitions, gate_names)
+    execution = Execution(operations.done, operations.lines, memory, gates, operations.noise)
     execution.run()
     registers = tuple(ClassicalRegister(each.name, memory.shown(each)) for each in memory.registers())
     return Circuit(execution.builder.finish(), registers, tuple(warnings))

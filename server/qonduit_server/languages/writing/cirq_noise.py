@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from qonduit_server.ir.noise import Channel, ReadoutError, error_share
+from qonduit_server.ir.noise import Channel, ReadoutError, error_share, successive
 
 
 def gate(channel: Channel, qubits: Sequence[int]) -> tuple[dict[str, Any], tuple[int, ...]]:
@@ -19,12 +17,8 @@ def gate(channel: Channel, qubits: Sequence[int]) -> tuple[dict[str, Any], tuple
 
 def confusion(errors: Sequence[ReadoutError]) -> list[list[float]]:
     """Return successive readout errors of a bit as a matrix: a row for each true value, a column for each recorded."""
-    total = np.eye(2)
-    for each in errors:
-        up, down = each.prob_1_given_0, each.prob_0_given_1
-        total = total @ np.array([[1 - up, up], [down, 1 - down]])
-    rows: list[list[float]] = total.tolist()
-    return rows
+    up, down = successive(errors)
+    return [[1 - up, up], [down, 1 - down]]
 
 
 def _named(channel: Channel) -> dict[str, Any] | None:

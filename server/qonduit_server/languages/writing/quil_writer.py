@@ -13,6 +13,7 @@ from qonduit_server.ir.formula import Formula
 from qonduit_server.ir.visitor import (
     BarrierStep,
     BranchStep,
+    ChannelStep,
     DelayStep,
     GateStep,
     LoopStep,
@@ -23,6 +24,7 @@ from qonduit_server.ir.visitor import (
     qubits_used,
     walk,
 )
+from qonduit_server.languages.writing.quil_noise import Channels, readout_pragmas
 from qonduit_server.languages.writing.register_layout import Layout, check_sizes, dropped, identifiers, lay_out, refuse
 from qonduit_server.languages.writing.terminal_measurement import at_the_end
 from qonduit_server.languages.writing.write_result import WriteResult
@@ -51,24 +53,27 @@ def write(circuit: Circuit) -> WriteResult:
     bits are measured at the end instead.
 
     Raises:
-        ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement.
+        ProgramError: UNSUPPORTED_CONSTRUCT, such a program has a loop that ends by a measurement; or a readout error is
+            not that of all measurements of a qubit.
     """
     check_sizes(circuit, _TITLE)
-    steps = walk(circuit.quantum, _TITLE, _GATES)
+    steps = walk(circuit.quantum, _TITLE, _GATES, noise=True, readout_errors=True)
     warnings = dropped(steps, (BarrierStep, DelayStep), _TITLE)
     layout = lay_out(circuit, steps)
     if layout.scratch:
         if any(isinstance(step, LoopStep) for step in every(steps)):
             raise refuse(_TITLE, "bits that are no register of the result, which this program's loops need", "QASM3")
-        circuit = at_the_end(circuit, _TITLE, _GATES)
+        circuit = at_the_end(circuit, _TITLE, _GATES, noise=True)
         warnings.append(circuit.warnings[-1])
-        steps = walk(circuit.quantum, _TITLE, _GATES)
+        steps = walk(circuit.quantum, _TITLE, _GATES, noise=True)
         layout = lay_out(circuit, steps)
     names, renamed = identifiers([each.name for each in circuit.registers], _NAME, _RESERVED, _TITLE)
-    lines = [f"DECLARE {name} BIT[{len(each.bits)}]" for name, each in zip(names, circuit.registers, strict=True)]
-    lines += [f"I {qubit}" for qubit in sorted(set(range(circuit.quantum.num_qubits)) - qubits_used(steps))]
     writer = _Lines(layout, names)
-    lines += writer.block(steps)
+    body = list(writer.block(steps))
+    lines = [f"DECLARE {name} BIT[{len(each.bits)}]" for name, each in zip(names, circuit.registers, strict=True)]
+    lines += [*writer.channels.lines, *readout_pragmas(steps, layout)]
+    lines += [f"I {qubit}" for qubit in sorted(set(range(circuit.quantum.num_qubits)) - qubits_used(steps))]
+    lines += body
     for place, formula in layout.computed:
         lines += writer.assignment(writer.bit(*place), formula)
     return WriteResult("\n".join(lines) + "\n", (*renamed, *warnings))
@@ -79,6 +84,7 @@ class _Lines:
         self._layout = layout
         self._names = names
         self._labels = 0
+        self.channels = Channels()
 
     def block(self, steps: Sequence[Plain]) -> Iterator[str]:
         for step in steps:
@@ -89,6 +95,8 @@ class _Lines:
                     yield f"MEASURE {step.qubit} {self._home(step.clbit)}".rstrip()
                 case ResetStep():
                     yield f"RESET {step.qubit}"
+                case ChannelStep():
+                    yield self.channels.gate(step.channel, step.qubits)
                 case Write():
                     if self._home(step.clbit):
                         yield from self.assignment(self._home(step.clbit), step.value)
