@@ -25,6 +25,8 @@ from qonduit_server.ir.circuit import contains
 MAX_CHANNEL_QUBITS: Final = 4
 #: How far the sum of K^dagger K may be from the identity, and a sum of probabilities above 1.
 TOLERANCE: Final = 1e-8
+#: How far a matrix may be from a Pauli string that it is taken for.
+_ROUNDING: Final = 1e-12
 #: The names of the two kinds of instruction.
 CHANNEL: Final = "channel"
 READOUT_ERROR: Final = "readout_error"
@@ -258,7 +260,10 @@ def pauli(probabilities: Mapping[str, float]) -> Channel:
 
 
 def kraus(operators: Sequence[Any]) -> Channel:
-    """Return a channel of Kraus operators: square matrices of equal size, a power of 2. Raises ProgramError."""
+    """Return a channel of Kraus operators: square matrices of equal size, a power of 2. Raises ProgramError.
+
+    It is a mixture of Pauli strings too, if each operator is another Pauli string times a number.
+    """
     matrices = [np.asarray(each, dtype=np.complex128) for each in operators]
     if not matrices:
         raise ProgramError("INVALID_NOISE", "a channel must contain a Kraus operator")
@@ -274,7 +279,28 @@ def kraus(operators: Sequence[Any]) -> Channel:
             "INVALID_NOISE",
             f"the sum of K^dagger K of Kraus operators must be the identity within {TOLERANCE:g}, is off by {off:.3g}",
         )
-    return Channel(qubits, matrices)
+    return Channel(qubits, matrices, _mixture(matrices))
+
+
+def _mixture(matrices: Sequence[NDArray[np.complex128]]) -> dict[str, float] | None:
+    """Return the probabilities of the Pauli strings that matrices are, in their order; None: not all are one."""
+    found: dict[str, float] = {}
+    for matrix in matrices:
+        # A Pauli string has one entry in each column. Its row in column 0 shows the flips, and the entries of the
+        # columns 1, 2, 4, ... the phases.
+        row = int(np.argmax(np.abs(matrix[:, 0])))
+        factor = matrix[row, 0]
+        places = range(len(matrix).bit_length() - 1)
+        if abs(factor) < _ROUNDING:
+            return None
+        turned = [(matrix[row ^ 1 << place, 1 << place] / factor).real < 0 for place in places]
+        letters = ["IZXY"[2 * (row >> place & 1) + turned[place]] for place in reversed(places)]
+        label = "".join(letters)
+        pauli = pauli_matrix(label)
+        if label in found or np.abs(matrix - factor / pauli[row, 0] * pauli).max() > _ROUNDING:
+            return None
+        found[label] = float(abs(factor) ** 2)
+    return found
 
 
 def _flip(kind: str, letter: str, probability: float) -> Channel:

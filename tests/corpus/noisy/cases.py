@@ -149,7 +149,7 @@ def cases() -> list[Case]:
             2, 2, [gate(H, 1), gate(CX, 1, 0), Kraus(PAIR, (1, 0)), *_BOTH],
             {"gateErrors": [error(["cx"], {"depolarizing": 0.2}), error(["pair"], kraus(PAIR))]},
         ),
-        _repetition_code(),
+        *_with_own(_repetition_code()),
     ]  # fmt: skip
 
 

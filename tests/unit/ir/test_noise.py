@@ -138,3 +138,33 @@ def test_the_reference_agrees_with_itself_in_any_order_of_qubits() -> None:
     whole = reference.distribution(3, [*start, reference.Kraus(pair, (2, 0)), *ends])
     apart = [reference.Kraus(damping, (2,)), reference.Kraus((0.6 * reference.I, 0.8 * X), (0,))]
     assert whole == pytest.approx(reference.distribution(3, [*start, *apart, *ends]), abs=1e-12)
+
+
+@pytest.mark.parametrize("qubits", [1, 2, 3])
+def test_operators_that_are_pauli_strings_are_a_mixture(qubits: int) -> None:
+    draw = np.random.default_rng(qubits)
+    labels = ["".join(each) for each in product("IXYZ", repeat=qubits)]
+    chosen = [str(each) for each in draw.permutation(labels)[: 3 * qubits]]
+    wanted = dict(zip(chosen, draw.dirichlet(np.ones(len(chosen))), strict=True))
+    phases = np.exp(1j * draw.uniform(0, 6, len(chosen)))
+    operators = [t * p**0.5 * noise.pauli_matrix(each) for t, (each, p) in zip(phases, wanted.items(), strict=True)]
+    channel = noise.kraus(operators)
+    assert channel.paulis == pytest.approx(wanted)
+    assert list(channel.paulis or ()) == chosen, "the order is that of the operators"
+    assert all(np.array_equal(a, b) for a, b in zip(channel.kraus, operators, strict=True))
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [
+        [np.diag([1, 0.6**0.5]), np.diag([0, 0.4**0.5])],
+        [0.5**0.5 * np.eye(2), 0.5**0.5 * np.eye(2)],
+        [np.diag([1, 1j])],
+        [np.array([[0, 1], [1j, 0]])],
+        [np.array([[1, 1], [1, -1]]) / 2**0.5],
+        [np.eye(2), np.zeros((2, 2))],
+        [np.diag([1, 1, 1, -1])],
+    ],
+)
+def test_operators_that_are_not_pauli_strings_are_no_mixture(operators: list[Matrix]) -> None:
+    assert noise.kraus(operators).paulis is None
