@@ -128,7 +128,7 @@ def judge(entry: Entry, languages: Languages, provider: SimulatorProvider, devic
         circuit = entry.read(languages)
         seconds = time.perf_counter() - began
         compiled = provider.compile(circuit, device)
-        (outcome,) = provider.run(device, [compiled], SHOTS, SEED)
+        *_, outcome = provider.run(device, [compiled], SHOTS, SEED)  # reports of progress come first
         exact = provider.probabilities(device, compiled)
     except RunError as error:
         return Verdict("refused", f"{error.reason}: {error.message}", read_seconds=seconds)

@@ -20,6 +20,7 @@ from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers import aer_methods as methods
 from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, operations_of
 from qonduit_server.providers.aer_program import AerProgram, Kind
+from qonduit_server.providers.aer_swaps import fewest_swaps
 from qonduit_server.providers.aer_truncation import log_bytes
 from qonduit_server.providers.provider import MOST_EXACT_BITS, CompiledCircuit, CompileOptions
 from qonduit_server.providers.readout import FinalReadout, final_readout
@@ -216,6 +217,8 @@ class AerCompiler:
             qubits, measured, gates = deferred.qubits, deferred.measured, deferred.gates
         native = circuits.circuit(gates, qubits, len(measured))
         native.measure(measured, range(len(measured)))
+        pairs = [places for _, places in gates if len(places) == 2]
+        direction, swaps = fewest_swaps(pairs, qubits)
         program = AerProgram(
             Kind.SAMPLED if measured else Kind.NOTHING,
             native if measured else None,
@@ -224,9 +227,10 @@ class AerCompiler:
             final,
             bond=methods.bond_dimension(options.simulation),
             min_fidelity=methods.min_fidelity(options.simulation),
+            swaps=direction,
         )
         compiled = self._compiled(program, max(qubits, quantum.num_qubits), options, limit)
-        log = log_bytes(sum(len(places) > 1 for _, places in gates), qubits)
+        log = log_bytes(len(pairs) + swaps, qubits)
         # Aer's own copy, the one in the result, and the parts that are read.
         need = compiled.memory_bytes + 3 * log
         if need > limit:

@@ -38,8 +38,9 @@ _SLICE_SECONDS: Final = 0.3
 _LARGEST_SLICE: Final = 64
 #: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
-#: The log of matrix product states stays in the process; beyond this, the process should be replaced.
-_LARGEST_LOG: Final = 16 * 1024**2
+#: The log of matrix product states stays in the process, and each result has a copy of it, which takes about 1 ms for a
+#: MiB; beyond this, the process should be replaced.
+_LARGEST_LOG: Final = 4 * 1024**2
 #: Seeds of blocks are far from those of circuits in a call, which are `SEED_STRIDE` apart.
 _BLOCK_SEEDS: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 62) - 1

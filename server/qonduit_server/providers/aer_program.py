@@ -14,6 +14,7 @@ from qonduit_server.providers.aer_methods import (
     STATEVECTOR,
     TRAJECTORIES,
 )
+from qonduit_server.providers.aer_swaps import LEFT
 from qonduit_server.providers.aer_truncation import LOG_OPTIONS
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class AerProgram:
         single: whether amplitudes have single precision.
         bond: the largest bond dimension, of a matrix product state.
         min_fidelity: the fidelity that must be certain, of a matrix product state.
+        swaps: the direction of swaps, of a matrix product state.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class AerProgram:
     single: bool = False
     bond: int = DEFAULT_BOND_DIMENSION
     min_fidelity: float = DEFAULT_MIN_FIDELITY
+    swaps: str = LEFT
 
     @property
     def options(self) -> dict[str, object]:
@@ -76,7 +79,11 @@ class AerProgram:
         if self.single:
             options["precision"] = "single"
         if self.method == MATRIX_PRODUCT_STATE:
-            options |= {**LOG_OPTIONS, "matrix_product_state_max_bond_dimension": self.bond}
+            options |= {
+                **LOG_OPTIONS,
+                "matrix_product_state_max_bond_dimension": self.bond,
+                "mps_swap_direction": self.swaps,
+            }
         return options
 
     def outcomes(self, samples: Mapping[int, int], generator: np.random.Generator) -> Mapping[int, int]:

@@ -47,6 +47,6 @@ def truncation(log: str) -> Truncation:
     return Truncation(math.fsum(weights), fidelity, any(each > THRESHOLD * 1.01 for each in weights), largest)
 
 
-def log_bytes(gates: int, qubits: int) -> int:
-    """Return the maximum size in bytes of the log of a run, by its number of two-qubit gates."""
-    return gates * (5 * qubits + 100)
+def log_bytes(entries: int, qubits: int) -> int:
+    """Return the maximum size in bytes of the log of a run, by its number of two-qubit gates and swaps."""
+    return entries * (5 * qubits + 100)

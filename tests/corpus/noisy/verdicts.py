@@ -86,10 +86,13 @@ def judge_noisy(entry: NoisyEntry, languages: Languages, provider: SimulatorProv
     try:
         circuit = entry.read(languages)
         compiled = provider.compile(circuit, device)
-        (outcome,) = [each for each in provider.run(device, [compiled], SHOTS, SEED) if isinstance(each, Outcome)]
+        *_, outcome = provider.run(device, [compiled], SHOTS, SEED)  # reports of progress come first
         exact = provider.probabilities(device, compiled)
     except RunError as error:
         return NoisyVerdict("refused", f"{error.reason}: {error.message}")
+    if not isinstance(outcome, Outcome):
+        assert isinstance(outcome, RunError)
+        return NoisyVerdict("refused", f"{outcome.reason}: {outcome.message}")
     reference = judging.reference(entry.folder / "program")
     registers = [[each.name, len(each.bits)] for each in circuit.registers]
     if sorted(registers) != sorted(reference["registers"]):

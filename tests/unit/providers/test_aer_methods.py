@@ -14,6 +14,8 @@ from qiskit_aer import AerSimulator
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.errors import DeviceError, LimitError, RunError
 from qonduit_server.providers import aer_methods as methods
+from qonduit_server.providers.aer_program import AerProgram
+from qonduit_server.providers.aer_swaps import LEFT, RIGHT, fewest_swaps
 from tests.unit.providers.aer_samples import (
     DEVICE,
     adder,
@@ -229,6 +231,25 @@ class TestMatrixProductState:
         fine = run(circuit, method=methods.MATRIX_PRODUCT_STATE)
         assert fine.meta_data["approximate"] is False
 
+    @pytest.mark.parametrize(
+        ("circuit", "direction"), [(swap_test(10), RIGHT), (adder(6, 21, 11), LEFT)], ids=["swap test", "adder"]
+    )
+    def test_swaps_go_where_they_are_fewer_and_are_counted_as_aer_makes_them(
+        self, circuit: QuantumCircuit, direction: str
+    ) -> None:
+        # Aer drops gates that no measured qubit depends on, so all qubits are measured.
+        program = compiled(_all_measured(circuit), method=methods.MATRIX_PRODUCT_STATE)
+        assert isinstance(program.native, AerProgram)
+        native = program.native.circuit
+        assert native is not None
+        assert program.native.swaps == direction
+        pairs = [
+            tuple(native.find_bit(each).index for each in item.qubits) for item in native.data if len(item.qubits) == 2
+        ]
+        swaps = {each: _swaps_of_aer(native, each) for each in (LEFT, RIGHT)}
+        assert fewest_swaps(pairs, native.num_qubits) == (direction, swaps[direction])
+        assert swaps[direction] == min(swaps.values()) < max(swaps.values())
+
     def test_a_coarse_state_fails_and_the_message_says_what_to_raise(self) -> None:
         program = compiled(layered(12, 10), method=methods.MATRIX_PRODUCT_STATE, max_bond_dimension=2)
         (error,) = aer().run(DEVICE, [program], 100, 1)
@@ -245,6 +266,20 @@ class TestMatrixProductState:
             circuit.measure(0, 0)
         with pytest.raises(DeviceError, match=r"moved to the end: .*loop"):
             compiled(circuit, method=methods.MATRIX_PRODUCT_STATE)
+
+
+def _all_measured(circuit: QuantumCircuit) -> QuantumCircuit:
+    bare = circuit.remove_final_measurements(inplace=False)
+    assert isinstance(bare, QuantumCircuit)
+    bare.measure_all()
+    return bare
+
+
+def _swaps_of_aer(native: QuantumCircuit, direction: str) -> int:
+    simulator = AerSimulator(method="matrix_product_state", mps_log_data=True, mps_swap_direction=direction)
+    # The log grows with each run of the process.
+    logs = [str(simulator.run(native, shots=1).result().results[0].metadata["MPS_log_data"]) for _ in range(2)]
+    return logs[1].count("internal_swap") - logs[0].count("internal_swap")
 
 
 def test_single_precision() -> None:
