@@ -140,7 +140,7 @@ lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
 
-corpus: setup  ## run every program of the corpus on every provider, and print the matrix
+corpus: setup  ## run every program of the corpus on every simulator, and print the matrix
 	$(BIN)/python -m tests.corpus
 
 SECONDS_EACH ?= 60

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix: every program of the corpus on every provider (identical, refused or wrong), and translation times.
+"""The matrix: every program of the corpus on every simulator (identical, refused or wrong), and translation times.
+
+Devices with the shape of a processor are left out: their noise cannot be turned off.
 
 Exact probabilities are compared where a provider returns them, counts always: by a chi-square test that rejects a
 right result once in a million. The exit code is 1 if any result is wrong.
@@ -14,7 +16,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -24,8 +26,9 @@ from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from tests.corpus.noisy import noisy_matrix
 from tests.corpus.programs import FALSE_ALARM, LANGUAGES, SHOTS, Entry, Verdict, entries, judge, mqtbench_index
-from tests.universal_providers import universal_providers
 
+#: The refused programs of one device that are listed.
+_LISTED = 10
 #: A layer of rotations, a chain of controlled gates, and so on; all measured.
 _HUNDRED_GATES = (
     'OPENQASM 2.0; include "qelib1.inc"; qreg q[10]; creg c[10];\n'
@@ -40,18 +43,22 @@ _HUNDRED_GATES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the matrix."""
     parser = argparse.ArgumentParser(prog="tests.corpus", description=__doc__)
-    parser.add_argument("--provider", action="append", choices=universal_providers(), help="only these")
+    parser.add_argument("--provider", action="append", choices=sorted(registry.PROVIDERS), help="only these")
     parser.add_argument("--language", action="append", choices=sorted(LANGUAGES), help="only these")
     parser.add_argument("--qubits", type=int, default=10**6, help="only programs with at most this many")
     options = parser.parse_args(arguments)
-    names = options.provider or universal_providers()
+    names = options.provider or sorted(registry.PROVIDERS)
     languages = options.language or list(LANGUAGES)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        running = {name: pool.submit(run, name, languages, options.qubits) for name in names}
-        verdicts_by_provider = {name: each.result() for name, each in running.items()}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = {
+            (name, device): pool.submit(run, name, device, languages, options.qubits)
+            for name in names
+            for device in exact_devices(name)
+        }
+        verdicts_by_device = {"/".join(place): each.result() for place, each in running.items()}
     if mqtbench_index() is None:
         print("without MQT Bench: QONDUIT_CORPUS names no folder, and there is no ../shared/corpus\n")
-    wrong = show(verdicts_by_provider, languages) + noisy_matrix.show(names, languages)
+    wrong = show(verdicts_by_device, languages) + noisy_matrix.show(names, languages)
     print("\nReading, median milliseconds (and the library's own reading of the same programs)\n")
     for language in languages:
         print(reading_times(language, options.qubits))
@@ -61,13 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, Verdict]]:
-    """Judge all programs on one provider."""
+def exact_devices(name: str) -> list[str]:
+    """Return the available simulators of a provider that run programs without noise of their own."""
+    devices = registry.get(name).describe().devices
+    return [
+        each.name for each in devices if each.is_simulator and each.available and not each.capabilities.coupling_map
+    ]
+
+
+def run(name: str, device: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, Verdict]]:
+    """Judge all programs on one device."""
     provider = registry.get(name)
     provider.load()
     reading = Languages()
     reading.load()
-    device = provider.describe().devices[0].name
     return [
         (entry, judge(entry, reading, provider, device))
         for language in languages
@@ -75,34 +89,26 @@ def run(name: str, languages: Sequence[str], qubits: int) -> list[tuple[Entry, V
     ]
 
 
-def show(verdicts_by_provider: dict[str, list[tuple[Entry, Verdict]]], languages: Iterable[str]) -> int:
+def show(verdicts_by_device: dict[str, list[tuple[Entry, Verdict]]], languages: Sequence[str]) -> int:
     """Print the tallies, the refused programs and the wrong results; return the number of wrong results."""
     print("identical / refused / wrong (identical also by exact probabilities)")
     print(f"{SHOTS} shots; a right result is rejected with a probability of {FALSE_ALARM:g}\n")
-    print(f"{'':8}" + "".join(f"{name:>24}" for name in verdicts_by_provider))
-    total: dict[str, Counter[str]] = {name: Counter() for name in verdicts_by_provider}
-    for language in languages:
-        line = f"{language:8}"
-        for name, verdicts in verdicts_by_provider.items():
-            tally: Counter[str] = Counter()
-            for entry, verdict in verdicts:
-                if entry.language == language:
-                    tally[verdict.kind] += 1
-                    tally["exact"] += verdict.exact and verdict.kind == "identical"
-            total[name] += tally
-            line += f"{_tally(tally):>24}"
-        print(line)
-    print(f"{'all':8}" + "".join(f"{_tally(each):>24}" for each in total.values()))
-    for kind in ("refused", "wrong"):
-        lines = [
-            f"  {name:7} {entry.file}: {verdict.detail}"
-            for name, verdicts in verdicts_by_provider.items()
-            for entry, verdict in verdicts
-            if verdict.kind == kind
-        ]
-        if lines:
-            print(f"\n{kind}:", *lines, sep="\n")
-    return sum(each["wrong"] for each in total.values())
+    print(f"{'':28}" + "".join(f"{language:>20}" for language in (*languages, "all")))
+    wrong = 0
+    for name, verdicts in verdicts_by_device.items():
+        tallies = {language: Counter[str]() for language in (*languages, "all")}
+        for entry, verdict in verdicts:
+            for column in (entry.language, "all"):
+                tallies[column][verdict.kind] += 1
+                tallies[column]["exact"] += verdict.exact and verdict.kind == "identical"
+        print(f"{name:28}" + "".join(f"{_tally(each):>20}" for each in tallies.values()))
+        wrong += tallies["all"]["wrong"]
+    for name, verdicts in verdicts_by_device.items():
+        for kind, most in (("refused", _LISTED), ("wrong", len(verdicts))):
+            lines = [f"  {entry.file}: {verdict.detail}" for entry, verdict in verdicts if verdict.kind == kind]
+            if lines:
+                print(f"\n{kind} by {name}: {len(lines)}", *lines[:most], sep="\n")
+    return wrong
 
 
 def _tally(tally: Counter[str]) -> str:
