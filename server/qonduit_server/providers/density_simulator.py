@@ -172,7 +172,11 @@ def density_is_cheaper(quantum: QuantumCircuit, shots: int) -> bool:
     qubits = quantum.num_qubits
     if qubits <= _SMALL_QUBITS:
         return True
+    from qonduit_server.providers.readout import final_readout
+
     splits, random = _splits(quantum)
+    if final_readout(quantum) is not None:  # measurements may stand before gates of other qubits
+        splits = 0
     groups: int = min(shots, 1 << min(splits, 40))
     return bool(groups << qubits <= (shots if random else groups))
 

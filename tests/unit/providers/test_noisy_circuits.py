@@ -231,7 +231,7 @@ def test_progress_grows_and_does_not_change_the_counts(monkeypatch: pytest.Monke
     assert outcome.counts == silent.counts
 
 
-def wide(qubits: int, channel: bool = True) -> Circuit:
+def wide(qubits: int, channel: bool = True, at_once: bool = False) -> Circuit:
     builder = Builder()
     builder.add_qubits(qubits)
     builder.add_clbits(qubits)
@@ -239,7 +239,9 @@ def wide(qubits: int, channel: bool = True) -> Circuit:
         builder.append(TRUE, UnitaryGate(np.array([[0, 1], [1, 0]])), [qubit])
         if channel:
             builder.append(TRUE, noise.depolarizing(0.01), [qubit])
-    for qubit in range(qubits):
+        if at_once:
+            builder.append(TRUE, Measure(), [qubit], [qubit])
+    for qubit in () if at_once else range(qubits):
         builder.append(TRUE, Measure(), [qubit], [qubit])
     return Circuit(builder.finish(), ())
 
@@ -252,6 +254,8 @@ def method_of(simulator: Any, program: Circuit, **options: Any) -> str:
 
 def test_the_cheaper_method_is_taken(density: Any) -> None:
     assert method_of(density, wide(8), shots=1024) == "density_matrix"
+    # Cirq's circuits measure a qubit as soon as its last gate was applied.
+    assert method_of(density, wide(8, at_once=True), shots=1024) == "density_matrix"
     assert method_of(density, wide(8), shots=16) == "trajectories"
     assert method_of(density, wide(8), shots=1024, memory_limit_bytes=1 << 20) == "trajectories"
     named = SimulationOptions(method="density_matrix")
