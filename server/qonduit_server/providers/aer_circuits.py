@@ -71,7 +71,7 @@ class AerCircuits:
         self._loops = loops
         self._names = _NAMES.get(method, _NATIVE)
         self.lowering = Lowering(device, self.is_native)
-        self._channels: dict[int, tuple[Channel, Instruction]] = {}
+        self._channels: dict[object, tuple[Channel, Instruction]] = {}
 
     def is_native(self, operation: Instruction) -> bool:
         """Return whether the method takes an operation as it is.
@@ -120,10 +120,11 @@ class AerCircuits:
         return [(inner.operation, tuple(find(each).index for each in inner.qubits)) for inner in definition.data]
 
     def _channel(self, channel: Channel) -> Instruction:
-        """Return a channel in Aer's form; equal ones, which are one object, in one form."""
-        known = self._channels.get(id(channel))
+        """Return a channel in Aer's form; equal mixtures in one form, because Aer prepares each form in every call."""
+        key = tuple(channel.paulis.items()) if channel.paulis is not None else id(channel)
+        known = self._channels.get(key)
         if known is None:
-            known = self._channels[id(channel)] = (channel, _aer_channel(channel, self._loops))
+            known = self._channels[key] = (channel, _aer_channel(channel, self._loops))
         return known[1]
 
     # ---- with classical bits

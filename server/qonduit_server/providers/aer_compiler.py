@@ -37,8 +37,11 @@ _WIDEST: Final = 4096
 _DEFERRED_QUBITS: Final = 20
 #: Measured: what a shot, an operation in it and an amplitude of that cost.
 _SHOT_SECONDS, _OPERATION_SECONDS, _AMPLITUDE_SECONDS = 5e-6, 1e-6, 3e-9
-#: A block of shots takes about so long: a call of Aer costs 1 to 2 ms, and must not show.
+#: Measured: what a call of Aer costs, and an operation of its circuit, before the first shot.
+_CALL_SECONDS, _CALL_OPERATION_SECONDS = 2e-3, 2e-5
+#: A block of shots takes at least so long, and so long that the call does not cost more than this part of it.
 _BLOCK_SECONDS: Final = 0.1
+_CALL_PART: Final = 0.02
 _LARGEST_BLOCK: Final = 1 << 16
 
 
@@ -312,5 +315,6 @@ def _block(circuit: QuantumCircuit, amplitudes: int = 0) -> int:
     """Return how many shots have one seed: a power of 2 that depends on the circuit alone."""
     gates = len(circuit.data)
     amplitudes = amplitudes or 1 << circuit.num_qubits
-    seconds = _SHOT_SECONDS + gates * (_OPERATION_SECONDS + amplitudes * _AMPLITUDE_SECONDS)
-    return min(_LARGEST_BLOCK, 1 << max(0, int(_BLOCK_SECONDS / seconds).bit_length() - 1))
+    shot = _SHOT_SECONDS + gates * (_OPERATION_SECONDS + amplitudes * _AMPLITUDE_SECONDS)
+    block = max(_BLOCK_SECONDS, (_CALL_SECONDS + gates * _CALL_OPERATION_SECONDS) / _CALL_PART)
+    return min(_LARGEST_BLOCK, 1 << int(block / shot).bit_length())

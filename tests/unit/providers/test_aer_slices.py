@@ -8,8 +8,9 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers import aer_execution
+from qonduit_server.providers.aer_program import AerProgram
 from qonduit_server.providers.provider import RunProgress
-from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, noisy
+from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, noisy, random_clifford
 
 
 def branching() -> QuantumCircuit:
@@ -55,6 +56,26 @@ def test_blocks_are_different() -> None:
     assert isinstance(many, Outcome)
     # Were the second block the first one again, each count would be even.
     assert any(number % 2 for number in many.counts.values())
+
+
+def test_aer_is_given_equal_errors_once() -> None:
+    circuit = noisy(ghz(20), pauli=True, readout=False)  # with a channel of its own behind each gate
+    program = compiled(circuit, 100).native
+    assert isinstance(program, AerProgram)
+    assert program.circuit is not None
+    errors = [each.operation for each in program.circuit.data if each.operation.name == "quantum_channel"]
+    assert len(errors) == 20
+    assert len({id(each) for each in errors}) == 2
+
+
+def test_blocks_are_longer_where_a_call_costs_more() -> None:
+    few, many = (compiled(noisy(random_clifford(30, layers, 1), pauli=True)).native for layers in (1, 20))
+    assert isinstance(few, AerProgram)
+    assert isinstance(many, AerProgram)
+    assert few.circuit is not None
+    assert many.circuit is not None
+    # The time of a block grows with the operations of a shot.
+    assert many.block * len(many.circuit.data) > 4 * few.block * len(few.circuit.data)
 
 
 def test_one_evolution_has_no_progress() -> None:
