@@ -97,6 +97,32 @@ class TestExecutor:
             assert kinds == ["program_started", *["progress"] * 3, "program_succeeded", "progress", "finished"]
             assert {event.attempt for event in events} == {1}
 
+    def test_tasks_are_listed_until_their_ends_are_delivered(self, making: Making, tmp_path: Path) -> None:
+        """The dispatcher requeues a job whose task is not listed, so a task that ends must be listed until then."""
+        gate = Gate(tmp_path)
+        with making() as (executor, listener):
+            listed: list[bool] = []
+            listener.on_end = lambda key: listed.append(key in executor.tasks())
+            assert not executor.tasks()
+            executor.submit([task(1, f"hold {gate.path}"), task(2, f"need {LARGE} wait {gate.path}")])
+            listener.wait_granted(2)
+            executor.submit([task(3, f"need {LARGE}"), *(task(i) for i in range(4, 50))])
+            executor.submit([task(50, provider="BROKEN"), task(51, provider="NOT OFFERED")])
+            listener.wait_begun(1)
+            assert {(1, 1), (2, 1), (3, 1)} <= set(executor.tasks())
+            executor.cancel(1, 1)
+            executor.cancel(3, 1)
+            executor.submit([task(52, "kill SIGKILL")])
+            listener.wait_ended(1, *range(3, 53))
+            gate.open()
+            listener.wait_ended(2)
+            listener.wait(lambda: len(listener.endings) == 52)
+            executor.submit([task(53, f"wait {gate.path}")])
+            listener.wait_begun(53)
+            assert set(executor.tasks()) == {(53, 1)}
+        assert len(listed) == 53
+        assert all(listed)
+
     def test_more_tasks_may_be_submitted_than_the_capacity(self, making: Making) -> None:
         with making() as (executor, listener):
             executor.submit([task(i) for i in range(1, 101)])

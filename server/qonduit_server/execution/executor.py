@@ -7,7 +7,7 @@ Executors are registered here, one line each; other packages register theirs in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import import_module
@@ -92,6 +92,15 @@ class Executor(Protocol):
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Run tasks. An attempt of a job must not be submitted again before it has ended."""
+
+    def tasks(self) -> Collection[tuple[int, int]]:
+        """Return the job and attempt of each submitted task that has not ended. The dispatcher requeues missing ones.
+
+        A task is contained until the listener's call for its `finished` event or its loss has returned.
+
+        Raises:
+            Unavailable: the executor does not know now.
+        """
 
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a waiting or running task. Do nothing if it has ended."""

@@ -23,6 +23,7 @@ class InlineExecutor:
         self._options = options
         self._runs: dict[str, loop.Run] = {}
         self._waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: set[tuple[int, int]] = set()
         self._cancelled: set[tuple[int, int]] = set()
         self._thread = threading.Thread(target=self._serve, name="inline", daemon=True)
         self._listener: Listener
@@ -48,7 +49,11 @@ class InlineExecutor:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
+            self._tasks.add((task.job_id, task.attempt))
             self._waiting.put(task)
+
+    def tasks(self) -> set[tuple[int, int]]:
+        return self._tasks.copy()
 
     def cancel(self, job_id: int, attempt: int) -> None:
         self._cancelled.add((job_id, attempt))
@@ -62,8 +67,9 @@ class InlineExecutor:
         while (task := self._waiting.get()) is not None:
             if (task.job_id, task.attempt) in self._cancelled:
                 self._listener.lost(task.job_id, task.attempt, Loss(LossKind.CANCELLED, "cancelled before it began"))
-                continue
-            if task.provider not in self._runs:
-                self._runs[task.provider] = make_runner(registry.get(task.provider))
-            self._runs[task.provider]([task], lambda event: self._listener.events([event]))
+            else:
+                if task.provider not in self._runs:
+                    self._runs[task.provider] = make_runner(registry.get(task.provider))
+                self._runs[task.provider]([task], lambda event: self._listener.events([event]))
+            self._tasks.discard((task.job_id, task.attempt))
             self._listener.capacity_changed()

@@ -47,8 +47,13 @@ class RecordingListener:
         self.losses: dict[int, Loss] = {}
         self.endings: list[int] = []
         self.more = threading.Event()
+        #: Called with each task that ends, in the executor's thread.
+        self.on_end: Callable[[tuple[int, int]], object] = lambda key: None
 
     def events(self, events: Sequence[TaskEvent]) -> None:
+        for event in events:
+            if event.HasField("finished"):
+                self.on_end((event.job_id, event.attempt))
         with self._changed:
             for event in events:
                 self.received[event.job_id].append(event)
@@ -58,6 +63,7 @@ class RecordingListener:
             self._changed.notify_all()
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
+        self.on_end((job_id, attempt))
         with self._changed:
             self.losses[job_id] = loss
             self.endings.append(job_id)

@@ -89,11 +89,22 @@ def store(tmp_path: Path) -> Iterator[StoreFixture]:
 
 @contextmanager
 def dispatching(
-    store: StoreFixture, *, workers: int = 2, max_attempts: int = 3, seconds: float = 0.0, drain: float = 0.0
+    store: StoreFixture,
+    *,
+    workers: int = 2,
+    max_attempts: int = 3,
+    seconds: float = 0.0,
+    drain: float = 0.0,
+    lease: float = 30.0,
 ) -> Iterator[tuple[Dispatcher, ProcessPool]]:
     pool = ProcessPool(("TEST",), workers, program=PROGRAM, environment=environment(), show_errors=True)
     dispatcher = Dispatcher(
-        store.db, pool, owner=f"test-{time.monotonic_ns()}", max_attempts=max_attempts, time_limit_seconds=seconds
+        store.db,
+        pool,
+        owner=f"test-{time.monotonic_ns()}",
+        lease=timedelta(seconds=lease),
+        max_attempts=max_attempts,
+        time_limit_seconds=seconds,
     )
     pool.launch()
     dispatcher.start()
@@ -248,6 +259,8 @@ class FakeExecutor:
     cancelled: list[tuple[int, int]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     listener: Listener | None = None
+    #: Returns the tasks that it has; by default all that were submitted.
+    held: Callable[[], set[tuple[int, int]]] | None = None
 
     def start(self, listener: Listener) -> None:
         self.listener = listener
@@ -259,6 +272,9 @@ class FakeExecutor:
         with self.changed:
             self.submitted += tasks
             self.changed.notify_all()
+
+    def tasks(self) -> set[tuple[int, int]]:
+        return self.held() if self.held else {(task.job_id, task.attempt) for task in self.submitted}
 
     def cancel(self, job_id: int, attempt: int) -> None:
         with self.changed:

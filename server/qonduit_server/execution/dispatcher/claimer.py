@@ -161,6 +161,7 @@ class Claimer:
         # Before the submission: events of the tasks may arrive during it.
         self._running.add([(task.job_id, task.attempt) for task in tasks], owner)
         self._executor.submit(tasks)
+        self._running.submitted([(task.job_id, task.attempt) for task in tasks])
         # A cancellation may have been requested after the claim and forwarded before the executor had the task.
         for task in tasks:
             if self._running.cancel_requested((task.job_id, task.attempt)):

@@ -22,9 +22,9 @@ from qonduit_server.execution.dispatcher.inbox import Inbox
 from qonduit_server.execution.dispatcher.large_result_writer import Requeue
 from qonduit_server.execution.dispatcher.lease_keeper import LeaseKeeper
 from qonduit_server.execution.dispatcher.recorder import Recorder
-from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
+from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import after_loss
-from qonduit_server.execution.executor import Executor, Loss
+from qonduit_server.execution.executor import Executor, Loss, LossKind
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification
 
@@ -81,7 +81,13 @@ class Dispatcher:
         self._inbox = Inbox(db)
         self._recorder = Recorder(db, executor, self._running, self._inbox, clock)
         self._lease_keeper = LeaseKeeper(
-            db, executor, self._running, lease=lease, max_attempts=max_attempts, clock=clock
+            db,
+            executor,
+            self._running,
+            lease=lease,
+            max_attempts=max_attempts,
+            on_lost_task=self._lost_by_executor,
+            clock=clock,
         )
         self._claimer = Claimer(
             db,
@@ -151,12 +157,22 @@ class Dispatcher:
 
     def events(self, events: Sequence[TaskEvent]) -> None:
         """Queue events of tasks. Wait while too many bytes are unrecorded, which applies backpressure to workers."""
+        # Before the wait: the executor has no more to report of these tasks.
+        self._running.ended([(event.job_id, event.attempt) for event in events if event.HasField("finished")])
         self._inbox.put_events(events)
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """Handle a task that ended without a `finished` event: requeue its job, or record its failure."""
+        self._running.ended([(job_id, attempt)])
         self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
         self._inbox.put([after_loss(loss, (job_id, attempt), self._max_attempts, self._time_limit_seconds)])
+
+    def _lost_by_executor(self, key: Key) -> None:
+        """Handle a task that its executor no longer has, although it reported no end."""
+        job_id, attempt = key
+        self._log.error("task lost by its executor", job_id=job_id, attempt=attempt)
+        self._executor.cancel(job_id, attempt)
+        self.lost(job_id, attempt, Loss(LossKind.DIED, "its executor no longer has the task"))
 
     def capacity_changed(self) -> None:
         """Notify the claimer that the executor may want more tasks."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lease keeper: renews leases, requeues the jobs of dead servers, and forwards cancellations."""
+"""The lease keeper: renews leases, finds lost jobs of servers and of the executor, and forwards cancellations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
-from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
+from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.executor import Executor
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
@@ -24,6 +24,7 @@ class LeaseKeeper:
         running: the jobs whose leases are renewed.
         lease: how long a lease is valid without renewal; it is renewed three times in that time.
         max_attempts: the maximum number of attempts of a job whose server dies.
+        on_lost_task: called with each task that the executor has lost.
         clock: a monotonic clock in seconds.
     """
 
@@ -35,6 +36,7 @@ class LeaseKeeper:
         *,
         lease: timedelta,
         max_attempts: int,
+        on_lost_task: Callable[[Key], None],
         clock: Callable[[], float],
     ) -> None:
         self._db = db
@@ -42,6 +44,7 @@ class LeaseKeeper:
         self._running = running
         self._lease = lease
         self._max_attempts = max_attempts
+        self._on_lost_task = on_lost_task
         self._clock = clock
         self._wake = threading.Event()
         self._cancels_changed = True
@@ -74,6 +77,7 @@ class LeaseKeeper:
                 if self._clock() >= renew_at:
                     self._renew()
                     renew_at = self._clock() + period
+                    self._find_lost_tasks()
                 failures = 0
             except Unavailable:
                 self._cancels_changed = True
@@ -83,6 +87,19 @@ class LeaseKeeper:
         for owner in self._running.owners():
             queue.renew(self._db, owner, self._lease)
         queue.expire(self._db, max_attempts=self._max_attempts)
+
+    def _find_lost_tasks(self) -> None:
+        """Report the tasks that the executor neither has nor has ended: their ends would never arrive."""
+        before = self._running.expected()
+        if not before:
+            return
+        try:
+            held = self._executor.tasks()
+        except Unavailable:
+            return
+        # In this order no task is reported that is submitted, or that ends, in the meantime.
+        for key in (before - set(held)) & self._running.expected():
+            self._on_lost_task(key)
 
     def _forward_cancels(self) -> None:
         requested = [key for owner in self._running.owners() for key in queue.cancelling(self._db, owner)]

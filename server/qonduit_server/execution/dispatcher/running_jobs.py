@@ -33,6 +33,8 @@ class RunningJobs:
         self._numbers = itertools.count(1)
         self._changed = threading.Condition(threading.Lock())
         self._owners: dict[Key, str] = {}
+        #: The jobs whose ends have not arrived, and whether the executor has their tasks.
+        self._expected: dict[Key, bool] = {}
         self._cancels: frozenset[Key] = frozenset()
         self._closed = False
         self._abandoned = False
@@ -48,13 +50,16 @@ class RunningJobs:
     def add(self, keys: Iterable[Key], owner: str) -> None:
         """Add jobs that were claimed under a name."""
         with self._changed:
-            self._owners.update(dict.fromkeys(keys, owner))
+            for key in keys:
+                self._owners[key] = owner
+                self._expected[key] = False
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Remove jobs whose ends are recorded, that were requeued, or that belong to another server."""
         with self._changed:
             for key in keys:
                 self._owners.pop(key, None)
+                self._expected.pop(key, None)
             if not self._owners:
                 self._changed.notify_all()
 
@@ -66,6 +71,24 @@ class RunningJobs:
     def owner_of(self, key: Key) -> str | None:
         """Return the owner of a job; None if it is not running."""
         return self._owners.get(key)
+
+    # The executor's tasks.
+
+    def submitted(self, keys: Iterable[Key]) -> None:
+        """Record that the executor has tasks. Some may have ended already."""
+        with self._changed:
+            self._expected.update((key, True) for key in keys if key in self._expected)
+
+    def ended(self, keys: Iterable[Key]) -> None:
+        """Record that the executor reported the ends of tasks."""
+        with self._changed:
+            for key in keys:
+                self._expected.pop(key, None)
+
+    def expected(self) -> set[Key]:
+        """Return the jobs whose tasks the executor has: it must still report their ends."""
+        with self._changed:
+            return {key for key, submitted in self._expected.items() if submitted}
 
     # Owners.
 

@@ -49,6 +49,10 @@ class Admission:
         insort(self._waiting, held, key=lambda each: each.order)
         self._bytes += held.size
 
+    def keys(self) -> list[Key]:
+        """Return all waiting tasks."""
+        return [held.key for held in self._waiting]
+
     def remove(self, key: Key) -> PendingTask | None:
         """Remove and return a waiting task; None if it does not wait here."""
         held = next((each for each in self._waiting if each.key == key), None)

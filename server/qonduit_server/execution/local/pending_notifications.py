@@ -22,6 +22,14 @@ class PendingNotifications:
         """Return whether there are notifications."""
         return bool(self._items) or self.more_wanted
 
+    def ended(self) -> set[Key]:
+        """Return the tasks whose ends are among the notifications."""
+        return {
+            item[0] if isinstance(item, tuple) else (item.job_id, item.attempt)
+            for item in self._items
+            if isinstance(item, tuple) or item.HasField("finished")
+        }
+
     def take(self) -> PendingNotifications:
         """Remove and return all notifications, for delivery without the pool's lock."""
         taken = PendingNotifications()

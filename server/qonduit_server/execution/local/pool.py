@@ -27,7 +27,7 @@ from qonduit_server.execution.local.supervisor import Supervisor
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.task_tracker import TaskTracker
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
-from qonduit_server.execution.local.worker_processes import ForkServer, PendingTask, Worker
+from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker
 from qonduit_server.execution.stderr_log import Output, StderrLog
 
 
@@ -76,6 +76,8 @@ class ProcessPool:
         self._changed = threading.Condition(self._lock)
         self._selector: SocketSelector[ForkServer | Worker] = SocketSelector()
         self._notifications = PendingNotifications()
+        #: The notifications that threads deliver now.
+        self._delivering: list[PendingNotifications] = []
         self._supervisor = Supervisor(
             self._providers,
             self._selector,
@@ -150,6 +152,13 @@ class ProcessPool:
                 self._selector.wake()
         if self._stopping:
             self._deliver()
+
+    def tasks(self) -> set[Key]:
+        """Return the tasks that wait, that workers hold, or whose ends are not delivered."""
+        with self._lock:
+            held = {key for p in self._providers.values() for worker in p.workers.values() for key in worker.held}
+            ended = (each.ended() for each in (self._notifications, *self._delivering))
+            return held.union(self._scheduler.keys(), *ended)
 
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a waiting or running task: it is lost as CANCELLED, unless it finishes at the same time."""
@@ -229,8 +238,14 @@ class ProcessPool:
         """Deliver notifications without the lock, because the listener may call the pool or wait."""
         with self._lock:
             notifications = self._notifications.take()
-        if self._listener is not None:
+            if self._listener is None:
+                return
+            self._delivering.append(notifications)
+        try:
             notifications.deliver(self._listener)
+        finally:
+            with self._lock:
+                self._delivering.remove(notifications)
 
     def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
         self._tasks.worker_exited(worker, how, now)

@@ -53,6 +53,10 @@ class Scheduler:
         provider.backlog.append(held)
         self._waiting[held.key] = held
 
+    def keys(self) -> set[Key]:
+        """Return all waiting tasks."""
+        return {*self._waiting, *self._admission.keys()}
+
     def remove(self, key: Key) -> PendingTask | None:
         """Remove and return a waiting task; None if it does not wait."""
         held = self._waiting.pop(key, None)
