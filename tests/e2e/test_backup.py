@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -26,10 +25,10 @@ from tests.upgrade.sample import LONG, programs
 QONDUIT = [sys.executable, "-m", "qonduit_server"]
 
 
-def backup(database: str, file: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run `qonduit backup`."""
-    command = [*QONDUIT, "backup", str(file), "--database", database]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload]
+def backup(database: str, file: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
+    """Run `qonduit backup`, after a prefix of the command."""
+    command = [*prefix, *QONDUIT, "backup", str(file), "--database", database]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def creating(text: str = BELL) -> calls.CreateJobRequest:
@@ -128,14 +127,7 @@ def test_no_file_is_overwritten_and_a_failed_backup_leaves_none(tmp_path: Path) 
     assert not (tmp_path / "missing.sqlite3").exists()
     nowhere = backup(url, tmp_path / "no" / "folder" / "copy")
     assert (nowhere.returncode, "cannot write" in nowhere.stderr) == (1, True)
-
-    def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, 16 * 1024))
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    full = backup(url, tmp_path / "copy", preexec_fn=no_room)
+    full = backup(url, tmp_path / "copy", "prlimit", f"--fsize={16 * 1024}")
     assert (full.returncode, "the backup failed" in full.stderr) == (1, True), full
     damaged = tmp_path / "damaged.sqlite3"
     data = bytearray((tmp_path / "q.sqlite3").read_bytes())

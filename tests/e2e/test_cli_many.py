@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from qonduit_client import Client
 from qonduit_client.cli.commands import qonduit
+from tests.interruptible import INTERRUPTIBLE
 from tests.server_process import Server, serving
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
@@ -126,12 +127,11 @@ def test_ctrl_c_in_a_sweep_prints_how_to_follow_it(small: Server, tmp_path: Path
     path = tmp_path / "long.qasm"
     path.write_text("OPENQASM 3.0; input int n; qubit q; bit c; for int i in [0:2000] { U(1, 0, 0) q; } c = measure q;")
     process = subprocess.Popen(
-        [sys.executable, "-m", "qonduit_client.cli", "run", str(path), "--sweep", "n=0:39:40"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "qonduit_client.cli", "run", str(path), "--sweep", "n=0:39:40"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "QONDUIT_SERVER": small.target},
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     process.stdout.readline()

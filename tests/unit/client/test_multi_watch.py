@@ -27,6 +27,7 @@ from qonduit_client import Client
 from qonduit_client.cli.commands import qonduit
 from qonduit_client.errors import LimitExceeded, NotFound
 from qonduit_client.multi_watch import WatchedJob, watch_all
+from tests.interruptible import INTERRUPTIBLE
 from tests.unit.client.peer import counted
 from tests.unit.client.test_terminal import on_terminal
 
@@ -179,12 +180,11 @@ def test_ctrl_c_lists_the_jobs_still_running(crowd: Crowd) -> None:
     crowd.watching = threading.Semaphore(0)
     crowd.go.clear()
     process = subprocess.Popen(
-        [sys.executable, "-m", "qonduit_client.cli", "watch", *map(str, range(3, 103))],
+        [*INTERRUPTIBLE, sys.executable, "-m", "qonduit_client.cli", "watch", *map(str, range(3, 103))],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, "QONDUIT_SERVER": crowd.target},
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         for _ in range(60):

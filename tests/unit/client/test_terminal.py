@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qonduit.v1.event_pb2 import JobEvent, Progress, StateChange
 from qonduit.v1.job_pb2 import DeviceChoice, Job
 from qonduit_client.cli.views import LiveBoard
+from tests.interruptible import INTERRUPTIBLE
 from tests.unit.client.peer import BELL, FAILED, RUNNING, SUCCEEDED, Peer, Stream, history
 
 COMMAND = [sys.executable, "-m", "qonduit_client.cli"]
@@ -142,13 +143,11 @@ def test_demo_where_bars_cannot_be_written(peer: Peer) -> None:
 def test_ctrl_c_leaves_the_job_running_and_shows_how_to_resume(peer: Peer, bell: str, json: bool) -> None:
     peer.streams.append(Stream(send=2, hang=True))
     process = subprocess.Popen(
-        [*COMMAND, "run", bell, *(["--json"] if json else [])],
+        [*INTERRUPTIBLE, *COMMAND, "run", bell, *(["--json"] if json else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(peer),
         text=True,
-        # As on a terminal: tests run in the background ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     process.stdout.readline()
