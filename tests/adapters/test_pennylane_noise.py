@@ -19,6 +19,8 @@ CONTROLLED = [
     np.diag([1, 1, 1, np.sqrt(0.3)]),
     np.array([[0, 0, 0, 0], [0, 0, 0, np.sqrt(0.7)], [0, 0, 0, 0], [0, 0, 0, 0]]),
 ]
+#: Has coherences, and is not symmetric in its wires.
+PREPARED = np.diag([0.4, 0.3, 0.2, 0.1]) + 0.05 * (np.eye(4, k=1) * 1j - np.eye(4, k=-1) * 1j)
 WIRES = ["a", 3, "z"]
 
 
@@ -56,6 +58,7 @@ CHANNELS: dict[str, Callable[[], Any]] = {
     "thermal relaxation": lambda: qml.ThermalRelaxationError(0.2, 1.2, 1.3, 0.6, 3),
     "thermal relaxation that dephases slowly": lambda: qml.ThermalRelaxationError(0.2, 1.0, 1.7, 0.6, 3),
     "Kraus operators": lambda: qml.QubitChannel(CONTROLLED, ["z", "a"]),
+    "a density matrix": lambda: qml.QubitDensityMatrix(PREPARED, ["z", 3]),
     "Kraus operators in the other order of wires": lambda: qml.QubitChannel(CONTROLLED, ["a", "z"]),
 }
 

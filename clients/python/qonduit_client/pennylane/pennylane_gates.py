@@ -52,6 +52,8 @@ GATES: Final = {
     "Toffoli": "ccx",
     "CSWAP": "cswap",
 }
+#: The operation that replaces the state of its wires by a density matrix.
+DENSITY_MATRIX: Final = "QubitDensityMatrix"
 #: What does nothing to a state.
 NOTHING: Final = frozenset({"Identity", "Barrier", "Snapshot", "WireCut"})
 #: What else has a name of its own, for PennyLane's search for decompositions.
@@ -93,7 +95,7 @@ def decomposed(tape: Any, device_wires: Any = None, name: str = "qonduit") -> An
     accepts = travels
     if conditional := [op.base for op in tape.operations if isinstance(op, Conditional)]:
         accepts = _travels_beside_conditions
-        if channel := next((base for base in conditional if isinstance(base, Channel)), None):
+        if channel := next((base for base in conditional if is_channel(base)), None):
             raise DeviceError(f"{name} does not support {channel.name} under a condition: apply it without one")
     if all(accepts(op) for op in tape.operations):
         return (tape,), null_postprocessing
@@ -113,7 +115,7 @@ def decomposed(tape: Any, device_wires: Any = None, name: str = "qonduit") -> An
 
 def travels(op: Any) -> bool:
     """Whether there are statements for an operation."""
-    return _travels_conditionally(op) or _is_channel(op) or _is_matrix(op)
+    return _travels_conditionally(op) or is_channel(op) or _is_matrix(op)
 
 
 def _travels_conditionally(op: Any) -> bool:
@@ -132,11 +134,12 @@ def _is_controlled(op: Any) -> bool:
 
 
 def _travels_beside_conditions(op: Any) -> bool:
-    return _travels_conditionally(op) or _is_channel(op)
+    return _travels_conditionally(op) or is_channel(op)
 
 
-def _is_channel(op: Any) -> bool:
-    return isinstance(op, Channel) and 0 < len(op.wires) <= _MAX_CHANNEL_WIRES
+def is_channel(op: Any) -> bool:
+    """Return whether an operation is a channel that travels; the preparation of a density matrix is one, too."""
+    return (isinstance(op, Channel) or op.name == DENSITY_MATRIX) and 0 < len(op.wires) <= _MAX_CHANNEL_WIRES
 
 
 def _is_matrix(op: Any) -> bool:

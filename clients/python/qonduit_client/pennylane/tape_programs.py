@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pennylane import BitFlip
-from pennylane.operation import Channel
 from pennylane.ops import Conditional, MidMeasure
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.dilation import dilated
 from qonduit_client.pennylane.pennylane_channels import kraus_operators, noise_statement
-from qonduit_client.pennylane.pennylane_gates import Dialect, Statement, projected, statement, unitary_statement
+from qonduit_client.pennylane.pennylane_gates import (
+    Dialect,
+    Statement,
+    is_channel,
+    projected,
+    statement,
+    unitary_statement,
+)
 
 #: The registers: of the measured wires, of mid-circuit measurements, and of what is selected by its value.
 MEASURED: Final = "c"
@@ -100,7 +106,7 @@ class Program:
             for wire, value in zip(op.wires.tolist(), values, strict=True):
                 self._statements.append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
                 self.selected.append(value)
-        elif isinstance(op, Channel):
+        elif is_channel(op):
             self._add_channel(op)
         else:
             if op.name == "GlobalPhase":
@@ -109,7 +115,7 @@ class Program:
             if converted is not None:
                 self._statements.append(converted)
 
-    def _add_channel(self, op: Channel) -> None:
+    def _add_channel(self, op: Any) -> None:
         qubits = op.wires.tolist()
         if not self.exact:
             self._statements.append(noise_statement(op, qubits))
