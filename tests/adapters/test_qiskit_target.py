@@ -6,16 +6,18 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
 from qiskit.exceptions import QiskitError
+from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_ibm_runtime import fake_provider
 
 from qonduit.v1.calibration_pb2 import CoupledQubits, DeviceCalibration, GateCalibration, QubitCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit_client import Client
-from qonduit_client.qiskit import QonduitBackend
+from qonduit_client.qiskit import EstimatorV2, QonduitBackend, SamplerV2
 from qonduit_client.qiskit.target import target_of
 
 #: A small and a large device with cx, and one with cz.
@@ -90,6 +92,25 @@ def test_a_transpiled_circuit_runs_unchanged_on_the_chosen_qubits(client: Client
         assert meta_data["estimated_success_probability"] == pytest.approx(success(native, vendor.target))
         counts = result.get_counts()
         assert 500 < counts["000"] + counts["111"] < 1000
+
+
+def test_primitives_measure_a_transpiled_circuit_on_the_chosen_qubits(client: Client) -> None:
+    """The estimator's rotations to the bases of observables are native gates too."""
+    backend = QonduitBackend("IBM/fake_manila", client)
+    circuit = ghz().remove_final_measurements(inplace=False)
+    assert circuit is not None
+    native = transpile(circuit, backend, initial_layout=[4, 3, 2], seed_transpiler=3)
+    observables = [SparsePauliOp(label).apply_layout(native.layout) for label in ("XXX", "YYX", "ZZI")]
+    (estimated,) = EstimatorV2(backend, default_precision=0.03, seed=1).run([(native, observables)]).result()
+    assert np.allclose(estimated.data.evs, [1, -1, 1], atol=0.35)
+    measured = native.copy()
+    measured.measure_all()
+    (sampled,) = SamplerV2(backend, default_shots=1000, seed=1).run([measured]).result()
+    assert sampled.data.meas.num_bits == 5
+    for job in client.jobs(limit=2):
+        for result in client.job(job.id).results(timeout=60):
+            assert result.meta_data["layout"] == list(range(5))
+            assert result.meta_data["two_qubit_gates"] == native.num_nonlocal_gates()
 
 
 def test_a_native_circuit_is_not_optimized_and_another_one_is(client: Client) -> None:
