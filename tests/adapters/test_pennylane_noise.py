@@ -90,6 +90,14 @@ def test_exact_results_are_those_of_default_mixed(name: str, device: Any) -> Non
         assert np.allclose(one, other, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
+def test_the_state_of_a_circuit_with_channels_is_a_density_matrix(probability: float, device: Any) -> None:
+    circuit = noisy(lambda: qml.BitFlip(probability, 3), qml.state)
+    ours, theirs = (qml.QNode(circuit, each)() for each in (device(), mixed()))
+    assert ours.shape == theirs.shape == (8, 8)
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-7)
+
+
 def test_samples_have_the_distribution_of_default_mixed_with_every_channel(device: Any) -> None:
     def apply() -> None:
         for channel in CHANNELS.values():

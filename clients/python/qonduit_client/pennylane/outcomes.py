@@ -41,7 +41,7 @@ def from_state(tape: QuantumScript, program: Program, amplitudes: Any, readout_p
         state = state[(..., *(slice(None) if each is None else each for each in program.selected))]
         with np.errstate(divide="ignore", invalid="ignore"):  # what cannot be selected gives nan, as in default.qubit
             state = state / np.linalg.norm(state)
-    if not readout_prob and None not in program.selected:
+    if not readout_prob and not program.noisy:
         return measure_final_state(tape, state, False)
     mixed = traced_out(state, program.wires).reshape((2,) * (2 * program.wires))
     results = tuple(_measured(each, mixed, readout_prob) for each in tape.measurements)

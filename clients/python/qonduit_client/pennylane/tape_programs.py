@@ -43,6 +43,7 @@ class Program:
         phase: by which the state must be multiplied as exp(i phase): global phases do not travel.
         selected: the values that the helper qubits must have, in their order, for a shot to count; None for a qubit
             that is traced out, in an exact program with channels.
+        noisy: whether it has channels, also such that take no further qubits.
         mid_circuit: the mid-circuit measurements, and the bit of each.
         measured: the wires that are measured at the end, in the order of their bits.
         readout_prob: the probability that one of these bits is flipped.
@@ -52,6 +53,7 @@ class Program:
     exact: bool = False
     phase: float = 0.0
     selected: list[int | None] = field(default_factory=list)
+    noisy: bool = False
     mid_circuit: dict[Any, int] = field(default_factory=dict)
     measured: list[int] = field(default_factory=list)
     readout_prob: float = 0.0
@@ -116,6 +118,7 @@ class Program:
                 self._statements.append(converted)
 
     def _add_channel(self, op: Any) -> None:
+        self.noisy = True
         qubits = op.wires.tolist()
         if not self.exact:
             self._statements.append(noise_statement(op, qubits))
