@@ -119,11 +119,12 @@ def test_pauli_channels_run_on_a_stabilizer_simulator(device: Any) -> None:
         qml.CNOT(["a", "z"])
         qml.BitFlip(1.0, "a")
         qml.PauliError("Z", 1.0, "z")
+        qml.PauliError("XX", 1.0, [3, "a"])
         qml.CNOT(["a", "z"])
         qml.Hadamard("a")
         return qml.counts()
 
-    assert qml.set_shots(qml.QNode(circuit, device("STIM/stim")), 10)() == {"101": 10}
+    assert qml.set_shots(qml.QNode(circuit, device("STIM/stim")), 10)() == {"110": 10}
 
 
 def test_noise_models_and_gradients_of_pennylane_work(device: Any) -> None:

@@ -94,6 +94,22 @@ def test_a_transpiled_circuit_runs_unchanged_on_the_chosen_qubits(client: Client
         assert 500 < counts["000"] + counts["111"] < 1000
 
 
+def test_a_device_without_a_gate_of_qiskit_keeps_the_chosen_qubits(client: Client) -> None:
+    """The server decomposes cz to the native gates of the same pair."""
+    backend = QonduitBackend("GOOGLE/rainbow", client)
+    assert backend.target.operation_names >= {"rz", "u", "cz"}
+    edge = min(backend.coupling_map.get_edges())
+    bell = QuantumCircuit(2)
+    bell.h(0)
+    bell.cx(0, 1)
+    bell.measure_all()
+    native = transpile(bell, backend, initial_layout=edge, seed_transpiler=3)
+    result = backend.run(native, shots=1000, seed_simulator=1).result()
+    assert result.results[0].metadata["layout"] == list(range(backend.num_qubits))
+    assert result.results[0].metadata["qubits"] == 2
+    assert 850 < sum(result.get_counts()[key] for key in ("00", "11")) < 1000
+
+
 def test_primitives_measure_a_transpiled_circuit_on_the_chosen_qubits(client: Client) -> None:
     """The estimator's rotations to the bases of observables are native gates too."""
     backend = QonduitBackend("IBM/fake_manila", client)
