@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import Kraus, SuperOp
 from qiskit_aer import AerSimulator
 from qiskit_aer import noise as aer
 
@@ -16,6 +19,7 @@ from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.aer_noise import basis_gates, compile_to_basis
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
+from qonduit_server.ir.noise import Channel
 from qonduit_server.ir.noise_pass import with_noise
 from tests.unit.ir.noise_circuits import close, distribution
 
@@ -179,3 +183,32 @@ def test_a_broken_model_is_refused_by_path(change: dict[str, Any], path: str) ->
     assert caught.value.reason == "INVALID_NOISE"
     assert caught.value.message.startswith("noise_model.aer_json")
     assert path in caught.value.message
+
+
+def channels(model: Any) -> list[Channel]:
+    quantum = QuantumCircuit(2, 2)
+    quantum.cx(0, 1)
+    data = noisy(quantum, text(model)).quantum.data
+    return [each.operation for each in data if isinstance(each.operation, Channel)]
+
+
+def several(*errors: Any) -> Any:
+    """A model with several errors of a gate, which its JSON keeps apart."""
+    model = aer.NoiseModel()
+    model.add_quantum_error(errors[0], ["cx"], [0, 1])
+    fields = model.to_dict(serializable=True)
+    for each in errors[1:]:
+        other = aer.NoiseModel()
+        other.add_quantum_error(each, ["cx"], [0, 1])
+        fields["errors"] += other.to_dict(serializable=True)["errors"]
+    return SimpleNamespace(to_dict=lambda serializable: fields)
+
+
+def test_several_errors_of_a_gate_are_joined_to_one_channel() -> None:
+    damping = aer.amplitude_damping_error(0.3).expand(aer.amplitude_damping_error(0.1))
+    flips = aer.pauli_error([("XZ", 0.2), ("II", 0.8)])
+    (joined,) = channels(several(damping, flips))
+    wanted = SuperOp(damping).compose(SuperOp(flips))
+    assert np.abs(SuperOp(Kraus(list(joined.kraus))).data - wanted.data).max() < 1e-12
+    first, second = channels(several(flips, flips))
+    assert first.paulis == second.paulis == {"II": 0.8, "XZ": 0.2}
