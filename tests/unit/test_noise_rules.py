@@ -94,7 +94,7 @@ def test_what_is_just_allowed_is_accepted(model: pb.NoiseModel) -> None:
         (json.dumps({"errors": {}}), 'an object with a list "errors"'),
         (json.dumps({"errors": [{"type": "qerror"}, {"type": "z"}]}), 'errors[1].type must be "qerror" or "roerror"'),
         (json.dumps({"errors": [3]}), "errors[0].type must be"),
-        ("x" * (noise_rules.MAX_BYTES + 1), "must have at most 2097152 bytes"),
+        ("x" * (noise_rules.MAX_BYTES + 1), "the devices IBM/fake_... have the noise of IBM's devices"),
     ],
 )
 def test_json_that_is_no_model_is_refused(text: str, message: str) -> None:

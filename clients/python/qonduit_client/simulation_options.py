@@ -11,6 +11,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit.v1.simulation_pb2 import SimulationOptions
+from qonduit_client.aer_errors import to_text
 
 #: The message, or its fields by name: {"method": "matrix_product_state", "max_bond_dimension": 64}.
 Simulation: TypeAlias = SimulationOptions | Mapping[str, object]
@@ -72,11 +73,4 @@ def aer_model(fields: Mapping[str, object]) -> NoiseModel:
     Raises:
         TypeError: a value has no JSON.
     """
-    return NoiseModel(aer_json=json.dumps(dict(fields), separators=(",", ":"), default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of NumPy as JSON has it; some versions of Aer leave such values in a model's dictionary."""
-    if callable(tolist := getattr(value, "tolist", None)):
-        return tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON")
+    return NoiseModel(aer_json=to_text(fields))
