@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy, transpile
 from qiskit.circuit import Clbit, Gate, Parameter, ParameterVector, Qubit
-from qiskit.circuit.library import HalfAdderGate, Isometry, PermutationGate, UCGate, UnitaryGate
+from qiskit.circuit.library import HalfAdderGate, Isometry, PauliEvolutionGate, PermutationGate, UCGate, UnitaryGate
 from qiskit.exceptions import QiskitError
 from qiskit.providers import BackendV2, JobError, JobStatus, JobTimeoutError, JobV1, QiskitBackendNotFoundError
-from qiskit.quantum_info import Statevector, random_unitary
+from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
 from qiskit.result import Result
+from qiskit.synthesis import SuzukiTrotter
 from qiskit_aer import AerSimulator
 
 from qonduit_client import Client
 from qonduit_client.errors import JobCancelled, JobFailed
 from qonduit_client.qiskit import QonduitBackend, QonduitProvider
+from qonduit_client.qiskit.circuit_preparation import programs_of
 
 DEVICES = ("AWS/local_simulator", "GOOGLE/cirq_simulator", "IBM/aer_simulator")
 
@@ -333,3 +336,17 @@ def test_control_flow_runs_as_it_is(backend: QonduitBackend) -> None:
         circuit.measure(1, 1)
     circuit.measure(0, 0)
     assert backend.run(circuit, shots=6).result().get_counts() == {"10": 6}
+
+
+@pytest.mark.parametrize("synthesis", [None, SuzukiTrotter(order=10)])
+def test_evolutions_are_written_out_whatever_their_synthesis(synthesis: Any) -> None:
+    circuit = QuantumCircuit(2)
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["XX", "ZI"]), 0.3, synthesis=synthesis), [0, 1])
+    own = QuantumCircuit(1, name="P")
+    own.sx(0)
+    circuit.append(own.to_gate(), [1])
+    # The server reads no Trotter formula of more than order 8.
+    (program,) = programs_of(circuit, [{}], None)
+    (sent,) = qpy.load(io.BytesIO(program.quantum_circuit_binary))
+    assert not {"PauliEvolution", "P"} & sent.count_ops().keys()
+    assert Operator(sent).equiv(Operator(circuit.decompose("PauliEvolution") if synthesis else circuit.decompose()))

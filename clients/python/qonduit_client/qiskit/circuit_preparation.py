@@ -39,7 +39,6 @@ _KEPT: Final = frozenset(
             "permutation",
         ),
         *("mcx", "mcx_gray", "mcphase", "ucrx", "ucry", "ucrz", "qft", "linear_function", "clifford", "hamiltonian"),
-        *("PauliEvolution"),
     )
 )
 #: How the names of Aer's instructions begin that set or save what its simulator holds.
