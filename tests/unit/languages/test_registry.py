@@ -10,6 +10,7 @@ import pytest
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import ProgramError, ProviderError
 from qonduit_server.languages.registry import LANGUAGES, Languages, name
+from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from tests import example_programs
 
 
@@ -24,6 +25,11 @@ def test_each_language_is_read_and_written_as_its_entry_declares(language: Assem
     assert [(each.name, len(each.bits)) for each in circuit.registers] == example_programs.registers_of(language)
     if LANGUAGES[language].writer:
         assert isinstance(languages.write(language, circuit).source, bytes) == binary
+
+
+def test_the_server_knows_the_binary_languages() -> None:
+    # The server process may not import the registry.
+    assert {language for language, entry in LANGUAGES.items() if entry.binary} == BINARY_LANGUAGES
 
 
 def test_all_translations_are_listed_with_their_cost() -> None:
