@@ -25,6 +25,7 @@ _EVOLUTION_BYTES_PER_AMPLITUDE: Final = 48
 #: Gates of up to this many qubits that Cirq does not name are passed as matrices.
 _MATRIX_QUBITS: Final = 3
 #: Up to this many qubits complex128 costs hardly more, and the rounding errors of impossible outcomes stay smaller.
+#: Beyond, a job gets it if it asks for double precision.
 _PRECISE_QUBITS: Final = 18
 
 _BASIS: Final = (
@@ -45,6 +46,7 @@ class CirqStatevector(StatevectorSimulator):
     run_bytes = _BYTES_PER_AMPLITUDE
     probabilities_bytes = 2 * _BYTES_PER_AMPLITUDE
     statevector_bytes = _EVOLUTION_BYTES_PER_AMPLITUDE
+    double_bytes = 2 * _BYTES_PER_AMPLITUDE
     trajectories = True
 
     def import_sdk(self) -> Mapping[str, object]:
@@ -87,6 +89,10 @@ class CirqStatevector(StatevectorSimulator):
         evolved: State = cirq.apply_unitaries(run, self._line[:qubits], arguments)
         return evolved
 
+    def drawn_precision(self, circuit: DeferredCircuit) -> str:
+        """Return the precision in which `distribution` computes the probabilities that shots are drawn from."""
+        return "double" if circuit.method.double or circuit.deferred.qubits <= _PRECISE_QUBITS else "single"
+
     def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
         """Return the probabilities of the measured qubits."""
         import numpy as np
@@ -94,9 +100,8 @@ class CirqStatevector(StatevectorSimulator):
         from qonduit_server.providers.sampling import born_probabilities, marginal
 
         qubits = circuit.deferred.qubits
-        state: State = np.zeros(
-            (2,) * qubits, dtype=np.complex128 if exact or qubits <= _PRECISE_QUBITS else np.complex64
-        )
+        double = exact or self.drawn_precision(circuit) == "double"
+        state: State = np.zeros((2,) * qubits, dtype=np.complex128 if double else np.complex64)
         state[(0,) * qubits] = 1.0
         probabilities = born_probabilities(self.evolve(state, circuit.gates, qubits))
         del state

@@ -130,7 +130,7 @@ class DensityMatrixSimulator(StatevectorSimulator):
         self.load()
         name, limit = f"{self.name}/{device}", options.memory_limit_bytes
         named = options.simulation.method
-        trajectories = self._pure.vectors(TRAJECTORIES, channels=True)
+        trajectories = self._pure.precise(self._pure.vectors(TRAJECTORIES, channels=True), options)
         if named == DENSITY_MATRIX:
             return self.plan_density(circuit, name, limit)
         if named != TRAJECTORIES and density_is_cheaper(circuit.quantum, options.shots):

@@ -51,6 +51,10 @@ class Qsim(CirqStatevector):
             "floating_point": "single",
         }
 
+    def drawn_precision(self, circuit: DeferredCircuit) -> str:
+        """Return single precision: qsim has no other."""
+        return self.floating_point
+
     def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
         """Return the probabilities of the measured qubits; without `exact`, from a state in single precision."""
         if exact:

@@ -42,6 +42,7 @@ class Method:
         channels: whether circuits may have channels: vectors follow them as trajectories.
         name: in a result's meta data; empty for the name that the SDK gives.
         branching_bytes: as `run_bytes`, of a run that branches.
+        double: whether the job asks for double precision, where the engine may draw shots in single precision.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Method:
     channels: bool = False
     name: str = ""
     branching_bytes: int = BYTES_PER_AMPLITUDE
+    double: bool = False
 
     def lowering(self, device: str, *, channels: bool) -> Lowering:
         """Return what expands the operations of a circuit, and whether channels are among the native ones."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -77,6 +77,8 @@ class StatevectorSimulator(ABC):
     trajectories: ClassVar[bool] = False
     #: The precision of amplitudes: "double" or "single".
     floating_point: ClassVar[str] = "double"
+    #: Memory for one amplitude, in bytes, of a run for which a job asks for double precision; 0: `run_bytes`.
+    double_bytes: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self._metadata: Mapping[str, object] = {}
@@ -192,9 +194,19 @@ class StatevectorSimulator(ABC):
                 f"the method {STATEVECTOR} of {self._device_name} runs no noise channels: "
                 f"leave simulation.method empty, or set it to {TRAJECTORIES}",
             )
-        if noisy or named == TRAJECTORIES:
-            return self.vectors(TRAJECTORIES, channels=True)
-        return self.vectors()
+        trajectories = noisy or named == TRAJECTORIES
+        method = self.vectors(TRAJECTORIES, channels=True) if trajectories else self.vectors()
+        return self.precise(method, options)
+
+    def precise(self, method: Method, options: CompileOptions) -> Method:
+        """Return a method in the precision that a job asks for."""
+        if options.simulation.floating_point != "double":
+            return method
+        return replace(method, double=True, run_bytes=self.double_bytes or method.run_bytes)
+
+    def drawn_precision(self, circuit: DeferredCircuit) -> str:
+        """Return the precision in which `distribution` computes the probabilities that shots are drawn from."""
+        return self.floating_point
 
     def plan(self, circuit: Circuit, device: str, method: Method, memory_limit_bytes: int) -> CompiledCircuit:
         """Compile a circuit for a method of an engine, this one or another.
@@ -245,6 +257,9 @@ class StatevectorSimulator(ABC):
         }
         if circuit.method.name:
             metadata["method"] = circuit.method.name
+        engine: Any = circuit.method.engine
+        if engine.drawn_precision(circuit) == "single":
+            metadata["floating_point"] = "single"
         if seed is not None:
             metadata["seed"] = seed
         return Outcome(circuit.deferred.outcomes(samples), metadata)
