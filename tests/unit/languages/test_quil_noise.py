@@ -110,6 +110,7 @@ X_LOSES = 'PRAGMA ADD-KRAUS X 0 "(0 1 0.8 0)"\nPRAGMA ADD-KRAUS X 0 "(0.6 0 0 0)
     ("line", "reason", "message"),
     [
         ('PRAGMA ADD-KRAUS X 0 "(0 1 0.5 0)"', "INVALID_NOISE", "X 0: .* identity within 1e-08, is off by 0.75"),
+        ('PRAGMA ADD-KRAUS X 0 "(0 1 1e200 0)"', "INVALID_NOISE", "is off by inf"),
         ('PRAGMA ADD-KRAUS X 0 "(0 1 1)"', "SYNTAX_ERROR", "a matrix on 1 qubits has 4 entries, got 3"),
         ('PRAGMA ADD-KRAUS X 0 "(0 1 1 one)"', "SYNTAX_ERROR", "'one' is not a number"),
         ('PRAGMA ADD-KRAUS X 0 "(0 1 1 1e999)"', "SYNTAX_ERROR", "'1e999' is too large"),
