@@ -12,6 +12,8 @@ from qiskit.circuit import (
     ControlFlowOp,
     Delay,
     ForLoopOp,
+    Gate,
+    Instruction,
     Measure,
     QuantumCircuit,
     Qubit,
@@ -28,7 +30,7 @@ from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.providers.aer_methods import BASIS, DENSITY_MATRIX, MATRIX_PRODUCT_STATE, STABILIZER
 
 if TYPE_CHECKING:
-    from qiskit.circuit import Clbit, Instruction
+    from qiskit.circuit import Clbit
 
 #: A density matrix has no controls of most gates.
 _DENSITY_MATRIX_LACKS: Final = frozenset(("cu", "cu3", "csx", "crx", "cry", "crz", "ccz", "cswap", "mcx", "mcphase"))
@@ -52,8 +54,11 @@ _CLASSES: Final = standard_gate_classes() | {qk.UnitaryGate, Measure, Reset, Bar
 #: Take no time, or are classical.
 _NO_OPERATIONS: Final = frozenset(("barrier", "delay", "store", "break_loop", "continue_loop"))
 
+#: Gates on up to this many qubits are merged with the channel that follows them.
+_MOST_MERGED_QUBITS: Final = 2
+
 #: Operations with their qubits, in order.
-Operations = Iterable[tuple["Instruction", tuple[int, ...]]]
+Operations = Iterable[tuple[Instruction, tuple[int, ...]]]
 
 
 class AerCircuits:
@@ -72,6 +77,7 @@ class AerCircuits:
         self._names = _NAMES.get(method, _NATIVE)
         self.lowering = Lowering(device, self.is_native)
         self._channels: dict[object, tuple[Channel, Instruction]] = {}
+        self._noisy_gates: dict[object, tuple[Channel, Instruction]] = {}
 
     def is_native(self, operation: Instruction) -> bool:
         """Return whether the method takes an operation as it is.
@@ -90,6 +96,38 @@ class AerCircuits:
         for operation, places in operations:
             for step, own in self._expanded(operation):
                 yield step, tuple([places[place] for place in own])
+
+    def density_steps(self, operations: Operations) -> Iterator[tuple[Instruction, tuple[int, ...]]]:
+        """Yield operations as `steps` does, with a gate and the channel that follows it as one operation.
+
+        A density matrix is evolved in one pass for both instead of two.
+        """
+        waiting: tuple[Instruction, tuple[int, ...]] | None = None
+        for operation, places in operations:
+            if isinstance(operation, Channel) and waiting is not None and waiting[1] == places:
+                yield self._noisy_gate(waiting[0], operation), places
+                waiting = None
+                continue
+            for step in self.steps([(operation, places)]):
+                if waiting is not None:
+                    yield waiting
+                waiting = None
+                if isinstance(step[0], Gate) and len(step[1]) <= _MOST_MERGED_QUBITS:
+                    waiting = step
+                else:
+                    yield step
+        if waiting is not None:
+            yield waiting
+
+    def _noisy_gate(self, gate: Instruction, channel: Channel) -> Instruction:
+        """Return a gate with the channel behind it as Kraus operators."""
+        key = None if isinstance(gate, qk.UnitaryGate) else (gate.name, *gate.params, _key(channel))
+        known = self._noisy_gates.get(key)
+        if known is None or key is None:
+            matrix = gate.to_matrix()
+            found = Instruction("kraus", gate.num_qubits, 0, [kraus @ matrix for kraus in channel.kraus])
+            known = self._noisy_gates[key] = (channel, found)
+        return known[1]
 
     def circuit(self, operations: Operations, qubits: int, clbits: int = 0) -> QuantumCircuit:
         """Return a circuit of operations that the method has."""
@@ -121,7 +159,7 @@ class AerCircuits:
 
     def _channel(self, channel: Channel) -> Instruction:
         """Return a channel in Aer's form; equal mixtures in one form, because Aer prepares each form in every call."""
-        key = tuple(channel.paulis.items()) if channel.paulis is not None else id(channel)
+        key = _key(channel)
         known = self._channels.get(key)
         if known is None:
             known = self._channels[key] = (channel, _aer_channel(channel, self._loops))
@@ -200,6 +238,11 @@ class AerCircuits:
         target.if_else((bits[0], 1), flipped, None, target.qubits, bits)
         target.append(_aer_readout_error(error, self._loops), spare, copy=False)
         target.measure(spare[0], bits[0])
+
+
+def _key(channel: Channel) -> object:
+    """Return what equal mixtures of Pauli operators share; else it is the same for one object only."""
+    return tuple(channel.paulis.items()) if channel.paulis is not None else id(channel)
 
 
 def _aer_channel(channel: Channel, as_kraus: bool) -> Instruction:

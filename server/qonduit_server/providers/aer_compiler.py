@@ -265,7 +265,7 @@ class AerCompiler:
         """Return a circuit with noise as one evolution of its density matrix."""
         circuits = AerCircuits(self._device, methods.DENSITY_MATRIX)
         measured = final.measured
-        native = circuits.circuit(circuits.steps(final.operations), qubits)
+        native = circuits.circuit(circuits.density_steps(final.operations), qubits)
         if measured:
             native.append(SaveProbabilities(len(measured)), measured)
         return AerProgram(Kind.PROBABILITIES if measured else Kind.NOTHING, native, methods.DENSITY_MATRIX, final=final)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The direction in which Aer's matrix product states bring the qubits of a gate together.
 
-Aer (0.18) applies a gate to neighbours: it swaps one qubit towards the other, and leaves it there. Which one moves is an
-option; the cost and the log of a run grow with the number of swaps.
+Aer (0.18) applies a gate to neighbours: it swaps one qubit towards the other, and leaves it there. Which one moves is
+an option; the cost and the log of a run grow with the number of swaps.
 """
 
 from __future__ import annotations
