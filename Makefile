@@ -175,7 +175,7 @@ mutants: setup  ## apply every known fault to a copy, PROCESSES=2 at a time, and
 docs: setup  ## build the documentation site into build/site; warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
-bench: setup  ## run the benchmarks, relative to the bare SDKs in the same run
+bench: setup  ## run the benchmarks, relative to the bare SDKs in the same run; QASMBENCH=FOLDER adds its .qasm files
 	$(BIN)/python -m tests.benchmarks --write
 
 watchers: setup  ## open 10,000 watchers on a real server, and print their cost

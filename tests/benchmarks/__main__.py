@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import load
 from tests.benchmarks.adapters import SDKS
 from tests.server_process import Server, serving
 
@@ -30,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CORES = os.cpu_count() or 1
 SHOTS = 1000
 REST_SECONDS = 4.0
+#: Modules with their kinds of measurement.
+SIMULATIONS = (
+    *(("simulations", kind) for kind in ("methods", "slices", "stim", "qsim")),
+    *(("noise_simulations", kind) for kind in ("aer", "braket", "cirq", "shaped")),
+)
+_SIMULATION_SECONDS = 600
 
 
 @dataclass
@@ -238,6 +245,59 @@ def start_up(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
+def catalogue(folder: Path, rounds: int) -> list[Row]:
+    """Measure the time from `serve` to the end of a first job, with all providers and with the first three."""
+    whole, few = [], []
+    for k in range(rounds + 1):
+        for into, providers in ((few, "IBM,AWS,GOOGLE"), (whole, "")):
+            begun = time.perf_counter()
+            with serving(
+                f"sqlite:///{folder / f'catalogue{k}{len(providers)}.sqlite3'}", providers=providers
+            ) as server:
+                load.run_once(server.target)
+                into.append(time.perf_counter() - begun)
+    whole, few = whole[1:], few[1:]  # the first start reads the files from the disk
+    ratios = [a / b for a, b in zip(whole, few, strict=True)]
+    reference = f"without STIM: {_spread(few, '.2f')} s"
+    return [
+        Row(
+            "`serve` to the end of a first Bell job",
+            f"{_spread(whole, '.2f')} s",
+            reference,
+            _spread(ratios, ".2f"),
+            "",
+        )
+    ]
+
+
+def simulated(module: str, kind: str, rounds: int, label: str = "") -> list[Row]:
+    """Measure simulations in a process of their own, by CPU time: see `simulations` and `noise_simulations`."""
+    process = _python(f"tests.benchmarks.{module}", kind, rounds)
+    try:
+        out, _ = process.communicate(timeout=_SIMULATION_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return [Row(f"{label or kind}", f"more than {_SIMULATION_SECONDS} s", "", "", "")]
+    if process.returncode and label:
+        return [Row(label, "not measured: refused by one of the two", "", "", "")]
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    rows = []
+    for line in map(json.loads, out.splitlines()):
+        if "difference" in line:
+            found = f"largest difference {line['difference']:.1g}"
+            rows.append(Row(line["what"], found, line["reference"], "", line["goal"]))
+            continue
+        ours, theirs = ([seconds * 1e3 for seconds in line[key]] for key in ("ours", "theirs"))
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        reference = f"{line['reference']}: {_spread(theirs, '.1f')} ms CPU"
+        rows.append(
+            Row(line["what"], f"{_spread(ours, '.1f')} ms CPU", reference, _spread(ratios, ".2f"), line["goal"])
+        )
+    return rows
+
+
 @contextlib.contextmanager
 def _postgresql() -> Iterator[str]:
     from tests.postgresql import PostgresqlServer, find_binaries
@@ -280,6 +340,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measure("start", lambda: start_up(folder, rounds))
+        measure("catalogue", lambda: catalogue(folder, rounds))
         with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:
             _warm(server)
             measure("throughput sqlite", lambda: throughput(server, "SQLite", rounds, seconds))
@@ -289,6 +350,10 @@ def main() -> None:
         with serving(f"sqlite:///{folder / 'adapters.sqlite3'}", preload="IBM,AWS,GOOGLE") as server:
             for sdk in SDKS:
                 measure(f"adapters {sdk}", lambda sdk=sdk: adapted(server, sdk, rounds))
+        for module, kind in SIMULATIONS:
+            measure(f"simulations {kind}", lambda module=module, kind=kind: simulated(module, kind, rounds))
+        for file in sorted(Path(os.environ["QASMBENCH"]).rglob("*.qasm")) if os.environ.get("QASMBENCH") else ():
+            measure(f"qasmbench {file.stem}", lambda file=file: simulated("simulations", str(file), 1, file.stem))
         if not options.only or "postgresql" in options.only:
             with _postgresql() as url, serving(url, preload="IBM") as server:
                 _warm(server)

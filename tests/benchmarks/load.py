@@ -11,7 +11,7 @@ import time
 
 import grpc
 
-from qonduit.v1 import job_service_pb2, result_service_pb2, result_service_pb2_grpc
+from qonduit.v1 import job_service_pb2, job_service_pb2_grpc, result_service_pb2, result_service_pb2_grpc
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.benchmarks import programs
@@ -76,6 +76,14 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
         "checked": len(shots) == len(message.deployment.programs) and set(shots) == {message.job.shots},
         "client_cpu": usage.ru_utime + usage.ru_stime,
     }
+
+
+def run_once(target: str) -> None:
+    """Run one Bell job, to its end."""
+    with grpc.insecure_channel(target) as channel:
+        *_, last = job_service_pb2_grpc.JobServiceStub(channel).RunJob(request([programs.BELL], 1000), timeout=120)
+    if last.event.state_change.to_state != JobState.JOB_STATE_SUCCEEDED:
+        raise RuntimeError(f"the job failed: {last.event.state_change.job.failure.message}")
 
 
 def main(target: str, kind: str, seconds: float, shots: int, streams: int) -> None:
