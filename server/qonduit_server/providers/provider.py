@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -200,10 +202,29 @@ def simulator_device(name: str, *, num_qubits: int, basis_gates: Sequence[str], 
 
 def installed_version(distribution: str) -> str:
     """Return the version of an installed distribution, "" if it is not installed, without importing it."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
+    return installed_versions().get(_normalized(distribution), "")
+
+
+@cache
+def installed_versions() -> Mapping[str, str]:
+    """Return the versions of all distributions by normalized name, from the names of their folders.
+
+    Importing `importlib.metadata` and reading a version with it takes 15 ms, of the 90 ms that a provider's process
+    takes to start.
+    """
+    found: dict[str, str] = {}
+    for folder in reversed(sys.path):  # the first one counts
+        with contextlib.suppress(OSError):
+            for each in os.listdir(folder or "."):  # noqa: PTH208 - Path.iterdir makes an object for each of hundreds
+                stem, _, kind = each.rpartition(".")
+                if kind in ("dist-info", "egg-info"):
+                    name, _, version = stem.partition("-")
+                    found[_normalized(name)] = version.partition("-")[0]
+    return found
+
+
+def _normalized(distribution: str) -> str:
+    return distribution.lower().replace("-", "_").replace(".", "_")
 
 
 class _TaskMemory:

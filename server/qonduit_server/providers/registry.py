@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers.provider import SimulatorProvider
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Name -> "module:class". A provider's module imports its SDK only in load().
 PROVIDERS: Final[dict[str, str]] = {
@@ -49,4 +51,6 @@ def get(name: str) -> SimulatorProvider:
 
 
 def _others() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # which processes of built-in providers do without
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}

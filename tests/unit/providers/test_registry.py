@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers import registry
+from qonduit_server.providers.provider import installed_version
 
 
 def test_names() -> None:
@@ -18,9 +20,27 @@ def test_names() -> None:
         assert registry.get(name).name == name
 
 
+def test_describing_built_in_providers_does_without_importlib_metadata() -> None:
+    code = (
+        "import sys\n"
+        "from qonduit_server.worker import assembly, forkserver\n"
+        "from qonduit_server.providers import registry\n"
+        "for name in registry.PROVIDERS: assembly.describe_provider(registry.get(name))\n"
+        "print('importlib.metadata' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_an_unknown_provider_is_refused() -> None:
     with pytest.raises(ProviderError, match="IBM"):
         registry.get("UNKNOWN")
+
+
+def test_versions_are_those_of_the_installed_distributions() -> None:
+    for distribution in ("qiskit-aer", "amazon-braket-sdk", "cirq-core", "stim", "qonduit-quantum", "PyYAML"):
+        assert installed_version(distribution) == metadata.version(distribution)
+    assert installed_version("not-installed") == ""
 
 
 def test_describing_imports_no_sdk() -> None:
@@ -41,12 +61,11 @@ def test_describing_imports_no_sdk() -> None:
 )
 def test_a_missing_sdk_names_the_extra(name: str, module: str, extra: str) -> None:
     code = (
-        "import sys, importlib.metadata as metadata\n"
+        "import sys\n"
         f"sys.modules[{module!r}] = None\n"
         "from qonduit_server.errors import ProviderError\n"
-        "def version(distribution): raise metadata.PackageNotFoundError(distribution)\n"
-        "metadata.version = version\n"
-        "from qonduit_server.providers import registry\n"
+        "from qonduit_server.providers import provider, registry\n"
+        "provider.installed_versions = dict\n"
         f"found = registry.get({name!r})\n"
         "description = found.describe()\n"
         "print(description.unavailable, description.devices[0].available, description.devices[0].status_message)\n"
