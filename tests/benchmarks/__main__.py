@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import load
+from tests.benchmarks import load, page
 from tests.benchmarks.adapters import SDKS
+from tests.benchmarks.page import CORES, Row
 from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-CORES = os.cpu_count() or 1
 SHOTS = 1000
 REST_SECONDS = 4.0
 #: Modules with their kinds of measurement.
@@ -37,17 +34,6 @@ SIMULATIONS = (
     *(("noise_simulations", kind) for kind in ("aer", "braket", "cirq", "shaped")),
 )
 _SIMULATION_SECONDS = 600
-
-
-@dataclass
-class Row:
-    """One line of the table: measurement, Qonduit, the reference, their ratio, and the goal."""
-
-    what: str
-    ours: str
-    reference: str
-    ratio: str
-    goal: str
 
 
 def _python(module: str, *arguments: object) -> subprocess.Popen[str]:
@@ -313,16 +299,10 @@ def _postgresql() -> Iterator[str]:
         server.close()
 
 
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = ["| measurement | Qonduit | reference, same run | ratio | goal |", "|---|---|---|---|---|"]
-    return "\n".join(lines + [f"| {r.what} | {r.ours} | {r.reference} | {r.ratio} | {r.goal} |" for r in rows])
-
-
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="store the table in BENCHMARKS.md")
+    parser.add_argument("--write", action="store_true", help="store the rows in BENCHMARKS.md")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds per measurement [5]")
     parser.add_argument("--only", help="run only measurements whose name contains this text")
     options = parser.parse_args()
@@ -359,24 +339,9 @@ def main() -> None:
                 _warm(server)
                 measure("throughput postgresql", lambda: throughput(server, "PostgreSQL", rounds, seconds))
                 measure("latency postgresql", lambda: latency(server, "PostgreSQL", rounds))
-    text = table(rows)
-    print("\n" + text)
+    print("\n" + page.table(rows))
     if options.write:
-        head = (
-            "# Benchmarks\n\n`make bench` writes this page. Qonduit and the reference alternate in one run. Each "
-            "figure is the median of the rounds, with minimum and maximum. Absolute figures depend on the machine; "
-            "compare the ratios.\n\n"
-        )
-        machine = (
-            f"Machine: {CORES} cores, {platform.machine()}, Python {platform.python_version()}, "
-            f"{datetime.date.today().isoformat()}; {rounds} rounds, {SHOTS} shots a circuit. The load generator (a "
-            "Python client) shares the machine with the server. On a virtual machine, load of other machines on the "
-            "same host widens the ranges.\n\n"
-        )
-        kept = ROOT / "BENCHMARKS.md"
-        # The sections under headings are written by hand.
-        _, heading, rest = kept.read_text().partition("\n## ")
-        kept.write_text(head + machine + text + "\n" + heading + rest)
+        page.write(rows, rounds, SHOTS, whole=not options.only)
 
 
 if __name__ == "__main__":

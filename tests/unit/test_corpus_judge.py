@@ -3,8 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from qonduit_server.languages.registry import Languages
+from qonduit_server.providers import registry
+from qonduit_server.providers.provider import RunProgress
+from tests.corpus import programs
 from tests.corpus.judge import judge, to_hex
 
 REFERENCE = {"registers": [["a", 2], ["b", 1]], "probs": {"3 0": 0.75, "0 1": 0.25}}
@@ -30,3 +37,16 @@ def test_verdicts(registers: list[list[object]], counts: dict[str, int], verdict
 
 def test_keys_of_the_contract_list_the_last_register_first() -> None:
     assert to_hex("10 1") == "0x1 0xa"
+
+
+def test_reports_of_progress_are_not_taken_for_the_result() -> None:
+    provider: Any = registry.get("STIM")
+    run = provider.run
+
+    def in_parts(*arguments: Any) -> Iterator[object]:
+        yield RunProgress(0.5)
+        yield from run(*arguments)
+
+    provider.run = in_parts
+    entry = next(each for each in programs.entries("exact", "qasm2") if each.file.endswith("/bell.qasm"))
+    assert programs.judge(entry, Languages(), provider, "stim").kind == "identical"
