@@ -15,11 +15,6 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import ParseDict
-
-# First: it sets the environment that workers have.
-from tests.benchmarks.simulations import SHOTS, Comparison, loaded, measure, run
-
-# isort: split
 from qiskit import QuantumCircuit, transpile
 from qiskit_aer import AerSimulator
 
@@ -30,6 +25,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import CompileOptions
+from tests.benchmarks.simulations import SHOTS, Comparison, loaded, measure, run
 from tests.unit.providers import aer_samples as samples
 
 QUBITS = 8

@@ -27,7 +27,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the row measures and against what, without the figures."""
+        """The measurement and its reference, without figures."""
         return self.what, self.reference.partition(":")[0]
 
 
@@ -55,10 +55,10 @@ def write(rows: Sequence[Row], rounds: int, shots: int, *, whole: bool) -> None:
     """Store a table in BENCHMARKS.md; sections under headings are written by hand.
 
     Args:
-        rows: what was measured.
+        rows: the measurements.
         rounds: the number of rounds.
         shots: of a circuit.
-        whole: whether everything was measured; else rows of the page that were not measured stay.
+        whole: whether these are all measurements; otherwise other rows of the page stay.
     """
     text = PAGE.read_text()
     _, heading, rest = text.partition("\n## ")

@@ -9,17 +9,12 @@ compilation, run and counts. The reference's circuits are brought into its own g
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# As in the server's workers.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from qiskit import QuantumCircuit, qasm2, transpile
 from qiskit_aer import AerSimulator
