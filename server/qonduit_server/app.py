@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 #: How long a provider may take to describe itself; a slower one is unavailable until the next start.
 _DESCRIBE_SECONDS = 20.0
-#: The same for RefreshDevices, whose caller waits.
+#: The same for RefreshDevices, whose caller waits; after it, the refresh fails.
 _REFRESH_SECONDS = 5.0
 #: Memory limit of one translation process; the largest programs take a few hundred megabytes.
 _MAX_TRANSLATION_MEMORY_BYTES = 2 * 1024**3
@@ -221,19 +222,29 @@ def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
     return job_log
 
 
-def _sync_catalogue(
-    settings: Settings, database: Database, executor: Executor, seconds: float = _DESCRIBE_SECONDS
-) -> list[ProviderDescription]:
+def _sync_catalogue(settings: Settings, database: Database, executor: Executor) -> list[ProviderDescription]:
     """Store the descriptions of the providers, once their processes have returned them."""
     import structlog
 
     from qonduit_server.store import catalogue
 
-    descriptions = executor.descriptions(seconds)
+    descriptions = executor.descriptions(_DESCRIBE_SECONDS)
     if unknown := _disable(descriptions, settings.disabled_devices):
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     catalogue.sync(database, descriptions)
     return descriptions
+
+
+def _refresh_provider(
+    settings: Settings, database: Database, executor: Executor, translator: Translator, name: str
+) -> None:
+    """Read the description of a provider again, for the catalogue and all processes that run or compile jobs."""
+    from qonduit_server.store import catalogue
+
+    description = executor.describe(name, _REFRESH_SECONDS)
+    translator.adopt(description)
+    _disable([description], settings.disabled_devices)
+    catalogue.refresh(database, description)
 
 
 def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
@@ -281,7 +292,7 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         compile_job=translator.compile,
         analyze_job=translator.analyze,
         workers=executor.list_workers,
-        refresh_devices=lambda: _sync_catalogue(settings, database, executor, _REFRESH_SECONDS),
+        refresh_devices=partial(_refresh_provider, settings, database, executor, translator),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
     )

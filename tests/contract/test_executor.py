@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution import executor as seam
 from qonduit_server.execution.executor import Executor, ExecutorOptions, LossKind, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
+from tests.unit.execution.fake_forkserver import DEVICES
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
 
 #: Memory of all tasks together, and of a large task: two large tasks do not fit.
 BUDGET, LARGE = 1024**3, 600 * 1024**2
 #: Makes a started executor that runs two tasks at once, and its listener; stops the executor afterwards.
-Making = Callable[[], AbstractContextManager[tuple[Executor, RecordingListener]]]
+Making = Callable[..., AbstractContextManager[tuple[Executor, RecordingListener]]]
 
 
 @pytest.fixture(params=seam.names())
@@ -26,7 +29,7 @@ def making(request: pytest.FixtureRequest) -> Making:
     """Each registered executor, with workers that follow the instructions in a task's program."""
 
     @contextmanager
-    def make() -> Iterator[tuple[Executor, RecordingListener]]:
+    def make(**variables: str) -> Iterator[tuple[Executor, RecordingListener]]:
         stderr, listener = StderrLog(lambda *record: print(*record)), RecordingListener()
         options = ExecutorOptions(
             providers=("TEST", "BROKEN"),
@@ -35,7 +38,7 @@ def making(request: pytest.FixtureRequest) -> Making:
             memory_bytes=BUDGET,
             server="here",
             stderr=stderr,
-            environment=environment(),
+            environment=environment(**variables),
         )
         executor = make_executor(request.param, options)
         stderr.start()
@@ -59,6 +62,71 @@ class TestExecutor:
             assert set(descriptions) == {"TEST", "BROKEN"}
             assert [device.name for device in descriptions["TEST"].devices] == ["stage"]
             assert not descriptions["TEST"].unavailable
+
+    def test_a_description_is_read_again_and_later_tasks_run_with_it(self, making: Making, tmp_path: Path) -> None:
+        gate, devices = Gate(tmp_path), tmp_path / "devices"
+        devices.write_text("stage")
+        with making(**{DEVICES: str(devices)}) as (executor, listener):
+            executor.descriptions(PATIENCE)
+            executor.submit([task(1)])
+            listener.wait_ended(1)
+            assert [device.name for device in executor.describe("TEST", PATIENCE).devices] == ["stage"]
+            executor.submit([task(2)])
+            listener.wait_ended(2)
+            executor.submit([task(3, f"wait {gate.path}")])
+            listener.wait_begun(3)
+            devices.write_text("stage other")
+            assert [device.name for device in executor.describe("TEST", PATIENCE).devices] == ["stage", "other"]
+            executor.submit([task(4)])
+            gate.open()
+            listener.wait_ended(3, 4)
+            described = {each.provider.name: each for each in executor.descriptions(PATIENCE)}["TEST"]
+            assert [device.name for device in described.devices] == ["stage", "other"]
+        assert not listener.losses
+        first, *others = (listener.pid(number, "parent") for number in (1, 2, 3, 4))
+        assert [each == first for each in others] == [True, True, False]
+
+    def test_a_provider_becomes_available_and_unavailable_with_its_description(
+        self, making: Making, tmp_path: Path
+    ) -> None:
+        devices = tmp_path / "devices"
+        devices.write_text("missing")
+        with making(**{DEVICES: str(devices)}) as (executor, listener):
+            assert {each.unavailable for each in executor.descriptions(PATIENCE)} == {"install the SDK"}
+            devices.write_text("stage")
+            assert not executor.describe("TEST", PATIENCE).unavailable
+            executor.submit([task(1)])
+            listener.wait_ended(1)
+            assert 1 in listener.finished
+            assert not listener.finished[1].finished.HasField("failure")
+            devices.write_text("missing")
+            assert executor.describe("TEST", PATIENCE).unavailable == "install the SDK"
+            executor.submit([task(2)])
+            listener.wait_ended(2)
+            assert listener.finished[2].finished.failure.reason == "SDK_UNAVAILABLE"
+
+    def test_a_provider_that_does_not_describe_itself_keeps_its_processes(self, making: Making, tmp_path: Path) -> None:
+        gate, devices = Gate(tmp_path), tmp_path / "devices"
+        devices.write_text("stage")
+        with making(**{DEVICES: str(devices)}) as (executor, listener):
+            executor.descriptions(PATIENCE)
+            executor.submit([task(1)])
+            listener.wait_ended(1)
+            devices.write_text(f"hang {gate.path}")
+            with pytest.raises(Unavailable, match=r"TEST did not describe itself within 0\.5 s"):
+                executor.describe("TEST", 0.5)
+            with pytest.raises(OSError, match="No such device"):  # no process reads the pipe
+                os.open(gate.path, os.O_WRONLY | os.O_NONBLOCK)
+            devices.write_text("crash")
+            with pytest.raises(
+                FailedPrecondition, match="TEST cannot be described: its process ended with exit code 7"
+            ):
+                executor.describe("TEST", PATIENCE)
+            with pytest.raises(FailedPrecondition, match="does not offer provider OTHER"):
+                executor.describe("OTHER", PATIENCE)
+            executor.submit([task(2)])
+            listener.wait_ended(2)
+            assert listener.pid(1, "parent") == listener.pid(2, "parent")
 
     def test_preloaded_providers_have_workers_before_the_first_task(self, making: Making) -> None:
         with making() as (executor, listener):

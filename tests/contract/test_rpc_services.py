@@ -20,7 +20,7 @@ from qonduit.v1 import result_service_pb2 as result_service
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
-from qonduit_server.errors import StartError
+from qonduit_server.errors import CallError, FailedPrecondition, StartError, Unavailable
 from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
@@ -76,6 +76,30 @@ def test_a_refresh_returns_the_devices_of_a_provider(rpc: RpcFixture) -> None:
     assert [device.id for device in found] == sorted(device.id for device in listed if device.provider_id == one)
     request.provider_id = 10**6
     assert refused(lambda: rpc.devices.RefreshDevices(request, timeout=WAIT))[0] == "NOT_FOUND"
+
+
+def test_a_refresh_that_fails_keeps_the_devices(tmp_path: Path) -> None:
+    errors: list[CallError] = [
+        Unavailable("IBM did not describe itself within 5 s", reason="PROVIDER_UNAVAILABLE"),
+        FailedPrecondition("IBM cannot be described", subject="IBM", kind="PROVIDER"),
+    ]
+    refreshed: list[str] = []
+
+    def refresh(name: str) -> None:
+        refreshed.append(name)
+        raise errors[len(refreshed) - 1]
+
+    with rpc_fixture(tmp_path, refresh_devices=refresh) as rpc:
+        listed = rpc.devices.ListDevices(device_service.ListDevicesRequest()).devices
+        provider_id = next(device.provider_id for device in listed if device.name == "aer_simulator")
+        request = device_service.RefreshDevicesRequest(provider_id=provider_id)
+        code, details = refused(lambda: rpc.devices.RefreshDevices(request, timeout=WAIT))
+        assert (code, details["ErrorInfo"].reason) == ("UNAVAILABLE", "PROVIDER_UNAVAILABLE")
+        assert details["RetryInfo"].retry_delay.seconds == 1
+        code, details = refused(lambda: rpc.devices.RefreshDevices(request, timeout=WAIT))
+        assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "FAILED_PRECONDITION")
+        assert rpc.devices.ListDevices(device_service.ListDevicesRequest()).devices == listed
+    assert refreshed == ["IBM", "IBM"]
 
 
 def test_providers_and_devices(rpc: RpcFixture) -> None:

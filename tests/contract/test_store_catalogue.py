@@ -82,6 +82,27 @@ def test_devices_no_longer_described_are_kept_as_unavailable(db: Database) -> No
     assert len(catalogue.list_providers(db).items[0].supported_languages) == 1
 
 
+def test_a_refresh_of_one_provider_keeps_the_others(db: Database) -> None:
+    catalogue.sync(db, [description(devices=["one", "two"]), description("AWS", ["sv1", "dm1"])])
+    catalogue.refresh(db, description(devices=["one", "three"]))
+    devices = catalogue.devices_by_name(db)
+    assert {name: device.available for name, device in devices.items()} == {
+        "IBM/one": True,
+        "IBM/two": False,
+        "IBM/three": True,
+        "AWS/sv1": True,
+        "AWS/dm1": True,
+    }
+    assert devices["IBM/two"].status_message == "the server does not offer it now"
+    with ThreadPoolExecutor(4) as pool:  # in one transaction, or in several
+        wanted = [description(devices=["two"]), description("AWS", ["sv1"])] * 4
+        list(pool.map(lambda each: catalogue.refresh(db, each), wanted))
+    offered = {name for name, device in catalogue.devices_by_name(db).items() if device.available}
+    assert offered == {"IBM/two", "AWS/sv1"}
+    catalogue.refresh(db, description("NEW", ["first"]))
+    assert catalogue.device_by_name(db, "NEW/first").available
+
+
 def test_a_calibration_is_written_only_where_it_changed(db: Database) -> None:
     first, second = (
         DeviceCalibration(qubits=[QubitCalibration(t1=1e-4)]),

@@ -78,6 +78,16 @@ class Executor(Protocol):
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
         """Return the description of each provider; one without a response in `timeout` seconds is unavailable."""
 
+    def describe(self, provider: str, timeout: float) -> ProviderDescription:
+        """Return the description of a provider as a process reads it that starts now.
+
+        If it differs from the previous one, tasks that start later run in processes that have read it, too.
+
+        Raises:
+            Unavailable: the provider did not describe itself within `timeout` seconds.
+            FailedPrecondition: it cannot be described, or is none of this executor's.
+        """
+
     def preload(self, providers: Iterable[str] | None = None) -> None:
         """Begin to load the SDKs of these providers before their first task; default: all. Do not wait."""
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from qonduit.v1.calibration_pb2 import CoupledQubits, DeviceCalibration, GateCalibration, QubitCalibration
 
+#: The package whose files describe the backends; it is not imported.
+PACKAGE: Final = "qiskit_ibm_runtime"
 #: The backends that are offered: each size and each native gate for two qubits that IBM has had.
 OFFERED: Final = ("manila", "lima", "nairobi", "guadalupe", "montreal", "washington", "torino", "fez")
 #: In seconds.
@@ -47,7 +49,7 @@ class Backend:
 @cache
 def backends() -> Mapping[str, Backend]:
     """Return the backends that are offered, by name; none if their package is not installed."""
-    spec = find_spec("qiskit_ibm_runtime")
+    spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return {}
     folder = Path(spec.submodule_search_locations[0], "fake_provider", "backends")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -30,6 +29,7 @@ from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.job_validation import JobValidator
+from qonduit_server.rpc.refreshes import Refreshes
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database
@@ -48,16 +48,14 @@ class DeviceService:
         limits: Limits,
         comparison: DeviceComparison,
         validator: JobValidator,
-        refresh: Callable[[], object] | None = None,
+        refresh: Callable[[str], object] | None = None,
     ) -> None:
         self._db = db
         self._limits = limits
         self._comparison = comparison
         #: Comparisons share the limit of concurrent validations: both wait for a worker.
         self._validator = validator
-        self._refresh = refresh
-        #: One refresh at a time: a second one would read the same descriptions.
-        self._refreshing = threading.Lock()
+        self._refreshes = Refreshes(refresh) if refresh is not None else None
 
     def get_device(self, request: GetDeviceRequest, call: CallContext) -> GetDeviceResponse:
         """Return one device."""
@@ -103,11 +101,10 @@ class DeviceService:
         return GetDeviceCalibrationResponse(calibration=found)
 
     def refresh_devices(self, request: RefreshDevicesRequest, call: CallContext) -> RefreshDevicesResponse:
-        """Read the descriptions of the providers again; return the devices of one."""
-        catalogue.provider(self._db, request.provider_id)
-        if self._refresh is not None:
-            with self._refreshing:
-                self._refresh()
+        """Read the description of a provider again; return its devices."""
+        provider = catalogue.provider(self._db, request.provider_id)
+        if self._refreshes is not None:
+            self._refreshes.refresh(provider.name)
         found = [
             device
             for device in catalogue.devices_by_name(self._db).values()

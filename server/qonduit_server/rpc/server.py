@@ -82,7 +82,7 @@ class RpcOptions:
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
         analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
-        refresh_devices: reads the descriptions of the providers again and stores them.
+        refresh_devices: reads the description of a provider again, by its name, and stores it.
         authenticate: returns the principal of a call's metadata.
         stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
             as long for a chunk of a buffer or the response of a unary call, which are larger.
@@ -99,7 +99,7 @@ class RpcOptions:
     compile_job: CompileRequest | None = None
     analyze_job: AnalyzeRequest | None = None
     workers: ListWorkers = no_workers
-    refresh_devices: Callable[[], object] | None = None
+    refresh_devices: Callable[[str], object] | None = None
     authenticate: auth.Authenticate = auth.anonymous
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0

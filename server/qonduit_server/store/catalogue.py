@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -82,6 +82,12 @@ def sync(db: Database, descriptions: Sequence[ProviderDescription]) -> None:
     """Store the workers' descriptions, by name. Devices without a description become unavailable."""
     _cached(db)
     db.write(_SYNC, descriptions)
+
+
+def refresh(db: Database, description: ProviderDescription) -> None:
+    """Store the description of one provider. Its devices without a description become unavailable."""
+    _cached(db)
+    db.write(_REFRESH, description)
 
 
 def provider(db: Database, provider_id: int) -> Provider:
@@ -227,7 +233,20 @@ def _device(row: Any) -> Device:
 
 def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription]]) -> list[None]:
     # Of calls in the same transaction, the last one is the newest.
-    descriptions = calls[-1]
+    _store(transaction, calls[-1])
+    return [None] * len(calls)
+
+
+def _refresh(transaction: Transaction, calls: Sequence[ProviderDescription]) -> list[None]:
+    newest = {description.provider.name: description for description in calls}
+    _store(transaction, list(newest.values()), only=newest.keys())
+    return [None] * len(calls)
+
+
+def _store(
+    transaction: Transaction, descriptions: Sequence[ProviderDescription], only: Collection[str] | None = None
+) -> None:
+    """Store descriptions; devices of `only` these providers, or else of all, become unavailable without one."""
     connection = transaction.connection
     if transaction.kind == "postgresql":
         # Servers that start at the same time would insert the same names.
@@ -245,9 +264,9 @@ def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription
             described[device_id] = measured.get(wanted.name)
     calibrations.replace(connection, described)
     for old in before.devices.values():
-        if old.id not in described and (old.available or old.status_message != _NOT_OFFERED):
+        offered = old.id in described or (only is not None and before.providers[old.provider_id].name not in only)
+        if not offered and (old.available or old.status_message != _NOT_OFFERED):
             _change(transaction, devices, old.id, {"available": False, "status_message": _NOT_OFFERED})
-    return [None] * len(calls)
 
 
 def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None) -> int:
@@ -310,3 +329,4 @@ def _change(transaction: Transaction, table: Any, row_id: int, values: dict[str,
 
 
 _SYNC: Final = Operation(_sync)
+_REFRESH: Final = Operation(_refresh)

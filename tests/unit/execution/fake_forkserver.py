@@ -32,6 +32,9 @@ from qonduit_server.errors import ProviderError
 from qonduit_server.providers.provider import SimulatorProvider
 from qonduit_server.worker import forkserver, loop
 
+#: The variable that names a file with the names of the devices; "hang" and a pipe, "crash" or "missing" instead.
+DEVICES = "FAKE_DEVICES"
+
 
 class FakeProvider:
     """A minimal provider for a fork server; its name selects how it misbehaves."""
@@ -42,18 +45,30 @@ class FakeProvider:
     def describe(self) -> ProviderDescription:
         if self.name == "SILENT":
             time.sleep(60)
-        device = Device(
-            name="stage",
-            num_qubits=1,
-            is_simulator=True,
-            is_local=True,
-            available=True,
-            max_shots=10,
-            capabilities=DeviceCapabilities(job_types=[JobType.JOB_TYPE_RUNNER]),
-        )
+        names = ["stage"]
+        if file := os.environ.get(DEVICES):
+            names = Path(file).read_text().split()
+        if names[0] == "hang":  # until the test opens the pipe for writing
+            Path(names[1]).open("rb").close()
+        if names[0] == "crash":
+            os._exit(7)
+        if names[0] == "missing":
+            return ProviderDescription(provider=ProviderMessage(name=self.name), unavailable="install the SDK")
+        devices = [
+            Device(
+                name=name,
+                num_qubits=1,
+                is_simulator=True,
+                is_local=True,
+                available=True,
+                max_shots=10,
+                capabilities=DeviceCapabilities(job_types=[JobType.JOB_TYPE_RUNNER]),
+            )
+            for name in names
+        ]
         language = ProviderAssemblerLanguage(supported_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
         return ProviderDescription(
-            provider=ProviderMessage(name=self.name, supported_languages=[language]), devices=[device]
+            provider=ProviderMessage(name=self.name, supported_languages=[language]), devices=devices
         )
 
     def load(self) -> None:
@@ -121,6 +136,7 @@ def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one bran
             shots=task.spec.shots,
         )
         result.meta_data["pid"] = os.getpid()
+        result.meta_data["parent"] = os.getppid()
         event(program_succeeded=ProgramSucceeded(index=0, result=result))
         event(progress=TaskProgress(progress=1.0))
     event(finished=TaskFinished(failure=failure))

@@ -34,6 +34,9 @@ class InlineExecutor:
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
         return [describe_provider(registry.get(name)) for name in self._options.providers]
 
+    def describe(self, provider: str, timeout: float) -> ProviderDescription:
+        return describe_provider(registry.get(provider))
+
     def preload(self, providers: Iterable[str] | None = None) -> None:
         pass
 

@@ -92,10 +92,10 @@ class RecordingListener:
         """Wait until tasks were reported to wait for memory."""
         self.wait(lambda: all(any(e.HasField("log") for e in self.received[i]) for i in job_ids))
 
-    def pid(self, job_id: int) -> int:
-        """Return the process id in a job's result."""
+    def pid(self, job_id: int, key: str = "pid") -> int:
+        """Return the process id in a job's result; `parent` is that of the fork server."""
         results = [e.program_succeeded.result for e in self.received[job_id] if e.HasField("program_succeeded")]
-        return int(results[0].meta_data["pid"])  # type: ignore[arg-type]
+        return int(results[0].meta_data[key])  # type: ignore[arg-type]
 
 
 class Gate:

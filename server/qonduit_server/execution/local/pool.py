@@ -19,7 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
+from qonduit_server.errors import FailedPrecondition
 from qonduit_server.execution.executor import Listener, LossKind
+from qonduit_server.execution.local.fresh_description import describe_in_new_process
 from qonduit_server.execution.local.pending_notifications import PendingNotifications
 from qonduit_server.execution.local.scheduler import Scheduler
 from qonduit_server.execution.local.socket_selector import SocketSelector
@@ -75,13 +77,15 @@ class ProcessPool:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._selector: SocketSelector[ForkServer | Worker] = SocketSelector()
+        self._output = Output(stderr, shown=show_errors)
+        self._environment = environment
         self._notifications = PendingNotifications()
         #: The notifications that threads deliver now.
         self._delivering: list[PendingNotifications] = []
         self._supervisor = Supervisor(
             self._providers,
             self._selector,
-            Output(stderr, shown=show_errors),
+            self._output,
             workers=workers,
             memory_limit_bytes=memory_limit_bytes,
             environment=environment,
@@ -110,6 +114,28 @@ class ProcessPool:
                 lambda: all(p.description or p.state == "broken" for p in self._providers.values()), timeout=timeout
             )
             return [p.described(timeout) for p in self._providers.values()]
+
+    def describe(self, provider: str, timeout: float) -> ProviderDescription:
+        """Return the description of a provider as a new process reads it, and adopt it."""
+        known = self._providers.get(provider)
+        if known is None:
+            raise FailedPrecondition(
+                f"this server does not offer provider {provider} (providers)", subject=provider, kind="PROVIDER"
+            )
+        fresh = ForkServer(known.name, known.command)
+        description = describe_in_new_process(fresh, self._output, self._environment, timeout)
+        self.adopt(description)
+        return description
+
+    def adopt(self, description: ProviderDescription) -> None:
+        """Replace the processes of a provider that have read another description, once their tasks have ended."""
+        with self._lock:
+            provider = self._providers.get(description.provider.name)
+            if provider is not None and provider.description != description:
+                provider.description = ProviderDescription()
+                provider.description.CopyFrom(description)
+                provider.outdated = True
+                self._selector.wake()
 
     def preload(self, providers: Iterable[str] | None = None) -> None:
         """Load the SDKs in the background, one after another; default: all."""
@@ -265,7 +291,7 @@ class ProcessPool:
     def _place(self, now: float) -> None:
         """Assign tasks to workers, load SDKs that tasks wait for, and fail tasks of broken providers."""
         for provider in self._providers.values():
-            if provider.state == "broken":
+            if provider.state == "broken" and not provider.outdated:
                 for held in self._scheduler.clear(provider):
                     self._notifications.fail(held.task, provider.reason)
             elif provider.state == "idle" and (provider.wanted or self._scheduler.waits_for(provider)):

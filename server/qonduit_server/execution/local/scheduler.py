@@ -109,6 +109,8 @@ class Scheduler:
         return {name: count for name, count in wanted.items() if count > 0}
 
     def _wanted(self, provider: ForkServer, free: int, brisk: bool, now: float) -> int:
+        if provider.outdated:
+            return 0
         if provider.state == "broken":
             return MAX_AHEAD  # so that they fail and do not wait
         if self._admission and self._admission.full(provider.name):
@@ -130,7 +132,7 @@ class Scheduler:
         """Assign waiting tasks to workers, the oldest of all providers first. Return the workers with new tasks."""
         placed: list[Worker] = []
         while True:
-            waiting = [p for p in self._providers.values() if p.backlog and p.state == "loaded"]
+            waiting = [p for p in self._providers.values() if p.backlog and p.runs_tasks]
             oldest = min(waiting, key=lambda p: p.backlog[0].order) if waiting else None
             large = self._admission.first(self._can_run, self._large()) if self._admission else None
             if large is not None and (oldest is None or large.order < oldest.backlog[0].order):
@@ -144,7 +146,7 @@ class Scheduler:
             placed.append(worker)
 
     def _can_run(self, provider: str) -> bool:
-        return self._providers[provider].state == "loaded"
+        return self._providers[provider].runs_tasks
 
     def _large(self) -> list[PendingTask]:
         """Return the large tasks of workers, including workers that are being killed."""

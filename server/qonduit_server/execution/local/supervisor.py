@@ -90,8 +90,10 @@ class Supervisor:
         return worker
 
     def start_due(self, now: float) -> None:
-        """Start the fork servers that are due, and load the next SDK to preload."""
+        """Start the fork servers that are due, replace outdated ones, and load the next SDK to preload."""
         for provider in self._providers.values():
+            if provider.outdated and not any(worker.held for worker in provider.workers.values()):
+                self._replace(provider, now)
             if provider.start_at is not None and provider.start_at <= now:
                 self._launch(provider, now)
         if not any(p.state == "loading" for p in self._providers.values()):
@@ -191,6 +193,13 @@ class Supervisor:
             self._break(provider, f"its process cannot be started: {error}", now)
         else:
             self._selector.add(channel, provider)
+
+    def _replace(self, provider: ForkServer, now: float) -> None:
+        """Start a new fork server in place of an outdated one, and load the SDK again."""
+        provider.outdated = False
+        provider.wanted = provider.wanted or provider.state in ("loading", "loaded")
+        provider.state, provider.failed_starts = "starting", 0
+        self._launch(provider, now)
 
     def _kill_workers(self, provider: ForkServer, how: str, now: float) -> None:
         for worker in list(provider.workers.values()):

@@ -20,6 +20,7 @@ from qonduit.execution.v1.task_pb2 import (
     TaskEvent,
     TaskProgram,
 )
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_service_pb2 import CompiledProgram
@@ -273,6 +274,13 @@ class Translator:
         if waiting.loss.kind is LossKind.STOPPED:
             raise _stopping()
         return _failure_of(waiting.loss, task)
+
+    def adopt(self, description: ProviderDescription) -> None:
+        """Replace the processes that compile for a provider, if its description has changed."""
+        with self._lock:
+            pool = self._pools.get(description.provider.name)
+        if pool is not None:
+            pool.adopt(description)
 
     def processes(self) -> list[int]:
         """Return process ids: of each fork server, then of its workers; empty before the first program."""

@@ -307,6 +307,8 @@ class ForkServer:
     #: The time of the next start of the fork server.
     start_at: float | None = None
     wanted: bool = False
+    #: Whether its processes are replaced once their tasks have ended: the provider's description has changed.
+    outdated: bool = False
 
     def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
         """Start the fork server. It ends with its socket, and the kernel kills it when this process or thread ends."""
@@ -349,10 +351,17 @@ class ForkServer:
 
     def described(self, waited: float) -> ProviderDescription:
         """Return its description, or an unavailable one with the reason after `waited` seconds."""
-        return self.description or ProviderDescription(
-            provider=ProviderMessage(name=self.name),
-            unavailable=self.reason or f"its process did not answer within {waited:g} s",
-        )
+        if self.description is None:
+            why = self.reason or f"its process did not answer within {waited:g} s"
+            return ProviderDescription(provider=ProviderMessage(name=self.name), unavailable=why)
+        copy = ProviderDescription()
+        copy.CopyFrom(self.description)
+        return copy
+
+    @property
+    def runs_tasks(self) -> bool:
+        """Whether its workers accept new tasks."""
+        return self.state == "loaded" and not self.outdated
 
     def pids(self) -> list[int]:
         """Return the process ids of the fork server and its workers; empty before the start."""

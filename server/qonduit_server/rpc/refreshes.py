@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one refresh of a provider at a time. Calls that arrive meanwhile share the next one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from qonduit_server.errors import CallError, ResourceExhausted
+
+#: The maximum number of calls that wait for the next refresh of a provider: each holds a thread.
+MOST_WAITING: Final = 8
+
+
+@dataclass
+class _Provider:
+    """The running refresh holds `running`; `following` is the one after it, and `waiting` the number of its calls."""
+
+    running: threading.Lock = field(default_factory=threading.Lock)
+    following: Future[None] | None = None
+    waiting: int = 0
+
+
+class Refreshes:
+    """Shares refreshes among calls. Thread-safe.
+
+    A call never gets the outcome of a refresh that had begun before it arrived: that one may have read older files.
+
+    Args:
+        refresh: refreshes a provider, by its name.
+    """
+
+    def __init__(self, refresh: Callable[[str], object]) -> None:
+        self._refresh = refresh
+        self._lock = threading.Lock()
+        self._providers: dict[str, _Provider] = {}
+
+    def refresh(self, name: str) -> None:
+        """Refresh a provider, or wait for a refresh that begins after this call. Its error is raised in every call.
+
+        Raises:
+            ResourceExhausted: too many calls wait.
+        """
+        with self._lock:
+            provider = self._providers.setdefault(name, _Provider())
+            if provider.waiting >= MOST_WAITING:
+                raise ResourceExhausted(
+                    f"{MOST_WAITING} calls wait for a refresh of provider {name}; retry later", subject=name
+                )
+            shared = provider.following
+            first = shared is None
+            if shared is None:
+                shared = provider.following = Future()
+            provider.waiting += 1
+        if first:
+            self._run(name, provider, shared)
+        shared.result()
+
+    def _run(self, name: str, provider: _Provider, shared: Future[None]) -> None:
+        with provider.running:
+            with self._lock:
+                provider.following, provider.waiting = None, 0
+            try:
+                self._refresh(name)
+                shared.set_result(None)
+            except CallError as error:
+                shared.set_exception(error)
+            finally:
+                if not shared.done():  # a fault, raised here
+                    shared.cancel()
