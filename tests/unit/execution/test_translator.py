@@ -16,10 +16,11 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
-from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.local.translator import Translator
 from tests.unit.execution.pool_fixture import PATIENCE, Gate, environment, wait_gone
@@ -259,6 +260,17 @@ def test_compiling_that_takes_too_long_is_killed(tmp_path: Path) -> None:
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
         assert "0.2 s" in failure.message
         assert compile_job(made, "emit on")[0]
+
+
+def test_processes_that_compile_are_replaced_when_their_provider_has_changed() -> None:
+    with translator() as made:
+        made.adopt(ProviderDescription(provider=Provider(name="IBM")))
+        assert not made.processes()
+        assert compile_job(made, "emit hello")[0]
+        before = made.processes()
+        made.adopt(ProviderDescription(provider=Provider(name="IBM")))
+        assert compile_job(made, "emit hello")[0]
+        assert set(before).isdisjoint(made.processes())
 
 
 def test_a_job_is_compiled_by_the_python_of_its_provider(tmp_path: Path) -> None:
