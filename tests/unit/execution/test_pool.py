@@ -15,9 +15,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_server.execution.executor import LossKind
 from qonduit_server.execution.local.worker_processes import MAX_AHEAD
+from tests.unit.execution.fake_forkserver import DEVICES
 from tests.unit.execution.pool_fixture import (
     PATIENCE,
     ROOT,
@@ -130,6 +134,64 @@ def test_tasks_stuck_behind_a_slow_one_move_to_an_idle_worker(tmp_path: Path) ->
         assert not listener.losses
         slow.open()
         listener.wait_ended(201)
+
+
+def test_a_replaced_fork_server_ends_with_its_last_task(tmp_path: Path) -> None:
+    one, two, devices = Gate(tmp_path, "one"), Gate(tmp_path, "two"), tmp_path / "devices"
+    devices.write_text("stage")
+    with pool(workers=2, **{DEVICES: str(devices)}) as (made, listener):
+        made.submit([task(1, f"hold {one.path}"), task(2, f"hold {two.path}")])
+        listener.wait_begun(1, 2)
+        (old, *_) = made.processes()["TEST"]
+        devices.write_text("other")
+        made.describe("TEST", PATIENCE)
+        made.submit([task(3)])  # waits: both slots are in use
+        one.open()
+        listener.wait_ended(1, 3)
+        assert 2 not in listener.endings
+        made.cancel(2, 1)
+        listener.wait_ended(2)
+        wait_gone([old])
+        assert not listener.finished[3].finished.HasField("failure")
+        assert {number: loss.kind for number, loss in listener.losses.items()} == {2: LossKind.CANCELLED}
+
+
+def test_a_replaced_fork_server_that_dies_loses_its_tasks_only(tmp_path: Path) -> None:
+    gate, other, devices = Gate(tmp_path), Gate(tmp_path, "other"), tmp_path / "devices"
+    devices.write_text("stage")
+    with pool(workers=2, **{DEVICES: str(devices)}) as (made, listener):
+        made.submit([task(1, f"hold {gate.path}")])
+        listener.wait_begun(1)
+        (old, *_) = made.processes()["TEST"]
+        devices.write_text("other")
+        made.describe("TEST", PATIENCE)
+        made.submit([task(2, f"wait {other.path}")])
+        listener.wait_begun(2)
+        os.kill(old, signal.SIGKILL)
+        listener.wait_ended(1)
+        assert listener.losses[1].kind is LossKind.DIED
+        made.submit([task(3)])
+        listener.wait_ended(3)
+        other.open()
+        listener.wait_ended(2)
+        assert set(listener.losses) == {1}
+
+
+def test_no_task_is_lost_while_the_description_changes_often() -> None:
+    with pool(workers=2) as (made, listener):
+        ids: set[int] = set()
+        for number in range(5):
+            first = 1 + 40 * number
+            made.submit([task(i) for i in range(first, first + 40)])
+            listener.wait_ended(first)
+            ids.update(made.processes()["TEST"])
+            made.adopt(ProviderDescription(provider=Provider(name="TEST"), devices=[Device(name=f"other {number}")]))
+        listener.wait_ended(*range(1, 201))
+        made.submit([task(201)])
+        listener.wait_ended(201)
+        assert not listener.losses
+        assert sorted(listener.endings) == list(range(1, 202))
+        wait_gone(sorted(ids))
 
 
 def test_a_worker_that_dies_loses_its_task_only_and_is_replaced() -> None:

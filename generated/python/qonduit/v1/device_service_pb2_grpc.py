@@ -101,10 +101,10 @@ class DeviceServiceServicer:
 
     def RefreshDevices(self, request, context):
         """Reads the description of a provider again, as a restart of the server would, and returns its devices. Devices that it
-        no longer describes become unavailable. If the description has changed, jobs that run end as they are, and jobs of
-        this provider that start later wait for them and for new worker processes. Without a description, the known devices
-        are kept: UNAVAILABLE (PROVIDER_UNAVAILABLE) after 5 seconds, FAILED_PRECONDITION if the provider cannot be described
-        or if this server does not offer it.
+        no longer describes become unavailable. If the description has changed, jobs that start later run in new worker
+        processes, while running jobs end in the old ones. Without a description, the known devices are kept: UNAVAILABLE
+        (PROVIDER_UNAVAILABLE) after 5 seconds, FAILED_PRECONDITION if the provider cannot be described or if this server
+        does not offer it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -128,13 +128,15 @@ class ProcessPool:
         return description
 
     def adopt(self, description: ProviderDescription) -> None:
-        """Replace the processes of a provider that have read another description, once their tasks have ended."""
+        """Replace the processes of a provider that have read another description; their tasks run to their ends."""
         with self._lock:
             provider = self._providers.get(description.provider.name)
             if provider is not None and provider.description != description:
                 provider.description = ProviderDescription()
                 provider.description.CopyFrom(description)
                 provider.outdated = True
+                for worker in provider.ready:
+                    self._scheduler.requeue(provider, worker.reclaim())
                 self._selector.wake()
 
     def preload(self, providers: Iterable[str] | None = None) -> None:
@@ -210,7 +212,8 @@ class ProcessPool:
         self._thread.join(timeout=grace + 5.0)
         deadline = time.monotonic() + grace
         for provider in self._providers.values():
-            provider.end(max(0.0, deadline - time.monotonic()))
+            for each in (provider, *provider.retired):
+                each.end(max(0.0, deadline - time.monotonic()))
         self._selector.close()
 
     def processes(self) -> dict[str, list[int]]:

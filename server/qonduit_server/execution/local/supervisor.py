@@ -92,8 +92,11 @@ class Supervisor:
     def start_due(self, now: float) -> None:
         """Start the fork servers that are due, replace outdated ones, and load the next SDK to preload."""
         for provider in self._providers.values():
-            if provider.outdated and not any(worker.held for worker in provider.workers.values()):
+            if provider.outdated:
                 self._replace(provider, now)
+            for retired in list(provider.retired):
+                if not any(worker.retired is retired for worker in provider.workers.values()):
+                    self._end_retired(provider, retired)
             if provider.start_at is not None and provider.start_at <= now:
                 self._launch(provider, now)
         if not any(p.state == "loading" for p in self._providers.values()):
@@ -103,11 +106,13 @@ class Supervisor:
                     break
 
     def receive(self, provider: ForkServer, now: float) -> None:
-        """Receive the replies of a fork server."""
+        """Receive the replies of a fork server; a retired one only reports on its workers."""
         assert provider.channel is not None
         for body in provider.channel.receive():
             reply = ForkServerReply.FromString(body)
             kind = reply.WhichOneof("reply")
+            if provider.state == "retired" and kind in ("description", "loaded"):
+                continue
             if kind == "description":
                 provider.description = reply.description
                 provider.state = "idle"
@@ -135,9 +140,10 @@ class Supervisor:
             self._selector.drop(worker.channel)
             worker.close()
         provider.workers.clear()
-        self._cut(provider)
-        if provider.process is not None and provider.state != "loaded":  # it may not read its socket for a long time
-            provider.process.kill()
+        for each in (provider, *provider.retired):
+            self._cut(each)
+            if each.process is not None and each.state != "loaded":  # it may not read its socket for a long time
+                each.process.kill()
 
     def _loaded(self, provider: ForkServer, error: str, now: float) -> None:
         if error:
@@ -154,7 +160,7 @@ class Supervisor:
         self._on_exit(worker, how, now)
         del provider.workers[worker.id]
         self._output.ended(worker.stderr)
-        if worker.kill_reason is not None or provider.state != "loaded":
+        if worker.retired or worker.kill_reason is not None or provider.state != "loaded":
             return
         if now - worker.head_since < _YOUNG_SECONDS and not worker.useful:
             provider.failed_starts += 1
@@ -168,6 +174,9 @@ class Supervisor:
         self._cut(provider)
         how = how_it_died(provider.end(0.5))
         self._output.ended(provider.stderr)
+        if provider.state == "retired":
+            self._kill_workers(provider, f"ended, because the process that it was forked from {how}", now)
+            return
         was, provider.state = provider.state, provider.state if provider.state == "broken" else "starting"
         self._kill_workers(provider, f"ended, because the process that it was forked from {how}", now)
         if provider.state == "broken":
@@ -195,16 +204,31 @@ class Supervisor:
             self._selector.add(channel, provider)
 
     def _replace(self, provider: ForkServer, now: float) -> None:
-        """Start a new fork server in place of an outdated one, and load the SDK again."""
+        """Start a new fork server in place of an outdated one, whose workers finish their tasks; load the SDK again."""
         provider.outdated = False
         provider.wanted = provider.wanted or provider.state in ("loading", "loaded")
         provider.state, provider.failed_starts = "starting", 0
+        if any(worker.held for worker in provider.workers.values()) and provider.channel is not None:
+            channel, retired = provider.channel, provider.retire()
+            self._selector.add(channel, retired)
+            for worker in provider.ready:
+                if not worker.held:
+                    worker.kill()
         self._launch(provider, now)
 
-    def _kill_workers(self, provider: ForkServer, how: str, now: float) -> None:
-        for worker in list(provider.workers.values()):
-            worker.kill()
-            self._worker_exited(worker, how, now)
+    def _end_retired(self, provider: ForkServer, retired: ForkServer) -> None:
+        """End a retired fork server without workers."""
+        self._cut(retired)
+        retired.end(0.0)
+        self._output.ended(retired.stderr)
+        provider.retired.remove(retired)
+
+    def _kill_workers(self, forked_by: ForkServer, how: str, now: float) -> None:
+        """Kill the workers that a fork server has forked."""
+        for worker in list(forked_by.workers.values()):
+            if (worker.retired or worker.provider) is forked_by:
+                worker.kill()
+                self._worker_exited(worker, how, now)
 
     def _cut(self, provider: ForkServer) -> None:
         """Close a fork server's socket, which ends it and its workers."""

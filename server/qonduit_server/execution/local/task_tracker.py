@@ -52,6 +52,8 @@ class TaskTracker:
             worker.finished(finished, now)
             worker.provider.failed_starts = 0
             self._notifications.more_wanted = True
+            if worker.retired and not worker.held:
+                worker.kill()
         if worker.channel.ended:
             self._selector.drop(worker.channel)
             if worker.exit_code is None:  # a worker without a socket cannot report events

@@ -159,6 +159,8 @@ class Worker:
     stderr: Stderr | None = None
     #: The mean seconds of its recent tasks.
     pace: float | None = None
+    #: The replaced fork server that forked it: it finishes its tasks and gets no others.
+    retired: ForkServer | None = None
     _sent: int = 0
 
     @classmethod
@@ -176,7 +178,7 @@ class Worker:
 
     def depth(self, now: float) -> int:
         """Return the number of tasks that it may hold, including the running one."""
-        if self.pace is None or self.pace > AHEAD_SECONDS or self.slow(now):
+        if self.retired or self.pace is None or self.pace > AHEAD_SECONDS or self.slow(now):
             return 1
         return max(2, min(MAX_AHEAD, int(AHEAD_SECONDS / max(self.pace, 1e-4))))
 
@@ -186,8 +188,8 @@ class Worker:
 
     @property
     def alone(self) -> bool:
-        """Whether it holds a task that must be alone."""
-        return len(self.held) == 1 and next(iter(self.held.values())).alone
+        """Whether it gets no other tasks: it holds one that must be alone, or its fork server is replaced."""
+        return self.retired is not None or (len(self.held) == 1 and next(iter(self.held.values())).alone)
 
     @property
     def large(self) -> PendingTask | None:
@@ -307,8 +309,10 @@ class ForkServer:
     #: The time of the next start of the fork server.
     start_at: float | None = None
     wanted: bool = False
-    #: Whether its processes are replaced once their tasks have ended: the provider's description has changed.
+    #: Whether it must be replaced: the provider's description has changed.
     outdated: bool = False
+    #: The fork servers that it replaced, while their workers finish tasks. They share `workers` with it.
+    retired: list[ForkServer] = field(default_factory=list)
 
     def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
         """Start the fork server. It ends with its socket, and the kernel kills it when this process or thread ends."""
@@ -332,6 +336,17 @@ class ForkServer:
         self.state = "starting"
         self.start_at = None
         return self.channel
+
+    def retire(self) -> ForkServer:
+        """Move the process to a retired fork server, which keeps it for the workers that it has forked."""
+        retired = ForkServer(self.name, self.command, "retired", workers=self.workers)
+        retired.process, self.process = self.process, None
+        retired.channel, self.channel = self.channel, None
+        retired.stderr, self.stderr = self.stderr, None
+        for worker in self.workers.values():
+            worker.retired = worker.retired or retired
+        self.retired.append(retired)
+        return retired
 
     def broke(self, reason: str, again_at: float | None) -> None:
         """Mark it as broken, and set the time of the next start."""
@@ -365,7 +380,8 @@ class ForkServer:
 
     def pids(self) -> list[int]:
         """Return the process ids of the fork server and its workers; empty before the start."""
-        return [] if self.process is None else [self.process.pid, *(worker.pid for worker in self.ready if worker.pid)]
+        servers = [each.process.pid for each in (self, *self.retired) if each.process is not None]
+        return servers and [*servers, *(worker.pid for worker in self.ready if worker.pid)]
 
     @property
     def ready(self) -> list[Worker]:
