@@ -112,7 +112,8 @@ def _forkserver(settings: Settings) -> tuple[str, ...]:
         "read_seconds": settings.max_read_seconds,
     }
     memory = ("--task-memory", str(settings.max_task_memory_bytes))
-    return ("-m", "qonduit_server.worker.forkserver", "--languages", json.dumps(languages), *memory)
+    fakes = ("--fake-backends", ",".join(settings.fake_backends))
+    return ("-m", "qonduit_server.worker.forkserver", "--languages", json.dumps(languages), *memory, *fakes)
 
 
 def _sources(settings: Settings) -> dict[str, str]:
@@ -231,6 +232,8 @@ def _sync_catalogue(settings: Settings, database: Database, executor: Executor) 
     descriptions = executor.descriptions(_DESCRIBE_SECONDS)
     if unknown := _disable(descriptions, settings.disabled_devices):
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
+    if unknown := _unknown_backends(descriptions, settings.fake_backends):
+        structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
     catalogue.sync(database, descriptions)
     return descriptions
 
@@ -255,6 +258,12 @@ def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) 
             devices[name].available = False
             devices[name].status_message = "disabled (disabled_devices)"
     return [name for name in names if name not in devices]
+
+
+def _unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
+    """Return the names that the setting `fake_backends` contains and IBM's description does not."""
+    offered = {device.name for each in descriptions if each.provider.name == "IBM" for device in each.devices}
+    return [name for name in names if name not in offered and name not in ("default", "all")] if offered else []
 
 
 def _dispatcher(
@@ -393,6 +402,9 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         if unknown := _disable(descriptions, settings.disabled_devices):
             what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
             findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
+        if unknown := _unknown_backends(descriptions, settings.fake_backends):
+            what = f"fake_backends names backends that do not exist: {', '.join(unknown)}"
+            findings.append(Finding("warning", what, "Correct QONDUIT_FAKE_BACKENDS: default, all, or NAME,..."))
         for description in descriptions:
             name = description.provider.name
             if description.unavailable:

@@ -67,6 +67,9 @@ class Settings:
         lambda: MappingProxyType({}), "Another Python for a provider's processes: NAME=PATH,NAME=PATH."
     )
     disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
+    fake_backends: tuple[str, ...] = _setting(
+        ("default",), "Fake backends of IBM to offer: default (eight), all, or NAME,NAME."
+    )
     preload: tuple[str, ...] = _setting((), "Providers whose SDK is loaded at start, in this order; all if empty.")
 
     enable_python_source: tuple[str, ...] = _setting(

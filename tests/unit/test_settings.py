@@ -104,12 +104,31 @@ def test_the_doctor_reports_disabled_devices_that_do_not_exist(tmp_path: Path) -
         database=f"sqlite:///{tmp_path / 'q.sqlite3'}",
         providers=("IBM",),
         disabled_devices=("IBM/fake_manila", "IBM/fake_manilla"),
+        fake_backends=("default", "fake_oslo", "fake_osslo"),
     )
     found = [each.what for each in app.examine(settings)]
     assert "disabled_devices names devices that no provider has: IBM/fake_manilla" in found
     (offers,) = (what for what in found if what.startswith("provider IBM offers"))
     assert "IBM/fake_manila" not in offers
     assert "IBM/fake_lima" in offers
+    assert "IBM/fake_oslo" in offers
+    assert "fake_backends names backends that do not exist: fake_osslo" in found
+
+
+def test_a_server_offers_the_fake_backends_of_the_settings(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    chosen = "fake_kyiv,fake_manila,fake_manilla"
+    with serving(database, providers="IBM", fake_backends=chosen, log=log) as server, Client(server.target) as client:
+        devices = client.named_devices()
+        assert sorted(name for name in devices if "/fake_" in name) == ["IBM/fake_kyiv", "IBM/fake_manila"]
+        assert len(client.calibration("IBM/fake_kyiv").qubits) == 127
+        bell = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+        counts = client.run(bell, "IBM/fake_kyiv", 200, seed=1).result(timeout=120).counts
+        assert sum(counts.values()) == 200
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (line,) = (line for line in lines if line["event"] == "unknown backends in fake_backends")
+    assert line["backends"] == ["fake_manilla"]
 
 
 def test_settings_do_not_change() -> None:

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from qonduit.v1.calibration_pb2 import CoupledQubits, DeviceCalibration, GateCalibration, QubitCalibration
+from qonduit_server.providers.provider import offered_fake_backends
 
 #: The package whose files describe the backends; it is not imported.
 PACKAGE: Final = "qiskit_ibm_runtime"
-#: The backends that are offered: each size and each native gate for two qubits that IBM has had.
+#: What the setting `fake_backends` may contain beside names.
+DEFAULT: Final = "default"
+ALL: Final = "all"
+#: The backends of the default: each size and each native gate for two qubits that IBM has had.
 OFFERED: Final = ("manila", "lima", "nairobi", "guadalupe", "montreal", "washington", "torino", "fez")
 #: In seconds.
 _UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -31,7 +35,7 @@ class Backend:
         name: the device's name, "fake_manila".
         num_qubits: how many it has.
         basis_gates: its native gates.
-        dt: the unit of durations in dt, in seconds.
+        dt: the unit of durations in dt, in seconds; None if the backend has none.
         max_shots: how many it ran at most for one job.
         properties: the file of its calibration.
     """
@@ -39,28 +43,46 @@ class Backend:
     name: str
     num_qubits: int
     basis_gates: tuple[str, ...]
-    dt: float
+    dt: float | None
     max_shots: int
     properties: Path
     gate_qubits: Mapping[str, tuple[tuple[int, ...], ...]]
     coupling_map: tuple[tuple[int, int], ...]
 
 
+def offered() -> list[Backend]:
+    """Return the backends that the settings offer; none if their package is not installed."""
+    names: dict[str, None] = {}
+    for name in offered_fake_backends():
+        chosen = {DEFAULT: [f"fake_{each}" for each in OFFERED], ALL: _installed()}.get(name, [name])
+        names.update(dict.fromkeys(chosen))
+    return [found for name in names if (found := find_backend(name)) is not None]
+
+
+def _installed() -> list[str]:
+    folder = _folder()
+    return sorted(f"fake_{each.parent.name}" for each in folder.glob("*/conf_*.json")) if folder else []
+
+
 @cache
-def backends() -> Mapping[str, Backend]:
-    """Return the backends that are offered, by name; none if their package is not installed."""
+def _folder() -> Path | None:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        return {}
-    folder = Path(spec.submodule_search_locations[0], "fake_provider", "backends")
-    found = {}
-    for short in OFFERED:
-        properties = folder / short / f"props_{short}.json"
-        configuration = folder / short / f"conf_{short}.json"
-        if configuration.is_file() and properties.is_file():
-            backend = _backend(f"fake_{short}", json.loads(configuration.read_text("utf-8")), properties)
-            found[backend.name] = backend
-    return found
+        return None
+    return Path(spec.submodule_search_locations[0], "fake_provider", "backends")
+
+
+@cache
+def find_backend(name: str) -> Backend | None:
+    """Return a backend by its name, "fake_manila"; None if its files are not installed."""
+    folder, short = _folder(), name.removeprefix("fake_")
+    if folder is None or short == name or not short.isidentifier():
+        return None
+    properties = folder / short / f"props_{short}.json"
+    configuration = folder / short / f"conf_{short}.json"
+    if not (configuration.is_file() and properties.is_file()):
+        return None
+    return _backend(name, json.loads(configuration.read_text("utf-8")), properties)
 
 
 def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> Backend:
@@ -69,7 +91,7 @@ def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> B
         name,
         configuration["n_qubits"],
         basis,
-        configuration["dt"] * 1e-9,
+        configuration["dt"] * 1e-9 if "dt" in configuration else None,
         configuration["max_shots"],
         properties,
         {
@@ -77,14 +99,15 @@ def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> B
             for gate in configuration["gates"]
             if gate["name"] in basis
         },
-        tuple((first, second) for first, second in configuration["coupling_map"]),
+        tuple((first, second) for first, second in configuration["coupling_map"] or ()),
     )
 
 
 @cache
 def calibration(backend_name: str) -> DeviceCalibration:
     """Return the calibration of a backend; callers must not change it."""
-    backend = backends()[backend_name]
+    backend = find_backend(backend_name)
+    assert backend is not None
     properties = json.loads(backend.properties.read_text("utf-8"))
     found = DeviceCalibration(
         qubits=[_qubit(number, values) for number, values in enumerate(properties["qubits"])],

@@ -24,7 +24,7 @@ from qonduit_server.providers.provider import (
     most_qubits,
     program_seed,
 )
-from qonduit_server.providers.shaped_devices import Shape, ShapedDevices, compiled_metadata, described_width
+from qonduit_server.providers.shaped_devices import ShapedDevices, compiled_metadata, described_width
 
 if TYPE_CHECKING:
     from qiskit.circuit import QuantumCircuit
@@ -47,7 +47,7 @@ class _Native:
     meta_data: Mapping[str, object]
 
 
-class FakeBackends(ShapedDevices):
+class FakeBackends(ShapedDevices[Backend]):
     """Devices shaped like IBM's.
 
     A program is compiled by Qiskit to the coupling map and the native gates, then reduced to the qubits that it uses.
@@ -62,15 +62,19 @@ class FakeBackends(ShapedDevices):
         self._errors: dict[str, BackendErrors] = {}
         self._compilers: dict[tuple[str, int], Any] = {}
 
-    def shapes(self) -> Mapping[str, Backend]:
-        """Return the backends; none if their package is not installed."""
-        return backend_files.backends()
+    def offered(self) -> list[Backend]:
+        """Return the backends that the settings offer; none if their package is not installed."""
+        return backend_files.offered()
+
+    def shape(self, name: str) -> Backend | None:
+        """Return a backend by its name."""
+        return backend_files.find_backend(name)
 
     def calibration(self, name: str) -> DeviceCalibration:
         """Return the calibration of a backend."""
         return backend_files.calibration(name)
 
-    def methods(self, shape: Shape) -> list[SimulationMethod]:
+    def methods(self, shape: Backend) -> list[SimulationMethod]:
         """Describe the methods, the widest first."""
         found = []
         for name, axes in _AXES.items():
@@ -88,13 +92,13 @@ class FakeBackends(ShapedDevices):
         self._simulator = AerSimulator
         return {"sdk": "qiskit-aer", "sdk_version": installed_version("qiskit-aer"), "qiskit": qiskit.__version__}
 
-    def compile_native(self, circuit: Circuit, shape: Shape, options: CompileOptions) -> CompiledCircuit:
+    def compile_native(self, circuit: Circuit, shape: Backend, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a backend's coupling map and gates."""
         from qonduit_server.providers.active_qubits import each_operation, levels, reduced
         from qonduit_server.providers.aer_circuits import has_blocks
 
         quantum, device = circuit.quantum, shape.name
-        errors = self._errors_of(device)
+        errors = self._errors_of(shape)
         native, layout = self._native(quantum, device, options.optimization_level, errors)
         used = sorted({place for operation, on in each_operation(native) for place in on if operation.name != "delay"})
         active = {place: number for number, place in enumerate(used)}
@@ -115,13 +119,13 @@ class FakeBackends(ShapedDevices):
             operations=lambda: levels(small),
         )
 
-    def _errors_of(self, device: str) -> BackendErrors:
-        errors = self._errors.get(device)
+    def _errors_of(self, backend: Backend) -> BackendErrors:
+        errors = self._errors.get(backend.name)
         if errors is None:
             from qonduit_server.providers.backend_errors import BackendErrors
 
-            errors = BackendErrors(backend_files.backends()[device], backend_files.calibration(device))
-            self._errors[device] = errors
+            errors = BackendErrors(backend, backend_files.calibration(backend.name))
+            self._errors[backend.name] = errors
         return errors
 
     def _native(

@@ -238,6 +238,22 @@ def limit_task_memory(limit_bytes: int) -> None:
     _TaskMemory.limit_bytes = limit_bytes
 
 
+class _FakeBackends:
+    """The fake backends of IBM that this process describes."""
+
+    names: Sequence[str] = ("default",)
+
+
+def offer_fake_backends(names: Sequence[str]) -> None:
+    """Set the fake backends to describe, from the server's settings: names, "default" and "all"."""
+    _FakeBackends.names = tuple(names)
+
+
+def offered_fake_backends() -> Sequence[str]:
+    """Return what `offer_fake_backends` set."""
+    return _FakeBackends.names
+
+
 @cache
 def _usable() -> int:
     return usable_memory()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -47,7 +47,10 @@ class Shape(Protocol):
         """Its native gates, by their OpenQASM names where they have one."""
 
 
-class ShapedDevices(ABC):
+S = TypeVar("S", bound=Shape)
+
+
+class ShapedDevices(ABC, Generic[S]):
     """A `SimulatorProvider` of devices that compile programs to the gates and the coupling map of a processor.
 
     A subclass reads the files of the processors, compiles with the SDK's own compiler and runs with their errors.
@@ -62,19 +65,19 @@ class ShapedDevices(ABC):
         self._metadata: Mapping[str, object] = {}
 
     @abstractmethod
-    def shapes(self) -> Mapping[str, Shape]:
-        """Return the shapes that can be simulated, by name, without importing the SDK; none if it is not installed."""
+    def offered(self) -> Iterable[S]:
+        """Return the shapes that are listed as devices, without importing the SDK; none if it is not installed."""
 
-    def offered(self) -> Iterable[Shape]:
-        """Return the shapes that are listed as devices; default: all."""
-        return self.shapes().values()
+    @abstractmethod
+    def shape(self, name: str) -> S | None:
+        """Return a shape by its name; None if there is no such device."""
 
     @abstractmethod
     def calibration(self, name: str) -> DeviceCalibration:
         """Return the calibration of a processor; callers must not change it."""
 
     @abstractmethod
-    def methods(self, shape: Shape) -> list[SimulationMethod]:
+    def methods(self, shape: S) -> list[SimulationMethod]:
         """Describe how a device is simulated, the widest method first."""
 
     @abstractmethod
@@ -82,7 +85,7 @@ class ShapedDevices(ABC):
         """Import the SDK; return the metadata that all results carry."""
 
     @abstractmethod
-    def compile_native(self, circuit: Circuit, shape: Shape, options: CompileOptions) -> CompiledCircuit:
+    def compile_native(self, circuit: Circuit, shape: S, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit without noise that is not wider than the device."""
 
     @abstractmethod
@@ -107,7 +110,7 @@ class ShapedDevices(ABC):
             unavailable=missing or ("" if found else install),
         )
 
-    def device(self, shape: Shape, missing: str, status: str) -> Device:
+    def device(self, shape: S, missing: str, status: str) -> Device:
         """Describe one device; for the arguments see `describe_simulator`."""
         device = simulator_device(
             shape.name, num_qubits=shape.num_qubits, basis_gates=shape.basis_gates, missing=missing, status=status
@@ -127,7 +130,7 @@ class ShapedDevices(ABC):
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit to a processor's coupling map and gates; see `SimulatorProvider`."""
-        shape = self.shapes().get(device)
+        shape = self.shape(device)
         if shape is None:
             raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}")
         qubits = circuit.quantum.num_qubits

@@ -28,7 +28,7 @@ from qonduit_server.providers.provider import (
     most_qubits,
     program_seed,
 )
-from qonduit_server.providers.shaped_devices import Shape, ShapedDevices, compiled_metadata, described_width
+from qonduit_server.providers.shaped_devices import ShapedDevices, compiled_metadata, described_width
 from qonduit_server.providers.statevector_simulator import TRAJECTORIES
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Native:
     meta_data: Mapping[str, object]
 
 
-class VirtualProcessors(ShapedDevices):
+class VirtualProcessors(ShapedDevices[Processor]):
     """Devices shaped like Google's.
 
     A program is routed and compiled by Cirq. One that consists of native gates on coupled qubits already runs as it is.
@@ -83,15 +83,19 @@ class VirtualProcessors(ShapedDevices):
         self._compilers: dict[str, ProcessorCompiler] = {}
         self._noises: dict[str, ProcessorNoise] = {}
 
-    def shapes(self) -> Mapping[str, Processor]:
+    def offered(self) -> list[Processor]:
         """Return the processors; none if their package is not installed."""
-        return processor_files.processors()
+        return list(processor_files.processors().values())
+
+    def shape(self, name: str) -> Processor | None:
+        """Return a processor by its name."""
+        return processor_files.processors().get(name)
 
     def calibration(self, name: str) -> DeviceCalibration:
         """Return the calibration of a processor."""
         return processor_files.calibration(name)
 
-    def methods(self, shape: Shape) -> list[SimulationMethod]:
+    def methods(self, shape: Processor) -> list[SimulationMethod]:
         """Describe the methods, the widest first."""
         found = []
         for name, entry, axes in (
@@ -102,11 +106,11 @@ class VirtualProcessors(ShapedDevices):
             found.append(described_width(name, shape.num_qubits, width, entry << axes * width))
         return found
 
-    def device(self, shape: Shape, missing: str, status: str) -> Device:
+    def device(self, shape: Processor, missing: str, status: str) -> Device:
         """Describe one device: real ones have no conditions on measured bits, and some no resets."""
         device = super().device(shape, missing, status)
         device.capabilities.conditionals = device.capabilities.loops = False
-        device.capabilities.reset = "reset" in self.shapes()[shape.name].durations
+        device.capabilities.reset = "reset" in shape.durations
         return device
 
     def import_sdk(self) -> Mapping[str, object]:
@@ -123,9 +127,9 @@ class VirtualProcessors(ShapedDevices):
             "qsimcirq": qsimcirq.__version__,
         }
 
-    def compile_native(self, circuit: Circuit, shape: Shape, options: CompileOptions) -> CompiledCircuit:
+    def compile_native(self, circuit: Circuit, shape: Processor, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a processor's coupling map and gates."""
-        compiler, noise = self._tools(shape.name)
+        compiler, noise = self._tools(shape)
         native = compiler.compile(circuit, options.optimization_level)
         active = {compiler.numbers[qubit]: place for place, qubit in enumerate(sorted(native.circuit.all_qubits()))}
         method, run, need = self._runnable(native, noise, len(active), circuit, shape, options)
@@ -144,13 +148,14 @@ class VirtualProcessors(ShapedDevices):
             sliceable=isinstance(run, _Trajectories),
         )
 
-    def _tools(self, device: str) -> tuple[ProcessorCompiler, ProcessorNoise]:
+    def _tools(self, processor: Processor) -> tuple[ProcessorCompiler, ProcessorNoise]:
+        device = processor.name
         if device not in self._compilers:
             from qonduit_server.providers.measured_errors import MeasuredErrors
             from qonduit_server.providers.processor_compiler import ProcessorCompiler
             from qonduit_server.providers.processor_noise import ProcessorNoise
 
-            processor, errors = self.shapes()[device], MeasuredErrors(self.calibration(device))
+            errors = MeasuredErrors(self.calibration(device))
             self._compilers[device] = ProcessorCompiler(processor, errors, self._pure.convert, self._pure.is_native)
             self._noises[device] = ProcessorNoise(device)
         return self._compilers[device], self._noises[device]
@@ -161,7 +166,7 @@ class VirtualProcessors(ShapedDevices):
         noise: ProcessorNoise,
         qubits: int,
         circuit: Circuit,
-        shape: Shape,
+        shape: Processor,
         options: CompileOptions,
     ) -> tuple[str, _Trajectories | CompiledCircuit | None, int]:
         """Return the method, the circuit with its noise in the form for it, and the memory that it takes."""

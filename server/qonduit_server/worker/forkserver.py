@@ -40,7 +40,7 @@ from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import ProviderError
 from qonduit_server.process import framing, parent_death
 from qonduit_server.providers import registry
-from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory
+from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory, offer_fake_backends
 from qonduit_server.worker import loop
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
@@ -69,10 +69,12 @@ def main(
     parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
     parser.add_argument("--languages", type=json.loads, default={}, help="the fields of RunnerOptions, as JSON")
     parser.add_argument("--task-memory", type=int, default=0, help="memory limit of a task, in bytes; 0: no limit")
+    parser.add_argument("--fake-backends", default="default", help="the fake backends of IBM to describe")
     options = parser.parse_args(arguments)
     # The parent may be an operator's wrapper: the wrapper is tied to the server, and this process to the wrapper.
     parent_death.set_death_signal(os.getppid())
     limit_task_memory(options.task_memory)
+    offer_fake_backends(options.fake_backends.split(","))
     faulthandler.enable()  # if an SDK crashes, its stack goes to stderr, which the server logs
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -73,6 +73,28 @@ def test_every_device_is_described_with_its_calibration() -> None:
             assert found[device.name].coupling_map
 
 
+def test_all_backends_are_described_if_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qonduit_server.providers import provider as options
+
+    monkeypatch.setattr(options._FakeBackends, "names", ())
+    options.offer_fake_backends(["default", "all"])
+    devices = FakeBackends().describe().devices
+    assert len(devices) == 68
+    assert [device.name for device in devices[:8]] == [f"fake_{name}" for name in backend_files.OFFERED]
+    assert (min(device.num_qubits for device in devices), max(device.num_qubits for device in devices)) == (1, 156)
+    options.offer_fake_backends(["fake_oslo", "fake_nobody", "oslo", "fake_../manila"])
+    assert [device.name for device in FakeBackends().describe().devices] == ["fake_oslo"]
+
+
+@pytest.mark.parametrize("name", ["armonk", "burlington", "almaden"])
+def test_old_backends_without_all_properties_run(provider: FakeBackends, name: str) -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    counts = run(provider, circuit, f"fake_{name}").counts
+    assert counts[0] / SHOTS == pytest.approx(0.5, abs=0.06)
+
+
 @pytest.mark.parametrize("name", ["manila", "guadalupe"])
 def test_a_calibration_is_the_packages_own(name: str) -> None:
     from qiskit_ibm_runtime import fake_provider

@@ -60,7 +60,7 @@ def run(provider: VirtualProcessors, circuit: QuantumCircuit | Circuit, device: 
 
 def native(provider: VirtualProcessors, circuit: QuantumCircuit | Circuit, device: str, level: int = 1) -> Any:
     provider.load()
-    compiler, _ = provider._tools(device)
+    compiler, _ = provider._tools(processor_files.processors()[device])
     return compiler.compile(circuit if isinstance(circuit, Circuit) else Circuit(circuit, ()), level)
 
 
