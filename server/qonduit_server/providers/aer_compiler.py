@@ -22,7 +22,7 @@ from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, operat
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_swaps import fewest_swaps
 from qonduit_server.providers.aer_truncation import log_bytes
-from qonduit_server.providers.provider import MOST_EXACT_BITS, CompiledCircuit, CompileOptions
+from qonduit_server.providers.provider import MOST_EXACT_BITS, SEED_STRIDE, CompiledCircuit, CompileOptions
 from qonduit_server.providers.readout import FinalReadout, final_readout
 from qonduit_server.providers.stabilizer_sampling import directions
 
@@ -42,7 +42,9 @@ _CALL_SECONDS, _CALL_OPERATION_SECONDS = 2e-3, 2e-5
 #: A block of shots takes at least so long, and so long that the call does not cost more than this part of it.
 _BLOCK_SECONDS: Final = 0.1
 _CALL_PART: Final = 0.02
-_LARGEST_BLOCK: Final = 1 << 16
+#: Aer gives shot i of a circuit its seed + i, and the circuits of a call seeds that are `SEED_STRIDE` apart: larger
+#: blocks would have shots in common.
+_LARGEST_BLOCK: Final = 1 << (SEED_STRIDE.bit_length() - 1)
 
 
 class AerCompiler:
@@ -107,7 +109,7 @@ class AerCompiler:
         if deferred is None:
             native, measures = circuits.lowered(quantum, kept_errors=False)
             kind = Kind.SHOTS if flow else Kind.SAMPLED
-            program = AerProgram(kind, native, method, single=single, block=_block(native) if flow else 0)
+            program = AerProgram(kind, native, method, single=single, block=block_of(native) if flow else 0)
             compiled = self._compiled(
                 program if measures else AerProgram(Kind.NOTHING), quantum.num_qubits, options, limit
             )
@@ -182,7 +184,7 @@ class AerCompiler:
                 if not compiled.sliceable:
                     return compiled
         native, measures = AerCircuits(self._device, methods.STABILIZER).lowered(quantum, kept_errors=False)
-        program = AerProgram(Kind.SHOTS, native, methods.STABILIZER, block=_block(native, amplitudes=1))
+        program = AerProgram(Kind.SHOTS, native, methods.STABILIZER, block=block_of(native, amplitudes=1))
         return self._compiled(program if measures else AerProgram(Kind.NOTHING), quantum.num_qubits, options, limit)
 
     def _affine(self, quantum: QuantumCircuit) -> AerProgram | None:
@@ -250,7 +252,7 @@ class AerCompiler:
         if final is None:
             native, measures = circuits.lowered(quantum, kept_errors=True)
             qubits = native.num_qubits
-            program = AerProgram(Kind.SHOTS, native, method, single=single, block=_block(native, amplitudes))
+            program = AerProgram(Kind.SHOTS, native, method, single=single, block=block_of(native, amplitudes))
             return self._compiled(program if measures else AerProgram(Kind.NOTHING), qubits, options, limit)
         if method == methods.DENSITY_MATRIX:
             program = replace(self.density_matrix(final, qubits), single=single)
@@ -258,7 +260,7 @@ class AerCompiler:
         measured = final.measured
         native = circuits.circuit(circuits.steps(final.operations), qubits, len(measured))
         native.measure(measured, range(len(measured)))
-        program = AerProgram(Kind.SHOTS, native, method, final=final, single=single, block=_block(native, amplitudes))
+        program = AerProgram(Kind.SHOTS, native, method, final=final, single=single, block=block_of(native, amplitudes))
         return self._compiled(program, qubits, options, limit)
 
     def density_matrix(self, final: FinalReadout, qubits: int) -> AerProgram:
@@ -311,7 +313,7 @@ def _check_widest(qubits: int, helpers: int) -> None:
         raise LimitError("TOO_LARGE", f"it takes more than {_WIDEST} qubits")
 
 
-def _block(circuit: QuantumCircuit, amplitudes: int = 0) -> int:
+def block_of(circuit: QuantumCircuit, amplitudes: int = 0) -> int:
     """Return how many shots have one seed: a power of 2 that depends on the circuit alone."""
     gates = len(circuit.data)
     amplitudes = amplitudes or 1 << circuit.num_qubits

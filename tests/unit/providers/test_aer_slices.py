@@ -8,8 +8,9 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers import aer_execution
+from qonduit_server.providers.aer_compiler import block_of
 from qonduit_server.providers.aer_program import AerProgram
-from qonduit_server.providers.provider import RunProgress
+from qonduit_server.providers.provider import SEED_STRIDE, RunProgress
 from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, noisy, random_clifford
 
 
@@ -92,3 +93,8 @@ def test_programs_of_one_job_have_shots_of_their_own() -> None:
     assert len({tuple(sorted(each.counts.items())) for each in outcomes}) == 3
     again = [each for each in aer().run(DEVICE, programs, 200, 3) if isinstance(each, Outcome)]
     assert [each.counts for each in outcomes] == [each.counts for each in again]
+
+
+def test_blocks_have_no_shots_in_common() -> None:
+    # Aer gives shot i of a circuit its seed + i, and the next circuit of a call a seed that is SEED_STRIDE higher.
+    assert block_of(QuantumCircuit(1)) <= SEED_STRIDE
