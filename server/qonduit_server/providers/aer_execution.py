@@ -131,7 +131,7 @@ class AerExecution:
         groups: dict[tuple[object, ...], list[int]] = {}
         for place, program in enumerate(programs):
             if program.kind is not Kind.NOTHING:
-                groups.setdefault((_has_one_shot(program), *program.options.values()), []).append(place)
+                groups.setdefault(_group(program), []).append(place)
         for places in groups.values():
             own = [programs[place] for place in places]
             number, first = shots, seed
@@ -271,6 +271,12 @@ class AerExecution:
             return iter((SimpleNamespace(success=False, status=done.status),))
         # Aer takes none where it cannot load one of them.
         return (result for program in programs for result in self._simulate([program], shots, seed, large))
+
+
+def _group(program: AerProgram) -> tuple[object, ...]:
+    """Return what programs of one call have in common."""
+    options = {**program.options, "noise_model": id(program.noise)}
+    return _has_one_shot(program), *options.values()
 
 
 def _program(compiled: CompiledCircuit) -> AerProgram:

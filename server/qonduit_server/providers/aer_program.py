@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qonduit_server.providers.aer_methods import (
     DEFAULT_BOND_DIMENSION,
@@ -58,6 +58,7 @@ class AerProgram:
         bond: the largest bond dimension, of a matrix product state.
         min_fidelity: the fidelity that must be certain, of a matrix product state.
         swaps: the direction of swaps, of a matrix product state.
+        noise: Aer's noise model for the gates, where the circuit does not contain its noise.
     """
 
     kind: Kind
@@ -71,6 +72,7 @@ class AerProgram:
     bond: int = DEFAULT_BOND_DIMENSION
     min_fidelity: float = DEFAULT_MIN_FIDELITY
     swaps: str = LEFT
+    noise: Any = None
 
     @property
     def options(self) -> dict[str, object]:
@@ -78,6 +80,8 @@ class AerProgram:
         options: dict[str, object] = {"method": STATEVECTOR if self.method == TRAJECTORIES else self.method}
         if self.single:
             options["precision"] = "single"
+        if self.noise is not None:
+            options["noise_model"] = self.noise
         if self.method == MATRIX_PRODUCT_STATE:
             options |= {
                 **LOG_OPTIONS,

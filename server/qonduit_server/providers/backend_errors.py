@@ -15,6 +15,7 @@ from qiskit_aer.noise.device import basic_device_gate_errors
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit_server.errors import DeviceError
+from qonduit_server.ir import noise
 from qonduit_server.providers.backend_files import Backend
 from qonduit_server.providers.measured_errors import MEASURE, MeasuredErrors, readout_error
 
@@ -121,6 +122,19 @@ class BackendErrors:
                     ReadoutError([[1 - wrong[0], wrong[0]], [wrong[1], 1 - wrong[1]]]), [active[on[0]]]
                 )
         return model
+
+    def readout(self, sources: Mapping[int, int], used: Sequence[int]) -> dict[int, list[noise.ReadoutError]]:
+        """Return the readout errors of classical bits.
+
+        Args:
+            sources: the place of the measured qubit of each bit.
+            used: the device's qubit of each place.
+        """
+        found = {}
+        for bit, place in sources.items():
+            qubit = self._qubits[used[place]]
+            found[bit] = [noise.ReadoutError(qubit.prob_1_given_0, qubit.prob_0_given_1)]
+        return found
 
     def _make(self, wanted: Sequence[tuple[str, tuple[int, ...]]]) -> None:
         """Make the errors of gates as Aer does for a whole backend."""

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -14,37 +13,39 @@ from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_server.errors import DeviceError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers import backend_files
-from qonduit_server.providers.aer_methods import BYTES_PER_AMPLITUDE, DENSITY_MATRIX, STATEVECTOR, memory_of
+from qonduit_server.providers.aer_methods import (
+    BYTES_PER_AMPLITUDE,
+    DENSITY_MATRIX,
+    STATEVECTOR,
+    memory_of,
+    memory_of_shots,
+)
 from qonduit_server.providers.backend_files import Backend
+from qonduit_server.providers.measured_errors import MEASURE
 from qonduit_server.providers.provider import (
+    MOST_EXACT_BITS,
     CompiledCircuit,
     CompileOptions,
+    RunProgress,
     check_memory,
     installed_version,
     most_qubits,
-    program_seed,
 )
-from qonduit_server.providers.shaped_devices import ShapedDevices, compiled_metadata, described_width
+from qonduit_server.providers.shaped_devices import ShapedCircuit, ShapedDevices, compiled_metadata, described_width
 
 if TYPE_CHECKING:
     from qiskit.circuit import QuantumCircuit
 
+    from qonduit_server.providers.aer_program import AerProgram
     from qonduit_server.providers.backend_errors import BackendErrors
+    from qonduit_server.providers.readout import FinalReadout
 
 #: The axes of a state for each qubit, the widest method first. With noise, a statevector is simulated for each shot.
 _AXES: Final = {STATEVECTOR: 1, DENSITY_MATRIX: 2}
 #: Up to this many active qubits a density matrix takes less time than a statevector for each shot.
 _DENSITY_QUBITS: Final = 8
-
-
-@dataclass(frozen=True)
-class _Native:
-    """A compiled circuit on its active qubits, with the errors of its gates; no circuit if it measures nothing."""
-
-    circuit: QuantumCircuit | None
-    noise: Any
-    method: str
-    meta_data: Mapping[str, object]
+_FAR: Final = 0x9E3779B97F4A7C15
+_MASK: Final = (1 << 62) - 1
 
 
 class FakeBackends(ShapedDevices[Backend]):
@@ -89,13 +90,18 @@ class FakeBackends(ShapedDevices[Backend]):
         import qiskit
         from qiskit_aer import AerSimulator
 
-        self._simulator = AerSimulator
+        from qonduit_server.providers.aer_execution import AerExecution
+
+        self._execution = AerExecution(AerSimulator(method="density_matrix", max_parallel_threads=1), {})
         return {"sdk": "qiskit-aer", "sdk_version": installed_version("qiskit-aer"), "qiskit": qiskit.__version__}
 
     def compile_native(self, circuit: Circuit, shape: Backend, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a backend's coupling map and gates."""
         from qonduit_server.providers.active_qubits import each_operation, levels, reduced
         from qonduit_server.providers.aer_circuits import has_blocks
+        from qonduit_server.providers.aer_compiler import block_of
+        from qonduit_server.providers.aer_program import AerProgram, Kind
+        from qonduit_server.providers.readout import final_readout
 
         quantum, device = circuit.quantum, shape.name
         errors = self._errors_of(shape)
@@ -103,21 +109,46 @@ class FakeBackends(ShapedDevices[Backend]):
         used = sorted({place for operation, on in each_operation(native) for place in on if operation.name != "delay"})
         active = {place: number for number, place in enumerate(used)}
         small = reduced(native, active, errors.follow)
-        branches = has_blocks(small)
-        method = _method(small, branches, options.simulation.method)
+        final = final_readout(small)
+        method = _method(len(active), final is not None, options.simulation.method)
         need = check_memory(len(active), BYTES_PER_AMPLITUDE, options.memory_limit_bytes, axes=_AXES[method])
         meta_data = compiled_metadata(method, layout, len(active), levels(small))
-        if not branches:
+        if not has_blocks(small):
             meta_data["estimated_success_probability"] = errors.success_probability(each_operation(native))
-        measures = any(operation.name == "measure" for operation, _ in each_operation(small))
-        noise = errors.noise_model(each_operation(native), active)
+        measures = any(operation.name == MEASURE for operation, _ in each_operation(small))
+        program = None
+        if measures and final is not None and method == DENSITY_MATRIX:
+            final.errors.update(errors.readout(final.sources, used))
+            program = self._evolution(small, final)
+        elif measures:
+            amplitudes = 1 << _AXES[method] * len(active)
+            program = AerProgram(Kind.SHOTS, small, method, block=block_of(small, amplitudes))
+            need += memory_of_shots(method, len(active), BYTES_PER_AMPLITUDE)
+        if program is not None:
+            program = replace(program, noise=errors.noise_model(each_operation(native), active))
         return CompiledCircuit(
-            _Native(small if measures else None, noise, method, meta_data),
+            ShapedCircuit(program, meta_data),
             len(active),
             need,
-            circuits=int(measures),
+            circuits=int(program is not None),
             operations=lambda: levels(small),
+            sliceable=program is not None and program.kind is Kind.SHOTS,
         )
+
+    @staticmethod
+    def _evolution(circuit: QuantumCircuit, final: FinalReadout) -> AerProgram:
+        """Return a circuit as one evolution to the probabilities of what it measures."""
+        from qiskit.circuit import QuantumCircuit
+        from qiskit_aer.library import SaveProbabilities
+
+        from qonduit_server.providers.aer_program import AerProgram, Kind
+
+        bare = QuantumCircuit(circuit.qubits)
+        for instruction in circuit.data:
+            if instruction.operation.name != MEASURE:
+                bare._append(instruction)
+        bare.append(SaveProbabilities(len(final.measured)), final.measured)
+        return AerProgram(Kind.PROBABILITIES, bare, DENSITY_MATRIX, final=final)
 
     def _errors_of(self, backend: Backend) -> BackendErrors:
         errors = self._errors.get(backend.name)
@@ -151,48 +182,34 @@ class FakeBackends(ShapedDevices[Backend]):
             ) from error
         return native, list(native.layout.initial_index_layout(filter_ancillas=True))
 
-    def run(
-        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
-    ) -> Iterator[Outcome | RunError]:
-        """Run compiled circuits, one after another; see `SimulatorProvider`."""
-        self.load()
-        for place, each in enumerate(compiled):
-            native = each.native
-            assert isinstance(native, _Native)
-            if native.circuit is None:
-                yield Outcome({0: shots}, {**self._metadata, **native.meta_data})
-            else:
-                yield self._run(native, shots, program_seed(seed, place))
+    def run_native(
+        self, native: AerProgram, shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run a program of Aer."""
+        assert native.circuit is not None
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4))
+        # Aer gives shot i the seed + i: jobs with neighbouring seeds would have nearly all shots in common.
+        distant = (seed * _FAR + _FAR) & _MASK
+        compiled = CompiledCircuit(native, native.circuit.num_qubits)
+        for found in self._execution.run([compiled], shots, distant):
+            yield replace(found, meta_data={**found.meta_data, "seed": seed}) if isinstance(found, Outcome) else found
 
-    def _run(self, native: _Native, shots: int, seed: int | None) -> Outcome | RunError:
-        from qonduit_server.providers.aer_circuits import has_blocks
-        from qonduit_server.providers.aer_execution import failure_of
+    def exact(self, native: AerProgram) -> Mapping[int, float] | None:
+        """Return the exact distribution of a circuit that runs as one density matrix."""
+        from qonduit_server.providers.aer_program import Kind
 
-        began = time.perf_counter()
-        simulator = self._simulator(method=native.method, noise_model=native.noise, max_parallel_threads=1)
-        options: dict[str, object] = {"shots": shots, "seed_simulator": seed}
-        if has_blocks(native.circuit):
-            # Aer (0.18) removes the end of a loop behind the last measurement, and then cannot jump to it.
-            options["enable_truncation"] = False
-        done = simulator.run(native.circuit, **options).result()
-        if not done.success:
-            status = str(done.results[0].status if done.results else done.status)
-            return failure_of(status)
-        (result,) = done.results
-        return Outcome(
-            {int(key, 16): number for key, number in result.data.counts.items()},
-            {
-                **self._metadata,
-                **native.meta_data,
-                "seed": result.seed_simulator,
-                "run_seconds": time.perf_counter() - began,
-            },
-        )
+        return self._execution.probabilities(native, MOST_EXACT_BITS) if native.kind is Kind.PROBABILITIES else None
 
 
-def _method(circuit: QuantumCircuit, branches: bool, wanted: str) -> str:
-    """Return the method: the wanted one, or else the one that takes less time."""
+def _method(qubits: int, ends: bool, wanted: str) -> str:
+    """Return the method: the wanted one, or else the one that takes less time.
+
+    Args:
+        qubits: how many are simulated.
+        ends: whether all measurements are at the end. Else Aer simulates each shot anyway.
+        wanted: the method that the job names.
+    """
     if wanted in _AXES:
         return wanted
-    # Where measurements are not all at the end, Aer simulates each shot anyway.
-    return STATEVECTOR if circuit.num_qubits > _DENSITY_QUBITS or branches else DENSITY_MATRIX
+    return DENSITY_MATRIX if ends and qubits <= _DENSITY_QUBITS else STATEVECTOR

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -23,6 +24,7 @@ from qonduit_server.providers.provider import (
     RunProgress,
     depth_of,
     installed_version,
+    program_seed,
     simulator_device,
 )
 
@@ -45,6 +47,19 @@ class Shape(Protocol):
     @property
     def basis_gates(self) -> Sequence[str]:
         """Its native gates, by their OpenQASM names where they have one."""
+
+
+@dataclass(frozen=True)
+class ShapedCircuit:
+    """A compiled circuit.
+
+    Args:
+        native: what the SDK runs; None if nothing is measured.
+        meta_data: of its results.
+    """
+
+    native: Any
+    meta_data: Mapping[str, object]
 
 
 S = TypeVar("S", bound=Shape)
@@ -89,10 +104,12 @@ class ShapedDevices(ABC, Generic[S]):
         """Compile a circuit without noise that is not wider than the device."""
 
     @abstractmethod
-    def run(
-        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
-    ) -> Iterator[Outcome | RunError | RunProgress]:
-        """Run compiled circuits, one after another; see `SimulatorProvider`."""
+    def run_native(self, native: Any, shots: int, seed: int | None) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run one circuit in the form that `compile_native` gave it, with one outcome at the end."""
+
+    @abstractmethod
+    def exact(self, native: Any) -> Mapping[int, float] | None:
+        """Return the exact distribution of such a circuit; None where it must be sampled."""
 
     def describe(self) -> ProviderDescription:
         """Describe the devices whose files are installed; see `SimulatorProvider`."""
@@ -145,9 +162,29 @@ class ShapedDevices(ABC, Generic[S]):
             raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self.name}/{device} has noise of its own, and takes no other")
         return self.compile_native(circuit, shape, options)
 
+    def run(
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run compiled circuits, one after another; see `SimulatorProvider`."""
+        self.load()
+        for place, each in enumerate(compiled):
+            circuit = each.native
+            assert isinstance(circuit, ShapedCircuit)
+            if circuit.native is None:
+                yield Outcome({0: shots}, {**self._metadata, **circuit.meta_data})
+                continue
+            for found in self.run_native(circuit.native, shots, program_seed(seed, place)):
+                if isinstance(found, Outcome):
+                    yield Outcome(found.counts, {**found.meta_data, **self._metadata, **circuit.meta_data})
+                else:
+                    yield found
+
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
-        """Return None: outcomes are sampled."""
-        return None
+        """Return the exact distribution of a circuit that runs as one density matrix; see `SimulatorProvider`."""
+        self.load()
+        circuit = compiled.native
+        assert isinstance(circuit, ShapedCircuit)
+        return {0: 1.0} if circuit.native is None else self.exact(circuit.native)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Refuse: a noisy circuit has no statevector."""

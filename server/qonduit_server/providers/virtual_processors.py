@@ -26,9 +26,8 @@ from qonduit_server.providers.provider import (
     check_memory,
     installed_version,
     most_qubits,
-    program_seed,
 )
-from qonduit_server.providers.shaped_devices import ShapedDevices, compiled_metadata, described_width
+from qonduit_server.providers.shaped_devices import ShapedCircuit, ShapedDevices, compiled_metadata, described_width
 from qonduit_server.providers.statevector_simulator import TRAJECTORIES
 
 if TYPE_CHECKING:
@@ -56,14 +55,6 @@ class _Trajectories:
     circuit: Any
     clbits: Sequence[int | None]
     qubits: int
-
-
-@dataclass(frozen=True)
-class _Native:
-    """A compiled circuit: for trajectories, or for density matrices; None if it measures nothing."""
-
-    run: _Trajectories | CompiledCircuit | None
-    meta_data: Mapping[str, object]
 
 
 class VirtualProcessors(ShapedDevices[Processor]):
@@ -140,7 +131,7 @@ class VirtualProcessors(ShapedDevices[Processor]):
         meta_data = compiled_metadata(method, native.layout, len(active), operations())
         meta_data["estimated_success_probability"] = compiler.errors.success_probability(native.operations)
         return CompiledCircuit(
-            _Native(run, meta_data),
+            ShapedCircuit(run, meta_data),
             len(active),
             need,
             circuits=int(run is not None),
@@ -194,28 +185,19 @@ class VirtualProcessors(ShapedDevices[Processor]):
         need = check_memory(qubits, _TRAJECTORY_BYTES, limit)
         return TRAJECTORIES, _Trajectories(noisy, native.clbits, qubits), need
 
-    def run(
-        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    def run_native(
+        self, native: _Trajectories | CompiledCircuit, shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError | RunProgress]:
-        """Run compiled circuits, one after another; see `SimulatorProvider`."""
-        self.load()
-        for place, each in enumerate(compiled):
-            native = each.native
-            assert isinstance(native, _Native)
-            own_seed = program_seed(seed, place)
-            if native.run is None:
-                yield Outcome({0: shots}, {**self._metadata, **native.meta_data})
-                continue
-            found: Iterator[Outcome | RunError | RunProgress]
-            if isinstance(native.run, _Trajectories):
-                found = self._sample(native.run, shots, own_seed)
-            else:
-                found = self._density.run(self._density.device, [native.run], shots, own_seed)
-            for one in found:
-                if isinstance(one, Outcome):
-                    yield Outcome(one.counts, {**one.meta_data, **self._metadata, **native.meta_data})
-                else:
-                    yield one
+        """Run a circuit as trajectories or as a density matrix."""
+        if isinstance(native, _Trajectories):
+            return self._sample(native, shots, seed)
+        return self._density.run(self._density.device, [native], shots, seed)
+
+    def exact(self, native: _Trajectories | CompiledCircuit) -> Mapping[int, float] | None:
+        """Return the exact distribution of a circuit that runs as one density matrix."""
+        if isinstance(native, _Trajectories):
+            return None
+        return self._density.probabilities(self._density.device, native)
 
     def _sample(self, run: _Trajectories, shots: int, seed: int | None) -> Iterator[Outcome | RunProgress]:
         import numpy as np
@@ -245,12 +227,3 @@ class VirtualProcessors(ShapedDevices[Processor]):
             if done < shots:
                 yield RunProgress(done / shots)
         yield Outcome(counts, {"seed": seed, "run_seconds": time.perf_counter() - began})
-
-    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
-        """Return the exact distribution of a circuit that runs as one density matrix."""
-        self.load()
-        native = compiled.native
-        assert isinstance(native, _Native)
-        if not isinstance(native.run, CompiledCircuit):
-            return None if native.run is not None else {0: 1.0}
-        return self._density.probabilities(self._density.device, native.run)
