@@ -33,6 +33,10 @@ _DRAW: Final = 50.0
 #: The bond dimension that is assumed for a matrix product state: circuits that need more seldom fit.
 _BOND: Final = 32
 _MAX_EXPONENT: Final = 900
+#: Sizes within an eighth, in logarithms, count as equal.
+_STEPS: Final = 8
+#: In place of a device: all of them.
+_ANY_DEVICE: Final = 0
 
 
 class RunTime(NamedTuple):
@@ -102,6 +106,9 @@ class Estimates:
         self._lock = threading.Lock()
         #: By device and method: the logarithm of the work, and the seconds per unit.
         self._runs: dict[tuple[int, str], deque[tuple[float, float]]] = {}
+        #: The p50 and p90 of the seconds per unit, by device, method and size, until a run is added: a job may have
+        #: hundreds of programs.
+        self._factors: dict[tuple[int, str, int], Estimate | None] = {}
         self.add(runs)
 
     def add(self, runs: Iterable[RunTime]) -> None:
@@ -110,30 +117,37 @@ class Estimates:
             for run in runs:
                 known = self._runs.setdefault((run.device_id, run.method), deque(maxlen=_KEPT))
                 known.append((math.log(run.work), run.seconds / run.work))
+            self._factors.clear()
 
     def estimate(self, device_id: int, method: str, work: float) -> Estimate | None:
         """Return the estimated time of a run; None if too few similar runs are known."""
+        step = round(math.log(work) * _STEPS)
+        key = (device_id, method, step)
         with self._lock:
-            known = list(self._runs.get((device_id, method), ()))
-        return _estimate(known, work)
+            if key not in self._factors:
+                known = self._runs.get(key[:2], ()) if device_id != _ANY_DEVICE else self._of_method(method)
+                self._factors[key] = _factors(list(known), step / _STEPS)
+            found = self._factors[key]
+        return None if found is None else Estimate(found.p50 * work, found.p90 * work)
 
     def assumed_seconds(self, method: str, work: float) -> float:
         """Return the time of a run on a device with too few similar runs, for comparisons with other devices.
 
         It is the p50 estimate over all devices with the method; if that is unknown too, 3 ns per unit of work.
         """
-        with self._lock:
-            known = [run for (_, name), runs in self._runs.items() if name == method for run in runs]
-        found = _estimate(known, work)
+        found = self.estimate(_ANY_DEVICE, method, work)
         return found.p50 if found else work * _TYPICAL_SECONDS
 
+    def _of_method(self, method: str) -> list[tuple[float, float]]:
+        return [run for (_, name), runs in self._runs.items() if name == method for run in runs]
 
-def _estimate(known: Sequence[tuple[float, float]], work: float) -> Estimate | None:
+
+def _factors(known: Sequence[tuple[float, float]], size: float) -> Estimate | None:
+    """Return the seconds per unit of work, from the runs of the most similar sizes."""
     if len(known) < _LEAST_RUNS:
         return None
-    size = math.log(work)
     near = heapq.nsmallest(_NEAREST, known, key=lambda run: abs(run[0] - size))
     if abs(near[0][0] - size) > math.log(_FARTHEST):
         return None
     factors = sorted(factor for _, factor in near)
-    return Estimate(factors[len(factors) // 2] * work, factors[int(0.9 * (len(factors) - 1) + 0.5)] * work)
+    return Estimate(factors[len(factors) // 2], factors[int(0.9 * (len(factors) - 1) + 0.5)])

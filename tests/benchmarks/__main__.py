@@ -196,6 +196,34 @@ def adapted(server: Server, sdk: str, rounds: int) -> list[Row]:
     return rows
 
 
+def estimated(server: Server) -> list[Row]:
+    """Compare estimated run times with the times of the runs, for each device and method."""
+    process = _python("tests.benchmarks.estimates", server.target)
+    out, _ = process.communicate(timeout=1200)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for line in map(json.loads, out.splitlines()):
+        kinds.setdefault(f"{line['device']}, {line['method']}", []).append(line)
+    rows = []
+    for kind, lines in kinds.items():
+        known = [line for line in lines if line["p50"]]
+        if len(known) < len(lines):
+            raise RuntimeError(f"{kind}: {len(lines) - len(known)} of {len(lines)} estimates are unknown")
+        estimates, times = ([line[key] * 1e3 for line in known] for key in ("p50", "seconds"))
+        below = sum(line["seconds"] <= line["p90"] for line in known)
+        rows.append(
+            Row(
+                f"estimated time of a run, {kind}",
+                f"{_spread(estimates, '.1f')} ms",
+                f"the runs: {_spread(times, '.1f')} ms; {below} of {len(known)} within p90",
+                _spread([a / b for a, b in zip(estimates, times, strict=True)], ".2f"),
+                "0.5-2",
+            )
+        )
+    return rows
+
+
 def start_up(folder: Path, rounds: int) -> list[Row]:
     """Measure the time from `serve` to serving (new and existing database), idle memory, and `qonduit --help`."""
     fresh, again, resident, helped, floor = [], [], [], [], []
@@ -333,6 +361,8 @@ def main() -> None:
             measure(f"simulations {kind}", lambda module=module, kind=kind: simulated(module, kind, rounds))
         for file in sorted(Path(os.environ["QASMBENCH"]).rglob("*.qasm")) if os.environ.get("QASMBENCH") else ():
             measure(f"qasmbench {file.stem}", lambda file=file: simulated("simulations", str(file), 1, file.stem))
+        with serving(f"sqlite:///{folder / 'estimates.sqlite3'}", preload="IBM,AWS,GOOGLE,STIM") as server:
+            measure("estimates", lambda: estimated(server))
         if not options.only or "postgresql" in options.only:
             with _postgresql() as url, serving(url, preload="IBM") as server:
                 _warm(server)

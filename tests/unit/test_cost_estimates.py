@@ -89,3 +89,13 @@ def test_result_without_times(change: dict[str, object]) -> None:
     meta = {"method": "stabilizer", "qubits": 5, "operations": 9, "run_seconds": 0.5, **change}
     result.meta_data.update({key: value for key, value in meta.items() if value is not None})  # type: ignore[arg-type]
     assert run_time_of(3, result) is None
+
+
+def test_a_new_run_changes_a_known_estimate() -> None:
+    known = Estimates(runs(*[1e6] * 5, factor=1e-6))
+    assert known.assumed_seconds("statevector", 1e6) == pytest.approx(1.0)
+    known.add(runs(*[1e6] * 20, factor=1e-5))
+    found = known.estimate(1, "statevector", 1e6)
+    assert found is not None
+    assert found.p50 == pytest.approx(10.0)
+    assert known.assumed_seconds("statevector", 1e6) == pytest.approx(10.0)
