@@ -63,7 +63,7 @@ class AnalyzedJob:
 
     Args:
         spec: its options.
-        programs: the features of its programs; empty if it takes too long to read them.
+        programs: the features of its programs; empty if they were not read in time.
         languages: the languages of its programs.
         memory_limit_bytes: the memory limit of a job; 0 means no limit.
         result_limit_bytes: the limit of the result of a program; 0 means no limit.

@@ -164,8 +164,11 @@ def test_the_options_and_gates_of_a_job_decide(
     assert (job.device, job.device_choice.method) == (device, method)
 
 
-def test_programs_that_take_too_long_to_read_go_to_a_universal_device(rpc: RpcFixture, analysis: Analysis) -> None:
-    analysis.failure = Failure(category=LIMIT, reason="TIME_LIMIT", message="it takes longer than 2 s")
+@pytest.mark.parametrize("reason", ["TIME_LIMIT", "NO_TIME"])
+def test_programs_that_are_not_read_in_time_go_to_a_universal_device(
+    rpc: RpcFixture, analysis: Analysis, reason: str
+) -> None:
+    analysis.failure = Failure(category=LIMIT, reason=reason, message="it takes longer than 2 s")
     job = create(rpc).job
     assert job.device == FIRST
     assert "only the options of the job were compared" in job.device_choice.reason

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramFeatures, Task
 from qonduit.v1.failure_pb2 import Failure
@@ -21,6 +21,9 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.queue import task_program
 from qonduit_server.store.notification_bus import Notification
+
+#: The reasons of failures of programs that are not read in time.
+_NOT_READ: Final = ("TIME_LIMIT", "NO_TIME")
 
 
 class AnalyzeRequest(Protocol):
@@ -64,7 +67,7 @@ class DeviceComparison:
         Args:
             job: the job.
             caller: pays for the worker.
-            unread: whether programs that take too long to read are compared by the options of the job alone.
+            unread: whether programs that are not read in time are compared by the options of the job alone.
 
         Raises:
             InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
@@ -99,13 +102,13 @@ class DeviceComparison:
         return found
 
     def _features(self, job: UnplacedJob, caller: Caller, unread: bool) -> Sequence[ProgramFeatures]:
-        """Return the features of the programs; none if they take too long to read and `unread` allows that."""
+        """Return the features of the programs; none if they are not read in time and `unread` allows that."""
         if self._analyze is None:
             raise FailedPrecondition("this server does not analyze programs", subject="device", kind="DEVICE")
         task = Task(spec=job.spec, programs=[task_program(program.id, program) for program in job.programs])
         outcome = self._analyze(task, caller.seconds, caller.add_callback, self._budget.charge(caller.name))
         if isinstance(outcome, Failure):
-            if unread and outcome.reason == "TIME_LIMIT":
+            if unread and outcome.reason in _NOT_READ:
                 return ()
             raise failure_error(outcome, "", PROGRAMS)
         features, failed = outcome

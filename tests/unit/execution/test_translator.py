@@ -308,7 +308,17 @@ def test_an_analysis_has_a_time_limit(tmp_path: Path) -> None:
             gate.path.with_suffix(".pid").read_text()
             failure = answer.result(PATIENCE)
         assert why(failure) == ("LIMIT", "TIME_LIMIT")
-        assert failure.message == "it takes longer than 0.2 s to analyze the programs: name a device"
+        assert failure.message == "it takes longer than 0.2 s to analyze the programs: compare fewer programs at once"
+
+
+def test_an_analysis_waits_less_than_a_translation_for_a_process(tmp_path: Path) -> None:
+    with translator(workers=1, analyze_patience=0.2) as made:
+        assert text_of(ask(made, "emit hello"))
+        first = Waiting(made, tmp_path)
+        first.worker()
+        assert why(analyze(made, "emit hello")) == ("LIMIT", "NO_TIME")
+        first.gate.open()
+        assert text_of(first.result())
 
 
 def test_the_time_of_the_worker_is_charged(tmp_path: Path) -> None:

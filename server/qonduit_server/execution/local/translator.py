@@ -42,7 +42,7 @@ _DIED: Final = "WORKER_DIED"
 _HINT: Final = {
     "translate the program": "make it smaller",
     "compile the programs": "check fewer or smaller programs at once",
-    "analyze the programs": "name a device",
+    "analyze the programs": "compare fewer programs at once",
 }
 
 #: Registers a callback for the end of a call; returns False if the call has ended.
@@ -99,6 +99,7 @@ class Translator:
         compile_seconds: the time limit of the compilation of all programs of a job; likewise.
         analyze_seconds: the time limit of the analysis of all programs of a job; likewise.
         patience: the time limit of a call including the wait for a worker, in seconds.
+        analyze_patience: likewise, of an analysis.
         program: the arguments with which Python runs a fork server.
         show_errors: whether its processes write to the stderr of this process.
         stderr: logs the stderr of its processes.
@@ -116,6 +117,7 @@ class Translator:
         compile_seconds: float = 40.0,
         analyze_seconds: float = 2.0,
         patience: float = 60.0,
+        analyze_patience: float = 20.0,
         program: Sequence[str] = ("-m", "qonduit_server.worker.forkserver"),
         show_errors: bool = False,
         stderr: StderrLog | None = None,
@@ -125,6 +127,7 @@ class Translator:
         self._compile_seconds = compile_seconds
         self._analyze_seconds = analyze_seconds
         self._patience = patience
+        self._analyze_patience = analyze_patience
         self._memory_limit_bytes = memory_limit_bytes
         executables = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
 
@@ -242,7 +245,8 @@ class Translator:
     ) -> tuple[_Waiting, Failure | None]:
         """Run a task, again in a second process if the first one dies; return the failure of the whole task."""
         number = task.job_id = next(self._numbers)
-        deadline = time.monotonic() + min(seconds + _LATE_SECONDS, self._patience)
+        patience = self._analyze_patience if task.analyze_only else self._patience
+        deadline = time.monotonic() + min(seconds + _LATE_SECONDS, patience)
         waiting = self._waiting[number] = _Waiting(deadline, self._started(task.provider))
         try:
             if not add_callback(lambda: self._cancel(number)):
@@ -256,8 +260,8 @@ class Translator:
                 failure = self._attempt(retry, waiting, charge)
         finally:
             del self._waiting[number]
-        if failure is not None and failure.reason == _CANCELLED and not waiting.over and self._patience < seconds:
-            failure = self._no_time(task)
+        if failure is not None and failure.reason == _CANCELLED and not waiting.over and patience < seconds:
+            failure = _no_time(task, patience)
         return waiting, failure
 
     def _attempt(self, task: Task, waiting: _Waiting, charge: Charge) -> Failure | None:
@@ -349,12 +353,13 @@ class Translator:
             waiting.over = True
             waiting.pool.cancel(number, waiting.attempt)
 
-    def _no_time(self, task: Task) -> Failure:
-        return Failure(
-            category=FailureCategory.FAILURE_CATEGORY_LIMIT,
-            reason="NO_TIME",
-            message=f"the server had no time to {_verb(task)} within {self._patience:g} s",
-        )
+
+def _no_time(task: Task, patience: float) -> Failure:
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_LIMIT,
+        reason="NO_TIME",
+        message=f"the server had no time to {_verb(task)} within {patience:g} s",
+    )
 
 
 def _failure_of(loss: Loss, task: Task) -> Failure:
