@@ -3,7 +3,7 @@
 
 It is the policy of the device "AUTO" and of comparisons of devices. Of the exact simulators on this server that can run
 the job, the one with the least estimated time comes first; of those with a similar time, the one with the shortest
-queue. A simulator that may have too little memory comes after those with enough.
+queue. A simulator that may lack memory, or a feature that a program needs, comes after the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from qonduit.execution.v1.task_pb2 import ProgramFeatures, ProgramNeeds
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.simulation_pb2 import SimulationMethod
-from qonduit_server.capabilities import CLIFFORD, chooses_method, missing_features, requirements_of_job
+from qonduit_server.capabilities import (
+    CLIFFORD,
+    chooses_method,
+    has_every_feature,
+    missing_features,
+    requirements_of_job,
+)
 from qonduit_server.cost_estimates import Estimate, Estimates, work_of
 from qonduit_server.process.memory import format_bytes
 
@@ -38,6 +44,8 @@ _BRANCHING_QUBITS: Final = 2
 _SHORT_SECONDS: Final = 0.02
 #: Programs that were not read count as one program of unknown size with other gates than those of Clifford circuits.
 _UNREAD: Final = (ProgramFeatures(needs=ProgramNeeds(clifford=False)),)
+#: The order of devices for such programs is that for a circuit of this size.
+_TYPICAL: Final = ProgramFeatures(needs=ProgramNeeds(num_qubits=16, clifford=False), operations=300)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Fit:
         exclusion: why "AUTO" does not choose the device although it can run the job; empty if it may.
         methods: the assumed simulation methods; empty if the programs were not read.
         exact: whether all of them are exact.
-        tight: whether a program may need more memory than its method has.
+        risky: whether a program may need more memory than its method has, or features that the device lacks.
         memory_bytes: the memory of a run; 0 if it is not known.
         estimate: the time of the run; None if it is not known.
         seconds: the time by which devices are compared.
@@ -97,7 +105,7 @@ class Fit:
     exclusion: str = ""
     methods: tuple[str, ...] = ()
     exact: bool = True
-    tight: bool = False
+    risky: bool = False
     memory_bytes: int = 0
     estimate: Estimate | None = None
     seconds: float = 0.0
@@ -117,8 +125,10 @@ def fit(candidate: Candidate, job: AnalyzedJob, estimates: Estimates) -> Fit:
     exclusion = _exclusion(device, job.spec)
     if not device.capabilities.methods:
         return Fit(candidate, exclusion=exclusion or "it describes no simulation method")
+    if not job.programs:
+        return _unread_fit(candidate, exclusion, job.spec, estimates)
     chosen: list[SimulationMethod] = []
-    memory, seconds, tight, times = 0, 0.0, False, list[Estimate | None]()
+    memory, seconds, risky, times = 0, 0.0, False, list[Estimate | None]()
     for features in job.programs:
         method = assumed_method(device, job.spec, features)
         if method is None:
@@ -130,22 +140,32 @@ def fit(candidate: Candidate, job: AnalyzedJob, estimates: Estimates) -> Fit:
         times.append(estimate)
         seconds += estimate.p50 if estimate else estimates.assumed_seconds(method.name, work)
         memory = max(memory, _memory(method, qubits))
-        tight = tight or _is_tight(method, features.needs)
+        risky = risky or _is_tight(method, features.needs)
     known = [each for each in times if each is not None]
     return Fit(
         candidate,
         exclusion=exclusion,
         methods=tuple(dict.fromkeys(method.name for method in chosen)),
         exact=all(method.exact for method in chosen),
-        tight=tight,
+        risky=risky,
         memory_bytes=0 if device.capabilities.coupling_map else memory,
         estimate=(
             Estimate(sum(each.p50 for each in known), sum(each.p90 for each in known))
-            if known and len(known) == len(times)
+            if len(known) == len(times)
             else None
         ),
         seconds=seconds,
     )
+
+
+def _unread_fit(candidate: Candidate, exclusion: str, spec: JobSpec, estimates: Estimates) -> Fit:
+    method = assumed_method(candidate.device, spec, _TYPICAL)
+    if method is None:
+        return Fit(candidate, exclusion=exclusion, risky=True)
+    work = work_of(method.name, _TYPICAL.needs.num_qubits, _TYPICAL.operations, spec.shots)
+    estimate = estimates.estimate(candidate.device.id, method.name, work)
+    seconds = estimate.p50 if estimate else estimates.assumed_seconds(method.name, work)
+    return Fit(candidate, exclusion=exclusion, risky=not has_every_feature(candidate.device), seconds=seconds)
 
 
 def ranked(fits: Iterable[Fit]) -> list[Fit]:
@@ -254,4 +274,4 @@ def _rank(each: Fit) -> tuple[bool, bool, bool, int, int, float, int]:
     seconds = max(each.seconds, _SHORT_SECONDS)
     similar = math.ceil(math.log2(seconds / _SHORT_SECONDS))
     device = each.candidate.device
-    return (not each.eligible, not each.exact, each.tight, similar, each.candidate.queue_depth, seconds, device.id)
+    return (not each.eligible, not each.exact, each.risky, similar, each.candidate.queue_depth, seconds, device.id)

@@ -181,6 +181,32 @@ def test_programs_that_are_not_read_in_time_go_to_a_universal_device(
     assert "declares 50 qubits" in details["PreconditionFailure"].violations[0].description
 
 
+def test_a_burst_of_choices_is_queued_without_reading_the_programs(tmp_path: Path, analysis: Analysis) -> None:
+    analysis.reset()
+    began, go = threading.Event(), threading.Event()
+
+    def wait(add_callback: Any) -> None:
+        began.set()
+        assert go.wait(WAIT)
+
+    analysis.during = wait
+    # With three threads, one call may wait for a worker.
+    with built_in_devices(tmp_path, analyze_job=analysis, compile_job=Compilation(), threads=3) as rpc:
+        first = rpc.jobs.CreateJob.future(
+            CreateJobRequest(job=Job(shots=1), device="AUTO", deployment=programs(BELL)), timeout=WAIT
+        )
+        assert began.wait(WAIT)
+        job = create(rpc).job
+        assert (job.device, job.device_choice.method) == (FIRST, "")
+        assert "only the options of the job were compared" in job.device_choice.reason
+        assert next(rpc.jobs.RunJob(bell(device="AUTO"), timeout=WAIT)).event.created.device_choice.method == ""
+        assert refused(lambda: create(rpc, validate_only=True))[0] == "RESOURCE_EXHAUSTED"
+        go.set()
+        assert first.result().job.device_choice.method == "statevector"
+        assert create(rpc).job.device_choice.method
+    assert len(analysis.threads) == 2
+
+
 def test_each_device_that_does_not_fit_is_listed_with_its_reason(rpc: RpcFixture) -> None:
     code, details = refused(lambda: create(rpc, "AWS/AUTO", type=JobType.JOB_TYPE_ESTIMATOR))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")

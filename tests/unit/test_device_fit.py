@@ -228,9 +228,16 @@ def test_device_with_little_memory_for_branches_comes_last() -> None:
     assert fits(narrower, busy=busy, devices=only)[0].candidate.name == "AWS/local_simulator"
 
 
-def test_programs_that_were_not_read_go_to_the_universal_device_with_the_shortest_queue() -> None:
+def test_programs_that_were_not_read_go_to_a_device_with_all_features() -> None:
+    assert eligible(fits(job())) == [
+        "IBM/aer_simulator",
+        "GOOGLE/cirq_simulator",
+        "AWS/braket_dm",
+        "GOOGLE/cirq_density_matrix",
+        "AWS/local_simulator",
+    ]
     found = fits(job(), busy={"IBM/aer_simulator": 1})
-    assert found[0].candidate.name == "AWS/local_simulator"
+    assert found[0].candidate.name == "GOOGLE/cirq_simulator"
     assert "STIM/stim" not in eligible(found)
     assert of("STIM/stim", found).obstacle == "it runs Clifford gates only"
     assert {(each.methods, each.estimate, each.memory_bytes) for each in found} == {((), None, 0)}

@@ -76,7 +76,7 @@ def _choice(requested: str, chosen: Fit, others: Sequence[Fit]) -> DeviceChoice:
     if not chosen.exact:
         reason = f"{chosen.candidate.name} runs the job by an approximate method, and no exact method can"
     if not chosen.methods:
-        reason += "; its programs were not read in time, so only the options of the job were compared"
+        reason += "; the server did not read the programs in time, and only the options of the job were compared"
     reason += f": {_cost(chosen)}"
     if others:
         reason += f"; next is {others[0].candidate.name}: {_cost(others[0])}"

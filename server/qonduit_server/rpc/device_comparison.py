@@ -61,12 +61,12 @@ class DeviceComparison:
         self._estimates = Estimates()
         db.notifications.subscribe(self._learn)
 
-    def compare(self, job: UnplacedJob, caller: Caller, *, unread: bool = False) -> list[Fit]:
+    def compare(self, job: UnplacedJob, caller: Caller | None, *, unread: bool = False) -> list[Fit]:
         """Return all devices, in the order of preference for a job.
 
         Args:
             job: the job.
-            caller: pays for the worker.
+            caller: pays for the worker; None if the programs are not read.
             unread: whether programs that are not read in time are compared by the options of the job alone.
 
         Raises:
@@ -77,7 +77,7 @@ class DeviceComparison:
         """
         analyzed = AnalyzedJob(
             job.spec,
-            self._features(job, caller, unread),
+            self._features(job, caller, unread) if caller is not None else (),
             frozenset(program.assembler_language for program in job.programs),
             self._limits.max_task_memory_bytes,
             self._limits.max_result_bytes,

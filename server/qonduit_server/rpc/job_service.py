@@ -75,11 +75,13 @@ class JobService:
     def create_job(self, request: CreateJobRequest, call: CallContext) -> CreateJobResponse:
         """Queue a job."""
         self._open_for_jobs()
-        checked = self._checked(request, call, "CreateJob")
+        checked = self._admitted(request, call, "CreateJob")
         if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
-            with self._compiler.slot(call.principal.name):
+            try:
                 caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
                 checked, compiled = self._prepared(request, checked, call, caller, "CreateJob")
+            finally:
+                self._compiler.release_slot(call.principal.name)
             if request.validate_only:
                 return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled)
         created = self._created(checked)
@@ -89,9 +91,8 @@ class JobService:
     def run_job(self, request: RunJobRequest, call: CallContext, stream: Stream) -> None:
         """Queue a job and watch it."""
         self._open_for_jobs()
-        checked = self._checked(request, call, "RunJob")
+        checked = self._admitted(request, call, "RunJob")
         if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
-            self._compiler.acquire_slot(call.principal.name)
             self._threads.submit(self._prepare_and_watch, request, checked, call, stream)
         else:
             self._watch_created(request, checked, call, stream)
@@ -164,17 +165,21 @@ class JobService:
         method: str,
     ) -> tuple[job_rows.NewJob, list[CompiledProgram]]:
         """Choose the device of a job that has none, and compile its programs for `validate_only`."""
-
-        def check(device: Device) -> job_rows.NewJob:
-            return submission_checks.new_job(self._db, call.principal, request, method, self._limits, chosen=device)
-
         if isinstance(checked, UnplacedJob):
-            fits = self._comparison.compare(checked, caller, unread=True)
-            checked = automatic_device.choose(request.device, fits, check)
+            checked = self._chosen(request, checked, call, caller, method)
         if not request.validate_only:
             self._open_for_jobs()  # again: the server may have begun to stop since
             return checked, []
         return checked, self._compiler.compile(checked, caller.seconds, caller.add_callback)
+
+    def _chosen(
+        self, request: _Request, job: UnplacedJob, call: CallContext, caller: Caller | None, method: str
+    ) -> job_rows.NewJob:
+        def check(device: Device) -> job_rows.NewJob:
+            return submission_checks.new_job(self._db, call.principal, request, method, self._limits, chosen=device)
+
+        fits = self._comparison.compare(job, caller, unread=True)
+        return automatic_device.choose(request.device, fits, check)
 
     def _watch_created(
         self, request: RunJobRequest, checked: job_rows.NewJob | job_rows.Created, call: CallContext, stream: Stream
@@ -185,6 +190,22 @@ class JobService:
         after = request.after_sequence if created.deduplicated else 0
         interval = _seconds(request.heartbeat_interval)
         self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
+
+    def _admitted(
+        self, request: _Request, call: CallContext, method: str
+    ) -> job_rows.NewJob | job_rows.Created | UnplacedJob:
+        """Check a request, and acquire a slot if it waits for a worker.
+
+        While all slots are in use, the device of a new job is chosen without reading the programs: a burst of jobs is
+        queued, not refused.
+        """
+        checked = self._checked(request, call, method)
+        if isinstance(checked, UnplacedJob) and not request.validate_only:
+            if not self._compiler.try_slot(call.principal.name):
+                return self._chosen(request, checked, call, None, method)
+        elif request.validate_only and not isinstance(checked, job_rows.Created):
+            self._compiler.acquire_slot(call.principal.name)
+        return checked
 
     def _checked(
         self, request: _Request, call: CallContext, method: str

@@ -93,12 +93,22 @@ class JobValidator:
 
     def acquire_slot(self, caller: str) -> None:
         """Acquire a slot that any thread may release; raises as `slot` does."""
-        self._budget.acquire(caller)
-        if not self._slots.acquire(blocking=False):
-            self._budget.release(caller)
+        if not self.try_slot(caller):
             raise ResourceExhausted(
                 f"limit of concurrent validations reached ({self._most}); retry later", subject=_QUOTA
             )
+
+    def try_slot(self, caller: str) -> bool:
+        """Acquire a slot and return whether one was free.
+
+        Raises:
+            ResourceExhausted: the caller's share is used, or its budget.
+        """
+        self._budget.acquire(caller)
+        if not self._slots.acquire(blocking=False):
+            self._budget.release(caller)
+            return False
+        return True
 
     def release_slot(self, caller: str) -> None:
         """Release a slot."""
