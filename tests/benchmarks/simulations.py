@@ -131,8 +131,8 @@ def slices() -> Iterator[Comparison]:
     """Runs that emit progress, against one call of Aer with the same program and all shots."""
     provider, backend = loaded("IBM"), AerSimulator(max_parallel_threads=1)
     for method, circuit, shots in (
-        ("trajectories", samples.noisy(samples.layered(10, 3)), 2000),
-        ("stabilizer", samples.noisy(samples.random_clifford(30, 5, 1), pauli=True), 2000),
+        ("trajectories", samples.noisy(samples.layered(10, 3), readout=False), 8000),
+        ("stabilizer", samples.noisy(samples.random_clifford(30, 5, 1), pauli=True, readout=False), 5000),
     ):
         options = CompileOptions(0, shots=1 << shots.bit_length(), simulation=SimulationOptions(method=method))
         compiled = provider.compile(Circuit(circuit, ()), "aer_simulator", options)
@@ -150,6 +150,7 @@ def slices() -> Iterator[Comparison]:
             whole,
             "one call of Aer",
             "<= 1.02",
+            3,
         )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -38,10 +39,10 @@ _DEFERRED_QUBITS: Final = 20
 #: Measured: what a shot, an operation in it and an amplitude of that cost.
 _SHOT_SECONDS, _OPERATION_SECONDS, _AMPLITUDE_SECONDS = 5e-6, 1e-6, 3e-9
 #: Measured: what a call of Aer costs, and an operation of its circuit, before the first shot.
-_CALL_SECONDS, _CALL_OPERATION_SECONDS = 2e-3, 2e-5
-#: A block of shots takes at least so long, and so long that the call does not cost more than this part of it.
-_BLOCK_SECONDS: Final = 0.1
-_CALL_PART: Final = 0.02
+_CALL_SECONDS, _CALL_OPERATION_SECONDS = 7e-3, 2e-5
+#: The cores share the blocks of a short run: it has about this many, none shorter than this. Blocks of a longer run
+#: take so long that calls do not cost more than this part of them.
+_BLOCKS, _BLOCK_SECONDS, _CALL_PART = 8, 0.1, 0.02
 #: Aer gives shot i of a circuit its seed + i, and the circuits of a call seeds that are `SEED_STRIDE` apart: larger
 #: blocks would have shots in common.
 _LARGEST_BLOCK: Final = 1 << (SEED_STRIDE.bit_length() - 1)
@@ -109,7 +110,9 @@ class AerCompiler:
         if deferred is None:
             native, measures = circuits.lowered(quantum, kept_errors=False)
             kind = Kind.SHOTS if flow else Kind.SAMPLED
-            program = AerProgram(kind, native, method, single=single, block=block_of(native) if flow else 0)
+            program = AerProgram(
+                kind, native, method, single=single, block=block_of(native, options.shots) if flow else 0
+            )
             compiled = self._compiled(
                 program if measures else AerProgram(Kind.NOTHING), quantum.num_qubits, options, limit
             )
@@ -184,7 +187,9 @@ class AerCompiler:
                 if not compiled.sliceable:
                     return compiled
         native, measures = AerCircuits(self._device, methods.STABILIZER).lowered(quantum, kept_errors=False)
-        program = AerProgram(Kind.SHOTS, native, methods.STABILIZER, block=block_of(native, amplitudes=1))
+        program = AerProgram(
+            Kind.SHOTS, native, methods.STABILIZER, block=block_of(native, options.shots, amplitudes=1)
+        )
         return self._compiled(program if measures else AerProgram(Kind.NOTHING), quantum.num_qubits, options, limit)
 
     def _affine(self, quantum: QuantumCircuit) -> AerProgram | None:
@@ -252,7 +257,9 @@ class AerCompiler:
         if final is None:
             native, measures = circuits.lowered(quantum, kept_errors=True)
             qubits = native.num_qubits
-            program = AerProgram(Kind.SHOTS, native, method, single=single, block=block_of(native, amplitudes))
+            program = AerProgram(
+                Kind.SHOTS, native, method, single=single, block=block_of(native, options.shots, amplitudes)
+            )
             return self._compiled(program if measures else AerProgram(Kind.NOTHING), qubits, options, limit)
         if method == methods.DENSITY_MATRIX:
             program = replace(self.density_matrix(final, qubits), single=single)
@@ -260,7 +267,9 @@ class AerCompiler:
         measured = final.measured
         native = circuits.circuit(circuits.steps(final.operations), qubits, len(measured))
         native.measure(measured, range(len(measured)))
-        program = AerProgram(Kind.SHOTS, native, method, final=final, single=single, block=block_of(native, amplitudes))
+        program = AerProgram(
+            Kind.SHOTS, native, method, final=final, single=single, block=block_of(native, options.shots, amplitudes)
+        )
         return self._compiled(program, qubits, options, limit)
 
     def density_matrix(self, final: FinalReadout, qubits: int) -> AerProgram:
@@ -313,10 +322,11 @@ def _check_widest(qubits: int, helpers: int) -> None:
         raise LimitError("TOO_LARGE", f"it takes more than {_WIDEST} qubits")
 
 
-def block_of(circuit: QuantumCircuit, amplitudes: int = 0) -> int:
-    """Return how many shots have one seed: a power of 2 that depends on the circuit alone."""
+def block_of(circuit: QuantumCircuit, shots: int, amplitudes: int = 0) -> int:
+    """Return how many shots have one seed: a power of 2 that depends on the circuit and the order of the shots."""
     gates = len(circuit.data)
     amplitudes = amplitudes or 1 << circuit.num_qubits
     shot = _SHOT_SECONDS + gates * (_OPERATION_SECONDS + amplitudes * _AMPLITUDE_SECONDS)
-    block = max(_BLOCK_SECONDS, (_CALL_SECONDS + gates * _CALL_OPERATION_SECONDS) / _CALL_PART)
-    return min(_LARGEST_BLOCK, 1 << int(block / shot).bit_length())
+    cheap = (_CALL_SECONDS + gates * _CALL_OPERATION_SECONDS) / _CALL_PART
+    seconds = min(max(_BLOCK_SECONDS, shots * shot / _BLOCKS), max(_BLOCK_SECONDS, cheap))
+    return min(_LARGEST_BLOCK, 1 << max(0, math.ceil(math.log2(seconds / shot))))

@@ -122,7 +122,7 @@ class FakeBackends(ShapedDevices[Backend]):
             program = self._evolution(small, final)
         elif measures:
             amplitudes = 1 << _AXES[method] * len(active)
-            program = AerProgram(Kind.SHOTS, small, method, block=block_of(small, amplitudes))
+            program = AerProgram(Kind.SHOTS, small, method, block=block_of(small, options.shots, amplitudes))
             need += memory_of_shots(method, len(active), BYTES_PER_AMPLITUDE)
         if program is not None:
             program = replace(program, noise=errors.noise_model(each_operation(native), active))

@@ -334,7 +334,7 @@ class _Run:
             self._simulation,
             self._noise,
         )
-        # How a noisy circuit is simulated depends on the number of shots.
+        # How a noisy circuit is simulated, and the blocks of its shots, depend on the number of shots.
         cached = self._runner.cache.get(key) or self._runner.cache.get((*key, self._options.shots))
         if cached is not None:
             return cached, True
@@ -352,7 +352,7 @@ class _Run:
         cached = CachedProgram(circuit, compiled, _registers(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise
 
-        if has_noise(circuit.quantum):
+        if has_noise(circuit.quantum) or compiled.sliceable:
             key = (*key, self._options.shots)  # type: ignore[assignment]
         self._runner.cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False

@@ -69,14 +69,17 @@ def test_aer_is_given_equal_errors_once() -> None:
     assert len({id(each) for each in errors}) == 2
 
 
-def test_blocks_are_longer_where_a_call_costs_more() -> None:
-    few, many = (compiled(noisy(random_clifford(30, layers, 1), pauli=True)).native for layers in (1, 20))
-    assert isinstance(few, AerProgram)
-    assert isinstance(many, AerProgram)
-    assert few.circuit is not None
-    assert many.circuit is not None
-    # The time of a block grows with the operations of a shot.
-    assert many.block * len(many.circuit.data) > 4 * few.block * len(few.circuit.data)
+def test_blocks_are_longer_where_a_call_costs_more_and_the_run_is_long() -> None:
+    def block_operations(layers: int, shots: int) -> int:
+        native = compiled(noisy(random_clifford(30, layers, 1), pauli=True), shots).native
+        assert isinstance(native, AerProgram)
+        assert native.circuit is not None
+        return native.block * len(native.circuit.data)
+
+    # The time of a block is that of its operations; their number is a power of 2 for each shot.
+    assert block_operations(1, 200) < 2.1 * block_operations(20, 200)
+    assert block_operations(20, 1 << 20) > 4 * block_operations(20, 200)
+    assert block_operations(20, 1 << 20) > 2 * block_operations(1, 1 << 20)
 
 
 def test_one_evolution_has_no_progress() -> None:
@@ -97,4 +100,4 @@ def test_programs_of_one_job_have_shots_of_their_own() -> None:
 
 def test_blocks_have_no_shots_in_common() -> None:
     # Aer gives shot i of a circuit its seed + i, and the next circuit of a call a seed that is SEED_STRIDE higher.
-    assert block_of(QuantumCircuit(1)) <= SEED_STRIDE
+    assert block_of(QuantumCircuit(1), 1 << 23) <= SEED_STRIDE
