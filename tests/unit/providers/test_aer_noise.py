@@ -152,6 +152,27 @@ def test_every_readout_error_can_be_applied_within_a_circuit(up: float, down: fl
         assert close(run(circuit, 2000).counts, {key: p for key, p in expected.items() if p})
 
 
+def test_a_gate_and_the_channel_on_its_qubits_are_one_operation() -> None:
+    rng = np.random.default_rng(5)
+    isometry = np.linalg.qr(rng.normal(size=(12, 4)) + 1j * rng.normal(size=(12, 4)))[0]
+    channel = noise.kraus(list(isometry.reshape(3, 4, 4)))  # with no symmetry between the qubits
+    circuit = QuantumCircuit(3, 3)
+    circuit.ry(0.4, 0)
+    circuit.append(noise.amplitude_damping(0.2), [0])
+    circuit.crx(0.7, 0, 1)  # which density matrices have as several gates
+    circuit.append(channel, [0, 1])
+    circuit.cp(0.9, 2, 1)
+    circuit.append(channel, [2, 1])
+    circuit.append(channel, [1, 2])  # behind a channel
+    circuit.unitary(np.linalg.qr(rng.normal(size=(4, 4)))[0], [1, 0])
+    circuit.append(channel, [0, 1])  # on the qubits in another order
+    native = compiled(measured(circuit), method=methods.DENSITY_MATRIX).native.circuit  # type: ignore[attr-defined]
+    names = [each.operation.name for each in native.data]
+    assert names[0] == "kraus"
+    assert names[-7:] == ["sdg", "kraus", "kraus", "kraus", "unitary", "kraus", "save_probabilities"]
+    assert exact(circuit, method=methods.DENSITY_MATRIX) == pytest.approx(reference(circuit), abs=1e-9)
+
+
 def test_bits_that_are_not_measured_have_readout_errors_too() -> None:
     circuit = QuantumCircuit(2, 70)
     circuit.x(0)
