@@ -306,9 +306,9 @@ def test_wide_circuits_report_progress_and_slices_do_not_change_counts(
     provider: VirtualProcessors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = compiled(provider, ghz(4), "rainbow", method="trajectories")
-    *_, whole = provider.run("rainbow", [ready], 2000, 9)
+    *_, whole = provider.run("rainbow", [ready], 800, 9)
     monkeypatch.setattr("qonduit_server.providers.virtual_processors._SLICE_SECONDS", 0.1)
-    *progress, sliced = provider.run("rainbow", [ready], 2000, 9)
+    *progress, sliced = provider.run("rainbow", [ready], 800, 9)
     assert isinstance(whole, Outcome)
     assert isinstance(sliced, Outcome)
     assert progress
