@@ -225,6 +225,8 @@ class TestControl:
     def test_described(self, provider: SimulatorProvider) -> None:
         for device in provider.describe().devices:
             assert device.capabilities.mid_circuit_measurement
+            if device.capabilities.coupling_map:  # shaped like a processor, which may lack some of these
+                continue
             assert device.capabilities.reset
             assert device.capabilities.conditionals
             assert device.capabilities.loops

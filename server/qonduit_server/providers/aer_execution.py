@@ -72,16 +72,16 @@ class AerExecution:
         """Run programs; see `SimulatorProvider`."""
         start, size, sampled = 0, 16, 0
         while start < len(compiled):
-            alone = _alone(compiled[start], shots)
+            alone = _alone(compiled[start])
             end = start + 1
             if not alone:
-                while end < min(start + size, len(compiled)) and not _alone(compiled[end], shots):
+                while end < min(start + size, len(compiled)) and not _alone(compiled[end]):
                     end += 1
             began = time.perf_counter()
             programs = [_program(each) for each in compiled[start:end]]
             # Aer gives the circuits of one call seeds in a row: this continues where the last call ended.
             first = program_seed(seed, sampled)
-            if programs[0].kind is Kind.SHOTS and alone:
+            if programs[0].kind is Kind.SHOTS:
                 yield from self._sliced(compiled[start], shots, first)
             else:
                 seeds = [program_seed(seed, place) for place in range(start, end)]
@@ -284,13 +284,16 @@ def _program(compiled: CompiledCircuit) -> AerProgram:
     return compiled.native
 
 
-def _alone(compiled: CompiledCircuit, shots: int) -> bool:
-    """Return whether a program is run by calls of its own."""
+def _alone(compiled: CompiledCircuit) -> bool:
+    """Return whether a program is run by calls of its own.
+
+    Aer gives shot i of a circuit its seed + i. Programs that run shot by shot have seeds that are mixed first, so that
+    jobs with neighbouring seeds have no shots in common.
+    """
     program = _program(compiled)
-    if program.kind is Kind.SHOTS:
-        return shots > program.block or _needs_threads(program)
-    return program.kind is not Kind.NOTHING and (
-        compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program)
+    return program.kind is Kind.SHOTS or (
+        program.kind is not Kind.NOTHING
+        and (compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program))
     )
 
 

@@ -101,3 +101,16 @@ def test_programs_of_one_job_have_shots_of_their_own() -> None:
 def test_blocks_have_no_shots_in_common() -> None:
     # Aer gives shot i of a circuit its seed + i, and the next circuit of a call a seed that is SEED_STRIDE higher.
     assert block_of(QuantumCircuit(1), 1 << 23) <= SEED_STRIDE
+
+
+def test_neighbouring_seeds_have_no_shots_in_common() -> None:
+    program = compiled(noisy(ghz(12), readout=False), 100)
+    found = []
+    for seed in (3, 4):
+        *_, outcome = aer().run(DEVICE, [program], 60, seed)
+        assert isinstance(outcome, Outcome)
+        assert outcome.meta_data["seed"] == seed
+        found.append(outcome.counts)
+    # Had they 59 of 60 shots in common, two counts would differ by one.
+    keys = found[0].keys() | found[1].keys()
+    assert sum(abs(found[0].get(key, 0) - found[1].get(key, 0)) for key in keys) > 4
