@@ -85,7 +85,7 @@ class Executor(Protocol):
 
         Raises:
             Unavailable: the provider did not describe itself within `timeout` seconds.
-            FailedPrecondition: it cannot be described, or is none of this executor's.
+            FailedPrecondition: it cannot be described, or does not belong to this executor.
         """
 
     def preload(self, providers: Iterable[str] | None = None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a calibration says about operations: their errors, and how likely a circuit runs without one."""
+"""The errors of operations by a calibration, and the probability that a circuit runs without one."""
 
 from __future__ import annotations
 

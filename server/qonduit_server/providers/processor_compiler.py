@@ -173,12 +173,12 @@ class ProcessorCompiler:
         return None if None in native else cirq.Circuit(native)
 
     def _native(self, operation: Any) -> Any | None:
-        """Return an operation as the native one that it is; None if it is none."""
+        """Return the native operation that equals an operation; None if there is no such one."""
         if _FIXED in operation.tags or cirq.is_measurement(operation) or isinstance(operation.gate, cirq.ResetChannel):
             return operation
         matrix = cirq.unitary(operation)
         if len(operation.qubits) == _ONE_QUBIT:
-            # The type counts: Cirq's noise looks for it, and there is none on turns around Z.
+            # The type counts: Cirq's noise looks for it, and turns around Z have no noise.
             if abs(matrix[0, 1]) < _EXACT and abs(matrix[1, 0]) < _EXACT:
                 return cirq.Z(*operation.qubits) ** (np.angle(matrix[1, 1] / matrix[0, 0]) / np.pi)
             return cirq.single_qubit_matrix_to_phxz(matrix).on(*operation.qubits)
@@ -188,7 +188,7 @@ class ProcessorCompiler:
         return None
 
     def _route(self, operations: Sequence[Any], qubits: int) -> tuple[Any, list[int]]:
-        """Return a circuit with swaps, on coupled qubits, and its layout; unused qubits get what is left."""
+        """Return a circuit with swaps, on coupled qubits, and its layout; unused qubits get the others."""
         last = {qubit: place for place, operation in enumerate(operations) for qubit in operation.qubits}
         ends = [
             cirq.is_measurement(operation) and last[operation.qubits[0]] == place

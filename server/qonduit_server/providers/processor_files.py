@@ -31,7 +31,7 @@ _TWO_QUBIT_GATES: Final = {
     "sqrt_iswap": "sqrt_iswap",
     "sqrt_iswap_inv": "sqrt_iswap",
 }
-#: Some specifications say 4 ms; Cirq's noise takes 4 us.
+#: Some specifications contain 4 ms; Cirq's noise takes 4 us.
 _LONGEST_READOUT: Final = 4e-6
 _PICO: Final = 1e-12
 _TOKEN: Final = re.compile(r'(\w+)\s*(\{|:\s*(?:"([^"]*)"|(\S+)))|\}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices with the shape and the noise of real processors: what is common to those of all SDKs."""
+"""Devices with the shape and the noise of real processors: the common part of all SDKs."""
 
 from __future__ import annotations
 
