@@ -3,7 +3,8 @@
 
 The IR is a subset of Qiskit's circuits: gates, `Measure`, `Reset`, `Barrier` and `Delay` on qubits and bits; `IfElseOp`
 with one body and `WhileLoopOp`, whose conditions are Boolean expressions of bits; `Store` of such an expression into a
-bit. It has no parameters and no other control flow, and ignores Qiskit's registers.
+bit. It has no other control flow, and ignores Qiskit's registers. A program that was read with free inputs has gates
+whose parameters are expressions over `Parameter(name)`; `ir.parameters` binds them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Circuit:
 
     `qubit_names` are names by which a device may know the qubits, one each, "4_1" for row 4 and column 1; empty if the
     program has none. `warnings` describe what the reader changed or dropped. `lines` map constructs (named as in
-    `ir.requirements`) to their first line, where the reader knows it.
+    `ir.requirements`) to their first line, where the reader knows it. `parameters` are the names of the free inputs that
+    the gates depend on, in sorted order; an array's elements are `name[i]`. Only a circuit without them is run and
+    written.
     """
 
     quantum: QuantumCircuit
@@ -48,6 +51,7 @@ class Circuit:
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
     qubit_names: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     def key(self, outcome: int) -> str:
         """Name an outcome: bit k of `outcome` is classical bit k of the IR circuit.

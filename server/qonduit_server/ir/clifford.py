@@ -19,6 +19,7 @@ from qiskit.quantum_info import Clifford
 
 from qonduit_server.ir.limits import MAX_DEPTH
 from qonduit_server.ir.noise import Channel, ReadoutError
+from qonduit_server.ir.symbolic import is_open
 
 #: Elementary Clifford gates by name, each with its places on the operation it is part of.
 Steps: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
@@ -123,7 +124,7 @@ def _resolve(operation: Instruction, depth: int) -> Steps | None:
     if kind is qk.UnitaryGate:
         return _of_matrix(operation.to_matrix()) if operation.num_qubits <= _MATRIX_QUBITS else None
     if getattr(operation, "_standard_gate", None) is not None:
-        if operation.num_qubits > _MATRIX_QUBITS:
+        if operation.num_qubits > _MATRIX_QUBITS or any(map(is_open, operation.params)):
             return None
         return _of_standard(kind, tuple(operation.params), getattr(operation, "ctrl_state", None))
     definition = getattr(operation, "definition", None)

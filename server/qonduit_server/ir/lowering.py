@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from qonduit_server.errors import DeviceError, LimitError, ProgramError
+from qonduit_server.ir.symbolic import is_open
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction, Instruction, QuantumCircuit
@@ -71,6 +72,8 @@ class Lowering:
         """Return a cache key that operations of equal expansion share; None without one."""
         if operation.mutable or getattr(operation, "_standard_gate", None) is None:
             return None
+        if any(map(is_open, operation.params)):
+            return None  # the hash of some expressions raises an error in Qiskit 2.6
         return (operation.base_class, tuple(operation.params))
 
     def _define(self, operation: Instruction, depth: int) -> tuple[list[tuple[Instruction, tuple[int, ...]]], float]:
@@ -83,7 +86,8 @@ class Lowering:
                 f"{self._device} has no operation {operation.name!r}, and the program does not define it (opaque?)",
             )
         steps: list[tuple[Instruction, tuple[int, ...]]] = []
-        phase = float(definition.global_phase)
+        given = definition.global_phase
+        phase = given if is_open(given) else float(given)
         for inner in definition.data:
             if inner.operation.name in ("barrier", "delay"):
                 continue

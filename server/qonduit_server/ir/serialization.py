@@ -23,7 +23,7 @@ _LENGTH: Final = struct.Struct(">I")
 def dump(circuit: Circuit) -> bytes | None:
     """Serialize a circuit: the header's length, the header as JSON, the circuit as QPY.
 
-    The header has the registers, warnings, lines and names of qubits.
+    The header has the registers, warnings, lines, names of qubits and parameters.
 
     Returns:
         The bytes; None for the few circuits that QPY (of Qiskit 2.6) does not keep: with loops, whose conditions come
@@ -37,8 +37,13 @@ def dump(circuit: Circuit) -> bytes | None:
     if contains(circuit.quantum, {"while_loop": WhileLoopOp, **NOISE}):
         return None
     registers = [[each.name, [_entry(bit) for bit in each.bits]] for each in circuit.registers]
-    header = {"registers": registers, "warnings": circuit.warnings, "lines": dict(circuit.lines)}
-    header["qubit_names"] = circuit.qubit_names
+    header = {
+        "registers": registers,
+        "warnings": circuit.warnings,
+        "lines": dict(circuit.lines),
+        "qubit_names": circuit.qubit_names,
+        "parameters": circuit.parameters,
+    }
     head = json.dumps(header, separators=(",", ":")).encode()
     out = io.BytesIO()
     try:
@@ -57,7 +62,14 @@ def load(data: bytes) -> Circuit:
     head = json.loads(data[_LENGTH.size : end])
     (quantum,) = qpy.load(io.BytesIO(data[end:]))
     registers = tuple(ClassicalRegister(name, tuple(_bit(entry) for entry in bits)) for name, bits in head["registers"])
-    return Circuit(quantum, registers, tuple(head["warnings"]), head["lines"], tuple(head["qubit_names"]))
+    return Circuit(
+        quantum,
+        registers,
+        tuple(head["warnings"]),
+        head["lines"],
+        tuple(head["qubit_names"]),
+        tuple(head["parameters"]),
+    )
 
 
 def _entry(bit: int | Formula) -> int | list[Any]:

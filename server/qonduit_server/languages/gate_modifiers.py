@@ -14,6 +14,7 @@ from qiskit.quantum_info import Operator
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.controls import Step, controlled, controlled_phase
 from qonduit_server.ir.limits import too_large
+from qonduit_server.ir.symbolic import NotSymbolic, is_open, is_symbolic
 
 #: Maximum number of qubits of a fractional power, which is computed as a matrix.
 _MAX_MATRIX_QUBITS: Final = 6
@@ -77,6 +78,8 @@ def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[
         qubits: number of places of the steps.
         budget: called with the number of steps.
     """
+    if is_symbolic(exponent):
+        raise NotSymbolic("a power of a gate depends on a free input")
     if exponent == int(exponent):
         times = abs(int(exponent))
         budget(times * max(1, len(steps)))
@@ -88,6 +91,8 @@ def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[
     if qubits > _MAX_MATRIX_QUBITS:
         raise _too_wide("a power with a fraction")
     whole = QuantumCircuit(qubits)
+    if any(is_open(parameter) for gate, _ in steps for parameter in gate.params):
+        raise NotSymbolic("a fractional power of a gate that depends on a free input")
     for gate, places in steps:
         whole.append(gate, list(places))
     return [(qk.UnitaryGate(Operator(whole).power(exponent)), tuple(range(qubits)))]

@@ -19,7 +19,8 @@ def named(name: str, steps: Sequence[Step], qubits: int) -> list[Step]:
             definition.global_phase += gate.params[0]
         else:
             definition.append(gate, list(places))
-    whole = Gate(name, qubits, [])
+    # With its parameters as its own, Qiskit binds the definition too.
+    whole = Gate(name, qubits, list(definition.parameters))
     whole.definition = definition
     return [(whole, tuple(range(qubits)))]
 

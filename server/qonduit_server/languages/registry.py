@@ -20,7 +20,9 @@ from qonduit_client.distribution import with_extras
 from qonduit_server.errors import LimitError, ProgramError, ProviderError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
+from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.deadline import DeadlineExceeded, at_most
+from qonduit_server.languages.program_inputs import SweptInputs, unknown_input
 from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
 from qonduit_server.languages.signatures import NO_NAMES, Inputs
@@ -186,12 +188,26 @@ class Languages:
         inputs: Inputs,
         memory: Memory = ANY_MEMORY,
         gate_names: frozenset[str] = NO_NAMES,
+        free: frozenset[str] = NO_NAMES,
     ) -> Circuit:
-        """Read a program; gates of these names that it defines are kept whole.
+        """Read a program.
+
+        Args:
+            language: of the program.
+            text: its source, unless it is binary.
+            binary: its source if it is binary.
+            inputs: the values of its inputs.
+            memory: of the task.
+            gate_names: gates that are kept whole if the program defines them.
+            free: inputs whose values vary, an array's elements as `name[i]`. Those without a value in `inputs` become
+                `Circuit.parameters`; those with one are read with it, as one point of a sweep.
 
         Raises:
             MemoryNotGranted: it is Python source, for which the task must request memory first.
-            ProgramError: the program is invalid, or its language is not read here.
+            NotSymbolic: the circuit depends on a free input in more than the parameters of its gates, or the program
+                cannot be read without its value: read it once for each point, with values.
+            ProgramError: the program is invalid, or its language is not read here; UNKNOWN_INPUT, it has no input of a
+                name in `free`.
         """
         entry = LANGUAGES.get(language)
         built = source_runner.is_source(name(language), text) and bool(text.strip()) and not binary
@@ -204,18 +220,46 @@ class Languages:
         if not source.strip():
             raise ProgramError("SYNTAX_ERROR", "the program is empty: set its source", line=1, column=1)
         if self._cache is None:
-            return self._read(language, source, inputs, built, memory, gate_names)
+            return self._swept(language, source, inputs, built, memory, gate_names, free)
         more = self._sandbox.environment(name(language)) if built else ""
-        if gate_names:
-            more = json.dumps([more, sorted(gate_names)])
+        if gate_names or free:
+            more = json.dumps([more, sorted(gate_names), sorted(free)])
         key = self._cache.key(language, source, inputs, more)
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()
-            circuit = self._read(language, source, inputs, built, memory, gate_names)
+            circuit = self._swept(language, source, inputs, built, memory, gate_names, free)
             if time.perf_counter() - began > _COSTLY_SECONDS:
                 self._cache.put(key, circuit)
         return circuit
+
+    def _swept(
+        self,
+        language: AssemblerLanguage,
+        source: str | bytes,
+        inputs: Inputs,
+        built: bool,
+        memory: Memory,
+        gate_names: frozenset[str],
+        free: frozenset[str],
+    ) -> Circuit:
+        """Read a program some of whose inputs are swept."""
+        if not free:
+            return self._read(language, source, inputs, built, memory, gate_names)
+        swept = SweptInputs(inputs, free)
+        if not swept.symbols:
+            return self._read(language, source, swept, built, memory, gate_names)
+        try:
+            circuit = self._read(language, source, swept, built, memory, gate_names)
+        except ProgramError as error:
+            if error.reason == "UNKNOWN_INPUT":
+                raise
+            # The error may be due to the missing values; reading with values decides.
+            raise NotSymbolic(error.message) from error
+        parameters = {each.name for each in circuit.quantum.parameters}
+        if not parameters <= swept.symbols.keys():
+            raise NotSymbolic("a gate depends on a parameter that is no input")
+        return replace(circuit, parameters=tuple(sorted(parameters)))
 
     def _read(
         self,
@@ -261,11 +305,18 @@ class Languages:
         gate_names: frozenset[str],
     ) -> Circuit:
         """Run Python source, and read what it has built as any program of its language."""
-        built = self._sandbox.build(name(language), source, inputs, memory)
-        circuit = self._parse(_NAMED[built.language], built.program, inputs, gate_names)
+        given: Inputs = dict(inputs)
+        if isinstance(inputs, SweptInputs) and inputs.symbols:
+            if source_runner.may_ask_for(source, inputs.symbols):
+                raise NotSymbolic("the Python source asks for the value of a free input")
+            given = {each: value for each, value in inputs.items() if each not in inputs.symbols}
+        built = self._sandbox.build(name(language), source, given, memory)
+        # A source that read the values may have used any of them.
+        swept = inputs if isinstance(inputs, SweptInputs) and (inputs.symbols or not built.takes_inputs) else given
+        circuit = self._parse(_NAMED[built.language], built.program, swept, gate_names)
         warnings = circuit.warnings
         if built.takes_inputs:
-            unknown = {f"input {each!r} is not one of the program's" for each in inputs}
+            unknown = {unknown_input(each) for each in inputs}
             warnings = tuple(each for each in warnings if each not in unknown)
         if built.printed:
             warnings = (*warnings, f"the source printed: {built.printed}")
@@ -282,6 +333,11 @@ class Languages:
             known = ", ".join(name(each) for each, other in LANGUAGES.items() if other.writer)
             raise ProgramError(
                 "UNSUPPORTED_LANGUAGE", f"this server does not write {name(language)}; it writes {known}"
+            )
+        if circuit.parameters:
+            raise ProgramError(
+                "UNSUPPORTED_CONSTRUCT",
+                f"the circuit has inputs without a value ({', '.join(circuit.parameters[:5])}): bind them first",
             )
         written: WriteResult = import_module(f"qonduit_server.languages.{entry.writer}").write(circuit)
         return written

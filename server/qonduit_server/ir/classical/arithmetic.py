@@ -7,7 +7,7 @@ import cmath
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from qonduit_server.ir.classical import words
 from qonduit_server.ir.classical.values import (
@@ -29,6 +29,7 @@ from qonduit_server.ir.classical.values import (
 )
 from qonduit_server.ir.formula import FALSE, Formula, conjunction, disjunction, negation, parity
 from qonduit_server.ir.limits import too_large
+from qonduit_server.ir.symbolic import Symbolic
 
 CONSTANTS: Final[dict[str, float]] = {
     "pi": math.pi,
@@ -73,19 +74,30 @@ def _whole(function: Callable[[int, int], int]) -> Callable[[Number, Number], Nu
     return on_whole
 
 
+def _analytic(name: str, function: Callable[..., Number]) -> Callable[..., Number]:
+    """Return a function that also takes a free input."""
+
+    def applied(*values: Any) -> Number:
+        if len(values) == 1 and isinstance(values[0], Symbolic):
+            return values[0].apply(name)  # type: ignore[return-value]
+        return function(*values)
+
+    return applied
+
+
 FUNCTIONS: Final[dict[str, Callable[..., Number]]] = {
-    "arccos": math.acos,
-    "arcsin": math.asin,
-    "arctan": math.atan,
+    "arccos": _analytic("arccos", math.acos),
+    "arcsin": _analytic("arcsin", math.asin),
+    "arctan": _analytic("arctan", math.atan),
     "ceiling": math.ceil,
     "floor": math.floor,
-    "cos": math.cos,
-    "sin": math.sin,
-    "tan": math.tan,
-    "exp": lambda value: cmath.exp(value) if isinstance(value, complex) else math.exp(value),
-    "log": math.log,
-    "ln": math.log,
-    "sqrt": lambda value: cmath.sqrt(value) if isinstance(value, complex) else math.sqrt(value),
+    "cos": _analytic("cos", math.cos),
+    "sin": _analytic("sin", math.sin),
+    "tan": _analytic("tan", math.tan),
+    "exp": _analytic("exp", lambda value: cmath.exp(value) if isinstance(value, complex) else math.exp(value)),
+    "log": _analytic("log", math.log),
+    "ln": _analytic("log", math.log),
+    "sqrt": _analytic("sqrt", lambda value: cmath.sqrt(value) if isinstance(value, complex) else math.sqrt(value)),
     "mod": lambda a, b: a % b,
     "pow": lambda a, b: _power(a, b),
     "real": lambda value: complex(value).real,

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, choice, conjunction, constant, negation, parity
 from qonduit_server.ir.limits import MAX_FORMULA_DEPTH, MAX_FORMULA_PARTS, too_large
+from qonduit_server.ir.symbolic import is_symbolic
 
 #: Maximum number of measured bits that a value may depend on; Boolean logic and words have no such limit.
 MAX_TABLE_BITS: Final = 12
@@ -289,12 +290,12 @@ def coerce(kind: Type, value: Value) -> Value:
         case "uint":
             return apply(lambda v: _truncated(v) & (1 << (width or INTEGER_BITS)) - 1, value)
         case "float":
-            return apply(lambda v: float(_real(v)), value)
+            return apply(_float, value)
         case "angle":
             if isinstance(value, Bits):
                 size = len(value.formulas)
                 return apply(lambda v: int(_real(v)) * math.tau / (1 << size), value)
-            return apply(lambda v: _angle(float(_real(v)), width), value)
+            return apply(lambda v: _angle(_float(v), width), value)
         case "complex":
             return apply(complex, value)
     return value
@@ -324,12 +325,19 @@ def _real(value: Number) -> bool | int | float:
     return value
 
 
+def _float(value: Number) -> float:
+    known: float = value if is_symbolic(value) else float(_real(value))  # type: ignore[assignment]
+    return known
+
+
 def _signed(value: int, width: int) -> int:
     value &= (1 << width) - 1
     return value - (1 << width) if value >> (width - 1) else value
 
 
 def _angle(value: float, width: int) -> float:
+    if is_symbolic(value) and not 0 < width < MAX_ANGLE_BITS:
+        return value
     if not math.isfinite(value):
         raise wrong("an angle is not a finite number")
     if 0 < width < MAX_ANGLE_BITS:

@@ -16,6 +16,7 @@ from qiskit.quantum_info import Clifford
 
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import too_large
+from qonduit_server.ir.symbolic import is_open
 from qonduit_server.languages import gate_modifiers, pauli_strings
 from qonduit_server.languages.cirq import boolean_expressions
 from qonduit_server.languages.cirq.eigen_gates import POWERS, Power, cz, exchange
@@ -64,9 +65,14 @@ def _power(node: Node, context: Context, family: Power) -> Parts:
     """Return a gate to a power; global_shift adds to all its eigenvalues."""
     exponent = context.symbols.number(node.get("exponent", 1.0), "exponent")
     shift = context.symbols.number(node.get("global_shift", 0.0), "global_shift")
-    half_turns = exponent % family.period
+    half_turns = _reduced(exponent, family.period)
     steps = family.steps(half_turns) if half_turns else []
     return Parts([*steps, *gate_modifiers.phase(_PI * exponent * shift)] if shift else steps, family.qubits)
+
+
+def _reduced(exponent: float, period: float = 2.0) -> float:
+    """Return an exponent in [0, period); one that depends on a free input stays as it is, as the gates are periodic."""
+    return exponent if is_open(exponent) else exponent % period
 
 
 def _turn(gate: Callable[[float], Any], qubits: int = 1, factor: float = 1.0) -> _Maker:
@@ -80,7 +86,7 @@ def _phased_x(node: Node, context: Context) -> Parts:
     exponent = context.symbols.number(node.get("exponent", 1.0), "exponent")
     shift = context.symbols.number(node.get("global_shift", 0.0), "global_shift")
     axis = _PI * context.symbols.number(node.get("phase_exponent"), "phase_exponent")
-    half_turns = exponent % 2.0
+    half_turns = _reduced(exponent)
     phase = gate_modifiers.phase(_PI * (half_turns / 2 + exponent * shift))
     return Parts([(qk.RGate(_PI * half_turns, axis), (0,)), *phase], 1)
 
@@ -89,10 +95,11 @@ def _phased_xz(node: Node, context: Context) -> Parts:
     x, z, axis = (
         context.symbols.number(node.get(key), key) for key in ("x_exponent", "z_exponent", "axis_phase_exponent")
     )
+    x, z = _reduced(x), _reduced(z)
     turned = [
-        (qk.RGate(_PI * (x % 2.0), _PI * axis), (0,)),
-        *(power_of_z(z % 2.0) if z % 2.0 else []),
-        *gate_modifiers.phase(_PI * (x % 2.0) / 2),
+        (qk.RGate(_PI * x, _PI * axis), (0,)),
+        *(power_of_z(z) if z else []),
+        *gate_modifiers.phase(_PI * x / 2),
     ]
     return Parts(turned, 1)
 
@@ -168,13 +175,13 @@ def _matrix(node: Node, context: Context) -> Parts:
 def _diagonal(node: Node, context: Context) -> Parts:
     angles = sequence(node.get("diag_angles_radians"), "diag_angles_radians")
     qubits = _qubits_of(len(angles), "a diagonal", "elements")
-    phases = [cmath.exp(1j * context.symbols.number(each, "an angle")) for each in angles]
+    phases = [cmath.exp(1j * context.symbols.known(each, "an angle")) for each in angles]
     return Parts([(qk.DiagonalGate(phases), tuple(reversed(range(qubits))))], qubits)
 
 
 def _boolean_hamiltonian(node: Node, context: Context) -> Parts:
     """Return phases -theta/2 (f - mean of f) for each Boolean function f: as in Cirq, without the constant term."""
-    theta = context.symbols.number(node.get("theta"), "theta")
+    theta = context.symbols.known(node.get("theta"), "theta")
     names = [text(each, "parameter_names") for each in sequence(node.get("parameter_names"), "parameter_names")]
     if len(set(names)) < len(names):
         raise wrong("parameter_names has a name twice")
@@ -292,7 +299,7 @@ def _interaction(node: Node, context: Context) -> Parts:
         change.extend(pauli_strings.z_basis(pauli_letter(node.get(f"pauli{place}")), place))
         if node.get(f"invert{place}", False) == 1:
             change.append((qk.XGate(), (place,)))
-    exponent = context.symbols.number(node.get("exponent", 1.0), "exponent") % 2.0
+    exponent = _reduced(context.symbols.number(node.get("exponent", 1.0), "exponent"))
     return Parts(gate_modifiers.conjugated(change, cz(exponent)), 2)
 
 
@@ -334,7 +341,7 @@ def _fourier(node: Node, context: Context) -> Parts:
 def _gradient(node: Node, context: Context) -> Parts:
     size, exponent = count(node, "num_qubits"), context.symbols.number(node.get("exponent"), "exponent")
     context.spend(size)
-    return Parts([(qk.PhaseGate(math.ldexp(_PI * exponent, -place)), (place,)) for place in range(size)], size)
+    return Parts([(qk.PhaseGate(_PI * exponent * math.ldexp(1.0, -place)), (place,)) for place in range(size)], size)
 
 
 def _uniform(node: Node, context: Context) -> Parts:

@@ -387,7 +387,7 @@ class _CircuitReader:
             frame.keys.pending.update(keys.measured)
 
     def _repetitions(self, node: object, frame: _Frame) -> int:
-        value = frame.symbols.number(node, "repetitions")
+        value = frame.symbols.known(node, "repetitions")
         if abs(value) > MAX_OPERATIONS:
             raise too_large(f"a circuit is repeated more than {MAX_OPERATIONS} times")
         if abs(value - round(value)) > 1e-9 * max(1.0, abs(value)):

@@ -14,6 +14,7 @@ from qonduit_server.ir.classical.arithmetic import binary
 from qonduit_server.ir.classical.values import Bits, Table, Value, checked, number, of_formula, truth
 from qonduit_server.ir.formula import parity
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.ir.symbolic import NotSymbolic, Symbolic, expression_of, is_open
 from qonduit_server.languages.json_text import Node, integer, is_number, sequence, shown, text, unsupported, wrong
 from qonduit_server.languages.json_text import number as finite
 from qonduit_server.languages.program_inputs import missing
@@ -154,13 +155,27 @@ class Symbols:
         return Symbols(self._inputs, self._used, self._tick, self, given) if given else self
 
     def number(self, node: object, what: str) -> float:
-        """Return the value of a parameter: a finite real number."""
+        """Return the value of a parameter: a finite real number, or an expression of Qiskit over free inputs."""
         if is_number(node):
             return finite(node, what)
         value = number(evaluate(node, self._value, self._tick))
+        if isinstance(value, Symbolic):
+            expression: float = expression_of(value)
+            return expression
         if not is_number(value):
             raise wrong(f"{what} is not a real number")
         return finite(value, what)
+
+    def known(self, node: object, what: str) -> float:
+        """Return the value of a parameter that must be a number here.
+
+        Raises:
+            NotSymbolic: it depends on a free input.
+        """
+        value = self.number(node, what)
+        if is_open(value):
+            raise NotSymbolic(f"{what} depends on a free input")
+        return value
 
     def _value(self, name: str, index: int | None) -> Value:
         if index is not None:
@@ -174,7 +189,8 @@ class Symbols:
             self._used.add(name)
             if name not in self._inputs:
                 raise missing(name)
-            return finite(self._inputs[name], f"the input {name!r}")
+            given = self._inputs[name]
+            return given if isinstance(given, Symbolic) else finite(given, f"the input {name!r}")  # type: ignore[return-value]
         if name not in self._given:
             return self._outer._value(name, None)
         return evaluate(self._given[name], self._outer._value, self._tick)

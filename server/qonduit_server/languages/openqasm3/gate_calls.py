@@ -13,6 +13,7 @@ from qonduit_server.ir.classical.values import Bits, Table, Type, Value, Word, e
 from qonduit_server.ir.classical.variables import Entry, GateDefinition, Qubits, Variable
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE
+from qonduit_server.ir.symbolic import expression_of, is_symbolic
 from qonduit_server.ir.visitor import standard_name
 from qonduit_server.languages import gate_modifiers, named_gates
 from qonduit_server.languages.openqasm3 import operands, standard_gates
@@ -61,7 +62,7 @@ def phase(context: EvaluationContext, node: ast.QuantumPhase) -> None:
     qubits = [operands.qubits(context, each) for each in node.qubits] if node.modifiers else []
 
     def apply(known: list[Value]) -> None:
-        steps, controls = _modified(context, node.modifiers, gate_modifiers.phase(_real(known[0])), 0)
+        steps, controls = _modified(context, node.modifiers, gate_modifiers.phase(expression_of(_real(known[0]))), 0)
         _broadcast(context, steps, controls, qubits)
 
     _for_each_value(context, [angle], apply)
@@ -124,7 +125,9 @@ def _steps_of(context: EvaluationContext, name: str, parameters: tuple[float, ..
         raise ProgramError("UNKNOWN_GATE", f"there is no gate {name!r}: define it with `gate`{hint}")
     if len(parameters) != known.parameters:
         raise wrong(f"{name!r} takes {known.parameters} parameters, not {len(parameters)}")
-    return known.steps([float(each) for each in parameters]), known.qubits
+    return known.steps([expression_of(each) if is_symbolic(each) else float(each) for each in parameters]), (
+        known.qubits
+    )
 
 
 def _is_named(context: EvaluationContext, name: str, steps: Sequence[Step]) -> bool:
@@ -195,6 +198,8 @@ def _parameter(context: EvaluationContext, value: Value) -> float:
 def _real(value: Value) -> float:
     if isinstance(value, complex | Bits | Table | Word):
         raise wrong("a gate's parameter is not a real number")
+    if is_symbolic(value):
+        return value
     if not math.isfinite(value):
         raise wrong("a gate's parameter is not a finite number")
     return float(value)

@@ -10,9 +10,10 @@ from openqasm3 import ast
 from qonduit_server.ir.classical.values import INTEGER_BITS, Type, Value, as_bits, coerce, unsupported
 from qonduit_server.ir.classical.variables import Held, Variable
 from qonduit_server.ir.limits import MAX_CLBITS, too_large
+from qonduit_server.ir.symbolic import NotSymbolic, Symbolic
 from qonduit_server.languages.openqasm3.context import EvaluationContext
 from qonduit_server.languages.openqasm3.expression_evaluation import array_type, declared_type
-from qonduit_server.languages.program_inputs import mismatch, missing, number
+from qonduit_server.languages.program_inputs import elements, mismatch, number
 
 #: The largest exact integer of JSON's numbers, which are doubles.
 _EXACT: Final = 1 << 53
@@ -25,14 +26,14 @@ def declare(context: EvaluationContext, node: ast.IODeclaration) -> None:
         ProgramError: MISSING_INPUT, the job gives no value; INVALID_INPUT, not a value of that type.
     """
     name = node.identifier.name
-    if name not in context.inputs:
-        raise missing(name)
-    given = context.inputs[name]
-    context.inputs_used.add(name)
     if isinstance(node.type, ast.ArrayType):
+        if isinstance(context.inputs.get(name), Symbolic):
+            raise NotSymbolic(f"the input {name!r} is an array, whose elements are named {name}[0] and so on")
         base, sizes = array_type(context, node.type)
+        given = elements(name, sizes, context.inputs, context.inputs_used)
         variable = Variable(name, base, _array(name, base, sizes, given))
     else:
+        given = elements(name, (), context.inputs, context.inputs_used)
         declared = declared_type(context, node.type)
         variable = Variable(name, declared, value(name, declared, given), constant=declared.kind == "bit")
     context.scopes.declare(name, variable)

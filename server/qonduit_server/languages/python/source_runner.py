@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +52,9 @@ _READY: Final = b'{"ready": true}\n'
 
 _HEADER: Final = re.compile(r"\s*OPENQASM\b")
 _IMPORT: Final = re.compile(r"^[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b|import[ \t]+[\w.]+)", re.MULTILINE)
+
+_MENTIONED: Final = re.compile(r"inputs")
+_ASKED: Final = re.compile(r"""\binputs(?:\[|\.get\()\s*(["'])([^"'\\]*)\1\s*[\]),]""")
 
 _SANDBOX: Final = Path(__file__).parent / "sandbox"
 #: Loads the sandbox's files as a package in a Python environment that may lack the server.
@@ -117,6 +120,15 @@ class Built:
     program: str | bytes
     printed: str
     takes_inputs: bool = False
+
+
+def may_ask_for(source: str, names: Container[str]) -> bool:
+    """Return whether a source may read the value of one of these inputs.
+
+    It does not where it mentions `inputs` only as `inputs["other"]` or `inputs.get("other"`.
+    """
+    asked = _ASKED.findall(source)
+    return len(asked) < len(_MENTIONED.findall(source)) or any(name in names for _, name in asked)
 
 
 def is_source(language: str, text: str) -> bool:

@@ -111,6 +111,7 @@ class _Walk(Flow):
         self.warnings: dict[str, None] = {}
         self._depth = 0
         circuit, self.known_inputs = bound(circuit, inputs)
+        self._free = frozenset(circuit.parameters)  # what is left of them
         qubits = self.builder.add_qubits(circuit.num_qubits)
         clbits = self.builder.add_clbits(circuit.num_clbits)
         bits = [Variable("", _BIT, _ZERO, homes={0: clbit}) for clbit in clbits]
@@ -149,7 +150,7 @@ class _Walk(Flow):
 
     def _execute(self, frame: _Frame, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
         if qiskit_gates.is_standard(operation):
-            self._gate(qiskit_gates.checked(operation), places)
+            self._gate(qiskit_gates.checked(operation, self._free), places)
             return
         self.check_time()
         match operation:
@@ -184,11 +185,11 @@ class _Walk(Flow):
     def _other(self, operation: Operation, places: Sequence[int], clbits: Sequence[Variable]) -> None:
         """Execute a larger gate, or an instruction by its definition."""
         if isinstance(operation, AnnotatedOperation):
-            for gate, own in qiskit_gates.annotated(operation, self.builder.spend):
+            for gate, own in qiskit_gates.annotated(operation, self.builder.spend, self._free):
                 self._gate(gate, [places[place] for place in own])
             return
         if qiskit_gates.is_kept(operation):
-            self._gate(qiskit_gates.checked(operation), places)
+            self._gate(qiskit_gates.checked(operation, self._free), places)
             return
         if qiskit_gates.is_channel(operation):
             channel = qiskit_gates.channel(operation)
@@ -197,11 +198,11 @@ class _Walk(Flow):
             return
         self.builder.spend(1)
         if operation.name in self._gate_names and isinstance(operation, Gate):
-            steps = qiskit_gates.steps(operation, self.builder.spend, self._gate_names)
+            steps = qiskit_gates.steps(operation, self.builder.spend, self._gate_names, self._free)
             for gate, own in named(operation.name, steps, operation.num_qubits):
                 self._gate(gate, [places[place] for place in own])
             return
-        self.block(_Frame(qiskit_gates.definition(operation), places, clbits))
+        self.block(_Frame(qiskit_gates.definition(operation, self._free), places, clbits))
 
     def _control(
         self, frame: _Frame, operation: ControlFlowOp, places: Sequence[int], clbits: Sequence[Variable]

@@ -7,7 +7,7 @@ import cmath
 import math
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from qiskit.circuit import (
     AnnotatedOperation,
@@ -17,6 +17,7 @@ from qiskit.circuit import (
     Instruction,
     InverseModifier,
     Operation,
+    Parameter,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
@@ -31,6 +32,7 @@ from qonduit_server.ir.classical.values import unsupported, wrong
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
 from qonduit_server.ir.noise import Channel, kraus
+from qonduit_server.ir.symbolic import is_open
 from qonduit_server.languages import gate_modifiers
 from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.signatures import NO_NAMES
@@ -50,6 +52,10 @@ FAULTS: Final = (
     ValueError,
     struct.error,
 )
+
+#: The free inputs, which gates may hold expressions over.
+Free: TypeAlias = frozenset[Parameter]
+CLOSED: Final[Free] = frozenset()
 
 #: Gates of Qiskit's library that compilers and writers know, or that have a short definition.
 _KEPT: Final = frozenset(
@@ -95,11 +101,13 @@ def channel(operation: Instruction) -> Channel:
     return found
 
 
-def checked(gate: Gate) -> Gate:
-    """Return the same gate; reject parameters that are not finite real numbers."""
+def checked(gate: Gate, free: Free = CLOSED) -> Gate:
+    """Return the same gate; reject parameters that are not finite real numbers, or expressions over free inputs."""
     for place, each in enumerate(gate.params):
         if isinstance(each, ParameterExpression):
             if each.parameters:
+                if free.issuperset(each.parameters):
+                    continue
                 names = ", ".join(sorted(one.name for one in each.parameters))
                 raise wrong(f"a parameter of {gate.name!r} has no value: {names}")
             number = each.numeric()
@@ -116,8 +124,8 @@ def checked(gate: Gate) -> Gate:
     return gate
 
 
-def definition(operation: Operation) -> QuantumCircuit:
-    """Return the definition of an operation.
+def definition(operation: Operation, free: Free = CLOSED) -> QuantumCircuit:
+    """Return the definition of an operation, which may depend on free inputs.
 
     Raises:
         ProgramError: it has no definition, or an invalid one.
@@ -137,51 +145,52 @@ def definition(operation: Operation) -> QuantumCircuit:
             f"there is no definition of {operation.name!r} (opaque, or an instruction for one simulator only): "
             "define it, or remove it"
         )
-    if made.parameters:
+    if made.parameters and not free.issuperset(made.parameters):
         raise wrong(f"the definition of {operation.name!r} has parameters without a value")
     return made
 
 
-def annotated(operation: AnnotatedOperation, spend: Callable[[int], None]) -> list[Step]:
+def annotated(operation: AnnotatedOperation, spend: Callable[[int], None], free: Free = CLOSED) -> list[Step]:
     """Return an operation with modifiers, as gates on its places; controls come first.
 
     Args:
         spend: called with the number of steps.
+        free: the free inputs that its parameters may depend on.
     """
-    return _steps(operation, spend, 0)
+    return _steps(operation, spend, 0, NO_NAMES, free)
 
 
-def steps(operation: Gate, spend: Callable[[int], None], gate_names: frozenset[str]) -> list[Step]:
+def steps(operation: Gate, spend: Callable[[int], None], gate_names: frozenset[str], free: Free = CLOSED) -> list[Step]:
     """Return what a gate is made of, with gates of these names whole."""
-    return _body(operation, spend, 0, gate_names)
+    return _body(operation, spend, 0, gate_names, free)
 
 
 def _steps(
-    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str] = NO_NAMES
+    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str], free: Free
 ) -> list[Step]:
     if depth > MAX_DEPTH:
         raise too_large(f"definitions are nested more than {MAX_DEPTH} deep")
     if isinstance(operation, AnnotatedOperation):
-        return _modified(operation, _steps(operation.base_op, spend, depth + 1), spend)
+        return _modified(operation, _steps(operation.base_op, spend, depth + 1, NO_NAMES, free), spend)
     if is_kept(operation):
         spend(1)
-        return [(checked(operation), tuple(range(operation.num_qubits)))]
-    body = _body(operation, spend, depth, gate_names)
+        return [(checked(operation, free), tuple(range(operation.num_qubits)))]
+    body = _body(operation, spend, depth, gate_names, free)
     if operation.name in gate_names and isinstance(operation, Gate):
         return named(operation.name, body, operation.num_qubits)
     return body
 
 
 def _body(
-    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str] = NO_NAMES
+    operation: Operation, spend: Callable[[int], None], depth: int, gate_names: frozenset[str], free: Free
 ) -> list[Step]:
     """Return the steps of an operation's definition."""
-    made = definition(operation)
+    made = definition(operation, free)
     if made.num_clbits or made.num_vars:
         raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
     found = []
     if made.global_phase:
-        found += gate_modifiers.phase(float(made.global_phase))
+        found += gate_modifiers.phase(made.global_phase if is_open(made.global_phase) else float(made.global_phase))
     for each in made.data:
         inner = each.operation
         if inner.name == "barrier":
@@ -189,7 +198,7 @@ def _body(
         if not isinstance(inner, Gate | AnnotatedOperation) and type(inner) is not Instruction:
             raise unsupported(f"{operation.name!r} is more than a gate, and takes no modifiers")
         places = [made.find_bit(qubit).index for qubit in each.qubits]
-        own_steps = _steps(inner, spend, depth + 1, gate_names)
+        own_steps = _steps(inner, spend, depth + 1, gate_names, free)
         found += [(gate, tuple(places[place] for place in own)) for gate, own in own_steps]
     return found
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -19,10 +20,12 @@ from qonduit_server.ir.classical.values import number as as_number
 from qonduit_server.ir.classical.variables import Variable
 from qonduit_server.ir.formula import FALSE, Formula
 from qonduit_server.ir.limits import MAX_CLBITS, MAX_REGISTERS, too_large
+from qonduit_server.ir.symbolic import is_symbolic
 from qonduit_server.languages.program_inputs import mismatch, missing, number
 from qonduit_server.languages.signatures import Inputs
 
 _LARGEST: Final = (1 << 63) - 1
+_ELEMENT: Final = re.compile(r"(.*)\[(0|[1-9][0-9]{0,8})\]", re.DOTALL)
 #: Marks numbers that were not set: no number of Quil's memory is complex.
 _UNSET: Final = 1j
 
@@ -84,9 +87,16 @@ class Memory:
                 if one.name not in self.regions:
                     self._declare(one)
         self.regions = {each.name: self.regions[each.name] for each in declarations}
+        #: Names of memory, and of its elements that are given one by one.
+        self.names: set[str] = set(self.regions)
         for name, value in inputs.items():
             if name in self.regions:
                 self._give(self.regions[name], value)
+            elif (element := _ELEMENT.fullmatch(name)) is not None and element[1] in self.regions:
+                region = self.regions[element[1]]
+                if int(element[2]) < region.length:
+                    self.names.add(name)
+                    self._give(Region(name, region.kind, region.first + int(element[2]), 1), value)
 
     def registers(self) -> list[Region]:
         """Return the declared bits."""
@@ -130,7 +140,7 @@ class Memory:
             ProgramError: the element is a number that was not set.
         """
         value = self.cells[cell].value
-        if value == _UNSET:
+        if isinstance(value, complex) and value == _UNSET:
             raise missing(self.cells[cell].name)
         if isinstance(value, Table) and _UNSET in value.values:
             raise unsupported(f"{self.cells[cell].name!r} is read, but not set on every path to it: set it first")
@@ -294,6 +304,8 @@ def _fitting(kind: ScalarType, number: Number) -> Number:
     """Return a number converted to a memory type."""
     assert not isinstance(number, complex)
     if kind == ScalarType.REAL:
+        if is_symbolic(number):
+            return number
         real = float(number)
         if not math.isfinite(real):
             raise wrong("a REAL is not a finite number")

@@ -14,6 +14,7 @@ from qonduit_server.ir.classical.values import number as as_number
 from qonduit_server.ir.classical.variables import View
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.noise import Channel
+from qonduit_server.ir.symbolic import Symbolic
 from qonduit_server.languages.named_gates import named
 from qonduit_server.languages.openqasm3.measurement import measure, measure_into
 from qonduit_server.languages.quil.classical_memory import Memory
@@ -89,7 +90,7 @@ class Execution(Jumps):
         if error is not None:
             self.builder.append(self.conditions.guard, error, (), clbits)
 
-    def _gate(self, call: GateCall, known: dict[int, complex]) -> None:
+    def _gate(self, call: GateCall, known: dict[int, complex | Symbolic]) -> None:
         """Execute a gate for each measured value of the memory that its parameters read."""
         cell = next((each for each in call.reads if each not in known), None)
         if cell is None:
@@ -101,11 +102,14 @@ class Execution(Jumps):
                 self.emit(operation, tuple(self._qubits[call.qubits[each]] for each in places))
             return
         read = as_number(self._memory.read(cell))
+        if isinstance(read, Symbolic):
+            self._gate(call, {**known, cell: read})
+            return
         for each in dict.fromkeys(read.values if isinstance(read, Table) else (read,)):
             number = complex(each)  # type: ignore[arg-type]
             self.branch(truth(equal(read, each)), lambda number=number: self._gate(call, {**known, cell: number}))  # type: ignore[misc]
 
-    def _steps(self, call: GateCall, known: dict[int, complex]) -> list[Step]:
+    def _steps(self, call: GateCall, known: dict[int, complex | Symbolic]) -> list[Step]:
         """Return a gate, or a circuit that is kept whole, on places of its qubits."""
         if call.body is None:
             parameters = tuple(value(each, known) for each in call.parameters)

@@ -27,10 +27,11 @@ from quil.instructions import (
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.limits import MAX_DEPTH, too_large
+from qonduit_server.ir.symbolic import NotSymbolic, Symbolic, is_open
 from qonduit_server.ir.visitor import standard_name
 from qonduit_server.languages import named_gates
 from qonduit_server.languages.gate_modifiers import control, inverse, phase
-from qonduit_server.languages.quil.parameter_expressions import Tree, real, tree
+from qonduit_server.languages.quil.parameter_expressions import Known, Tree, real, tree
 from qonduit_server.languages.quil.preprocessing import MAX_ROWS
 from qonduit_server.languages.signatures import NO_NAMES
 
@@ -69,7 +70,12 @@ def _phase_of(first: int, second: int) -> _Given:
 
 
 def _by_matrix(matrix: Callable[..., Sequence[Sequence[complex]]], parameters: int) -> _Given:
-    return _Given(parameters, 2, lambda *numbers: _unitary(np.array(matrix(*numbers), dtype=complex)))
+    def steps(*numbers: float) -> list[Step]:
+        if any(map(is_open, numbers)):
+            raise NotSymbolic("a gate that is computed as a matrix depends on a free input")
+        return _unitary(np.array(matrix(*numbers), dtype=complex))
+
+    return _Given(parameters, 2, steps)
 
 
 def _unitary(matrix: _Matrix) -> list[Step]:
@@ -175,7 +181,7 @@ class Gates:
         self._within: list[str] = []
 
     def steps(
-        self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...], qubits: int
+        self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[Known, ...], qubits: int
     ) -> list[Step]:
         """Return the IR steps of a gate, on places 0 to `qubits` - 1.
 
@@ -205,7 +211,7 @@ class Gates:
         return standard or name
 
     def _modified(
-        self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[complex, ...]
+        self, name: str, modifiers: tuple[GateModifier, ...], parameters: tuple[Known, ...]
     ) -> tuple[list[Step], int]:
         if not modifiers:
             return self._plain(name, parameters)
@@ -236,7 +242,7 @@ class Gates:
             done.extend(control(named_gates.inlined(steps), forks, state))
         return _short(done), qubits + forks
 
-    def _plain(self, name: str, parameters: tuple[complex, ...]) -> tuple[list[Step], int]:
+    def _plain(self, name: str, parameters: tuple[Known, ...]) -> tuple[list[Step], int]:
         definition = self._definitions.get(name)
         if definition is not None:
             return self._defined(definition, parameters)
@@ -247,7 +253,7 @@ class Gates:
         numbers = [real(each, f"a parameter of {name}") for each in parameters]
         return given.steps(*numbers), given.qubits
 
-    def _defined(self, definition: GateDefinition, parameters: tuple[complex, ...]) -> tuple[list[Step], int]:
+    def _defined(self, definition: GateDefinition, parameters: tuple[Known, ...]) -> tuple[list[Step], int]:
         name, names = definition.name, definition.parameters
         _check_number(name, len(names), parameters)
         if len(set(names)) != len(names):
@@ -302,7 +308,7 @@ def _matrix_gate(name: str, rows: Sequence[Sequence[Expression]], values: Mappin
             "SYNTAX_ERROR", f"the matrix of {name} does not have 2, 4, 8, ... rows as long as there are rows"
         )
     _check_size(name, size)
-    matrix = np.array([[_known_number(name, each, values) for each in row] for row in rows], dtype=complex)
+    matrix = np.array([[_number(name, each, values) for each in row] for row in rows], dtype=complex)
     with np.errstate(all="ignore"):
         far = not np.all(np.abs(matrix.conj().T @ matrix - np.eye(size)) < _NEAR)
     if far:
@@ -332,17 +338,25 @@ def _pauli_sum(name: str, terms: PauliSum, values: Mapping[str, Tree]) -> tuple[
         product: _Matrix = np.eye(1, dtype=complex)
         for qubit in own:
             product = np.kron(product, _PAULI[letters[qubit]])
-        sum_ = sum_ + real(_known_number(name, term.expression, values), f"a coefficient of {name}") * product
+        sum_ = sum_ + real(_number(name, term.expression, values), f"a coefficient of {name}") * product
     energies, states = np.linalg.eigh(sum_)
     return _unitary((states * np.exp(-1j * energies)) @ states.conj().T), len(own)
 
 
-def _known_number(name: str, expression: Expression, values: Mapping[str, Tree]) -> complex:
+def _number(name: str, expression: Expression, values: Mapping[str, Tree]) -> complex:
+    """Return a number that must be known while reading."""
+    number = _known_number(name, expression, values)
+    if isinstance(number, Symbolic):
+        raise NotSymbolic(f"the matrix of {name} depends on a free input")
+    return number
+
+
+def _known_number(name: str, expression: Expression, values: Mapping[str, Tree]) -> Known:
     def element(reference: MemoryReference) -> Tree:
         raise ProgramError("SYNTAX_ERROR", f"the definition of {name} reads memory ({reference.name!r})")
 
     number = tree(expression, values, element)
-    assert isinstance(number, complex)
+    assert isinstance(number, complex | Symbolic)
     return number
 
 
@@ -351,7 +365,7 @@ def _check_size(name: str, size: int) -> None:
         raise too_large(f"the gate {name!r} is defined by a matrix of more than {MAX_ROWS} rows")
 
 
-def _check_number(name: str, takes: int, parameters: Sequence[complex]) -> None:
+def _check_number(name: str, takes: int, parameters: Sequence[Known]) -> None:
     if len(parameters) != takes:
         raise ProgramError("SYNTAX_ERROR", f"{name} takes {takes} parameters, and is given {len(parameters)}")
 

@@ -7,12 +7,13 @@ import cmath
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from quil.expression import Expression, ExpressionFunction, InfixOperator, PrefixOperator
 from quil.instructions import MemoryReference
 
 from qonduit_server.errors import ProgramError
+from qonduit_server.ir.symbolic import NotSymbolic, Symbolic, expression_of
 
 #: Maximum imaginary part of a real number: complex powers and roots are not exact.
 _REAL: Final = 1e-9
@@ -33,7 +34,9 @@ class Operation:
     parts: tuple[Tree, ...]
 
 
-Tree: TypeAlias = complex | Element | Operation
+#: A number; a `Symbolic` one depends on a free input.
+Known: TypeAlias = complex | Symbolic
+Tree: TypeAlias = complex | Symbolic | Element | Operation
 
 _FUNCTIONS: Final[dict[ExpressionFunction, str]] = {
     ExpressionFunction.CIS: "cis",
@@ -102,26 +105,31 @@ def elements(node: Tree) -> set[int]:
     return {node.cell} if isinstance(node, Element) else set()
 
 
-def value(node: Tree, memory: Mapping[int, complex]) -> complex:
+def value(node: Tree, memory: Mapping[int, Known]) -> Known:
     """Evaluate with the values of memory."""
     if isinstance(node, Operation):
         return _computed(node.name, [value(part, memory) for part in node.parts])
     return memory[node.cell] if isinstance(node, Element) else node
 
 
-def real(number: complex, what: str) -> float:
-    """Return a number that must be real."""
+def real(number: Known, what: str) -> float:
+    """Return a number that must be real, or an expression of Qiskit over free inputs."""
+    if isinstance(number, Symbolic):
+        expression: float = expression_of(number)
+        return expression
     if abs(number.imag) > _REAL * max(1.0, abs(number)):
         raise ProgramError("SYNTAX_ERROR", f"{what} is not a real number")
     return number.real
 
 
 def _applied(name: str, *parts: Tree) -> Tree:
-    numbers = [part for part in parts if isinstance(part, complex)]
+    numbers = [part for part in parts if isinstance(part, complex | Symbolic)]
     return _computed(name, numbers) if len(numbers) == len(parts) else Operation(name, parts)
 
 
-def _computed(name: str, numbers: list[complex]) -> complex:
+def _computed(name: str, numbers: list[Known]) -> Known:
+    if any(isinstance(each, Symbolic) for each in numbers):
+        return _symbolic(name, numbers)
     try:
         result = complex(_COMPUTE[name](*numbers))
     except ZeroDivisionError:
@@ -131,6 +139,15 @@ def _computed(name: str, numbers: list[complex]) -> complex:
     if not cmath.isfinite(result):
         raise ProgramError("SYNTAX_ERROR", "an expression is not a finite number")
     return result
+
+
+def _symbolic(name: str, numbers: list[Known]) -> Known:
+    """Apply an operator or a function that has a real value for all real operands."""
+    if name in ("cos", "sin", "exp"):
+        return cast("Symbolic", numbers[0]).apply(name)
+    if name in ("+", "-", "*", "/", "negative"):
+        return _COMPUTE[name](*numbers)
+    raise NotSymbolic(f"{name} of a free input may not be a real number")
 
 
 def _power(base: complex, exponent: complex) -> complex:

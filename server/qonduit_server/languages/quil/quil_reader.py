@@ -41,7 +41,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = N
     memory = Memory(declarations, inputs)
     operations = Operations(memory, program.circuits, prepared.references, gate_names)
     operations.read(program.body_instructions, prepared.statements)
-    warnings = [*unused(inputs, memory.regions), *operations.warnings, *_calibrated(program, operations)]
+    warnings = [*unused(inputs, memory.names), *operations.warnings, *_calibrated(program, operations)]
     used = {each.name for each in operations.done if isinstance(each, GateCall)}
     warnings += [text for name, text in DISPUTED.items() if name in used - set(program.gate_definitions)]
     warnings += operations.unused_noise()
