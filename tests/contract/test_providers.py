@@ -24,6 +24,8 @@ QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
 HEADER2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 HEADER3 = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
+#: The types that every simulator runs.
+JOB_TYPES = [JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR]
 BELL = HEADER2 + "qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"
 
 
@@ -230,8 +232,8 @@ class TestControl:
             assert device.capabilities.reset
             assert device.capabilities.conditionals
             assert device.capabilities.loops
-            assert not device.capabilities.parameters
-            assert list(device.capabilities.job_types) == [JobType.JOB_TYPE_RUNNER]
+            assert device.capabilities.parameters
+            assert list(device.capabilities.job_types) == JOB_TYPES
 
     def test_measurement_in_the_middle(self, provider: SimulatorProvider) -> None:
         text = "qreg q[1]; creg c[2]; h q[0]; measure q[0] -> c[0]; h q[0]; measure q[0] -> c[1];"
@@ -370,7 +372,7 @@ class TestTask:
         assert hits == [False, True]
 
     @pytest.mark.parametrize(
-        "kind", [JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR, JobType.JOB_TYPE_UNSPECIFIED]
+        "kind", [JobType.JOB_TYPE_IBM_RUNNER, JobType.JOB_TYPE_IBM_UPLOAD, JobType.JOB_TYPE_UNSPECIFIED]
     )
     def test_other_job_types_are_refused(self, provider: SimulatorProvider, kind: JobType) -> None:
         run = Run(provider, BELL, type=kind)

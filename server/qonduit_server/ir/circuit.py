@@ -41,9 +41,9 @@ class Circuit:
 
     `qubit_names` are names by which a device may know the qubits, one each, "4_1" for row 4 and column 1; empty if the
     program has none. `warnings` describe what the reader changed or dropped. `lines` map constructs (named as in
-    `ir.requirements`) to their first line, where the reader knows it. `parameters` are the names of the free inputs that
-    the gates depend on, in sorted order; an array's elements are `name[i]`. Only a circuit without them is run and
-    written.
+    `ir.requirements`) to their first line, where the reader knows it. `parameters` are the names of the free inputs
+    that the gates depend on, in sorted order; an array's elements are `name[i]`. Only a circuit without them is run
+    and written.
     """
 
     quantum: QuantumCircuit
@@ -84,11 +84,13 @@ class Outcome:
     """A provider's measurement of one circuit.
 
     `counts` maps an outcome (bit k is classical bit k of the IR circuit; bits never written are 0) to its count.
-    `meta_data` holds JSON values: SDK, version, method, times in seconds.
+    `meta_data` holds JSON values: SDK, version, method, times in seconds. `exact` maps outcomes to their exact
+    probabilities, in place of counts, where these were requested.
     """
 
     counts: Mapping[int, int]
     meta_data: Mapping[str, object] = field(default_factory=dict)
+    exact: Mapping[int, float] | None = None
 
 
 def contains(quantum: QuantumCircuit, kinds: Mapping[str, type[Instruction]]) -> bool:

@@ -31,8 +31,11 @@ class ResultService:
     def list_results(self, request: ListResultsRequest, call: CallContext) -> ListResultsResponse:
         """Return a page of a job's results."""
         call.job_id = request.job_id
+        of = result_rows.ResultRange(
+            request.program_index if request.HasField("program_index") else None, request.first_point, request.end_point
+        )
         page = result_rows.list_page(
-            self._db, call.principal.name, request.job_id, request.page_size, request.page_token
+            self._db, call.principal.name, request.job_id, request.page_size, request.page_token, of
         )
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
 

@@ -15,7 +15,7 @@ from qonduit.v1.device_service_pb2 import CompareDevicesRequest
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
-from qonduit_server import lifecycle, noise_rules
+from qonduit_server import job_type_rules, lifecycle, noise_rules
 from qonduit_server.capabilities import (
     FLOATING_POINT,
     JOB_TYPE,
@@ -149,8 +149,12 @@ def unplaced_job(
         )
     if request.HasField("deployment"):
         check_programs(request.deployment, limits)
-        return UnplacedJob(spec, request.deployment.programs)
-    return UnplacedJob(spec, deployments.get(db, principal.name, request.job.deployment_id).programs)
+        programs = request.deployment.programs
+    else:
+        programs = deployments.get(db, principal.name, request.job.deployment_id).programs
+    if violations := list(job_type_rules.broken(spec, len(programs))):
+        raise InvalidArgument(violations)
+    return UnplacedJob(spec, programs)
 
 
 def repeated(

@@ -239,7 +239,9 @@ results = Table(
     Column("size", BigInteger, nullable=False),
     # A Result message without its id.
     Column("result", LargeBinary, nullable=False),
-    Index("ix_results_job_id", "job_id", "position", "id"),
+    # The point of the job's parameter sets; 0 without them.
+    Column("point", Integer, nullable=False, server_default=text("0")),
+    Index("ix_results_job_id_position_point", "job_id", "position", "point", "id"),
     sqlite_autoincrement=True,
 )
 

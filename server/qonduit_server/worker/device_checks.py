@@ -25,6 +25,8 @@ from qonduit_server.ir.requirements import requirements_of
 if TYPE_CHECKING:
     from qonduit_server.ir.circuit import Circuit
 
+#: The types of jobs that the runner runs.
+_TYPES: Final = (JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR)
 #: The advice at the end of a refusal of a whole job, by the name of the missing feature.
 _HINTS: Final = {
     STATEVECTOR: ": submit the job without include_statevector",
@@ -44,9 +46,10 @@ def check_job(device: Device, name: str, spec: JobSpec) -> None:
     Raises:
         DeviceError: names the missing feature.
     """
-    if spec.type != JobType.JOB_TYPE_RUNNER:
+    if spec.type not in _TYPES:
+        known = ", ".join(job_type_name(each) for each in _TYPES)
         raise DeviceError(
-            "UNSUPPORTED_JOB_TYPE", f"{name} takes jobs of type RUNNER only, not {job_type_name(spec.type)}"
+            "UNSUPPORTED_JOB_TYPE", f"{name} runs jobs of the types {known}, got {job_type_name(spec.type)}"
         )
     for missing in missing_features(device, name, requirements_of_job(spec)):
         if missing.name != JOB_TYPE:  # the types that the runner runs are above

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from qonduit.v1.result_pb2 import BufferColumn, BufferReference, ColumnKind, Result, ResultType
+from qonduit.v1.result_pb2 import BufferColumn, BufferReference, ColumnKind, Register, Result, ResultType
 from qonduit_server.errors import LimitError
 from qonduit_server.ir.circuit import Circuit
 
@@ -25,6 +25,11 @@ _MOST_BYTES: Final = 3 * 1024**2 - 64 * 1024
 _ENTRY_BYTES: Final = 19
 #: The columns of numbers have 8 bytes: uint64 and float64.
 _NUMBER_BYTES: Final = 8
+
+
+def registers_of(circuit: Circuit) -> tuple[Register, ...]:
+    """Return a program's registers, in the order of keys."""
+    return tuple(Register(name=register.name, size=len(register.bits)) for register in reversed(circuit.registers))
 
 
 def encode_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], max_bytes: int) -> bytes:
@@ -57,19 +62,16 @@ def encode_counts(result: Result, circuit: Circuit, counts: Mapping[int, int], m
         for key, number in named.items():
             entries[key] = number
             probabilities[key] = number / shots
-        if result.ByteSize() <= MESSAGE_BYTES - _ADDED_BYTES:
+        if fits_message(result):
             return b""
         if not named:
-            _check_message(result)
+            check_message(result)
             return b""
         entries.clear()
         probabilities.clear()
-    columns = [
-        BufferColumn(name=register.name, kind=ColumnKind.COLUMN_KIND_UINT, width=width)
-        for register, width in zip(result.registers, widths, strict=True)
-    ]
+    columns = register_columns(result)
     columns.append(BufferColumn(name="count", kind=ColumnKind.COLUMN_KIND_UINT, width=_NUMBER_BYTES))
-    return _buffered(result, columns, b"".join(_rows(circuit, shown, widths, row_bytes, most_rows)), row_bytes)
+    return into_buffer(result, columns, b"".join(_rows(circuit, shown, widths, row_bytes, most_rows)), row_bytes)
 
 
 def encode_statevector(result: Result, amplitudes: NDArray[np.complex128], max_bytes: int) -> bytes:
@@ -96,12 +98,9 @@ def encode_statevector(result: Result, amplitudes: NDArray[np.complex128], max_b
         result.statevector.real.extend(amplitudes.real.tolist())
         result.statevector.imaginary.extend(amplitudes.imag.tolist())
         return b""
-    columns = [
-        BufferColumn(name=name, kind=ColumnKind.COLUMN_KIND_FLOAT64, width=_NUMBER_BYTES)
-        for name in ("real", "imaginary")
-    ]
+    columns = number_columns("real", "imaginary")
     # A complex128 is the real part followed by the imaginary part, as in the rows.
-    return _buffered(result, columns, amplitudes.astype(">c16").tobytes(), row_bytes)
+    return into_buffer(result, columns, amplitudes.astype(">c16").tobytes(), row_bytes)
 
 
 def check_statevector(qubits: int, max_bytes: int) -> None:
@@ -169,16 +168,35 @@ def _rows(
         yield start + merged[start].to_bytes(_NUMBER_BYTES, "big")
 
 
-def _buffered(result: Result, columns: list[BufferColumn], rows: bytes, row_bytes: int) -> bytes:
+def fits_message(result: Result) -> bool:
+    """Return whether a result with its entries fits into a message, with what the store adds."""
+    return result.ByteSize() <= MESSAGE_BYTES - _ADDED_BYTES
+
+
+def register_columns(result: Result) -> list[BufferColumn]:
+    """Return a column for each register of a result, in their order."""
+    return [
+        BufferColumn(name=register.name, kind=ColumnKind.COLUMN_KIND_UINT, width=(register.size + 7) // 8)
+        for register in result.registers
+    ]
+
+
+def number_columns(*names: str) -> list[BufferColumn]:
+    """Return columns of float64."""
+    return [BufferColumn(name=name, kind=ColumnKind.COLUMN_KIND_FLOAT64, width=_NUMBER_BYTES) for name in names]
+
+
+def into_buffer(result: Result, columns: list[BufferColumn], rows: bytes, row_bytes: int) -> bytes:
+    """Refer to rows in a result; return them. Raises LimitError."""
     reference = BufferReference(
         size_bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest(), rows=len(rows) // row_bytes, columns=columns
     )
     result.buffer.CopyFrom(reference)
-    _check_message(result)
+    check_message(result)
     return rows
 
 
-def _check_message(result: Result) -> None:
+def check_message(result: Result) -> None:
     """Check the size of the message without its entries: mostly the registers' names."""
     size = result.ByteSize()
     if size > _MOST_BYTES:

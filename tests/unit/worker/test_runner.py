@@ -25,6 +25,7 @@ from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 from qonduit_server.worker import runner
+from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
 
 PROGRAM = "OPENQASM 2.0; qreg q[1]; creg c[2];"
 
@@ -86,7 +87,7 @@ def task(*programs: str, shots: int = 10) -> Task:
     )
 
 
-def run(provider: Scripted, *programs: str, cache: runner.ProgramCache | None = None) -> list[TaskEvent]:
+def run(provider: Scripted, *programs: str, cache: ProgramCache | None = None) -> list[TaskEvent]:
     events: list[TaskEvent] = []
     runner.Runner(provider, Languages(), cache).run(task(*programs), events.append)
     assert [event.WhichOneof("event") for event in events][:: len(events) - 1] == ["started", "finished"]
@@ -205,7 +206,7 @@ def test_a_failure_of_the_server_or_an_sdk_carries_its_traceback_and_others_do_n
 
 
 def test_each_phase_of_a_program_is_reported_before_it_starts() -> None:
-    provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), runner.ProgramCache()
+    provider, cache = Scripted(Outcome({0: 10}), Outcome({0: 10})), ProgramCache()
     said = [
         [event.phase.message for event in run(provider, PROGRAM, PROGRAM + " ", cache=cache) if event.HasField("phase")]
         for _ in range(2)
@@ -220,14 +221,14 @@ def test_a_task_without_programs_ends() -> None:
 
 
 def test_programs_are_compiled_once() -> None:
-    provider, cache = Scripted(Outcome({0: 10})), runner.ProgramCache()
+    provider, cache = Scripted(Outcome({0: 10})), ProgramCache()
     for _ in range(3):
         run(provider, PROGRAM, cache=cache)
     assert provider.compiled == 1
 
 
 def test_a_program_with_other_inputs_is_another_program() -> None:
-    provider, keeping = Scripted(Outcome({0: 10})), runner.ProgramCache()
+    provider, keeping = Scripted(Outcome({0: 10})), ProgramCache()
     for angle in (0.1, 0.2, 0.1):
         events: list[TaskEvent] = []
         job = task("OPENQASM 3.0; input float a; qubit q; bit c; U(a, 0, 0) q; c = measure q;")
@@ -241,7 +242,7 @@ def test_a_program_with_other_inputs_is_another_program() -> None:
 def test_a_program_with_another_noise_model_or_method_is_another_program() -> None:
     every = DeviceCapabilities(**dict.fromkeys(FEATURES, True), methods=[SimulationMethod(name="m", max_qubits=9)])  # type: ignore[arg-type]
     provider = Scripted(Outcome({0: 10}), device=Device(name="d", num_qubits=9, is_simulator=True, capabilities=every))
-    cache = runner.ProgramCache()
+    cache = ProgramCache()
     for probability, method in ((0.1, ""), (0.2, ""), (0.1, ""), (0.1, "m")):
         events: list[TaskEvent] = []
         job = task(PROGRAM)
@@ -256,7 +257,7 @@ def test_a_program_with_another_noise_model_or_method_is_another_program() -> No
 
 @pytest.mark.parametrize(("own", "of_job"), [({"a": 0.1}, {}), ({}, {"a": 0.1}), ({"a": 9.0}, {"a": 0.1})])
 def test_inputs_of_the_job_override_those_of_a_program(own: dict[str, float], of_job: dict[str, float]) -> None:
-    provider, keeping = Scripted(Outcome({0: 10})), runner.ProgramCache()
+    provider, keeping = Scripted(Outcome({0: 10})), ProgramCache()
     for each, more in (({"a": 0.1}, {}), (own, of_job)):
         job = task("OPENQASM 3.0; input float a; qubit q; bit c; U(a, 0, 0) q; c = measure q;")
         job.programs[0].language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
@@ -301,10 +302,10 @@ def test_a_program_that_cannot_be_read_moves_no_other() -> None:
 
 
 def test_the_cache_is_bounded() -> None:
-    def kept() -> runner.CachedProgram:
-        return runner.CachedProgram(Circuit(None, ()), CompiledCircuit(None, 0), (), 0.0, 0.0)  # type: ignore[arg-type]
+    def kept() -> CachedProgram:
+        return CachedProgram(Circuit(None, ()), CompiledCircuit(None, 0), (), 0.0, 0.0)  # type: ignore[arg-type]
 
-    cache = runner.ProgramCache(entries=2, source_bytes=100)
+    cache = ProgramCache(entries=2, source_bytes=100)
     for name in "ab":
         cache.put((name,), 10, kept())
     assert cache.get(("a",)) is not None  # now b is the oldest

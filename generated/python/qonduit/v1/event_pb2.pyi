@@ -2,10 +2,12 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
+from qonduit.v1 import result_pb2 as _result_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -38,12 +40,34 @@ class Progress(_message.Message):
     def __init__(self, progress: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ResultReady(_message.Message):
-    __slots__ = ("result_id", "program_id")
+    __slots__ = ("result_id", "program_id", "points", "first_point")
     RESULT_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
     result_id: int
     program_id: int
-    def __init__(self, result_id: _Optional[int] = ..., program_id: _Optional[int] = ...) -> None: ...
+    points: int
+    first_point: int
+    def __init__(self, result_id: _Optional[int] = ..., program_id: _Optional[int] = ..., points: _Optional[int] = ..., first_point: _Optional[int] = ...) -> None: ...
+
+class PartialResult(_message.Message):
+    __slots__ = ("program_id", "index", "first_point", "results")
+    PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    program_id: int
+    index: int
+    first_point: int
+    results: _containers.RepeatedCompositeFieldContainer[_result_pb2.Result]
+    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ...) -> None: ...
+
+class QueueChange(_message.Message):
+    __slots__ = ("queue",)
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    queue: _job_pb2.QueuePlace
+    def __init__(self, queue: _Optional[_Union[_job_pb2.QueuePlace, _Mapping]] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("level", "message", "program_id")
@@ -62,7 +86,7 @@ class Heartbeat(_message.Message):
     def __init__(self, last_sequence: _Optional[int] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ("job_id", "sequence", "event_time", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat")
+    __slots__ = ("job_id", "sequence", "event_time", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +97,8 @@ class JobEvent(_message.Message):
     RESULT_READY_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_RESULT_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_CHANGE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     sequence: int
     event_time: _timestamp_pb2.Timestamp
@@ -83,4 +109,6 @@ class JobEvent(_message.Message):
     result_ready: ResultReady
     log: LogLine
     heartbeat: Heartbeat
-    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    partial_result: PartialResult
+    queue_change: QueueChange
+    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ...) -> None: ...

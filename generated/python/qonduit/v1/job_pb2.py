@@ -26,18 +26,29 @@ from qonduit._vendor import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qonduit.v1 import estimator_pb2 as qonduit_dot_v1_dot_estimator__pb2
 from qonduit.v1 import failure_pb2 as qonduit_dot_v1_dot_failure__pb2
 from qonduit.v1 import noise_pb2 as qonduit_dot_v1_dot_noise__pb2
+from qonduit.v1 import sampler_pb2 as qonduit_dot_v1_dot_sampler__pb2
 from qonduit.v1 import simulation_pb2 as qonduit_dot_v1_dot_simulation__pb2
+from qonduit.v1 import sweep_pb2 as qonduit_dot_v1_dot_sweep__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qonduit/v1/job.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18qonduit/v1/failure.proto\x1a\x16qonduit/v1/noise.proto\x1a\x1bqonduit/v1/simulation.proto\"\x9d\x01\n\nProgramRun\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\nresult_ids\x18\x05 \x03(\x03\x42\x08\n\x06_index\"a\n\x0fOptionReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\"\xd3\x01\n\x0c\x44\x65viceChoice\x12\x11\n\trequested\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\"\n\x15\x65stimated_seconds_p50\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x65stimated_seconds_p90\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x18\n\x16_estimated_seconds_p50B\x18\n\x16_estimated_seconds_p90\"\xac\t\n\x03Job\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x1e\n\x0b\x65xecuted_by\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x1b\n\x08progress\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x14.qonduit.v1.JobStateB\x04\xe2\x41\x01\x03\x12\r\n\x05shots\x18\x06 \x01(\x03\x12+\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x14provider_specific_id\x18\t \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\x1c\n\tcelery_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x1f\n\x0e\x65xecuted_on_id\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rdeployment_id\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x0b\x66inished_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\x12\x34\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rlast_sequence\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12*\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x13.qonduit.v1.FailureB\x04\xe2\x41\x01\x03\x12 \n\x04seed\x18\x11 \x01(\x03\x42\r\xbaH\n\"\x08\x10\x80\x80\x80\x80\x10(\x00H\x06\x88\x01\x01\x12\x32\n\x0cprogram_runs\x18\x12 \x03(\x0b\x32\x16.qonduit.v1.ProgramRunB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x13 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x14\n\x06\x64\x65vice\x18\x16 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x17 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12@\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x35\n\rdevice_choice\x18\x1c \x01(\x0b\x32\x18.qonduit.v1.DeviceChoiceB\x04\xe2\x41\x01\x03\x42\x07\n\x05_nameB\x0e\n\x0c_executed_byB\x0b\n\t_progressB\x17\n\x15_provider_specific_idB\x0c\n\n_celery_idB\x0e\n\x0c_finished_atB\x07\n\x05_seed*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*\x98\x01\n\x07JobType\x12\x18\n\x14JOB_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_TYPE_RUNNER\x10\x01\x12\x14\n\x10JOB_TYPE_SAMPLER\x10\x02\x12\x16\n\x12JOB_TYPE_ESTIMATOR\x10\x03\x12\x17\n\x13JOB_TYPE_IBM_RUNNER\x10\x04\x12\x17\n\x13JOB_TYPE_IBM_UPLOAD\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14qonduit/v1/job.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aqonduit/v1/estimator.proto\x1a\x18qonduit/v1/failure.proto\x1a\x16qonduit/v1/noise.proto\x1a\x18qonduit/v1/sampler.proto\x1a\x1bqonduit/v1/simulation.proto\x1a\x16qonduit/v1/sweep.proto\"\xc2\x01\n\nProgramRun\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\nresult_ids\x18\x05 \x03(\x03\x12\x0e\n\x06points\x18\x06 \x01(\x05\x12\x13\n\x0bpoints_done\x18\x07 \x01(\x05\x42\x08\n\x06_index\"q\n\x0fOptionReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05names\x18\x04 \x03(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x05\x12\x0e\n\x06points\x18\x06 \x01(\x05\"\xfe\x01\n\x0eProgramOptions\x12\x16\n\x05index\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x16\n\x05shots\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\testimator\x18\x03 \x01(\x0b\x32\x1c.qonduit.v1.EstimatorOptions\x12+\n\x07sampler\x18\x04 \x01(\x0b\x32\x1a.qonduit.v1.SamplerOptions\x12\x31\n\x0eparameter_sets\x18\x05 \x01(\x0b\x32\x19.qonduit.v1.ParameterSets\x12+\n\x0bnoise_model\x18\x06 \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\"9\n\rStopCondition\x12(\n\x0estandard_error\x18\x01 \x01(\x01\x42\x10\xbaH\r\x12\x0b!\x00\x00\x00\x00\x00\x00\x00\x00@\x01\"\x1e\n\nQueuePlace\x12\x10\n\x08position\x18\x01 \x01(\x03\"\xd3\x01\n\x0c\x44\x65viceChoice\x12\x11\n\trequested\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\"\n\x15\x65stimated_seconds_p50\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15\x65stimated_seconds_p90\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x18\n\x16_estimated_seconds_p50B\x18\n\x16_estimated_seconds_p90\"\xaf\x0e\n\x03Job\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x1e\n\x0b\x65xecuted_by\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x1b\n\x08progress\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x14.qonduit.v1.JobStateB\x04\xe2\x41\x01\x03\x12\r\n\x05shots\x18\x06 \x01(\x03\x12+\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x34\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x14provider_specific_id\x18\t \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\x1c\n\tcelery_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x1f\n\x0e\x65xecuted_on_id\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rdeployment_id\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x0b\x66inished_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\x12\x34\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rlast_sequence\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12*\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x13.qonduit.v1.FailureB\x04\xe2\x41\x01\x03\x12 \n\x04seed\x18\x11 \x01(\x03\x42\r\xbaH\n\"\x08\x10\x80\x80\x80\x80\x10(\x00H\x06\x88\x01\x01\x12\x32\n\x0cprogram_runs\x18\x12 \x03(\x0b\x32\x16.qonduit.v1.ProgramRunB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x13 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x14\n\x06\x64\x65vice\x18\x16 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x17 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12@\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x35\n\rdevice_choice\x18\x1c \x01(\x0b\x32\x18.qonduit.v1.DeviceChoiceB\x04\xe2\x41\x01\x03\x12/\n\testimator\x18\x1d \x01(\x0b\x32\x1c.qonduit.v1.EstimatorOptions\x12+\n\x07sampler\x18\x1e \x01(\x0b\x32\x1a.qonduit.v1.SamplerOptions\x12\x31\n\x0eparameter_sets\x18\x1f \x01(\x0b\x32\x19.qonduit.v1.ParameterSets\x12\x33\n\x0fprogram_options\x18  \x03(\x0b\x32\x1a.qonduit.v1.ProgramOptions\x12>\n\x13\x65stimator_reference\x18! \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x43\n\x18parameter_sets_reference\x18\" \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12\x44\n\x19program_options_reference\x18# \x01(\x0b\x32\x1b.qonduit.v1.OptionReferenceB\x04\xe2\x41\x01\x03\x12,\n\tstop_when\x18$ \x01(\x0b\x32\x19.qonduit.v1.StopCondition\x12\x44\n\x06labels\x18% \x03(\x0b\x32\x1b.qonduit.v1.Job.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01(?*\x05r\x03(\xff\x01\x12+\n\x05queue\x18& \x01(\x0b\x32\x16.qonduit.v1.QueuePlaceB\x04\xe2\x41\x01\x03\x12 \n\x18include_compiled_circuit\x18\' \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_nameB\x0e\n\x0c_executed_byB\x0b\n\t_progressB\x17\n\x15_provider_specific_idB\x0c\n\n_celery_idB\x0e\n\x0c_finished_atB\x07\n\x05_seed*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06*\x98\x01\n\x07JobType\x12\x18\n\x14JOB_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fJOB_TYPE_RUNNER\x10\x01\x12\x14\n\x10JOB_TYPE_SAMPLER\x10\x02\x12\x16\n\x12JOB_TYPE_ESTIMATOR\x10\x03\x12\x17\n\x13JOB_TYPE_IBM_RUNNER\x10\x04\x12\x17\n\x13JOB_TYPE_IBM_UPLOAD\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PROGRAMOPTIONS'].fields_by_name['index']._loaded_options = None
+  _globals['_PROGRAMOPTIONS'].fields_by_name['index']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_PROGRAMOPTIONS'].fields_by_name['shots']._loaded_options = None
+  _globals['_PROGRAMOPTIONS'].fields_by_name['shots']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STOPCONDITION'].fields_by_name['standard_error']._loaded_options = None
+  _globals['_STOPCONDITION'].fields_by_name['standard_error']._serialized_options = b'\272H\r\022\013!\000\000\000\000\000\000\000\000@\001'
+  _globals['_JOB_LABELSENTRY']._loaded_options = None
+  _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOB'].fields_by_name['id']._loaded_options = None
   _globals['_JOB'].fields_by_name['id']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['name']._loaded_options = None
@@ -84,16 +95,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB'].fields_by_name['noise_model_reference']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['device_choice']._loaded_options = None
   _globals['_JOB'].fields_by_name['device_choice']._serialized_options = b'\342A\001\003'
-  _globals['_JOBSTATE']._serialized_start=1913
-  _globals['_JOBSTATE']._serialized_end=2093
-  _globals['_JOBTYPE']._serialized_start=2096
-  _globals['_JOBTYPE']._serialized_end=2248
-  _globals['_PROGRAMRUN']._serialized_start=241
-  _globals['_PROGRAMRUN']._serialized_end=398
-  _globals['_OPTIONREFERENCE']._serialized_start=400
-  _globals['_OPTIONREFERENCE']._serialized_end=497
-  _globals['_DEVICECHOICE']._serialized_start=500
-  _globals['_DEVICECHOICE']._serialized_end=711
-  _globals['_JOB']._serialized_start=714
-  _globals['_JOB']._serialized_end=1910
+  _globals['_JOB'].fields_by_name['estimator_reference']._loaded_options = None
+  _globals['_JOB'].fields_by_name['estimator_reference']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['parameter_sets_reference']._loaded_options = None
+  _globals['_JOB'].fields_by_name['parameter_sets_reference']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['program_options_reference']._loaded_options = None
+  _globals['_JOB'].fields_by_name['program_options_reference']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['labels']._loaded_options = None
+  _globals['_JOB'].fields_by_name['labels']._serialized_options = b'\272H\024\232\001\021\020@\"\006r\004\020\001(?*\005r\003(\377\001'
+  _globals['_JOB'].fields_by_name['queue']._loaded_options = None
+  _globals['_JOB'].fields_by_name['queue']._serialized_options = b'\342A\001\003'
+  _globals['_JOBSTATE']._serialized_start=3035
+  _globals['_JOBSTATE']._serialized_end=3215
+  _globals['_JOBTYPE']._serialized_start=3218
+  _globals['_JOBTYPE']._serialized_end=3370
+  _globals['_PROGRAMRUN']._serialized_start=319
+  _globals['_PROGRAMRUN']._serialized_end=513
+  _globals['_OPTIONREFERENCE']._serialized_start=515
+  _globals['_OPTIONREFERENCE']._serialized_end=628
+  _globals['_PROGRAMOPTIONS']._serialized_start=631
+  _globals['_PROGRAMOPTIONS']._serialized_end=885
+  _globals['_STOPCONDITION']._serialized_start=887
+  _globals['_STOPCONDITION']._serialized_end=944
+  _globals['_QUEUEPLACE']._serialized_start=946
+  _globals['_QUEUEPLACE']._serialized_end=976
+  _globals['_DEVICECHOICE']._serialized_start=979
+  _globals['_DEVICECHOICE']._serialized_end=1190
+  _globals['_JOB']._serialized_start=1193
+  _globals['_JOB']._serialized_end=3032
+  _globals['_JOB_LABELSENTRY']._serialized_start=2885
+  _globals['_JOB_LABELSENTRY']._serialized_end=2930
 # @@protoc_insertion_point(module_scope)

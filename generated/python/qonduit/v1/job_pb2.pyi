@@ -4,9 +4,12 @@ from qonduit._vendor import validate_pb2 as _validate_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from qonduit.v1 import estimator_pb2 as _estimator_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import noise_pb2 as _noise_pb2
+from qonduit.v1 import sampler_pb2 as _sampler_pb2
 from qonduit.v1 import simulation_pb2 as _simulation_pb2
+from qonduit.v1 import sweep_pb2 as _sweep_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -49,32 +52,66 @@ JOB_TYPE_IBM_RUNNER: JobType
 JOB_TYPE_IBM_UPLOAD: JobType
 
 class ProgramRun(_message.Message):
-    __slots__ = ("program_id", "index", "state", "failure", "result_ids")
+    __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     RESULT_IDS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_DONE_FIELD_NUMBER: _ClassVar[int]
     program_id: int
     index: int
     state: JobState
     failure: _failure_pb2.Failure
     result_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., result_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    points: int
+    points_done: int
+    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., result_ids: _Optional[_Iterable[int]] = ..., points: _Optional[int] = ..., points_done: _Optional[int] = ...) -> None: ...
 
 class OptionReference(_message.Message):
-    __slots__ = ("name", "size_bytes", "sha256", "names", "count")
+    __slots__ = ("name", "size_bytes", "sha256", "names", "count", "points")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     size_bytes: int
     sha256: str
     names: _containers.RepeatedScalarFieldContainer[str]
     count: int
-    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., count: _Optional[int] = ...) -> None: ...
+    points: int
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., count: _Optional[int] = ..., points: _Optional[int] = ...) -> None: ...
+
+class ProgramOptions(_message.Message):
+    __slots__ = ("index", "shots", "estimator", "sampler", "parameter_sets", "noise_model")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
+    SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SETS_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    shots: int
+    estimator: _estimator_pb2.EstimatorOptions
+    sampler: _sampler_pb2.SamplerOptions
+    parameter_sets: _sweep_pb2.ParameterSets
+    noise_model: _noise_pb2.NoiseModel
+    def __init__(self, index: _Optional[int] = ..., shots: _Optional[int] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ...) -> None: ...
+
+class StopCondition(_message.Message):
+    __slots__ = ("standard_error",)
+    STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    standard_error: float
+    def __init__(self, standard_error: _Optional[float] = ...) -> None: ...
+
+class QueuePlace(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    def __init__(self, position: _Optional[int] = ...) -> None: ...
 
 class DeviceChoice(_message.Message):
     __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")
@@ -93,7 +130,14 @@ class DeviceChoice(_message.Message):
     def __init__(self, requested: _Optional[str] = ..., reason: _Optional[str] = ..., method: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., estimated_seconds_p50: _Optional[float] = ..., estimated_seconds_p90: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EXECUTED_BY_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +166,17 @@ class Job(_message.Message):
     NOISE_MODEL_FIELD_NUMBER: _ClassVar[int]
     NOISE_MODEL_REFERENCE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
+    SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SETS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATOR_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SETS_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_OPTIONS_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_COMPILED_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     executed_by: str
@@ -150,4 +205,15 @@ class Job(_message.Message):
     noise_model: _noise_pb2.NoiseModel
     noise_model_reference: OptionReference
     device_choice: DeviceChoice
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ...) -> None: ...
+    estimator: _estimator_pb2.EstimatorOptions
+    sampler: _sampler_pb2.SamplerOptions
+    parameter_sets: _sweep_pb2.ParameterSets
+    program_options: _containers.RepeatedCompositeFieldContainer[ProgramOptions]
+    estimator_reference: OptionReference
+    parameter_sets_reference: OptionReference
+    program_options_reference: OptionReference
+    stop_when: StopCondition
+    labels: _containers.ScalarMap[str, str]
+    queue: QueuePlace
+    include_compiled_circuit: bool
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ...) -> None: ...

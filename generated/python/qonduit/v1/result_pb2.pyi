@@ -16,6 +16,7 @@ class ResultType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESULT_TYPE_EXPECTATION_VALUES: _ClassVar[ResultType]
     RESULT_TYPE_UPLOAD: _ClassVar[ResultType]
     RESULT_TYPE_STATEVECTOR: _ClassVar[ResultType]
+    RESULT_TYPE_TERM_VALUES: _ClassVar[ResultType]
 
 class ColumnKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +29,7 @@ RESULT_TYPE_QUASI_DISTRIBUTION: ResultType
 RESULT_TYPE_EXPECTATION_VALUES: ResultType
 RESULT_TYPE_UPLOAD: ResultType
 RESULT_TYPE_STATEVECTOR: ResultType
+RESULT_TYPE_TERM_VALUES: ResultType
 COLUMN_KIND_UNSPECIFIED: ColumnKind
 COLUMN_KIND_UINT: ColumnKind
 COLUMN_KIND_FLOAT64: ColumnKind
@@ -61,6 +63,76 @@ class CountsAndProbabilities(_message.Message):
     counts: _containers.ScalarMap[str, int]
     probabilities: _containers.ScalarMap[str, float]
     def __init__(self, counts: _Optional[_Mapping[str, int]] = ..., probabilities: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class RegisterDistribution(_message.Message):
+    __slots__ = ("register", "quasi_probabilities")
+    class QuasiProbabilitiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    REGISTER_FIELD_NUMBER: _ClassVar[int]
+    QUASI_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    register: str
+    quasi_probabilities: _containers.ScalarMap[str, float]
+    def __init__(self, register: _Optional[str] = ..., quasi_probabilities: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class QuasiDistribution(_message.Message):
+    __slots__ = ("quasi_probabilities", "by_register", "outcomes", "exact")
+    class QuasiProbabilitiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    QUASI_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    BY_REGISTER_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    quasi_probabilities: _containers.ScalarMap[str, float]
+    by_register: _containers.RepeatedCompositeFieldContainer[RegisterDistribution]
+    outcomes: bytes
+    exact: bool
+    def __init__(self, quasi_probabilities: _Optional[_Mapping[str, float]] = ..., by_register: _Optional[_Iterable[_Union[RegisterDistribution, _Mapping]]] = ..., outcomes: _Optional[bytes] = ..., exact: _Optional[bool] = ...) -> None: ...
+
+class ExpectationValues(_message.Message):
+    __slots__ = ("values", "standard_errors", "variances", "exact", "gradients", "shots", "confidence_intervals", "confidence_level", "bounded", "num_observables", "num_points", "parameters")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    VARIANCES_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    BOUNDED_FIELD_NUMBER: _ClassVar[int]
+    NUM_OBSERVABLES_FIELD_NUMBER: _ClassVar[int]
+    NUM_POINTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    standard_errors: _containers.RepeatedScalarFieldContainer[float]
+    variances: _containers.RepeatedScalarFieldContainer[float]
+    exact: bool
+    gradients: _containers.RepeatedScalarFieldContainer[float]
+    shots: _containers.RepeatedScalarFieldContainer[int]
+    confidence_intervals: _containers.RepeatedScalarFieldContainer[float]
+    confidence_level: float
+    bounded: _containers.RepeatedScalarFieldContainer[bool]
+    num_observables: int
+    num_points: int
+    parameters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[float]] = ..., standard_errors: _Optional[_Iterable[float]] = ..., variances: _Optional[_Iterable[float]] = ..., exact: _Optional[bool] = ..., gradients: _Optional[_Iterable[float]] = ..., shots: _Optional[_Iterable[int]] = ..., confidence_intervals: _Optional[_Iterable[float]] = ..., confidence_level: _Optional[float] = ..., bounded: _Optional[_Iterable[bool]] = ..., num_observables: _Optional[int] = ..., num_points: _Optional[int] = ..., parameters: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TermValues(_message.Message):
+    __slots__ = ("values", "num_terms")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    NUM_TERMS_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    num_terms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, values: _Optional[_Iterable[float]] = ..., num_terms: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Statevector(_message.Message):
     __slots__ = ("num_qubits", "real", "imaginary")
@@ -97,25 +169,35 @@ class BufferReference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., rows: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[BufferColumn, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "statevector", "buffer", "meta_data", "shots", "registers")
+    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "statevector", "quasi_distribution", "expectation_values", "term_values", "buffer", "meta_data", "shots", "registers", "point", "partial")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     RESULT_TYPE_FIELD_NUMBER: _ClassVar[int]
     COUNTS_AND_PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     STATEVECTOR_FIELD_NUMBER: _ClassVar[int]
+    QUASI_DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTATION_VALUES_FIELD_NUMBER: _ClassVar[int]
+    TERM_VALUES_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
     META_DATA_FIELD_NUMBER: _ClassVar[int]
     SHOTS_FIELD_NUMBER: _ClassVar[int]
     REGISTERS_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     id: int
     job_id: int
     program_id: int
     result_type: ResultType
     counts_and_probabilities: CountsAndProbabilities
     statevector: Statevector
+    quasi_distribution: QuasiDistribution
+    expectation_values: ExpectationValues
+    term_values: TermValues
     buffer: BufferReference
     meta_data: _struct_pb2.Struct
     shots: int
     registers: _containers.RepeatedCompositeFieldContainer[Register]
-    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., statevector: _Optional[_Union[Statevector, _Mapping]] = ..., buffer: _Optional[_Union[BufferReference, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ...) -> None: ...
+    point: int
+    partial: bool
+    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., statevector: _Optional[_Union[Statevector, _Mapping]] = ..., quasi_distribution: _Optional[_Union[QuasiDistribution, _Mapping]] = ..., expectation_values: _Optional[_Union[ExpectationValues, _Mapping]] = ..., term_values: _Optional[_Union[TermValues, _Mapping]] = ..., buffer: _Optional[_Union[BufferReference, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ..., point: _Optional[int] = ..., partial: _Optional[bool] = ...) -> None: ...

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from qonduit.v1 import result_pb2 as qonduit_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/result_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17qonduit/v1/result.proto\"+\n\x10GetResultRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetResultResponse\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\"k\n\x12ListResultsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"S\n\x13ListResultsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ReadBufferRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\xff\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"2\n\x12ReadBufferResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xf8\x01\n\rResultService\x12H\n\tGetResult\x12\x1c.qonduit.v1.GetResultRequest\x1a\x1d.qonduit.v1.GetResultResponse\x12N\n\x0bListResults\x12\x1e.qonduit.v1.ListResultsRequest\x1a\x1f.qonduit.v1.ListResultsResponse\x12M\n\nReadBuffer\x12\x1d.qonduit.v1.ReadBufferRequest\x1a\x1e.qonduit.v1.ReadBufferResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/result_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17qonduit/v1/result.proto\"+\n\x10GetResultRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetResultResponse\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\"\xdc\x01\n\x12ListResultsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12#\n\rprogram_index\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x1c\n\x0b\x66irst_point\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1a\n\tend_point\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x42\x10\n\x0e_program_index\"S\n\x13ListResultsResponse\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11ReadBufferRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05 \x01(\xff\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"2\n\x12ReadBufferResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x32\xf8\x01\n\rResultService\x12H\n\tGetResult\x12\x1c.qonduit.v1.GetResultRequest\x1a\x1d.qonduit.v1.GetResultResponse\x12N\n\x0bListResults\x12\x1e.qonduit.v1.ListResultsRequest\x1a\x1f.qonduit.v1.ListResultsResponse\x12M\n\nReadBuffer\x12\x1d.qonduit.v1.ReadBufferRequest\x1a\x1e.qonduit.v1.ReadBufferResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['program_index']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['program_index']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['first_point']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['first_point']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['end_point']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['end_point']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_READBUFFERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_READBUFFERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005 \001(\377\001'
   _globals['_READBUFFERREQUEST'].fields_by_name['offset']._loaded_options = None
@@ -50,14 +56,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRESULTREQUEST']._serialized_end=177
   _globals['_GETRESULTRESPONSE']._serialized_start=179
   _globals['_GETRESULTRESPONSE']._serialized_end=234
-  _globals['_LISTRESULTSREQUEST']._serialized_start=236
-  _globals['_LISTRESULTSREQUEST']._serialized_end=343
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=345
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=428
-  _globals['_READBUFFERREQUEST']._serialized_start=430
-  _globals['_READBUFFERREQUEST']._serialized_end=504
-  _globals['_READBUFFERRESPONSE']._serialized_start=506
-  _globals['_READBUFFERRESPONSE']._serialized_end=556
-  _globals['_RESULTSERVICE']._serialized_start=559
-  _globals['_RESULTSERVICE']._serialized_end=807
+  _globals['_LISTRESULTSREQUEST']._serialized_start=237
+  _globals['_LISTRESULTSREQUEST']._serialized_end=457
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=459
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=542
+  _globals['_READBUFFERREQUEST']._serialized_start=544
+  _globals['_READBUFFERREQUEST']._serialized_end=618
+  _globals['_READBUFFERRESPONSE']._serialized_start=620
+  _globals['_READBUFFERRESPONSE']._serialized_end=670
+  _globals['_RESULTSERVICE']._serialized_start=673
+  _globals['_RESULTSERVICE']._serialized_end=921
 # @@protoc_insertion_point(module_scope)

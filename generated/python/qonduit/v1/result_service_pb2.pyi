@@ -22,14 +22,20 @@ class GetResultResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ...) -> None: ...
 
 class ListResultsRequest(_message.Message):
-    __slots__ = ("job_id", "page_size", "page_token")
+    __slots__ = ("job_id", "page_size", "page_token", "program_index", "first_point", "end_point")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
+    END_POINT_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     page_size: int
     page_token: str
-    def __init__(self, job_id: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    program_index: int
+    first_point: int
+    end_point: int
+    def __init__(self, job_id: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., program_index: _Optional[int] = ..., first_point: _Optional[int] = ..., end_point: _Optional[int] = ...) -> None: ...
 
 class ListResultsResponse(_message.Message):
     __slots__ = ("results", "next_page_token")

@@ -64,7 +64,7 @@ class ResultServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListResults(self, request, context):
-        """Lists the results of a job, in the order of its programs.
+        """Lists the results of a job, in the order of its programs and points.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -216,7 +216,8 @@ def _write(
             created_at=transaction.timestamp,
             last_sequence=1,
             program_runs=[
-                ProgramRun(program_id=program_id, index=index, state=QUEUED) for index, program_id in enumerate(sources)
+                ProgramRun(program_id=program_id, index=index, state=QUEUED, points=new.packed.points_of(index))
+                for index, program_id in enumerate(sources)
             ],
         )
         job.MergeFromString(data)

@@ -9,30 +9,37 @@ it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import Connection
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job, JobType, OptionReference
-from qonduit.v1.noise_pb2 import NoiseModel
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_server.errors import NotFound
 from qonduit_server.store.jobs import large_options
 
 #: A larger option is stored by its SHA-256. Inputs take about 25 bytes per number, so about 150 numbers fit.
 INLINE_BYTES: Final = 4096
 #: The options that may be large. Each has a field "NAME_reference" beside it, in JobSpec and in Job.
-LARGE: Final = ("inputs", "noise_model")
+LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets", "program_options")
 _NAMES_BYTES: Final = 1024
 
 
 class PackedSpec(NamedTuple):
-    """A spec as stored, and its large options by SHA-256."""
+    """A spec as stored, its large options by SHA-256, and the number of points of its programs.
+
+    `points` has the number for programs without an own one under -1.
+    """
 
     spec: JobSpec
     options: dict[str, bytes]
+    points: Mapping[int, int]
+
+    def points_of(self, index: int) -> int:
+        """Return the number of points of a program, by its index; 0 without parameter sets."""
+        return self.points.get(index, self.points[-1])
 
 
 def spec_of(job: Job) -> JobSpec:
@@ -50,20 +57,25 @@ def job_of(spec: JobSpec) -> Job:
 
 def pack(spec: JobSpec) -> PackedSpec:
     """Replace each large option with a reference."""
-    large = [field for field in LARGE if getattr(spec, field).ByteSize() > INLINE_BYTES]
+    # Most specs are small as a whole.
+    large = [field for field in LARGE if _size(spec, field) > INLINE_BYTES] if spec.ByteSize() > INLINE_BYTES else ()
+    points = {-1: _points(spec.parameter_sets)} | {
+        options.index: _points(options.parameter_sets)
+        for options in spec.program_options
+        if options.HasField("parameter_sets")
+    }
     if not large:
-        return PackedSpec(spec, {})
+        return PackedSpec(spec, {}, points)
     packed = JobSpec()
     packed.CopyFrom(spec)
     options: dict[str, bytes] = {}
     for field in large:
-        value = getattr(spec, field)
-        data = value.SerializeToString(deterministic=True)
-        reference = _reference(data, value)
+        data = _data(spec, field)
+        reference = _reference(data, spec, field)
         options[reference.sha256] = data
         packed.ClearField(field)
         getattr(packed, f"{field}_reference").CopyFrom(reference)
-    return PackedSpec(packed, options)
+    return PackedSpec(packed, options, points)
 
 
 def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
@@ -84,7 +96,7 @@ def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
         for job_id, spec, field, sha256 in places:
             if sha256 not in data:
                 raise NotFound("job", job_id)
-            getattr(spec, field).ParseFromString(data[sha256])
+            _merge(spec, field, data[sha256])
             spec.ClearField(f"{field}_reference")
     return list(specs.values())
 
@@ -103,14 +115,54 @@ def leave_out_large(job: Job) -> None:
         job.ClearField(f"{field}_reference")
 
 
-def _reference(data: bytes, value: Struct | NoiseModel) -> OptionReference:
+def _points(sets: ParameterSets) -> int:
+    return len(sets.values) // len(sets.names) if sets.names else 0
+
+
+def _is_repeated(field: str) -> bool:
+    return bool(JobSpec.DESCRIPTOR.fields_by_name[field].is_repeated)
+
+
+def _size(spec: JobSpec, field: str) -> int:
+    value = getattr(spec, field)
+    return sum(each.ByteSize() for each in value) if _is_repeated(field) else int(value.ByteSize())
+
+
+def _data(spec: JobSpec, field: str) -> bytes:
+    """Return the bytes of an option: of its message, or of a spec with this repeated field only."""
+    value = getattr(spec, field)
+    if _is_repeated(field):
+        value = JobSpec(**{field: value})
+    return bytes(value.SerializeToString(deterministic=True))
+
+
+def _merge(spec: JobSpec, field: str, data: bytes) -> None:
+    if _is_repeated(field):
+        spec.MergeFromString(data)
+    else:
+        getattr(spec, field).ParseFromString(data)
+
+
+def _reference(data: bytes, spec: JobSpec, field: str) -> OptionReference:
     reference = OptionReference(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    if isinstance(value, NoiseModel):
-        reference.count = len(value.gate_errors) + len(value.readout_errors)
-        return reference
-    reference.count = len(value.fields)
+    names: Iterable[str] = ()
+    match field:
+        case "noise_model":
+            model = spec.noise_model
+            reference.count = len(model.gate_errors) + len(model.readout_errors)
+        case "estimator":
+            reference.count = len(spec.estimator.observables)
+        case "program_options":
+            reference.count = len(spec.program_options)
+        case "parameter_sets":
+            names = spec.parameter_sets.names
+            reference.points = _points(spec.parameter_sets)
+        case _:
+            names = sorted(spec.inputs.fields)
+    names = list(names)
+    reference.count = reference.count or len(names)
     left = _NAMES_BYTES
-    for name in sorted(value.fields):
+    for name in names:
         left -= len(name.encode())
         if left < 0:
             break

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import FurtherResult, PointsDone, ProgramSucceeded, TaskEvent, TaskFinished
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
@@ -20,11 +20,13 @@ from qonduit_server.store.results.buffers import name_of
 from qonduit_server.store.schema import results
 from qonduit_server.store.writer import Transaction
 
-_INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "size", "result"))
+_INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "point", "size", "result"))
 #: Maximum size of an event's text, and of the texts of all failures of a job, in bytes: events and jobs must fit in a
 #: response.
 _TEXT_BYTES: Final = 8192
 _FAILURES_BYTES: Final = 1024**2
+#: Maximum number of results that a program run lists: a job must fit in a response, whatever its number of points.
+_MAX_LISTED: Final = 100
 #: Minimum text size of a failure, and maximum size of its other texts, in bytes.
 _SHORT_TEXT_BYTES: Final = 128
 #: The reason that a worker reports after a requested cancel.
@@ -35,6 +37,7 @@ class OutcomeRecorder:
     """Records the outcomes of running tasks in one transaction.
 
     The first outcome of a program is final: if a job runs again after its server was lost, a second outcome is ignored.
+    So is the first outcome of each point of a program; the next attempt starts after the stored ones.
 
     Large results must have their ids, and their chunks must be written.
 
@@ -48,7 +51,7 @@ class OutcomeRecorder:
         self._unit.load({event.job_id for event in events})
         count = sum(len(large_results.event_results(event)) for event in events if not large_results.is_large(event))
         self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, count))[0])
-        self._results: list[tuple[int, int, int, int, bytes]] = []
+        self._results: list[tuple[int, int, int, int, int, bytes]] = []
         self._transaction = transaction
         #: The ids of the recorded large results.
         self.stored: set[int] = set()
@@ -74,6 +77,8 @@ class OutcomeRecorder:
             kind = event.WhichOneof("event")
             if kind == "program_succeeded":
                 self._record_success(entry, event.program_succeeded)
+            elif kind == "points_done":
+                self._record_points(entry, event.points_done)
             elif kind == "finished":
                 self._record_end(entry, event.finished)
             elif kind == "progress":
@@ -107,10 +112,23 @@ class OutcomeRecorder:
             self._transaction.add_run_time(run_time)
         ids = [self._add_result(entry, run, each, reserved) for each in outcomes]
         run.state = SUCCEEDED
-        run.result_ids.extend(ids)
+        _list_results(run, ids)
         self._unit.append(entry, program_run=run)
         for result_id in ids:
             self._unit.append(entry, result_ready=ResultReady(result_id=result_id, program_id=run.program_id))
+
+    def _record_points(self, entry: JobChange, done: PointsDone) -> None:
+        run = _open_run(entry, done.index)
+        if run is None or done.first_point != run.points_done or not done.results:
+            return
+        reserved = large_results.has_buffer(done.results)
+        ids = [self._add_result(entry, run, each, reserved) for each in done.results]
+        points = len({each.result.point for each in done.results})
+        run.points_done += points
+        entry.changed = True
+        _list_results(run, ids)
+        ready = ResultReady(result_id=ids[0], program_id=run.program_id, points=points, first_point=done.first_point)
+        self._unit.append(entry, result_ready=ready)
 
     def _add_result(
         self, entry: JobChange, run: ProgramRun, outcome: ProgramSucceeded | FurtherResult, reserved: bool
@@ -125,7 +143,7 @@ class OutcomeRecorder:
             result.buffer.name = name_of(result.id)
             self.stored.add(result.id)
         payload = result.SerializeToString()
-        self._results.append((result.id, result.job_id, run.index, len(payload), payload))
+        self._results.append((result.id, result.job_id, run.index, result.point, len(payload), payload))
         return result.id
 
     def _record_failure(self, entry: JobChange, index: int, failure: Failure) -> None:
@@ -194,6 +212,10 @@ def _open_run(entry: JobChange, index: int) -> ProgramRun | None:
         return None
     run = entry.job.program_runs[index]
     return None if is_terminal(run.state) else run
+
+
+def _list_results(run: ProgramRun, ids: Sequence[int]) -> None:
+    run.result_ids.extend(ids[: max(0, _MAX_LISTED - len(run.result_ids))])
 
 
 def _first_failure(entry: JobChange) -> Failure | None:

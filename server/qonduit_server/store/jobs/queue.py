@@ -277,18 +277,19 @@ def _task(
         provider=provider,
         device=names[job.executed_on_id],
         spec=spec,
-        programs=[task_program(run.program_id, sources[run.program_id]) for run in job.program_runs],
+        programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],
     )
 
 
-def task_program(program_id: int, source: QuantumProgram) -> TaskProgram:
-    """Return a program for a worker, with its own default inputs."""
+def task_program(program_id: int, source: QuantumProgram, points_done: int = 0) -> TaskProgram:
+    """Return a program for a worker, with its own default inputs; it starts after the points that are done."""
     return TaskProgram(
         program_id=program_id,
         language=source.assembler_language,
         text=source.quantum_circuit,
         binary=source.quantum_circuit_binary,
         inputs=source.python_file_inputs if source.HasField("python_file_inputs") else None,
+        points_done=points_done,
     )
 
 

@@ -21,12 +21,14 @@ from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 def outcome_results(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
     """Return the results of an outcome, each with its buffer."""
-    return (succeeded, *succeeded.further)
+    return (succeeded, *succeeded.further) if succeeded.HasField("result") else ()
 
 
 def event_results(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult]:
     """Return the results of an event, each with its buffer."""
-    return outcome_results(event.program_succeeded) if event.HasField("program_succeeded") else ()
+    if event.HasField("program_succeeded"):
+        return outcome_results(event.program_succeeded)
+    return event.points_done.results if event.HasField("points_done") else ()
 
 
 def has_buffer(outcomes: Iterable[ProgramSucceeded | FurtherResult]) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select, tuple_
 
@@ -22,15 +22,40 @@ _GET: Final = (
     .where(results.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
 )
 _SIZES: Final = (
-    select(results.c.id, results.c.position, results.c.size)
+    select(results.c.id, results.c.position, results.c.point, results.c.size)
     .where(
         results.c.job_id == bindparam("job"),
-        tuple_(results.c.position, results.c.id) > tuple_(bindparam("position"), bindparam("after")),
+        tuple_(results.c.position, results.c.point, results.c.id)
+        > tuple_(bindparam("position"), bindparam("point"), bindparam("after")),
     )
-    .order_by(results.c.position, results.c.id)
+    .order_by(results.c.position, results.c.point, results.c.id)
     .limit(bindparam("limit"))
 )
-_MANY: Final = select(results.c.result).where(among(results.c.id, "ids")).order_by(results.c.position, results.c.id)
+_OF_PROGRAM: Final = results.c.position == bindparam("program")
+_FROM_POINT: Final = results.c.point >= bindparam("first_point")
+_BEFORE_POINT: Final = results.c.point < bindparam("end_point")
+_MANY: Final = (
+    select(results.c.result)
+    .where(among(results.c.id, "ids"))
+    .order_by(results.c.position, results.c.point, results.c.id)
+)
+
+
+class ResultRange(NamedTuple):
+    """Which results of a job to list.
+
+    Attributes:
+        program_index: the index of their program; None for all programs.
+        first_point: their first point.
+        end_point: the point after the last one; 0 for all points.
+    """
+
+    program_index: int | None = None
+    first_point: int = 0
+    end_point: int = 0
+
+
+ALL: Final = ResultRange()
 
 
 def get(db: Database, caller: str, result_id: int) -> Result:
@@ -43,17 +68,28 @@ def get(db: Database, caller: str, result_id: int) -> Result:
     raise NotFound("result", result_id)
 
 
-def list_page(db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "") -> Page[Result]:
-    """Return a page of a job's results in the order of its programs; at most 3 MiB. Raises NotFound."""
+def list_page(
+    db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "", of: ResultRange = ALL
+) -> Page[Result]:
+    """Return a page of a job's results in the order of its programs and points; at most 3 MiB. Raises NotFound."""
     require_job(db, caller, job_id)
-    cursor = Cursor(("results", caller, job_id), page_size, page_token, keys=2)
-    position, after = cursor.after or (-1, 0)
+    cursor = Cursor(("results", caller, job_id, *of), page_size, page_token, keys=3)
+    # One program's points are a range of the index.
+    start = (-1, 0, 0) if of.program_index is None else (of.program_index, of.first_point, 0)
+    position, point, after = cursor.after or start
+    query, values = _SIZES, {"job": job_id, "position": position, "point": point, "after": after}
+    if of.program_index is not None:
+        query, values = query.where(_OF_PROGRAM), {**values, "program": of.program_index}
+    if of.first_point:
+        query, values = query.where(_FROM_POINT), {**values, "first_point": of.first_point}
+    if of.end_point:
+        query, values = query.where(_BEFORE_POINT), {**values, "end_point": of.end_point}
     with db.read() as connection:
         # Sizes first, so that results beyond the page are not read from the disk.
-        sizes = connection.execute(
-            _SIZES, {"job": job_id, "position": position, "after": after, "limit": cursor.size + 1}
-        ).all()
-        kept, token = cursor.cut(list(sizes), lambda row: (row.position, row.id), lambda row: int(row.size) + 8)
+        sizes = connection.execute(query, {**values, "limit": cursor.size + 1}).all()
+        kept, token = cursor.cut(
+            list(sizes), lambda row: (row.position, row.point, row.id), lambda row: int(row.size) + 8
+        )
         if not kept:
             return Page([])
         found = connection.execute(_MANY, {"ids": [row.id for row in kept]}).scalars()

@@ -14,18 +14,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TaskProgram(_message.Message):
-    __slots__ = ("program_id", "language", "text", "binary", "inputs")
+    __slots__ = ("program_id", "language", "text", "binary", "inputs", "points_done")
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BINARY_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    POINTS_DONE_FIELD_NUMBER: _ClassVar[int]
     program_id: int
     language: _provider_pb2.AssemblerLanguage
     text: str
     binary: bytes
     inputs: _struct_pb2.Struct
-    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    points_done: int
+    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., points_done: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only")
@@ -90,6 +92,26 @@ class FurtherResult(_message.Message):
     result: _result_pb2.Result
     buffer: bytes
     def __init__(self, result: _Optional[_Union[_result_pb2.Result, _Mapping]] = ..., buffer: _Optional[bytes] = ...) -> None: ...
+
+class PointsDone(_message.Message):
+    __slots__ = ("index", "first_point", "results")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    first_point: int
+    results: _containers.RepeatedCompositeFieldContainer[FurtherResult]
+    def __init__(self, index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ...) -> None: ...
+
+class ProgramPartial(_message.Message):
+    __slots__ = ("index", "first_point", "results")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    first_point: int
+    results: _containers.RepeatedCompositeFieldContainer[_result_pb2.Result]
+    def __init__(self, index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ...) -> None: ...
 
 class ProgramSucceeded(_message.Message):
     __slots__ = ("index", "result", "buffer", "further")
@@ -186,7 +208,7 @@ class TaskPhase(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled", "program_analyzed")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled", "program_analyzed", "points_done", "program_partial")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +223,8 @@ class TaskEvent(_message.Message):
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_COMPILED_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_ANALYZED_FIELD_NUMBER: _ClassVar[int]
+    POINTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -215,7 +239,9 @@ class TaskEvent(_message.Message):
     phase: TaskPhase
     program_compiled: _job_service_pb2.CompiledProgram
     program_analyzed: ProgramFeatures
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ..., program_analyzed: _Optional[_Union[ProgramFeatures, _Mapping]] = ...) -> None: ...
+    points_done: PointsDone
+    program_partial: ProgramPartial
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ..., program_analyzed: _Optional[_Union[ProgramFeatures, _Mapping]] = ..., points_done: _Optional[_Union[PointsDone, _Mapping]] = ..., program_partial: _Optional[_Union[ProgramPartial, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)

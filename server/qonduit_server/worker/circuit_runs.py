@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs jobs of the types RUNNER and SAMPLER: circuits with shots, one result for each program and point."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.task_pb2 import FurtherResult, PointsDone, ProgramSucceeded
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.result_pb2 import Result
+from qonduit_server.errors import ProviderError, RunError
+from qonduit_server.ir.circuit import Outcome
+from qonduit_server.providers.provider import CompiledCircuit, RunProgress, program_seed
+from qonduit_server.worker.preparation import Preparation
+from qonduit_server.worker.prepared_programs import PREPARING, Prepared
+from qonduit_server.worker.program_cache import CachedProgram
+from qonduit_server.worker.result_encoding import encode_counts, encode_statevector
+
+if TYPE_CHECKING:
+    from qonduit_server.worker.point_circuits import PointCircuits
+
+#: Metadata that describe the counts only; the rest also applies to the statevector.
+_OF_SHOTS: Final = frozenset(
+    (
+        "seed", "method", "run_seconds", "qubits", "helper_qubits", "branches", "floating_point", "approximate",
+        "discarded_weight", "fidelity_bound", "max_bond_dimension", "truncation_threshold",
+    )
+)  # fmt: skip
+#: The points of one call of the provider. Fixed, because Aer's seeds within a call depend on the other circuits of it.
+_POINTS: Final = 64
+#: Points are emitted together for so long, in seconds, or until they have so many bytes.
+_EMIT_SECONDS: Final = 0.25
+_EMIT_BYTES: Final = 1024**2
+#: Seeds of programs with points are far from each other, because those of points are `SEED_STRIDE` apart.
+_PROGRAM_SEEDS: Final = 0x9E3779B97F4A7C15
+_SEED_MASK: Final = (1 << 62) - 1
+
+
+class CircuitRuns:
+    """The run of one task.
+
+    Args:
+        preparation: of the task's programs.
+    """
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._preparation = preparation
+        self._reporter = preparation.reporter
+        self._task = preparation.task
+        self._number = len(self._task.programs)
+
+    def run(self, ready: Sequence[Prepared]) -> None:
+        """Run prepared programs, and emit an outcome of each."""
+        failed = self._number - len(ready)
+        for first, group in _groups(ready):
+
+            def progressed(done: int, share: float, first: int = first) -> None:
+                done += first
+                waiting = (len(ready) - done) * PREPARING
+                progress = (failed + done + share * (1 - PREPARING) + waiting) / self._number
+                self._reporter.progress(progress, "running" if share or self._number > 1 else "")
+
+            if group[0].circuits is not None:
+                self._run_points(group[0], group[0].circuits, lambda share: progressed(0, share))
+                progressed(1, 0.0)
+            else:
+                self._run_circuits(first, group, progressed)
+
+    # ---- programs without points
+
+    def _run_circuits(self, first: int, group: Sequence[Prepared], progressed: Callable[[int, float], None]) -> None:
+        spec = group[0].spec
+        self._reporter.phase("running", group[0].index, group[0].compiled)
+        compiled = [each.cached.compiled for each in group]
+        outcomes = self._outcomes(compiled, spec, program_seed(_seed(spec), first), progressed)
+        for done, (each, outcome) in enumerate(zip(group, outcomes, strict=True), start=1):
+            if isinstance(outcome, Outcome):
+                self._succeed(each, outcome)
+            else:
+                self._reporter.fail(each.index, outcome, each.cached.circuit)
+            progressed(done, 0.0)
+            if done < len(group):
+                self._reporter.phase("running", group[done].index, group[done].compiled)
+
+    def _outcomes(
+        self,
+        compiled: Sequence[CompiledCircuit],
+        spec: JobSpec,
+        seed: int | None,
+        progressed: Callable[[int, float], None],
+    ) -> Iterator[Outcome | Exception]:
+        """Yield an outcome of each circuit; where the provider breaks down, the rest fail with its error."""
+        provider, device, number = self._preparation.provider, self._task.device, len(compiled)
+        given = 0
+        try:
+            if spec.type == JobType.JOB_TYPE_SAMPLER and spec.sampler.exact:
+                outcomes: Iterator[Outcome | RunError | RunProgress] = _exact(self._preparation, compiled)
+            else:
+                outcomes = provider.run(device, compiled, spec.shots, seed)
+            for outcome in outcomes:
+                if isinstance(outcome, RunProgress):
+                    progressed(given, outcome.share)
+                    continue
+                given += 1
+                yield outcome
+                if given == number:
+                    break
+        except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being reported
+            for _ in range(number - given):
+                yield error
+        else:
+            for _ in range(number - given):
+                yield ProviderError("RESULT_MISSING", f"{self._task.provider} gave no result for this program")
+
+    def _succeed(self, each: Prepared, outcome: Outcome) -> None:
+        try:
+            results = self._results(each, each.cached.compiled, outcome, each.hit)
+        except Exception as error:  # noqa: BLE001 - see _outcomes
+            self._reporter.fail(each.index, error, each.cached.circuit)
+        else:
+            first, *further = results
+            succeeded = ProgramSucceeded(index=each.index, result=first.result, buffer=first.buffer, further=further)
+            self._reporter.send(program_succeeded=succeeded)
+
+    # ---- programs with points
+
+    def _run_points(self, each: Prepared, circuits: PointCircuits, progressed: Callable[[float], None]) -> None:
+        """Run a program at its points; emit those that are done together, and fail at the first error."""
+        self._reporter.phase("running", each.index, each.compiled)
+        start = self._task.programs[each.index].points_done
+        done = start - start % _POINTS
+        pending: list[FurtherResult] = []
+        emitted, since, size = start, time.monotonic(), 0
+        base = seed_of_points(each.spec, each.index)
+        while done < each.points:
+            points = range(done, min(done + _POINTS, each.points))
+            try:
+                compiled = [circuits.compiled(point) for point in points]
+            except Exception as error:  # noqa: BLE001 - see _outcomes
+                self._emit_points(each.index, emitted, pending)
+                self._reporter.fail(each.index, error, each.cached.circuit)
+                return
+            outcomes = self._outcomes(compiled, each.spec, program_seed(base, done), lambda *_: None)
+            for point, circuit, outcome in zip(points, compiled, outcomes, strict=True):
+                try:
+                    if not isinstance(outcome, Outcome):
+                        raise outcome
+                    results = self._results(each, circuit, outcome, hit=point > 0, point=point)
+                except Exception as error:  # noqa: BLE001 - see _outcomes
+                    self._emit_points(each.index, emitted, pending)
+                    self._reporter.fail(each.index, error, each.cached.circuit)
+                    return
+                if point >= start:
+                    pending += results
+                    size += sum(result.ByteSize() for result in results)
+                if size > _EMIT_BYTES or time.monotonic() - since > _EMIT_SECONDS:
+                    self._emit_points(each.index, emitted, pending)
+                    pending, emitted, since, size = [], max(start, point + 1), time.monotonic(), 0
+                    progressed((point + 1) / each.points)
+            done += len(points)
+        self._emit_points(each.index, emitted, pending)
+        self._reporter.send(program_succeeded=ProgramSucceeded(index=each.index))
+
+    def _emit_points(self, index: int, first: int, results: Sequence[FurtherResult]) -> None:
+        if results:
+            self._reporter.send(points_done=PointsDone(index=index, first_point=first, results=results))
+
+    # ---- results
+
+    def _results(
+        self, each: Prepared, compiled: CompiledCircuit, outcome: Outcome, hit: bool, point: int | None = None
+    ) -> list[FurtherResult]:
+        """Return the results of an outcome, each with its buffer."""
+        cached, max_bytes = each.cached, self._task.max_result_bytes
+        found = FurtherResult(result=self._result(each, outcome, hit, point))
+        if each.spec.type == JobType.JOB_TYPE_SAMPLER:
+            from qonduit_server.worker.sampler_results import encode_distribution
+
+            found.buffer = encode_distribution(found.result, cached.circuit, outcome, each.spec.sampler, max_bytes)
+        else:
+            found.buffer = encode_counts(found.result, cached.circuit, outcome.counts, max_bytes)
+        results = [found]
+        if each.spec.include_statevector:
+            results.append(self._statevector(each, compiled, outcome, point))
+        return results
+
+    def _statevector(
+        self, each: Prepared, compiled: CompiledCircuit, outcome: Outcome, point: int | None
+    ) -> FurtherResult:
+        began = time.perf_counter()
+        amplitudes = self._preparation.provider.statevector(self._task.device, compiled)
+        seconds = time.perf_counter() - began
+        further = FurtherResult(result=Result(program_id=self._task.programs[each.index].program_id, point=point))
+        metadata = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
+        more: dict[str, Any] = {**metadata, "method": "statevector", "run_seconds": seconds}
+        further.result.meta_data.update(more)
+        further.buffer = encode_statevector(further.result, amplitudes, self._task.max_result_bytes)
+        return further
+
+    def _result(self, each: Prepared, outcome: Outcome, hit: bool, point: int | None) -> Result:
+        """Return a result without its entries."""
+        result = Result(
+            program_id=self._task.programs[each.index].program_id,
+            shots=each.spec.shots,
+            registers=each.cached.registers,
+            point=point,
+        )
+        result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
+        result.meta_data.update(preparation_metadata(each.cached, hit))
+        return result
+
+
+def preparation_metadata(cached: CachedProgram, hit: bool) -> dict[str, Any]:
+    """Return the metadata about reading and compiling that every result carries."""
+    return {
+        "parse_seconds": 0.0 if hit else cached.parse_seconds,
+        "compile_seconds": 0.0 if hit else cached.compile_seconds,
+        "from_cache": hit,
+        "operations": len(cached.circuit.quantum.data),
+    }
+
+
+def _groups(ready: Sequence[Prepared]) -> Iterator[tuple[int, Sequence[Prepared]]]:
+    """Yield the programs that one call of the provider runs, with the place of the first."""
+    start = 0
+    while start < len(ready):
+        end = start + 1
+        while (
+            ready[start].circuits is None
+            and end < len(ready)
+            and ready[end].circuits is None
+            and _same_call(ready[start].spec, ready[end].spec)
+        ):
+            end += 1
+        yield start, ready[start:end]
+        start = end
+
+
+def _same_call(one: JobSpec, other: JobSpec) -> bool:
+    return one is other or (one.shots, one.sampler) == (other.shots, other.sampler)
+
+
+def _seed(spec: JobSpec) -> int | None:
+    return spec.seed if spec.HasField("seed") else None
+
+
+def seed_of_points(spec: JobSpec, index: int) -> int | None:
+    """Return the seed of a program's first point; those of its others follow as those of circuits do."""
+    seed = _seed(spec)
+    return None if seed is None else (seed + index * _PROGRAM_SEEDS) & _SEED_MASK
+
+
+def _exact(preparation: Preparation, compiled: Sequence[CompiledCircuit]) -> Iterator[Outcome | RunError]:
+    """Yield the exact distributions of circuits, as `Outcome.exact`."""
+    provider, device = preparation.provider, preparation.task.device
+    for each in compiled:
+        began = time.perf_counter()
+        probabilities = provider.probabilities(device, each)
+        if probabilities is None:
+            yield RunError(
+                "NO_EXACT_PROBABILITIES",
+                f"{preparation.device_name} has no exact probabilities of this program: its outcomes must be sampled. "
+                "Submit the job with shots and without sampler.exact",
+            )
+        else:
+            yield Outcome({}, {"run_seconds": time.perf_counter() - began}, probabilities)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and compiles the programs of a task, with the options of the job and of each program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.task_pb2 import Task, TaskProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import JobType, ProgramOptions
+from qonduit_server.errors import DeviceError
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.languages.python.source_runner import Memory
+from qonduit_server.languages.registry import Languages
+from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider
+from qonduit_server.worker.device_checks import check_job, check_program
+from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
+from qonduit_server.worker.reporting import Reporter
+from qonduit_server.worker.result_encoding import check_statevector, registers_of
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What all tasks of a process share.
+
+    Args:
+        provider: runs programs; None for a process that only translates.
+        languages: reads and writes programs.
+        cache: caches programs that were read and compiled.
+        devices: the provider's devices, by name.
+    """
+
+    provider: SimulatorProvider | None
+    languages: Languages
+    cache: ProgramCache
+    devices: Mapping[str, Device]
+
+
+class Preparation:
+    """Reads and compiles the programs of one task.
+
+    Args:
+        task: the task.
+        environment: of the process.
+        reporter: receives phases and failures.
+    """
+
+    def __init__(self, task: Task, environment: Environment, reporter: Reporter) -> None:
+        self.task = task
+        self.environment = environment
+        self.reporter = reporter
+        #: The program that is being compiled, once it is read.
+        self.circuit: Circuit | None = None
+        #: The options of programs that have own ones, by index.
+        self._specs = {options.index: _merged(task.spec, options) for options in task.spec.program_options}
+        self._keys: dict[int, tuple[bytes, bytes]] = {}
+
+    @cached_property
+    def provider(self) -> SimulatorProvider:
+        """The provider that runs the task. Raises DeviceError if this process only translates."""
+        provider = self.environment.provider
+        if provider is None:
+            raise DeviceError("UNKNOWN_DEVICE", f"this process does not run programs of {self.task.provider}")
+        return provider
+
+    @property
+    def device(self) -> Device:
+        """The description of the job's device; an empty one if the provider does not describe it."""
+        return self.environment.devices.get(self.task.device, Device())
+
+    @property
+    def device_name(self) -> str:
+        """The device as "PROVIDER/device", for messages."""
+        return f"{self.task.provider}/{self.task.device}"
+
+    def spec(self, index: int) -> JobSpec:
+        """Return the options of a program: those of the job, replaced by its own."""
+        return self._specs.get(index, self.task.spec)
+
+    def options(self, index: int) -> CompileOptions:
+        """Return what a program's compilation depends on."""
+        spec = self.spec(index)
+        return CompileOptions(
+            self.task.memory_limit_bytes, spec.include_statevector, 1 << spec.shots.bit_length(), spec.simulation
+        )
+
+    def check_job(self) -> None:
+        """Reject a job that its device cannot run, independent of its programs. Raises DeviceError."""
+        check_job(self.device, self.device_name, self.task.spec)
+
+    def inputs(self, index: int) -> Struct:
+        """Return the values for a program's inputs: its own, overridden by those of the job."""
+        inputs = Struct()
+        for given in (self.task.programs[index].inputs, self.task.spec.inputs):
+            for name, value in given.fields.items():
+                inputs.fields[name].CopyFrom(value)
+        return inputs
+
+    def read(self, index: int, inputs: Mapping[str, object], free: frozenset[str] = frozenset()) -> Circuit:
+        """Read a program.
+
+        Args:
+            index: of the program.
+            inputs: values of its inputs.
+            free: the names of inputs that stay parameters.
+
+        Raises:
+            NotSymbolic: the circuit depends on the free inputs in another way than by angles of gates.
+            ProgramError: the program is invalid.
+        """
+        program, task = self.task.programs[index], self.task
+        memory = Memory(task.memory_limit_bytes, task.memory_granted_bytes)
+        names: frozenset[str] = frozenset()
+        spec = self.spec(index)
+        if spec.HasField("noise_model"):
+            from qonduit_server.ir.noise_pass import gate_names
+
+            names = gate_names(spec.noise_model)
+        return self.environment.languages.read(
+            program.language, program.text, program.binary, inputs, memory, names, free
+        )
+
+    def with_noise(self, index: int, circuit: Circuit) -> Circuit:
+        """Return a circuit with the noise of the program's noise model."""
+        spec = self.spec(index)
+        if not spec.HasField("noise_model"):
+            return circuit
+        from qonduit_server.ir.noise_pass import with_noise
+
+        return with_noise(circuit, spec.noise_model, self.options(index).optimization_level)
+
+    def read_noisy(self, index: int) -> Circuit:
+        """Read a program and add the noise of its noise model."""
+        return self.with_noise(index, self.read(index, MessageToDict(self.inputs(index))))
+
+    def read_first(self, index: int) -> Circuit:
+        """Read a program, at its first point if it has points, and add the noise of its noise model."""
+        sets = self.spec(index).parameter_sets
+        if not sets.names:
+            return self.read_noisy(index)
+        first = dict(zip(sets.names, sets.values, strict=False))
+        inputs = {**MessageToDict(self.inputs(index)), **first}
+        return self.with_noise(index, self.read(index, inputs, frozenset(sets.names)))
+
+    def check(self, index: int, circuit: Circuit) -> None:
+        """Reject a program that its device cannot run. Raises DeviceError."""
+        if self.task.device in self.environment.devices:
+            check_program(self.device, self.device_name, self.spec(index), circuit)
+
+    def compile(self, index: int, circuit: Circuit) -> CompiledCircuit:
+        """Compile a circuit for the task's device, with the options of a program."""
+        return self.provider.compile(circuit, self.task.device, self.options(index))
+
+    def compiled(self, index: int) -> tuple[CachedProgram, bool]:
+        """Return a program, read and compiled, and whether it was in the cache."""
+        program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
+        key = self._key(index, program, options)
+        # How a noisy circuit is simulated depends on the number of shots.
+        cached = cache.get(key) or cache.get((*key, options.shots))
+        if cached is not None:
+            return cached, True
+        self.reporter.phase("reading", index)
+        began = time.perf_counter()
+        self.circuit = None
+        circuit = self.circuit = self.read_noisy(index)
+        parsed = time.perf_counter()
+        self.check(index, circuit)
+        self.reporter.phase("compiling", index)
+        if options.statevector:
+            check_statevector(circuit.quantum.num_qubits, self.task.max_result_bytes)
+        compiled = self.compile(index, circuit)
+        cached = CachedProgram(circuit, compiled, registers_of(circuit), parsed - began, time.perf_counter() - parsed)
+        from qonduit_server.ir.noise import has_noise
+
+        if has_noise(circuit.quantum):
+            key = (*key, options.shots)
+        cache.put(key, len(program.text) + len(program.binary), cached)
+        return cached, False
+
+    def _key(self, index: int, program: TaskProgram, options: CompileOptions) -> tuple[object, ...]:
+        own = index if index in self._specs else -1
+        if (known := self._keys.get(own)) is None:
+            spec = self.spec(index)
+            known = self._keys[own] = (
+                spec.simulation.SerializeToString(deterministic=True),
+                spec.noise_model.SerializeToString(deterministic=True),
+            )
+        return (
+            program.language,
+            program.text or program.binary,
+            self.inputs(index).SerializeToString(deterministic=True),
+            self.task.device,
+            self.task.memory_limit_bytes,
+            options.statevector,
+            *known,
+        )
+
+
+def _merged(spec: JobSpec, options: ProgramOptions) -> JobSpec:
+    merged = JobSpec()
+    merged.CopyFrom(spec)
+    merged.ClearField("program_options")
+    if options.shots:
+        merged.shots = options.shots
+    for field in ("estimator", "sampler", "parameter_sets", "noise_model"):
+        if options.HasField(field):  # type: ignore[arg-type]
+            getattr(merged, field).CopyFrom(getattr(options, field))
+    merged.type = spec.type or JobType.JOB_TYPE_RUNNER
+    return merged
