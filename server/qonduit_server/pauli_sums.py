@@ -43,7 +43,7 @@ _Key: TypeAlias = tuple[int, int]
 
 
 class PauliSumError(ValueError):
-    """The text or the terms are no observable. The message names the place and what is allowed."""
+    """The text or the terms are no observable. The message names the place and the allowed values."""
 
 
 @dataclass(frozen=True)

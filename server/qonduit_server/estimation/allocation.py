@@ -42,7 +42,7 @@ def pilot_shots(grouping: Grouping, precision: float, max_shots: int) -> tuple[i
     """Return the shots of each group in the first stage.
 
     A pilot is a tenth of the shots that the maximally mixed state needs, at least `PILOT_SHOTS`, and never more than
-    what is enough for every state. Pilots of more than `PILOT_SHOTS` take at most half of `max_shots` together.
+    those that are enough for every state. Pilots of more than `PILOT_SHOTS` take at most half of `max_shots` together.
 
     Args:
         grouping: the groups of all observables.

@@ -57,7 +57,7 @@ class Grouping:
     """The groups of a list of observables, and what needs no measurement: `constants`, one an observable.
 
     `sizes` are the numbers of terms of each observable; `identities` are the numbers of their constant terms, -1 where
-    there is none.
+    there is no such term.
     """
 
     groups: tuple[Group, ...]
