@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adjoint differentiation: exact gradients of expectation values by one pass forward and one backward.
+
+The method of Jones and Gacon (arXiv:2009.02823): the state and the observable applied to it are taken back through the
+circuit, gate by gate, and each angle's derivative is a matrix element of its generator between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
+
+from qonduit_server.capabilities import FEATURES
+from qonduit_server.estimation.angles import Angles, NotDifferentiable
+from qonduit_server.estimation.pauli_action import Vector, apply
+from qonduit_server.estimation.rotation_gates import GENERATORS, expanded, is_rotation, parameters_of
+from qonduit_server.estimation.state_kernels import Rows, Targets, apply_rows, element, rows_of
+from qonduit_server.ir.requirements import requirements_of
+from qonduit_server.pauli_sums import PauliSum
+
+#: Wider gates are expanded by their definitions.
+_MAX_MATRIX_QUBITS: Final = 3
+#: Memory for the observables' states that go through the circuit together, in bytes; at least one does.
+_MEMORY: Final = 1 << 28
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A gate without parameters."""
+
+    targets: Targets
+    rows: Rows
+    inverse: Rows
+
+
+@dataclass(frozen=True)
+class _Rotation:
+    """A gate with an angle, by its number."""
+
+    targets: Targets
+    operation: Instruction
+    generator: Rows
+    angle: int
+
+
+class AdjointCircuit:
+    """A circuit whose gradients can be computed at many points.
+
+    Args:
+        circuit: gates with expressions of parameters. Measurements at the end are ignored.
+        names: the parameters in the order of points and gradients.
+
+    Raises:
+        NotDifferentiable: the circuit measures in the middle, resets, branches or has noise, or a gate has no
+            derivative.
+    """
+
+    def __init__(self, circuit: QuantumCircuit, names: Sequence[str]) -> None:
+        needs = requirements_of(circuit)
+        for construct, name in FEATURES.items():
+            if getattr(needs, construct):
+                raise NotDifferentiable(
+                    f"adjoint differentiation needs gates only, and the program has {name}: use parameter shift, or "
+                    "leave gradient unset"
+                )
+        self.num_qubits: int = circuit.num_qubits
+        self._steps: list[_Fixed | _Rotation] = []
+        self._expressions: list[ParameterExpression] = []
+        self._targets: dict[tuple[int, ...], Targets] = {}
+        self._matrices: dict[object, tuple[Rows, Rows]] = {}
+        for instruction in circuit.data:
+            if instruction.operation.name in ("measure", "reset"):
+                # Remaining resets are of qubits that are 0.
+                continue
+            places = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
+            for operation, own in expanded(instruction.operation, _keep):
+                self._add(operation, tuple(places[place] for place in own))
+        self._angles = Angles(self._expressions, names)
+
+    def gradients(
+        self, point: Sequence[float], observables: Sequence[PauliSum]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the values (one an observable) and their derivatives (observables x parameters) at a point.
+
+        Args:
+            point: the parameters' values, in the order of the names.
+            observables: on at most the circuit's qubits.
+
+        Raises:
+            ProgramError: an angle has no finite real value at the point.
+        """
+        angles = self._angles.values(point)
+        forward: list[Rows] = []
+        final: Vector = np.zeros(1 << self.num_qubits, dtype=np.complex128)
+        final[0] = 1.0
+        for step in self._steps:
+            rows = step.rows if isinstance(step, _Fixed) else rows_of(_matrix(step.operation, angles[step.angle]))
+            forward.append(rows)
+            apply_rows(rows, step.targets.parts(final))
+        values = np.zeros(len(observables))
+        derivatives: NDArray[np.float64] = np.zeros((len(observables), len(self._expressions)))
+        together = max(1, _MEMORY // final.nbytes)
+        for first in range(0, len(observables), together):
+            own = slice(first, first + together)
+            applied = [apply(each, final) for each in observables[own]]
+            values[own] = [np.vdot(final, each).real for each in applied]
+            self._backward(angles, final.copy(), applied, derivatives[own])
+        return values, self._angles.chain(point, derivatives)
+
+    def _add(self, operation: Instruction, qubits: tuple[int, ...]) -> None:
+        targets = self._targets.setdefault(qubits, Targets(qubits, self.num_qubits))
+        if parameters_of(operation):
+            generator = _all_rows(GENERATORS[operation.base_class])
+            self._steps.append(_Rotation(targets, operation, generator, len(self._expressions)))
+            self._expressions.append(operation.params[0])
+            return
+        key = (operation.base_class, tuple(operation.params)) if not operation.mutable else None
+        known = self._matrices.get(key) if key is not None else None
+        if known is None:
+            matrix = np.asarray(operation.to_matrix(), dtype=np.complex128)
+            known = rows_of(matrix), rows_of(matrix.conj().T)
+            if key is not None:
+                self._matrices[key] = known
+        self._steps.append(_Fixed(targets, *known))
+
+    def _backward(
+        self, angles: NDArray[np.float64], state: Vector, applied: list[Vector], derivatives: NDArray[np.float64]
+    ) -> None:
+        """Take the state and the observables' states back to the first gate with an angle."""
+        for step in reversed(self._steps):
+            parts = step.targets.parts(state)
+            others = [step.targets.parts(each) for each in applied]
+            if isinstance(step, _Fixed):
+                inverse = step.inverse
+            else:
+                for row, other in enumerate(others):
+                    derivatives[row, step.angle] = -2 * element(step.generator, other, parts).imag
+                if step.angle == 0:
+                    return
+                inverse = rows_of(_matrix(step.operation, -angles[step.angle]))
+            apply_rows(inverse, parts)
+            for other in others:
+                apply_rows(inverse, other)
+
+
+def _keep(operation: Instruction) -> bool:
+    if parameters_of(operation):
+        return is_rotation(operation)
+    return (
+        operation.num_qubits <= _MAX_MATRIX_QUBITS
+        and hasattr(operation, "to_matrix")
+        and hasattr(operation, "__array__")
+    )
+
+
+def _matrix(operation: Instruction, angle: float) -> NDArray[np.complex128]:
+    return np.asarray(operation.base_class(angle).to_matrix(), dtype=np.complex128)
+
+
+def _all_rows(matrix: NDArray[np.complex128]) -> Rows:
+    """Return the rows of a generator, of which those of the identity count too."""
+    return [
+        (row, [(int(column), complex(entries[column])) for column in np.flatnonzero(entries)])
+        for row, entries in enumerate(matrix)
+        if entries.any()
+    ]
