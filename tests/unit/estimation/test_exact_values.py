@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qonduit_server.estimation import exact_values, group_moments, pauli_action
+from qonduit_server.estimation import exact_values, group_moments, pauli_action, term_values
 from qonduit_server.estimation.grouping import Group, basis_changes, grouping
 from qonduit_server.pauli_sums import PauliSum, parse
 from tests.unit.estimation.dense_observables import dense, random_state, random_sum
@@ -46,6 +46,21 @@ def test_states_of_several_blocks_have_the_same_values(terms: int, monkeypatch: 
     for bits in (1, 4, 6):
         monkeypatch.setattr(pauli_action, "_BLOCK_BITS", bits)
         np.testing.assert_allclose(exact_values.expectation(state, [observable]), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("qubits", "terms"), [(1, 4), (3, 40), (5, 900)])
+def test_every_term_has_the_value_of_its_product(qubits: int, terms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    observables, state = [random_sum(qubits, terms, seed) for seed in (1, 2)], random_state(qubits, 3)
+    expected, _ = exact_values.expectation(state, observables)
+    for bits in (14, 2):
+        monkeypatch.setattr(term_values, "_BLOCK_BITS", bits)
+        monkeypatch.setattr(term_values, "_TRANSFORM", 10 * bits)
+        found = term_values.term_values(state, observables)
+        sums = [np.dot(each.coefficients, own) for each, own in zip(observables, found, strict=True)]
+        np.testing.assert_allclose(sums, expected, atol=1e-11)
+        for x, z, value in list(zip(observables[0].x_masks, observables[0].z_masks, found[0], strict=True))[:20]:
+            product = dense(PauliSum((1.0,), (x,), (z,)), qubits)
+            assert abs(np.vdot(state, product @ state) - value) < 1e-12
 
 
 def test_eigenstates_have_no_variance() -> None:
