@@ -87,6 +87,9 @@ class AdjointCircuit:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the values (one an observable) and their derivatives (observables x parameters) at a point.
 
+        The memory is that of five states, and of one more for each further observable while they take less than
+        256 MiB together.
+
         Args:
             point: the parameters' values, in the order of the names.
             observables: on at most the circuit's qubits.
@@ -95,12 +98,10 @@ class AdjointCircuit:
             ProgramError: an angle has no finite real value at the point.
         """
         angles = self._angles.values(point)
-        forward: list[Rows] = []
         final: Vector = np.zeros(1 << self.num_qubits, dtype=np.complex128)
         final[0] = 1.0
         for step in self._steps:
             rows = step.rows if isinstance(step, _Fixed) else rows_of(_matrix(step.operation, angles[step.angle]))
-            forward.append(rows)
             apply_rows(rows, step.targets.parts(final))
         values = np.zeros(len(observables))
         derivatives: NDArray[np.float64] = np.zeros((len(observables), len(self._expressions)))

@@ -30,8 +30,10 @@ def parts_of(state: Vector) -> Parts:
 
 def apply(observable: PauliSum, state: Vector) -> Vector:
     """Return the observable applied to a state; bit k of an index is qubit k."""
-    found = apply_to_parts(observable, parts_of(state))
-    return np.asarray(found[0] + 1j * found[1])
+    parts = apply_to_parts(observable, parts_of(state))
+    found: Vector = np.empty_like(state)
+    found.real, found.imag = parts
+    return found
 
 
 def apply_to_parts(observable: PauliSum, parts: Parts) -> Parts:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -277,6 +278,20 @@ def test_angles_without_a_finite_real_value_are_an_error_of_the_program(expressi
     circuit.rx(expression, 0)
     with pytest.raises(ProgramError, match="has no finite real value at this point"):
         AdjointCircuit(circuit, ["a"]).gradients([value], [parse("Z0")])
+
+
+def test_gradients_take_the_memory_of_five_states() -> None:
+    circuit, qubits = QuantumCircuit(18), 18
+    for qubit in range(qubits):
+        circuit.ry(A * (qubit + 1), qubit)
+    circuit.cx(0, 17)
+    own = AdjointCircuit(circuit, ["a"])
+    observable = parse("X0*Y3*Z17 + Y9")
+    tracemalloc.start()
+    own.gradients([0.3], [observable])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * (16 << qubits)
 
 
 def test_fourteen_qubits_and_fifty_six_parameters_take_less_than_ten_times_lightning() -> None:

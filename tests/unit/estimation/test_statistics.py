@@ -121,6 +121,23 @@ def test_wide_sums_use_the_empirical_bernstein_interval() -> None:
     assert 1.0 < (high - low) / 2 / (1.96 * found.standard_errors[0]) < 1.8
 
 
+@pytest.mark.parametrize("shots", [100, 1_000])
+@pytest.mark.parametrize("minus", [0, 1, 10])
+def test_the_width_is_at_most_that_of_maurer_and_pontil_and_not_much_less(minus: int, shots: int) -> None:
+    """Of one group they have sqrt(2 V ln(4/d) / n) + 7 R ln(4/d) / (3 (n - 1)), for a range R."""
+    terms = 40
+    part = confidence.Part(
+        shots, np.ones(terms), np.full(terms, minus), (2 * terms) ** 2 * minus * (shots - minus) / shots / (shots - 1)
+    )
+    low, high, method = confidence.interval([part], 0.95)
+    assert method == confidence.EMPIRICAL_BERNSTEIN
+    logarithm = np.log(4 / 0.05)
+    width = np.sqrt(2 * part.variance * logarithm / shots) + 7 * 2 * terms * logarithm / 3 / (shots - 1)
+    center = terms * (1 - 2 * minus / shots)
+    assert 0.75 * width < center - low <= width
+    assert high <= terms * (1 + 1e-12)
+
+
 def test_the_standard_error_is_the_spread_of_the_values() -> None:
     """Covariances within a group count: these terms are equal, so their spreads add up linearly."""
     distributions = [{0: 0.8, 3: 0.2}, {0: 0.3, 1: 0.7}]
