@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from qonduit_server.errors import ProgramError, RunError
+from qonduit_server.estimation.angles import NotDifferentiable
 from qonduit_server.estimation.grouping import Group, Grouping, basis_changes, grouping
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.observed import measured_in, measurements, without_final_measurements
+from qonduit_server.ir.parameters import Binder
 from qonduit_server.job_type_rules import observable
 from qonduit_server.pauli_sums import PauliSum, PauliSumError
-from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, RunProgress
-from qonduit_server.worker.point_circuits import PointCircuits
+from qonduit_server.providers.provider import CompiledCircuit, RunProgress
+from qonduit_server.worker.point_circuits import PointCircuits, Points
 from qonduit_server.worker.preparation import Preparation
 from qonduit_server.worker.program_points import Sweep
 
@@ -23,58 +25,45 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qonduit_server.estimation.parameter_shift import ParameterShift
 
-class ObservedProgram:
-    """One program of an ESTIMATOR job.
+#: A change of a program's circuit before it is compiled.
+Change = Callable[[Circuit], Circuit]
+
+
+class ObservedCircuits:
+    """The circuits that a device runs to estimate observables at points.
 
     Args:
-        preparation: reads and compiles.
+        preparation: compiles.
         index: of the program.
+        points: of the circuits.
+        bare: returns a circuit without its final measurements, with the noise of the job.
+        sums: the observables.
 
     Attributes:
-        sums: the observables.
-        circuit: the program at its first point, without its final measurements, with the noise of the job.
         state: whether exact values come from a statevector.
+        grouping: the groups of terms that are measured together, unless `state`.
     """
 
-    def __init__(self, preparation: Preparation, index: int) -> None:
+    def __init__(
+        self, preparation: Preparation, index: int, points: Points, bare: Change, sums: Sequence[PauliSum]
+    ) -> None:
         self._preparation = preparation
-        self.index = index
-        self.spec = preparation.spec(index)
-        self.sweep = Sweep(preparation, index)
-        self.sums = _observables(self.spec.estimator.observables)
-        self.circuit = self.bare(self.sweep.circuit(0))
-        preparation.circuit = self.circuit
-        preparation.check(index, self.circuit)
-        _check_qubits(self.sums, self.circuit.quantum.num_qubits)
-        self.state = False
-        self._evolution: PointCircuits | None = None
-        self._groups: list[PointCircuits] = []
-        self.grouping = Grouping((), (), (), ())
-        if self.spec.estimator.exact:
-            self._evolution = self._compile_evolution()
-            self.state = self._evolution is not None
-        if not self.state:
-            self.grouping = grouping(self.sums)
-            self._groups = [self._compile_group(group) for group in self.grouping.groups]
+        self._index = index
+        self._bare = bare
+        self.points = points
+        self.sums = sums
+        first = bare(points.circuit(0)).quantum
+        self._own_bits, self._qubits = first.num_clbits, first.num_qubits
+        self._evolution = self._compile_evolution() if preparation.spec(index).estimator.exact else None
+        self.state = self._evolution is not None
+        self.grouping = Grouping((), (), (), ()) if self.state else grouping(sums)
+        self._groups = [self._compile_group(group) for group in self.grouping.groups]
 
     @property
-    def compiled(self) -> CompiledCircuit:
-        """See `ReadyProgram`; observables without a measured term need no circuit."""
-        return next((each.first for each in self._circuits), CompiledCircuit(None, self.circuit.quantum.num_qubits))
-
-    @property
-    def memory_bytes(self) -> int:
-        """See `ReadyProgram`."""
-        return max((each.first.memory_bytes for each in self._circuits), default=0)
-
-    @property
-    def num_circuits(self) -> int:
-        """See `ReadyProgram`."""
-        return len(self.sweep) * len(self._circuits)
-
-    @property
-    def _circuits(self) -> list[PointCircuits]:
+    def all(self) -> list[PointCircuits]:
+        """The circuits: one of a state, or one of each group."""
         return self._groups if self._evolution is None else [self._evolution]
 
     def statevector(self, point: int) -> NDArray[np.complex128]:
@@ -123,26 +112,23 @@ class ObservedProgram:
                 assert isinstance(outcome, RunProgress)
 
     def _observed(self, outcomes: Mapping[int, Any]) -> dict[int, Any]:
-        before = self.circuit.quantum.num_clbits
-        if not before:
+        """Return outcomes of the bits behind those of the program."""
+        if not self._own_bits:
             return dict(outcomes)
         observed: dict[int, Any] = {}
         for outcome, share in outcomes.items():
-            key = outcome >> before
+            key = outcome >> self._own_bits
             observed[key] = observed.get(key, 0) + share
         return observed
 
-    def bare(self, circuit: Circuit) -> Circuit:
-        """Return a circuit without its final measurements, with the noise of the job."""
-        return self._preparation.with_noise(self.index, without_final_measurements(circuit))
-
     def _compile_evolution(self) -> PointCircuits | None:
         """Return the program compiled for its exact state; None if it has none on this device."""
-        if not self._preparation.device.capabilities.statevector and self._preparation.device.name:
+        device = self._preparation.device
+        if device.name and not device.capabilities.statevector:
             return None
-        options = replace(self._options(), statevector=True)
+        options = replace(self._preparation.options(self._index), statevector=True)
         try:
-            return PointCircuits(self._preparation, self.index, self.sweep, self.bare, options)
+            return PointCircuits(self._preparation, self._index, self.points, self._bare, options)
         except ProgramError as error:
             if error.reason != "NO_STATEVECTOR":
                 raise
@@ -150,20 +136,111 @@ class ObservedProgram:
 
     def _compile_group(self, group: Group) -> PointCircuits:
         change = partial(self._measured, group)
-        return PointCircuits(self._preparation, self.index, self.sweep, change, self._options())
+        options = self._preparation.options(self._index)
+        return PointCircuits(self._preparation, self._index, self.points, change, options)
 
     def _measured(self, group: Group, circuit: Circuit) -> Circuit:
-        return measured_in(self.bare(circuit), basis_changes(group), group.support, self._readout)
-
-    def _options(self) -> CompileOptions:
-        return self._preparation.options(self.index)
+        return measured_in(self._bare(circuit), basis_changes(group), group.support, self._readout)
 
     @cached_property
     def _readout(self) -> Circuit | None:
         """Measurements of all qubits with the readout errors of the job's noise model."""
-        if not self.spec.HasField("noise_model"):
+        if not self._preparation.spec(self._index).HasField("noise_model"):
             return None
-        return self._preparation.with_noise(self.index, measurements(self.circuit.quantum.num_qubits))
+        return self._preparation.with_noise(self._index, measurements(self._qubits))
+
+
+class ObservedProgram:
+    """One program of an ESTIMATOR job.
+
+    Args:
+        preparation: reads and compiles.
+        index: of the program.
+
+    Attributes:
+        sweep: its points.
+        sums: the observables.
+        circuit: the program at its first point, without its final measurements, with the noise of the job.
+        circuits: its circuits.
+    """
+
+    def __init__(self, preparation: Preparation, index: int) -> None:
+        self._preparation = preparation
+        self.index = index
+        self.spec = preparation.spec(index)
+        self.sweep = Sweep(preparation, index)
+        self.sums = _observables(self.spec.estimator.observables)
+        self.circuit = self.bare(self.sweep.circuit(0))
+        preparation.circuit = self.circuit
+        preparation.check(index, self.circuit)
+        _check_qubits(self.sums, self.circuit.quantum.num_qubits)
+        self.circuits = ObservedCircuits(preparation, index, self.sweep, self.bare, self.sums)
+        if self.spec.estimator.gradient and not self.circuits.state:
+            self.shift  # noqa: B018 - rejects a program without a gradient before it runs
+
+    @property
+    def compiled(self) -> CompiledCircuit:
+        """See `ReadyProgram`; observables without a measured term need no circuit."""
+        circuits = self.circuits.all
+        return circuits[0].first if circuits else CompiledCircuit(None, self.circuit.quantum.num_qubits)
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `ReadyProgram`."""
+        return max((each.first.memory_bytes for each in self.circuits.all), default=0)
+
+    @property
+    def num_circuits(self) -> int:
+        """See `ReadyProgram`."""
+        evaluations = self.shift.num_evaluations if self.spec.estimator.gradient and not self.circuits.state else 1
+        return len(self.sweep) * len(self.circuits.all) * evaluations
+
+    def bare(self, circuit: Circuit) -> Circuit:
+        """Return a circuit without its final measurements, with the noise of the job."""
+        return self._preparation.with_noise(self.index, without_final_measurements(circuit))
+
+    @cached_property
+    def symbolic(self) -> Circuit:
+        """The program with parameters, without its final measurements, with the noise of the job.
+
+        Raises:
+            NotDifferentiable: the parameters decide more than the angles of gates.
+        """
+        if self.sweep.symbolic is None:
+            raise NotDifferentiable(
+                "the program has no gradient: its parameters decide more than the angles of its gates"
+            )
+        return self.bare(self.sweep.symbolic)
+
+    @cached_property
+    def shift(self) -> ParameterShift:
+        """The evaluations for gradients by parameter shift. Raises NotDifferentiable."""
+        from qonduit_server.estimation.parameter_shift import parameter_shift
+
+        return parameter_shift(self.symbolic.quantum, self.sweep.names)
+
+    def shifted(self, point: int) -> ObservedCircuits:
+        """Return the circuits of the evaluations for the gradient at a point."""
+        circuit = replace(self.symbolic, quantum=self.shift.circuit, parameters=tuple(self.shift.names))
+        points = _Evaluations(circuit, self.shift.names, self.shift.points(self.sweep.values[point].tolist()))
+        return ObservedCircuits(self._preparation, self.index, points, lambda each: each, self.sums)
+
+
+class _Evaluations:
+    """Points of a circuit whose angles are its parameters."""
+
+    def __init__(self, symbolic: Circuit, names: Sequence[str], values: NDArray[np.float64]) -> None:
+        self.symbolic: Circuit | None = symbolic
+        self.names = tuple(names)
+        self.values = values
+        self._binder = Binder(symbolic, self.names)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def circuit(self, point: int) -> Circuit:
+        (circuit,) = self._binder.bind(self.values[point : point + 1])
+        return circuit
 
 
 def _observables(messages: Sequence[Any]) -> list[PauliSum]:

@@ -4,13 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 from qonduit_server.worker.preparation import Preparation
-from qonduit_server.worker.program_points import Sweep
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Points(Protocol):
+    """Points of a circuit."""
+
+    symbolic: Circuit | None
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+
+    def circuit(self, point: int) -> Circuit:
+        """Return the circuit of a point."""
 
 
 class PointCircuits:
@@ -19,7 +36,7 @@ class PointCircuits:
     Args:
         preparation: compiles.
         index: of the program.
-        sweep: its points.
+        points: its points.
         change: what becomes of a circuit before it is compiled: it adds the noise of the job, and may measure.
         options: of the compilation.
 
@@ -31,36 +48,36 @@ class PointCircuits:
         self,
         preparation: Preparation,
         index: int,
-        sweep: Sweep,
+        points: Points,
         change: Callable[[Circuit], Circuit],
         options: CompileOptions,
     ) -> None:
         self._preparation = preparation
-        self._sweep = sweep
+        self._points = points
         self._change = change
         self._options = options
-        self._template: CompiledCircuit | None = None
+        self._bound: Callable[[int], CompiledCircuit] | None = None
         preparation.reporter.phase("compiling", index)
-        if sweep.symbolic is not None and sweep.symbolic.parameters and getattr(preparation.provider, "binds", False):
-            try:
-                self._template = self._compile(sweep.symbolic)
-            except NotSymbolic:
-                self._template = None
-        self.first = self.compiled(0)
+        if points.symbolic is not None and points.symbolic.parameters and getattr(preparation.provider, "binds", False):
+            self._bound = self._bind(points.symbolic)
+        self.first = self._compiled(0)
 
     def compiled(self, point: int) -> CompiledCircuit:
         """Return the compiled circuit of a point."""
-        if not point and hasattr(self, "first"):
-            return self.first
-        if self._template is not None:
-            provider, device = self._preparation.provider, self._preparation.task.device
-            return provider.bind(device, self._template, self._sweep.point(point))
-        return self._compile(self._sweep.circuit(point))
+        return self._compiled(point) if point else self.first
+
+    def _compiled(self, point: int) -> CompiledCircuit:
+        if self._bound is not None:
+            return self._bound(point)
+        return self._compile(self._points.circuit(point))
+
+    def _bind(self, symbolic: Circuit) -> Callable[[int], CompiledCircuit] | None:
+        provider, device = self._preparation.provider, self._preparation.task.device
+        try:
+            template = self._compile(symbolic)
+        except NotSymbolic:
+            return None
+        return provider.bind(device, template, self._points.names, self._points.values)
 
     def _compile(self, circuit: Circuit) -> CompiledCircuit:
         return self._preparation.provider.compile(self._change(circuit), self._preparation.task.device, self._options)
-
-
-def with_state(options: CompileOptions) -> CompileOptions:
-    """Return options for a circuit whose exact state is needed."""
-    return replace(options, statevector=True)

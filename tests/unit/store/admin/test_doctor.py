@@ -125,7 +125,11 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
         (["UPDATE jobs SET last_sequence = 99 WHERE id = 5"], "a wrong last sequence", "error"),
         (["UPDATE events SET is_terminal = false WHERE job_id = 4"], "without a terminal event", "error"),
         (["DELETE FROM results WHERE job_id = 1"], "1 job succeeded, but their results are missing (1)", "error"),
-        (["INSERT INTO results SELECT 99, 77, 0, 1, result, 0 FROM results WHERE id = 1"], "belong to no job", "warning"),
+        (
+            ["INSERT INTO results SELECT 99, 77, 0, 1, result, 0 FROM results WHERE id = 1"],
+            "belong to no job",
+            "warning",
+        ),
         (["INSERT INTO events VALUES (77, 1, false, '')"], "are deleted, but their events remain", "warning"),
         (["INSERT INTO buffers VALUES (77, 0, '')"], "are missing, but their buffers remain", "warning"),
         (["UPDATE jobs SET state = 2 WHERE id = 5"], "are running without a lease", "error"),

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates observables at the points of circuits: exactly, with given shots, or to a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qonduit.v1.estimator_pb2 import EstimatorOptions
+from qonduit_server.estimation.allocation import pilot_shots, second_stage
+from qonduit_server.estimation.exact_values import expectation, from_distribution
+from qonduit_server.estimation.grouping import GroupTerm
+from qonduit_server.estimation.statistics import Estimates, estimates
+from qonduit_server.estimation.term_values import term_values
+from qonduit_server.providers.provider import program_seed
+from qonduit_server.worker.estimator_results import EstimateTable
+from qonduit_server.worker.observed_program import ObservedCircuits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: The circuits of one call of the provider. Fixed, because Aer's seeds within a call depend on its other circuits.
+_CIRCUITS: Final = 64
+DEFAULT_LEVEL: Final = 0.95
+
+
+class Evaluation:
+    """The evaluation of observables at all points of circuits.
+
+    Args:
+        circuits: the circuits.
+        options: of the estimator.
+        shots: of each circuit; with a precision, the maximum of a point.
+        seed: of the first circuit.
+        table: is filled in.
+
+    Attributes:
+        meta_data: about the first run.
+    """
+
+    def __init__(
+        self, circuits: ObservedCircuits, options: EstimatorOptions, shots: int, seed: int | None, table: EstimateTable
+    ) -> None:
+        self._circuits = circuits
+        self._options = options
+        self._shots = shots
+        self._seed = seed
+        self._table = table
+        self._sizes = [len(each.coefficients) for each in circuits.sums]
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self.level: float = options.confidence_level if options.HasField("confidence_level") else DEFAULT_LEVEL
+        self.meta_data: dict[str, object] = {}
+
+    def run(self) -> Iterator[int]:
+        """Fill in the table; yield each point that is done, in order."""
+        points = range(len(self._circuits.points))
+        if self._options.exact:
+            for point in points:
+                self._evaluate_exactly(point)
+                yield point
+        elif self._options.HasField("precision"):
+            for point in points:
+                self._record(point, self._reach(point))
+                yield point
+        else:
+            yield from self._sampled()
+
+    # ---- exact values
+
+    def _evaluate_exactly(self, point: int) -> None:
+        circuits, table = self._circuits, self._table
+        if circuits.state:
+            state = circuits.statevector(point)
+            table.values[point], table.variances[point] = expectation(state, circuits.sums)
+            if table.terms is not None:
+                table.terms[point] = np.concatenate(term_values(state, circuits.sums))
+            self.meta_data = {"method": "statevector"}
+        else:
+            self._evaluate_groups(point)
+            self.meta_data = {"method": "exact probabilities"}
+        table.lower[point] = table.upper[point] = table.values[point]
+
+    def _evaluate_groups(self, point: int) -> None:
+        grouping, table = self._circuits.grouping, self._table
+        table.values[point] = grouping.constants
+        for place, group in enumerate(grouping.groups):
+            moments = from_distribution(self._circuits.distribution(point, place), group, len(self._sizes))
+            table.values[point] += moments.means
+            table.variances[point] += moments.variances
+            self._record_parities(point, group.terms, moments.parities)
+        if table.terms is not None:
+            for observable, index in enumerate(grouping.identities):
+                if index >= 0:
+                    table.terms[point, self._starts[observable] + index] = 1.0
+
+    def _record_parities(self, point: int, terms: Sequence[GroupTerm], parities: Mapping[int, float]) -> None:
+        if self._table.terms is not None:
+            for term in terms:
+                self._table.terms[point, self._starts[term.observable] + term.index] = parities[term.support]
+
+    # ---- sampled values
+
+    def _sampled(self) -> Iterator[int]:
+        """Run every group at every point with the same shots."""
+        grouping, points = self._circuits.grouping, len(self._circuits.points)
+        groups = len(grouping.groups)
+        if not groups:
+            for point in range(points):
+                self._record(point, estimates(grouping, []))
+                yield point
+            return
+        pending: list[Mapping[int, int]] = []
+        point = 0
+        circuits = [(each, group) for each in range(points) for group in range(groups)]
+        for first in range(0, len(circuits), _CIRCUITS):
+            seed = program_seed(self._seed, first)
+            for counts, meta_data in self._circuits.sample(circuits[first : first + _CIRCUITS], self._shots, seed):
+                self.meta_data = self.meta_data or dict(meta_data)
+                pending.append(counts)
+                if len(pending) == groups:
+                    self._record(point, estimates(grouping, pending))
+                    yield point
+                    pending, point = [], point + 1
+
+    def _reach(self, point: int) -> Estimates:
+        """Run a point in two stages, so that its estimates have the precision that the job asks for."""
+        grouping, precision = self._circuits.grouping, self._options.precision
+        counts: list[dict[int, int]] = [{} for _ in grouping.groups]
+        place = point * 2 * len(counts)
+        self._add_shots(point, pilot_shots(grouping, precision, self._shots), counts, place)
+        pilot = estimates(grouping, counts)
+        self._add_shots(point, second_stage(grouping, pilot, precision, self._shots), counts, place + len(counts))
+        return estimates(grouping, counts)
+
+    def _add_shots(self, point: int, shots: Sequence[int], counts: list[dict[int, int]], place: int) -> None:
+        """Run the groups of a point with shots of their own each, and add the counts."""
+        for group, own in enumerate(shots):
+            if own:
+                seed = program_seed(self._seed, place + group)
+                for found, meta_data in self._circuits.sample([(point, group)], own, seed):
+                    self.meta_data = self.meta_data or dict(meta_data)
+                    for outcome, number in found.items():
+                        counts[group][outcome] = counts[group].get(outcome, 0) + number
+
+    def _record(self, point: int, found: Estimates) -> None:
+        table = self._table
+        table.values[point] = found.values
+        table.standard_errors[point] = found.standard_errors
+        table.variances[point] = found.variances
+        table.bounded[point] = found.bounded
+        ends = found.confidence_interval(self.level)
+        table.lower[point], table.upper[point] = ends[:, 0], ends[:, 1]
+        table.shots[point] = self._shots_of(found)
+        if table.terms is not None:
+            table.terms[point] = np.concatenate(found.term_values())
+
+    def _shots_of(self, found: Estimates) -> NDArray[np.int64]:
+        """Return the shots of the groups that have a term of each observable."""
+        shots: NDArray[np.int64] = np.zeros(len(self._sizes), dtype=np.int64)
+        for group, own in zip(self._circuits.grouping.groups, found.group_shots, strict=True):
+            for observable in {term.observable for term in group.terms}:
+                shots[observable] += own
+        return shots
