@@ -24,8 +24,8 @@ _TRANSFORM: Final = 256
 
 
 def parts_of(state: Vector) -> Parts:
-    """Return the real and the imaginary parts of a state as two rows."""
-    return np.stack([state.real, state.imag])
+    """Return the real and the imaginary parts of a state as two rows, in double precision."""
+    return np.stack([state.real, state.imag], dtype=np.float64)
 
 
 def apply(observable: PauliSum, state: Vector) -> Vector:

@@ -76,6 +76,12 @@ def test_the_observable_is_applied_as_its_matrix() -> None:
     np.testing.assert_allclose(pauli_action.apply(observable, state), dense(observable, 5) @ state, atol=1e-13)
 
 
+def test_states_of_single_precision_have_values_of_double_precision() -> None:
+    observable, state = random_sum(5, 60, 8), random_state(5, 9).astype(np.complex64)
+    expected = exact_values.expectation(state.astype(np.complex128), [observable])
+    np.testing.assert_array_equal(exact_values.expectation(state, [observable]), expected)
+
+
 def test_ten_thousand_terms_of_a_molecule_on_twenty_qubits_are_fast_in_little_memory() -> None:
     """Ten products with each of 14 x masks, as a Hamiltonian of electrons has them: 100 ms a mask at most."""
     qubits = 20
