@@ -73,9 +73,9 @@ class AdjointCircuit:
         self._expressions: list[ParameterExpression] = []
         self._targets: dict[tuple[int, ...], Targets] = {}
         self._matrices: dict[object, tuple[Rows, Rows]] = {}
+        self._touched: set[int] = set()
         for instruction in circuit.data:
-            if instruction.operation.name in ("measure", "reset"):
-                # Remaining resets are of qubits that are 0.
+            if instruction.operation.name == "measure":
                 continue
             places = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
             for operation, own in expanded(instruction.operation, _keep):
@@ -114,6 +114,11 @@ class AdjointCircuit:
         return values, self._angles.chain(point, derivatives)
 
     def _add(self, operation: Instruction, qubits: tuple[int, ...]) -> None:
+        if operation.name == "reset":
+            if self._touched.isdisjoint(qubits):
+                return
+            raise NotDifferentiable("the program resets a qubit that gates have acted on: use parameter shift")
+        self._touched.update(qubits)
         targets = self._targets.setdefault(qubits, Targets(qubits, self.num_qubits))
         if parameters_of(operation):
             generator = _all_rows(GENERATORS[operation.base_class])
@@ -152,7 +157,7 @@ class AdjointCircuit:
 def _keep(operation: Instruction) -> bool:
     if parameters_of(operation):
         return is_rotation(operation)
-    return (
+    return operation.name == "reset" or (
         operation.num_qubits <= _MAX_MATRIX_QUBITS
         and hasattr(operation, "to_matrix")
         and hasattr(operation, "__array__")

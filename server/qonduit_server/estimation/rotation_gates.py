@@ -80,6 +80,8 @@ def _expanded(
         raise NotDifferentiable(f"the gate {operation.name!r} expands to too many gates")
     if operation.name in _PASSIVE:
         return
+    if not isinstance(operation, Instruction):
+        raise NotDifferentiable(f"the operation {operation.name!r} is no gate: expand it in the program")
     if keep(operation):
         yield operation, qubits
         return

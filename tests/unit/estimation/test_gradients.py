@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.circuit import AnnotatedOperation, ControlModifier, Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit import library as qk
-from qiskit.quantum_info import Statevector
+from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.estimation import adjoint
@@ -111,6 +111,10 @@ GATES: list[Callable[[QuantumCircuit], object]] = [
     lambda circuit: (circuit.rx(A, 0), circuit.ry(A, 0), circuit.rz(B, 0), circuit.rx(-A, 1), circuit.cx(1, 2)),
     lambda circuit: (circuit.ccx(0, 1, 2), circuit.rx(C, 2), circuit.swap(0, 2), circuit.t(1), circuit.sx(0)),
     lambda circuit: (circuit.append(qk.GlobalPhaseGate(A), []), circuit.rx(B, 0)),
+    lambda circuit: circuit.append(qk.PauliEvolutionGate(SparsePauliOp(["XX", "ZZ"]), time=A), [0, 2]),
+    lambda circuit: circuit.append(qk.PauliEvolutionGate(SparsePauliOp(["XY", "ZZ"]), time=A).definition, [1, 2]),
+    lambda circuit: circuit.append(qk.RXGate(A).power(2), [0]),
+    lambda circuit: (circuit.mcx([0, 1], 2), circuit.unitary(np.eye(4)[::-1], [0, 2]), circuit.rx(A, 2)),
     lambda circuit: None,
 ]
 
@@ -133,6 +137,22 @@ def test_measurements_at_the_end_are_ignored() -> None:
     circuit.measure_all()
     for one, other in zip(AdjointCircuit(circuit, NAMES).gradients(POINT, [parse("X0*Y1")]), expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_initial_states_are_prepared() -> None:
+    circuit = QuantumCircuit(2)
+    circuit.reset(0)
+    circuit.initialize([0.6, 0, 0, 0.8], [0, 1])
+    circuit.rx(A, 0)
+    prepared = QuantumCircuit(2)
+    prepared.prepare_state([0.6, 0, 0, 0.8], [0, 1])
+    prepared.rx(A, 0)
+    found, expected = (
+        AdjointCircuit(each, ["a"]).gradients([0.4], [parse("Z0 + Y0*X1")]) for each in (circuit, prepared)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    assert abs(found[1][0, 0]) > 0.1
 
 
 def test_every_generator_is_the_derivative_of_its_gate() -> None:
@@ -225,6 +245,19 @@ def opaque() -> QuantumCircuit:
     return circuit
 
 
+def annotated() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.append(AnnotatedOperation(qk.RXGate(A), ControlModifier(1)), [0, 1])
+    return circuit
+
+
+def initialized_late() -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.rx(A, 0)
+    circuit.initialize([0, 1], 0)
+    return circuit
+
+
 def rotation_vector() -> QuantumCircuit:
     circuit = QuantumCircuit(1)
     circuit.rv(A, B, 0.1, 0)
@@ -239,6 +272,8 @@ def rotation_vector() -> QuantumCircuit:
         (reset_within(), "the program has resets within a circuit"),
         (opaque(), "the operation 'secret' has no derivative"),
         (rotation_vector(), "the gate 'rv' has no definition with parameters"),
+        (annotated(), "the operation 'annotated' is no gate: expand it in the program"),
+        (initialized_late(), "the program resets a qubit that gates have acted on: use parameter shift"),
     ],
 )
 def test_circuits_without_derivative_are_refused_with_the_construct(circuit: QuantumCircuit, message: str) -> None:
