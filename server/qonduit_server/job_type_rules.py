@@ -82,7 +82,7 @@ def observable(message: Observable) -> PauliSum:
 
 def _options(options: JobSpec | ProgramOptions, kind: JobType, path: str) -> Iterator[Violation]:
     for field, types in _TYPES.items():
-        if options.HasField(field) and kind not in types:  # type: ignore[arg-type]
+        if options.HasField(field) and kind not in types:
             names = " or ".join(JobType.Name(each).removeprefix("JOB_TYPE_") for each in types)
             message = f"{path}.{field}: only jobs of type {names} have it, the type is {_name(kind)}"
             yield Violation(f"{path}.{field}", f"job.{field}.type", message)

@@ -242,7 +242,10 @@ class AerExecution:
             size = int(number * _SLICE_SECONDS / max(time.perf_counter() - since, 1e-4))
             size = max(1, min(_LARGEST_SLICE, size))
             if done * program.block < shots:
-                yield RunProgress(done * program.block / shots)
+                yield RunProgress(
+                    done * program.block / shots,
+                    lambda: program.outcomes(counts, np.random.default_rng(first)),
+                )
         found = program.outcomes(counts, np.random.default_rng(first))
         yield Outcome(found, self._meta_data(program, seed, time.perf_counter() - began))
 

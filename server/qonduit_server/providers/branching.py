@@ -211,7 +211,7 @@ class _Walk:
             now = time.monotonic()
             if self._waiting and now >= reported + _PROGRESS_SECONDS:
                 reported = now
-                yield RunProgress(self._ended / self._shots)
+                yield RunProgress(self._ended / self._shots, lambda: self.counts)
 
     def _finish(self, group: _Group) -> None:
         """Run the smallest part of a group to the end; the other parts wait."""

@@ -87,9 +87,13 @@ DEFAULTS: Final = CompileOptions()
 
 @dataclass(frozen=True)
 class RunProgress:
-    """The completed share, 0..1, of the circuit that a run works on: from work done, never from a clock."""
+    """The completed share, 0..1, of the circuit that a run works on: from work done, never from a clock.
+
+    `counts` returns the counts of the shots that ran so far, as those of an `Outcome`; None where there are none.
+    """
 
     share: float
+    counts: Callable[[], Mapping[int, int]] | None = None
 
 
 class SimulatorProvider(Protocol):

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.job_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -42,9 +43,10 @@ from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draini
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.submission_checks import UnplacedJob
+from qonduit_server.rpc.watch import Extras
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs import job_rows, queue_positions
 
 _Request: TypeAlias = CreateJobRequest | RunJobRequest
 
@@ -100,7 +102,10 @@ class JobService:
     def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
         """Return one job."""
         call.job_id = request.id
-        return GetJobResponse(job=job_rows.get(self._db, call.principal.name, request.id))
+        job = job_rows.get(self._db, call.principal.name, request.id)
+        if job.state == JobState.JOB_STATE_QUEUED:
+            job.queue.position = queue_positions.of_job(self._db, job.id)
+        return GetJobResponse(job=job)
 
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
@@ -132,7 +137,8 @@ class JobService:
         call.job_id = request.job_id
         event_log.require_job(self._db, call.principal.name, request.job_id)
         interval = _seconds(request.heartbeat_interval)
-        self._watching.open(stream, request.job_id, request.after_sequence, interval)
+        wants = Extras(request.partial_results, request.queue_updates)
+        self._watching.open(stream, request.job_id, request.after_sequence, interval, wants=wants)
 
     def list_job_events(self, request: ListJobEventsRequest, call: CallContext) -> ListJobEventsResponse:
         """Return a page of a job's stored events."""
@@ -189,7 +195,8 @@ class JobService:
         # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
         after = request.after_sequence if created.deduplicated else 0
         interval = _seconds(request.heartbeat_interval)
-        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated)
+        wants = Extras(request.partial_results, request.queue_updates)
+        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated, wants=wants)
 
     def _admitted(
         self, request: _Request, call: CallContext, method: str

@@ -16,16 +16,14 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from enum import Enum, auto
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from qonduit.v1.event_pb2 import Heartbeat, JobEvent
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
 from qonduit_server.rpc.error_status import outcome
+from qonduit_server.rpc.queue_places import QueuePlaces
 from qonduit_server.rpc.stream_sender import Stream
+from qonduit_server.rpc.watch import NO_EXTRAS, Extras, Watch, WatchState, add_transient, heartbeat
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification, StoredEvent
@@ -47,49 +45,6 @@ EVENTS: Final = 256
 SENDING: Final = 64
 PATIENCE: Final = 0.1
 _NO_WATCHES: Final[dict[int, Watch]] = {}
-
-
-class _State(Enum):
-    IDLE = auto()
-    READY = auto()
-    BUSY = auto()
-    CLOSED = auto()
-
-
-class Watch:
-    """A stream and its position. The lock of `JobWatches` guards `state` and `stale`; one thread owns the rest."""
-
-    __slots__ = (
-        "beat",
-        "complete",
-        "cursor",
-        "interval",
-        "job_id",
-        "pending",
-        "sent_at",
-        "skip",
-        "stale",
-        "state",
-        "stream",
-        "verify",
-    )
-
-    def __init__(self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool) -> None:
-        self.stream = stream
-        self.job_id = job_id
-        self.interval = interval
-        #: Events up to this one are not sent: the client has them.
-        self.skip = skip
-        #: Include the client's last event in the first read: it must exist, and may be the job's last.
-        self.verify = verify and skip > 0
-        self.cursor = skip - 1 if self.verify else 0
-        self.pending: deque[bytes] = deque()
-        #: Whether the terminal event is in `pending`, or the client has it.
-        self.complete = False
-        self.beat = True
-        self.sent_at = 0.0
-        self.stale = False
-        self.state = _State.READY
 
 
 class JobWatches:
@@ -114,6 +69,7 @@ class JobWatches:
         self._draining = False
         self._stopping = False
         self._unsubscribe = db.notifications.subscribe(self._on_notification)
+        self._places = QueuePlaces(db, self._jobs_with_places, self._add_places)
         self._threads = [
             threading.Thread(target=self._read_loop, name=f"rpc-watch-reader-{number}", daemon=True)
             for number in range(readers)
@@ -127,15 +83,25 @@ class JobWatches:
         """Return the number of open streams."""
         return len(self._watches)
 
-    def open(self, stream: Stream, job_id: int, after: int, interval: float, *, fresh: bool = False) -> None:
+    def open(
+        self,
+        stream: Stream,
+        job_id: int,
+        after: int,
+        interval: float,
+        *,
+        fresh: bool = False,
+        wants: Extras = NO_EXTRAS,
+    ) -> None:
         """Watch a job on a stream.
 
         Args:
             after: the last sequence that the client has.
             interval: seconds without events before a heartbeat.
             fresh: whether this call created the job; then `after` is not checked.
+            wants: the events that are not stored that the stream requested.
         """
-        watch = Watch(stream, job_id, after, interval, verify=not fresh)
+        watch = Watch(stream, job_id, after, interval, verify=not fresh, wants=wants)
         with self._lock:
             if self._draining:
                 raise draining()
@@ -151,6 +117,8 @@ class JobWatches:
                 self._time.notify()
         if not stream.on_close(lambda: self._forget(number, watch)):
             self._forget(number, watch)
+        if wants.queue_updates:
+            self._places.request()
 
     def drain(self) -> None:
         """End every stream with UNAVAILABLE and open no new ones."""
@@ -161,6 +129,7 @@ class JobWatches:
     def stop(self) -> None:
         """End the threads. The server cancels the streams that are still open."""
         self._unsubscribe()
+        self._places.stop()
         with self._lock:
             self._draining = self._stopping = True
             self._ready_changed.notify_all()
@@ -173,6 +142,8 @@ class JobWatches:
     # Notifications.
 
     def _on_notification(self, notification: Notification) -> None:
+        if notification.partial:
+            self._add_partial(notification.partial)
         if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
@@ -185,12 +156,37 @@ class JobWatches:
                 for job_id in self._of_job.keys() & notification.jobs:
                     self._mark_ready(self._of_job[job_id].values())
 
+    def _add_partial(self, partial: Mapping[int, bytes]) -> None:
+        """Keep partial results for the watches that requested them; a slow one receives the newest only."""
+        with self._lock:
+            for job_id, payload in partial.items():
+                watches = [
+                    watch for watch in self._of_job.get(job_id, _NO_WATCHES).values() if watch.wants.partial_results
+                ]
+                for watch in watches:
+                    watch.partial = payload
+                self._mark_ready(watches)
+
+    def _jobs_with_places(self) -> set[int]:
+        with self._lock:
+            return {watch.job_id for watch in self._watches.values() if watch.wants.queue_updates}
+
+    def _add_places(self, places: Mapping[int, bytes]) -> None:
+        with self._lock:
+            for job_id, payload in places.items():
+                watches = [
+                    watch for watch in self._of_job.get(job_id, _NO_WATCHES).values() if watch.wants.queue_updates
+                ]
+                for watch in watches:
+                    watch.place = payload
+                self._mark_ready(watches)
+
     def _mark_ready(self, watches: Iterable[Watch]) -> None:
         """Make watches ready. Under the lock."""
         before = len(self._ready)
         for watch in watches:
-            if watch.state is _State.IDLE:
-                watch.state = _State.READY
+            if watch.state is WatchState.IDLE:
+                watch.state = WatchState.READY
                 self._ready.append(watch)
             else:
                 watch.stale = True
@@ -201,7 +197,7 @@ class JobWatches:
     def _forget(self, number: int, watch: Watch) -> None:
         with self._lock:
             self._leave_room(watch)
-            watch.state = _State.CLOSED
+            watch.state = WatchState.CLOSED
             if self._watches.pop(number, None) is None:
                 return
             others = self._of_job[watch.job_id]
@@ -222,8 +218,8 @@ class JobWatches:
                 cursors: dict[int, int] = {}
                 while self._ready and len(batch) < BATCH and len(cursors) < JOBS:
                     watch = self._ready.popleft()
-                    if watch.state is _State.READY:
-                        watch.state = _State.BUSY
+                    if watch.state is WatchState.READY:
+                        watch.state = WatchState.BUSY
                         watch.stale = False
                         batch.append(watch)
                         cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
@@ -247,7 +243,7 @@ class JobWatches:
         with self._lock:
             if len(self._sending) >= SENDING and not self._room.wait(PATIENCE):
                 self._sending.clear()
-            if watch.state is _State.BUSY:
+            if watch.state is WatchState.BUSY:
                 self._sending.add(watch)
 
     def _leave_room(self, watch: Watch) -> None:
@@ -279,8 +275,10 @@ class JobWatches:
         if more:
             with self._lock:
                 watch.stale = True
-        elif watch.beat and not watch.pending:
-            watch.pending.append(_heartbeat(watch))
+        elif not watch.complete:
+            add_transient(watch)
+            if watch.beat and not watch.pending:
+                watch.pending.append(heartbeat(watch))
         if watch.pending:
             watch.beat = False
         self._send_next(watch)
@@ -300,9 +298,9 @@ class JobWatches:
             watch.stream.finish()
         else:
             with self._lock:
-                if watch.state is not _State.BUSY:
+                if watch.state is not WatchState.BUSY:
                     return
-                watch.state = _State.IDLE
+                watch.state = WatchState.IDLE
                 self._leave_room(watch)
                 if watch.stale or self._draining:
                     self._mark_ready((watch,))
@@ -343,7 +341,7 @@ class JobWatches:
         """Send a heartbeat if the watch has sent nothing for its interval. Under the lock."""
         heartbeat_at = watch.sent_at + watch.interval
         beat = heartbeat_at <= now + EARLY
-        if watch.state is _State.IDLE and beat:
+        if watch.state is WatchState.IDLE and beat:
             watch.beat = True
             self._mark_ready((watch,))
         self._schedule(number, min(now + watch.interval if beat else heartbeat_at, now + LOOK))
@@ -357,7 +355,7 @@ class JobWatches:
                     self._stopped.wait(RECHECK)
                 if self._stopping:
                     return
-                waiting = [watch for watch in self._watches.values() if watch.state is _State.IDLE]
+                waiting = [watch for watch in self._watches.values() if watch.state is WatchState.IDLE]
                 cursors: dict[int, int] = {}
                 for watch in waiting:
                     cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
@@ -390,11 +388,3 @@ def draining() -> CallError:
 SLOW_READER: Final = Unavailable(
     "the client accepted no event for too long; resume with after_sequence", reason="SLOW_READER"
 )
-
-
-def _heartbeat(watch: Watch) -> bytes:
-    now = Timestamp()
-    now.GetCurrentTime()
-    return JobEvent(
-        job_id=watch.job_id, event_time=now, heartbeat=Heartbeat(last_sequence=max(watch.cursor, watch.skip))
-    ).SerializeToString()

@@ -31,6 +31,7 @@ class Notification:
         catalogue: providers or devices changed.
         events: the new events of `jobs` that this process wrote; not sent to other servers.
         run_times: the times of the runs whose results this process stored; not sent to other servers.
+        partial: JobEvents with partial results, serialized, by job; never stored, and not sent to other servers.
     """
 
     queue: bool = False
@@ -40,6 +41,7 @@ class Notification:
     catalogue: bool = False
     events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
     run_times: Sequence[RunTime] = ()
+    partial: Mapping[int, bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import FurtherResult, PointsDone, ProgramSucceeded
+from qonduit.execution.v1.task_pb2 import FurtherResult, PointsDone, ProgramPartial, ProgramSucceeded
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import Result
-from qonduit_server.errors import ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers.provider import CompiledCircuit, RunProgress, program_seed
+from qonduit_server.worker.circuit_outcomes import outcomes_of
 from qonduit_server.worker.preparation import Preparation
 from qonduit_server.worker.prepared_programs import PREPARING, Prepared
 from qonduit_server.worker.program_cache import CachedProgram
@@ -34,6 +34,8 @@ _POINTS: Final = 64
 #: Points are emitted together for so long, in seconds, or until they have so many bytes.
 _EMIT_SECONDS: Final = 0.25
 _EMIT_BYTES: Final = 1024**2
+#: Counts of more outcomes are not emitted before the run ends.
+_MAX_PARTIAL: Final = 4096
 #: Seeds of programs with points are far from each other, because those of points are `SEED_STRIDE` apart.
 _PROGRAM_SEEDS: Final = 0x9E3779B97F4A7C15
 _SEED_MASK: Final = (1 << 62) - 1
@@ -75,45 +77,31 @@ class CircuitRuns:
         spec = group[0].spec
         self._reporter.phase("running", group[0].index, group[0].compiled)
         compiled = [each.cached.compiled for each in group]
-        outcomes = self._outcomes(compiled, spec, program_seed(_seed(spec), first), progressed)
-        for done, (each, outcome) in enumerate(zip(group, outcomes, strict=True), start=1):
+        done, partial = 0, time.monotonic()
+        for outcome in outcomes_of(self._preparation, compiled, spec, program_seed(_seed(spec), first)):
+            each = group[done]
+            if isinstance(outcome, RunProgress):
+                progressed(done, outcome.share)
+                if outcome.counts is not None and time.monotonic() - partial > _EMIT_SECONDS:
+                    partial = time.monotonic()
+                    self._emit_counts(each, outcome.counts())
+                continue
             if isinstance(outcome, Outcome):
                 self._succeed(each, outcome)
             else:
                 self._reporter.fail(each.index, outcome, each.cached.circuit)
+            done += 1
             progressed(done, 0.0)
             if done < len(group):
                 self._reporter.phase("running", group[done].index, group[done].compiled)
 
-    def _outcomes(
-        self,
-        compiled: Sequence[CompiledCircuit],
-        spec: JobSpec,
-        seed: int | None,
-        progressed: Callable[[int, float], None],
-    ) -> Iterator[Outcome | Exception]:
-        """Yield an outcome of each circuit; where the provider breaks down, the rest fail with its error."""
-        provider, device, number = self._preparation.provider, self._task.device, len(compiled)
-        given = 0
-        try:
-            if spec.type == JobType.JOB_TYPE_SAMPLER and spec.sampler.exact:
-                outcomes: Iterator[Outcome | RunError | RunProgress] = _exact(self._preparation, compiled)
-            else:
-                outcomes = provider.run(device, compiled, spec.shots, seed)
-            for outcome in outcomes:
-                if isinstance(outcome, RunProgress):
-                    progressed(given, outcome.share)
-                    continue
-                given += 1
-                yield outcome
-                if given == number:
-                    break
-        except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being reported
-            for _ in range(number - given):
-                yield error
-        else:
-            for _ in range(number - given):
-                yield ProviderError("RESULT_MISSING", f"{self._task.provider} gave no result for this program")
+    def _emit_counts(self, each: Prepared, counts: Mapping[int, int]) -> None:
+        """Emit the counts of the shots that ran so far, unless they are too large for a message."""
+        if not counts or len(counts) > _MAX_PARTIAL:
+            return
+        (found, *_) = self._results(each, each.cached.compiled, Outcome(counts), each.hit, partial=True)
+        if not found.result.HasField("buffer"):
+            self._reporter.send(program_partial=ProgramPartial(index=each.index, results=[found]))
 
     def _succeed(self, each: Prepared, outcome: Outcome) -> None:
         try:
@@ -143,7 +131,8 @@ class CircuitRuns:
                 self._emit_points(each.index, emitted, pending)
                 self._reporter.fail(each.index, error, each.cached.circuit)
                 return
-            outcomes = self._outcomes(compiled, each.spec, program_seed(base, done), lambda *_: None)
+            found = outcomes_of(self._preparation, compiled, each.spec, program_seed(base, done))
+            outcomes = (outcome for outcome in found if not isinstance(outcome, RunProgress))
             for point, circuit, outcome in zip(points, compiled, outcomes, strict=True):
                 try:
                     if not isinstance(outcome, Outcome):
@@ -171,9 +160,15 @@ class CircuitRuns:
     # ---- results
 
     def _results(
-        self, each: Prepared, compiled: CompiledCircuit, outcome: Outcome, hit: bool, point: int | None = None
+        self,
+        each: Prepared,
+        compiled: CompiledCircuit,
+        outcome: Outcome,
+        hit: bool,
+        point: int | None = None,
+        partial: bool = False,
     ) -> list[FurtherResult]:
-        """Return the results of an outcome, each with its buffer."""
+        """Return the results of an outcome, each with its buffer; the statevector only of a whole run."""
         cached, max_bytes = each.cached, self._task.max_result_bytes
         found = FurtherResult(result=self._result(each, outcome, hit, point))
         if each.spec.type == JobType.JOB_TYPE_SAMPLER:
@@ -183,7 +178,7 @@ class CircuitRuns:
         else:
             found.buffer = encode_counts(found.result, cached.circuit, outcome.counts, max_bytes)
         results = [found]
-        if each.spec.include_statevector:
+        if each.spec.include_statevector and not partial:
             results.append(self._statevector(each, compiled, outcome, point))
         return results
 
@@ -204,10 +199,11 @@ class CircuitRuns:
         """Return a result without its entries."""
         result = Result(
             program_id=self._task.programs[each.index].program_id,
-            shots=each.spec.shots,
+            shots=sum(outcome.counts.values()) if outcome.exact is None else 0,
             registers=each.cached.registers,
             point=point,
         )
+        result.partial = outcome.exact is None and result.shots < each.spec.shots
         result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(preparation_metadata(each.cached, hit))
         return result
@@ -251,19 +247,3 @@ def seed_of_points(spec: JobSpec, index: int) -> int | None:
     """Return the seed of a program's first point; those of its others follow as those of circuits do."""
     seed = _seed(spec)
     return None if seed is None else (seed + index * _PROGRAM_SEEDS) & _SEED_MASK
-
-
-def _exact(preparation: Preparation, compiled: Sequence[CompiledCircuit]) -> Iterator[Outcome | RunError]:
-    """Yield the exact distributions of circuits, as `Outcome.exact`."""
-    provider, device = preparation.provider, preparation.task.device
-    for each in compiled:
-        began = time.perf_counter()
-        probabilities = provider.probabilities(device, each)
-        if probabilities is None:
-            yield RunError(
-                "NO_EXACT_PROBABILITIES",
-                f"{preparation.device_name} has no exact probabilities of this program: its outcomes must be sampled. "
-                "Submit the job with shots and without sampler.exact",
-            )
-        else:
-            yield Outcome({}, {"run_seconds": time.perf_counter() - began}, probabilities)

@@ -117,7 +117,7 @@ def encode_estimates(
     if fits_message(result):
         return b""
     for field in ("values", "standard_errors", "variances", "gradients", "shots", "confidence_intervals", "bounded"):
-        member.ClearField(field)  # type: ignore[arg-type]
+        member.ClearField(field)
     columns = [
         estimates.values,
         estimates.standard_errors,

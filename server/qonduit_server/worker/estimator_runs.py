@@ -82,20 +82,22 @@ class _EstimatorRun:
             sum(len(each.coefficients) for each in program.sums) if self._options.per_term else None,
         )
         self._seed = seed_of_points(program.spec, program.index)
-        self._evaluation = Evaluation(program.circuits, self._options, self._shots, self._seed, self._table)
+        self._emitted = time.monotonic()
+        self._first = 0
+        stop_at = program.spec.stop_when.standard_error
+        self._evaluation = Evaluation(
+            program.circuits, self._options, self._shots, self._seed, self._table, stop_at, self._emit_late
+        )
 
     def run(self) -> ProgramSucceeded:
         """Return the outcome of the program."""
-        began = emitted = time.monotonic()
-        first = 0
+        began = time.monotonic()
         gradients = self._gradients() if self._options.gradient else None
         for point in self._evaluation.run():
             if gradients is not None and self._table.gradients is not None:
                 self._table.gradients[point] = gradients(point)
-            now = time.monotonic()
-            if now - emitted > _EMIT_SECONDS and point + 1 < self._points:
-                self._emit(first, point + 1)
-                first, emitted = point + 1, now
+            if point + 1 < self._points and self._emit_late(point):
+                self._first = point + 1
             self._progressed((point + 1) / self._points)
         seconds = time.monotonic() - began
         found = self._result(self._table, run_seconds=seconds)
@@ -139,13 +141,25 @@ class _EstimatorRun:
 
     # ---- results
 
+    def _emit_late(self, point: int) -> bool:
+        """Emit the estimates up to a point if the last ones were emitted long enough ago; return whether they were."""
+        now = time.monotonic()
+        if now - self._emitted <= _EMIT_SECONDS:
+            return False
+        self._emit(self._first, point + 1)
+        self._emitted = now
+        return True
+
     def _emit(self, first: int, end: int) -> None:
-        """Emit the estimates of points that are done, unless they are too large for a message."""
+        """Emit the estimates of some points, unless they are too large for a message."""
         part = self._table.part(first, end)
         result = self._result(part)
         encode_estimates(result, part, self._options.exact, self._evaluation.level, self._parameters)
         if not result.HasField("buffer"):
-            partial = ProgramPartial(index=self._program.index, first_point=first, results=[result])
+            result.point = first
+            partial = ProgramPartial(
+                index=self._program.index, first_point=first, results=[FurtherResult(result=result)]
+            )
             self._preparation.reporter.send(program_partial=partial)
 
     def _result(self, table: EstimateTable, **meta_data: float) -> Result:

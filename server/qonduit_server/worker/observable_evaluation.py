@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from qonduit_server.estimation.grouping import GroupTerm
 from qonduit_server.estimation.statistics import Estimates, estimates
 from qonduit_server.estimation.term_values import term_values
 from qonduit_server.providers.provider import program_seed
+from qonduit_server.worker.circuit_outcomes import round_seed, rounds
 from qonduit_server.worker.estimator_results import EstimateTable
 from qonduit_server.worker.observed_program import ObservedCircuits
 
@@ -35,14 +36,25 @@ class Evaluation:
         shots: of each circuit; with a precision, the maximum of a point.
         seed: of the first circuit.
         table: is filled in.
+        stop_at: the standard error at which a point ends before all its shots ran; 0 for none.
+        looked: called with a point whose estimates are preliminary.
 
     Attributes:
         meta_data: about the first run.
     """
 
     def __init__(
-        self, circuits: ObservedCircuits, options: EstimatorOptions, shots: int, seed: int | None, table: EstimateTable
+        self,
+        circuits: ObservedCircuits,
+        options: EstimatorOptions,
+        shots: int,
+        seed: int | None,
+        table: EstimateTable,
+        stop_at: float = 0.0,
+        looked: Callable[[int], object] = lambda _: None,
     ) -> None:
+        self._stop_at = stop_at
+        self._looked = looked
         self._circuits = circuits
         self._options = options
         self._shots = shots
@@ -63,6 +75,10 @@ class Evaluation:
         elif self._options.HasField("precision"):
             for point in points:
                 self._record(point, self._reach(point))
+                yield point
+        elif self._stop_at:
+            for point in points:
+                self._record(point, self._until_stopped(point))
                 yield point
         else:
             yield from self._sampled()
@@ -131,14 +147,33 @@ class Evaluation:
         place = point * 2 * len(counts)
         self._add_shots(point, pilot_shots(grouping, precision, self._shots), counts, place)
         pilot = estimates(grouping, counts)
+        self._record(point, pilot)
+        self._looked(point)
         self._add_shots(point, second_stage(grouping, pilot, precision, self._shots), counts, place + len(counts))
         return estimates(grouping, counts)
 
-    def _add_shots(self, point: int, shots: Sequence[int], counts: list[dict[int, int]], place: int) -> None:
+    def _until_stopped(self, point: int) -> Estimates:
+        """Run a point until all standard errors are small enough, at most with the job's shots of each group."""
+        grouping = self._circuits.grouping
+        counts: list[dict[int, int]] = [{} for _ in grouping.groups]
+        place = point * len(counts)
+        found = estimates(grouping, counts)
+        for number, shots in enumerate(rounds(self._shots)):
+            self._add_shots(point, [shots] * len(counts), counts, place, number)
+            found = estimates(grouping, counts)
+            self._record(point, found)
+            if found.standard_errors.max(initial=0.0) <= self._stop_at:
+                break
+            self._looked(point)
+        return found
+
+    def _add_shots(
+        self, point: int, shots: Sequence[int], counts: list[dict[int, int]], place: int, number: int = 0
+    ) -> None:
         """Run the groups of a point with shots of their own each, and add the counts."""
         for group, own in enumerate(shots):
             if own:
-                seed = program_seed(self._seed, place + group)
+                seed = round_seed(program_seed(self._seed, place + group), number)
                 for found, meta_data in self._circuits.sample([(point, group)], own, seed):
                     self.meta_data = self.meta_data or dict(meta_data)
                     for outcome, number in found.items():

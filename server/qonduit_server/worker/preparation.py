@@ -210,7 +210,7 @@ def _merged(spec: JobSpec, options: ProgramOptions) -> JobSpec:
     if options.shots:
         merged.shots = options.shots
     for field in ("estimator", "sampler", "parameter_sets", "noise_model"):
-        if options.HasField(field):  # type: ignore[arg-type]
+        if options.HasField(field):
             getattr(merged, field).CopyFrom(getattr(options, field))
     merged.type = spec.type or JobType.JOB_TYPE_RUNNER
     return merged

@@ -43,8 +43,6 @@ def encode_distribution(
     result.result_type = ResultType.RESULT_TYPE_QUASI_DISTRIBUTION
     member = result.quasi_distribution
     member.exact = outcome.exact is not None
-    if member.exact:
-        result.shots = 0
     shown: Mapping[int, float] = outcome.counts if outcome.exact is None else outcome.exact
     if not circuit.registers:
         return b""
@@ -105,9 +103,9 @@ def _in_order(counts: Mapping[tuple[int, ...], float], columns: list[BufferColum
     rows: NDArray[np.uint8] = np.frombuffer(
         b"".join(_packed(values, columns) for values in outcomes), dtype=np.uint8
     ).reshape(len(outcomes), -1)
-    order = np.repeat(np.arange(len(outcomes)), [int(counts[values]) for values in outcomes])
+    order: NDArray[np.int64] = np.repeat(np.arange(len(outcomes)), [int(counts[values]) for values in outcomes])
     np.random.default_rng(entropy).shuffle(order)
-    return rows[order].tobytes()
+    return bytes(rows[order].tobytes())
 
 
 def _packed(values: tuple[int, ...], columns: list[BufferColumn]) -> bytes:

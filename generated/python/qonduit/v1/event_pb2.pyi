@@ -52,22 +52,26 @@ class ResultReady(_message.Message):
     def __init__(self, result_id: _Optional[int] = ..., program_id: _Optional[int] = ..., points: _Optional[int] = ..., first_point: _Optional[int] = ...) -> None: ...
 
 class PartialResult(_message.Message):
-    __slots__ = ("program_id", "index", "first_point", "results")
+    __slots__ = ("program_id", "index", "first_point", "results", "last_sequence")
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FIRST_POINT_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     program_id: int
     index: int
     first_point: int
     results: _containers.RepeatedCompositeFieldContainer[_result_pb2.Result]
-    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ...) -> None: ...
+    last_sequence: int
+    def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ..., last_sequence: _Optional[int] = ...) -> None: ...
 
 class QueueChange(_message.Message):
-    __slots__ = ("queue",)
+    __slots__ = ("queue", "last_sequence")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     queue: _job_pb2.QueuePlace
-    def __init__(self, queue: _Optional[_Union[_job_pb2.QueuePlace, _Mapping]] = ...) -> None: ...
+    last_sequence: int
+    def __init__(self, queue: _Optional[_Union[_job_pb2.QueuePlace, _Mapping]] = ..., last_sequence: _Optional[int] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("level", "message", "program_id")

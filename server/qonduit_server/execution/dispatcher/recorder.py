@@ -16,6 +16,7 @@ from qonduit_server.execution.dispatcher.compatible_devices import add_compatibl
 from qonduit_server.execution.dispatcher.event_throttle import EventThrottle
 from qonduit_server.execution.dispatcher.inbox import Inbox
 from qonduit_server.execution.dispatcher.large_result_writer import Item, Requeue, key_of
+from qonduit_server.execution.dispatcher.partial_results import PartialResults
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
 from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import NOT_STORED
@@ -57,6 +58,7 @@ class Recorder:
         self._inbox = inbox
         self._clock = clock
         self._throttle = EventThrottle()
+        self._partial = PartialResults(db.notifications)
         #: The events to record, in order.
         self._waiting: list[TaskEvent] = []
         #: The jobs to requeue.
@@ -99,17 +101,31 @@ class Recorder:
                     self._requeues[key] = item
             elif ours:
                 log_traceback(item, job_id=item.job_id, attempt=item.attempt)
-                events.append(item)
+                if self._is_stored(item):
+                    events.append(item)
             else:
                 self._drop(item)
         self._waiting += self._throttle.accept(events, now)
         self._add_compatible_devices()
         for key in self._requeues:
             self._throttle.forget(key)
+            self._partial.forget(key)
         if not self._failures:
             self._waiting += self._throttle.due(now)
         elif len(self._waiting) > _MANY:
             self._waiting = [event for event in self._waiting if event.WhichOneof("event") != "log"]
+
+    def _is_stored(self, event: TaskEvent) -> bool:
+        """Forward partial results; return whether an event is recorded."""
+        match event.WhichOneof("event"):
+            case "program_partial":
+                self._partial.accept(event)
+                return False
+            case "points_done":
+                self._partial.forward_points(event)
+            case "finished":
+                self._partial.complete(event)
+        return True
 
     def _drop(self, event: TaskEvent) -> None:
         """Drop an event of a job that this server no longer owns, with its large results that are already written."""
@@ -148,6 +164,7 @@ class Recorder:
         self._running.remove(finished | refused)
         for key in refused:  # another server has its lease now
             self._throttle.forget(key)
+            self._partial.forget(key)
             self._executor.cancel(*key)
 
     def _record_batch(self, owner: str, batch: Sequence[TaskEvent]) -> set[Key]:

@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import FurtherResult, PointsDone, ProgramSucceeded, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import (
+    FurtherResult,
+    PointsDone,
+    ProgramPartial,
+    ProgramSucceeded,
+    TaskEvent,
+    TaskFinished,
+)
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
@@ -130,6 +137,17 @@ class OutcomeRecorder:
         ready = ResultReady(result_id=ids[0], program_id=run.program_id, points=points, first_point=done.first_point)
         self._unit.append(entry, result_ready=ready)
 
+    def _record_partial(self, entry: JobChange, partial: ProgramPartial) -> None:
+        run = _open_run(entry, partial.index)
+        if run is None:
+            return
+        for each in partial.results:
+            each.result.partial = True
+            ids = [self._add_result(entry, run, each, reserved=False)]
+            _list_results(run, ids)
+            ready = ResultReady(result_id=ids[0], program_id=run.program_id, first_point=partial.first_point)
+            self._unit.append(entry, result_ready=ready)
+
     def _add_result(
         self, entry: JobChange, run: ProgramRun, outcome: ProgramSucceeded | FurtherResult, reserved: bool
     ) -> int:
@@ -172,6 +190,8 @@ class OutcomeRecorder:
             self._record_progress(entry, 1.0, "")
             self._unit.move(entry, SUCCEEDED)
         elif job.state == CANCELLING and finished.failure.reason == _CANCELLED_REASON:
+            for partial in finished.partial:
+                self._record_partial(entry, partial)
             self._unit.set_open_programs(entry, CANCELLED)
             self._unit.move(entry, CANCELLED)
         else:

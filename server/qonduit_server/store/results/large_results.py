@@ -28,7 +28,11 @@ def event_results(event: TaskEvent) -> Sequence[ProgramSucceeded | FurtherResult
     """Return the results of an event, each with its buffer."""
     if event.HasField("program_succeeded"):
         return outcome_results(event.program_succeeded)
-    return event.points_done.results if event.HasField("points_done") else ()
+    if event.HasField("points_done"):
+        return event.points_done.results
+    if event.HasField("finished"):
+        return [each for partial in event.finished.partial for each in partial.results]
+    return ()
 
 
 def has_buffer(outcomes: Iterable[ProgramSucceeded | FurtherResult]) -> bool:

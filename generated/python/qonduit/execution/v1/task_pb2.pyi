@@ -110,8 +110,8 @@ class ProgramPartial(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     index: int
     first_point: int
-    results: _containers.RepeatedCompositeFieldContainer[_result_pb2.Result]
-    def __init__(self, index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ...) -> None: ...
+    results: _containers.RepeatedCompositeFieldContainer[FurtherResult]
+    def __init__(self, index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[FurtherResult, _Mapping]]] = ...) -> None: ...
 
 class ProgramSucceeded(_message.Message):
     __slots__ = ("index", "result", "buffer", "further")
@@ -194,12 +194,14 @@ class TaskDeclined(_message.Message):
     def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
-    __slots__ = ("failure", "diagnostic")
+    __slots__ = ("failure", "diagnostic", "partial")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     failure: _failure_pb2.Failure
     diagnostic: str
-    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ...) -> None: ...
+    partial: _containers.RepeatedCompositeFieldContainer[ProgramPartial]
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ...) -> None: ...
 
 class TaskPhase(_message.Message):
     __slots__ = ("message",)

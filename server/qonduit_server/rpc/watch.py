@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A watch: a stream of a job's events, its position, and the events for it that are not stored."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from qonduit.v1.event_pb2 import Heartbeat, JobEvent, PartialResult, QueueChange
+from qonduit_server.rpc.stream_sender import Stream
+
+
+class Extras(NamedTuple):
+    """The events that are not stored that a stream requested."""
+
+    partial_results: bool = False
+    queue_updates: bool = False
+
+
+NO_EXTRAS: Final = Extras()
+
+
+class WatchState(Enum):
+    """What a watch does; one thread at a time owns it."""
+
+    IDLE = auto()
+    READY = auto()
+    BUSY = auto()
+    CLOSED = auto()
+
+
+class Watch:
+    """A stream and its position. The lock of `JobWatches` guards `state` and `stale`; one thread owns the rest."""
+
+    __slots__ = (
+        "beat",
+        "complete",
+        "cursor",
+        "interval",
+        "job_id",
+        "partial",
+        "pending",
+        "place",
+        "sent_at",
+        "skip",
+        "stale",
+        "state",
+        "stream",
+        "verify",
+        "wants",
+    )
+
+    def __init__(
+        self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool, wants: Extras = NO_EXTRAS
+    ) -> None:
+        self.stream = stream
+        self.job_id = job_id
+        self.interval = interval
+        #: Events up to this one are not sent: the client has them.
+        self.skip = skip
+        #: Include the client's last event in the first read: it must exist, and may be the job's last.
+        self.verify = verify and skip > 0
+        self.cursor = skip - 1 if self.verify else 0
+        self.pending: deque[bytes] = deque()
+        #: Whether the terminal event is in `pending`, or the client has it.
+        self.complete = False
+        self.beat = True
+        self.sent_at = 0.0
+        self.stale = False
+        self.state = WatchState.READY
+        self.wants = wants
+        #: The latest partial result and the latest place in the queue that are not sent.
+        self.partial: bytes | None = None
+        self.place: bytes | None = None
+
+
+def add_transient(watch: Watch) -> None:
+    """Add the events of a watch that are not stored behind the stored ones."""
+    last = max(watch.cursor, watch.skip)
+    place, watch.place = watch.place, None
+    partial, watch.partial = watch.partial, None
+    # Concatenated bytes of two messages parse as the merged message.
+    if place is not None:
+        watch.pending.append(place + JobEvent(queue_change=QueueChange(last_sequence=last)).SerializeToString())
+    if partial is not None:
+        tail = JobEvent(partial_result=PartialResult(last_sequence=last))
+        watch.pending.append(partial + tail.SerializeToString())
+
+
+def heartbeat(watch: Watch) -> bytes:
+    """Return a heartbeat with the last sequence that a watch sent."""
+    now = Timestamp()
+    now.GetCurrentTime()
+    return JobEvent(
+        job_id=watch.job_id, event_time=now, heartbeat=Heartbeat(last_sequence=max(watch.cursor, watch.skip))
+    ).SerializeToString()
