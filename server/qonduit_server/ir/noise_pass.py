@@ -19,6 +19,7 @@ from qonduit_server.ir import noise
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.ir.noise import Channel, ReadoutError
+from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.ir.visitor import standard_name
 
 #: Names of gates in OpenQASM that the IR has under another name.
@@ -51,8 +52,12 @@ def with_noise(circuit: Circuit, model: NoiseModel, optimization_level: int = 1)
 
     Raises:
         ProgramError: reason INVALID_NOISE: the error, by its path, and why it does not fit the program; or TOO_LARGE.
+        NotSymbolic: a model of Aer, and a circuit with parameters: bind it first, as the compiler removes gates by
+            their angles.
     """
     if model.aer_json:
+        if circuit.parameters:
+            raise NotSymbolic("under a noise model of Aer the angles of gates decide which gates are left")
         from qonduit_server.ir.aer_noise import with_aer_noise
 
         return with_aer_noise(circuit, model.aer_json, optimization_level)

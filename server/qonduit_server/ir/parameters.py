@@ -6,13 +6,15 @@ An expression is computed for all points at once, in double precision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import Parameter, ParameterExpression
+from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
+from qiskit.circuit.exceptions import CircuitError
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
@@ -43,6 +45,10 @@ _UNARY: Final[Mapping[str, Callable[[Any], Any]]] = {
     "SIGN": np.sign,
     "CONJ": lambda a: a,
 }
+#: Begins the names of a template's parameters, as no name of an input does.
+_MARK: Final = "\0"
+#: How far Qiskit's value of an expression may be from that in double precision: it takes numbers below 2e-15 for 0.
+_TOLERANCE: Final = 1e-12
 #: How many numbers of an error's point are shown.
 _SHOWN: Final = 5
 
@@ -104,14 +110,36 @@ class Expressions:
         finite = np.isfinite(found)
         if not finite.all():
             point, place = (int(each) for each in np.argwhere(~finite)[0])
-            expression = self._expressions[self._of.index(place)]
-            values = zip(self.names[:_SHOWN], matrix[point].tolist(), strict=False)
-            at = ", ".join(f"{name} = {value!r}" for name, value in values)
-            shown = _shortened(str(expression))
-            raise ProgramError(
-                "INVALID_INPUT", f"point {point}: a gate's parameter {shown} is not a finite real number at {at}"
-            )
+            raise self._no_number(matrix, point, self._of.index(place))
         return found[:, self._of]
+
+    def compare(self, matrix: NDArray[np.float64]) -> None:
+        """Compare the values with those that Qiskit computes when it binds the expressions.
+
+        Raises:
+            ProgramError: INVALID_INPUT, an expression has no value, or Qiskit does not find it.
+        """
+        values = self.values(matrix)
+        for place, expression in enumerate(self._expressions):
+            if not isinstance(expression, ParameterExpression):
+                continue
+            columns = [(each, self.names.index(each.name)) for each in expression.parameters]
+            for point, row in enumerate(np.asarray(matrix, dtype=np.float64).tolist()):
+                wanted = values[point, place]
+                try:
+                    found = expression.bind({each: row[column] for each, column in columns}).numeric()
+                except (CircuitError, ArithmeticError, TypeError, ValueError):
+                    found = math.nan
+                if not abs(found - wanted) <= _TOLERANCE * max(1.0, abs(wanted)):
+                    raise self._no_number(matrix, point, place)
+
+    def _no_number(self, matrix: NDArray[np.float64], point: int, place: int) -> ProgramError:
+        values = zip(self.names[:_SHOWN], matrix[point], strict=False)
+        at = ", ".join(f"{name} = {float(value)!r}" for name, value in values)
+        shown = _shortened(str(self._expressions[place]))
+        return ProgramError(
+            "INVALID_INPUT", f"point {point}: a gate's parameter {shown} is not a finite real number at {at}"
+        )
 
 
 class Binder:
@@ -124,9 +152,9 @@ class Binder:
 
     Attributes:
         names: likewise.
-        slots: the parameters of gates, in order; those in bodies of branches and loops and in definitions of gates are
-            not among them.
-        plain: whether only the slots depend on the parameters, so that `values` describes a point.
+        slots: the parameters of gates that are expressions, in order. Those in bodies of branches and loops and in
+            definitions of gates are not among them.
+        plain: whether only the slots of standard gates depend on the parameters, so that `values` describes a point.
     """
 
     def __init__(self, circuit: Circuit, names: Sequence[str] | None = None) -> None:
@@ -135,31 +163,22 @@ class Binder:
         if missing:
             raise ProgramError("MISSING_INPUT", f"the program needs a value for {min(missing)!r}")
         self._circuit = circuit
-        quantum = circuit.quantum
-        columns = {name: place for place, name in enumerate(self.names)}
-        self._parameters: list[Parameter] = list(quantum.parameters)
-        self._columns = [columns[each.name] for each in self._parameters]
-        slots = []
+        slots: list[Slot] = []
+        #: The expressions of the slots.
         found: list[ParameterExpression] = []
+        #: Those that Qiskit computes.
         hidden: list[ParameterExpression] = []
-        self.plain = not is_open(quantum.global_phase)
-        for place, instruction in enumerate(quantum.data):
-            parameters = instruction.params
-            if not any(map(_has_parameters, parameters)):
-                continue
-            operation = instruction.operation
-            if getattr(operation, "_standard_gate", None) is None:
-                self.plain = False
-                hidden += _inside(operation)
-            for number, parameter in enumerate(parameters):
-                if is_open(parameter) and isinstance(parameter, ParameterExpression):
-                    slots.append(Slot(place, number))
-                    found.append(parameter)
-        if is_open(quantum.global_phase):
-            hidden.append(quantum.global_phase)
+        self._template = _template(circuit.quantum, slots, found, hidden)
         self.slots = tuple(slots)
+        self.plain = not hidden
         self._expressions = Expressions(found, self.names)
-        self._hidden = Expressions(hidden, self.names) if hidden else None
+        self._hidden = Expressions(hidden, self.names)
+        columns = {name: place for place, name in enumerate(self.names)}
+        #: For each parameter of the template, its column among the points' values, which the slots' values follow.
+        self._columns = [
+            int(each.name[len(_MARK) :]) + len(columns) if each.name.startswith(_MARK) else columns[each.name]
+            for each in self._template.parameters
+        ]
 
     def values(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values of the slots.
@@ -184,16 +203,13 @@ class Binder:
         Raises:
             ProgramError: INVALID_INPUT, before the first circuit; see `Expressions.values`.
         """
-        matrix = _checked(matrix, self.names)
-        self._expressions.values(matrix)
-        if self._hidden is not None:
-            self._hidden.values(matrix)
-        return self._circuits(matrix)
+        values = self._expressions.values(matrix)
+        self._hidden.compare(matrix)
+        return self._circuits(np.hstack((np.asarray(matrix, dtype=np.float64), values))[:, self._columns])
 
-    def _circuits(self, matrix: NDArray[np.float64]) -> Iterator[Circuit]:
-        quantum = self._circuit.quantum
-        for row in matrix[:, self._columns].tolist():
-            bound = quantum.assign_parameters(row, flat_input=True)
+    def _circuits(self, rows: NDArray[np.float64]) -> Iterator[Circuit]:
+        for row in rows.tolist():
+            bound = self._template.assign_parameters(row, flat_input=True)
             yield replace(self._circuit, quantum=bound, parameters=())
 
 
@@ -210,9 +226,36 @@ def bind(circuit: Circuit, values: Mapping[str, float]) -> Circuit:
     return bound
 
 
-def _has_parameters(parameter: object) -> bool:
-    """Return whether a parameter of an operation is an expression, or a body that contains some."""
-    return is_open(parameter)
+def _template(
+    quantum: QuantumCircuit, slots: list[Slot], found: list[ParameterExpression], hidden: list[ParameterExpression]
+) -> QuantumCircuit:
+    """Return a circuit in which the parameters of standard gates are new ones, with the numbers of their slots.
+
+    Collects the slots, their expressions, and the expressions that stay.
+    """
+    template = quantum.copy()
+    if is_open(quantum.global_phase):
+        hidden.append(quantum.global_phase)
+    for place, instruction in enumerate(quantum.data):
+        parameters = instruction.params
+        if not any(map(is_open, parameters)):
+            continue
+        standard = instruction.is_standard_gate()
+        if not standard:
+            hidden += _inside(instruction.operation)
+        changed = list(parameters)
+        for number, parameter in enumerate(parameters):
+            if isinstance(parameter, ParameterExpression) and parameter.parameters:
+                changed[number] = Parameter(f"{_MARK}{len(slots)}")
+                slots.append(Slot(place, number))
+                found.append(parameter)
+                if not standard:
+                    hidden.append(parameter)
+        if standard:
+            operation = instruction.operation.to_mutable()
+            operation.params = changed
+            template.data[place] = instruction.replace(operation=operation)
+    return template
 
 
 def _inside(operation: Any) -> list[ParameterExpression]:
@@ -225,8 +268,8 @@ def _inside(operation: Any) -> list[ParameterExpression]:
         for instruction in body.data:
             if not any(map(is_open, instruction.params)):
                 continue
-            found += [each for each in instruction.params if is_open(each) and isinstance(each, ParameterExpression)]
-            if getattr(instruction.operation, "_standard_gate", None) is None:
+            found += [each for each in instruction.params if isinstance(each, ParameterExpression) and is_open(each)]
+            if not instruction.is_standard_gate():
                 found += _inside(instruction.operation)
     return found
 

@@ -71,6 +71,11 @@ def _controlled(gate: qk.UnitaryGate, controls: int, state: int) -> Gate:
     return qk.UnitaryGate(matrix)
 
 
+def has_open_phase(steps: Sequence[Step]) -> bool:
+    """Return whether steps have a phase that depends on a free input: controlled, it is a gate unless it is 0."""
+    return any(is_open(gate.params[-1]) for gate, _ in steps if isinstance(gate, qk.GlobalPhaseGate | qk.CUGate))
+
+
 def power(steps: Sequence[Step], exponent: float, qubits: int, budget: Callable[[int], None]) -> list[Step]:
     """Return steps to a power. An integer exponent repeats them; a fractional one yields a matrix of a small gate.
 

@@ -63,8 +63,8 @@ def build(node: object, context: Context) -> Parts:
 
 def _power(node: Node, context: Context, family: Power) -> Parts:
     """Return a gate to a power; global_shift adds to all its eigenvalues."""
-    exponent = context.symbols.number(node.get("exponent", 1.0), "exponent")
-    shift = context.symbols.number(node.get("global_shift", 0.0), "global_shift")
+    exponent = context.symbols.exponent(node.get("exponent", 1.0), "exponent")
+    shift = context.symbols.exponent(node.get("global_shift", 0.0), "global_shift")
     half_turns = _reduced(exponent, family.period)
     steps = family.steps(half_turns) if half_turns else []
     return Parts([*steps, *gate_modifiers.phase(_PI * exponent * shift)] if shift else steps, family.qubits)
@@ -93,7 +93,7 @@ def _phased_x(node: Node, context: Context) -> Parts:
 
 def _phased_xz(node: Node, context: Context) -> Parts:
     x, z, axis = (
-        context.symbols.number(node.get(key), key) for key in ("x_exponent", "z_exponent", "axis_phase_exponent")
+        context.symbols.exponent(node.get(key), key) for key in ("x_exponent", "z_exponent", "axis_phase_exponent")
     )
     x, z = _reduced(x), _reduced(z)
     turned = [
@@ -299,7 +299,7 @@ def _interaction(node: Node, context: Context) -> Parts:
         change.extend(pauli_strings.z_basis(pauli_letter(node.get(f"pauli{place}")), place))
         if node.get(f"invert{place}", False) == 1:
             change.append((qk.XGate(), (place,)))
-    exponent = _reduced(context.symbols.number(node.get("exponent", 1.0), "exponent"))
+    exponent = _reduced(context.symbols.exponent(node.get("exponent", 1.0), "exponent"))
     return Parts(gate_modifiers.conjugated(change, cz(exponent)), 2)
 
 

@@ -61,7 +61,7 @@ def read(source: str, inputs: Inputs = NO_INPUTS, gate_names: frozenset[str] = N
         raise ProgramError("WRONG_LANGUAGE", f"this is not a circuit in Cirq's JSON{hint}; write it with cirq.to_json")
     if kind_of(root, "the program") not in CIRCUITS:
         raise unsupported("the program is not a cirq.Circuit: put it into one and write that with cirq.to_json")
-    reading = _CircuitReader(inputs, "id" in gate_names)
+    reading = _CircuitReader(inputs, gate_names)
     try:
         reading.circuit(root, _Frame(Keys(), reading.symbols))
         return reading.result()
@@ -93,12 +93,12 @@ class _Frame:
 class _CircuitReader:
     """The state of reading one program."""
 
-    def __init__(self, inputs: Inputs, keep_identities: bool) -> None:
-        self._keep_identities = keep_identities
+    def __init__(self, inputs: Inputs, gate_names: frozenset[str]) -> None:
+        self._keep_identities = "id" in gate_names
         self._deadline = time.thread_time() + MAX_SECONDS
         self._inputs = inputs
         self._used: set[str] = set()
-        self.symbols = Symbols(inputs, self._used, self._tick)
+        self.symbols = Symbols(inputs, self._used, self._tick, by_name=bool(gate_names))
         self._builder = Builder()
         self._records = Records()
         self._places: dict[Qubit, int] = {}

@@ -133,6 +133,8 @@ class Symbols:
         tick: see `evaluate`.
         outer: the symbols of the enclosing circuit; None for the whole program.
         given: the expressions for symbols of this circuit.
+        by_name: whether gates are told apart by name, as for a noise model. X to the power 1 is another gate than X to
+            the power 0.9, so that an exponent must be known.
     """
 
     def __init__(
@@ -142,17 +144,19 @@ class Symbols:
         tick: Callable[[], None],
         outer: Symbols | None = None,
         given: Mapping[str, object] | None = None,
+        by_name: bool = False,
     ) -> None:
         self._inputs = inputs
         self._used = used
         self._tick = tick
         self._outer = outer
         self._given = given or {}
+        self._by_name = by_name
         self._known: dict[str, Value] = {}
 
     def inner(self, given: Mapping[str, object]) -> Symbols:
         """Return the symbols of a nested circuit."""
-        return Symbols(self._inputs, self._used, self._tick, self, given) if given else self
+        return Symbols(self._inputs, self._used, self._tick, self, given, self._by_name) if given else self
 
     def number(self, node: object, what: str) -> float:
         """Return the value of a parameter: a finite real number, or an expression of Qiskit over free inputs."""
@@ -165,6 +169,14 @@ class Symbols:
         if not is_number(value):
             raise wrong(f"{what} is not a real number")
         return finite(value, what)
+
+    def exponent(self, node: object, what: str) -> float:
+        """Return the value of a parameter that decides by which gate of the IR a gate is expressed.
+
+        Raises:
+            NotSymbolic: it depends on a free input, and gates are told apart by name.
+        """
+        return self.known(node, what) if self._by_name else self.number(node, what)
 
     def known(self, node: object, what: str) -> float:
         """Return the value of a parameter that must be a number here.

@@ -13,7 +13,7 @@ from qonduit_server.ir.classical.values import Bits, Table, Type, Value, Word, e
 from qonduit_server.ir.classical.variables import Entry, GateDefinition, Qubits, Variable
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import TRUE
-from qonduit_server.ir.symbolic import expression_of, is_symbolic
+from qonduit_server.ir.symbolic import NotSymbolic, expression_of, is_symbolic
 from qonduit_server.ir.visitor import standard_name
 from qonduit_server.languages import gate_modifiers, named_gates
 from qonduit_server.languages.openqasm3 import operands, standard_gates
@@ -183,6 +183,8 @@ def _modified(
             controls = 1 if modifier.argument is None else integer(context, modifier.argument, "a number of controls")
             if controls < 1:
                 raise wrong("ctrl() needs at least one control")
+            if context.gate_names and gate_modifiers.has_open_phase(steps):
+                raise NotSymbolic("with a noise model, a controlled phase depends on a free input")
             steps = gate_modifiers.control(steps, controls, None if kind == "ctrl" else 0)
             size += controls
         if len(steps) > 1:
