@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.parameters import bind
 from qonduit_server.ir.symbolic import NotSymbolic
+from qonduit_server.languages.python import source_runner
+from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.translation_cache import TranslationCache
 from tests.unit.ir.reference_simulator import distribution, registers
@@ -205,3 +208,57 @@ def test_a_circuit_with_parameters_is_never_written() -> None:
         with pytest.raises(ProgramError) as caught:
             Languages().write(language, circuit)
         assert caught.value.reason in ("UNSUPPORTED_CONSTRUCT", "UNSUPPORTED_LANGUAGE")
+
+
+# ---- Python source
+
+SOURCE = """
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+x = Parameter("x")
+circuit = QuantumCircuit(2)
+for k in range(int(inputs["n"])):
+    circuit.rx(k * x, inputs.get('first', 0))
+circuit.measure_all()
+"""
+
+
+def test_a_python_source_runs_once_if_it_does_not_ask_for_a_free_input() -> None:
+    languages = Languages(sandbox=PythonSource({"QISKIT": sys.executable}))
+
+    def text(source: str, inputs: Mapping[str, object], *free: str) -> Circuit:
+        language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
+        return languages.read(language, source, b"", inputs, free=frozenset(free))
+
+    symbolic = text(SOURCE, {"n": 3}, "x")
+    assert symbolic.parameters == ("x",)
+    check_equal(bind(symbolic, {"x": 0.3}), text(SOURCE, {"n": 3, "x": 0.3}, "x"))
+    with pytest.raises(NotSymbolic, match="asks for the value"):
+        text(SOURCE, {"x": 0.3}, "n")
+    with pytest.raises(NotSymbolic, match="asks for the value"):
+        text(SOURCE, {"n": 3}, "x", "first")
+    with pytest.raises(ProgramError, match="no parameter 'y': its inputs are x") as caught:
+        text(SOURCE, {"n": 3}, "x", "y")
+    assert caught.value.reason == "UNKNOWN_INPUT"
+    with pytest.raises(NotSymbolic):  # an error, which a run with values reports
+        text(SOURCE.replace("range", "rang"), {"n": 3}, "x")
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ("q.rx(Parameter('x'))", False),
+        ("n = inputs['n']; m = inputs.get(\"m\", 3); k = inputs[ 'k' ]", False),
+        ("n = inputs['x']", True),
+        ("n = inputs.get('x', Parameter('x'))", True),
+        ("n = 2 if 'x' in inputs else 3", True),
+        ("n = inputs[name]", True),
+        ("n = inputs['n' + 'x']", True),
+        ("n = inputs['\\x78']", True),
+        ("given = inputs", True),
+        ("n = len(inputs) + inputs['n']", True),
+        ("globals()['inputs']", True),
+    ],
+)
+def test_whether_a_python_source_may_ask_for_an_input(source: str, asks: bool) -> None:
+    assert source_runner.may_ask_for(source, {"x"}) is asks
