@@ -1,56 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binding: the points of a sweep as values of the parameters of a circuit that was read with free inputs.
-
-An expression is computed for all points at once, in double precision.
-"""
+"""Binding: the points of a sweep as values of the parameters of a circuit that was read with free inputs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
-from qiskit.circuit.exceptions import CircuitError
 
 from qonduit_server.errors import ProgramError
 from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.expressions import Expressions
 from qonduit_server.ir.symbolic import is_open
 
-_Column: TypeAlias = "NDArray[np.float64] | float"
-#: Names of Qiskit's operations on the two operands of a step; the second one was pushed last.
-_BINARY: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "ADD": lambda a, b: a + b,
-    "SUB": lambda a, b: a - b,
-    "MUL": lambda a, b: a * b,
-    "DIV": np.divide,
-    "POW": np.float_power,
-    "RSUB": lambda a, b: b - a,
-    "RDIV": lambda a, b: np.divide(b, a),
-    "RPOW": lambda a, b: np.float_power(b, a),
-}
-_UNARY: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "SIN": np.sin,
-    "COS": np.cos,
-    "TAN": np.tan,
-    "ASIN": np.arcsin,
-    "ACOS": np.arccos,
-    "ATAN": np.arctan,
-    "EXP": np.exp,
-    "LOG": np.log,
-    "ABS": np.abs,
-    "SIGN": np.sign,
-    "CONJ": lambda a: a,
-}
 #: Begins the names of a template's parameters, as no name of an input does.
 _MARK: Final = "\0"
-#: How far Qiskit's value of an expression may be from that in double precision: it takes numbers below 2e-15 for 0.
-_TOLERANCE: Final = 1e-12
-#: How many numbers of an error's point are shown.
-_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -64,82 +31,6 @@ class Slot:
 
     instruction: int
     parameter: int
-
-
-class Expressions:
-    """Expressions over parameters, computed for many points at once.
-
-    Args:
-        expressions: expressions of Qiskit, or numbers.
-        names: the parameters, in the order of a point's values; each that an expression depends on.
-    """
-
-    def __init__(self, expressions: Sequence[ParameterExpression | float], names: Sequence[str]) -> None:
-        columns = {name: place for place, name in enumerate(names)}
-        self.names = tuple(names)
-        self._expressions = list(expressions)
-        programs: dict[object, int] = {}
-        self._programs: list[_Program] = []
-        self._of: list[int] = []
-        for each in expressions:
-            program = _Program(each, columns)
-            # Not by the expressions themselves: the hash of some raises an error in Qiskit 2.6.
-            place = programs.setdefault((program.constant, *program.steps), len(self._programs))
-            if place == len(self._programs):
-                self._programs.append(program)
-            self._of.append(place)
-
-    def values(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values of the expressions.
-
-        Args:
-            matrix: points x names.
-
-        Returns:
-            Points x expressions.
-
-        Raises:
-            ProgramError: INVALID_INPUT, a value is not finite, or an expression has none; the message names the point.
-        """
-        matrix = _checked(matrix, self.names)
-        found = np.empty((len(matrix), len(self._programs)))
-        columns = matrix.T
-        with np.errstate(all="ignore"):
-            for place, program in enumerate(self._programs):
-                found[:, place] = program.run(columns)
-        finite = np.isfinite(found)
-        if not finite.all():
-            point, place = (int(each) for each in np.argwhere(~finite)[0])
-            raise self._no_number(matrix, point, self._of.index(place))
-        return found[:, self._of]
-
-    def compare(self, matrix: NDArray[np.float64]) -> None:
-        """Compare the values with those that Qiskit computes when it binds the expressions.
-
-        Raises:
-            ProgramError: INVALID_INPUT, an expression has no value, or Qiskit does not find it.
-        """
-        values = self.values(matrix)
-        for place, expression in enumerate(self._expressions):
-            if not isinstance(expression, ParameterExpression):
-                continue
-            columns = [(each, self.names.index(each.name)) for each in expression.parameters]
-            for point, row in enumerate(np.asarray(matrix, dtype=np.float64).tolist()):
-                wanted = values[point, place]
-                try:
-                    found = expression.bind({each: row[column] for each, column in columns}).numeric()
-                except (CircuitError, ArithmeticError, TypeError, ValueError):
-                    found = math.nan
-                if not abs(found - wanted) <= _TOLERANCE * max(1.0, abs(wanted)):
-                    raise self._no_number(matrix, point, place)
-
-    def _no_number(self, matrix: NDArray[np.float64], point: int, place: int) -> ProgramError:
-        values = zip(self.names[:_SHOWN], matrix[point], strict=False)
-        at = ", ".join(f"{name} = {float(value)!r}" for name, value in values)
-        shown = _shortened(str(self._expressions[place]))
-        return ProgramError(
-            "INVALID_INPUT", f"point {point}: a gate's parameter {shown} is not a finite real number at {at}"
-        )
 
 
 class Binder:
@@ -193,6 +84,10 @@ class Binder:
             ProgramError: INVALID_INPUT, see `Expressions.values`.
         """
         return self._expressions.values(matrix)
+
+    def derivatives(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivatives of the slots by the names: points x slots x names, see `Expressions.derivatives`."""
+        return self._expressions.derivatives(matrix)
 
     def bind(self, matrix: NDArray[np.float64]) -> Iterator[Circuit]:
         """Yield the circuit of each point, without parameters.
@@ -272,76 +167,3 @@ def _inside(operation: Any) -> list[ParameterExpression]:
             if not instruction.is_standard_gate():
                 found += _inside(instruction.operation)
     return found
-
-
-class _Program:
-    """An expression as steps of a stack machine."""
-
-    def __init__(self, expression: ParameterExpression | float, columns: Mapping[str, int]) -> None:
-        #: A function, its number of operands, and these: a column's number, a constant, or None for the last result.
-        self.steps: list[tuple[Callable[..., Any], int, object, object]] = []
-        self.constant = 0.0
-        self._columns = columns
-        if not isinstance(expression, ParameterExpression) or not expression.parameters:
-            self.constant = float(expression)
-            return
-        if isinstance(expression, Parameter):
-            self.steps = [(_BINARY["ADD"], 2, columns[expression.name], 0.0)]
-            return
-        for step in expression._qpy_replay:  # noqa: SLF001 - what QPY writes; Qiskit has no public way to walk it
-            name = str(step.op).rpartition(".")[2]
-            binary = _BINARY.get(name)
-            if binary is not None:
-                self.steps.append((binary, 2, self._operand(step.lhs), self._operand(step.rhs)))
-            elif name in _UNARY:
-                self.steps.append((_UNARY[name], 1, self._operand(step.lhs), None))
-            else:
-                raise ProgramError(
-                    "UNSUPPORTED_CONSTRUCT", f"a gate's parameter contains {name}, which cannot be bound: simplify it"
-                )
-
-    def _operand(self, operand: object) -> object:
-        if operand is None:
-            return None
-        if isinstance(operand, Parameter):
-            return self._columns[operand.name]
-        return float(operand)  # type: ignore[arg-type]
-
-    def run(self, columns: NDArray[np.float64]) -> _Column:
-        """Compute the expression for points, given by column."""
-        if not self.steps:
-            return self.constant
-        stack: list[Any] = []
-
-        def value(operand: object) -> Any:
-            if operand is None:
-                return stack.pop()
-            return columns[operand] if type(operand) is int else operand
-
-        for function, operands, left, right in self.steps:
-            if operands == 1:
-                stack.append(function(value(left)))
-            else:
-                second = value(right)
-                stack.append(function(value(left), second))
-        (result,) = stack
-        found: _Column = result
-        return found
-
-
-def _checked(matrix: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return a matrix of points; reject one of a wrong shape or with numbers that are not finite."""
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[1] != len(names):
-        raise ProgramError("INVALID_INPUT", f"a point has {len(names)} values, got an array of shape {matrix.shape}")
-    finite = np.isfinite(matrix)
-    if not finite.all():
-        point, place = (int(each) for each in np.argwhere(~finite)[0])
-        raise ProgramError(
-            "INVALID_INPUT", f"point {point}: {names[place]!r} must be a finite number, got {matrix[point, place]}"
-        )
-    return matrix
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) < 60 else text[:60] + "..."

@@ -249,17 +249,21 @@ class Languages:
         swept = SweptInputs(inputs, free)
         if not swept.symbols:
             return self._read(language, source, swept, built, memory, gate_names)
+        from qonduit_server.ir.parameters import Binder
+
         try:
             circuit = self._read(language, source, swept, built, memory, gate_names)
+            parameters = {each.name for each in circuit.quantum.parameters}
+            if not parameters <= swept.symbols.keys():
+                raise NotSymbolic("a gate depends on a parameter that is no input")
+            circuit = replace(circuit, parameters=tuple(sorted(parameters)))
+            Binder(circuit)  # which refuses what it cannot compute
         except ProgramError as error:
             if error.reason == "UNKNOWN_INPUT":
                 raise
             # The error may be due to the missing values; reading with values decides.
             raise NotSymbolic(error.message) from error
-        parameters = {each.name for each in circuit.quantum.parameters}
-        if not parameters <= swept.symbols.keys():
-            raise NotSymbolic("a gate depends on a parameter that is no input")
-        return replace(circuit, parameters=tuple(sorted(parameters)))
+        return circuit
 
     def _read(
         self,

@@ -20,9 +20,10 @@ from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.clifford import clifford_content, clifford_gates, is_clifford
 from qonduit_server.ir.deferral import defer
+from qonduit_server.ir.expressions import Expressions
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.ir.noise_pass import gate_names, with_noise
-from qonduit_server.ir.parameters import Binder, Expressions, bind
+from qonduit_server.ir.parameters import Binder, bind
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.ir.symbolic import NotSymbolic, Symbolic, symbol
 from qonduit_server.languages.registry import Languages
@@ -79,6 +80,31 @@ def test_equal_expressions_are_told_apart_from_others() -> None:
     close = [X * (1 + 1e-14 * k) for k in range(3)] + [X + Y, Y + X, X + Y, math.pi * X, 3.14159265358979 * X]
     found = Expressions(close, ("x", "y")).values(np.array([[1.0, 2.0]]))
     assert found.tolist() == [[1.0, 1.0 + 1e-14, 1.0 + 2e-14, 3.0, 3.0, 3.0, math.pi, 3.14159265358979]]
+
+
+def test_constants_are_told_apart_from_columns() -> None:
+    z = Parameter("z")
+    found = Expressions([2 + Y, z + Y, X * z, X * 2, X**2, X**z], ("x", "y", "z")).values(np.array([[3.0, 5.0, 7.0]]))
+    assert found.tolist() == [[7.0, 12.0, 21.0, 6.0, 9.0, 2187.0]]
+
+
+def test_derivatives_agree_with_differences() -> None:
+    matrix = np.random.default_rng(6).uniform(0.1, 4, (20, 2))
+    expressions = Expressions([*(each for each, _ in EXPRESSIONS), X - X + 1.5], ("x", "y"))
+    found = expressions.derivatives(matrix)
+    step = 1e-6
+    for column in range(2):
+        shift = np.eye(2)[column] * step
+        wanted = (expressions.values(matrix + shift) - expressions.values(matrix - shift)) / (2 * step)
+        np.testing.assert_allclose(found[:, :, column], wanted, rtol=1e-5, atol=1e-5)
+    circuit = read("rx(2 * x) q[0]; ry(x * y) q[1];")
+    assert Binder(circuit).derivatives(np.array([[3.0, 5.0]])).tolist() == [[[2.0, 0.0], [5.0, 3.0]]]
+
+
+@pytest.mark.parametrize("expression", [abs(X), X**0.5, X.sign()])
+def test_a_point_without_a_derivative_is_refused(expression: ParameterExpression) -> None:
+    with pytest.raises(ProgramError, match=r"point 1: .* has no derivative at x = 0\.0"):
+        Expressions([expression], ("x",)).derivatives(np.array([[1.0], [0.0]]))
 
 
 def test_columns_are_found_by_name() -> None:

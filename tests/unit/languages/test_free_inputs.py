@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import Operator
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -182,6 +182,15 @@ def test_a_circuit_need_not_use_all_elements_of_a_vector() -> None:
     program = Program("QISKIT", dumped(circuit, 17), {})
     assert read(program, {}, frozenset(f"v[{k}]" for k in range(3))).parameters == ("v[1]",)
     assert refused(program, "v[1]", "v[3]").reason == "UNKNOWN_INPUT"
+
+
+def test_an_expression_with_a_complex_number_is_left_to_qiskit() -> None:
+    x, circuit = Parameter("x"), QuantumCircuit(1)
+    circuit.rx(x * (1 + 1j), 0)
+    program = Program("QISKIT", dumped(circuit, 17), {})
+    with pytest.raises(NotSymbolic, match="complex number"):
+        read(program, {}, frozenset("x"))
+    assert refused(program, x=0.3).reason == "SYNTAX_ERROR"
 
 
 def test_free_inputs_are_part_of_the_key_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,7 @@ _AFTER_REASON: Final = {
     "WRONG_LANGUAGE": "pass the program's language with --language; `qonduit languages` lists them",
     "UNKNOWN_GATE": "define the gate in the program, or use a gate of its language",
     "MISSING_INPUT": "pass its value with --input NAME=VALUE, or several with --sweep NAME=START:STOP:COUNT",
+    "UNKNOWN_INPUT": "pass the name of one of the program's inputs; an element of an array is NAME[0]",
     "INVALID_INPUT": "pass another value with --input NAME=VALUE",
     "NO_STATEVECTOR": "run it without --statevector to get counts",
     "PYTHON_SOURCE_DISABLED": "send OpenQASM instead, or ask the operator to enable Python source",
