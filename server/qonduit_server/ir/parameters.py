@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.expressions import Expressions
 from qonduit_server.ir.symbolic import is_open
 
-#: Begins the names of a template's parameters, as no name of an input does.
-_MARK: Final = "\0"
+#: Begins the names of a template's own parameters, as no name of an input does.
+_MARK: Final = f"{uuid4().hex} "
 
 
 @dataclass(frozen=True)

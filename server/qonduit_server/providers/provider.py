@@ -125,7 +125,7 @@ class SimulatorProvider(Protocol):
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
-            circuit: the IR circuit.
+            circuit: the IR circuit, without parameters: `ir.parameters` binds them.
             device: one of the described devices' names.
             options: what the job asks for.
 

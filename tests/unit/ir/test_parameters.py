@@ -213,6 +213,15 @@ def test_slots_are_the_places_of_expressions() -> None:
     assert not Binder(circuit_of(QuantumCircuit(1, global_phase=X))).plain
 
 
+def test_inputs_may_have_any_name() -> None:
+    names = ("0", "\x000", "a[0]", "slot 0", "π", "x y")
+    quantum = QuantumCircuit(1)
+    for name in names:
+        quantum.rx(Parameter(name) * 2, 0)
+    (bound,) = Binder(circuit_of(quantum), names).bind(np.arange(6.0)[None])
+    assert [each.params for each in bound.quantum.data] == [[2.0 * k] for k in range(6)]
+
+
 def test_a_circuit_without_parameters_is_bound_to_itself() -> None:
     circuit = read("h q[0];")
     assert circuit.parameters == ()
