@@ -69,7 +69,11 @@ class Symbolic:
         left, right = (own, self.expression) if swapped else (self.expression, own)
         pairs = zip(samples, self._samples, strict=True) if swapped else zip(self._samples, samples, strict=True)
         found = tuple([_computed(function, *pair) for pair in pairs])
-        return Symbolic(function(left, right), found, self.operations + operations + 1)
+        try:
+            expression = function(left, right)
+        except _faults() as error:
+            raise NotSymbolic(f"an expression over free inputs has no value: {error}") from error
+        return Symbolic(expression, found, self.operations + operations + 1)
 
     def __add__(self, other: object) -> Symbolic:
         return self._with(other, operator.add)
@@ -130,7 +134,10 @@ class Symbolic:
         for place, wanted in enumerate(self._samples):
             if math.isfinite(wanted):
                 point = {each: _samples_of(each.name)[place] for each in self.expression.parameters}
-                found = self.expression.bind(point).numeric()
+                try:
+                    found = self.expression.bind(point).numeric()
+                except _faults():
+                    found = math.nan
                 if not abs(found - wanted) <= _TOLERANCE * max(1.0, abs(wanted)):
                     raise NotSymbolic("an expression over free inputs has numbers of too different sizes")
         self._compared = True
@@ -141,6 +148,13 @@ class Symbolic:
     __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __abs__ = _refuse
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _refuse
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __invert__ = _refuse
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what Qiskit raises for an expression without a value."""
+    from qiskit.exceptions import QiskitError
+
+    return QiskitError, ArithmeticError, TypeError, ValueError
 
 
 def _operand(number: object) -> tuple[Any, tuple[float, ...], int]:

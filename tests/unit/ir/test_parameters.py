@@ -26,6 +26,7 @@ from qonduit_server.ir.noise_pass import gate_names, with_noise
 from qonduit_server.ir.parameters import Binder, bind
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.ir.symbolic import NotSymbolic, Symbolic, symbol
+from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.languages.registry import Languages
 from tests.unit.ir import reference_simulator
 
@@ -269,7 +270,8 @@ def test_a_symbolic_number_never_stands_for_a_value() -> None:
         bool, int, float, complex, round, abs, math.sin, math.floor, math.ceil, math.trunc, math.isfinite, range,
         lambda v: v == v, lambda v: v != 1, lambda v: v == 1.0, lambda v: v in (0, 1), lambda v: v < other,
         lambda v: v <= 2, lambda v: v % 2, lambda v: 2 % v, lambda v: v // 2, lambda v: divmod(v, 2), lambda v: v & 1,
-        lambda v: 1 << v, lambda v: ~v, lambda v: v + 1j, lambda v: v * "a", lambda v: v + 10**400, lambda v: [0][v],
+        lambda v: v / 0, lambda v: 1 << v, lambda v: ~v, lambda v: v + 1j, lambda v: v * "a", lambda v: v + 10**400,
+        lambda v: [0][v],
     ]  # fmt: skip
     for use in uses:
         with pytest.raises(NotSymbolic):
@@ -418,6 +420,26 @@ def states(quantum: QuantumCircuit) -> dict[str, float]:
     measured.h(range(quantum.num_qubits))
     measured.measure(range(quantum.num_qubits), range(quantum.num_qubits))
     return reference_simulator.distribution(circuit_of(measured))
+
+
+def test_the_unitary_part_keeps_parameters() -> None:
+    circuit = read(
+        "gate own(t) p { ry(t) p; p(t / 2) p; } h q[0]; own(x) q[0]; ctrl @ own(y) q[0], q[1]; c = measure q;"
+    )
+    native = (qk.RYGate, qk.PhaseGate, qk.HGate, qk.CXGate, qk.UGate, qk.RZGate)
+
+    def gates(program: Circuit) -> list[tuple[str, list[float], tuple[int, ...]]]:
+        found = unitary_part(program, Lowering("TEST/device", lambda each: isinstance(each, native)))
+        quantum = QuantumCircuit(2)
+        for gate, places in found:
+            quantum.append(gate, places)
+        if program.parameters:
+            quantum = bind(circuit_of(quantum), VALUES).quantum
+        return [(each.operation.name, each.params, tuple(map(quantum.find_bit, each.qubits))) for each in quantum.data]
+
+    for one, other in zip(gates(circuit), gates(bind(circuit, VALUES)), strict=True):
+        assert (one[0], one[2]) == (other[0], other[2])
+        np.testing.assert_allclose(one[1], other[1], rtol=1e-14)
 
 
 def test_serialization_keeps_parameters() -> None:

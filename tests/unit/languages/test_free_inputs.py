@@ -125,6 +125,7 @@ def test_what_needs_the_value_is_not_read_without_it(body: str) -> None:
     [
         ("QUIL", "DECLARE x REAL\nRX(SQRT(x)) 0\n", "x"),
         ("QUIL", "DECLARE x REAL\nRX(x^2.5) 0\n", "x"),
+        ("QUIL", "DECLARE x REAL\nRX(x/0) 0\n", "x"),
         ("QUIL", "DECLARE x REAL\nRX(CIS(x)) 0\n", "x"),
         ("QUIL", "DECLARE x INTEGER\nRX(x) 0\n", "x"),
         ("QUIL", "DECLARE x REAL\nDECLARE b BIT\nGT b x 0.5\nJUMP-UNLESS @A b\nX 0\nLABEL @A\n", "x"),
@@ -174,6 +175,21 @@ def test_elements_of_arrays_are_given_one_by_one() -> None:
     quil = Program("QUIL", "DECLARE t REAL[2]\nRX(t[1]) 0\nRZ(t) 0\n", {})
     assert read(quil, {}, frozenset(("t[0]", "t[1]"))).parameters == ("t[0]", "t[1]")
     assert read(quil, {"t": [0.1, 0.2]}, frozenset(("t[1]",))).parameters == ("t[1]",)
+
+
+def test_a_point_gives_whole_numbers_and_booleans_as_numbers() -> None:
+    body = (
+        "input array[int[8], 2] n; input bool b; input bit[2] w; "
+        "for int k in [0:n[1]] { h q[0]; } if (b) { x q[n[0]]; } if (w[1]) { y q[0]; }"
+    )
+    values = {"n[0]": 1.0, "n[1]": 3.0, "b": 1.0, "w": 2.0}
+    with pytest.raises(NotSymbolic):
+        qasm(body, {}, *values)
+    assert dict(qasm(body, values, *values).quantum.count_ops()) == {"h": 4, "x": 1, "y": 1}
+    for name, value in (("n[1]", 2.5), ("b", 0.5), ("w", 4.0)):
+        with pytest.raises(ProgramError) as caught:
+            qasm(body, values | {name: value}, *values)
+        assert caught.value.reason == "INVALID_INPUT"
 
 
 def test_a_circuit_need_not_use_all_elements_of_a_vector() -> None:
