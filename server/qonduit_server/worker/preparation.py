@@ -162,7 +162,7 @@ class Preparation:
         """Return a program, read and compiled, and whether it was in the cache."""
         program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
         key = self._key(index, program, options)
-        # How a noisy circuit is simulated depends on the number of shots.
+        # How a noisy circuit is simulated, and the blocks of its shots, depend on the number of shots.
         cached = cache.get(key) or cache.get((*key, options.shots))
         if cached is not None:
             return cached, True
@@ -179,7 +179,7 @@ class Preparation:
         cached = CachedProgram(circuit, compiled, registers_of(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise
 
-        if has_noise(circuit.quantum):
+        if has_noise(circuit.quantum) or compiled.sliceable:
             key = (*key, options.shots)
         cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False
