@@ -152,7 +152,7 @@ def test_all_programs_of_a_job_must_run() -> None:
     [
         (job(program(2), shots=10**9), "shots"),
         (job(program(2), languages=frozenset((QASM2, QRISP))), "it does not support QRISP"),
-        (job(program(2), type=JobType.JOB_TYPE_SAMPLER), "it does not support SAMPLER jobs"),
+        (job(program(2), type=JobType.JOB_TYPE_IBM_RUNNER), "it does not support IBM_RUNNER jobs"),
         (job(program(26), include_statevector=True), "max_task_memory_bytes"),
         (job(program(23), include_statevector=True), "128 MiB, more than a result may have (max_result_bytes)"),
     ],

@@ -64,17 +64,22 @@ def measured_in(
         getattr(quantum, name)(qubit)
     before, number = quantum.num_clbits, quantum.num_qubits
     quantum.add_bits([Clbit() for _ in range(number)])
-    places = [qubit for qubit in range(number) if support >> qubit & 1]
+    measured = {qubit for qubit in range(number) if support >> qubit & 1}
     if readout is None:
-        for qubit in places:
+        for qubit in sorted(measured):
             quantum.measure(qubit, before + qubit)
     else:
         find = readout.quantum.find_bit
-        for instruction in readout.quantum.data:
-            qubits = [find(qubit).index for qubit in instruction.qubits]
-            clbits = [before + find(clbit).index for clbit in instruction.clbits]
-            if all(clbit - before in places for clbit in clbits):
-                quantum.append(instruction.operation, qubits, clbits, copy=False)
+        steps = [
+            (each.operation, [find(qubit).index for qubit in each.qubits], [find(clbit).index for clbit in each.clbits])
+            for each in readout.quantum.data
+        ]
+        for _, _, clbits in steps:  # the bits of a correlated error are measured together
+            if not measured.isdisjoint(clbits):
+                measured.update(clbits)
+        for operation, qubits, clbits in steps:
+            if measured.issuperset(clbits):
+                quantum.append(operation, qubits, [before + clbit for clbit in clbits], copy=False)
     return replace(circuit, quantum=quantum)
 
 

@@ -19,7 +19,8 @@ from qonduit_server.worker.preparation import Preparation
 FIRST_ROUND: Final = 128
 #: Seeds of rounds are far from those of circuits.
 _ROUND_SEEDS: Final = 0x632BE59BD9B4E019
-_SEED_MASK: Final = (1 << 62) - 1
+#: Seeds stand in results as JSON numbers, which are exact below 2^53.
+SEED_MASK: Final = (1 << 52) - 1
 
 
 def outcomes_of(
@@ -59,7 +60,7 @@ def rounds(shots: int) -> Iterator[int]:
 
 def round_seed(seed: int | None, number: int) -> int | None:
     """Return the seed of a round; that of the first is the seed itself."""
-    return None if seed is None else (seed + number * _ROUND_SEEDS) & _SEED_MASK
+    return None if seed is None else (seed + number * _ROUND_SEEDS) & SEED_MASK
 
 
 def _run(

@@ -13,10 +13,11 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.providers.provider import CompiledCircuit, RunProgress, program_seed
-from qonduit_server.worker.circuit_outcomes import outcomes_of
+from qonduit_server.worker.circuit_outcomes import SEED_MASK, outcomes_of
 from qonduit_server.worker.preparation import Preparation
 from qonduit_server.worker.prepared_programs import PREPARING, Prepared
 from qonduit_server.worker.program_cache import CachedProgram
+from qonduit_server.worker.reporting import Reporter
 from qonduit_server.worker.result_encoding import encode_counts, encode_statevector
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _EMIT_BYTES: Final = 1024**2
 _MAX_PARTIAL: Final = 4096
 #: Seeds of programs with points are far from each other, because those of points are `SEED_STRIDE` apart.
 _PROGRAM_SEEDS: Final = 0x9E3779B97F4A7C15
-_SEED_MASK: Final = (1 << 62) - 1
 
 
 class CircuitRuns:
@@ -119,43 +119,33 @@ class CircuitRuns:
         """Run a program at its points; emit those that are done together, and fail at the first error."""
         self._reporter.phase("running", each.index, each.compiled)
         start = self._task.programs[each.index].points_done
-        done = start - start % _POINTS
-        pending: list[FurtherResult] = []
-        emitted, since, size = start, time.monotonic(), 0
-        base = seed_of_points(each.spec, each.index)
-        while done < each.points:
-            points = range(done, min(done + _POINTS, each.points))
-            try:
-                compiled = [circuits.compiled(point) for point in points]
-            except Exception as error:  # noqa: BLE001 - see _outcomes
-                self._emit_points(each.index, emitted, pending)
-                self._reporter.fail(each.index, error, each.cached.circuit)
-                return
-            found = outcomes_of(self._preparation, compiled, each.spec, program_seed(base, done))
-            outcomes = (outcome for outcome in found if not isinstance(outcome, RunProgress))
-            for point, circuit, outcome in zip(points, compiled, outcomes, strict=True):
-                try:
-                    if not isinstance(outcome, Outcome):
-                        raise outcome
-                    results = self._results(each, circuit, outcome, hit=point > 0, point=point)
-                except Exception as error:  # noqa: BLE001 - see _outcomes
-                    self._emit_points(each.index, emitted, pending)
-                    self._reporter.fail(each.index, error, each.cached.circuit)
-                    return
-                if point >= start:
-                    pending += results
-                    size += sum(result.ByteSize() for result in results)
-                if size > _EMIT_BYTES or time.monotonic() - since > _EMIT_SECONDS:
-                    self._emit_points(each.index, emitted, pending)
-                    pending, emitted, since, size = [], max(start, point + 1), time.monotonic(), 0
+        pending = _PendingPoints(self._reporter, each.index, start)
+        point = start - start % _POINTS
+        try:
+            for results in self._point_results(each, circuits, point):
+                if point >= start and pending.add(results):
                     progressed((point + 1) / each.points)
-            done += len(points)
-        self._emit_points(each.index, emitted, pending)
-        self._reporter.send(program_succeeded=ProgramSucceeded(index=each.index))
+                point += 1
+        except Exception as error:  # noqa: BLE001 - whatever fails, the points before it are kept
+            pending.emit()
+            self._reporter.fail(each.index, error, each.cached.circuit, point)
+        else:
+            pending.emit()
+            self._reporter.send(program_succeeded=ProgramSucceeded(index=each.index))
 
-    def _emit_points(self, index: int, first: int, results: Sequence[FurtherResult]) -> None:
-        if results:
-            self._reporter.send(points_done=PointsDone(index=index, first_point=first, results=results))
+    def _point_results(self, each: Prepared, circuits: PointCircuits, start: int) -> Iterator[list[FurtherResult]]:
+        """Yield the results of each point from one on. Raises the error of the first point that fails."""
+        base = seed_of_points(_seed(each.spec), each.index)
+        for first in range(start, each.points, _POINTS):
+            compiled, failed = _compile_points(circuits, range(first, min(first + _POINTS, each.points)))
+            found = outcomes_of(self._preparation, compiled, each.spec, program_seed(base, first))
+            outcomes = (outcome for outcome in found if not isinstance(outcome, RunProgress))
+            for point, (circuit, outcome) in enumerate(zip(compiled, outcomes, strict=True), start=first):
+                if not isinstance(outcome, Outcome):
+                    raise outcome
+                yield self._results(each, circuit, outcome, hit=point > 0, point=point)
+            if failed is not None:
+                raise failed
 
     # ---- results
 
@@ -209,6 +199,35 @@ class CircuitRuns:
         return result
 
 
+class _PendingPoints:
+    """The results of points of a program that are done and not yet emitted."""
+
+    def __init__(self, reporter: Reporter, index: int, first: int) -> None:
+        self._reporter = reporter
+        self._index = index
+        self._first = self._next = first
+        self._results: list[FurtherResult] = []
+        self._size = 0
+        self._since = time.monotonic()
+
+    def add(self, results: Sequence[FurtherResult]) -> bool:
+        """Add the results of the next point; return whether all were emitted."""
+        self._next += 1
+        self._results += results
+        self._size += sum(result.ByteSize() for result in results)
+        if self._size <= _EMIT_BYTES and time.monotonic() - self._since <= _EMIT_SECONDS:
+            return False
+        self.emit()
+        return True
+
+    def emit(self) -> None:
+        """Emit all results."""
+        if self._results:
+            done = PointsDone(index=self._index, first_point=self._first, results=self._results)
+            self._reporter.send(points_done=done)
+        self._first, self._results, self._size, self._since = self._next, [], 0, time.monotonic()
+
+
 def preparation_metadata(cached: CachedProgram, hit: bool) -> dict[str, Any]:
     """Return the metadata about reading and compiling that every result carries."""
     return {
@@ -217,6 +236,17 @@ def preparation_metadata(cached: CachedProgram, hit: bool) -> dict[str, Any]:
         "from_cache": hit,
         "operations": len(cached.circuit.quantum.data),
     }
+
+
+def _compile_points(circuits: PointCircuits, points: range) -> tuple[list[CompiledCircuit], Exception | None]:
+    """Return the compiled circuits up to the first that fails, and its error."""
+    compiled: list[CompiledCircuit] = []
+    for point in points:
+        try:
+            compiled.append(circuits.compiled(point))
+        except Exception as error:  # noqa: BLE001 - the caller runs the points before it, then raises this
+            return compiled, error
+    return compiled, None
 
 
 def _groups(ready: Sequence[Prepared]) -> Iterator[tuple[int, Sequence[Prepared]]]:
@@ -243,7 +273,6 @@ def _seed(spec: JobSpec) -> int | None:
     return spec.seed if spec.HasField("seed") else None
 
 
-def seed_of_points(spec: JobSpec, index: int) -> int | None:
+def seed_of_points(seed: int | None, index: int) -> int | None:
     """Return the seed of a program's first point; those of its others follow as those of circuits do."""
-    seed = _seed(spec)
-    return None if seed is None else (seed + index * _PROGRAM_SEEDS) & _SEED_MASK
+    return None if seed is None else (seed + index * _PROGRAM_SEEDS) & SEED_MASK

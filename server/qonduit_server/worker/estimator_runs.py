@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramPartial, ProgramSucceeded
 from qonduit.v1.result_pb2 import Result
+from qonduit_server.worker.circuit_outcomes import SEED_MASK
 from qonduit_server.worker.circuit_runs import seed_of_points
 from qonduit_server.worker.estimator_results import EstimateTable, check_estimates, encode_estimates, encode_terms
 from qonduit_server.worker.observable_evaluation import Evaluation
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qonduit_server.estimation.adjoint import AdjointCircuit
 
 #: Estimates so far are emitted at most this often, in seconds.
 _EMIT_SECONDS: Final = 0.25
 #: Of a point, on a device without a limit of its own.
 _MAX_SHOTS: Final = 10_000_000
+#: Of `job.seed`.
+_SEED_BITS: Final = 32
+#: Seeds of the evaluations for gradients are far from those of the values.
+_GRADIENT_SEEDS: Final = 0x2545F4914F6CDD1D
 
 
 class EstimatorRuns:
@@ -39,6 +44,9 @@ class EstimatorRuns:
         self._preparation = preparation
         self._reporter = preparation.reporter
         self._task = preparation.task
+        spec = preparation.task.spec
+        #: Drawn here if the job has none, because a program has many runs: the result names one seed for all of them.
+        self._seed = spec.seed if spec.HasField("seed") else secrets.randbits(_SEED_BITS)
 
     def run(self, ready: Sequence[ObservedProgram]) -> None:
         """Run prepared programs, and emit an outcome of each."""
@@ -52,7 +60,7 @@ class EstimatorRuns:
 
             self._reporter.phase("running", program.index)
             try:
-                succeeded = _EstimatorRun(self._preparation, program, progressed).run()
+                succeeded = _EstimatorRun(self._preparation, program, self._seed, progressed).run()
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
                 self._reporter.fail(program.index, error, program.circuit)
             else:
@@ -63,7 +71,9 @@ class EstimatorRuns:
 class _EstimatorRun:
     """The run of one program."""
 
-    def __init__(self, preparation: Preparation, program: ObservedProgram, progressed: Callable[[float], None]) -> None:
+    def __init__(
+        self, preparation: Preparation, program: ObservedProgram, seed: int, progressed: Callable[[float], None]
+    ) -> None:
         self._preparation = preparation
         self._program = program
         self._progressed = progressed
@@ -81,7 +91,8 @@ class _EstimatorRun:
             len(self._parameters) if self._options.gradient else None,
             sum(len(each.coefficients) for each in program.sums) if self._options.per_term else None,
         )
-        self._seed = seed_of_points(program.spec, program.index)
+        self._seed = None if self._options.exact else seed_of_points(seed, program.index)
+        self._job_seed = seed
         self._emitted = time.monotonic()
         self._first = 0
         stop_at = program.spec.stop_when.standard_error
@@ -120,21 +131,18 @@ class _EstimatorRun:
         """Return a function from points to gradients, observables x parameters."""
         if not self._program.circuits.state:
             return self._shifted
-        from qonduit_server.estimation.adjoint import AdjointCircuit
+        return self._adjoint
 
-        adjoint = AdjointCircuit(self._program.symbolic.quantum, self._program.sweep.names)
-        return lambda point: self._adjoint(adjoint, point)
-
-    def _adjoint(self, adjoint: AdjointCircuit, point: int) -> NDArray[np.float64]:
+    def _adjoint(self, point: int) -> NDArray[np.float64]:
         values = self._program.sweep.values[point].tolist()
-        _, gradients = adjoint.gradients(values, self._program.sums)
+        _, gradients = self._program.adjoint.gradients(values, self._program.sums)
         return gradients
 
     def _shifted(self, point: int) -> NDArray[np.float64]:
         """Return gradients by parameter shift: the values at further points."""
         circuits, shift = self._program.shifted(point), self._program.shift
         table = EstimateTable.empty(shift.num_evaluations, len(self._program.sums), None, None)
-        seed = None if self._seed is None else self._seed + 1 + point
+        seed = None if self._seed is None else (self._seed + (1 + point) * _GRADIENT_SEEDS) & SEED_MASK
         for _ in Evaluation(circuits, self._options, self._shots, seed, table).run():
             pass
         return shift.gradients(self._program.sweep.values[point].tolist(), table.values)
@@ -154,6 +162,7 @@ class _EstimatorRun:
         """Emit the estimates of some points, unless they are too large for a message."""
         part = self._table.part(first, end)
         result = self._result(part)
+        result.partial = True
         encode_estimates(result, part, self._options.exact, self._evaluation.level, self._parameters)
         if not result.HasField("buffer"):
             result.point = first
@@ -166,6 +175,7 @@ class _EstimatorRun:
         result = Result(
             program_id=self._preparation.task.programs[self._program.index].program_id,
             shots=int(table.shots.max(initial=0)),
+            partial=self._evaluation.stopped,
         )
         more: dict[str, Any] = {
             **self._evaluation.meta_data,
@@ -173,5 +183,9 @@ class _EstimatorRun:
             "groups": len(self._program.circuits.grouping.groups),
             **meta_data,
         }
+        if self._seed is not None:
+            more["seed"] = self._job_seed
+        if self._program.spec.simulation.floating_point == "single":
+            more["floating_point"] = "single"
         result.meta_data.update(more)
         return result

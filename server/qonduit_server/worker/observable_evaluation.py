@@ -41,6 +41,7 @@ class Evaluation:
 
     Attributes:
         meta_data: about the first run.
+        stopped: whether a point ended before all its shots ran.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Evaluation:
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
         self.level: float = options.confidence_level if options.HasField("confidence_level") else DEFAULT_LEVEL
         self.meta_data: dict[str, object] = {}
+        self.stopped = False
 
     def run(self) -> Iterator[int]:
         """Fill in the table; yield each point that is done, in order."""
@@ -158,11 +160,14 @@ class Evaluation:
         counts: list[dict[int, int]] = [{} for _ in grouping.groups]
         place = point * len(counts)
         found = estimates(grouping, counts)
-        for number, shots in enumerate(rounds(self._shots)):
+        done = 0
+        for number, shots in enumerate(rounds(self._shots if counts else 0)):
             self._add_shots(point, [shots] * len(counts), counts, place, number)
             found = estimates(grouping, counts)
             self._record(point, found)
-            if found.standard_errors.max(initial=0.0) <= self._stop_at:
+            done += shots
+            if done < self._shots and found.standard_errors.max(initial=0.0) <= self._stop_at:
+                self.stopped = True
                 break
             self._looked(point)
         return found
@@ -176,8 +181,8 @@ class Evaluation:
                 seed = round_seed(program_seed(self._seed, place + group), number)
                 for found, meta_data in self._circuits.sample([(point, group)], own, seed):
                     self.meta_data = self.meta_data or dict(meta_data)
-                    for outcome, number in found.items():
-                        counts[group][outcome] = counts[group].get(outcome, 0) + number
+                    for outcome, times in found.items():
+                        counts[group][outcome] = counts[group].get(outcome, 0) + times
 
     def _record(self, point: int, found: Estimates) -> None:
         table = self._table

@@ -12,8 +12,10 @@ from qonduit_server.errors import ProgramError, RunError
 from qonduit_server.estimation.angles import NotDifferentiable
 from qonduit_server.estimation.grouping import Group, Grouping, basis_changes, grouping
 from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.ir.noise import has_noise
 from qonduit_server.ir.observed import measured_in, measurements, without_final_measurements
 from qonduit_server.ir.parameters import Binder
+from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.job_type_rules import observable
 from qonduit_server.pauli_sums import PauliSum, PauliSumError
 from qonduit_server.providers.provider import CompiledCircuit, RunProgress
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qonduit_server.estimation.adjoint import AdjointCircuit
     from qonduit_server.estimation.parameter_shift import ParameterShift
 
 #: A change of a program's circuit before it is compiled.
@@ -122,9 +125,11 @@ class ObservedCircuits:
         return observed
 
     def _compile_evolution(self) -> PointCircuits | None:
-        """Return the program compiled for its exact state; None if it has none on this device."""
+        """Return the program compiled for its exact state; None if its values are not those of one on this device."""
         device = self._preparation.device
         if device.name and not device.capabilities.statevector:
+            return None
+        if self._readout is not None and has_noise(self._readout.quantum):
             return None
         options = replace(self._preparation.options(self._index), statevector=True)
         try:
@@ -175,8 +180,16 @@ class ObservedProgram:
         preparation.check(index, self.circuit)
         _check_qubits(self.sums, self.circuit.quantum.num_qubits)
         self.circuits = ObservedCircuits(preparation, index, self.sweep, self.bare, self.sums)
-        if self.spec.estimator.gradient and not self.circuits.state:
-            self.shift  # noqa: B018 - rejects a program without a gradient before it runs
+        if self.spec.estimator.gradient:
+            self._check_gradient()
+
+    def _check_gradient(self) -> None:
+        """Reject a program without a gradient before it runs. Raises NotDifferentiable."""
+        try:
+            _check_differentiable(self.symbolic)
+            self.adjoint if self.circuits.state else self.shift  # noqa: B018 - made here, and used by the run
+        except NotDifferentiable as error:
+            raise NotDifferentiable(f"job.estimator.gradient: {error.message}") from error
 
     @property
     def compiled(self) -> CompiledCircuit:
@@ -213,6 +226,13 @@ class ObservedProgram:
         return self.bare(self.sweep.symbolic)
 
     @cached_property
+    def adjoint(self) -> AdjointCircuit:
+        """The circuit for gradients by adjoint differentiation. Raises NotDifferentiable."""
+        from qonduit_server.estimation.adjoint import AdjointCircuit
+
+        return AdjointCircuit(self.symbolic.quantum, self.sweep.names)
+
+    @cached_property
     def shift(self) -> ParameterShift:
         """The evaluations for gradients by parameter shift. Raises NotDifferentiable."""
         from qonduit_server.estimation.parameter_shift import parameter_shift
@@ -241,6 +261,16 @@ class _Evaluations:
     def circuit(self, point: int) -> Circuit:
         (circuit,) = self._binder.bind(self.values[point : point + 1])
         return circuit
+
+
+def _check_differentiable(circuit: Circuit) -> None:
+    """Reject a circuit whose measurements decide how it continues. Raises NotDifferentiable."""
+    needs = requirements_of(circuit.quantum)
+    if needs.mid_circuit_measurement or needs.conditionals or needs.loops:
+        raise NotDifferentiable(
+            "the program measures in the middle, so that it has no gradient: measure at the end only, or leave "
+            "gradient unset"
+        )
 
 
 def _observables(messages: Sequence[Any]) -> list[PauliSum]:

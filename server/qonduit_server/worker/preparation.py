@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
@@ -24,6 +25,9 @@ from qonduit_server.worker.device_checks import check_job, check_program
 from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
 from qonduit_server.worker.reporting import Reporter
 from qonduit_server.worker.result_encoding import check_statevector, registers_of
+
+#: More than any method that runs shot by shot should run.
+_MANY_SHOTS: Final = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Preparation:
         """Return what a program's compilation depends on."""
         spec = self.spec(index)
         return CompileOptions(
-            self.task.memory_limit_bytes, spec.include_statevector, 1 << spec.shots.bit_length(), spec.simulation
+            self.task.memory_limit_bytes, spec.include_statevector, 1 << _shots(spec).bit_length(), spec.simulation
         )
 
     def check_job(self) -> None:
@@ -201,6 +205,12 @@ class Preparation:
             options.statevector,
             *known,
         )
+
+
+def _shots(spec: JobSpec) -> int:
+    """Return the shots that a compilation expects: many where the outcomes must be exact, or a precision decides."""
+    exact = spec.sampler.exact or spec.estimator.exact
+    return _MANY_SHOTS if exact or (not spec.shots and spec.estimator.HasField("precision")) else spec.shots
 
 
 def _merged(spec: JobSpec, options: ProgramOptions) -> JobSpec:

@@ -14,6 +14,9 @@ from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.providers.provider import CompiledCircuit
 from qonduit_server.worker.failures import failure_of, traceback_of
 
+#: Names a point in a message.
+_AT_POINT: Final = "at point"
+
 Emit = Callable[[TaskEvent], None]
 
 #: Maximum number of tracebacks that a task sends.
@@ -60,9 +63,11 @@ class Reporter:
             )
             self.send(log=line)
 
-    def fail(self, index: int, error: Exception, circuit: Circuit | None) -> None:
-        """Report a program that failed; the circuit, if known, tells which devices would run it."""
+    def fail(self, index: int, error: Exception, circuit: Circuit | None, point: int | None = None) -> None:
+        """Report a program that failed, at a point; the circuit, if known, tells which devices would run it."""
         failure = failure_of(error)
+        if point is not None and _AT_POINT not in failure.message:
+            failure.message += f" ({_AT_POINT} {point})"
         failed = ProgramFailed(index=index, failure=failure, diagnostic=self.diagnostic(error, failure))
         device = failed.failure.category == FailureCategory.FAILURE_CATEGORY_DEVICE
         if circuit is not None and (device or failed.failure.reason == "MEMORY_LIMIT"):
