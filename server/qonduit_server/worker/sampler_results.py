@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -74,8 +75,7 @@ def encode_distribution(
         return into_buffer(result, columns, rows, row_bytes)
     total = 1.0 if member.exact else result.shots
     data = b"".join(
-        _packed(values, columns) + np.float64(share / total).astype(">f8").tobytes()
-        for values, share in sorted(merged.items())
+        _packed(values, columns) + struct.pack(">d", share / total) for values, share in sorted(merged.items())
     )
     columns.append(BufferColumn(name="probability", kind=ColumnKind.COLUMN_KIND_FLOAT64, width=_NUMBER_BYTES))
     return into_buffer(result, columns, data, row_bytes + _NUMBER_BYTES)
