@@ -57,8 +57,7 @@ def broken(spec: JobSpec, programs: int) -> Iterator[Violation]:
         indices.add(options.index)
         yield from _options(options, spec.type, path)
         yield from noise_rules.broken(options.noise_model, f"{path}.noise_model")
-    if spec.type == _ESTIMATOR:
-        yield from _has_observables(spec, programs)
+    yield from _of_programs(spec, programs)
     yield from _double_names(spec)
 
 
@@ -88,6 +87,9 @@ def _options(options: JobSpec | ProgramOptions, kind: JobType, path: str) -> Ite
             yield Violation(f"{path}.{field}", f"job.{field}.type", message)
     if options.HasField("parameter_sets"):
         yield from _sets(options.parameter_sets, f"{path}.parameter_sets")
+    if options.sampler.exact and options.sampler.per_shot:
+        field = f"{path}.sampler.per_shot"
+        yield Violation(field, "sampler.exact.per_shot", f"{field}: must be unset with exact: no shots run")
     if options.HasField("estimator"):
         yield from _estimator(options.estimator, f"{path}.estimator")
 
@@ -121,25 +123,39 @@ def _estimator(estimator: EstimatorOptions, path: str) -> Iterator[Violation]:
             yield Violation(field, "estimator.observable", f"{field}: {error}")
 
 
-def _has_observables(spec: JobSpec, programs: int) -> Iterator[Violation]:
-    own = {each.index for each in spec.program_options if each.estimator.observables}
-    if not spec.estimator.observables and len(own) < programs:
-        field = "job.estimator.observables"
-        yield Violation(field, "estimator.observables.required", f"{field}: must contain at least one observable")
-    gradients = [("job", spec.estimator, spec.parameter_sets)] + [
-        (f"job.program_options[{place}]", each.estimator, _own(each, spec))
-        for place, each in enumerate(spec.program_options)
-        if each.HasField("estimator")
-    ]
-    for path, estimator, sets in gradients:
-        if estimator.gradient and not sets.names:
-            field = f"{path}.estimator.gradient"
+def _effective(spec: JobSpec, programs: int) -> Iterator[tuple[str, JobSpec | ProgramOptions, JobSpec]]:
+    """Yield the options of programs, with their path and what stands there: once for all without own ones."""
+    if len({options.index for options in spec.program_options}) < programs:
+        yield "job", spec, spec
+    for place, options in enumerate(spec.program_options):
+        merged = JobSpec(type=spec.type, shots=options.shots or spec.shots)
+        for field in ("estimator", "sampler", "parameter_sets"):
+            source = options if options.HasField(field) else spec
+            if source.HasField(field):
+                getattr(merged, field).CopyFrom(getattr(source, field))
+        yield f"job.program_options[{place}]", options, merged
+
+
+def _of_programs(spec: JobSpec, programs: int) -> Iterator[Violation]:
+    """Yield the violations of the options that programs have in the end."""
+    for path, own, merged in _effective(spec, programs):
+        estimator, sampler = merged.estimator, merged.sampler
+        where = path if own.HasField("estimator") else "job"
+        if spec.type == _ESTIMATOR and not estimator.observables:
+            field = f"{where}.estimator.observables"
+            yield Violation(field, "estimator.observables.required", f"{field}: must contain at least one observable")
+        if estimator.gradient and not merged.parameter_sets.names:
+            field = f"{where}.estimator.gradient"
             message = f"{field}: needs parameter_sets: the derivatives are those by its names"
             yield Violation(field, "estimator.gradient.parameters", message)
-
-
-def _own(options: ProgramOptions, spec: JobSpec) -> ParameterSets:
-    return options.parameter_sets if options.HasField("parameter_sets") else spec.parameter_sets
+        without = sampler.exact or estimator.exact or estimator.HasField("precision")
+        if not merged.shots and not without:
+            field = f"{path}.shots"
+            message = f"{field}: must be at least 1; only exact values and a precision need no shots"
+            yield Violation(field, "job.shots.range", message)
+        if without and spec.HasField("stop_when"):
+            message = "job.stop_when: must be unset for exact values and with a precision, which decide the shots"
+            yield Violation("job.stop_when", "job.stop_when.shots", message)
 
 
 def _double_names(spec: JobSpec) -> Iterator[Violation]:

@@ -89,12 +89,8 @@ def new_job(
             subject=f"device/{name}",
             kind="DEVICE_UNAVAILABLE",
         )
-    if device.max_shots and spec.shots > device.max_shots:
-        raise InvalidArgument.of(
-            "job.shots",
-            "job.shots.device_max",
-            f"job.shots: must be at most {device.max_shots} on {name}, got {spec.shots}",
-        )
+    if device.max_shots:
+        _check_shots(spec, "job.shots.device_max", device.max_shots, f"on {name}")
     if request.credential:
         # Reject the credential: if the server dropped it, the job would run without it and its caller would not know.
         raise InvalidArgument.of(
@@ -143,10 +139,7 @@ def unplaced_job(
 ) -> UnplacedJob:
     """Check a request that names no device; raises InvalidArgument and NotFound as `new_job`."""
     spec = _requested_spec(request.job)
-    if spec.shots > limits.max_shots:
-        raise InvalidArgument.of(
-            "job.shots", "job.shots.max", f"job.shots: must be at most {limits.max_shots} (max_shots), got {spec.shots}"
-        )
+    _check_shots(spec, "job.shots.max", limits.max_shots, "(max_shots)")
     if request.HasField("deployment"):
         check_programs(request.deployment, limits)
         programs = request.deployment.programs
@@ -184,9 +177,10 @@ def preview(new: NewJob) -> Job:
         deployment_id=new.deployment_id,
         name=new.name,
     )
-    job.MergeFrom(job_of(pack(new.spec).spec))
+    packed = pack(new.spec)
+    job.MergeFrom(job_of(packed.spec))
     for index in range(len(new.deployment.programs) if new.deployment is not None else 0):
-        job.program_runs.add(index=index, state=lifecycle.QUEUED)
+        job.program_runs.add(index=index, state=lifecycle.QUEUED, points=packed.points_of(index))
     return job
 
 
@@ -263,6 +257,16 @@ def program_violations(program: QuantumProgram, path: str, limits: Limits) -> It
         )
     yield from struct_limits.violations(program.python_file_inputs, f"{path}.python_file_inputs")
     yield from struct_limits.violations(program.python_file_options, f"{path}.python_file_options")
+
+
+def _check_shots(spec: JobSpec, rule: str, most: int, why: str) -> None:
+    """Reject a job, or options of one of its programs, with too many shots."""
+    numbers = [("job.shots", spec.shots)] + [
+        (f"job.program_options[{place}].shots", options.shots) for place, options in enumerate(spec.program_options)
+    ]
+    for field, shots in numbers:
+        if shots > most:
+            raise InvalidArgument.of(field, rule, f"{field}: must be at most {most} {why}, got {shots}")
 
 
 def _check_languages(programs: Iterable[QuantumProgram], provider: Provider) -> None:
