@@ -21,7 +21,7 @@ from typing import Final
 
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
 from qonduit_server.rpc.error_status import outcome
-from qonduit_server.rpc.queue_places import QueuePlaces
+from qonduit_server.rpc.queue_places import QueuePlaces, queue_change
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.watch import NO_EXTRAS, Extras, Watch, WatchState, add_transient, heartbeat
 from qonduit_server.store import event_log
@@ -171,14 +171,17 @@ class JobWatches:
         with self._lock:
             return {watch.job_id for watch in self._watches.values() if watch.wants.queue_updates}
 
-    def _add_places(self, places: Mapping[int, bytes]) -> None:
+    def _add_places(self, places: Mapping[int, int]) -> None:
+        """Keep the places of jobs for the watches that requested them and know another one."""
         with self._lock:
-            for job_id, payload in places.items():
+            for job_id, place in places.items():
                 watches = [
-                    watch for watch in self._of_job.get(job_id, _NO_WATCHES).values() if watch.wants.queue_updates
+                    watch
+                    for watch in self._of_job.get(job_id, _NO_WATCHES).values()
+                    if watch.wants.queue_updates and watch.last_place != place
                 ]
                 for watch in watches:
-                    watch.place = payload
+                    watch.place, watch.last_place = queue_change(job_id, place), place
                 self._mark_ready(watches)
 
     def _mark_ready(self, watches: Iterable[Watch]) -> None:
@@ -268,6 +271,9 @@ class JobWatches:
         for event in found:
             # Smaller sequences were read for another watch of the same job, which is behind this one.
             if event.sequence > watch.cursor:
+                if event.sequence > 1:
+                    # Before the next stored event, so that a job's end does not hide what came before it.
+                    add_transient(watch)
                 watch.cursor = event.sequence
                 if event.sequence > watch.skip:
                     watch.pending.append(event.payload)
@@ -275,8 +281,9 @@ class JobWatches:
         if more:
             with self._lock:
                 watch.stale = True
-        elif not watch.complete:
-            add_transient(watch)
+        else:
+            if not watch.complete:
+                add_transient(watch)
             if watch.beat and not watch.pending:
                 watch.pending.append(heartbeat(watch))
         if watch.pending:

@@ -25,16 +25,15 @@ class QueuePlaces:
     Args:
         db: the store.
         watched: returns the jobs whose places are requested.
-        deliver: receives the events of places that changed, serialized, by job.
+        deliver: receives the places of waiting jobs.
     """
 
     def __init__(
-        self, db: Database, watched: Callable[[], Collection[int]], deliver: Callable[[Mapping[int, bytes]], None]
+        self, db: Database, watched: Callable[[], Collection[int]], deliver: Callable[[Mapping[int, int]], None]
     ) -> None:
         self._db = db
         self._watched = watched
         self._deliver = deliver
-        self._known: dict[int, int] = {}
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="rpc-queue-places", daemon=True)
@@ -58,17 +57,13 @@ class QueuePlaces:
                 outcome("", self._read, jobs)
                 self._wake.wait(INTERVAL)
                 self._wake.clear()
-            self._known = {}
 
     def _read(self, jobs: Collection[int]) -> None:
-        places = queue_positions.of_jobs(self._db, jobs)
-        changed = {job_id: place for job_id, place in places.items() if self._known.get(job_id) != place}
-        self._known = places
-        if changed:
-            self._deliver({job_id: _event(job_id, place) for job_id, place in changed.items()})
+        self._deliver(queue_positions.of_jobs(self._db, jobs))
 
 
-def _event(job_id: int, place: int) -> bytes:
+def queue_change(job_id: int, place: int) -> bytes:
+    """Return the event of a place, serialized."""
     now = Timestamp()
     now.GetCurrentTime()
     change = QueueChange(queue=QueuePlace(position=place))

@@ -41,6 +41,7 @@ class Watch:
         "cursor",
         "interval",
         "job_id",
+        "last_place",
         "partial",
         "pending",
         "place",
@@ -75,10 +76,12 @@ class Watch:
         #: The latest partial result and the latest place in the queue that are not sent.
         self.partial: bytes | None = None
         self.place: bytes | None = None
+        #: The latest place in the queue, sent or not.
+        self.last_place: int | None = None
 
 
 def add_transient(watch: Watch) -> None:
-    """Add the events of a watch that are not stored behind the stored ones."""
+    """Add the events of a watch that are not stored behind those that it has sent."""
     last = max(watch.cursor, watch.skip)
     place, watch.place = watch.place, None
     partial, watch.partial = watch.partial, None

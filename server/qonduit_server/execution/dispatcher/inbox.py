@@ -62,6 +62,10 @@ class Inbox:
             items, self._items = self._items, []
         return items
 
+    def add(self, size: int) -> None:
+        """Add bytes of results to the budget without waiting: they were added to an event that has arrived."""
+        self._byte_budget.release(-size)
+
     def release(self, size: int) -> None:
         """Release bytes of results to the budget: they are recorded or dropped."""
         self._byte_budget.release(size)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from qonduit.execution.v1.task_pb2 import ProgramPartial, TaskEvent
+from qonduit.execution.v1.task_pb2 import PointsDone, ProgramPartial, TaskEvent
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
-from qonduit.v1.result_pb2 import Result
 from qonduit_server.execution.dispatcher.running_jobs import Key
 from qonduit_server.store.notification_bus import Notification, NotificationBus
 
@@ -18,10 +17,23 @@ from qonduit_server.store.notification_bus import Notification, NotificationBus
 _MAX_EVENT_BYTES: Final = 256 * 1024
 #: Maximum of bytes that are kept of a task.
 _MAX_KEPT_BYTES: Final = 1024**2
+#: Three per second at regular intervals and the last one at any time make at most four in any second.
+_SECONDS: Final = 1 / 3
+
+
+@dataclass(slots=True)
+class _Forwarding:
+    """What is not forwarded yet of a task, and when it may be."""
+
+    waiting: PartialResult | None = None
+    due: float = 0.0
 
 
 class PartialResults:
     """Forwards partial results, and keeps the latest of each task. All of its state belongs to the recorder's thread.
+
+    Results that arrive before the next event is due replace each other; those of adjacent points are merged. Times are
+    seconds of one clock, which the caller reads.
 
     Args:
         notifications: receives the events for watchers of this server.
@@ -30,6 +42,7 @@ class PartialResults:
     def __init__(self, notifications: NotificationBus) -> None:
         self._notifications = notifications
         self._kept: dict[Key, dict[tuple[int, int], ProgramPartial]] = {}
+        self._forwarding: dict[Key, _Forwarding] = {}
 
     def accept(self, event: TaskEvent) -> None:
         """Forward and keep a partial result; it replaces an earlier one of the same program and point."""
@@ -38,29 +51,65 @@ class PartialResults:
         own[partial.index, partial.first_point] = partial
         if sum(each.ByteSize() for each in own.values()) > _MAX_KEPT_BYTES:
             del own[partial.index, partial.first_point]
-        self._forward(event.job_id, partial.index, partial.first_point, (each.result for each in partial.results))
+        self._hold(event, partial)
 
-    def forward_points(self, event: TaskEvent) -> None:
+    def accept_points(self, event: TaskEvent) -> None:
         """Forward the results of points, which are stored too."""
-        done = event.points_done
-        self._forward(event.job_id, done.index, done.first_point, (each.result for each in done.results))
+        self._hold(event, event.points_done)
 
     def complete(self, event: TaskEvent) -> None:
-        """Add what was kept of a cancelled task to its last event; drop it for other tasks."""
-        kept = self._kept.pop((event.job_id, event.attempt), {})
+        """Forward what waits, and add what was kept of a cancelled task to its last event."""
+        key = (event.job_id, event.attempt)
+        held = self._forwarding.pop(key, None)
+        if held is not None and held.waiting is not None:
+            self._send(event.job_id, held.waiting)
+        kept = self._kept.pop(key, {})
         if event.finished.failure.reason == "CANCELLED":
-            event.finished.partial.extend(kept[key] for key in sorted(kept))
+            event.finished.partial.extend(kept[each] for each in sorted(kept))
 
     def forget(self, key: Key) -> None:
         """Drop what was kept of a task."""
         self._kept.pop(key, None)
+        self._forwarding.pop(key, None)
 
-    def _forward(self, job_id: int, index: int, first_point: int, results: Iterable[Result]) -> None:
-        now = Timestamp()
-        now.GetCurrentTime()
-        message = PartialResult(index=index, first_point=first_point, results=results)
+    def send_due(self, now: float) -> None:
+        """Forward what is due."""
+        for (job_id, _), held in self._forwarding.items():
+            if held.waiting is not None and held.due <= now:
+                self._send(job_id, held.waiting)
+                held.waiting, held.due = None, now + _SECONDS
+
+    def next_due(self) -> float:
+        """Return the time at which the next event is due; infinity if none waits."""
+        return min((held.due for held in self._forwarding.values() if held.waiting is not None), default=float("inf"))
+
+    def _hold(self, event: TaskEvent, found: PointsDone | ProgramPartial) -> None:
+        message = PartialResult(
+            index=found.index, first_point=found.first_point, results=[each.result for each in found.results]
+        )
         if message.results:
             message.program_id = message.results[0].program_id
-        if message.ByteSize() <= _MAX_EVENT_BYTES:
-            event = JobEvent(job_id=job_id, event_time=now, partial_result=message)
-            self._notifications.deliver(Notification(partial={job_id: event.SerializeToString()}))
+        held = self._forwarding.setdefault((event.job_id, event.attempt), _Forwarding())
+        waiting = held.waiting
+        if waiting is not None and _follows(waiting, message):
+            waiting.results.extend(message.results)
+        elif message.ByteSize() <= _MAX_EVENT_BYTES:
+            held.waiting = message
+
+    def _send(self, job_id: int, message: PartialResult) -> None:
+        now = Timestamp()
+        now.GetCurrentTime()
+        event = JobEvent(job_id=job_id, event_time=now, partial_result=message)
+        self._notifications.deliver(Notification(partial={job_id: event.SerializeToString()}))
+
+
+def _follows(waiting: PartialResult, message: PartialResult) -> bool:
+    """Return whether the results of two messages are those of adjacent points, and fit into one."""
+    last = waiting.results[-1] if waiting.results else None
+    return (
+        last is not None
+        and last.HasField("point")
+        and waiting.index == message.index
+        and last.point + 1 == message.first_point
+        and waiting.ByteSize() + message.ByteSize() <= _MAX_EVENT_BYTES
+    )

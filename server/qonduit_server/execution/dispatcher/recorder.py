@@ -86,7 +86,7 @@ class Recorder:
         if self._failures:
             self._inbox.pause(retry_pause(self._failures))
             return
-        due = self._throttle.next_due()
+        due = min(self._throttle.next_due(), self._partial.next_due())
         self._inbox.wait(None if due == float("inf") else max(0.0, due - self._clock()))
 
     def _sort(self, arrived: list[Item]) -> None:
@@ -110,6 +110,7 @@ class Recorder:
         for key in self._requeues:
             self._throttle.forget(key)
             self._partial.forget(key)
+        self._partial.send_due(now)
         if not self._failures:
             self._waiting += self._throttle.due(now)
         elif len(self._waiting) > _MANY:
@@ -122,9 +123,10 @@ class Recorder:
                 self._partial.accept(event)
                 return False
             case "points_done":
-                self._partial.forward_points(event)
+                self._partial.accept_points(event)
             case "finished":
                 self._partial.complete(event)
+                self._inbox.add(weight(event))
         return True
 
     def _drop(self, event: TaskEvent) -> None:
