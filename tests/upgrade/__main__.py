@@ -30,7 +30,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit_server.store import migrations
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import serving
-from tests.upgrade.sample import FOLDER, GHZ, LARGE, STATES, creating, deploying, programs, request_id
+from tests.upgrade.sample import FOLDER, GHZ, LARGE, STATES, SWEEP, creating, deploying, programs, request_id
 
 _ATTEMPTS = 20
 
@@ -53,7 +53,7 @@ def fill(database: str) -> None:
 
         kept = deployments.CreateDeployment(deploying(), timeout=100).deployment.id
         done = create("succeeded")
-        for job_id in (done, create("of a deployment", kept), create("failed")):
+        for job_id in (done, create("of a deployment", kept), create("failed"), create(SWEEP)):
             follow(job_id)
         again = jobs.RerunJob(calls.RerunJobRequest(id=done, request_id=request_id("again")), timeout=100).job.id
         follow(again)

@@ -11,6 +11,7 @@ from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.sweep_pb2 import ParameterSets
 
 #: Where the samples are: <revision>.sqlite3 and <revision>.sql.
 FOLDER = Path(__file__).parent
@@ -47,7 +48,12 @@ TURNS = "".join(
         "qubit q;\nbit c;\nU(theta_22, 0, 0) q;\nc = measure q;\n",
     )
 )
+#: The job with results of points. It succeeded; samples before revision 0005 have none.
+SWEEP = "sweep"
+POINTS = (0.0, 3.141592653589793)
+TURN = "OPENQASM 3.0;\ninput float theta;\nqubit q;\nbit c;\nU(theta, 0, 0) q;\nc = measure q;\n"
 _PROGRAMS = {
+    SWEEP: (TURN,),
     LARGE: (TURNS,),
     "succeeded": (BELL, GHZ),
     "failed": (BELL, WRONG),
@@ -64,7 +70,11 @@ def request_id(name: str) -> str:
 def programs(*texts: str) -> list[QuantumProgram]:
     """Return programs with these texts."""
     qasm2, qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
-    return [QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in (LONG, TURNS) else qasm2) for x in texts]
+    newer = (LONG, TURN, TURNS)
+    return [
+        QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in newer else qasm2)
+        for x in texts
+    ]
 
 
 def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
@@ -74,6 +84,8 @@ def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
     )
     if name == LARGE:
         request.job.inputs.update(ANGLES)
+    if name == SWEEP:
+        request.job.parameter_sets.MergeFrom(ParameterSets(names=["theta"], values=POINTS))
     if deployment_id:
         request.job.deployment_id = deployment_id
     else:

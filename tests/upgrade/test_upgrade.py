@@ -32,7 +32,19 @@ from qonduit_server.store.engines import parse_url
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
-from tests.upgrade.sample import ANGLES, BELL, FOLDER, GHZ, LARGE, STATES, creating, deploying, request_id
+from tests.upgrade.sample import (
+    ANGLES,
+    BELL,
+    FOLDER,
+    GHZ,
+    LARGE,
+    POINTS,
+    STATES,
+    SWEEP,
+    creating,
+    deploying,
+    request_id,
+)
 
 SAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sqlite3", ".sql"))
 
@@ -107,10 +119,13 @@ def check(results: ResultServiceStub, job: Job, name: str) -> None:
     expected["cancelling"] = JobState.JOB_STATE_CANCELLED
     assert job.state == expected.get(name, JobState.JOB_STATE_SUCCEEDED), (name, job)
     found = results.ListResults(ListResultsRequest(job_id=job.id), timeout=100).results
-    counts = {"cancelled": 0, "cancelling": 0, "succeeded": 2, "again": 2}
+    counts = {"cancelled": 0, "cancelling": 0, "succeeded": 2, "again": 2, SWEEP: len(POINTS)}
     assert len(found) == counts.get(name, 1), name
     for result in found:
         assert sum(result.counts_and_probabilities.counts.values()) == result.shots == 100
+    if name == SWEEP:
+        assert [result.point for result in found] == [0, 1]
+        assert [list(result.counts_and_probabilities.counts) for result in found] == [["0x0"], ["0x1"]]
     if name == "running":
         assert job.attempt == 2
     if name == "failed":
@@ -159,6 +174,6 @@ def check_schema(url: str) -> None:
         inline = connection.execute(
             text("SELECT jobs.name, is_inline FROM jobs JOIN deployments ON deployments.id = deployment_id")
         ).all()
-    assert {(name, bool(is_inline)) for name, is_inline in inline if name != LARGE} == {
+    assert {(name, bool(is_inline)) for name, is_inline in inline if name not in (LARGE, SWEEP)} == {
         (name, name != "of a deployment") for name in STATES
     }
