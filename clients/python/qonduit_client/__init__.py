@@ -37,15 +37,18 @@ if TYPE_CHECKING:
         TimedOut,
         Violation,
     )
+    from qonduit_client.estimates import Estimate
     from qonduit_client.job import JobHandle
     from qonduit_client.result import Result
     from qonduit_client.retry import Retry
+    from qonduit_client.samples import Sample
     from qonduit_client.translation import Translation
 
 __all__ = [
     "AlreadyExists",
     "Client",
     "ClientClosed",
+    "Estimate",
     "InvalidRequest",
     "JobCancelled",
     "JobFailed",
@@ -58,6 +61,7 @@ __all__ = [
     "Refused",
     "Result",
     "Retry",
+    "Sample",
     "ServerFault",
     "ServerUnavailable",
     "TimedOut",
@@ -65,7 +69,15 @@ __all__ = [
     "Violation",
 ]
 
-_HOME = {"Client": "client", "JobHandle": "job", "Result": "result", "Retry": "retry", "Translation": "translation"}
+_HOME = {
+    "Client": "client",
+    "Estimate": "estimates",
+    "JobHandle": "job",
+    "Result": "result",
+    "Retry": "retry",
+    "Sample": "samples",
+    "Translation": "translation",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -154,6 +154,11 @@ class Buffer:
             yield from struct.iter_unpack(">dd", memoryview(data)[:end])
             rest = data[end:]
 
-    def checked_bytes(self) -> bytes:
+    def checked_bytes(self) -> bytearray:
         """Return all bytes after checking the hash; raises like `rows`."""
-        return b"".join(checked(self.reference, self.read()))
+        data = bytearray(self.reference.size_bytes)  # filled in place: chunks to join would take the memory twice
+        end = 0
+        for chunk in checked(self.reference, self.read()):
+            data[end : end + len(chunk)] = chunk
+            end += len(chunk)
+        return data

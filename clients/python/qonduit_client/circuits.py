@@ -50,6 +50,20 @@ def program_of(circuit: Any) -> QuantumProgram:
         ) from error
 
 
+def without_measurements(program: Any) -> Any:
+    """Return the program without changes of basis before its measurements, which observables do not refer to.
+
+    Only tapes of PennyLane have any: their serialization diagonalizes the observables that they measure.
+    """
+    if _package(program) != "pennylane":
+        return program
+    import pennylane
+
+    if not isinstance(program, pennylane.tape.QuantumScript):
+        return program
+    return pennylane.tape.QuantumScript(program.operations, [pennylane.probs(wires=program.wires)])
+
+
 def _package(value: object) -> str | None:
     for kind in type(value).__mro__:
         package = (kind.__module__ or "").partition(".")[0]  # some of Qiskit's gates have None there

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
@@ -22,16 +22,17 @@ from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
 from qonduit_client.listing import Listing, Table
+from qonduit_client.parameter_values import ParameterValues
+from qonduit_client.primitives import DEFAULT_DEVICE as DEFAULT_DEVICE
+from qonduit_client.primitives import Primitives
 from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
-from qonduit_client.simulation_options import Noise, Simulation
+from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
 
-DEFAULT_DEVICE: Final = "IBM/aer_simulator"
 
-
-class Client:
+class Client(Primitives):
     """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
     The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission
@@ -109,6 +110,9 @@ class Client:
         statevector: bool = False,
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
+        parameter_values: ParameterValues | None = None,
+        stop_when: Stop | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
 
@@ -131,6 +135,9 @@ class Client:
                 "floating_point", "max_bond_dimension", "optimization_level", "allow_approximate", "min_fidelity").
             noise_model: errors to add to the programs: `NoiseModel`, a dictionary or JSON text of it, or a noise model
                 of Qiskit Aer.
+            parameter_values: values of inputs at many points, as in `estimate`: one result for each program and point.
+            stop_when: the standard error of the probability of each outcome at which the job ends early.
+            labels: for your own use, by name.
 
         Raises:
             ProgramUnreadable: the language cannot be detected.
@@ -149,11 +156,13 @@ class Client:
             statevector=statevector,
             simulation=simulation,
             noise_model=noise_model,
+            parameter_values=parameter_values,
+            stop_when=stop_when,
+            labels=labels,
             credential=credential,
             request_id=request_id,
         )
-        answer = self._transport.call(request)
-        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
+        return self._submitted(request)
 
     def check(
         self,
@@ -169,6 +178,7 @@ class Client:
         statevector: bool = False,
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
+        parameter_values: ParameterValues | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -192,6 +202,7 @@ class Client:
             statevector=statevector,
             simulation=simulation,
             noise_model=noise_model,
+            parameter_values=parameter_values,
             validate_only=True,
         )
         return self._transport.call(request)

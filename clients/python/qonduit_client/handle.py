@@ -4,19 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_client.buffer import checked
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import JobCancelled, JobFailed
 from qonduit_client.notebook import Bar
 from qonduit_client.result import Result
 from qonduit_client.states import TERMINAL
+
+if TYPE_CHECKING:
+    from qonduit_client.estimates import Estimate
+
+Item = TypeVar("Item")
+#: The options that events omit. Each has a reference beside it if it is large.
+_LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets")
+#: The kinds of results that belong to another result of the same program and point.
+_FURTHER: Final = ("statevector", "term_values")
 
 
 class Handle:
@@ -64,19 +74,19 @@ class Handle:
         if event.HasField("created"):
             self._known = self._known or event.created
         elif event.HasField("state_change") and event.state_change.HasField("job"):
-            self._known = _with_inputs(event.state_change.job, self._known)
+            self._known = _with_options(event.state_change.job, self._known)
 
 
-def _with_inputs(job: Job, known: Job | None) -> Job:
-    """Return an event's job with the known inputs: events omit them, and they never change."""
+def _with_options(job: Job, known: Job | None) -> Job:
+    """Return an event's job with the known large options: events omit them, and they never change."""
     if known is None:
         return job
     whole = Job()
     whole.CopyFrom(job)
-    if known.HasField("inputs"):
-        whole.inputs.CopyFrom(known.inputs)
-    if known.HasField("inputs_reference"):
-        whole.inputs_reference.CopyFrom(known.inputs_reference)
+    for option in _LARGE:
+        for field in (option, f"{option}_reference"):
+            if known.HasField(field):
+                getattr(whole, field).CopyFrom(getattr(known, field))
     return whole
 
 
@@ -95,6 +105,21 @@ def inputs_of(job: Job, chunks: Iterable[bytes] = ()) -> dict[str, Any]:
     return MessageToDict(job.inputs)
 
 
+def parameter_sets_of(job: Job, chunks: Iterable[bytes] = ()) -> ParameterSets:
+    """Return the parameter values of a job; as `inputs_of` for `job.parameter_sets_reference`."""
+    if job.HasField("parameter_sets_reference"):
+        return ParameterSets.FromString(b"".join(checked(job.parameter_sets_reference, chunks)))
+    return job.parameter_sets
+
+
+def estimates_of(results: Iterable[Result], job: Job) -> list[Estimate]:
+    """Return the estimates of the programs of a job. Raises ImportError without NumPy."""
+    from qonduit_client.estimates import estimate_of
+
+    points = {run.program_id: run.points for run in job.program_runs}
+    return [estimate_of(each, has_points=points.get(each.program_id, 0) > 0) for each in results]
+
+
 def ended(job: Job | None) -> bool:
     """Return whether the job is known and has ended."""
     return job is not None and job.state in TERMINAL
@@ -109,19 +134,20 @@ def succeeded(job: Job) -> None:
 
 
 def by_program(stored: Iterable[Result]) -> list[Result]:
-    """Return one result per program; a statevector becomes part of its program's result."""
-    of_program: dict[int, Result] = {}
+    """Return one result per program and point; a statevector and values of terms become part of it."""
+    first: dict[tuple[int, int | None], Result] = {}
     found: list[Result] = []
     for each in stored:
-        if each.message.HasField("statevector") and each.program_id in of_program:
-            of_program[each.program_id].further.append(each)
+        key = each.program_id, each.point
+        if key in first and each.message.WhichOneof("result_dict") in _FURTHER:
+            first[key].further.append(each)
         else:
-            of_program[each.program_id] = each
+            first[key] = each
             found.append(each)
     return found
 
 
-def only(results: list[Result], job_id: int) -> Result:
+def only(results: list[Item], job_id: int) -> Item:
     """Return the result of a job of one program."""
     if len(results) != 1:
         raise ValueError(f"job {job_id} has {len(results)} results; use results()")

@@ -7,18 +7,32 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_client import notebook, requests
 from qonduit_client.buffer import read
-from qonduit_client.handle import Handle, by_program, ended, inputs_of, only, succeeded
+from qonduit_client.handle import (
+    Handle,
+    by_program,
+    ended,
+    estimates_of,
+    inputs_of,
+    only,
+    parameter_sets_of,
+    succeeded,
+)
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
+from qonduit_client.samples import Sample
 from qonduit_client.states import TERMINAL as TERMINAL
 from qonduit_client.states import state_name as state_name
 from qonduit_client.transport import Transport
+
+if TYPE_CHECKING:
+    from qonduit_client.estimates import Estimate
 
 
 class JobHandle(Handle):
@@ -49,7 +63,13 @@ class JobHandle(Handle):
         return self.state()
 
     def events(
-        self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
+        self,
+        *,
+        after_sequence: int = 0,
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+        partial_results: bool = False,
+        queue_updates: bool = False,
     ) -> Iterator[JobEvent]:
         """Yield past and future events, each once and in order, until the job has ended.
 
@@ -61,6 +81,9 @@ class JobHandle(Handle):
             timeout: seconds until `TimedOut`; by default unlimited.
             heartbeat: seconds without an event (0.05 to 3600) after which to yield a heartbeat, an event without a
                 sequence number; by default no heartbeats.
+            partial_results: also yield `partial_result` events, results as they are so far. They have no sequence
+                number, and a stream may miss some.
+            queue_updates: also yield `queue_change` events, the place in the queue; likewise.
 
         Raises:
             NotFound: the job does not exist or was deleted.
@@ -69,7 +92,13 @@ class JobHandle(Handle):
             ClientClosed: the client was closed.
         """
         stream = EventStream(
-            self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
+            self._transport,
+            self.id,
+            after_sequence=after_sequence,
+            timeout=timeout,
+            heartbeat=heartbeat,
+            partial_results=partial_results,
+            queue_updates=queue_updates,
         )
         with closing(self._transport.resumed(stream)) as events:
             for event in events:
@@ -100,21 +129,26 @@ class JobHandle(Handle):
                 break
         return self._known if self._known is not None and ended(self._known) else self.job()
 
-    def results(self, timeout: float | None = None) -> list[Result]:
-        """Wait for the job and return one result per program, in the order of its programs.
+    def results(
+        self, timeout: float | None = None, *, points: range | None = None, program: int | None = None
+    ) -> list[Result]:
+        """Wait for the job and return one result per program and point, in the order of programs and points.
 
         A requested statevector is part of its program's result.
 
         Args:
             timeout: seconds to wait for the job; the client's timeout limits reading the results.
+            points: return only results of these points, as range(0, 100), of a job with parameter values.
+            program: return only results of the program with this index.
 
         Raises:
             JobFailed: the job failed. `stored_results` returns the results of programs that ran.
             JobCancelled: the job was cancelled.
             TimedOut: the job has not ended in time; it continues.
+            ValueError: points is not a range of consecutive points.
         """
         succeeded(self.wait(timeout))
-        return by_program(self.stored_results())
+        return by_program(self.stored_results(points=points, program=program))
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for a job of one program and return its result.
@@ -125,10 +159,26 @@ class JobHandle(Handle):
         """
         return only(self.results(timeout), self.id)
 
-    def stored_results(self) -> list[Result]:
-        """Return all results stored so far, without waiting, in any state of the job."""
+    def estimates(self, timeout: float | None = None) -> list[Estimate]:
+        """Wait for a job of the type ESTIMATOR and return an `Estimate` of each program; raises as `results`."""
+        found = self.results(timeout)
+        return estimates_of(found, self._known or self.job())
+
+    def estimate(self, timeout: float | None = None) -> Estimate:
+        """Wait for an estimator of one program and return its estimates; raises as `result`."""
+        return only(self.estimates(timeout), self.id)
+
+    def samples(
+        self, timeout: float | None = None, *, points: range | None = None, program: int | None = None
+    ) -> list[Sample]:
+        """Wait for a job of the type SAMPLER and return a `Sample` of each program and point, as `results`."""
+        return [Sample(each) for each in self.results(timeout, points=points, program=program)]
+
+    def stored_results(self, *, points: range | None = None, program: int | None = None) -> list[Result]:
+        """Return the results stored so far, without waiting, in any state of the job; arguments as in `results`."""
         source = partial(read, self._transport)
-        return [Result(message, source) for message in self._transport.items(requests.results(self.id))]
+        pages = requests.results(self.id, points, program)
+        return [Result(message, source) for message in self._transport.items(pages)]
 
     def inputs(self) -> dict[str, Any]:
         """Return the values of the job's inputs, of any size.
@@ -138,6 +188,11 @@ class JobHandle(Handle):
         """
         job = self.job()
         return inputs_of(job, read(self._transport, job.inputs_reference))
+
+    def parameter_sets(self) -> ParameterSets:
+        """Return the job's parameter values, of any size; raises as `inputs`."""
+        job = self.job()
+        return parameter_sets_of(job, read(self._transport, job.parameter_sets_reference))
 
     def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""

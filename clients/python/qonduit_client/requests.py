@@ -26,8 +26,9 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.message_table import device_name
+from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
-from qonduit_client.simulation_options import Noise, Simulation, noise_of, simulation_of
+from qonduit_client.simulation_options import Noise, Simulation, Stop, noise_of, simulation_of, stop_of
 
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")
@@ -100,6 +101,9 @@ def submit(
     statevector: bool,
     simulation: Simulation | None = None,
     noise_model: Noise | None = None,
+    parameter_values: ParameterValues | None = None,
+    stop_when: Stop | None = None,
+    labels: Mapping[str, str] | None = None,
     credential: str = "",
     request_id: str | None = None,
     validate_only: bool = False,
@@ -121,6 +125,9 @@ def submit(
         inputs=struct_of(inputs) if inputs else None,
         simulation=None if simulation is None else simulation_of(simulation),
         noise_model=None if noise_model is None else noise_of(noise_model),
+        parameter_sets=None if parameter_values is None else sets_of(parameter_values),
+        stop_when=None if stop_when is None else stop_of(stop_when),
+        labels=labels,
     )
     request = jobs_rpc.CreateJobRequest(job=job, credential=credential, validate_only=validate_only)
     if isinstance(device, Device):
@@ -165,9 +172,17 @@ def delete_job(job_id: int) -> Request[jobs_rpc.DeleteJobResponse]:
     return Request("JobService/DeleteJob", jobs_rpc.DeleteJobRequest(id=job_id), jobs_rpc.DeleteJobResponse, safe=False)
 
 
-def results(job_id: int) -> Pages[Result]:
-    """List the results of a job."""
-    request = results_rpc.ListResultsRequest(job_id=job_id)
+def results(job_id: int, points: range | None = None, program: int | None = None) -> Pages[Result]:
+    """List the results of a job: of a range of points, or of one program by its index.
+
+    Raises:
+        ValueError: points is not a range of consecutive points.
+    """
+    request = results_rpc.ListResultsRequest(job_id=job_id, program_index=program)
+    if points is not None:
+        if points.step != 1 or points.start < 0 or not points:
+            raise ValueError(f"points must be a range of consecutive points, as range(0, 100), got {points}")
+        request.first_point, request.end_point = points.start, points.stop
     return Pages(Request("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
 
 

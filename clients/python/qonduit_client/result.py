@@ -35,7 +35,9 @@ class Register(NamedTuple):
 
 
 class Result:
-    """Counts and probabilities of one program, with metadata of the run.
+    """Counts and probabilities of one program at one point, with metadata of the run.
+
+    Results of other job types have no counts: `estimates.estimate_of` and `samples.sample_of` read them.
 
     Keys are hexadecimal, one number per classical register, registers separated by a space, last declared register
     first ("0x3", "0x1 0x2"); bit i of a register's number is its classical bit i.
@@ -54,6 +56,7 @@ class Result:
         self._source = source
         self._counts: dict[str, int] | None = None
         self._statevector: Sequence[complex] | None = None
+        self._rows: bytearray | None = None
 
     @property
     def id(self) -> int:
@@ -74,6 +77,16 @@ class Result:
     def shots(self) -> int:
         """The number of shots."""
         return self.message.shots
+
+    @property
+    def point(self) -> int | None:
+        """The point of the job's parameter values, from 0; None without them."""
+        return self.message.point if self.message.HasField("point") else None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the job ended before all of its shots ran: by its stop condition or a cancellation."""
+        return self.message.partial
 
     @property
     def registers(self) -> list[Register]:
@@ -125,8 +138,20 @@ class Result:
         """Read a large result now instead of on first access; return this result."""
         for each in (self, *self.further):
             if each.message.HasField("buffer"):
-                each._known_statevector() if each.message.HasField("statevector") else each._known_counts()
+                kind = each.message.WhichOneof("result_dict")
+                if kind == "statevector":
+                    each._known_statevector()
+                elif kind == "counts_and_probabilities":
+                    each._known_counts()
+                else:
+                    each.known_rows()
         return self
+
+    def known_rows(self) -> bytearray:
+        """Return the bytes of a large result, read on first access; empty for other results."""
+        if self._rows is None:
+            self._rows = bytearray() if (buffer := self.buffer) is None else buffer.checked_bytes()
+        return self._rows
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.load().__dict__, "_source": None}
@@ -180,6 +205,8 @@ class Result:
 
     def __repr__(self) -> str:
         begin = f"<Result {self.id} of job {self.job_id}: "
+        if about := self._primitive():
+            return f"{begin}{about}>"
         if self.message.HasField("statevector"):
             return f"{begin}statevector of {plural(self.message.statevector.num_qubits, 'qubit')}>"
         if self._counts is None and self.message.HasField("buffer"):  # do not read it for display
@@ -190,8 +217,23 @@ class Result:
         state = ", statevector" if self.further else ""
         return f"{begin}{self.shots} shots, {len(counts)} outcomes {{{shown}}}{state}>"
 
+    def _primitive(self) -> str:
+        """Return a description of a result of an estimator or a sampler; empty for other results."""
+        message = self.message
+        match message.WhichOneof("result_dict"):
+            case "expectation_values":
+                found = message.expectation_values
+                observables = plural(found.num_observables, "observable")
+                return f"estimates of {observables} at {plural(found.num_points, 'point')}"
+            case "term_values":
+                return f"values of the terms of {plural(len(message.term_values.num_terms), 'observable')}"
+            case "quasi_distribution":
+                number = len(message.quasi_distribution.quasi_probabilities)
+                return f"probabilities of {plural(number, 'outcome')}" if number else "probabilities, not read yet"
+        return ""
+
     def _repr_html_(self) -> str:
-        if self.message.HasField("statevector"):
+        if self.message.HasField("statevector") or self._primitive():
             return escape(repr(self))
         counts = self._known_counts()
         most = most_frequent(counts, 32)

@@ -74,6 +74,8 @@ class EventStream(ResumableStream[JobEvent]):
         after_sequence: skip the events up to this one.
         timeout: seconds until `TimedOut`.
         heartbeat: seconds without an event after which to yield a heartbeat.
+        partial_results: request and yield results as they are so far.
+        queue_updates: request and yield changes of the place in the queue.
     """
 
     def __init__(
@@ -84,16 +86,25 @@ class EventStream(ResumableStream[JobEvent]):
         after_sequence: int = 0,
         timeout: float | None = None,
         heartbeat: float | None = None,
+        partial_results: bool = False,
+        queue_updates: bool = False,
     ) -> None:
         super().__init__(endpoint, None if timeout is None else endpoint.retry.clock() + timeout)
         self._job_id = job_id
         self._last = after_sequence
         self._timeout = timeout
         self._heartbeat = heartbeat
+        self._partial_results = partial_results
+        self._queue_updates = queue_updates
 
     def next_request(self) -> Request[WatchJobResponse]:
         """Return the request for the events after the last one received."""
-        request = WatchJobRequest(job_id=self._job_id, after_sequence=self._last)
+        request = WatchJobRequest(
+            job_id=self._job_id,
+            after_sequence=self._last,
+            partial_results=self._partial_results,
+            queue_updates=self._queue_updates,
+        )
         if self._heartbeat is not None:
             interval = Duration()
             interval.FromNanoseconds(int(self._heartbeat * 1e9))
@@ -101,9 +112,11 @@ class EventStream(ResumableStream[JobEvent]):
         return Request("JobService/WatchJob", request, WatchJobResponse)
 
     def receive(self, response: WatchJobResponse) -> JobEvent | None:
-        """Return a new event or a requested heartbeat."""
+        """Return a new event, also a requested one that is not stored."""
         self._attempts.succeeded()
         event = response.event
+        if event.HasField("partial_result") or event.HasField("queue_change"):
+            return event
         if event.HasField("heartbeat"):
             return None if self._heartbeat is None else event
         if event.sequence <= self._last:

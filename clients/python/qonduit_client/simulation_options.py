@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert simulation options and noise models from Python to protobuf."""
+"""Convert simulation options, noise models and stop conditions from Python to protobuf."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.json_format import ParseDict, ParseError
 
+from qonduit.v1.job_pb2 import StopCondition
 from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_client.aer_errors import to_text
@@ -18,6 +19,9 @@ Simulation: TypeAlias = SimulationOptions | Mapping[str, object]
 #: The message, its fields by name as in protobuf's JSON, that JSON as text, or a noise model of Qiskit Aer: the object,
 #: or `NoiseModel.to_dict(serializable=True)` as a dictionary or JSON text.
 Noise: TypeAlias = NoiseModel | Mapping[str, object] | str | Any
+
+#: The standard error at which a job ends early: a number, or the message.
+Stop: TypeAlias = float | StopCondition
 
 
 def simulation_of(options: Simulation) -> SimulationOptions:
@@ -32,6 +36,20 @@ def simulation_of(options: Simulation) -> SimulationOptions:
         return ParseDict(dict(options), SimulationOptions())
     except (ParseError, TypeError, ValueError) as error:
         raise ValueError(f"simulation: {error}") from None
+
+
+def stop_of(condition: Stop) -> StopCondition:
+    """Return the message of a stop condition.
+
+    Raises:
+        TypeError: it is neither a number nor a message.
+    """
+    if isinstance(condition, StopCondition):
+        return condition
+    try:
+        return StopCondition(standard_error=condition)
+    except TypeError:
+        raise TypeError(f"stop_when must be a standard error, as 0.01, got {condition!r}") from None
 
 
 def noise_of(model: Noise) -> NoiseModel:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import NoReturn
 
@@ -19,18 +19,20 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import notebook, requests
 from qonduit_client.aio.job import JobHandle
+from qonduit_client.aio.primitives import Primitives
 from qonduit_client.aio.transport import Transport
-from qonduit_client.client import DEFAULT_DEVICE
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.listing import AsyncListing, Table
+from qonduit_client.parameter_values import ParameterValues
+from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
 from qonduit_client.retry import Retry
-from qonduit_client.simulation_options import Noise, Simulation
+from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
 
-class Client:
+class Client(Primitives):
     """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
     Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and
@@ -94,6 +96,9 @@ class Client:
         statevector: bool = False,
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
+        parameter_values: ParameterValues | None = None,
+        stop_when: Stop | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
         request = requests.submit(
@@ -108,11 +113,13 @@ class Client:
             statevector=statevector,
             simulation=simulation,
             noise_model=noise_model,
+            parameter_values=parameter_values,
+            stop_when=stop_when,
+            labels=labels,
             credential=credential,
             request_id=request_id,
         )
-        answer = await self._transport.call(request)
-        return self._handle(answer.job, request.message.request_id, answer.deduplicated)
+        return await self._submitted(request)
 
     async def check(
         self,
@@ -128,6 +135,7 @@ class Client:
         statevector: bool = False,
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
+        parameter_values: ParameterValues | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -151,6 +159,7 @@ class Client:
             statevector=statevector,
             simulation=simulation,
             noise_model=noise_model,
+            parameter_values=parameter_values,
             validate_only=True,
         )
         return await self._transport.call(request)

@@ -8,19 +8,33 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import Context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.v1 import result_pb2
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_pb2 import Job, OptionReference
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_client import notebook, requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.buffer import BufferStream
 from qonduit_client.errors import QonduitError
-from qonduit_client.handle import Handle, by_program, ended, inputs_of, only, succeeded
+from qonduit_client.handle import (
+    Handle,
+    by_program,
+    ended,
+    estimates_of,
+    inputs_of,
+    only,
+    parameter_sets_of,
+    succeeded,
+)
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
+from qonduit_client.samples import Sample
 from qonduit_client.states import TERMINAL, state_name
+
+if TYPE_CHECKING:
+    from qonduit_client.estimates import Estimate
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -59,7 +73,13 @@ class JobHandle(Handle):
         return await self.state()
 
     async def events(
-        self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
+        self,
+        *,
+        after_sequence: int = 0,
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+        partial_results: bool = False,
+        queue_updates: bool = False,
     ) -> AsyncIterator[JobEvent]:
         """Yield past and future events, each once and in order, until the job has ended.
 
@@ -67,7 +87,13 @@ class JobHandle(Handle):
         when its iterator is closed (`contextlib.aclosing`) or garbage-collected.
         """
         stream = EventStream(
-            self._transport, self.id, after_sequence=after_sequence, timeout=timeout, heartbeat=heartbeat
+            self._transport,
+            self.id,
+            after_sequence=after_sequence,
+            timeout=timeout,
+            heartbeat=heartbeat,
+            partial_results=partial_results,
+            queue_updates=queue_updates,
         )
         async with aclosing(self._transport.resumed(stream)) as events:
             async for event in events:
@@ -92,31 +118,49 @@ class JobHandle(Handle):
                 break
         return self._known if self._known is not None and ended(self._known) else await self.job()
 
-    async def results(self, timeout: float | None = None) -> list[Result]:
-        """Wait for the job and return one result per program; see `qonduit_client.JobHandle.results`.
+    async def results(
+        self, timeout: float | None = None, *, points: range | None = None, program: int | None = None
+    ) -> list[Result]:
+        """Wait for the job and return one result per program and point; see `qonduit_client.JobHandle.results`.
 
         Large results are fetched completely, so that accessing a result never blocks the event loop.
         """
         succeeded(await self.wait(timeout))
-        return by_program(await self.stored_results())
+        return by_program(await self.stored_results(points=points, program=program))
 
     async def result(self, timeout: float | None = None) -> Result:
         """Wait for a job of one program and return its result; see `qonduit_client.JobHandle.result`."""
         return only(await self.results(timeout), self.id)
 
-    async def stored_results(self) -> list[Result]:
-        """Return all results stored so far, without waiting, in any state of the job; large results are fetched."""
-        return [await self._fetched(message) async for message in self._transport.items(requests.results(self.id))]
+    async def estimates(self, timeout: float | None = None) -> list[Estimate]:
+        """Wait for a job of the type ESTIMATOR; see `qonduit_client.JobHandle.estimates`."""
+        found = await self.results(timeout)
+        return estimates_of(found, self._known or await self.job())
+
+    async def estimate(self, timeout: float | None = None) -> Estimate:
+        """Wait for an estimator of one program; see `qonduit_client.JobHandle.estimate`."""
+        return only(await self.estimates(timeout), self.id)
+
+    async def samples(
+        self, timeout: float | None = None, *, points: range | None = None, program: int | None = None
+    ) -> list[Sample]:
+        """Wait for a job of the type SAMPLER; see `qonduit_client.JobHandle.samples`."""
+        return [Sample(each) for each in await self.results(timeout, points=points, program=program)]
+
+    async def stored_results(self, *, points: range | None = None, program: int | None = None) -> list[Result]:
+        """Return the results stored so far, without waiting, in any state of the job; large results are fetched."""
+        pages = requests.results(self.id, points, program)
+        return [await self._fetched(message) async for message in self._transport.items(pages)]
 
     async def inputs(self) -> dict[str, Any]:
         """Return the values of the job's inputs; see `qonduit_client.JobHandle.inputs`."""
         job = await self.job()
-        chunks: list[bytes] = []
-        if job.HasField("inputs_reference"):
-            chunks = [
-                chunk async for chunk in self._transport.resumed(BufferStream(self._transport, job.inputs_reference))
-            ]
-        return inputs_of(job, chunks)
+        return inputs_of(job, await self._chunks(job.inputs_reference))
+
+    async def parameter_sets(self) -> ParameterSets:
+        """Return the job's parameter values; see `qonduit_client.JobHandle.parameter_sets`."""
+        job = await self.job()
+        return parameter_sets_of(job, await self._chunks(job.parameter_sets_reference))
 
     async def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""
@@ -126,6 +170,10 @@ class JobHandle(Handle):
     async def _job(self, timeout: float | None) -> Job:
         self._known = (await self._transport.call(requests.job(self.id), timeout=timeout)).job
         return self._known
+
+    async def _chunks(self, reference: OptionReference) -> list[bytes]:
+        """Return the bytes of an option; none if the reference is not set."""
+        return [chunk async for chunk in self._transport.resumed(BufferStream(self._transport, reference))]
 
     async def _fetched(self, message: result_pb2.Result) -> Result:
         if not message.HasField("buffer"):

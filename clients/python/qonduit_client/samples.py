@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outcome of a SAMPLER job at one point: probabilities, and single shots in their order."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from qonduit_client.distribution import pip_install
+from qonduit_client.errors import QonduitError
+from qonduit_client.formatting import plural
+from qonduit_client.result import Register, key_order
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qonduit_client.result import Result
+
+_NUMBER_BYTES: Final = 8
+
+
+class Sample:
+    """The outcomes of one program at one point.
+
+    Keys are those of `Result`: hexadecimal, one number per classical register, last declared register first.
+
+    Attributes:
+        result: the result as the server sent it.
+    """
+
+    def __init__(self, result: Result) -> None:
+        if not is_sample(result):
+            raise QonduitError(
+                f"result {result.id} of job {result.job_id} has no quasi-distribution: only jobs of the type SAMPLER "
+                "have one"
+            )
+        self.result = result
+        self._message = result.message.quasi_distribution
+
+    @property
+    def job_id(self) -> int:
+        """The id of the job."""
+        return self.result.job_id
+
+    @property
+    def point(self) -> int | None:
+        """The point of the parameter values, from 0; None without them."""
+        return self.result.point
+
+    @property
+    def exact(self) -> bool:
+        """Whether the probabilities are exact and not sampled."""
+        return self._message.exact
+
+    @property
+    def shots(self) -> int:
+        """The number of shots; 0 for exact probabilities."""
+        return self.result.shots
+
+    @property
+    def partial(self) -> bool:
+        """Whether the job ended before all of its shots ran."""
+        return self.result.partial
+
+    @property
+    def registers(self) -> list[Register]:
+        """The program's classical registers, in the order of the keys."""
+        return self.result.registers
+
+    @property
+    def meta_data(self) -> dict[str, Any]:
+        """SDK and version, seed, compile and run times, method."""
+        return self.result.meta_data
+
+    @cached_property
+    def quasi_probabilities(self) -> dict[str, float]:
+        """The probability of each outcome of all registers together, by key in ascending order."""
+        found = self._message.quasi_probabilities
+        if found or not self.result.message.HasField("buffer"):
+            return _in_order(found)
+        return dict(self._read())
+
+    @cached_property
+    def by_register(self) -> dict[str, dict[str, float]]:
+        """The probability of each number of each register, by the register's name."""
+        if self._message.by_register:
+            return {each.register: _in_order(each.quasi_probabilities) for each in self._message.by_register}
+        found: list[dict[str, float]] = [{} for _ in self.registers]
+        for key, share in self.quasi_probabilities.items():
+            for own, number in zip(found, key.split(), strict=True):
+                own[number] = own.get(number, 0.0) + share
+        return {register.name: _in_order(own) for register, own in zip(self.registers, found, strict=True)}
+
+    @property
+    def outcomes(self) -> NDArray[Any] | None:
+        """The number of each register in each shot: (shots, registers), in the order of the shots and of `registers`.
+
+        None without `per_shot`. The array has the smallest unsigned integers that hold all registers, and Python's
+        integers for registers of more than 64 bits.
+
+        Raises:
+            ImportError: NumPy is not installed; `rows` needs no NumPy.
+        """
+        packed = self._shots()
+        if packed is None:
+            return None
+        np = _numpy()
+        widths = self._widths()
+        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
+        widest = max(widths, default=1)
+        if widest > _NUMBER_BYTES:
+            numbers = np.empty((len(rows), len(widths)), dtype=object)
+            for place, row in enumerate(self.rows()):
+                numbers[place] = row
+            return numbers
+        size = next(each for each in (1, 2, 4, 8) if each >= widest)
+        if widths == [size]:
+            return rows.view(f">u{size}").astype(f"u{size}", copy=False)  # without a copy of single bytes
+        found = np.zeros((len(rows), len(widths), size), dtype=np.uint8)
+        start = 0
+        for place, width in enumerate(widths):
+            found[:, place, size - width :] = rows[:, start : start + width]
+            start += width
+        return found.view(f">u{size}").reshape(len(rows), len(widths)).astype(f"u{size}", copy=False)
+
+    @property
+    def bits(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The bits of each shot by register: (shots, bits) of 0 and 1, column i is bit i; None without `per_shot`.
+
+        Raises:
+            ImportError: NumPy is not installed.
+        """
+        packed = self._shots()
+        if packed is None:
+            return None
+        np = _numpy()
+        widths = self._widths()
+        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
+        found, start = {}, 0
+        for register, width in zip(self.registers, widths, strict=True):
+            own = rows[:, start : start + width][:, ::-1]
+            found[register.name] = np.unpackbits(own, axis=1, bitorder="little", count=register.size)
+            start += width
+        return found
+
+    def rows(self) -> Iterator[tuple[int, ...]]:
+        """Yield the numbers of the registers of each shot, in the order of the shots; none without `per_shot`."""
+        packed = self._shots() or b""
+        widths = self._widths()
+        row = sum(widths)
+        if not row:
+            return
+        for at in range(0, len(packed), row):
+            numbers, start = [], at
+            for width in widths:
+                numbers.append(int.from_bytes(packed[start : start + width]))
+                start += width
+            yield tuple(numbers)
+
+    def __repr__(self) -> str:
+        """Return the number of outcomes, without a call to the server."""
+        at = "" if self.point is None else f" at point {self.point}"
+        how = "exact" if self.exact else plural(self.shots, "shot")
+        number = len(self._message.quasi_probabilities)
+        return f"<Sample of job {self.job_id}{at}: {f'{number} outcomes' if number else 'not read yet'}, {how}>"
+
+    def _widths(self) -> list[int]:
+        return [(register.size + 7) // 8 for register in self.registers]
+
+    def _shots(self) -> bytes | bytearray | None:
+        """Return the packed rows of the shots; None if the job did not request them."""
+        if self._message.outcomes:
+            return self._message.outcomes
+        if self.result.message.HasField("buffer") and not self._has_probabilities():
+            return self.result.known_rows()
+        return None
+
+    def _has_probabilities(self) -> bool:
+        """Return whether the rows of the buffer are probabilities, not shots."""
+        columns = self.result.message.buffer.columns
+        return bool(columns) and columns[-1].name == "probability" and len(columns) > len(self.registers)
+
+    def _read(self) -> Iterator[tuple[str, float]]:
+        """Yield the probabilities of a result that is too large for a message."""
+        if self._has_probabilities():
+            yield from self._probabilities()
+            return
+        counts: dict[tuple[int, ...], int] = {}
+        for row in self.rows():
+            counts[row] = counts.get(row, 0) + 1
+        for row in sorted(counts):
+            yield " ".join(map(hex, row)), counts[row] / self.shots
+
+    def _probabilities(self) -> Iterator[tuple[str, float]]:
+        """Yield the rows of a buffer of probabilities."""
+        rows, widths = self.result.known_rows(), self._widths()
+        length = sum(widths) + _NUMBER_BYTES
+        for at in range(0, len(rows), length):
+            numbers, start = [], at
+            for width in widths:
+                numbers.append(int.from_bytes(rows[start : start + width]))
+                start += width
+            yield " ".join(map(hex, numbers)), struct.unpack_from(">d", rows, start)[0]
+
+
+def is_sample(result: Result) -> bool:
+    """Return whether a result has the distribution of a SAMPLER job."""
+    return result.message.HasField("quasi_distribution")
+
+
+def _in_order(shares: Mapping[str, float]) -> dict[str, float]:
+    return {key: shares[key] for key in sorted(shares, key=key_order)}
+
+
+def _numpy() -> Any:
+    try:
+        import numpy as np
+    except ImportError:
+        raise ImportError(f"arrays of shots require NumPy, which is not installed: {pip_install('numpy')}") from None
+    return np
