@@ -62,12 +62,12 @@ def turn(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_sweep_uses_as_few_jobs_as_possible(small: Server, turn: str) -> None:
+def test_a_sweep_of_numbers_is_one_job(small: Server, turn: str) -> None:
     sweep = ("--sweep", "theta=0:pi:5", "--sweep", "phi=[0, 1.5]", "--seed", "11", "--shots", "2000")
     done = call(small, "run", turn, *sweep, "--output", "csv")
     assert done.exit_code == 0, done.stderr
     found = rows(done)
-    assert len({row["job_id"] for row in found}) == 3, "ten programs, four a job"
+    assert len({row["job_id"] for row in found}) == 1
     points = {(float(row["input.theta"]), float(row["input.phi"])) for row in found}
     assert points == {(k * math.pi / 4, phi) for k in range(5) for phi in (0.0, 1.5)}
     for theta, phi in points:
@@ -79,7 +79,22 @@ def test_a_sweep_uses_as_few_jobs_as_possible(small: Server, turn: str) -> None:
         assert sum(counts.values()) == 2000
         assert abs(counts.get("0x1", 0) / 2000 - math.sin(theta / 2) ** 2) < 0.06
     shares = [row["count"] for row in found if row["outcome"] == "0x1" and float(row["input.theta"]) == math.pi / 2]
-    assert len(set(shares)) == 2, "each program has randomness of its own, also with a seed"
+    assert len(set(shares)) == 2, "each point has randomness of its own, also with a seed"
+
+
+def test_a_sweep_of_other_values_uses_as_few_jobs_as_possible(small: Server, tmp_path: Path) -> None:
+    path = tmp_path / "flags.qasm"
+    path.write_text("OPENQASM 3.0; input bit[3] flags; qubit q; bit c; if (flags[0]) U(pi, 0, 0) q; c = measure q;")
+    values = [f"{number:03b}" for number in range(8)] + ["111"]
+    sweep = ("run", str(path), "--sweep", f"flags={json.dumps(values)}")
+    assert "9 programs in 3 jobs" in call(small, *sweep, "--validate-only").stdout
+    done = call(small, *sweep, "--output", "csv")
+    assert done.exit_code == 0, done.stderr
+    found = rows(done)
+    assert [row["input.flags"] for row in found] == values
+    assert len({row["job_id"] for row in found}) == 3, "nine programs, four a job"
+    assert all(row["outcome"] == hex(int(row["input.flags"][-1])) for row in found)
+    assert "(flags=001)" in call(small, "result", found[1]["job_id"]).stdout
 
 
 def test_a_sweep_as_a_table_and_again_with_its_request_id(small: Server, turn: str) -> None:
@@ -93,7 +108,8 @@ def test_a_sweep_as_a_table_and_again_with_its_request_id(small: Server, turn: s
     assert "0x1 100.0%" in table[3]
     assert second.stdout.split("\n\n")[1] == first.stdout.split("\n\n")[1], "the same jobs"
     job = table[1].split()[1]
-    assert "(theta=1.5708)" in call(small, "result", job).stdout
+    shown = call(small, "result", job).stdout.strip().splitlines()
+    assert [line.split()[0] for line in shown] == [line.split()[0] for line in table]
 
 
 def test_a_sweep_of_a_deployment_and_one_that_fails(small: Server, turn: str) -> None:
@@ -114,13 +130,14 @@ def test_a_sweep_of_a_deployment_and_one_that_fails(small: Server, turn: str) ->
 
 def test_a_sweep_validated_and_detached(small: Server, turn: str) -> None:
     sweep = ("run", turn, "--sweep", "theta=0:1:9", "--input", "phi=0")
-    assert "9 programs in 3 jobs" in call(small, *sweep, "--validate-only").stdout
+    assert "9 points in one job" in call(small, *sweep, "--validate-only").stdout
     done = call(small, *sweep, "--detach", "--output", "csv")
     ids = [row["job_id"] for row in rows(done)]
-    assert len(ids) == 3
+    assert len(ids) == 1
     watched = call(small, "watch", *ids, "--output", "csv")
     assert watched.exit_code == 0, watched.stderr
-    assert list(dict.fromkeys(row["job_id"] for row in rows(watched))) == ids
+    points = dict.fromkeys(row["input.theta"] for row in rows(watched))
+    assert list(map(float, points)) == [k / 8 for k in range(9)]
 
 
 def test_ctrl_c_in_a_sweep_prints_how_to_follow_it(small: Server, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ class Line:
     """One bar: label, count and relative frequency (0..1)."""
 
     label: str
-    count: int
+    count: float
     share: float
 
 
-def lines_of(counts: Mapping[str, int], *, sort: Literal["key", "count"] = "key", top: int = 16) -> list[Line]:
+def lines_of(counts: Mapping[str, float], *, sort: Literal["key", "count"] = "key", top: int = 16) -> list[Line]:
     """Return the lines of a histogram.
 
     Args:
@@ -62,27 +62,32 @@ def can_write_bars(stream: TextIO) -> bool:
 
 
 def text_of(
-    counts: Mapping[str, int],
+    counts: Mapping[str, float],
     *,
     sort: Literal["key", "count"] = "key",
     top: int = 16,
     width: int = 80,
     color: bool = False,
     ascii_only: bool = False,
+    only_shares: bool = False,
 ) -> str:
-    """Return the histogram, one line per outcome: key, count, percentage, bar; the longest bar fills the width."""
+    """Return the histogram, one line per outcome: key, count, percentage, bar; the longest bar fills the width.
+
+    With `only_shares`, the counts are probabilities and have no column.
+    """
     if not counts:
         return "  (no counts: the program has no classical bits)"
     lines = lines_of(counts, sort=sort, top=top)
     label_width = max(len(line.label) for line in lines)
-    count_width = max(len(str(line.count)) for line in lines)
-    room = min(50, max(8, width - label_width - count_width - 16))
+    shown = ["" if only_shares else f"{line.count}  " for line in lines]
+    count_width = max(map(len, shown))
+    room = min(50, max(8, width - label_width - count_width - 14))
     largest = max(line.share for line in lines) or 1.0
     on, off = ("\x1b[36m", "\x1b[0m") if color else ("", "")
     return "\n".join(
-        f"  {line.label:>{label_width}}  {line.count:>{count_width}}  {line.share:6.1%}  "
+        f"  {line.label:>{label_width}}  {count:>{count_width}}{line.share:6.1%}  "
         f"{on}{bar(line.share / largest, room, ascii_only=ascii_only)}{off}"
-        for line in lines
+        for line, count in zip(lines, shown, strict=True)
     )
 
 

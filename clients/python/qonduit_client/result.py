@@ -282,7 +282,7 @@ def _plain(value: Value) -> Any:
     return None if kind in (None, "null_value") else getattr(value, kind)
 
 
-def most_frequent(counts: Mapping[str, int], number: int) -> list[str]:
+def most_frequent(counts: Mapping[str, float], number: int) -> list[str]:
     """Return the keys of the most frequent outcomes, in descending order."""
     return heapq.nsmallest(number, counts, key=lambda key: (-counts[key], key_order(key)))
 

@@ -8,6 +8,7 @@ strings, so that `jq` can calculate with them. Protobuf JSON parsers accept both
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -29,16 +30,55 @@ def as_dict(message: Message) -> dict[str, Any]:
 
 
 def result_as_dict(result: Result) -> dict[str, Any]:
-    """Return a result as plain values. Values read from a buffer fill the fields that would otherwise hold them."""
+    """Return a result as plain values. Values read from a buffer fill the fields that would otherwise hold them.
+
+    The outcomes of shots are a list of keys.
+    """
     found = as_dict(result.message)
-    if result.buffer is not None:
-        if result.message.HasField("statevector"):
-            state = [complex(each) for each in result.amplitudes] if result.amplitudes is not None else []
-            found["statevector"]["real"] = [each.real for each in state]
-            found["statevector"]["imaginary"] = [each.imag for each in state]
-        else:
-            found["counts_and_probabilities"] = {"counts": result.counts, "probabilities": result.probabilities}
+    kind = result.message.WhichOneof("result_dict")
+    if kind == "quasi_distribution":
+        found[kind] |= _distribution(result)
+    elif result.buffer is not None:
+        match kind:
+            case "statevector":
+                state = [complex(each) for each in result.amplitudes] if result.amplitudes is not None else []
+                found[kind]["real"] = [each.real for each in state]
+                found[kind]["imaginary"] = [each.imag for each in state]
+            case "expectation_values":
+                found[kind] |= _estimates(result)
+            case "term_values":
+                found[kind]["values"] = [value for (value,) in struct.iter_unpack(">d", result.known_rows())]
+            case _:
+                found["counts_and_probabilities"] = {"counts": result.counts, "probabilities": result.probabilities}
     return found
+
+
+def _distribution(result: Result) -> dict[str, Any]:
+    from qonduit_client.samples import Sample
+
+    sample = Sample(result)
+    return {
+        "quasi_probabilities": sample.quasi_probabilities,
+        "by_register": [
+            {"register": name, "quasi_probabilities": shares} for name, shares in sample.by_register.items()
+        ],
+        "outcomes": [" ".join(map(hex, numbers)) for numbers in sample.rows()],
+    }
+
+
+def _estimates(result: Result) -> dict[str, Any]:
+    from qonduit_client.estimates import rows_of
+
+    rows = list(rows_of(result))
+    return {
+        "values": [row.value for row in rows],
+        "standard_errors": [row.standard_error for row in rows],
+        "variances": [row.variance for row in rows],
+        "gradients": [value for row in rows for value in row.gradient],
+        "shots": [row.shots for row in rows],
+        "confidence_intervals": [end for row in rows for end in (row.lower, row.upper)],
+        "bounded": [row.bounded for row in rows],
+    }
 
 
 def as_line(value: Message | dict[str, Any]) -> str:

@@ -29,6 +29,8 @@ ENTRY_POINTS: Final = "qonduit.commands"
 #: Commands of the client: module and attribute of each, and its line in the help.
 _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "run": ("qonduit_client.cli.run:run", "Run programs, follow the job and show its results."),
+    "estimate": ("qonduit_client.cli.estimate_commands:estimate", "Estimate expectation values of observables."),
+    "sample": ("qonduit_client.cli.estimate_commands:sample", "Sample the probabilities of outcomes."),
     "watch": ("qonduit_client.cli.watch:watch", "Follow one or more jobs until they end."),
     "rerun": ("qonduit_client.cli.run:rerun", "Run a job's programs again."),
     "result": ("qonduit_client.cli.watch:result", "Show a job's results."),

@@ -143,7 +143,7 @@ def _choice_text(job: Job) -> str:
 
 def _inputs_text(inputs: Mapping[str, object]) -> str:
     """Return the first inputs with their values, each of about twenty characters."""
-    from qonduit_client.cli.result_output import value_text
+    from qonduit_client.cli.ended_jobs import value_text
 
     shown = [
         f"{name}={text[:20]}..." if len(text := value_text(inputs[name])) > 23 else f"{name}={text}"

@@ -3,28 +3,30 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import click
 
 from qonduit_client.cli.colours import wants_color
+from qonduit_client.cli.ended_jobs import Ended, Entry, value_text
 from qonduit_client.cli.error_messages import CANCELLED, JOB_FAILED, OK, after_failure, worst
+from qonduit_client.cli.estimate_output import write_estimates
 from qonduit_client.cli.output import Column, csv_writer, write_rows
 from qonduit_client.cli.session import Session, print_error
 
 if TYPE_CHECKING:
-    from qonduit.v1.deployment_pb2 import QuantumProgram
     from qonduit.v1.job_pb2 import Job, ProgramRun
-    from qonduit_client.client import Client
-    from qonduit_client.job import JobHandle
     from qonduit_client.result import Result
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+#: Shots that are listed in their order.
+_FIRST_SHOTS: Final = 8
 #: The columns of results in CSV: one row per outcome or amplitude, or one for a program without results.
 CSV_COLUMNS: Final = (
     *("job_id", "program", "program_id", "state", "result_type"),
@@ -40,9 +42,14 @@ class ResultOptions:
     top: int | None = None
     bits: bool = False
 
-    def outcomes(self, result: Result) -> dict[str, int]:
-        """Return the counts by the displayed keys."""
-        return result.bitstrings if self.bits and result.registers else result.counts
+    def shares(self, result: Result) -> dict[str, float]:
+        """Return the share of each outcome by the displayed keys."""
+        from qonduit_client.result import as_bits
+        from qonduit_client.samples import Sample, is_sample
+
+        found = Sample(result).quasi_probabilities if is_sample(result) else result.probabilities
+        registers = result.registers
+        return {as_bits(key, registers): share for key, share in found.items()} if self.bits and registers else found
 
 
 def add_result_options(command: _Command) -> _Command:
@@ -63,113 +70,64 @@ def add_result_options(command: _Command) -> _Command:
     return command
 
 
-@dataclass
-class Ended:
-    """One job and its results.
-
-    Attributes:
-        job: its current state.
-        results: all results.
-        names: of its programs, in their order; may be fewer.
-        points: the inputs of a sweep for each program, in their order, all with the same keys.
-    """
-
-    job: Job
-    results: list[Result]
-    names: Sequence[str] = ()
-    points: Sequence[Mapping[str, object]] = ()
-    _of_run: dict[int, list[Result]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for each in self.results:
-            self._of_run.setdefault(each.program_id, []).append(each)
-
-    def runs(self) -> Iterator[tuple[ProgramRun, list[Result]]]:
-        """Yield each program's run and its results."""
-        for run in self.job.program_runs:
-            yield run, self._of_run.get(run.program_id, [])
-
-    def name(self, index: int) -> str:
-        """Return the displayed name of a program."""
-        return self.names[index] if index < len(self.names) else f"program {index + 1}"
-
-
-def ended(
-    client: Client, handle: JobHandle, names: Sequence[str] = (), points: Sequence[Mapping[str, object]] = ()
-) -> Ended:
-    """Read a job and its results; by default, derive the names of its programs from its deployment."""
-    job = handle.job()
-    return Ended(job, handle.stored_results(), names or _program_names(client, job), points)
-
-
-def _program_names(client: Client, job: Job) -> list[str]:
-    """Return the inputs that differ between the programs of a sweep; no names if the server does not respond."""
-    from qonduit_client.errors import QonduitError
-
-    if len(job.program_runs) < 2:
-        return []
-    try:
-        programs = client.deployment(job.deployment_id).programs
-    except QonduitError:
-        return []
-    if [each.id for each in programs] != [run.program_id for run in job.program_runs]:
-        return []  # the deployment was updated since
-    return [f"program {place}{_inputs(program)}" for place, program in enumerate(programs, 1)]
-
-
-def _inputs(program: QuantumProgram) -> str:
-    from google.protobuf.json_format import MessageToDict
-
-    inputs = MessageToDict(program.python_file_inputs)
-    return f" ({', '.join(f'{name}={value_text(value)}' for name, value in inputs.items())})" if inputs else ""
-
-
-def value_text(value: object) -> str:
-    """Format a value of an input: floats with six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 def show_one(here: Session, one: Ended, result_options: ResultOptions) -> int:
     """Write the results of one job as histograms, or its failure; return the exit code."""
-    if here.output != "table":
+    if here.output != "table" or one.is_estimator or one.has_parameter_sets:
         return show_several(here, [one], result_options)
-    for run, results in one.runs():
-        for each in results:
-            click.echo(_drawn(each, one.name(run.index), result_options), color=wants_color(sys.stdout))
+    for entry in one.entries():
+        for each in entry.results:
+            click.echo(_drawn(each, entry.name, result_options), color=wants_color(sys.stdout))
     return report_end(one.job)
 
 
 def show_several(here: Session, several: Iterable[Ended], result_options: ResultOptions) -> int:
-    """Write the results of jobs, one line per program, or their failures; return the most severe exit code."""
+    """Write the results of jobs, one line per program and point, or their failures; return the worst exit code."""
     if here.output == "json":
-        from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
-
-        codes = []
-        for each in several:
-            results = [result_as_dict(result) for result in each.results]
-            line = {"job": as_dict(each.job), "results": results}
-            click.echo(as_line(line | ({"points": [dict(point) for point in each.points]} if each.points else {})))
-            codes.append(report_end(each.job))
-        return worst(codes)
+        return _write_json(several)
+    jobs = iter(several)
+    first = next(jobs, None)
+    several = jobs if first is None else itertools.chain([first], jobs)
     if here.output == "csv":
-        return _write_csv(several)
+        if first is None or not first.is_estimator:
+            return _write_csv(several)
+        several = list(several)
+        if not all(each.is_estimator for each in several):
+            return _write_csv(several)
     kept = list(several)
-    names = list(dict.fromkeys(name for each in kept for point in each.points for name in point))
-    shares = {
-        (each.job.id, run.index): _shares(run, results, result_options) for each in kept for run, results in each.runs()
-    }
-    rows = [(each, run) for each in kept for run, _ in each.runs()]
+    estimators = [each for each in kept if each.is_estimator]
+    others = [each for each in kept if not each.is_estimator]
+    if estimators:
+        write_estimates(here, estimators)
+    if others or not estimators:
+        _write_table(here, others, result_options)
+    return worst([report_end(each.job) for each in kept])
+
+
+def _write_json(several: Iterable[Ended]) -> int:
+    from qonduit_client.cli.as_json import as_dict, as_line, result_as_dict
+
+    codes = []
+    for each in several:
+        results = [result_as_dict(result) for result in each.results]
+        line = {"job": as_dict(each.job), "results": results}
+        click.echo(as_line(line | ({"points": [dict(point) for point in each.points]} if each.points else {})))
+        codes.append(report_end(each.job))
+    return worst(codes)
+
+
+def _write_table(here: Session, several: Sequence[Ended], result_options: ResultOptions) -> None:
+    names = list(dict.fromkeys(name for each in several for point in each.points for name in point))
+    rows = [entry for each in several for entry in each.entries()]
     columns = [
         *map(_point_column, names),
-        Column("job", lambda row: row[0].job.id, "JOB", right=True),
-        Column("program", lambda row: row[0].name(row[1].index), "PROGRAM"),
-        Column("state", lambda row: _state(row[1].state), "STATE"),
-        Column("outcomes", lambda row: shares[row[0].job.id, row[1].index], "OUTCOMES"),
+        Column("job", lambda entry: entry.job.id, "JOB", right=True),
+        Column("program", lambda entry: entry.name, "PROGRAM"),
+        Column("state", lambda entry: _state(entry.run.state), "STATE"),
+        Column("outcomes", lambda entry: _shares(entry.run, entry.results, result_options), "OUTCOMES"),
     ]
     if rows:
         click.echo()
     write_rows(here, columns, rows, empty="no results")
-    return worst([report_end(each.job) for each in kept])
 
 
 def report_end(job: Job) -> int:
@@ -192,10 +150,10 @@ def _write_csv(several: Iterable[Ended]) -> int:
     for each in several:
         names = list(each.points[0]) if each.points else []
         write = write or csv_writer([*(f"input.{name}" for name in names), *CSV_COLUMNS])
-        for run, results in each.runs():
-            point = [each.points[run.index][name] for name in names] if run.index < len(each.points) else []
-            about = [*point, each.job.id, run.index + 1, run.program_id, _state(run.state)]
-            for row in _csv_rows(run, results):
+        for entry in each.entries():
+            point = [entry.point.get(name) for name in names]
+            about = [*point, each.job.id, entry.run.index + 1, entry.run.program_id, _state(entry.run.state)]
+            for row in _csv_rows(entry.run, entry.results):
                 write([*about, *row])
         codes.append(report_end(each.job))
     if write is None:
@@ -207,26 +165,43 @@ def _csv_rows(run: ProgramRun, results: Sequence[Result]) -> Iterator[tuple[obje
     reason = run.failure.reason if run.HasField("failure") else None
     some = False
     for each in results:
-        if (state := each.amplitudes) is not None:
-            for place, amplitude in enumerate(map(complex, state)):
-                some = True
-                yield "STATEVECTOR", place, None, abs(amplitude) ** 2, amplitude.real, amplitude.imag, reason
-        else:
-            for key, count in each.counts.items():
-                some = True
-                yield "COUNTS", key, count, count / each.shots, None, None, reason
+        for row in _rows_of(each):
+            some = True
+            yield (*row, reason)
     if not some:
         yield None, None, None, None, None, None, reason
+
+
+def _rows_of(result: Result) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a result: its type, outcome, count, probability, real and imaginary part."""
+    from qonduit_client.samples import Sample, is_sample
+
+    if (state := result.amplitudes) is not None:
+        for place, amplitude in enumerate(map(complex, state)):
+            yield "STATEVECTOR", place, None, abs(amplitude) ** 2, amplitude.real, amplitude.imag
+    elif is_sample(result):
+        sample = Sample(result)
+        for key, share in sample.quasi_probabilities.items():
+            yield "QUASI_DISTRIBUTION", key, None, share, None, None
+        for numbers in sample.rows():
+            yield "SHOT", " ".join(map(hex, numbers)), None, None, None, None
+    elif result.message.HasField("expectation_values"):
+        from qonduit_client.estimates import rows_of
+
+        for row in rows_of(result):
+            yield "EXPECTATION_VALUES", row.observable, None, None, row.value, None
+    else:
+        for key, count in result.counts.items():
+            yield "COUNTS", key, count, count / result.shots, None, None
 
 
 def _point_column(name: str) -> Column:
     """Return a column of a sweep's input."""
 
-    def value(row: tuple[Ended, ProgramRun]) -> object:
-        one, run = row
-        return one.points[run.index].get(name) if run.index < len(one.points) else ""
+    def value(entry: Entry) -> object:
+        return entry.point.get(name, "")
 
-    return Column(name, value, name, lambda row: value_text(value(row)), right=True)
+    return Column(name, value, name, lambda entry: value_text(value(entry)), right=True)
 
 
 def _state(state: int) -> str:
@@ -239,40 +214,50 @@ def _shares(run: ProgramRun, results: Sequence[Result], result_options: ResultOp
     """Return the most frequent outcomes of a program on one line, or the reason for their absence."""
     from qonduit_client.result import most_frequent
 
-    if run.HasField("failure"):
-        return run.failure.reason
     for each in results:
         if each.amplitudes is None:
-            counts = result_options.outcomes(each)
-            top = 4 if result_options.top is None else result_options.top or len(counts)
-            kept = most_frequent(counts, top) if result_options.sort == "count" or len(counts) > top else list(counts)
-            text = ", ".join(f"{key} {counts[key] / each.shots:.1%}" for key in kept)
-            return text + (f", {len(counts) - len(kept)} more" if len(counts) > len(kept) else "")
-    return ""
+            shares = result_options.shares(each)
+            top = 4 if result_options.top is None else result_options.top or len(shares)
+            kept = most_frequent(shares, top) if result_options.sort == "count" or len(shares) > top else list(shares)
+            text = ", ".join(f"{key} {shares[key]:.1%}" for key in kept)
+            return text + (f", {len(shares) - len(kept)} more" if len(shares) > len(kept) else "")
+    return run.failure.reason
 
 
 def _drawn(result: Result, name: str, result_options: ResultOptions) -> str:
     from qonduit_client.histogram import amplitudes_text, can_write_bars, text_of
+    from qonduit_client.samples import Sample, is_sample
 
     top = 16 if result_options.top is None else result_options.top
     if (state := result.amplitudes) is not None:
         return f"\n{name}: statevector of {result.message.statevector.num_qubits} qubits\n" + amplitudes_text(
             state, top=top
         )
-    counts = result_options.outcomes(result)
+    shares = result_options.shares(result)
+    exact = is_sample(result) and Sample(result).exact
     registers = " ".join(f"{register.name}[{register.size}]" for register in result.registers)
-    title = f"{name}: {result.shots} shots, {len(counts)} outcomes" + (f" of {registers}" if registers else "")
-    title += _method_text(result.meta_data)
+    title = f"{name}: {'exact' if exact else f'{result.shots} shots'}, {len(shares)} outcomes"
+    title += (f" of {registers}" if registers else "") + _method_text(result.meta_data)
     width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     drawn = text_of(
-        counts,
+        shares if exact else {key: round(share * result.shots) for key, share in shares.items()},
         sort=result_options.sort,
         top=top,
         width=width,
         color=wants_color(sys.stdout),
         ascii_only=not can_write_bars(sys.stdout),
+        only_shares=exact,
     )
-    return f"\n{title}\n{drawn}"
+    return f"\n{title}\n{drawn}{_first_shots(result)}"
+
+
+def _first_shots(result: Result) -> str:
+    """Return the first shots of a sample that has them in order, on a line."""
+    from qonduit_client.samples import Sample, is_sample
+
+    rows = Sample(result).rows() if is_sample(result) else iter(())
+    first = [" ".join(map(hex, numbers)) for numbers in itertools.islice(rows, _FIRST_SHOTS)]
+    return f"\n  first shots: {', '.join(first)}" if first else ""
 
 
 def _method_text(meta_data: Mapping[str, Any]) -> str:

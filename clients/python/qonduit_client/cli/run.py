@@ -4,42 +4,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from qonduit_client.cli.completion import deployments, devices, ended_jobs, languages, program_files
-from qonduit_client.cli.error_messages import INTERRUPTED, OK, did_you_mean
-from qonduit_client.cli.input_options import input_option
+from qonduit_client.cli.completion import ended_jobs
+from qonduit_client.cli.error_messages import INTERRUPTED, OK
+from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.output import Column, size, write_rows
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
-from qonduit_client.cli.session import DEPLOYMENT_ID, JOB_ID, SEED, SHOTS, Session, session, shared_options
+from qonduit_client.cli.session import JOB_ID, SHOTS, Session, session, shared_options
 from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
-from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.cli.sweep import run_sweep, sweep_option
 from qonduit_client.cli.watch import follow, timeout_option
-from qonduit_client.errors import NotFound, QonduitError
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job
     from qonduit.v1.job_service_pb2 import CreateJobResponse
     from qonduit_client.client import Client
-
-_NOTHING = "pass program files (- for standard input) or --deployment ID: qonduit run bell.qasm"
+    from qonduit_client.job import JobHandle
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="[FILE]...", shell_complete=program_files)
-@click.option(
-    "--device",
-    default="IBM/aer_simulator",
-    show_default=True,
-    metavar="PROVIDER/NAME",
-    help="The device.",
-    shell_complete=devices,
-)
+@job_options
 @click.option(
     "--shots",
     type=SHOTS,
@@ -48,23 +36,6 @@ _NOTHING = "pass program files (- for standard input) or --deployment ID: qondui
     metavar="N",
     help="Shots per circuit, at least 1.",
 )
-@click.option(
-    "--language",
-    metavar="NAME",
-    help="QASM2, QASM3 ... [default: detected from the program]",
-    shell_complete=languages,
-)
-@click.option("--seed", type=SEED, metavar="N", help="Seed of simulators, from 0 to 4294967295.")
-@click.option("--name", help="Name of the job. [default: the first file's]")
-@click.option(
-    "--deployment",
-    type=DEPLOYMENT_ID,
-    metavar="ID",
-    help="Run this deployment's programs instead of files.",
-    shell_complete=deployments,
-)
-@click.option("--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same job.")
-@input_option
 @sweep_option
 @click.option("--statevector", is_flag=True, help="Also show each program's exact state before its final measurements.")
 @simulation_flags
@@ -93,52 +64,58 @@ def run(
     """
     here = session()
     take_simulation(options)
-    if deployment is not None and sources:
-        raise click.UsageError(_NOTHING)
-    if deployment is None:
-        sources = or_pipe(sources)
-        if not sources:
-            raise click.UsageError(_NOTHING)
-    programs = read_sources(sources, why=_NOTHING) if deployment is None else None
-    options["name"] = options["name"] or next((Path(source).name for source in sources if source != "-"), None)
+    sources, programs, options["name"] = programs_and_name("run", sources, deployment, options["name"])
     result_options = ResultOptions(sort, top, bits)
-    with here.client() as client:
-        try:
-            if sweep:
-                return run_sweep(
-                    here,
-                    client,
-                    *(sources, programs, deployment, sweep, result_options, options),
-                    request_id=request_id,
-                    timeout=timeout,
-                    detach=detach,
-                    validate_only=validate_only,
-                )
-            if validate_only:
-                return _show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
-            return _run(
-                here, client, sources, programs, deployment, request_id, detach, timeout, result_options, options
+    with here.client() as client, suggesting_devices(client, options["device"]):
+        if sweep:
+            return run_sweep(
+                here,
+                client,
+                *(sources, programs, deployment, sweep, result_options, options),
+                request_id=request_id,
+                timeout=timeout,
+                detach=detach,
+                validate_only=validate_only,
             )
-        except NotFound as error:
-            _suggest_device(client, error, options["device"])
-            raise
+        if validate_only:
+            return _show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
+        return follow_new(
+            here,
+            client,
+            lambda own_id: client.run(programs, deployment_id=deployment, request_id=own_id, **options),
+            *(sources, request_id, detach, timeout, result_options),
+            label=options["device"] if deployment is None else "",
+        )
 
 
-def _run(
+def follow_new(
     here: Session,
     client: Client,
+    submit: Callable[[str], JobHandle],
     sources: Sequence[str],
-    programs: Sequence[Any] | None,
-    deployment: int | None,
     given_id: str | None,
     detach: bool,
     timeout: float | None,
     result_options: ResultOptions,
-    options: dict[str, Any],
+    *,
+    label: str,
 ) -> int:
+    """Create a job, follow it and show its results; with `detach`, print its id only.
+
+    Args:
+        here: the connection and the format.
+        client: the connection.
+        submit: creates the job with this request id.
+        sources: the names of the programs.
+        given_id: the request id from the command line.
+        detach: whether to follow no events.
+        timeout: seconds to wait for the job.
+        result_options: of the results.
+        label: of the progress bar.
+    """
     request_id = given_id or str(uuid.uuid4())
     try:
-        handle = client.run(programs, deployment_id=deployment, request_id=request_id, **options)
+        handle = submit(request_id)
     except KeyboardInterrupt:
         again = f"retry with --request-id {request_id}: it returns the same job and creates no second one"
         click.echo(f"\nInterrupted while submitting. The job may have been created; {again}", err=True)
@@ -147,7 +124,6 @@ def _run(
         click.echo(f"This request id created job {handle.id} before; showing it.", err=True)
     if detach:
         return print_jobs(here, [handle.job() if here.as_json else handle.id])
-    label = options["device"] if deployment is None else ""
     return follow(here, client, handle, sources, timeout, result_options, label=label)
 
 
@@ -175,20 +151,6 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
         for warning in each.warnings:
             click.echo(f"program {each.index}: {warning}", err=True)
     return OK
-
-
-def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
-    """Add the device names to the error, and those similar to the requested one."""
-    if error.metadata.get("resource_type") != "device":
-        return
-    try:
-        known = sorted(client.named_devices())
-    except QonduitError:
-        return
-    close = did_you_mean(wanted, known)
-    if close:
-        error.add_note(f"did you mean --device {' or '.join(close)}?")
-    error.add_note(f"devices: {', '.join(known)}" if known else "the server has no devices: `qonduit devices`")
 
 
 @click.command()

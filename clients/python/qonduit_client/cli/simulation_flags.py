@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of `qonduit run` that choose a simulation method or add noise."""
+"""The options of commands that choose a simulation method or add noise."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ _FIELDS = ("method", "floating_point", "max_bond_dimension", "optimization_level
 
 def simulation_flags(command: _Command) -> _Command:
     """Add the options; `take_simulation` reads them from the command's arguments."""
+    return _flags(command, "--floating-point", "--precision")
+
+
+def estimator_simulation_flags(command: _Command) -> _Command:
+    """Add the options for a command whose --precision is a standard error."""
+    return _flags(command, "--floating-point")
+
+
+def _flags(command: _Command, *floating_point: str) -> _Command:
     for option in reversed(
         (
             click.option(
@@ -30,7 +39,7 @@ def simulation_flags(command: _Command) -> _Command:
                 shell_complete=methods,
             ),
             click.option(
-                "--precision",
+                *floating_point,
                 "floating_point",
                 type=click.Choice(["double", "single"]),
                 help="Precision of amplitudes. [default: the device's]",

@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option --sweep NAME=VALUES of `run`: run the programs at every point, in as few jobs as the limits allow.
+"""The option --sweep NAME=VALUES: run the programs at every point.
 
-The values are part of the programs (`python_file_inputs`), so that a whole sweep is usually one job: one request, one
-claim, one event log.
+Numbers are the parameter values of one job. Other values, as strings of bits, become part of the programs
+(`python_file_inputs`), in as few jobs as the limits allow.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from qonduit_client.cli.ended_jobs import ended
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
 from qonduit_client.cli.input_options import named_values
 from qonduit_client.cli.output import Column, write_rows
-from qonduit_client.cli.result_output import ResultOptions, ended, show_several
+from qonduit_client.cli.result_output import ResultOptions, show_several
 from qonduit_client.cli.session import Session
 from qonduit_client.cli.watch import interruptible, report_errors, unfinished
 
 if TYPE_CHECKING:
     from qonduit.v1.deployment_pb2 import QuantumProgram
     from qonduit.v1.event_pb2 import JobEvent
+    from qonduit.v1.sweep_pb2 import ParameterSets
     from qonduit_client.cli.views import Row
     from qonduit_client.client import Client
     from qonduit_client.job import JobHandle
@@ -82,24 +85,89 @@ def run_sweep(
     validate_only: bool,
 ) -> int:
     """Run the programs at every point, follow all jobs and show a table; return the exit code."""
-    both = sorted(set(axes) & set(options["inputs"] or {}))
-    if both:
-        raise click.UsageError(f"{', '.join(both)}: set by both --sweep and --input; set it once")
+    _check_names(axes, options["inputs"])
     base = _uuid(request_id)
+    if is_numeric(axes):
+        return _run_points(
+            here,
+            client,
+            *(sources, programs, deployment, axes, result_options, options),
+            base=base,
+            timeout=timeout,
+            detach=detach,
+            validate_only=validate_only,
+        )
     chunks = list(_chunks(client, sources, programs, deployment, axes, options.pop("language")))
-    starts = [
-        _start(client, chunk, str(uuid.uuid5(base, str(place))), place, options) for place, chunk in enumerate(chunks)
-    ]
     points = sum(len(chunk) for chunk in chunks)
     if validate_only:
         for chunk in chunks:
             client.check([program for _, _, program in chunk], **options)
         click.echo(f"valid: {points} programs in {len(chunks)} jobs on {options['device']}; nothing was run")
         return OK
-    if detach:
-        write_rows(here, [Column("job_id", lambda handle: handle.id, "JOB")], (start() for start in starts))
+    parts = [
+        _part(client, chunk, str(uuid.uuid5(base, str(place))), place, options) for place, chunk in enumerate(chunks)
+    ]
+    return _run_parts(here, client, parts, result_options, base, timeout=timeout, detach=detach)
+
+
+def is_numeric(axes: Axes) -> bool:
+    """Return whether all values are numbers or Booleans, so that they can be the parameter values of one job."""
+    return all(isinstance(value, int | float) for values in axes.values() for value in values)
+
+
+def numeric_values(axes: Axes, inputs: Mapping[str, object] | None) -> ParameterSets | None:
+    """Return the parameter values of all points of a sweep; None without a sweep.
+
+    Raises:
+        click.UsageError: a value is not a number, or an input is also set without a sweep.
+    """
+    if not axes:
+        return None
+    from qonduit.v1.sweep_pb2 import ParameterSets
+    from qonduit_client.sweep import points_of
+
+    _check_names(axes, inputs)
+    if not is_numeric(axes):
+        raise click.UsageError("--sweep: values must be numbers; only `qonduit run` sweeps other values")
+    values = [float(value) for point in points_of(axes) for value in point.values()]  # type: ignore[arg-type]
+    return ParameterSets(names=axes, values=values)
+
+
+def _check_names(axes: Axes, inputs: Mapping[str, object] | None) -> None:
+    both = sorted(set(axes) & set(inputs or {}))
+    if both:
+        raise click.UsageError(f"{', '.join(both)}: set by both --sweep and --input; set it once")
+
+
+def _run_points(
+    here: Session,
+    client: Client,
+    sources: Sequence[str],
+    programs: Sequence[Any] | None,
+    deployment: int | None,
+    axes: Axes,
+    result_options: ResultOptions,
+    options: dict[str, Any],
+    *,
+    base: uuid.UUID,
+    timeout: float | None,
+    detach: bool,
+    validate_only: bool,
+) -> int:
+    """Run the programs at every point as one job."""
+    from qonduit_client.formatting import plural
+
+    values = numeric_values(axes, options["inputs"])
+    points = prod(map(len, axes.values()))
+    if validate_only:
+        client.check(programs, deployment_id=deployment, parameter_values=values, **options)
+        click.echo(f"valid: {plural(points, 'point')} in one job on {options['device']}; nothing was run")
         return OK
-    return _follow(here, client, chunks, starts, result_options, timeout, str(base))
+    start = partial(
+        client.run, programs, deployment_id=deployment, parameter_values=values, request_id=str(base), **options
+    )
+    part = _Part(start, list(sources), (), plural(points, "point"))
+    return _run_parts(here, client, [part], result_options, base, timeout=timeout, detach=detach)
 
 
 _Chunk = Sequence[tuple[Mapping[str, object], str, "QuantumProgram"]]
@@ -133,46 +201,67 @@ def _chunks(
         begin += len(chunk)
 
 
-def _start(
-    client: Client, chunk: _Chunk, request_id: str, place: int, options: Mapping[str, Any]
-) -> Callable[[], JobHandle]:
+class _Part(NamedTuple):
+    """One job of a sweep.
+
+    Attributes:
+        start: creates the job.
+        names: of its programs.
+        points: of each program; empty if the job has parameter values.
+        size: for display.
+    """
+
+    start: Callable[[], JobHandle]
+    names: Sequence[str]
+    points: Sequence[Mapping[str, object]]
+    size: str
+
+
+def _part(client: Client, chunk: _Chunk, request_id: str, place: int, options: Mapping[str, Any]) -> _Part:
     from qonduit_client.batch import derived_seed
+    from qonduit_client.formatting import plural
 
     seed = options["seed"]
     own = dict(options)
     # The server rejects an invalid seed.
     own["seed"] = seed if seed is None or seed < 0 else derived_seed(seed, place)
-    return lambda: client.run([program for _, _, program in chunk], request_id=request_id, **own)
+    start = partial(client.run, [program for _, _, program in chunk], request_id=request_id, **own)
+    names, points = [name for _, name, _ in chunk], [point for point, _, _ in chunk]
+    return _Part(start, names, points, plural(len(chunk), "program"))
 
 
-def _follow(
+def _run_parts(
     here: Session,
     client: Client,
-    chunks: Sequence[_Chunk],
-    starts: Sequence[Callable[[], JobHandle]],
+    parts: Sequence[_Part],
     result_options: ResultOptions,
+    base: uuid.UUID,
+    *,
     timeout: float | None,
-    request_id: str,
+    detach: bool,
 ) -> int:
+    """Create the jobs and show a table of their results; with `detach`, print their ids."""
     from qonduit_client.cli.views import view_for
     from qonduit_client.multi_watch import WatchedJob, watch_all
 
+    if detach:
+        write_rows(here, [Column("job_id", lambda handle: handle.id, "JOB")], (part.start() for part in parts))
+        return OK
     several: list[WatchedJob] = []
-    again = f"  show the whole sweep: the same command with --request-id {request_id}; it creates nothing twice"
+    again = f"  show the whole sweep: the same command with --request-id {base}; it creates nothing twice"
     with (
         interruptible(here, lambda: unfinished(several), again) as interrupted,
-        view_for(output=here.output, jobs=len(chunks)) as view,
+        view_for(output=here.output, jobs=len(parts)) as view,
     ):
-        for place, (chunk, start) in enumerate(zip(chunks, starts, strict=True), 1):
-            label = "sweep" if len(chunks) == 1 else f"part {place}"
-            row = view.row(f"{label} of {len(chunk)} programs")
-            several.append(WatchedJob(start, row if here.as_json else _of_the_whole(row)))
+        for place, part in enumerate(parts, 1):
+            row = view.row(f"{'sweep' if len(parts) == 1 else f'part {place}'} of {part.size}")
+            several.append(WatchedJob(part.start, row if here.as_json else _of_the_whole(row)))
         watch_all(client, several, timeout=timeout, threads=_AT_ONCE)
     if interrupted:
         return INTERRUPTED
     shown = (
-        ended(client, each.handle, [name for _, name, _ in chunk], [point for point, _, _ in chunk])
-        for each, chunk in zip(several, chunks, strict=True)
+        ended(client, each.handle, part.names, part.points)
+        for each, part in zip(several, parts, strict=True)
         if each.handle is not None and each.job is not None
     )
     return worst([show_several(here, shown, result_options), report_errors(here, several)])

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from qonduit_client.cli.completion import active_jobs, all_jobs
+from qonduit_client.cli.ended_jobs import ended
 from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
-from qonduit_client.cli.result_output import ResultOptions, add_result_options, ended, show_one, show_several
+from qonduit_client.cli.result_output import ResultOptions, add_result_options, show_one, show_several
 from qonduit_client.cli.session import JOB_ID, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of every command that creates a job from programs: run, estimate, sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from qonduit_client.cli.completion import deployments, devices, languages, program_files
+from qonduit_client.cli.error_messages import did_you_mean
+from qonduit_client.cli.input_options import input_option
+from qonduit_client.cli.session import DEPLOYMENT_ID, SEED
+from qonduit_client.cli.sources import or_pipe, read_sources
+from qonduit_client.errors import NotFound, QonduitError
+
+if TYPE_CHECKING:
+    from qonduit_client.client import Client
+    from qonduit_client.program_messages import Program
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def job_options(command: _Command) -> _Command:
+    """Add the options: files, device, language, seed, name, deployment, request id and inputs."""
+    for option in reversed(
+        (
+            click.argument("sources", nargs=-1, metavar="[FILE]...", shell_complete=program_files),
+            click.option(
+                "--device",
+                default="IBM/aer_simulator",
+                show_default=True,
+                metavar="PROVIDER/NAME",
+                help="The device.",
+                shell_complete=devices,
+            ),
+            click.option(
+                "--language",
+                metavar="NAME",
+                help="QASM2, QASM3 ... [default: detected from the program]",
+                shell_complete=languages,
+            ),
+            click.option("--seed", type=SEED, metavar="N", help="Seed of simulators, from 0 to 4294967295."),
+            click.option("--name", help="Name of the job. [default: the first file's]"),
+            click.option(
+                "--deployment",
+                type=DEPLOYMENT_ID,
+                metavar="ID",
+                help="Run this deployment's programs instead of files.",
+                shell_complete=deployments,
+            ),
+            click.option(
+                "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same job."
+            ),
+            input_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def programs_and_name(
+    command: str, sources: Sequence[str], deployment: int | None, name: str | None
+) -> tuple[Sequence[str], list[Program] | None, str | None]:
+    """Return the files, their programs (None with a deployment), and the name of the job.
+
+    Raises:
+        click.UsageError: there are neither files nor a deployment, or both, or a file cannot be read.
+    """
+    nothing = f"pass program files (- for standard input) or --deployment ID: qonduit {command} bell.qasm"
+    if deployment is not None and sources:
+        raise click.UsageError(nothing)
+    if deployment is None:
+        sources = or_pipe(sources)
+        if not sources:
+            raise click.UsageError(nothing)
+    programs = read_sources(sources, why=nothing) if deployment is None else None
+    return sources, programs, name or next((Path(source).name for source in sources if source != "-"), None)
+
+
+@contextmanager
+def suggesting_devices(client: Client, wanted: str) -> Iterator[None]:
+    """Add the names of the devices, and those similar to the requested one, to the error that it does not exist."""
+    try:
+        yield
+    except NotFound as error:
+        _suggest_device(client, error, wanted)
+        raise
+
+
+def _suggest_device(client: Client, error: NotFound, wanted: str) -> None:
+    if error.metadata.get("resource_type") != "device":
+        return
+    try:
+        known = sorted(client.named_devices())
+    except QonduitError:
+        return
+    close = did_you_mean(wanted, known)
+    if close:
+        error.add_note(f"did you mean --device {' or '.join(close)}?")
+    error.add_note(f"devices: {', '.join(known)}" if known else "the server has no devices: `qonduit devices`")
