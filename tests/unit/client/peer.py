@@ -188,8 +188,8 @@ class Peer(
 ):
     """The scripted server.
 
-    It records requests in `created`, `watched`, `cancelled` and `translated`, and every call with its authorization
-    in `called`.
+    It records requests in `created`, `watched`, `cancelled`, `listed` and `translated`, and every call with its
+    authorization in `called`. Watchers that request events that are not stored receive `unstored`.
     """
 
     events: list[JobEvent] = field(default_factory=history)
@@ -209,6 +209,8 @@ class Peer(
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
     pieces: list[bytes] = field(default_factory=list)
+    unstored: list[JobEvent] = field(default_factory=list)
+    listed: list[ListResultsRequest] = field(default_factory=list)
     called: list[tuple[str, object]] = field(default_factory=list)
     target: str = ""
 
@@ -259,6 +261,9 @@ class Peer(
         yield calls.WatchJobResponse(
             event=JobEvent(job_id=JOB, heartbeat=Heartbeat(last_sequence=request.after_sequence))
         )
+        if request.partial_results or request.queue_updates:
+            for event in self.unstored:
+                yield calls.WatchJobResponse(event=event)
         for event in left if how.send is None else left[: how.send]:
             yield calls.WatchJobResponse(event=event)
         if how.hang:
@@ -268,6 +273,7 @@ class Peer(
             how.refusal.abort(context)
 
     def ListResults(self, request: ListResultsRequest, context: grpc.ServicerContext) -> ListResultsResponse:
+        self.listed.append(request)
         self._maybe_refuse(context)
         number = int(request.page_token or 0)
         token = str(number + 1) if number + 1 < len(self.results) else ""
