@@ -22,7 +22,7 @@ from qiskit_aer import AerSimulator
 from qonduit_client import Client
 from qonduit_client.errors import JobCancelled, JobFailed
 from qonduit_client.qiskit import QonduitBackend, QonduitProvider
-from qonduit_client.qiskit.circuit_preparation import programs_of
+from qonduit_client.qiskit.circuit_preparation import program_for
 
 DEVICES = ("AWS/local_simulator", "GOOGLE/cirq_simulator", "IBM/aer_simulator")
 
@@ -346,7 +346,7 @@ def test_evolutions_are_written_out_whatever_their_synthesis(synthesis: Any) -> 
     own.sx(0)
     circuit.append(own.to_gate(), [1])
     # The server reads no Trotter formula of more than order 8.
-    (program,) = programs_of(circuit, [{}], None)
+    program, _ = program_for(circuit, None)
     (sent,) = qpy.load(io.BytesIO(program.quantum_circuit_binary))
     assert not {"PauliEvolution", "P"} & sent.count_ops().keys()
     assert Operator(sent).equiv(Operator(circuit.decompose("PauliEvolution") if synthesis else circuit.decompose()))

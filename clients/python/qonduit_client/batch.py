@@ -16,7 +16,7 @@ from qonduit_client.job import JobHandle
 from qonduit_client.result import Result
 
 #: Bytes of a request that are reserved for other fields than its programs.
-_RESERVED_BYTES: Final = 64 * 1024
+RESERVED_BYTES: Final = 64 * 1024
 #: Seeds of jobs are 32 bits wide.
 _SEEDS: Final = 2**32
 
@@ -124,12 +124,12 @@ def submit(
 def chunks_of(programs: Sequence[QuantumProgram], limits: ServerLimits) -> Iterator[list[QuantumProgram]]:
     """Yield the programs in order, in chunks that each fit into one job."""
     chunk: list[QuantumProgram] = []
-    room = limits.max_request_bytes - _RESERVED_BYTES
+    room = limits.max_request_bytes - RESERVED_BYTES
     for program in programs:
         size = program.ByteSize() + 16
         if chunk and (len(chunk) >= limits.max_programs or size > room):
             yield chunk
-            chunk, room = [], limits.max_request_bytes - _RESERVED_BYTES
+            chunk, room = [], limits.max_request_bytes - RESERVED_BYTES
         chunk.append(program)
         room -= size
     if chunk:

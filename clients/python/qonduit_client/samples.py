@@ -146,6 +146,23 @@ class Sample:
             start += width
         return found
 
+    def packed_bits(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the bytes of each shot by register: (shots, bytes), the highest byte first; {} without `per_shot`.
+
+        Raises:
+            ImportError: NumPy is not installed.
+        """
+        np = _numpy()
+        packed, widths = self._shots(), self._widths()
+        if packed is None or not sum(widths):
+            return {}
+        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
+        found, start = {}, 0
+        for register, width in zip(self.registers, widths, strict=True):
+            found[register.name] = rows[:, start : start + width]
+            start += width
+        return found
+
     def rows(self) -> Iterator[tuple[int, ...]]:
         """Yield the numbers of the registers of each shot, in the order of the shots; none without `per_shot`."""
         packed = self._shots() or b""

@@ -15,10 +15,11 @@ from qiskit.exceptions import QiskitError
 from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
-from qonduit_client.batch import submit
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
-from qonduit_client.qiskit.backend_job import QonduitJob
-from qonduit_client.qiskit.circuit_preparation import bindings_of, listed, programs_of
+from qonduit_client.job_labels import labels_of
+from qonduit_client.job_parts import Part, submit
+from qonduit_client.qiskit.backend_job import BACKEND, QonduitJob
+from qonduit_client.qiskit.circuit_preparation import bindings_of, listed, parts_of
 from qonduit_client.qiskit.devices import NamedDevice, find_device
 from qonduit_client.qiskit.noise_options import OPTIONS, run_arguments
 from qonduit_client.qiskit.qiskit_errors import as_qiskit_has_it
@@ -34,6 +35,7 @@ class RunOptions:
         seed: None: random.
         memory: whether single shots are returned.
         arguments: `simulation` and `noise_model` of `Client.run`, if given.
+        tags: of the job.
         widest: the number of qubits from which idle qubits of circuits are removed; None: never, since a noise model
             names qubits by their numbers.
     """
@@ -42,6 +44,7 @@ class RunOptions:
     seed: int | None
     memory: bool
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
     widest: int | None = None
 
 
@@ -91,7 +94,9 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     @classmethod
     def _default_options(cls) -> Options:
-        return Options(shots=1024, memory=False, seed_simulator=None, **dict.fromkeys(OPTIONS))
+        return Options(
+            shots=1024, memory=False, seed_simulator=None, job_name=None, job_tags=None, **dict.fromkeys(OPTIONS)
+        )
 
     @cached_property
     def target(self) -> Target:
@@ -129,8 +134,8 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
                 circuits; their samples are independent); `noise_model`: one of Qiskit Aer, or a `NoiseModel` message
                 or a dict of its fields; `method`, `precision` and `max_bond_dimension`, as of Aer's simulator;
                 `allow_approximate` and `min_fidelity`: see `SimulationOptions`; `optimization_level`: how much a
-                device with a coupling map optimizes circuits that are not native. By default those of
-                `backend.options`.
+                device with a coupling map optimizes circuits that are not native; `job_name` and `job_tags` (a list of
+                texts), by which `QonduitProvider.jobs` finds the job. By default those of `backend.options`.
 
         Raises:
             QiskitError: a circuit or an option is not supported, or the server rejected the job.
@@ -141,17 +146,19 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         if isinstance(parameter_binds, Mapping):
             parameter_binds = [parameter_binds]
         run: list[QuantumCircuit] = []
-        programs = []
-        for circuit, bindings in zip(circuits, bindings_of(circuits, parameter_binds), strict=True):
-            run += [circuit] * len(bindings)
-            programs += programs_of(circuit, bindings, chosen.widest)
+        parts: list[Part] = []
+        data: list[int | bool | None] = [chosen.memory, chosen.seed]
+        for circuit, rows in zip(circuits, bindings_of(circuits, parameter_binds), strict=True):
+            run += [circuit] * len(rows)
+            data.append(len(rows))
+            parts += parts_of(circuit, rows, chosen.widest, chosen.shots, per_shot=False)
         send = partial(
             submit,
             self.client,
-            programs,
+            parts,
             device=self.device.path,
-            shots=chosen.shots,
             seed=chosen.seed,
+            labels=labels_of(BACKEND, data, chosen.tags, [circuit.metadata for circuit in circuits]),
             **chosen.arguments,
         )
         job = QonduitJob(self, send, run, seed=chosen.seed, memory=chosen.memory)
@@ -168,7 +175,12 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         shots, memory, seed = (given.pop(name, None) for name in ("shots", "memory", "seed_simulator"))
         if int(given.pop("meas_level", 2)) != 2:
             raise QiskitError("meas_level must be 2: results are classified")
-        arguments = run_arguments({name: given.pop(name, None) for name in OPTIONS})
+        name, tags = given.pop("job_name", None), given.pop("job_tags", None) or ()
+        if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+            raise QiskitError(f"job_tags must be a list of texts, got {tags!r}")
+        arguments = run_arguments({option: given.pop(option, None) for option in OPTIONS})
+        if name is not None:
+            arguments["name"] = str(name)
         if given:
             unused = ", ".join(given)
             warnings.warn(f"{self.name} ignores the options {unused}", UserWarning, stacklevel=3)
@@ -180,7 +192,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
         if seed is not None and (own_seed is None or own_seed < 0):
             raise QiskitError(f"seed_simulator must be an integer of at least 0, got {seed!r}")
         widest = None if "noise_model" in arguments else self.device.device.num_qubits
-        return RunOptions(number, own_seed, bool(memory), arguments, widest)
+        return RunOptions(number, own_seed, bool(memory), arguments, tuple(tags), widest)
 
 
 def _whole(value: Any) -> int | None:

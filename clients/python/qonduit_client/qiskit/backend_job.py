@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.providers import BackendV2, JobV1
@@ -13,6 +14,9 @@ from qonduit_client import result as client_result
 from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.qiskit.counts import experiment
 from qonduit_client.qiskit.job_group import JobGroup
+
+#: The kind of its jobs.
+BACKEND: Final = "qiskit.backend"
 
 
 class QonduitJob(JobGroup[Result], JobV1):  # type: ignore[misc]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import CONTROL_FLOW_OP_NAMES, Parameter, QuantumCircuit, Qubit
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.converters import circuit_to_dag, dag_to_circuit
@@ -16,8 +17,10 @@ from qiskit.transpiler import PassManager
 from qiskit.transpiler.passes import HighLevelSynthesis
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.sampler_pb2 import SamplerOptions
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_client.circuits import program_of
-from qonduit_client.input_values import struct_of
+from qonduit_client.job_parts import Part
 from qonduit_client.qiskit.qiskit_errors import as_qiskit_has_it
 
 #: What travels as it is: Qiskit's file format tells of other operations of its libraries by the names of their classes
@@ -61,46 +64,65 @@ def listed(run_input: QuantumCircuit | Iterable[QuantumCircuit]) -> list[Quantum
     return found
 
 
-def programs_of(
-    circuit: QuantumCircuit, bindings: Sequence[Mapping[str, float]], widest: int | None
-) -> list[QuantumProgram]:
-    """Return a circuit as programs, one for each set of values of its parameters.
+def program_for(
+    circuit: QuantumCircuit, widest: int | None, observed: Iterable[int] = ()
+) -> tuple[QuantumProgram, list[int]]:
+    """Return a circuit as a program, and the circuit's qubits in the order of the program's.
 
     Args:
         circuit: with or without parameters.
-        bindings: values by parameter name; `[{}]` for a circuit that has none.
         widest: the device's number of qubits. Idle qubits of wider circuits are removed. None: of none.
+        observed: qubits that are kept, also if they are idle.
 
     Raises:
         QiskitError: the circuit has an unsupported instruction.
     """
-    if not bindings:
-        return []
     for name in circuit.count_ops():
         if name.startswith(_AERS_OWN):
             raise QiskitError(
                 f"circuit {circuit.name!r} has {name!r}, an instruction of Aer's own: devices give counts; "
                 "for exact states use Client.run(..., statevector=True), for expectation values EstimatorV2"
             )
+    kept = list(range(circuit.num_qubits))
     if widest is not None and circuit.num_qubits > widest:
-        circuit = _narrowed(circuit)
+        circuit, kept = _narrowed(circuit, frozenset(observed))
     with as_qiskit_has_it():
-        program = program_of(_written_out(circuit))
-    if len(bindings) == 1 and not bindings[0]:
-        return [program]
-    found = []
-    for values in bindings:
-        each = QuantumProgram()
-        each.CopyFrom(program)
-        each.python_file_inputs.CopyFrom(struct_of(dict(values)))
-        found.append(each)
-    return found
+        return program_of(_written_out(circuit)), kept
+
+
+def parts_of(
+    circuit: QuantumCircuit, values: NDArray[np.float64], widest: int | None, shots: int, per_shot: bool
+) -> list[Part]:
+    """Return a circuit at points as parts that count outcomes.
+
+    Args:
+        circuit: with or without parameters.
+        values: points x parameters, in the order of the circuit's parameters.
+        widest: as of `program_for`.
+        shots: at each point.
+        per_shot: whether to return each shot too, by a sampler.
+
+    Raises:
+        QiskitError: the circuit has an unsupported instruction.
+    """
+    if not len(values):
+        return []
+    program, _ = program_for(circuit, widest)
+    sets = sets_of(circuit, values)
+    part = Part(program, shots, sampler=SamplerOptions(per_shot=True) if per_shot else None, parameter_sets=sets)
+    return [part] if sets is not None else [part] * len(values)
+
+
+def sets_of(circuit: QuantumCircuit, values: NDArray[np.float64]) -> ParameterSets | None:
+    """Return points x parameters as a message; None for a circuit without parameters."""
+    names = [each.name for each in circuit.parameters]
+    return ParameterSets(names=names, values=values.reshape(-1).tolist()) if names else None
 
 
 def bindings_of(
     circuits: Sequence[QuantumCircuit], parameter_binds: Sequence[Mapping[Parameter, Any]] | None
-) -> list[list[dict[str, float]]]:
-    """Return for each circuit the sets of values it is to be run with, from what Aer takes as `parameter_binds`.
+) -> list[NDArray[np.float64]]:
+    """Return for each circuit the values it is to be run with (points x parameters), from Aer's `parameter_binds`.
 
     Args:
         circuits: with or without parameters.
@@ -115,26 +137,24 @@ def bindings_of(
     return [_rows(circuit, bind) for circuit, bind in zip(circuits, binds, strict=True)]
 
 
-def _rows(circuit: QuantumCircuit, bind: Mapping[Parameter, Any]) -> list[dict[str, float]]:
+def _rows(circuit: QuantumCircuit, bind: Mapping[Parameter, Any]) -> NDArray[np.float64]:
     if missing := [each.name for each in circuit.parameters if each not in bind]:
         raise QiskitError(
             f"circuit {circuit.name!r} has parameters without values: {', '.join(missing)}; give them by "
             "circuit.assign_parameters, or as parameter_binds"
         )
     if not circuit.parameters:
-        return [{}]
-    columns = [np.atleast_1d(bind[each]).tolist() for each in circuit.parameters]
+        return np.zeros((1, 0))
+    columns = [np.atleast_1d(bind[each]) for each in circuit.parameters]
     if len({len(column) for column in columns}) > 1:
         raise QiskitError(f"parameter_binds of circuit {circuit.name!r} has lists of different lengths")
-    names = [each.name for each in circuit.parameters]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
-def rows_of(circuit: QuantumCircuit, values: BindingsArray) -> list[dict[str, float]]:
-    """Return a pub's values by parameter name, one set for each place of its shape."""
-    names = [each.name for each in circuit.parameters]
-    rows = np.asarray(values.as_array(circuit.parameters), dtype=float).reshape(values.size, len(names)).tolist()
-    return [dict(zip(names, row, strict=True)) for row in rows]
+def rows_of(circuit: QuantumCircuit, values: BindingsArray) -> NDArray[np.float64]:
+    """Return a pub's values as points x parameters."""
+    found: NDArray[np.float64] = np.asarray(values.as_array(circuit.parameters), dtype=np.float64)
+    return found.reshape(values.size, len(circuit.parameters))
 
 
 def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
@@ -147,10 +167,13 @@ def _written_out(circuit: QuantumCircuit) -> QuantumCircuit:
         return circuit
 
 
-def _narrowed(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return the circuit without idle qubits, which transpilation for a large device adds."""
+def _narrowed(circuit: QuantumCircuit, observed: frozenset[int]) -> tuple[QuantumCircuit, list[int]]:
+    """Return the circuit without idle qubits, which transpilation for a large device adds, and what it keeps."""
     dag = circuit_to_dag(circuit)
     for name in ("barrier", "delay"):
         dag.remove_all_ops_named(name)
-    dag.remove_qubits(*[wire for wire in dag.idle_wires() if isinstance(wire, Qubit)])
-    return dag_to_circuit(dag)
+    kept_anyway = {circuit.qubits[place] for place in observed}
+    idle = [wire for wire in dag.idle_wires() if isinstance(wire, Qubit) and wire not in kept_anyway]
+    dag.remove_qubits(*idle)
+    gone = set(idle)
+    return dag_to_circuit(dag), [place for place, qubit in enumerate(circuit.qubits) if qubit not in gone]

@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from qiskit.providers import JobError, JobStatus
 from qiskit.providers.jobstatus import JOB_FINAL_STATES
 
+from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import Batch
 from qonduit_client.job import state_name
+from qonduit_client.job_labels import tags_of
 from qonduit_client.qiskit.qiskit_errors import JobTimedOut, as_qiskit_has_it
 from qonduit_client.result import Result
 
@@ -94,8 +97,7 @@ class JobGroup(Generic[Made]):
 
     def error_message(self) -> str | None:
         """Return the failure message of the job; None if it has not failed."""
-        with as_qiskit_has_it():
-            jobs = [handle.job() for handle in self._submitted().handles]
+        jobs = self._jobs()
         return next((job.failure.message for job in jobs if state_name(job.state) == "FAILED"), None)
 
     def done(self) -> bool:
@@ -141,6 +143,46 @@ class JobGroup(Generic[Made]):
                 if deadline is not None and monotonic() >= deadline:
                     raise
 
+    def queue_position(self) -> int | None:
+        """Return the number of jobs before this one in the server's queue; None if it does not wait."""
+        found = [job.queue.position for job in self._jobs() if job.queue.HasField("position")]
+        return max(found) if found else None
+
+    def usage(self) -> float:
+        """Return the seconds for which the job ran; 0 before it has ended."""
+        return sum(
+            (job.finished_at.ToNanoseconds() - job.started_at.ToNanoseconds()) / 1e9
+            for job in self._jobs()
+            if job.HasField("started_at") and job.HasField("finished_at")
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """Return `timestamps` (`created`, `running`, `finished`; UTC, ISO 8601), `usage` and `position_in_queue`."""
+        jobs = self._jobs()
+        times = {
+            "created": [job.created_at for job in jobs],
+            "running": [job.started_at for job in jobs if job.HasField("started_at")],
+            "finished": [job.finished_at for job in jobs if job.HasField("finished_at")],
+        }
+        complete = len(times["finished"]) == len(jobs) > 0
+        return {
+            "timestamps": {
+                "created": _earliest(times["created"]),
+                "running": _earliest(times["running"]),
+                "finished": max(each.ToDatetime() for each in times["finished"]).isoformat() if complete else None,
+            },
+            "usage": {"seconds": self.usage()},
+            "position_in_queue": self.queue_position(),
+        }
+
+    def tags(self) -> list[str]:
+        """Return the tags that the job was submitted with (`job_tags`), sorted."""
+        return sorted({tag for job in self._jobs() for tag in tags_of(job.labels)})
+
+    def name(self) -> str:
+        """Return the name that the job was submitted with (`job_name`); "" without."""
+        return next((job.name for job in self._jobs() if job.name), "")
+
     def job_id(self) -> str:
         """Return the ids of the server's jobs, separated by commas."""
         return ",".join(map(str, self.ids))
@@ -150,7 +192,15 @@ class JobGroup(Generic[Made]):
         times = [handle.wait().finished_at.ToDatetime() for handle in self._submitted().handles]
         return max(times).isoformat() if times else None
 
+    def _jobs(self) -> list[Job]:
+        with as_qiskit_has_it():
+            return [handle.job() for handle in self._submitted().handles]
+
     def _submitted(self) -> Batch:
         if self._batch is None:
             raise JobError("the job has not been submitted yet")
         return self._batch
+
+
+def _earliest(times: list[Timestamp]) -> str | None:
+    return min(each.ToDatetime() for each in times).isoformat() if times else None

@@ -3,83 +3,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from qiskit.primitives import BasePrimitiveJob, PrimitiveResult, PubResult
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import BasePrimitiveJob, PrimitiveResult
 
-from qonduit.v1.deployment_pb2 import QuantumProgram
-from qonduit_client.batch import Batch, submit
-from qonduit_client.errors import QonduitError
-from qonduit_client.job import JobHandle
+from qonduit_client.batch import Batch
+from qonduit_client.job_parts import by_part
 from qonduit_client.qiskit.job_group import JobGroup
+from qonduit_client.qiskit.pub_layouts import PubLayout
 from qonduit_client.result import Result
-
-if TYPE_CHECKING:
-    from qonduit_client.qiskit.backend import QonduitBackend
-
-
-@dataclass(frozen=True)
-class Part:
-    """The programs of one pub, with their shots, or a request for their exact states."""
-
-    programs: Sequence[QuantumProgram]
-    shots: int
-    statevector: bool = False
 
 
 class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type: ignore[misc]
     """Pubs submitted together; the client uses no thread to wait for them.
 
     Args:
-        backend: where they run.
-        parts: the programs of each pub; those with equal shots share a job.
-        seed: the seed of all pubs.
-        finish: builds a pub's result from its index and its programs' results.
-        arguments: further arguments of `Client.run`.
+        send: submits the parts of the pubs.
+        layouts: how to read the results of each pub.
+        circuits: returns the circuit of each pub, for its registers and metadata; None for a pub of no points.
     """
 
     def __init__(
         self,
-        backend: QonduitBackend,
-        parts: Sequence[Part],
-        seed: int | None,
-        finish: Callable[[int, list[Result]], PubResult],
-        arguments: Mapping[str, Any] | None = None,
+        send: Callable[[], Batch],
+        layouts: Sequence[PubLayout],
+        circuits: Callable[[], Sequence[QuantumCircuit | None]],
     ) -> None:
-        def how(place: int) -> tuple[int, bool]:
-            return parts[place].shots, parts[place].statevector
-
-        order = sorted(range(len(parts)), key=how)
-
-        def send() -> Batch:
-            handles: list[JobHandle] = []
-            try:
-                for (shots, statevector), places in groupby(order, key=how):
-                    programs = [program for place in places for program in parts[place].programs]
-                    batch = submit(
-                        backend.client,
-                        programs,
-                        device=backend.device.path,
-                        shots=shots,
-                        seed=seed,
-                        statevector=statevector,
-                        **(arguments or {}),
-                    )
-                    handles += batch.handles
-            except QonduitError:
-                Batch(handles).cancel()
-                raise
-            return Batch(handles)
-
-        def finish_all(results: list[Result]) -> PrimitiveResult:
-            left = iter(results)
-            of_part = {place: [next(left) for _ in parts[place].programs] for place in order}
-            return PrimitiveResult(
-                [finish(place, of_part[place]) for place in range(len(parts))], metadata={"version": 2}
-            )
-
-        JobGroup.__init__(self, send, finish_all)
+        JobGroup.__init__(self, send, partial(_finished, layouts, circuits))
         BasePrimitiveJob.__init__(self, "")
+
+
+def _finished(
+    layouts: Sequence[PubLayout], circuits: Callable[[], Sequence[QuantumCircuit | None]], results: list[Result]
+) -> PrimitiveResult:
+    parts = iter(by_part(results, [points for layout in layouts for points in layout.points]))
+    return PrimitiveResult(
+        [
+            layout.finish(circuit, [next(parts) for _ in layout.points])
+            for layout, circuit in zip(layouts, circuits(), strict=True)
+        ],
+        metadata={"version": 2},
+    )

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from qiskit.exceptions import QiskitError
 from qiskit.providers import QiskitBackendNotFoundError
 
+from qonduit.v1.job_pb2 import Job
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.devices import NamedDevice, devices_of, find_device
+from qonduit_client.qiskit.stored_jobs import StoredJob, stored_job, stored_jobs
 
 
 class QonduitProvider:
@@ -88,6 +91,49 @@ class QonduitProvider:
             QiskitError: the server is unreachable.
         """
         return QonduitBackend(find_device(self.client, name), self.client, provider=self)
+
+    def job(self, job_id: str | int) -> StoredJob:
+        """Return a job that a backend, a sampler or an estimator submitted, in this process or another one.
+
+        Args:
+            job_id: as `job.job_id()` returned it.
+
+        Raises:
+            QiskitError: the job does not exist, Qiskit did not submit it, or the server is unreachable.
+        """
+        return stored_job(self.client, job_id, self.get_backend)
+
+    def jobs(
+        self,
+        limit: int | None = 10,
+        *,
+        backend_name: str | None = None,
+        status: str | None = None,
+        job_name: str | None = None,
+        job_tags: Sequence[str] = (),
+    ) -> list[StoredJob]:
+        """Return jobs that Qiskit submitted, the latest first.
+
+        Args:
+            limit: the maximum number; None: all.
+            backend_name: "PROVIDER/device".
+            status: the state on the server: "QUEUED", "RUNNING", "SUCCEEDED", "FAILED" or "CANCELLED".
+            job_name: the name that they were submitted with.
+            job_tags: tags that all of them have.
+
+        Raises:
+            QiskitError: the state is unknown, or the server is unreachable.
+        """
+
+        def wanted(job: Job) -> bool:
+            return (
+                (backend_name is None or job.device == backend_name)
+                and (job_name is None or job.name == job_name)
+                and all(tag in job.labels for tag in job_tags)
+            )
+
+        chosen = "" if status is None else f'state = "{status}"'
+        return list(islice(stored_jobs(self.client, chosen, self.get_backend, wanted), limit))
 
     def least_busy(
         self,

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's sampler on a device of a server: all pubs together, one job per number of shots."""
+"""Qiskit's sampler on a device of a server: all pubs are one job."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
-from qiskit.primitives import BaseSamplerV2, BitArray, DataBin, SamplerPubLike, SamplerPubResult
+from qiskit.primitives import BaseSamplerV2, SamplerPubLike
 from qiskit.primitives.backend_sampler_v2 import Options
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qonduit_client.batch import derived_seed
+from qonduit_client.job_labels import labels_of
+from qonduit_client.job_parts import submit
 from qonduit_client.qiskit.backend import QonduitBackend
-from qonduit_client.qiskit.circuit_preparation import programs_of, rows_of
+from qonduit_client.qiskit.circuit_preparation import parts_of, rows_of
 from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
-from qonduit_client.qiskit.primitive_job import Part, QonduitPrimitiveJob
-from qonduit_client.result import Result
-from qonduit_client.shots import shots_of
+from qonduit_client.qiskit.primitive_job import QonduitPrimitiveJob
+from qonduit_client.qiskit.pub_layouts import SamplerLayout
+
+#: The kind of its jobs.
+SAMPLER: Final = "qiskit.sampler"
 
 
 class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
@@ -90,34 +93,25 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         seed = self._options.seed_simulator
         options = [self._backend.run_options(shots=pub.shots, seed_simulator=seed, **further) for pub in coerced]
         parts = [
-            Part(programs_of(pub.circuit, rows_of(pub.circuit, pub.parameter_values), chosen.widest), chosen.shots)
+            part
             for pub, chosen in zip(coerced, options, strict=True)
+            for part in parts_of(
+                pub.circuit, rows_of(pub.circuit, pub.parameter_values), chosen.widest, chosen.shots, per_shot=True
+            )
         ]
-        # Each program's shots have an independent order, so that equal indices are uncorrelated.
-        firsts = [0, *accumulate(len(part.programs) for part in parts)]
-
-        def finish(place: int, results: list[Result]) -> SamplerPubResult:
-            seeds = [None if seed is None else derived_seed(seed, firsts[place] + k + 1) for k in range(len(results))]
-            return _sampled(coerced[place], results, seeds)
-
+        layouts = [SamplerLayout(pub.shape, pub.shots) for pub in coerced]
         first = options[0] if options else self._backend.run_options()
-        job = QonduitPrimitiveJob(self._backend, parts, first.seed, finish, first.arguments)
+        send = partial(
+            submit,
+            self._backend.client,
+            parts,
+            device=self._backend.device.path,
+            seed=first.seed,
+            labels=labels_of(
+                SAMPLER, [layout.to_list() for layout in layouts], first.tags, [pub.circuit.metadata for pub in coerced]
+            ),
+            **first.arguments,
+        )
+        job = QonduitPrimitiveJob(send, layouts, lambda: [pub.circuit for pub in coerced])
         job.submit()
         return job
-
-
-def _sampled(pub: SamplerPub, results: list[Result], seeds: list[int | None]) -> SamplerPubResult:
-    """Return the result of a pub: an array of shots for each register, in the shape of the pub's parameters."""
-    arrays = {
-        register.name: np.zeros((*pub.shape, pub.shots, (register.size + 7) // 8), dtype=np.uint8)
-        for register in pub.circuit.cregs
-    }
-    for at, result, seed in zip(np.ndindex(pub.shape), results, seeds, strict=True):
-        for name, bits in shots_of(result, seed).items():
-            if name in arrays:  # bits without a register form an unnamed register
-                arrays[name][at] = BitArray.from_bool_array(bits, order="little").array
-    data = {register.name: BitArray(arrays[register.name], register.size) for register in pub.circuit.cregs}
-    return SamplerPubResult(
-        DataBin(**data, shape=pub.shape),
-        metadata={"shots": pub.shots, "circuit_metadata": pub.circuit.metadata},
-    )
