@@ -126,13 +126,14 @@ def test_output_only_fields_of_a_request_are_ignored(rpc: RpcFixture) -> None:
     deployment.name = "plain"
     plain = created(rpc, Job(shots=10), deployment)
     filled = Job(shots=10)
-    assert fill_output_only(filled) == 22
+    assert fill_output_only(filled) == 24
     assert fill_output_only(deployment) == 3
     assert fill_output_only(deployment.programs[0]) == 2
     job = created(rpc, filled, deployment)
     assert job.id == plain.id + 1
+    assert job.drawn_seed != 1
     for each in (job, plain):
-        for name in ("id", "deployment_id", "created_at"):
+        for name in ("id", "deployment_id", "created_at", "drawn_seed"):
             each.ClearField(name)
         for run in each.program_runs:
             run.ClearField("program_id")

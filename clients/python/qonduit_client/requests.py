@@ -145,9 +145,9 @@ def submit(
     return Request("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
 
 
-def rerun(job_id: int, request_id: str | None) -> Request[jobs_rpc.RerunJobResponse]:
+def rerun(job_id: int, request_id: str | None, exact: bool = False) -> Request[jobs_rpc.RerunJobResponse]:
     """Create a job with the same request as another one."""
-    request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id())
+    request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id(), exact=exact)
     return Request("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
 
 

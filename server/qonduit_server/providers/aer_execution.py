@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -128,13 +128,9 @@ class AerExecution:
         """Run programs, with one call of the SDK for those that are alike, and give their outcomes in order."""
         began = time.perf_counter()
         results: dict[int, Any] = {}
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for place, program in enumerate(programs):
-            if program.kind is not Kind.NOTHING:
-                groups.setdefault(_group(program), []).append(place)
-        for places in groups.values():
+        for before, places in _calls(programs):
             own = [programs[place] for place in places]
-            number, first = shots, seed
+            number, first = shots, program_seed(seed, before)
             if _has_one_shot(own[0]):
                 number, first = 1, seeds[places[0]] if own[0].kind is Kind.AFFINE else None
             found = self._simulate(own, number, first, alone and _is_large(own[0]))
@@ -274,6 +270,28 @@ class AerExecution:
             return iter((SimpleNamespace(success=False, status=done.status),))
         # Aer takes none where it cannot load one of them.
         return (result for program in programs for result in self._simulate([program], shots, seed, large))
+
+
+def _calls(programs: Sequence[AerProgram]) -> Collection[tuple[int, list[int]]]:
+    """Return the places of programs that one call of the SDK runs, each with the number of sampled programs before.
+
+    Aer gives the sampled circuits of one call seeds in a row. Only neighbours share a call, so that the seed of a
+    program depends on its place, and not on how programs are divided into calls.
+    """
+    found: dict[tuple[object, ...], tuple[int, list[int]]] = {}
+    sampled = before = 0
+    last: tuple[object, ...] = ()
+    for place, program in enumerate(programs):
+        if program.kind is Kind.NOTHING:
+            continue
+        key = _group(program)
+        if not _has_one_shot(program):
+            if key != last:
+                last, before = key, sampled
+            key = (*key, before)
+            sampled += 1
+        found.setdefault(key, (before, []))[1].append(place)
+    return found.values()
 
 
 def _group(program: AerProgram) -> tuple[object, ...]:

@@ -49,6 +49,7 @@ class AerSimulator:
     """
 
     name: Final = "IBM"
+    distributions: Final = ("qiskit-aer", "qiskit-aer-gpu")
 
     def __init__(self, device: str = "aer_simulator", gpu_bytes: int = 0) -> None:
         self.device = device

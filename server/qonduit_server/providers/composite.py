@@ -59,23 +59,24 @@ class CompositeProvider:
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit for a device; see `SimulatorProvider`."""
-        return self._part(device).compile(circuit, device, options)
+        return self.part(device).compile(circuit, device, options)
 
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run compiled circuits; see `SimulatorProvider`."""
-        return self._part(device).run(device, compiled, shots, seed)
+        return self.part(device).run(device, compiled, shots, seed)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return an exact distribution; see `SimulatorProvider`."""
-        return self._part(device).probabilities(device, compiled)
+        return self.part(device).probabilities(device, compiled)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return an exact state; see `SimulatorProvider`."""
-        return self._part(device).statevector(device, compiled)
+        return self.part(device).statevector(device, compiled)
 
-    def _part(self, device: str) -> SimulatorProvider:
+    def part(self, device: str) -> SimulatorProvider:
+        """Return the part that has a device. Raises DeviceError."""
         part = self._by_device.get(device)
         if part is None:
             known = ", ".join(self._by_device)

@@ -104,7 +104,8 @@ class SimulatorProvider(Protocol):
     and fetched, and needs no worker while it waits.
 
     A provider whose SDK keeps memory of finished runs may have a property `exhausted`: once it is True, the process is
-    replaced before the next task.
+    replaced before the next task. A provider should have an attribute `distributions`: the names of the Python
+    distributions whose versions its results depend on.
     """
 
     @property
@@ -226,6 +227,17 @@ def installed_versions() -> Mapping[str, str]:
                     name, _, version = stem.partition("-")
                     found[_normalized(name)] = version.partition("-")[0]
     return found
+
+
+def distributions_of(provider: SimulatorProvider, device: str) -> Sequence[str]:
+    """Return the distributions whose versions a device's results depend on: the provider's `distributions`.
+
+    Returns:
+        Their names; none if the provider has no such attribute.
+    """
+    part = getattr(provider, "part", None)
+    names: Sequence[str] = getattr(part(device) if part is not None else provider, "distributions", ())
+    return names
 
 
 def _normalized(distribution: str) -> str:

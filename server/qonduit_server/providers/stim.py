@@ -40,6 +40,7 @@ class Stim:
 
     name: Final = "STIM"
     device: Final = "stim"
+    distributions: Final = ("stim",)
 
     def __init__(self) -> None:
         self._metadata: Mapping[str, object] = {}

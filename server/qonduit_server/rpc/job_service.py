@@ -121,7 +121,12 @@ class JobService:
         """Queue a new job with the programs, device and options of another one."""
         self._open_for_jobs()
         created = job_rows.rerun(
-            self._db, call.principal.name, request.id, request.request_id, max_queued=self._limits.max_queued_jobs
+            self._db,
+            call.principal.name,
+            request.id,
+            request.request_id,
+            max_queued=self._limits.max_queued_jobs,
+            exact=request.exact,
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)

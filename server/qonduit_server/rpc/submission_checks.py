@@ -303,7 +303,8 @@ def _requested_spec(job: Job) -> JobSpec:
     spec = spec_of(job)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
-    spec.ClearField("device_choice")  # output only
+    for field in ("device_choice", "drawn_seed", "required_provenance"):
+        spec.ClearField(field)  # output only
     violations = [
         *struct_limits.violations(spec.inputs, "job.inputs"),
         *noise_rules.broken(spec.noise_model, "job.noise_model"),

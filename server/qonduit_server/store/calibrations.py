@@ -15,12 +15,19 @@ from qonduit_server.store.schema import device_calibrations
 
 _READ: Final = select(device_calibrations.c.data).where(device_calibrations.c.device_id == bindparam("device"))
 
+_SHA256: Final = select(device_calibrations.c.sha256).where(device_calibrations.c.device_id == bindparam("device"))
+
 
 def calibration(db: Database, device_id: int) -> DeviceCalibration | None:
     """Return the calibration of a device; None if it has none."""
     with db.read() as connection:
         data = connection.execute(_READ, {"device": device_id}).scalar_one_or_none()
     return None if data is None else DeviceCalibration.FromString(data)
+
+
+def sha256(connection: Connection, device_id: int) -> str:
+    """Return the SHA-256 of a device's calibration in lower-case hexadecimal; "" if it has none."""
+    return connection.execute(_SHA256, {"device": device_id}).scalar_one_or_none() or ""
 
 
 def replace(connection: Connection, wanted: Mapping[int, DeviceCalibration | None]) -> None:

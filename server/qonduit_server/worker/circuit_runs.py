@@ -182,6 +182,7 @@ class CircuitRuns:
         metadata = {name: value for name, value in outcome.meta_data.items() if name not in _OF_SHOTS}
         more: dict[str, Any] = {**metadata, "method": "statevector", "run_seconds": seconds}
         further.result.meta_data.update(more)
+        self._preparation.provenance.add(further.result, each.index)
         further.buffer = encode_statevector(further.result, amplitudes, self._task.max_result_bytes)
         return further
 
@@ -196,6 +197,7 @@ class CircuitRuns:
         result.partial = outcome.exact is None and result.shots < each.spec.shots
         result.meta_data.update(outcome.meta_data)  # type: ignore[arg-type]  # JSON values
         result.meta_data.update(preparation_metadata(each.cached, hit))
+        self._preparation.provenance.add(result, each.index)
         return result
 
 

@@ -188,4 +188,5 @@ class _EstimatorRun:
         if self._program.spec.simulation.floating_point == "single":
             more["floating_point"] = "single"
         result.meta_data.update(more)
+        self._preparation.provenance.add(result, self._program.index)
         return result

@@ -16,6 +16,7 @@ from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType, ProgramOptions
+from qonduit.v1.provenance_pb2 import Provenance
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages.python.source_runner import Memory
@@ -23,6 +24,12 @@ from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider
 from qonduit_server.worker.device_checks import check_job, check_program
 from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
+from qonduit_server.worker.provenance import (
+    ProviderFacts,
+    ResultProvenance,
+    check_required,
+    draw_seed,
+)
 from qonduit_server.worker.reporting import Reporter
 from qonduit_server.worker.result_encoding import check_statevector, registers_of
 
@@ -39,12 +46,14 @@ class Environment:
         languages: reads and writes programs.
         cache: caches programs that were read and compiled.
         devices: the provider's devices, by name.
+        facts: of the provider, for the provenance of results.
     """
 
     provider: SimulatorProvider | None
     languages: Languages
     cache: ProgramCache
     devices: Mapping[str, Device]
+    facts: ProviderFacts | None
 
 
 class Preparation:
@@ -57,6 +66,7 @@ class Preparation:
     """
 
     def __init__(self, task: Task, environment: Environment, reporter: Reporter) -> None:
+        draw_seed(task)
         self.task = task
         self.environment = environment
         self.reporter = reporter
@@ -73,6 +83,17 @@ class Preparation:
         if provider is None:
             raise DeviceError("UNKNOWN_DEVICE", f"this process does not run programs of {self.task.provider}")
         return provider
+
+    @cached_property
+    def provenance(self) -> ResultProvenance:
+        """What the results of this task depend on."""
+        return ResultProvenance(self.task, self._facts)
+
+    @property
+    def _facts(self) -> Provenance:
+        facts = self.environment.facts
+        assert facts is not None  # only tasks that run a provider have results
+        return facts.common(self.task.device)
 
     @property
     def device(self) -> Device:
@@ -96,8 +117,10 @@ class Preparation:
         )
 
     def check_job(self) -> None:
-        """Reject a job that its device cannot run, independent of its programs. Raises DeviceError."""
+        """Reject a job that its device cannot run, or not as its spec requires. Raises DeviceError."""
         check_job(self.device, self.device_name, self.task.spec)
+        if self.task.spec.HasField("required_provenance"):
+            check_required(self.task.spec.required_provenance, self._facts)
 
     def inputs(self, index: int) -> Struct:
         """Return the values for a program's inputs: its own, overridden by those of the job."""

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.task_pb2 import ProgramTranslated, Task, TaskDeclined, TaskFinished, TaskStarted
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CompiledProgram
@@ -22,6 +23,7 @@ from qonduit_server.worker.preparation import Environment, Preparation
 from qonduit_server.worker.prepared_programs import ReadyProgram, prepare, prepare_all
 from qonduit_server.worker.program_cache import ProgramCache
 from qonduit_server.worker.program_writing import write_program
+from qonduit_server.worker.provenance import ProviderFacts
 from qonduit_server.worker.reporting import Emit, Reporter
 from qonduit_server.worker.result_encoding import registers_of
 
@@ -41,9 +43,10 @@ class Runner:
         self.provider = provider
         self.languages = languages
         self.cache = cache or ProgramCache()
-        devices = provider.describe().devices if provider else ()
+        description = provider.describe() if provider else ProviderDescription()
         #: The provider's devices, by name.
-        self.devices: dict[str, Device] = {device.name: device for device in devices}
+        self.devices: dict[str, Device] = {device.name: device for device in description.devices}
+        self._facts = ProviderFacts(provider, description) if provider is not None else None
 
     def load(self) -> None:
         """Import the provider's SDK and the readers of all languages before the first run."""
@@ -53,7 +56,7 @@ class Runner:
 
     def run(self, task: Task, emit: Emit) -> None:
         """Run one task. All progress and errors are emitted as events; the last event is `finished`."""
-        environment = Environment(self.provider, self.languages, self.cache, self.devices)
+        environment = Environment(self.provider, self.languages, self.cache, self.devices, self._facts)
         _Run(Preparation(task, environment, Reporter(task, emit))).run()
 
 

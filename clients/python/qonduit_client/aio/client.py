@@ -172,9 +172,16 @@ class Client(Primitives):
         """Return jobs, newest first: for `async for`, a page at a time, or to await as a table."""
         return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit)), "Job")
 
-    async def rerun(self, job_id: int, *, request_id: str | None = None) -> JobHandle:
-        """Queue a new job with the programs, device and options of another one."""
-        request = requests.rerun(job_id, request_id)
+    async def rerun(self, job_id: int, *, request_id: str | None = None, exact: bool = False) -> JobHandle:
+        """Queue a new job with the programs, device and options of another one.
+
+        Args:
+            job_id: the other job.
+            request_id: makes a retry safe.
+            exact: whether the new job must return the same counts and values: it uses the same seed, and fails with the
+                reason NOT_REPRODUCIBLE if the device, its calibration or the versions differ.
+        """
+        request = requests.rerun(job_id, request_id, exact)
         answer = await self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 

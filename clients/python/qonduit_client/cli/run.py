@@ -155,6 +155,9 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
 
 @click.command()
 @click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=ended_jobs)
+@click.option(
+    "--exact", is_flag=True, help="Return the same counts and values, or fail if the device or versions changed."
+)
 @click.option("--request-id", metavar="UUID", help="Idempotency key: the same id returns the same job.")
 @click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
 @timeout_option
@@ -162,6 +165,7 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
 @shared_options()
 def rerun(
     job_id: int,
+    exact: bool,
     request_id: str | None,
     detach: bool,
     timeout: float | None,
@@ -172,7 +176,7 @@ def rerun(
     """Run a job's programs again, as a new job."""
     here = session()
     with here.client() as client:
-        handle = client.rerun(job_id, request_id=request_id)
+        handle = client.rerun(job_id, request_id=request_id, exact=exact)
         if detach:
             return print_jobs(here, [handle.job() if here.as_json else handle.id])
         return follow(here, client, handle, (), timeout, ResultOptions(sort, top, bits))

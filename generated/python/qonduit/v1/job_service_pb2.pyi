@@ -131,12 +131,14 @@ class CancelJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class RerunJobRequest(_message.Message):
-    __slots__ = ("id", "request_id")
+    __slots__ = ("id", "request_id", "exact")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
     id: int
     request_id: str
-    def __init__(self, id: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    exact: bool
+    def __init__(self, id: _Optional[int] = ..., request_id: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class RerunJobResponse(_message.Message):
     __slots__ = ("job", "deduplicated")

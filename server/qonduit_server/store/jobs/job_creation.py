@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -203,6 +204,10 @@ def _write(
             deployment_id = new.deployment_id
             sources = new.program_ids or stored[new.caller, deployment_id]
         spec = new.packed.spec
+        spec.ClearField("drawn_seed")
+        if new.device.is_simulator and not spec.HasField("seed"):
+            # Drawn here, so that all attempts of a job have the same.
+            spec.drawn_seed = secrets.randbits(32)
         data = spec.SerializeToString()
         job = Job(
             id=job_id,

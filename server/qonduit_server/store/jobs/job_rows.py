@@ -20,6 +20,7 @@ from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.deletion import erase
+from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
@@ -117,14 +118,35 @@ def create(db: Database, new: NewJob) -> Created:
     )
 
 
-def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0) -> Created:
-    """Queue a new job with the programs, device and options of another. Raises as `create` does."""
-    fingerprint = str(job_id).encode()
+def rerun(
+    db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0, *, exact: bool = False
+) -> Created:
+    """Queue a new job with the programs, device and options of another.
+
+    Args:
+        db: the database.
+        caller: the caller of both jobs.
+        job_id: the other job.
+        request_id: makes a retry safe; may be empty.
+        max_queued: the maximum number of queued jobs; 0 means no limit.
+        exact: whether the new job must return the same counts and values.
+
+    Raises:
+        FailedPrecondition: as `create`, or the job cannot be repeated exactly.
+        NotFound: the other job does not exist.
+    """
+    fingerprint = f"{job_id} exact".encode() if exact else str(job_id).encode()
     try:
         source = get(db, caller, job_id)
+        device = catalogue.device(db, source.executed_on_id)
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
             (spec,) = whole_specs(connection, [source])
+            spec.ClearField("required_provenance")
+            if exact:
+                required = required_provenance(connection, source, device)
+                spec.required_provenance.CopyFrom(required)
+                spec.seed = required.seed
     except NotFound:
         created = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
         if created is None:
@@ -138,7 +160,7 @@ def rerun(db: Database, caller: str, job_id: int, request_id: str = "", max_queu
             request_id=checked_text("request_id", request_id) or None,
             fingerprint=fingerprint,
             max_queued=max_queued,
-            device=catalogue.device(db, source.executed_on_id),
+            device=device,
             device_name=source.device,
             # The programs that the other job ran, which may differ from those of its deployment now.
             program_ids=[run.program_id for run in source.program_runs],

@@ -2,6 +2,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.v1 import estimator_pb2 as _estimator_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import noise_pb2 as _noise_pb2
+from qonduit.v1 import provenance_pb2 as _provenance_pb2
 from qonduit.v1 import sampler_pb2 as _sampler_pb2
 from qonduit.v1 import simulation_pb2 as _simulation_pb2
 from qonduit.v1 import sweep_pb2 as _sweep_pb2
@@ -14,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobSpec(_message.Message):
-    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "include_compiled_circuit")
+    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "include_compiled_circuit", "drawn_seed", "required_provenance")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +43,8 @@ class JobSpec(_message.Message):
     STOP_WHEN_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_COMPILED_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_SEED_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     shots: int
     type: _job_pb2.JobType
     seed: int
@@ -62,4 +65,6 @@ class JobSpec(_message.Message):
     stop_when: _job_pb2.StopCondition
     labels: _containers.ScalarMap[str, str]
     include_compiled_circuit: bool
-    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[_job_pb2.DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[_job_pb2.ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[_job_pb2.StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., include_compiled_circuit: _Optional[bool] = ...) -> None: ...
+    drawn_seed: int
+    required_provenance: _provenance_pb2.Provenance
+    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[_job_pb2.DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[_job_pb2.ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[_job_pb2.StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact reruns on a real server: a job without a seed is repeated with equal counts, by client and command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qonduit_client import Client, PreconditionFailed
+from tests.e2e.test_cli import qonduit
+from tests.server_process import Server
+
+#: 256 outcomes: two runs with different seeds practically never agree.
+SPREAD = 'OPENQASM 3.0; include "stdgates.inc"; qubit[8] q; bit[8] c; h q; c = measure q;'
+PAIR = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; ry(0.4) q; cx q[0], q[1]; c = measure q;'
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.target, timeout=180) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("device", "program"),
+    [("IBM/aer_simulator", SPREAD), ("AWS/local_simulator", SPREAD), ("GOOGLE/rainbow", PAIR), ("IBM/fake_lima", PAIR)],
+)
+def test_an_exact_rerun_of_a_job_without_a_seed_gives_the_same_counts(
+    client: Client, device: str, program: str
+) -> None:
+    first = client.run(program, device, 2000)
+    counts = first.result(timeout=180).counts
+    exact = client.rerun(first.id, exact=True)
+    assert exact.result(timeout=180).counts == counts
+    assert exact.job().seed == first.job().drawn_seed
+    provenance = exact.result().message.provenance
+    assert provenance == first.result().message.provenance
+    assert provenance.device == device
+    assert client.rerun(first.id).job().drawn_seed != first.job().drawn_seed
+
+
+def test_the_command_line_repeats_a_job_exactly_or_says_why_not(server: Server, client: Client) -> None:
+    first = client.run(SPREAD, "IBM/aer_simulator", 500)
+    counts = first.result(timeout=180).counts
+    code, written, _ = qonduit(server, "rerun", "--exact", str(first.id), "--detach")
+    assert code == 0
+    assert client.job(int(written)).result(timeout=180).counts == counts
+    failed = client.run("OPENQASM 2.0; nonsense", "IBM/aer_simulator", 10)
+    failed.wait(timeout=180)
+    with pytest.raises(PreconditionFailed, match="its results have no provenance"):
+        client.rerun(failed.id, exact=True)
+    code, _, errors = qonduit(server, "rerun", "--exact", str(failed.id))
+    assert code != 0
+    assert f"job {failed.id} cannot be repeated exactly" in errors
