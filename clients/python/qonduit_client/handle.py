@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 #: The options that events omit. Each has a reference beside it if it is large.
 _LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets")
 #: The kinds of results that belong to another result of the same program and point.
-_FURTHER: Final = ("statevector", "term_values")
+_FURTHER: Final = ("statevector", "term_values", "compiled_circuit")
 
 
 class Handle:
@@ -134,7 +134,7 @@ def succeeded(job: Job) -> None:
 
 
 def by_program(stored: Iterable[Result]) -> list[Result]:
-    """Return one result per program and point; a statevector and values of terms become part of it."""
+    """Return one result per program and point; further results become part of it."""
     first: dict[tuple[int, int | None], Result] = {}
     found: list[Result] = []
     for each in stored:

@@ -134,6 +134,18 @@ class Result:
                 return each._known_statevector()
         return None
 
+    @property
+    def compiled_circuit(self) -> str | None:
+        """The circuit that the device ran, as OpenQASM 3; None if the job did not request it.
+
+        It is empty if OpenQASM 3 cannot express the circuit; the metadata of the result in `further` has the reason.
+        """
+        for each in (self, *self.further):
+            if each.message.HasField("compiled_circuit"):
+                buffer = each.buffer
+                return each.message.compiled_circuit.text if buffer is None else buffer.checked_bytes().decode()
+        return None
+
     def load(self) -> Result:
         """Read a large result now instead of on first access; return this result."""
         for each in (self, *self.further):
@@ -214,7 +226,7 @@ class Result:
         counts = self._known_counts()
         shown = ", ".join(f"{cut(key, _LONGEST_KEY)}: {counts[key]}" for key in most_frequent(counts, 4))
         shown += ", ..." if len(counts) > 4 else ""
-        state = ", statevector" if self.further else ""
+        state = ", statevector" if any(each.message.HasField("statevector") for each in self.further) else ""
         return f"{begin}{self.shots} shots, {len(counts)} outcomes {{{shown}}}{state}>"
 
     def _primitive(self) -> str:

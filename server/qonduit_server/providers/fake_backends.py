@@ -133,6 +133,7 @@ class FakeBackends(ShapedDevices[Backend]):
             circuits=int(program is not None),
             operations=lambda: levels(small),
             sliceable=program is not None and program.kind is Kind.SHOTS,
+            circuit=lambda: replace(circuit, quantum=native),
         )
 
     @staticmethod

@@ -46,6 +46,8 @@ class CompiledCircuit:
         circuits: number of circuits that the device runs.
         operations: yields the qubits of each operation of the compiled circuit; None if unknown.
         sliceable: whether a run emits progress; False for one evolution, which cannot be divided; None if unknown.
+        circuit: returns the circuit in the device's gates, on the device's qubits; None if the IR cannot express it, or
+            if it is that of the program.
     """
 
     native: object
@@ -56,6 +58,7 @@ class CompiledCircuit:
     circuits: int = 1
     operations: Callable[[], Operations] | None = None
     sliceable: bool | None = None
+    circuit: Callable[[], Circuit] | None = None
 
 
 @dataclass(frozen=True)

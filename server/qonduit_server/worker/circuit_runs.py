@@ -170,6 +170,10 @@ class CircuitRuns:
         results = [found]
         if each.spec.include_statevector and not partial:
             results.append(self._statevector(each, compiled, outcome, point))
+        if each.spec.include_compiled_circuit and not partial and not point:
+            from qonduit_server.worker.compiled_circuits import compiled_result
+
+            results.append(compiled_result(self._preparation, each, point))
         return results
 
     def _statevector(

@@ -114,7 +114,15 @@ class _EstimatorRun:
         found = self._result(self._table, run_seconds=seconds)
         level, exact = self._evaluation.level, self._options.exact
         buffer = encode_estimates(found, self._table, exact, level, self._parameters)
-        return ProgramSucceeded(index=self._program.index, result=found, buffer=buffer, further=self._terms())
+        return ProgramSucceeded(index=self._program.index, result=found, buffer=buffer, further=self._further())
+
+    def _further(self) -> list[FurtherResult]:
+        found = self._terms()
+        if self._program.spec.include_compiled_circuit:
+            from qonduit_server.worker.compiled_circuits import compiled_result
+
+            found.append(compiled_result(self._preparation, self._program, None))
+        return found
 
     def _terms(self) -> list[FurtherResult]:
         if self._table.terms is None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from qonduit.v1 import result_pb2
+from qonduit_client.handle import by_program
 from qonduit_client.result import Result
 from tests.unit.client.peer import counted
 
@@ -44,3 +47,16 @@ def test_meta_data_and_nothing_measured() -> None:
     assert result.counts == {}
     assert "0 outcomes" in repr(result)
     assert result._repr_html_()
+
+
+def test_a_compiled_circuit_belongs_to_the_result_of_its_program() -> None:
+    text = "OPENQASM 3.0;\nqubit[2] q;\n"
+    data = text.encode()
+    counts = result_pb2.Result(program_id=1, counts_and_probabilities=result_pb2.CountsAndProbabilities())
+    short = result_pb2.Result(program_id=1, compiled_circuit=result_pb2.CompiledCircuit(text=text))
+    reference = result_pb2.BufferReference(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    large = result_pb2.Result(program_id=1, compiled_circuit=result_pb2.CompiledCircuit(), buffer=reference)
+    for each in (short, large):
+        (found,) = by_program([Result(counts), Result(each, lambda reference, offset: iter([data[offset:]]))])
+        assert found.compiled_circuit == text
+    assert Result(counts).compiled_circuit is None
