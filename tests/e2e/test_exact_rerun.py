@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_service_pb2 import CreateJobRequest
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import Client, PreconditionFailed
 from tests.e2e.test_cli import qonduit
 from tests.server_process import Server
@@ -53,3 +59,19 @@ def test_the_command_line_repeats_a_job_exactly_or_says_why_not(server: Server, 
     code, _, errors = qonduit(server, "rerun", "--exact", str(failed.id))
     assert code != 0
     assert f"job {failed.id} cannot be repeated exactly" in errors
+
+
+def test_a_job_has_its_labels_its_drawn_seed_and_its_compiled_circuit(server: Server, client: Client) -> None:
+    program = QuantumProgram(quantum_circuit=PAIR, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
+    wanted = Job(shots=10, labels={"project": "h2", "by": "lab"}, include_compiled_circuit=True)
+    request = CreateJobRequest(job=wanted, deployment=Deployment(programs=[program]), device="IBM/fake_lima")
+    with grpc.insecure_channel(server.target) as channel:
+        job = JobServiceStub(channel).CreateJob(request, timeout=60).job
+    result = client.job(job.id).result(timeout=180)
+    assert "qubit[5] q;" in (result.compiled_circuit or "")
+    again = client.rerun(job.id, exact=True)
+    assert dict(again.job().labels) == {"project": "h2", "by": "lab"}
+    assert again.result(timeout=180).compiled_circuit == result.compiled_circuit
+    _, shown, _ = qonduit(server, "job", str(job.id))
+    assert "by=lab, project=h2" in shown
+    assert f"{job.drawn_seed} (drawn)" in shown

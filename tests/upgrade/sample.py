@@ -71,10 +71,7 @@ def programs(*texts: str) -> list[QuantumProgram]:
     """Return programs with these texts."""
     qasm2, qasm3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2, AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
     newer = (LONG, TURN, TURNS)
-    return [
-        QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in newer else qasm2)
-        for x in texts
-    ]
+    return [QuantumProgram(quantum_circuit=x, assembler_language=qasm3 if x in newer else qasm2) for x in texts]
 
 
 def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:

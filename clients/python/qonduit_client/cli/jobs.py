@@ -110,7 +110,8 @@ def job(job_id: int) -> int:
         ("method", found.simulation.method),
         ("deployment", str(found.deployment_id)),
         ("shots", str(found.shots)),
-        ("seed", str(found.seed) if found.HasField("seed") else ""),
+        ("seed", _seed_text(found)),
+        ("labels", ", ".join(f"{label}={found.labels[label]}" for label in sorted(found.labels))),
         ("inputs", _inputs_text(inputs)),
         ("created", local_time(found.created_at)),
         ("started", local_time(found.started_at)),
@@ -139,6 +140,12 @@ def _choice_text(job: Job) -> str:
         return ""
     choice = job.device_choice
     return ", ".join(part for part in (f"{choice.requested}: {choice.reason}", estimate_text(choice)) if part)
+
+
+def _seed_text(job: Job) -> str:
+    if job.HasField("seed"):
+        return str(job.seed)
+    return f"{job.drawn_seed} (drawn)" if job.HasField("drawn_seed") else ""
 
 
 def _inputs_text(inputs: Mapping[str, object]) -> str:
