@@ -131,6 +131,29 @@ def test_a_sample_of_a_sweep_is_a_table(server: Server, turn: str) -> None:
     assert [line.split()[-2:] for line in table[1:]] == [["0x0", "100.0%"], ["0x1", "100.0%"]]
 
 
+def test_validation_runs_nothing(server: Server, turn: str) -> None:
+    jobs = call(server, "jobs", "--output", "csv").stdout
+    for words in (("estimate", "--observable", "Z0"), ("sample",), ("run",)):
+        own = (*words, turn, "--sweep", "theta=0:1:3", "--input", "phi=0", "--label", "a=b", "--stop-when", "0.1")
+        done = call(server, *own, "--validate-only")
+        assert done.exit_code == 0, done.stderr
+        assert "nothing was run" in done.stdout
+    assert call(server, "jobs", "--output", "csv").stdout == jobs
+    inputs = ("--input", "theta=0", "--input", "phi=0")
+    refused = call(server, "estimate", turn, "--observable", "Z5", "--exact", "--validate-only", *inputs)
+    assert refused.exit_code == 4
+    assert "qubit" in refused.stderr
+
+
+def test_labels_and_the_stop_condition_are_sent(server: Server, turn: str) -> None:
+    inputs = ("--input", "theta=1", "--input", "phi=0", "--shots", "1000000")
+    done = call(server, "sample", turn, *inputs, "--label", "project=h2", "--stop-when", "0.01", "--json")
+    final = json.loads(done.stdout.splitlines()[-1])
+    assert final["job"]["labels"] == {"project": "h2"}
+    assert final["results"][0]["partial"]
+    assert final["results"][0]["shots"] < 1_000_000
+
+
 def test_jobs_of_several_types_are_watched_together(server: Server, turn: str) -> None:
     inputs = ("--input", "theta=0", "--input", "phi=0")
     ids = [

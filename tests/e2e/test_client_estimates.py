@@ -17,7 +17,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
-from qonduit_client import Client, InvalidRequest, JobFailed, QonduitError
+from qonduit_client import Client, InvalidRequest, JobFailed, PreconditionFailed, QonduitError
 from qonduit_client.estimates import rows_of
 from tests.both_clients import BOTH_CLIENTS
 from tests.server_process import Server
@@ -270,10 +270,13 @@ def test_run_gives_one_result_a_point(client: Client) -> None:
 
 
 def test_labels_and_the_stop_condition_reach_the_job(client: Client) -> None:
-    job = client.run(TURN, inputs={"theta": 0.3}, labels={"project": "h2"}, stop_when=0.5)
+    job = client.run(TURN, shots=1_000_000, inputs={"theta": 0.3}, labels={"project": "h2"}, stop_when=0.01)
     stored = job.job()
     assert dict(stored.labels) == {"project": "h2"}
-    assert stored.stop_when.standard_error == 0.5
+    assert stored.stop_when.standard_error == 0.01
+    result = job.result(WAIT)
+    assert result.partial
+    assert sum(result.counts.values()) == result.shots < 1_000_000
     with pytest.raises(TypeError, match="stop_when must be a standard error"):
         client.run(TURN, stop_when="soon")  # type: ignore[arg-type]
 
@@ -291,6 +294,15 @@ def test_bad_input_is_refused_with_the_field(waiting: Client, options: dict[str,
     with pytest.raises(InvalidRequest) as caught:
         waiting.estimate(TURN, options.pop("observables"), **options)
     assert any(each.field.startswith(field) for each in caught.value.violations), caught.value.violations
+
+
+def test_checks_run_nothing(client: Client) -> None:
+    checked = client.check_estimate(TURN, "Z0", parameter_values={"theta": [1, 2]}, exact=True)
+    assert checked.job.id == 0
+    assert checked.compiled[0].num_qubits == 2
+    assert client.check_sample(TURN, inputs={"theta": 1}).compiled[0].circuits == 1
+    with pytest.raises((InvalidRequest, PreconditionFailed), match="qubit"):
+        client.check_estimate(TURN, "Z7", inputs={"theta": 1}, exact=True)
 
 
 def test_a_qubit_that_the_program_lacks_fails_the_job(waiting: Client) -> None:

@@ -180,6 +180,8 @@ class Client(Primitives):
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
         parameter_values: ParameterValues | None = None,
+        stop_when: Stop | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -204,6 +206,8 @@ class Client(Primitives):
             simulation=simulation,
             noise_model=noise_model,
             parameter_values=parameter_values,
+            stop_when=stop_when,
+            labels=labels,
             validate_only=True,
         )
         return self._transport.call(request)

@@ -32,7 +32,17 @@ def event_text(event: JobEvent) -> tuple[str, str]:
         said = f"program {run.index + 1} {state_name(run.state).lower()}"
         return "program", f"{said}: {failure_text(run.failure)}" if run.HasField("failure") else said
     if kind == "result_ready":
-        return "result", f"result {event.result_ready.result_id} is available"
+        ready = event.result_ready
+        if ready.points > 1:
+            return (
+                "result",
+                f"results of points {ready.first_point} to {ready.first_point + ready.points - 1} are available",
+            )
+        return "result", f"result {ready.result_id} is available"
+    if kind == "partial_result":
+        return "partial", f"{plural(len(event.partial_result.results), 'result')} so far"
+    if kind == "queue_change":
+        return "queue", f"{plural(event.queue_change.queue.position, 'job')} before this one"
     if kind == "log":
         return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
     return "event", "of a type unknown to this client"

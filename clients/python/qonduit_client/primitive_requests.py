@@ -37,6 +37,7 @@ class JobOptions(TypedDict, total=False):
     noise_model: Noise | None
     stop_when: Stop | None
     labels: Mapping[str, str] | None
+    validate_only: bool
 
 
 class EstimateOptions(JobOptions, total=False):

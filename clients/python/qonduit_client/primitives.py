@@ -84,6 +84,20 @@ class Primitives:
         """
         return self._submitted(primitive_requests.estimate(program, observables, device, **options))
 
+    def check_estimate(
+        self,
+        program: Program | Iterable[Program] | None,
+        observables: ObservableLike | Iterable[ObservableLike],
+        device: str | Device = DEFAULT_DEVICE,
+        **options: Unpack[EstimateOptions],
+    ) -> CreateJobResponse:
+        """Read and compile the job that `submit_estimate` would create, without running or storing anything.
+
+        Returns and raises as `check`.
+        """
+        options["validate_only"] = True
+        return self._transport.call(primitive_requests.estimate(program, observables, device, **options))
+
     @overload
     def sample(
         self,
@@ -145,6 +159,20 @@ class Primitives:
         Arguments are those of `sample`, and several programs are possible.
         """
         return self._submitted(primitive_requests.sample(program, device, parameter_values=parameter_values, **options))
+
+    def check_sample(
+        self,
+        program: Program | Iterable[Program] | None,
+        device: str | Device = DEFAULT_DEVICE,
+        *,
+        parameter_values: ParameterValues | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> CreateJobResponse:
+        """Read and compile the job that `submit_sample` would create; as `check_estimate`."""
+        options["validate_only"] = True
+        return self._transport.call(
+            primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
+        )
 
     def _submitted(self, request: Request[CreateJobResponse]) -> JobHandle:
         answer = self._transport.call(request)

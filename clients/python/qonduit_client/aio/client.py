@@ -136,6 +136,8 @@ class Client(Primitives):
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
         parameter_values: ParameterValues | None = None,
+        stop_when: Stop | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -160,6 +162,8 @@ class Client(Primitives):
             simulation=simulation,
             noise_model=noise_model,
             parameter_values=parameter_values,
+            stop_when=stop_when,
+            labels=labels,
             validate_only=True,
         )
         return await self._transport.call(request)

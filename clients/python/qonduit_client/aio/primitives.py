@@ -52,6 +52,20 @@ class Primitives:
         """Queue a job that estimates observables; see `qonduit_client.Client.submit_estimate`."""
         return await self._submitted(primitive_requests.estimate(program, observables, device, **options))
 
+    async def check_estimate(
+        self,
+        program: Program | Iterable[Program] | None,
+        observables: ObservableLike | Iterable[ObservableLike],
+        device: str | Device = DEFAULT_DEVICE,
+        **options: Unpack[EstimateOptions],
+    ) -> CreateJobResponse:
+        """Read and compile the job that `submit_estimate` would create, without running or storing anything.
+
+        Returns and raises as `check`.
+        """
+        options["validate_only"] = True
+        return await self._transport.call(primitive_requests.estimate(program, observables, device, **options))
+
     @overload
     async def sample(
         self,
@@ -98,6 +112,20 @@ class Primitives:
     ) -> JobHandle:
         """Queue a job that samples programs; see `qonduit_client.Client.submit_sample`."""
         return await self._submitted(
+            primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
+        )
+
+    async def check_sample(
+        self,
+        program: Program | Iterable[Program] | None,
+        device: str | Device = DEFAULT_DEVICE,
+        *,
+        parameter_values: ParameterValues | None = None,
+        **options: Unpack[SampleOptions],
+    ) -> CreateJobResponse:
+        """Read and compile the job that `submit_sample` would create; as `check_estimate`."""
+        options["validate_only"] = True
+        return await self._transport.call(
             primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
         )
 

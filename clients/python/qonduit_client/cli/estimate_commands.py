@@ -10,13 +10,16 @@ import click
 
 from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
-from qonduit_client.cli.run import follow_new
+from qonduit_client.cli.run import follow_new, show_checked
 from qonduit_client.cli.session import SHOTS, session, shared_options
 from qonduit_client.cli.simulation_flags import estimator_simulation_flags, simulation_flags, take_simulation
 from qonduit_client.cli.sweep import numeric_values, sweep_option
 from qonduit_client.cli.watch import timeout_option
 
 _detach = click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
+_validate_only = click.option(
+    "--validate-only", is_flag=True, help="Parse and compile the programs without running them."
+)
 
 
 @click.command()
@@ -46,6 +49,7 @@ _detach = click.option("--detach", is_flag=True, help="Print the job's id and ex
 @sweep_option
 @estimator_simulation_flags
 @_detach
+@_validate_only
 @timeout_option
 @shared_options()
 def estimate(
@@ -55,6 +59,7 @@ def estimate(
     observables: Sequence[str],
     sweep: dict[str, list[object]],
     detach: bool,
+    validate_only: bool,
     timeout: float | None,
     **options: Any,
 ) -> int:
@@ -68,6 +73,9 @@ def estimate(
     sources, programs, options["name"] = programs_and_name("estimate", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):
+        if validate_only:
+            checked = client.check_estimate(programs, list(observables), deployment_id=deployment, **options)
+            return show_checked(here, checked, options)
         return follow_new(
             here,
             client,
@@ -87,6 +95,7 @@ def estimate(
 @sweep_option
 @simulation_flags
 @_detach
+@_validate_only
 @timeout_option
 @add_result_options
 @shared_options()
@@ -96,6 +105,7 @@ def sample(
     request_id: str | None,
     sweep: dict[str, list[object]],
     detach: bool,
+    validate_only: bool,
     timeout: float | None,
     sort: Literal["key", "count"],
     top: int | None,
@@ -108,6 +118,9 @@ def sample(
     sources, programs, options["name"] = programs_and_name("sample", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):
+        if validate_only:
+            checked = client.check_sample(programs, deployment_id=deployment, **options)
+            return show_checked(here, checked, options)
         return follow_new(
             here,
             client,

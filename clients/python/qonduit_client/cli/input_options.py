@@ -37,7 +37,7 @@ def named_values(context: click.Context, option: click.Parameter, pairs: Sequenc
         if not equals or not name:
             raise click.BadParameter(f"expected {option.make_metavar(context)}, got {pair!r}", context, option)
         if name in seen:
-            raise click.BadParameter(f"input {name!r} is set twice", context, option)
+            raise click.BadParameter(f"{name!r} is set twice", context, option)
         seen.add(name)
         yield name, text
 

@@ -78,7 +78,7 @@ def run(
                 validate_only=validate_only,
             )
         if validate_only:
-            return _show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
+            return show_checked(here, client.check(programs, deployment_id=deployment, **options), options)
         return follow_new(
             here,
             client,
@@ -127,7 +127,7 @@ def follow_new(
     return follow(here, client, handle, sources, timeout, result_options, label=label)
 
 
-def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, Any]) -> int:
+def show_checked(here: Session, checked: CreateJobResponse, options: dict[str, Any]) -> int:
     """Write the outcome of compiling: one row per program."""
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line
@@ -135,7 +135,7 @@ def _show_checked(here: Session, checked: CreateJobResponse, options: dict[str, 
         click.echo(as_line({"job": as_dict(checked.job), "compiled": [as_dict(each) for each in checked.compiled]}))
         return OK
     if here.output == "table":
-        click.echo(f"valid: {options['shots']} shots on {options['device']}; nothing was run")
+        click.echo(f"valid: {checked.job.shots} shots on {options['device']}; nothing was run")
         if not checked.compiled:  # the server is older
             return OK
     columns = [
