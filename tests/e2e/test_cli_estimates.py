@@ -87,6 +87,9 @@ def test_estimates_as_csv_have_stable_columns(server: Server, turn: str) -> None
         assert row["shots"] == "500"
     again = call(server, "result", found[0]["job_id"], "--output", "csv")
     assert rows(again) == found
+    job = call(server, "job", found[0]["job_id"]).stdout.splitlines()
+    facts = {line.partition(" ")[0]: line.split()[-1] for line in job}
+    assert (facts["type"], facts["observables"], facts["points"], facts["shots"]) == ("ESTIMATOR", "1", "2", "500")
 
 
 def test_estimates_as_json_are_the_messages(server: Server, turn: str) -> None:
@@ -150,6 +153,7 @@ def test_labels_and_the_stop_condition_are_sent(server: Server, turn: str) -> No
     done = call(server, "sample", turn, *inputs, "--label", "project=h2", "--stop-when", "0.01", "--json")
     final = json.loads(done.stdout.splitlines()[-1])
     assert final["job"]["labels"] == {"project": "h2"}
+    assert "labels      project=h2" in call(server, "job", str(final["job"]["id"])).stdout
     assert final["results"][0]["partial"]
     assert final["results"][0]["shots"] < 1_000_000
 

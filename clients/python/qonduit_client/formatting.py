@@ -18,7 +18,8 @@ def event_text(event: JobEvent) -> tuple[str, str]:
     """Return an event as a keyword and a description, which may be empty."""
     kind = event.WhichOneof("event")
     if kind == "created":
-        return "created", f"job {event.job_id}, {plural(event.created.shots, 'shot')}"
+        shots = f", {plural(event.created.shots, 'shot')}" if event.created.shots else ""  # exact values need no shots
+        return "created", f"job {event.job_id}{shots}"
     if kind == "state_change":
         change = event.state_change
         said = failure_text(change.job.failure) if change.job.HasField("failure") else ""

@@ -112,6 +112,12 @@ def parameter_sets_of(job: Job, chunks: Iterable[bytes] = ()) -> ParameterSets:
     return job.parameter_sets
 
 
+def points_of(job: Job) -> int:
+    """Return the number of points of the job's parameter values; 0 without them."""
+    sets = job.parameter_sets
+    return job.parameter_sets_reference.points or (len(sets.values) // len(sets.names) if sets.names else 0)
+
+
 def estimates_of(results: Iterable[Result], job: Job) -> list[Estimate]:
     """Return the estimates of the programs of a job. Raises ImportError without NumPy."""
     from qonduit_client.estimates import estimate_of

@@ -14,7 +14,7 @@ from qonduit_client.cli.output import Column, act_on, moment, write_rows
 from qonduit_client.cli.session import JOB_ID, LIMIT, session, shared_options
 
 if TYPE_CHECKING:
-    from qonduit.v1.job_pb2 import Job
+    from qonduit.v1.job_pb2 import Job, ProgramRun
 
 
 #: How many inputs `qonduit job` shows in its table; --json has all.
@@ -86,8 +86,9 @@ def device_of(job: Job) -> str:
 @shared_options()
 def job(job_id: int) -> int:
     """Show one job."""
-    from qonduit_client.formatting import failure_text, local_time
-    from qonduit_client.handle import inputs_of
+    from qonduit.v1.job_pb2 import JobType
+    from qonduit_client.formatting import failure_text, local_time, plural
+    from qonduit_client.handle import inputs_of, points_of
     from qonduit_client.input_values import struct_of
     from qonduit_client.job import state_name
 
@@ -109,9 +110,13 @@ def job(job_id: int) -> int:
         ("chosen", _choice_text(found)),
         ("method", found.simulation.method),
         ("deployment", str(found.deployment_id)),
-        ("shots", str(found.shots)),
+        ("type", JobType.Name(found.type).removeprefix("JOB_TYPE_")),
+        ("shots", str(found.shots) if found.shots else ""),
+        ("observables", str(_observables(found) or "")),
+        ("points", str(points_of(found) or "")),
         ("seed", _seed_text(found)),
         ("labels", ", ".join(f"{label}={found.labels[label]}" for label in sorted(found.labels))),
+        ("queue", f"{plural(found.queue.position, 'job')} before this one" if found.HasField("queue") else ""),
         ("inputs", _inputs_text(inputs)),
         ("created", local_time(found.created_at)),
         ("started", local_time(found.started_at)),
@@ -123,13 +128,27 @@ def job(job_id: int) -> int:
     ]
     for run in found.program_runs:
         said = f": {failure_text(run.failure)}" if run.HasField("failure") else ""
-        results = f", results {', '.join(map(str, run.result_ids))}" if run.result_ids else ""
+        results = f", {_results_text(run)}" if run.result_ids else ""
         facts.append((f"program {run.index + 1}", f"{state_name(run.state)}{results}{said}"))
-    width = max(len(name) for name, _ in facts)
-    for name, value in facts:
-        if value and value != "-":
-            click.echo(f"{name:<{width}}  {value}")
+    shown = [(name, value) for name, value in facts if value and value != "-"]
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        click.echo(f"{name:<{width}}  {value}")
     return OK
+
+
+def _observables(job: Job) -> int:
+    """Return the number of observables of an estimator."""
+    return job.estimator_reference.count or len(job.estimator.observables)
+
+
+def _results_text(run: ProgramRun) -> str:
+    """Return the ids of the results; of many points only the first."""
+    from qonduit_client.formatting import plural
+
+    if run.points > 1 and len(run.result_ids) > 1:
+        return f"results of {run.points_done} of {plural(run.points, 'point')}, the first is {run.result_ids[0]}"
+    return f"results {', '.join(map(str, run.result_ids))}"
 
 
 def _choice_text(job: Job) -> str:
