@@ -243,14 +243,14 @@ def test_large_samples_are_read_from_their_buffer(client: Client) -> None:
     assert sum(exact.quasi_probabilities.values()) == pytest.approx(1)
     assert exact.by_register["a"] == pytest.approx({hex(number): 1 / 8 for number in range(8)})
     assert exact.outcomes is None
-    shots = client.sample(WIDE, shots=60_000, per_shot=True, seed=4, timeout=WAIT)
+    shots = client.sample(WIDE, shots=300_000, per_shot=True, seed=4, timeout=WAIT)
     assert shots.result.buffer is not None
     outcomes = shots.outcomes
     assert outcomes is not None
-    assert outcomes.shape == (60_000, 2)
+    assert outcomes.shape == (300_000, 2)
     assert outcomes.max(axis=0).tolist() == [2**11 - 1, 7]
     numbers, counts = np.unique(outcomes[:, 0], return_counts=True)
-    assert shots.by_register["b"][hex(numbers[5])] == pytest.approx(counts[5] / 60_000)
+    assert shots.by_register["b"][hex(numbers[5])] == pytest.approx(counts[5] / 300_000)
     copy = pickle.loads(pickle.dumps(shots.result))  # noqa: S301 - its own data
     assert copy.known_rows() == shots.result.known_rows()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,7 @@ class Sample:
             )
         self.result = result
         self._message = result.message.quasi_distribution
+        self._widths = [(register.size + 7) // 8 for register in result.registers]
 
     @property
     def job_id(self) -> int:
@@ -108,7 +110,7 @@ class Sample:
         if packed is None:
             return None
         np = _numpy()
-        widths = self._widths()
+        widths = self._widths
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
         widest = max(widths, default=1)
         if widest > _NUMBER_BYTES:
@@ -137,7 +139,7 @@ class Sample:
         if packed is None:
             return None
         np = _numpy()
-        widths = self._widths()
+        widths = self._widths
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
         found, start = {}, 0
         for register, width in zip(self.registers, widths, strict=True):
@@ -153,7 +155,7 @@ class Sample:
             ImportError: NumPy is not installed.
         """
         np = _numpy()
-        packed, widths = self._shots(), self._widths()
+        packed, widths = self._shots(), self._widths
         if packed is None or not sum(widths):
             return {}
         rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
@@ -166,16 +168,12 @@ class Sample:
     def rows(self) -> Iterator[tuple[int, ...]]:
         """Yield the numbers of the registers of each shot, in the order of the shots; none without `per_shot`."""
         packed = self._shots() or b""
-        widths = self._widths()
+        widths = self._widths
         row = sum(widths)
         if not row:
             return
         for at in range(0, len(packed), row):
-            numbers, start = [], at
-            for width in widths:
-                numbers.append(int.from_bytes(packed[start : start + width]))
-                start += width
-            yield tuple(numbers)
+            yield self._numbers(packed, at)
 
     def __repr__(self) -> str:
         """Return the number of outcomes, without a call to the server."""
@@ -183,9 +181,6 @@ class Sample:
         how = "exact" if self.exact else plural(self.shots, "shot")
         number = len(self._message.quasi_probabilities)
         return f"<Sample of job {self.job_id}{at}: {f'{number} outcomes' if number else 'not read yet'}, {how}>"
-
-    def _widths(self) -> list[int]:
-        return [(register.size + 7) // 8 for register in self.registers]
 
     def _shots(self) -> bytes | bytearray | None:
         """Return the packed rows of the shots; None if the job did not request them."""
@@ -205,22 +200,26 @@ class Sample:
         if self._has_probabilities():
             yield from self._probabilities()
             return
-        counts: dict[tuple[int, ...], int] = {}
-        for row in self.rows():
-            counts[row] = counts.get(row, 0) + 1
-        for row in sorted(counts):
-            yield " ".join(map(hex, row)), counts[row] / self.shots
+        row = sum(self._widths)
+        packed = bytes(self._shots() or b"")
+        # Rows are decoded once each; their bytes have the order of their numbers.
+        counts = Counter(packed[at : at + row] for at in range(0, len(packed), row)) if row else Counter[bytes]()
+        for each in sorted(counts):
+            yield " ".join(map(hex, self._numbers(each))), counts[each] / self.shots
 
     def _probabilities(self) -> Iterator[tuple[str, float]]:
         """Yield the rows of a buffer of probabilities."""
-        rows, widths = self.result.known_rows(), self._widths()
-        length = sum(widths) + _NUMBER_BYTES
-        for at in range(0, len(rows), length):
-            numbers, start = [], at
-            for width in widths:
-                numbers.append(int.from_bytes(rows[start : start + width]))
-                start += width
-            yield " ".join(map(hex, numbers)), struct.unpack_from(">d", rows, start)[0]
+        rows, row = self.result.known_rows(), sum(self._widths)
+        for at in range(0, len(rows), row + _NUMBER_BYTES):
+            yield " ".join(map(hex, self._numbers(rows, at))), struct.unpack_from(">d", rows, at + row)[0]
+
+    def _numbers(self, packed: bytes | bytearray, at: int = 0) -> tuple[int, ...]:
+        """Return the numbers of the registers of a row."""
+        numbers = []
+        for width in self._widths:
+            numbers.append(int.from_bytes(packed[at : at + width]))
+            at += width
+        return tuple(numbers)
 
 
 def is_sample(result: Result) -> bool:

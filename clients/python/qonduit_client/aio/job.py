@@ -178,11 +178,12 @@ class JobHandle(Handle):
     async def _fetched(self, message: result_pb2.Result) -> Result:
         if not message.HasField("buffer"):
             return Result(message)
-        stream = BufferStream(self._transport, message.buffer)
-        data = b"".join([chunk async for chunk in self._transport.resumed(stream)])
+        data = bytearray()  # chunks to join would take the memory twice
+        async for chunk in self._transport.resumed(BufferStream(self._transport, message.buffer)):
+            data += chunk
 
         def source(_: result_pb2.BufferReference, offset: int) -> Iterator[bytes]:
-            return (data[at : at + _CHUNK_BYTES] for at in range(offset, len(data), _CHUNK_BYTES))
+            return (bytes(data[at : at + _CHUNK_BYTES]) for at in range(offset, len(data), _CHUNK_BYTES))
 
         return await asyncio.to_thread(Result(message, source).load)
 
